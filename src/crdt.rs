@@ -1,0 +1,7 @@
+//! The lattices: what can be joined in any order, any grouping, any number of times.
+
+pub mod register;
+pub mod vector;
+
+pub use register::{Cause, Kind, Marker, Register};
+pub use vector::{Dot, VersionVector};

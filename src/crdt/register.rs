@@ -1,0 +1,222 @@
+//! The last-writer-wins register that one key maps to, on top of `crdts`.
+//!
+//! Order of two registers of one key, the join being the maximum: stamp time, stamp replica, a
+//! tombstone over a live value, dot. Equal stamps with different values cannot happen between
+//! honest replicas; the order still decides, the same way everywhere.
+
+use std::fmt;
+
+use crdts::LWWReg;
+use serde::{Deserialize, Serialize};
+
+use super::vector::Dot;
+use crate::hlc::Stamp;
+
+/// Why a register has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Cause {
+    /// A delete.
+    Deleted = 1,
+    /// Its time to live ended; same stamp as the value it replaces.
+    Expired = 2,
+    /// Its body was given up here to stay within capacity. Local knowledge: it ranks as the live
+    /// value whose body it lost and never erases it for others.
+    Evicted = 3,
+    /// A write that arrived after something newer for its key may have been collected here.
+    Void = 4,
+}
+
+/// What a register holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A value.
+    Live,
+    /// No value, and why.
+    Tombstone(Cause),
+}
+
+impl Kind {
+    /// Whether this is a value, or stands for one whose body was evicted.
+    #[must_use]
+    pub const fn ranks_live(self) -> bool {
+        matches!(self, Self::Live | Self::Tombstone(Cause::Evicted))
+    }
+
+    /// Whether this is a value that can be read.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Live)
+    }
+
+    /// The number that stands for this kind on the wire and in memory; zero is live.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::Tombstone(cause) => cause as u8,
+        }
+    }
+
+    /// The kind with this number.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::Live,
+            1 => Self::Tombstone(Cause::Deleted),
+            2 => Self::Tombstone(Cause::Expired),
+            3 => Self::Tombstone(Cause::Evicted),
+            4 => Self::Tombstone(Cause::Void),
+            _ => return None,
+        })
+    }
+}
+
+/// The total order of registers of one key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    /// When and by whom it was written.
+    pub stamp: Stamp,
+    /// A value or a tombstone.
+    pub kind: Kind,
+    /// The event that brought it.
+    pub dot: Dot,
+}
+
+impl Marker {
+    fn rank(&self) -> (Stamp, bool, u64, crate::replica_id::ReplicaId, u8) {
+        (self.stamp, !self.kind.ranks_live(), self.dot.counter, self.dot.actor, self.kind.code())
+    }
+}
+
+impl fmt::Debug for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {:?} by dot {}@{}", self.kind, self.stamp, self.dot.counter, self.dot.actor)
+    }
+}
+
+impl PartialOrd for Marker {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Marker {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+/// A last-writer-wins register (Shapiro et al. 2011) under the total order of [`Marker`].
+pub type Register<T> = LWWReg<T, Marker>;
+
+/// Which of two registers a join keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that was here.
+    Held,
+    /// The one that came.
+    Offered,
+}
+
+/// What a join of two registers of one key comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The marker of the result.
+    pub marker: Marker,
+    /// Whose body it carries.
+    pub body: Side,
+    /// Whether the result differs from what was held.
+    pub changed: bool,
+}
+
+/// Joins two registers of one key.
+///
+/// The maximum by [`Marker`], with one refinement: of two that rank live at one stamp (the same
+/// write under two dots), the result has the greater dot and the body of whichever still has one.
+#[must_use]
+pub fn join(held: Marker, offered: Marker) -> Joined {
+    let mut register = Register { val: Side::Held, marker: held };
+    register.update(Side::Offered, offered);
+    let Register { val: winner, mut marker } = register;
+    let mut body = winner;
+    if held.stamp == offered.stamp && held.kind.ranks_live() && offered.kind.ranks_live() {
+        let (loser, other) = match winner {
+            Side::Held => (offered, Side::Offered),
+            Side::Offered => (held, Side::Held),
+        };
+        if loser.kind.is_live() && !marker.kind.is_live() {
+            marker.kind = Kind::Live;
+            body = other;
+        }
+    }
+    Joined { marker, body, changed: marker != held }
+}
+
+#[cfg(test)]
+mod laws {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::replica_id::ReplicaId;
+
+    fn id(n: u8) -> ReplicaId {
+        ReplicaId::from_bytes([n; 16])
+    }
+
+    pub(super) fn marker() -> impl Strategy<Value = Marker> {
+        (1u64..4, 0u8..3, 0u8..5, 1u64..4, 0u8..3).prop_map(|(time, by, kind, dot, origin)| Marker {
+            stamp: Stamp::new(time, id(by)),
+            kind: Kind::from_code(kind).unwrap(),
+            dot: Dot::new(id(origin), dot),
+        })
+    }
+
+    fn joined(a: Marker, b: Marker) -> Marker {
+        join(a, b).marker
+    }
+
+    proptest! {
+        #![proptest_config(crate::testing::proptest_config())]
+
+        /// scenario 1 (registers), scenario 2, scenario 3
+        #[test]
+        fn join_is_a_semilattice(a in marker(), b in marker(), c in marker()) {
+            prop_assert_eq!(joined(a, b), joined(b, a));
+            prop_assert_eq!(joined(joined(a, b), c), joined(a, joined(b, c)));
+            prop_assert_eq!(joined(a, a), a);
+            prop_assert!(!join(a, a).changed);
+        }
+
+        #[test]
+        fn a_later_stamp_always_wins(a in marker(), b in marker()) {
+            prop_assume!(a.stamp > b.stamp);
+            prop_assert_eq!(joined(a, b), a);
+        }
+
+        /// scenario 3: a delete beats the value it shares a stamp with.
+        #[test]
+        fn a_tombstone_beats_the_value_of_its_stamp(a in marker(), b in marker()) {
+            prop_assume!(a.stamp == b.stamp && !a.kind.ranks_live() && b.kind.ranks_live());
+            prop_assert!(!joined(a, b).kind.ranks_live());
+        }
+    }
+
+    #[test]
+    fn an_evicted_body_is_restored_by_its_own_value_and_not_by_an_older_one() {
+        let live = Marker { stamp: Stamp::new(5, id(1)), kind: Kind::Live, dot: Dot::new(id(1), 5) };
+        let evicted = Marker { kind: Kind::Tombstone(Cause::Evicted), dot: Dot::new(id(2), 9), ..live };
+        let joined = join(evicted, live);
+        assert_eq!(joined.body, Side::Offered);
+        assert_eq!(joined.marker, Marker { kind: Kind::Live, ..evicted });
+        let older = Marker { stamp: Stamp::new(4, id(3)), ..live };
+        assert!(!join(evicted, older).changed);
+    }
+
+    #[test]
+    fn kind_codes_round_trip() {
+        for code in 0..=u8::MAX {
+            assert!(Kind::from_code(code).is_none_or(|kind| kind.code() == code));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Hybrid logical clock (Kulkarni et al. 2014).
+//!
+//! Times are nanoseconds since the UNIX epoch in 64 bits (good until the year 2554). The low bits
+//! double as the logical counter: two events in one clock tick are one nanosecond apart, so a clock
+//! that stands still drifts by a nanosecond per event and no counter can overflow.
+//!
+//! Nothing here reads a clock: [`Now`] is an argument everywhere in the core.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A hybrid logical time: nanoseconds since the UNIX epoch.
+pub type HlcTime = u64;
+
+/// What the driver's clocks say at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Wall time: nanoseconds since the UNIX epoch. May step back and forth.
+    pub wall: HlcTime,
+    /// Monotonic time: nanoseconds since an arbitrary start. Never goes back.
+    pub mono: u64,
+}
+
+/// `duration` in nanoseconds, at most [`u64::MAX`].
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The clock of one replica: issues strictly increasing times and judges those of others.
+///
+/// ```
+/// use driftless::hlc::{Clock, Now};
+/// let mut clock = Clock::new(Now { wall: 1_000, mono: 0 });
+/// let first = clock.tick(Now { wall: 1_000, mono: 0 });
+/// let second = clock.tick(Now { wall: 400, mono: 1 }); // the wall clock went back
+/// assert!(second > first);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Clock {
+    last: HlcTime,
+    carried_wall: HlcTime,
+    carried_mono: u64,
+}
+
+/// Wall and monotonic clock may disagree by this much before the carried time is kept.
+const SLEW: u64 = 100_000_000;
+
+impl Clock {
+    /// A clock that starts at `now`.
+    #[must_use]
+    pub fn new(now: Now) -> Self {
+        Self { last: 0, carried_wall: now.wall, carried_mono: now.mono }
+    }
+
+    /// The next time of this replica: later than every time issued or observed before.
+    ///
+    /// Source: Kulkarni et al. 2014, with the logical counter in the low bits.
+    pub fn tick(&mut self, now: Now) -> HlcTime {
+        self.carry(now);
+        self.last = now.wall.max(self.last.saturating_add(1));
+        self.last
+    }
+
+    /// Takes note of a time seen elsewhere; the next [`tick`](Self::tick) is later.
+    ///
+    /// The caller has checked it with [`is_ahead`](Self::is_ahead).
+    pub fn observe(&mut self, time: HlcTime) {
+        self.last = self.last.max(time);
+    }
+
+    /// The highest time issued or observed so far.
+    #[must_use]
+    pub fn last(&self) -> HlcTime {
+        self.last
+    }
+
+    /// Whether `time` lies more than `max_drift` beyond what our own clocks call now.
+    #[must_use]
+    pub fn is_ahead(&self, now: Now, time: HlcTime, max_drift: Duration) -> bool {
+        time > self.judging(now).saturating_add(nanos(max_drift))
+    }
+
+    /// The time by which others are judged: wall time, or wall time carried forward by the
+    /// monotonic clock if that is later, so that a step back of our own clock does not make us
+    /// refuse everybody.
+    #[must_use]
+    pub fn judging(&self, now: Now) -> HlcTime {
+        now.wall.max(self.carried(now))
+    }
+
+    /// By how many nanoseconds the wall clock has stepped against the monotonic one (positive: the
+    /// wall clock is ahead).
+    #[must_use]
+    pub fn disagreement(&self, now: Now) -> i64 {
+        let diff = i128::from(now.wall) - i128::from(self.carried(now));
+        i64::try_from(diff).unwrap_or(if diff < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    fn carried(&self, now: Now) -> HlcTime {
+        self.carried_wall.saturating_add(now.mono.saturating_sub(self.carried_mono))
+    }
+
+    /// Follows the wall clock while it advances or is slewed; keeps the carried time when it was
+    /// set back.
+    fn carry(&mut self, now: Now) {
+        if now.wall.saturating_add(SLEW) >= self.carried(now) {
+            self.carried_wall = now.wall;
+            self.carried_mono = now.mono;
+        }
+    }
+}
+
+/// An instant and who took it: the total order of last-writer-wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Hybrid logical time of the write.
+    pub time: HlcTime,
+    /// The replica that wrote; decides between equal times.
+    pub replica: crate::replica_id::ReplicaId,
+}
+
+impl Stamp {
+    /// Below every stamp that a write can carry.
+    pub const ZERO: Self = Self { time: 0, replica: crate::replica_id::ReplicaId::MIN };
+
+    /// A stamp.
+    #[must_use]
+    pub const fn new(time: HlcTime, replica: crate::replica_id::ReplicaId) -> Self {
+        Self { time, replica }
+    }
+
+    /// The highest stamp of one instant.
+    #[must_use]
+    pub const fn end_of(time: HlcTime) -> Self {
+        Self { time, replica: crate::replica_id::ReplicaId::MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(wall: u64, mono: u64) -> Now {
+        Now { wall, mono }
+    }
+
+    /// scenario 9: the wall clock goes back one hour.
+    #[test]
+    fn times_rise_when_the_wall_clock_goes_back() {
+        let hour = 3_600_000_000_000;
+        let mut clock = Clock::new(at(2 * hour, 0));
+        let before = clock.tick(at(2 * hour, 0));
+        let after = clock.tick(at(hour, 1));
+        assert!(after > before);
+        assert!(!clock.is_ahead(at(hour, 1), 2 * hour, Duration::from_secs(1)), "a step of ours must not refuse others");
+    }
+
+    /// scenario 13: a frozen clock through millions of writes.
+    #[test]
+    fn a_frozen_clock_issues_distinct_times_and_drifts_a_nanosecond_each() {
+        let mut clock = Clock::new(at(1_000, 0));
+        let mut last = 0;
+        for _ in 0..2_000_000 {
+            let next = clock.tick(at(1_000, 0));
+            assert!(next > last);
+            last = next;
+        }
+        assert_eq!(last, 1_000 + 1_999_999);
+    }
+
+    #[test]
+    fn a_wall_clock_before_1970_is_zero_and_still_ticks() {
+        // scenario 15 (the driver maps an error or an early clock to zero)
+        let mut clock = Clock::new(at(0, 0));
+        assert_eq!(clock.tick(at(0, 0)), 1);
+    }
+
+    #[test]
+    fn far_future_is_ahead_near_future_is_not() {
+        let clock = Clock::new(at(1_000, 0));
+        assert!(clock.is_ahead(at(1_000, 0), u64::MAX, Duration::from_secs(1)));
+        assert!(!clock.is_ahead(at(1_000, 0), 900_000_000, Duration::from_secs(1)));
+    }
+}

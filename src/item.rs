@@ -1,0 +1,53 @@
+//! What a register refers to: the user's key and value, shared and never changed.
+
+use bytes::Bytes;
+
+/// A key as this replica knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key<K> {
+    /// A key of the type this cache was opened with.
+    Known(K),
+    /// The canonical encoding of a key that does not decode here. Kept and relayed.
+    Opaque(Bytes),
+}
+
+impl<K> Key<K> {
+    /// The typed key, if it decodes here.
+    pub fn known(&self) -> Option<&K> {
+        match self {
+            Self::Known(key) => Some(key),
+            Self::Opaque(_) => None,
+        }
+    }
+}
+
+/// A value as this replica knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body<V> {
+    /// No value: a tombstone.
+    Absent,
+    /// A value of the type this cache was opened with.
+    Known(V),
+    /// The encoding of a value that does not decode here. Kept, counted and relayed; never read.
+    Opaque(Bytes),
+}
+
+/// Key and value of one register in one allocation. User types live only in here, so that the core
+/// moves pointers and never runs a user's `Clone` or `Drop` under a lock.
+#[derive(Debug)]
+pub struct Item<K, V> {
+    /// The key.
+    pub key: Key<K>,
+    /// The value.
+    pub body: Body<V>,
+}
+
+impl<K, V> Item<K, V> {
+    /// The value, if there is one that decodes here.
+    pub fn value(&self) -> Option<&V> {
+        match &self.body {
+            Body::Known(value) => Some(value),
+            Body::Absent | Body::Opaque(_) => None,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One replica of one cache: a machine without IO, clock or randomness of its own.
+//!
+//! # How to drive it
+//!
+//! - **Getters** change nothing.
+//! - **Commands** (`write`, `delete`, `invalidate_all`, `evict`, `begin_fill`, …) are what the user
+//!   of the cache does.
+//! - **`handle_*`** tell the machine what happened: a message came, a send ended, a member left,
+//!   time passed.
+//! - **`poll_*`** take out what it wants done.
+//!
+//! After any command or `handle_*` call, drain in this order:
+//!
+//! 1. [`Replica::poll_change`] until `None`: what readers see has already changed; this says how.
+//! 2. [`Replica::poll_transmit`] until `None`: messages to encode and send. Large ones are cut one
+//!    at a time, and a peer gets the next only after [`Replica::handle_sent`] for the one before.
+//! 3. [`Replica::poll_timeout`]: call [`Replica::handle_timeout`] at that monotonic time.
+//!
+//! These are all its effects; nothing else leaves. The same calls with the same arguments give the
+//! same effects, which is what lets the simulator replay a failure from a seed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::crdt::VersionVector;
+use crate::hlc::{Clock, HlcTime, Now, Stamp};
+use crate::replica_id::ReplicaId;
+use crate::store::{SlotRef, Store};
+use crate::sync::Arc;
+
+mod audit;
+pub mod bugs;
+pub mod change;
+mod collect;
+pub mod config;
+pub mod counters;
+mod deferred;
+mod digest;
+mod epoch;
+mod expiry;
+mod fill;
+mod incoming;
+mod local;
+mod log;
+mod merge;
+pub mod message;
+mod origins;
+mod outgoing;
+mod peers;
+mod place;
+mod push;
+mod retired;
+mod timers;
+pub mod transmit;
+mod validate;
+pub mod wire;
+
+pub use bugs::Bugs;
+pub use change::{Change, Effect, RemovalCause};
+pub use config::{ConfigError, ReplicaConfig};
+pub use counters::Counters;
+pub use fill::FillTicket;
+pub use local::Write;
+pub use peers::PeerView;
+pub use transmit::Transmit;
+
+use message::Message;
+
+/// What a user type must be to serve as a key in the core.
+pub trait CoreKey: Eq + Clone {}
+impl<T: Eq + Clone> CoreKey for T {}
+
+/// The state of one replica. See the [module](self).
+pub struct Replica<K, V> {
+    id: ReplicaId,
+    config: ReplicaConfig,
+    bugs: Bugs,
+    random: fastrand::Rng,
+    clock: Clock,
+    store: Arc<Store<K, V>>,
+    origins: origins::Origins,
+    logs: BTreeMap<ReplicaId, log::OriginLog>,
+    /// What we have seen.
+    vector: VersionVector,
+    /// Origin -> highest dot time removed without a trace.
+    dropped: VersionVector,
+    /// The highest stamp removed without a trace.
+    floor: Stamp,
+    /// The time of the last dot of our own.
+    last_own: HlcTime,
+    /// Own log entries up to here may be missing: no push may start below.
+    push_barrier: HlcTime,
+    /// Tombstones by stamp time, the oldest first.
+    tombstones: BTreeSet<(HlcTime, SlotRef)>,
+    expiry: expiry::ExpiryIndex,
+    sweep: Option<crate::store::Position>,
+    live: u64,
+    weight: u64,
+    retained: VecDeque<(HlcTime, SlotRef)>,
+    retained_bytes: usize,
+    /// Whether values were given up here that others may still hold.
+    lossy: bool,
+    peers: BTreeMap<ReplicaId, peers::Peer>,
+    incoming: Option<incoming::Incoming>,
+    outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
+    /// Registers whose dot our vector does not cover, placed outside of any claim.
+    uncovered: Vec<SlotRef>,
+    early: push::EarlyPushes<K, V>,
+    deferred: deferred::Quarantine<K, V>,
+    fills: fill::Fills,
+    timers: timers::Timers,
+    control: VecDeque<(ReplicaId, Message<K, V>)>,
+    changes: VecDeque<Change<K, V>>,
+    counters: Counters,
+    caught_up: Option<CaughtUp>,
+    offenders: BTreeMap<ReplicaId, HlcTime>,
+}
+
+/// When and from whom a replica first had everything a member had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// The member.
+    pub from: ReplicaId,
+    /// Its clock when it said what it had.
+    pub as_of: HlcTime,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// A new replica. `id` was never used before; `seed` feeds its choices among peers.
+    ///
+    /// # Errors
+    /// If a knob of `config` is out of range.
+    pub fn new(id: ReplicaId, config: ReplicaConfig, seed: u64, now: Now) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let timers = timers::Timers::new(&config, now, &mut random);
+        Ok(Self {
+            id,
+            bugs: Bugs::default(),
+            random,
+            clock: Clock::new(now),
+            store: Arc::new(Store::new()),
+            origins: origins::Origins::default(),
+            logs: BTreeMap::new(),
+            vector: VersionVector::new(),
+            dropped: VersionVector::new(),
+            floor: Stamp::ZERO,
+            last_own: 0,
+            push_barrier: 0,
+            tombstones: BTreeSet::new(),
+            expiry: expiry::ExpiryIndex::default(),
+            sweep: None,
+            live: 0,
+            weight: 0,
+            retained: VecDeque::new(),
+            retained_bytes: 0,
+            lossy: false,
+            peers: BTreeMap::new(),
+            incoming: None,
+            outgoing: BTreeMap::new(),
+            uncovered: Vec::new(),
+            early: push::EarlyPushes::default(),
+            deferred: deferred::Quarantine::default(),
+            fills: fill::Fills::default(),
+            timers,
+            control: VecDeque::new(),
+            changes: VecDeque::new(),
+            counters: Counters::default(),
+            caught_up: None,
+            offenders: BTreeMap::new(),
+            config,
+        })
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &ReplicaConfig {
+        &self.config
+    }
+
+    /// The table that readers share.
+    pub(crate) fn store(&self) -> &Arc<Store<K, V>> {
+        &self.store
+    }
+
+    /// What has been seen, by origin.
+    #[must_use]
+    pub fn vector(&self) -> &VersionVector {
+        &self.vector
+    }
+
+    /// Origin -> highest dot time removed without a trace.
+    #[must_use]
+    pub fn dropped(&self) -> &VersionVector {
+        &self.dropped
+    }
+
+    /// The highest stamp removed without a trace.
+    #[must_use]
+    pub fn floor(&self) -> Stamp {
+        self.floor
+    }
+
+    /// Whatever is stamped at or below this is gone.
+    #[must_use]
+    pub fn epoch(&self) -> HlcTime {
+        self.store.epoch()
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Counts of what happened.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Number of live values, expired but not yet swept ones included.
+    #[must_use]
+    pub fn live_len(&self) -> u64 {
+        self.live
+    }
+
+    /// Sum of the weights of live values.
+    #[must_use]
+    pub fn live_weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// Number of tombstones of any cause.
+    #[must_use]
+    pub fn tombstone_len(&self) -> usize {
+        self.tombstones.len()
+    }
+
+    /// Entries of all per-origin logs, stale ones included.
+    #[must_use]
+    pub fn log_len(&self) -> usize {
+        self.logs.values().map(log::OriginLog::len).sum()
+    }
+
+    /// Whether values were given up here that others may still hold.
+    #[must_use]
+    pub fn is_lossy(&self) -> bool {
+        self.lossy
+    }
+
+    /// The first member whose whole state this replica has had, if any yet.
+    #[must_use]
+    pub fn caught_up(&self) -> Option<CaughtUp> {
+        self.caught_up
+    }
+
+    /// Replicas whose clock was found too far ahead, and the time they claimed.
+    pub fn offenders(&self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + '_ {
+        self.offenders.iter().map(|(id, time)| (*id, *time))
+    }
+
+    /// Whether a session is coming in.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        self.incoming.is_some()
+    }
+
+    /// Puts known bugs back, to prove that the checkers catch them.
+    #[doc(hidden)]
+    pub fn set_bugs(&mut self, bugs: Bugs) {
+        self.bugs = bugs;
+    }
+
+    /// Takes out the next change of what readers see.
+    pub fn poll_change(&mut self) -> Option<Change<K, V>> {
+        self.changes.pop_front()
+    }
+
+    fn issue_dot(&mut self, now: Now) -> crate::crdt::Dot {
+        // Above floor and epoch, which are stamps that were seen, whatever our wall clock says.
+        self.clock.observe(self.floor.time.max(self.store.epoch()));
+        let time = self.clock.tick(now);
+        self.last_own = time;
+        self.vector.raise(self.id, time);
+        crate::crdt::Dot::new(self.id, time)
+    }
+}

@@ -1,0 +1,74 @@
+//! Known mistakes, to be put back one at a time: the proof that the checkers can fail.
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Switches that put known mistakes back. All off outside of tests of the tests.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Bugs {
+            $($(#[$doc])* pub $name: bool,)*
+        }
+
+        impl Bugs {
+            /// The names of all switches.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+
+            /// All off but the one named.
+            #[must_use]
+            pub fn only(name: &str) -> Option<Self> {
+                let mut bugs = Self::default();
+                match name {
+                    $(stringify!($name) => bugs.$name = true,)*
+                    _ => return None,
+                }
+                Some(bugs)
+            }
+        }
+    };
+}
+
+bugs! {
+    /// Mistake 1: a void carries the stamp of the write it replaces.
+    void_keeps_stamp,
+    /// Mistakes 2 and 3: the floor of a session is adopted with its first frame.
+    early_floor,
+    /// Mistake 4: a delta is computed from the digest at hand instead of the highest report.
+    stale_digest,
+    /// Mistake 5: a reconcile lists only the origins that were behind.
+    partial_reconcile,
+    /// Mistake 6: the end of a reconcile voids nothing.
+    no_final_void,
+    /// Mistake 7: a seen dot is merged again when its key holds a tombstone.
+    reinsert_seen,
+    /// Mistake 8: an unseen tombstone at or below the floor is merged as it is.
+    tombstone_below_floor_merged,
+    /// Mistake 9: an unseen tombstone at or below the floor is dropped silently.
+    tombstone_below_floor_dropped,
+    /// Mistake 10: the vector moves with every frame.
+    claim_per_frame,
+    /// Mistake 11: frames are accepted only in order.
+    frames_in_order,
+    /// Mistake 12: removals of a reconcile do not raise the dropped vector.
+    reconcile_hides_removals,
+    /// Mistake 13: a newcomer gets no reconcile.
+    no_reconcile_for_newcomers,
+    /// Scenario 5: keys missing from a partial delta are read as deleted.
+    absent_is_deleted,
+    /// Scenario 32: a push above a gap is applied.
+    apply_over_gap,
+    /// Scenario 41: eviction of an unstable register leaves nothing.
+    evict_without_tombstone,
+    /// Tombstones are collected by age alone.
+    collect_by_age,
+    /// A fill is stamped with the time of its end.
+    fill_stamped_late,
+    /// A delete of a key never heard of does nothing.
+    delete_unknown_is_noop,
+    /// Stamps from the future are merged at once.
+    no_deferral,
+    /// Orphans are not adopted.
+    no_adoption,
+    /// A push claims a range although another replica overtook a write in it.
+    push_over_overtaken,
+    /// An epoch removes what is there and does not skip what arrives later.
+    epoch_only_sweeps,
+}

@@ -1,0 +1,57 @@
+//! How what readers see has changed.
+
+use crate::hlc::Stamp;
+use crate::item::Item;
+use crate::replica_id::ReplicaId;
+use crate::store::SlotRef;
+use crate::sync::Arc;
+
+/// Why a value is no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum RemovalCause {
+    /// Its time to live ended.
+    Expired,
+    /// It was removed, here or on another node.
+    Explicit,
+    /// A newer value took its place.
+    Replaced,
+    /// It was evicted here to stay within capacity. Other nodes keep theirs.
+    Size,
+    /// `invalidate_all`, here or on another node.
+    Invalidated,
+    /// It may have been overwritten or deleted by something that was collected meanwhile: the
+    /// protocol prefers a miss to a stale value.
+    Void,
+    /// Its deletion was collected while this node was away: a reconcile took it out.
+    Reconcile,
+}
+
+/// What happened to one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A value where there was none.
+    Inserted,
+    /// A newer value.
+    Updated,
+    /// No value any more.
+    Removed(RemovalCause),
+}
+
+/// A change of what readers see, already done.
+#[derive(Debug)]
+pub struct Change<K, V> {
+    pub(crate) slot: SlotRef,
+    /// What happened.
+    pub effect: Effect,
+    /// The value that is gone, with its key. To be dropped outside of locks.
+    pub before: Option<Arc<Item<K, V>>>,
+    /// The register as it is now; without a body if the value is gone.
+    pub after: Option<Arc<Item<K, V>>>,
+    /// The stamp of what is there now.
+    pub stamp: Stamp,
+    /// The replica whose write this is.
+    pub origin: ReplicaId,
+    /// Whether it was done through this replica.
+    pub local: bool,
+}

@@ -1,0 +1,115 @@
+//! The knobs of the replication protocol.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of one replica. All replicas of one cache should have the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReplicaConfig {
+    /// How far ahead of our clock a stamp may be before it is deferred, and how much slower than ours
+    /// a writer's clock may be without a fill of ours overwriting it. Default 1 s. Range 1 ms to 1 h.
+    /// Larger tolerates worse clocks; smaller frees tombstones sooner.
+    pub max_drift: Duration,
+    /// Mean time between two digests, jittered by a quarter. Default 1 s. Range 1 ms to 1 min.
+    /// Smaller repairs loss sooner; larger is less idle traffic.
+    pub digest_interval: Duration,
+    /// Tombstones younger than this are never collected, so that news of members has spread.
+    /// Default 10 s. Range 0 to 1 h.
+    pub gc_grace: Duration,
+    /// How long a dead member holds back collection. Default 15 min. Range 1 s to 30 d. A member
+    /// that returns later loses what it alone held of keys that were collected meanwhile.
+    pub forget_after: Duration,
+    /// Tombstones held before the oldest are dropped by force (counted). Default 1,000,000.
+    pub max_tombstones: usize,
+    /// Bytes of keys and values in one frame. Default 256 KiB. Range 1 KiB to 16 MiB.
+    pub max_frame_bytes: usize,
+    /// Registers from the future that wait for their time. Default 4,096.
+    pub max_deferred: usize,
+    /// Bytes of evicted own writes kept until live members were sent them. Default 64 MiB.
+    pub max_retained_bytes: usize,
+    /// Retired origins remembered. Default 4,096.
+    pub max_retired: usize,
+    /// A gap must last this long before it is repaired by a digest. Default 50 ms.
+    pub repair_delay: Duration,
+    /// A session without a frame for this long is abandoned. Default 3 s.
+    pub session_idle: Duration,
+    /// A session never lasts longer than this. Default 2 min.
+    pub session_deadline: Duration,
+    /// How long a running fill holds back collection everywhere. Default 30 s. A fill that takes
+    /// longer is returned to its caller but not cached.
+    pub fill_hold: Duration,
+    /// With more live members than this a push goes to `fanout` random ones, who pass it on.
+    /// Default 16.
+    pub broadcast_up_to: usize,
+    /// How many members a push is sent to, or passed on to, in a large cluster. Default 4.
+    pub fanout: usize,
+    /// Mean time between two audits of a slice against a random member. Default 10 s; zero is off.
+    pub audit_interval: Duration,
+    /// Registers in one audit slice. Default 64.
+    pub audit_slice: usize,
+}
+
+impl Default for ReplicaConfig {
+    fn default() -> Self {
+        Self {
+            max_drift: Duration::from_secs(1),
+            digest_interval: Duration::from_secs(1),
+            gc_grace: Duration::from_secs(10),
+            forget_after: Duration::from_secs(15 * 60),
+            max_tombstones: 1_000_000,
+            max_frame_bytes: 256 * 1024,
+            max_deferred: 4_096,
+            max_retained_bytes: 64 << 20,
+            max_retired: 4_096,
+            repair_delay: Duration::from_millis(50),
+            session_idle: Duration::from_secs(3),
+            session_deadline: Duration::from_secs(120),
+            fill_hold: Duration::from_secs(30),
+            broadcast_up_to: 16,
+            fanout: 4,
+            audit_interval: Duration::from_secs(10),
+            audit_slice: 64,
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{knob} must be {must_be}")]
+pub struct ConfigError {
+    knob: &'static str,
+    must_be: &'static str,
+}
+
+impl ReplicaConfig {
+    /// Checks every knob's range.
+    ///
+    /// # Errors
+    /// Names the first knob out of range, and the range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let within = |value: Duration, low: Duration, high: Duration| value >= low && value <= high;
+        let (ms, s) = (Duration::from_millis, Duration::from_secs);
+        let rules = [
+            (within(self.max_drift, ms(1), s(3_600)), "max_drift", "between 1 ms and 1 h"),
+            (within(self.digest_interval, ms(1), s(60)), "digest_interval", "between 1 ms and 1 min"),
+            (self.gc_grace <= s(3_600), "gc_grace", "at most 1 h"),
+            (within(self.forget_after, ms(1), s(30 * 86_400)), "forget_after", "between 1 ms and 30 days"),
+            (self.forget_after >= self.gc_grace, "forget_after", "at least gc_grace"),
+            (self.max_tombstones >= 1, "max_tombstones", "at least 1"),
+            ((1_024..=16 << 20).contains(&self.max_frame_bytes), "max_frame_bytes", "between 1 KiB and 16 MiB"),
+            (self.max_deferred >= 1, "max_deferred", "at least 1"),
+            (self.max_retired >= 1, "max_retired", "at least 1"),
+            (within(self.session_idle, ms(1), s(600)), "session_idle", "between 1 ms and 10 min"),
+            (self.session_deadline >= self.session_idle, "session_deadline", "at least session_idle"),
+            (self.fanout >= 1, "fanout", "at least 1"),
+            ((1..=4_096).contains(&self.audit_slice), "audit_slice", "between 1 and 4,096"),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, knob, must_be)) => Err(ConfigError { knob, must_be }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What happened, counted. Every loss and every repair has a number.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counts since the replica was opened.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Name and count of each.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            /// Adds the counts of `other`.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Own writes and deletes.
+    writes,
+    /// Entries of others that changed something here.
+    merged,
+    /// Entries of others that lost against what was here.
+    lost,
+    /// Entries skipped because their dot had been seen.
+    seen,
+    /// Entries skipped because the epoch had passed them.
+    skipped_by_epoch,
+    /// Two registers with one marker and different bodies: a replica id used twice.
+    conflicts,
+    /// Messages from a replica that has our own id.
+    cloned_id,
+    /// Digests sent.
+    digests_out,
+    /// Digests received.
+    digests_in,
+    /// Pushes sent, per receiver.
+    pushes_out,
+    /// Pushes received and applied.
+    pushes_in,
+    /// Pushes passed on for others.
+    pushes_relayed,
+    /// Pushes that started above our vector.
+    gaps,
+    /// Gaps closed by a push that had been overtaken on the way.
+    gaps_reordered,
+    /// Sessions begun as sender.
+    sessions_out,
+    /// Sessions that we broke off as sender.
+    sessions_out_aborted,
+    /// Sessions begun as receiver.
+    sessions_in,
+    /// Sessions received to the end.
+    sessions_completed,
+    /// Sessions abandoned as receiver.
+    sessions_abandoned,
+    /// Sessions whose claim was not taken because something in them was deferred.
+    sessions_unclaimed,
+    /// Frames sent.
+    frames_out,
+    /// Frames received and merged.
+    frames_in,
+    /// Frames of finished, superseded or unwanted sessions.
+    frames_ignored,
+    /// Sessions begun as sender that list everything.
+    reconciles_out,
+    /// Reconciles received to the end.
+    reconciles_in,
+    /// Registers a reconcile removed here.
+    reconcile_removed,
+    /// Registers the end of a reconcile voided here.
+    reconcile_voided,
+    /// Entries replaced by a void on arrival.
+    voided,
+    /// Registers adopted.
+    adopted,
+    /// Registers and messages deferred because they came from the future.
+    deferred,
+    /// Deferred registers merged when their time came.
+    deferred_released,
+    /// Deferred registers not kept because the quarantine was full.
+    deferred_overflow,
+    /// Values turned into `Expired` tombstones.
+    expired,
+    /// Tombstones collected because they were stable.
+    collected,
+    /// Tombstones dropped by force.
+    forced_drops,
+    /// Values evicted and removed, being stable.
+    evicted_stable,
+    /// Values evicted and replaced by an `Evicted` tombstone.
+    evicted_unstable,
+    /// Own writes evicted before they were sent to everybody.
+    evicted_unsent,
+    /// Registers swept because of an epoch.
+    swept_by_epoch,
+    /// Epochs taken over or issued.
+    epochs,
+    /// Fills begun.
+    fills,
+    /// Fills that lost against a write, a delete, the floor or the epoch.
+    fills_lost,
+    /// Fills that no longer hold the watermark.
+    fills_expired,
+    /// Members forgotten.
+    forgotten,
+    /// Digests asking for all retired origins.
+    retired_mismatch,
+    /// Retired origins dropped beyond the cap.
+    retired_dropped,
+    /// Claims held back because of an `Evicted` register of a live origin.
+    claims_capped,
+    /// Audit slices compared.
+    audits,
+    /// Keys on which an audit found two live values.
+    audit_conflicts,
+    /// Keys an audit found live elsewhere and missing here without a reason.
+    audit_missing,
+    /// Messages that were not understood.
+    malformed,
+}

@@ -1,0 +1,128 @@
+//! What the user of this replica does: write, delete, evict.
+
+use super::place::Placing;
+use super::{CoreKey, RemovalCause, Replica};
+use crate::crdt::{Cause, Kind, Marker};
+use crate::hlc::{HlcTime, Now, Stamp};
+use crate::item::Item;
+use crate::store::{SlotRef, Snapshot};
+use crate::sync::Arc;
+
+/// A write or a delete, ready to be stamped.
+#[derive(Debug)]
+pub struct Write<K, V> {
+    /// This process's hash of the key.
+    pub hash: u64,
+    /// Key and value; a body of `Absent` is a delete.
+    pub item: Arc<Item<K, V>>,
+    /// Absolute wall time after which the value is expired; zero is never.
+    pub expires: HlcTime,
+    /// Bytes of the encoded key and value.
+    pub size: u32,
+    /// What the user's weigher says.
+    pub weight: u32,
+}
+
+/// What an eviction came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    /// The register was stable and is gone.
+    Gone,
+    /// An `Evicted` tombstone stands for it.
+    Tombstone,
+    /// There was no value.
+    Nothing,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// Writes a value. Every replica will have it, or something newer.
+    pub fn write(&mut self, now: Now, write: Write<K, V>) -> Stamp {
+        self.put(now, write, Kind::Live).0
+    }
+
+    /// Deletes a key, also one never heard of: the write may still be on its way. Returns the stamp
+    /// of the delete, and the register it replaced if that was a readable value.
+    pub fn delete(&mut self, now: Now, write: Write<K, V>) -> (Stamp, Option<(Arc<Item<K, V>>, HlcTime)>) {
+        if self.bugs.delete_unknown_is_noop && self.find(write.hash, &write.item.key).is_none() {
+            return (Stamp::ZERO, None);
+        }
+        let (stamp, held) = self.put(now, write, Kind::Tombstone(Cause::Deleted));
+        let readable = held.filter(|held| self.is_readable(&held.meta));
+        (stamp, readable.map(|held| (held.item, held.meta.expires)))
+    }
+
+    fn put(&mut self, now: Now, write: Write<K, V>, kind: Kind) -> (Stamp, Option<Snapshot<K, V>>) {
+        let Write { hash, item, expires, size, weight } = write;
+        let dot = self.issue_dot(now);
+        let stamp = Stamp::new(dot.counter, self.id);
+        let held = self.find(hash, &item.key);
+        let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, item };
+        self.place(held.as_ref(), placing, RemovalCause::Explicit);
+        self.counters.writes += 1;
+        self.enforce_tombstone_cap();
+        (stamp, held)
+    }
+
+    /// Gives up the value in a place to stay within capacity. Local: other replicas keep theirs.
+    pub(crate) fn evict(&mut self, now: Now, slot: SlotRef) -> Evicted {
+        let Some(held) = self.store.resolve(slot).filter(|held| held.meta.kind.is_live()) else {
+            return Evicted::Nothing;
+        };
+        self.lossy = true;
+        if self.bugs.evict_without_tombstone {
+            self.erase(&held, RemovalCause::Size);
+            return Evicted::Gone;
+        }
+        if self.may_evict_without_trace(now, &held) {
+            self.counters.evicted_stable += 1;
+            self.drop_register(&held, RemovalCause::Size);
+            return Evicted::Gone;
+        }
+        self.counters.evicted_unstable += 1;
+        if self.is_unsent(&held.meta) {
+            self.retain(&held);
+        } else {
+            self.bury(&held, Cause::Evicted, RemovalCause::Size);
+        }
+        self.enforce_tombstone_cap();
+        Evicted::Tombstone
+    }
+
+    /// Evicts an own write for readers and keeps its body until every live member was sent it.
+    fn retain(&mut self, held: &Snapshot<K, V>) {
+        let size = held.meta.size as usize;
+        if self.retained_bytes + size > self.config.max_retained_bytes {
+            self.counters.evicted_unsent += 1;
+            self.bury(held, Cause::Evicted, RemovalCause::Size);
+            return;
+        }
+        let marker = Marker { kind: Kind::Tombstone(Cause::Evicted), ..self.marker_of(&held.meta) };
+        let placing = Placing {
+            hash: held.hash,
+            marker,
+            expires: held.meta.expires,
+            size: held.meta.size,
+            weight: 0,
+            item: Arc::clone(&held.item),
+        };
+        let slot = self.place(Some(held), placing, RemovalCause::Size);
+        if let Some(meta) = self.store.meta(slot) {
+            self.store.set_meta(slot, crate::store::Meta { retained: true, ..meta });
+        }
+        self.retained_bytes += size;
+        self.retained.push_back((held.meta.dot_time, slot));
+    }
+
+    /// Drops the bodies of evicted own writes that every live member was sent.
+    pub(super) fn release_retained(&mut self) {
+        let sent = self.sent_to_all_live();
+        while let Some(&(time, slot)) = self.retained.front().filter(|(time, _)| *time <= sent) {
+            self.retained.pop_front();
+            let held = self.store.resolve(slot);
+            let held = held.filter(|held| held.meta.retained && held.meta.dot_time == time);
+            if let Some(held) = held {
+                self.bury(&held, Cause::Evicted, RemovalCause::Size);
+            }
+        }
+    }
+}

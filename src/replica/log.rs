@@ -1,0 +1,67 @@
+//! Per origin, the dots it issued and where their registers are: finds an interval without a scan.
+
+use std::collections::VecDeque;
+
+use crate::hlc::HlcTime;
+use crate::store::SlotRef;
+
+/// An append-only log of `(dot time, place)`. Entries go stale when their register moves on; the
+/// reader tells by comparing dots, and compaction drops them.
+#[derive(Debug, Default)]
+pub(crate) struct OriginLog {
+    entries: VecDeque<(HlcTime, SlotRef)>,
+    unsorted: bool,
+    live: usize,
+}
+
+impl OriginLog {
+    /// Notes that the register at `slot` has the dot `time`.
+    pub(crate) fn append(&mut self, time: HlcTime, slot: SlotRef) {
+        self.unsorted |= self.entries.back().is_some_and(|(last, _)| *last > time);
+        self.entries.push_back((time, slot));
+        self.live += 1;
+    }
+
+    /// Notes that one entry has gone stale.
+    pub(crate) fn retire_one(&mut self) {
+        self.live = self.live.saturating_sub(1);
+    }
+
+    /// How many entries there are, stale ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many registers have a dot of this origin.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Whether compaction would pay.
+    pub(crate) fn is_bloated(&self) -> bool {
+        self.entries.len() > 2 * self.live + 64
+    }
+
+    /// The entries after `from`, by time.
+    pub(crate) fn after(&mut self, from: HlcTime) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
+        self.sort();
+        let start = self.entries.partition_point(|(time, _)| *time <= from);
+        self.entries.range(start..).copied()
+    }
+
+    /// Drops the entries that `keep` does not want.
+    pub(crate) fn compact(&mut self, mut keep: impl FnMut(HlcTime, SlotRef) -> bool) {
+        self.sort();
+        self.entries.retain(|(time, slot)| keep(*time, *slot));
+        if self.entries.capacity() > 4 * self.entries.len() + 64 {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+    }
+
+    fn sort(&mut self) {
+        if self.unsorted {
+            self.entries.make_contiguous().sort_by_key(|(time, _)| *time);
+            self.unsorted = false;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! How an entry of another replica joins what is here.
+
+use super::message::Entry;
+use super::place::Placing;
+use super::{CoreKey, RemovalCause, Replica};
+use crate::crdt::register::{Side, join};
+use crate::crdt::{Cause, Kind, Marker};
+use crate::hlc::{Now, Stamp};
+use crate::item::{Body, Item};
+use crate::store::{SlotRef, Snapshot};
+use crate::sync::Arc;
+
+/// What came of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merged {
+    /// The register is now (also) the entry's.
+    Placed(SlotRef),
+    /// A void of our own stands in its place.
+    Voided,
+    /// What was here is newer.
+    Lost,
+    /// Its dot had been seen.
+    Seen,
+    /// It lies at or below the epoch.
+    Expunged,
+    /// It comes from the future and waits, or will be offered again.
+    Deferred,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// Merges one entry. See "Merging an entry" in the protocol.
+    pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
+        if entry.stamp().time <= self.store.epoch() && !self.bugs.epoch_only_sweeps {
+            self.counters.skipped_by_epoch += 1;
+            return Merged::Expunged;
+        }
+        let held = self.find(entry.hash, &entry.item.key);
+        if self.vector.covers(&entry.dot()) && !self.reinserts(held.as_ref()) {
+            self.counters.seen += 1;
+            return Merged::Seen;
+        }
+        if self.is_from_the_future(now, &entry) {
+            self.defer(now, entry);
+            return Merged::Deferred;
+        }
+        self.clock.observe(entry.stamp().time.max(entry.dot().counter));
+        match held {
+            None => self.merge_into_nothing(now, entry),
+            Some(held) => self.merge_into(&held, entry),
+        }
+    }
+
+    fn reinserts(&self, held: Option<&Snapshot<K, V>>) -> bool {
+        self.bugs.reinsert_seen && held.is_none_or(|held| !held.meta.kind.is_live())
+    }
+
+    fn merge_into_nothing(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
+        if entry.stamp() > self.floor {
+            return self.place_entry(None, entry);
+        }
+        // Something we already collected may have overwritten or deleted it.
+        if !entry.kind().is_live() {
+            if self.bugs.tombstone_below_floor_merged {
+                return self.place_entry(None, entry);
+            }
+            if self.bugs.tombstone_below_floor_dropped {
+                return Merged::Lost;
+            }
+        }
+        self.counters.voided += 1;
+        let stamp = if self.bugs.void_keeps_stamp { entry.stamp() } else { self.floor };
+        self.place_void(now, None, &entry, stamp);
+        Merged::Voided
+    }
+
+    fn place_void(&mut self, now: Now, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>, stamp: Stamp) {
+        let dot = self.issue_dot(now);
+        let item = match entry.item.body {
+            Body::Absent => Arc::clone(&entry.item),
+            Body::Known(_) | Body::Opaque(_) => Arc::new(Item { key: entry.item.key.clone(), body: Body::Absent }),
+        };
+        let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
+        let placing = Placing { hash: entry.hash, marker, expires: 0, size: entry.size.min(64), weight: 0, item };
+        self.place(held, placing, RemovalCause::Void);
+    }
+
+    /// Voids a register that is here, at `stamp`.
+    pub(super) fn void_held(&mut self, now: Now, held: &Snapshot<K, V>, stamp: Stamp) {
+        let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(now) };
+        let placing = self.tombstone_for(held, marker);
+        self.place(Some(held), Placing { expires: 0, ..placing }, RemovalCause::Void);
+    }
+
+    fn merge_into(&mut self, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
+        let ours = self.marker_of(&held.meta);
+        let joined = join(ours, entry.marker);
+        if ours.dot == entry.marker.dot && ours.stamp != entry.marker.stamp {
+            self.counters.conflicts += 1;
+        }
+        if !joined.changed {
+            self.counters.lost += 1;
+            // An equal dot is the same event again: it is here, and to be claimed like a new one.
+            return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
+        }
+        self.counters.merged += 1;
+        let why = removal_cause(joined.marker.kind);
+        let placing = match joined.body {
+            Side::Offered => Placing { marker: joined.marker, ..Self::placing_of(entry) },
+            Side::Held => Placing {
+                hash: held.hash,
+                marker: joined.marker,
+                expires: held.meta.expires,
+                size: held.meta.size,
+                weight: held.meta.weight,
+                item: Arc::clone(&held.item),
+            },
+        };
+        let retained = held.meta.retained && joined.body == Side::Held;
+        if retained {
+            // Another dot for a body that is kept only to be sent: whoever adopted it sends it now.
+            let placing = self.tombstone_for(held, joined.marker);
+            return Merged::Placed(self.place(Some(held), placing, why));
+        }
+        Merged::Placed(self.place(Some(held), placing, why))
+    }
+
+    fn place_entry(&mut self, held: Option<&Snapshot<K, V>>, entry: Entry<K, V>) -> Merged {
+        self.counters.merged += 1;
+        let why = removal_cause(entry.kind());
+        Merged::Placed(self.place(held, Self::placing_of(entry), why))
+    }
+
+    fn placing_of(entry: Entry<K, V>) -> Placing<K, V> {
+        let Entry { hash, item, marker, expires, size, weight } = entry;
+        Placing { hash, marker, expires, size, weight, item }
+    }
+}
+
+fn removal_cause(kind: Kind) -> RemovalCause {
+    match kind {
+        Kind::Live => RemovalCause::Replaced,
+        Kind::Tombstone(Cause::Deleted) => RemovalCause::Explicit,
+        Kind::Tombstone(Cause::Expired) => RemovalCause::Expired,
+        Kind::Tombstone(Cause::Evicted) => RemovalCause::Size,
+        Kind::Tombstone(Cause::Void) => RemovalCause::Void,
+    }
+}

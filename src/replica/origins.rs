@@ -1,0 +1,73 @@
+//! Replica ids as small numbers, so that a register needs four bytes for each.
+
+use std::collections::BTreeMap;
+
+use crate::replica_id::ReplicaId;
+
+/// An interner whose entries live as long as something refers to them.
+#[derive(Debug, Default)]
+pub(crate) struct Origins {
+    numbers: BTreeMap<ReplicaId, u32>,
+    ids: Vec<(ReplicaId, u64)>,
+    free: Vec<u32>,
+}
+
+impl Origins {
+    /// The number of `id`, counted once more.
+    pub(crate) fn acquire(&mut self, id: ReplicaId) -> u32 {
+        if let Some(&number) = self.numbers.get(&id) {
+            self.ids[number as usize].1 += 1;
+            return number;
+        }
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.ids[number as usize] = (id, 1);
+                number
+            }
+            None => {
+                self.ids.push((id, 1));
+                (self.ids.len() - 1) as u32
+            }
+        };
+        self.numbers.insert(id, number);
+        number
+    }
+
+    /// Gives back one count.
+    pub(crate) fn release(&mut self, number: u32) {
+        let (id, count) = &mut self.ids[number as usize];
+        *count -= 1;
+        if *count == 0 {
+            self.numbers.remove(id);
+            self.free.push(number);
+        }
+    }
+
+    /// The id behind a number that is in use.
+    pub(crate) fn id(&self, number: u32) -> ReplicaId {
+        self.ids[number as usize].0
+    }
+
+    /// How many ids are in use.
+    pub(crate) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_return_when_nothing_refers_to_them() {
+        let id = |n: u8| ReplicaId::from_bytes([n; 16]);
+        let mut origins = Origins::default();
+        let first = origins.acquire(id(1));
+        assert_eq!(origins.acquire(id(1)), first);
+        origins.release(first);
+        assert_eq!(origins.id(first), id(1));
+        origins.release(first);
+        assert_eq!(origins.len(), 0);
+        assert_eq!(origins.acquire(id(2)), first);
+    }
+}

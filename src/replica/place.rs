@@ -1,0 +1,202 @@
+//! The one place where a register changes: store, logs, counts and change stream together.
+
+use super::{Change, CoreKey, Effect, RemovalCause, Replica};
+use crate::crdt::{Cause, Dot, Kind, Marker};
+use crate::hlc::{HlcTime, Stamp};
+use crate::item::{Body, Item, Key};
+use crate::store::{Meta, SlotRef, Snapshot};
+use crate::sync::Arc;
+
+/// A register to be put in place.
+pub(super) struct Placing<K, V> {
+    pub(super) hash: u64,
+    pub(super) marker: Marker,
+    pub(super) expires: HlcTime,
+    pub(super) size: u32,
+    pub(super) weight: u32,
+    pub(super) item: Arc<Item<K, V>>,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    pub(super) fn find(&self, hash: u64, key: &Key<K>) -> Option<Snapshot<K, V>> {
+        self.store.find_by(hash, |other| other == key)
+    }
+
+    pub(super) fn stamp_of(&self, meta: &Meta) -> Stamp {
+        Stamp::new(meta.stamp_time, self.origins.id(meta.stamp_replica))
+    }
+
+    pub(super) fn dot_of(&self, meta: &Meta) -> Dot {
+        Dot::new(self.origins.id(meta.dot_origin), meta.dot_time)
+    }
+
+    pub(super) fn marker_of(&self, meta: &Meta) -> Marker {
+        Marker { stamp: self.stamp_of(meta), kind: meta.kind, dot: self.dot_of(meta) }
+    }
+
+    /// Whether a reader would be given this value, its time to live aside.
+    pub(super) fn is_readable(&self, meta: &Meta) -> bool {
+        meta.kind.is_live() && meta.stamp_time > self.store.epoch()
+    }
+
+    /// Puts a register in place of what its key held, or of nothing.
+    pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
+        let Placing { hash, marker, expires, size, weight, item } = new;
+        let meta = Meta {
+            stamp_time: marker.stamp.time,
+            dot_time: marker.dot.counter,
+            stamp_replica: self.origins.acquire(marker.stamp.replica),
+            dot_origin: self.origins.acquire(marker.dot.actor),
+            expires,
+            size,
+            weight,
+            kind: marker.kind,
+            retained: false,
+        };
+        let was_readable = held.is_some_and(|held| self.is_readable(&held.meta));
+        let slot = match held {
+            Some(held) => {
+                self.unindex(held);
+                self.store.replace(held.slot, meta, Arc::clone(&item));
+                held.slot
+            }
+            None => self.store.insert(hash, meta, Arc::clone(&item)),
+        };
+        self.index(slot, &meta, marker.dot);
+        let effect = match (was_readable, self.is_readable(&meta)) {
+            (false, true) => Effect::Inserted,
+            (true, true) => Effect::Updated,
+            (true, false) => Effect::Removed(why),
+            (false, false) => return slot,
+        };
+        self.changes.push_back(Change {
+            slot,
+            effect,
+            before: held.map(|held| Arc::clone(&held.item)),
+            after: Some(item),
+            stamp: marker.stamp,
+            origin: marker.dot.actor,
+            local: marker.dot.actor == self.id,
+        });
+        slot
+    }
+
+    fn index(&mut self, slot: SlotRef, meta: &Meta, dot: Dot) {
+        self.logs.entry(dot.actor).or_default().append(dot.counter, slot);
+        if meta.kind.is_live() {
+            self.live += 1;
+            self.weight += u64::from(meta.weight);
+            if meta.expires != 0 {
+                self.expiry.add(meta.expires, slot);
+            }
+        } else {
+            self.tombstones.insert((meta.stamp_time, slot));
+        }
+        self.compact_log_if_bloated(dot.actor);
+    }
+
+    fn unindex(&mut self, held: &Snapshot<K, V>) {
+        let meta = &held.meta;
+        let origin = self.origins.id(meta.dot_origin);
+        if let Some(log) = self.logs.get_mut(&origin) {
+            log.retire_one();
+        }
+        if meta.kind.is_live() {
+            self.live -= 1;
+            self.weight -= u64::from(meta.weight);
+        } else {
+            self.tombstones.remove(&(meta.stamp_time, held.slot));
+        }
+        if meta.retained {
+            self.retained_bytes = self.retained_bytes.saturating_sub(meta.size as usize);
+        }
+        self.origins.release(meta.stamp_replica);
+        self.origins.release(meta.dot_origin);
+    }
+
+    /// Removes a register without leaving anything. The caller raises floor and dropped vector, or
+    /// knows why not.
+    pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
+        let was_readable = self.is_readable(&held.meta);
+        let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
+        self.unindex(held);
+        self.store.remove(held.slot);
+        if was_readable {
+            self.changes.push_back(Change {
+                slot: held.slot,
+                effect: Effect::Removed(why),
+                before: Some(Arc::clone(&held.item)),
+                after: None,
+                stamp,
+                origin,
+                local: origin == self.id,
+            });
+        }
+    }
+
+    /// Removes a register without a trace: floor and dropped vector say so, and sessions that would
+    /// hide it are broken off.
+    pub(super) fn drop_register(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
+        let (stamp, dot) = (self.stamp_of(&held.meta), self.dot_of(&held.meta));
+        self.floor = self.floor.max(stamp);
+        self.note_dropped(dot);
+        self.erase(held, why);
+    }
+
+    /// Notes that a dot was removed without a trace.
+    pub(super) fn note_dropped(&mut self, dot: Dot) {
+        self.dropped.raise(dot.actor, dot.counter);
+        self.abort_sessions_hiding(dot);
+    }
+
+    /// Turns what a key holds into a tombstone with the same stamp and dot.
+    pub(super) fn bury(&mut self, held: &Snapshot<K, V>, cause: Cause, why: RemovalCause) -> SlotRef {
+        let marker = Marker { kind: Kind::Tombstone(cause), ..self.marker_of(&held.meta) };
+        self.place(Some(held), self.tombstone_for(held, marker), why)
+    }
+
+    /// The register without its body under another marker.
+    pub(super) fn tombstone_for(&self, held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
+        let item = match held.item.body {
+            Body::Absent => Arc::clone(&held.item),
+            Body::Known(_) | Body::Opaque(_) => Arc::new(Item { key: held.item.key.clone(), body: Body::Absent }),
+        };
+        Placing { hash: held.hash, marker, expires: held.meta.expires, size: held.meta.size.min(64), weight: 0, item }
+    }
+
+    /// Gives a register another dot of our own: same value, same stamp.
+    pub(super) fn reissue(&mut self, now: crate::hlc::Now, held: &Snapshot<K, V>) -> SlotRef {
+        let marker = Marker { dot: self.issue_dot(now), ..self.marker_of(&held.meta) };
+        let Meta { expires, size, weight, .. } = held.meta;
+        let item = Arc::clone(&held.item);
+        self.place(Some(held), Placing { hash: held.hash, marker, expires, size, weight, item }, RemovalCause::Replaced)
+    }
+
+    /// Drops stale log entries once they are most of a log.
+    fn compact_log_if_bloated(&mut self, origin: crate::replica_id::ReplicaId) {
+        let Some(log) = self.logs.get_mut(&origin).filter(|log| log.is_bloated()) else { return };
+        let number = self.store_number(origin);
+        let mut log = std::mem::take(log);
+        let own = origin == self.id;
+        let mut barrier = self.push_barrier;
+        log.compact(|time, slot| {
+            let meta = self.store.meta(slot);
+            let current = meta.is_some_and(|meta| meta.dot_time == time && Some(meta.dot_origin) == number);
+            let ours_moved_on = meta.is_some_and(|meta| Some(meta.dot_origin) == number);
+            if own && !current && !ours_moved_on {
+                // Overtaken by another replica, or gone: a push must not claim past it unseen.
+                barrier = barrier.max(time);
+            }
+            current
+        });
+        self.push_barrier = barrier;
+        self.logs.insert(origin, log);
+    }
+
+    fn store_number(&mut self, origin: crate::replica_id::ReplicaId) -> Option<u32> {
+        // Acquired and given back: finds the number without a second map.
+        let number = self.origins.acquire(origin);
+        self.origins.release(number);
+        Some(number)
+    }
+}
