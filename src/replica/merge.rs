@@ -44,10 +44,21 @@ impl<K: CoreKey, V> Replica<K, V> {
             return Merged::Deferred;
         }
         self.clock.observe(entry.stamp().time.max(entry.dot().counter));
+        let entry = Self::expired_on_arrival(now, entry);
         match held {
             None => self.merge_into_nothing(now, entry),
             Some(held) => self.merge_into(&held, entry),
         }
+    }
+
+    /// A value that arrives after its time is a tombstone from the start: no reader ever sees it.
+    fn expired_on_arrival(now: Now, entry: Entry<K, V>) -> Entry<K, V> {
+        if !entry.kind().is_live() || entry.expires == 0 || entry.expires > now.wall {
+            return entry;
+        }
+        let marker = Marker { kind: Kind::Tombstone(Cause::Expired), ..entry.marker };
+        let item = Arc::new(Item { key: entry.item.key.clone(), body: Body::Absent });
+        Entry { marker, item, size: entry.size.min(64), weight: 0, ..entry }
     }
 
     fn reinserts(&self, held: Option<&Snapshot<K, V>>) -> bool {

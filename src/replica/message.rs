@@ -105,6 +105,8 @@ pub struct Ack {
 /// One frame of a session.
 #[derive(Debug)]
 pub struct Frame<K, V> {
+    /// The one replica it is meant for: yesterday's frames mean nothing to a restarted process.
+    pub to: ReplicaId,
     /// The sender's name for the session; later sessions of one sender have greater ones.
     pub session: u64,
     /// The frame's number, from zero.

@@ -1,9 +1,11 @@
 //! The one place where a register changes: store, logs, counts and change stream together.
 
+use super::log::OriginLog;
 use super::{Change, CoreKey, Effect, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Item, Key};
+use crate::replica_id::ReplicaId;
 use crate::store::{Meta, SlotRef, Snapshot};
 use crate::sync::Arc;
 
@@ -173,17 +175,17 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Drops stale log entries once they are most of a log.
-    fn compact_log_if_bloated(&mut self, origin: crate::replica_id::ReplicaId) {
-        let Some(log) = self.logs.get_mut(&origin).filter(|log| log.is_bloated()) else { return };
-        let number = self.store_number(origin);
-        let mut log = std::mem::take(log);
+    fn compact_log_if_bloated(&mut self, origin: ReplicaId) {
+        if !self.logs.get(&origin).is_some_and(OriginLog::is_bloated) {
+            return;
+        }
+        let Some(mut log) = self.logs.remove(&origin) else { return };
         let own = origin == self.id;
         let mut barrier = self.push_barrier;
         log.compact(|time, slot| {
-            let meta = self.store.meta(slot);
-            let current = meta.is_some_and(|meta| meta.dot_time == time && Some(meta.dot_origin) == number);
-            let ours_moved_on = meta.is_some_and(|meta| Some(meta.dot_origin) == number);
-            if own && !current && !ours_moved_on {
+            let dot = self.store.meta(slot).map(|meta| self.dot_of(&meta));
+            let current = dot == Some(Dot::new(origin, time));
+            if own && !current && dot.is_none_or(|dot| dot.actor != origin) {
                 // Overtaken by another replica, or gone: a push must not claim past it unseen.
                 barrier = barrier.max(time);
             }
@@ -191,12 +193,5 @@ impl<K: CoreKey, V> Replica<K, V> {
         });
         self.push_barrier = barrier;
         self.logs.insert(origin, log);
-    }
-
-    fn store_number(&mut self, origin: crate::replica_id::ReplicaId) -> Option<u32> {
-        // Acquired and given back: finds the number without a second map.
-        let number = self.origins.acquire(origin);
-        self.origins.release(number);
-        Some(number)
     }
 }

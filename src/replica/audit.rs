@@ -1,0 +1,99 @@
+//! The safety net: replicas compare registers whose dots both have seen.
+//!
+//! A slice is a run of one origin's log, found by the same index that deltas use; so an audit costs
+//! what the slice costs and never a scan. Keys travel, values do not.
+
+use super::message::{Audit, Entry, Message};
+use super::{CoreKey, Replica};
+use crate::crdt::{Cause, Kind, Marker};
+use crate::hlc::{HlcTime, Now};
+use crate::item::{Body, Item};
+use crate::replica_id::ReplicaId;
+use crate::sync::Arc;
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// Compares a random slice with a random live member.
+    pub(super) fn audit_random_slice(&mut self, now: Now) {
+        let live: Vec<_> = self.live_peers().collect();
+        let Some(to) = self.random.choice(live) else { return };
+        let origins: Vec<_> = self.logs.keys().copied().collect();
+        let Some(origin) = self.random.choice(origins) else { return };
+        let until = self.vector.get(&origin);
+        let from = self.random.u64(0..=until);
+        let _ = now;
+        let entries = self.audit_slice(origin, from);
+        if !entries.is_empty() {
+            let vector = self.vector.clone();
+            self.queue(to, Message::Audit(Audit { vector, entries, reply: false }));
+        }
+    }
+
+    /// Live registers of one origin from a dot time on, without bodies.
+    fn audit_slice(&mut self, origin: ReplicaId, from: HlcTime) -> Vec<Entry<K, V>> {
+        let Some(mut log) = self.logs.remove(&origin) else { return Vec::new() };
+        let mut places: Vec<_> = log.after(from).take(self.config.audit_slice).collect();
+        if places.is_empty() {
+            places = log.after(0).take(self.config.audit_slice).collect();
+        }
+        self.logs.insert(origin, log);
+        let entries = places.into_iter().filter_map(|(time, slot)| {
+            let (entry, held) = self.entry_at(crate::crdt::Dot::new(origin, time), slot)?;
+            let covered = self.vector.covers(&entry.dot());
+            (held.meta.kind.is_live() && covered).then(|| self.without_body(entry))
+        });
+        entries.collect()
+    }
+
+    fn without_body(&self, entry: Entry<K, V>) -> Entry<K, V> {
+        let item = Arc::new(Item { key: entry.item.key.clone(), body: Body::Absent });
+        Entry { item, size: entry.size.min(64), weight: 0, ..entry }
+    }
+
+    pub(super) fn handle_audit(&mut self, now: Now, from: ReplicaId, audit: Audit<K, V>) {
+        self.counters.audits += 1;
+        let mut answer = Vec::new();
+        for theirs in audit.entries {
+            if theirs.stamp().time <= self.store.epoch() || !self.vector.covers(&theirs.dot()) {
+                continue;
+            }
+            match self.find(theirs.hash, &theirs.item.key) {
+                Some(held) => {
+                    let ours = self.marker_of(&held.meta);
+                    let both_seen = audit.vector.covers(&ours.dot);
+                    if held.meta.kind.is_live() && both_seen && ours.stamp != theirs.stamp() {
+                        self.note_conflict(now, &held, ours, &theirs.marker);
+                        if !audit.reply && let Some((entry, _)) = self.entry_at(ours.dot, held.slot) {
+                            answer.push(self.without_body(entry));
+                        }
+                    }
+                }
+                None if !self.lossy && self.may_be_missing(now, &theirs) => {
+                    self.counters.audit_missing += 1;
+                    tracing::warn!(replica = %self.id, peer = %from, marker = ?theirs.marker, "audit: a value live elsewhere is missing here");
+                }
+                None => {}
+            }
+        }
+        if !answer.is_empty() {
+            let vector = self.vector.clone();
+            self.queue(from, Message::Audit(Audit { vector, entries: answer, reply: true }));
+        }
+    }
+
+    /// An entry that is not about to expire and is not just being collected.
+    fn may_be_missing(&self, now: Now, theirs: &Entry<K, V>) -> bool {
+        let expired = theirs.expires != 0 && theirs.expires <= now.wall;
+        !expired && theirs.stamp() > self.floor
+    }
+
+    /// Two live values for one key, both seen by both: must not happen. Whoever holds the winner
+    /// gives it a new dot, because plain merging would skip it.
+    fn note_conflict(&mut self, now: Now, held: &crate::store::Snapshot<K, V>, ours: Marker, theirs: &Marker) {
+        self.counters.audit_conflicts += 1;
+        tracing::error!(replica = %self.id, ?ours, ?theirs, "audit: two live values for one key");
+        debug_assert!(ours.kind == Kind::Live || ours.kind == Kind::Tombstone(Cause::Evicted));
+        if ours > *theirs {
+            self.reissue(now, held);
+        }
+    }
+}

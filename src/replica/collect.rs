@@ -1,0 +1,123 @@
+//! The end of tombstones: causal stability (Baquero et al. 2017) and the hard cap.
+
+use std::collections::BTreeMap;
+
+use super::{CoreKey, RemovalCause, Replica};
+use crate::crdt::Dot;
+use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::replica_id::ReplicaId;
+use crate::store::{Meta, Snapshot};
+
+/// Tombstones looked at in one go.
+const BATCH: usize = 4_096;
+
+/// What every member has seen and nobody can still precede.
+#[derive(Clone, Debug, Default)]
+pub struct StableCut {
+    seen_by_all: BTreeMap<ReplicaId, HlcTime>,
+    /// No write that is still to come carries a stamp at or below this time.
+    pub watermark: HlcTime,
+    older_than: HlcTime,
+}
+
+impl StableCut {
+    fn covers(&self, stamp: Stamp, dot: Dot) -> bool {
+        stamp.time <= self.watermark
+            && dot.counter <= self.older_than
+            && self.seen_by_all.get(&dot.actor).is_some_and(|seen| dot.counter <= *seen)
+    }
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// What is stable by all that is known now.
+    #[must_use]
+    pub fn stable_cut(&self, now: Now) -> StableCut {
+        let seen_by_all = self.vector.iter().map(|(origin, ours)| {
+            let theirs = self.peers.values().map(|peer| peer.reported.get(&origin)).min();
+            (origin, theirs.unwrap_or(ours).min(ours))
+        });
+        let theirs = self.peers.values().map(|peer| peer.watermark).min();
+        let own = self.watermark_at(self.clock.last().max(now.wall));
+        StableCut {
+            seen_by_all: seen_by_all.collect(),
+            watermark: theirs.unwrap_or(own).min(own),
+            older_than: self.clock.judging(now).saturating_sub(nanos(self.config.gc_grace)),
+        }
+    }
+
+    /// Our low watermark at a clock of ours: every write we have not yet issued by then will carry a
+    /// stamp above it.
+    pub(super) fn watermark_at(&self, clock: HlcTime) -> HlcTime {
+        let lag = clock.saturating_sub(nanos(self.config.max_drift));
+        self.lowest_fill().map_or(lag, |fill| lag.min(fill.saturating_sub(1)))
+    }
+
+    /// Whether a register may go without a trace because it is evicted.
+    pub(super) fn may_evict_without_trace(&self, now: Now, held: &Snapshot<K, V>) -> bool {
+        let (stamp, dot) = (self.stamp_of(&held.meta), self.dot_of(&held.meta));
+        if !self.vector.covers(&dot) || self.incoming.is_some() {
+            return false;
+        }
+        if self.peers.is_empty() {
+            // Nobody else writes; a fill that begins later is stamped above the floor.
+            return self.lowest_fill().is_none_or(|fill| stamp.time < fill);
+        }
+        let cut = self.timers.cut();
+        let _ = now;
+        cut.covers(stamp, dot)
+    }
+
+    /// Collects tombstones that are stable.
+    pub(super) fn collect(&mut self, now: Now) {
+        let cut = self.stable_cut(now);
+        if self.incoming.is_none() {
+            let due: Vec<_> = self.tombstones.iter().take(BATCH).copied().collect();
+            for (stamp_time, slot) in due {
+                if stamp_time > cut.watermark && !self.bugs.collect_by_age {
+                    break;
+                }
+                let Some(held) = self.store.resolve(slot) else { continue };
+                if self.is_collectable(&cut, &held) {
+                    self.counters.collected += 1;
+                    self.drop_register(&held, RemovalCause::Explicit);
+                }
+            }
+        }
+        self.timers.set_cut(cut);
+        self.compact_expiry();
+    }
+
+    fn is_collectable(&self, cut: &StableCut, held: &Snapshot<K, V>) -> bool {
+        let (stamp, dot) = (self.stamp_of(&held.meta), self.dot_of(&held.meta));
+        if held.meta.retained {
+            return false;
+        }
+        if self.bugs.collect_by_age {
+            return self.vector.covers(&dot) && dot.counter <= cut.older_than;
+        }
+        self.vector.covers(&dot) && cut.covers(stamp, dot)
+    }
+
+    /// Drops the oldest tombstones by force once there are more than the cap. Whoever missed them
+    /// gets a reconcile.
+    pub(super) fn enforce_tombstone_cap(&mut self) {
+        while self.tombstones.len() > self.config.max_tombstones {
+            let oldest = self.tombstones.iter().find_map(|(_, slot)| {
+                let held = self.store.resolve(*slot)?;
+                self.vector.covers(&self.dot_of(&held.meta)).then_some(held)
+            });
+            let Some(held) = oldest else { return };
+            if held.meta.retained {
+                self.counters.evicted_unsent += 1;
+            }
+            self.counters.forced_drops += 1;
+            self.lossy = true;
+            self.drop_register(&held, RemovalCause::Size);
+        }
+    }
+
+    /// Whether an own write has not yet been sent to every live member.
+    pub(super) fn is_unsent(&self, meta: &Meta) -> bool {
+        self.origins.id(meta.dot_origin) == self.id && meta.dot_time > self.sent_to_all_live()
+    }
+}

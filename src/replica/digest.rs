@@ -1,0 +1,273 @@
+//! Digests: who I am and what I have seen; the only repair that loss needs.
+
+use super::message::{Digest, Fact, Message, Retired};
+use super::{CoreKey, Replica};
+use crate::crdt::{Dot, VersionVector};
+use crate::hlc::{HlcTime, Now, nanos};
+use crate::replica_id::ReplicaId;
+
+/// Writes younger than this are taken to be on their way, nanoseconds.
+const IN_FLIGHT: u64 = 200_000_000;
+/// Bytes that facts about others may take in a digest, and what an origin in a vector takes.
+const FACT_BUDGET: usize = 4_096;
+const BYTES_PER_ORIGIN: usize = 28;
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// A message came from another replica of this cache.
+    pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message<K, V>) {
+        if from == self.id {
+            self.counters.cloned_id += 1;
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.last_heard = now.mono;
+        }
+        match message {
+            Message::Digest(digest) => self.handle_digest(now, from, digest),
+            Message::Push(push) => self.handle_push(now, from, push),
+            Message::Ack(ack) => self.handle_ack(now, from, ack.time),
+            Message::Frame(frame) => self.handle_frame(now, from, frame),
+            Message::Audit(audit) => self.handle_audit(now, from, audit),
+        }
+        self.check_caught_up();
+    }
+
+    /// What we tell others. Also moves our own entry with our clock: silence is information.
+    pub fn digest(&mut self, now: Now, reply: bool) -> Digest {
+        self.make_digest(now, reply, false)
+    }
+
+    fn make_digest(&mut self, now: Now, reply: bool, full: bool) -> Digest {
+        let quiet_since = self.last_own;
+        let clock = self.clock.tick(now);
+        self.vector.raise(self.id, clock);
+        let listed = |origin: &ReplicaId| full || self.is_listed(origin);
+        let vector = self.vector.iter().filter(|(origin, _)| listed(origin)).collect();
+        let retired = Retired::of(self.vector.iter().filter(|(origin, _)| !listed(origin)));
+        Digest {
+            clock,
+            quiet_since,
+            watermark: self.watermark_at(clock),
+            epoch: self.store.epoch(),
+            vector,
+            retired,
+            full,
+            want_full: false,
+            reply,
+            lossy: self.lossy,
+            facts: self.facts(),
+        }
+    }
+
+    /// What we know of some other members, so that a stable cut needs fewer rounds than members.
+    fn facts(&mut self) -> Vec<Fact> {
+        if self.peers.len() < 3 {
+            return Vec::new();
+        }
+        let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (self.peers.len() + 2))).clamp(1, 8);
+        let mut members: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.latest.clock > 0).map(|(id, _)| *id).collect();
+        self.random.shuffle(&mut members);
+        members.truncate(room);
+        let fact = |member: ReplicaId| {
+            let peer = self.peers.get(&member)?;
+            let vector = peer.reported.iter().filter(|(origin, _)| self.is_listed(origin)).collect();
+            Some(Fact { member, clock: peer.latest.clock, watermark: peer.latest.watermark, vector })
+        };
+        members.into_iter().filter_map(fact).collect()
+    }
+
+    /// Sends a digest to a random live member.
+    pub(super) fn gossip(&mut self, now: Now) {
+        let live: Vec<_> = self.live_peers().collect();
+        if let Some(to) = self.random.choice(live) {
+            let digest = self.digest(now, false);
+            self.queue(to, Message::Digest(digest));
+        }
+    }
+
+    /// A member that has this cache open may have appeared: it is told of us.
+    pub fn greet(&mut self, now: Now, to: ReplicaId) {
+        let digest = self.digest(now, false);
+        self.queue(to, Message::Digest(digest));
+    }
+
+    fn handle_digest(&mut self, now: Now, from: ReplicaId, digest: Digest) {
+        self.counters.digests_in += 1;
+        if self.is_ahead(now, digest.epoch) {
+            self.note_offender(from, digest.epoch);
+            return;
+        }
+        self.adopt_epoch(digest.epoch);
+        let first = !self.peers.contains_key(&from);
+        self.hear(now, from).lossy = digest.lossy;
+        let honest = !self.is_ahead(now, digest.clock);
+        if honest {
+            self.clock.observe(digest.clock);
+            self.take_silence(now, from, &digest);
+        } else {
+            self.note_offender(from, digest.clock);
+        }
+        self.take_facts(now, &digest.facts);
+        let Some(theirs) = self.whole_vector(&digest) else {
+            self.ask_for_full(now, from);
+            return;
+        };
+        if digest.want_full {
+            let full = self.make_digest(now, true, true);
+            self.queue(from, Message::Digest(full));
+        }
+        self.note_reported(now, from, &theirs);
+        self.note_target(from, &theirs, &digest);
+        let basis = self.bugs.stale_digest.then_some(theirs.clone());
+        self.serve(now, from, basis);
+        self.look_for_news(now, from, &theirs, &digest, first);
+    }
+
+    /// The sender wrote nothing between its last dot and its clock: an interval without entries.
+    fn take_silence(&mut self, now: Now, from: ReplicaId, digest: &Digest) {
+        let _ = now;
+        if self.vector.get(&from) >= digest.quiet_since {
+            self.claim(from, digest.clock);
+        }
+        self.note_watermark(from, digest.clock, digest.watermark);
+    }
+
+    fn take_facts(&mut self, now: Now, facts: &[Fact]) {
+        for fact in facts {
+            if fact.member == self.id || !self.peers.contains_key(&fact.member) || self.is_ahead(now, fact.clock) {
+                continue;
+            }
+            self.note_reported(now, fact.member, &fact.vector);
+            self.note_watermark(fact.member, fact.clock, fact.watermark);
+        }
+    }
+
+    fn note_reported(&mut self, now: Now, member: ReplicaId, theirs: &VersionVector) {
+        let credible: VersionVector = theirs.iter().filter(|(_, time)| !self.is_ahead(now, *time)).collect();
+        let id = self.id;
+        let Some(peer) = self.peers.get_mut(&member) else { return };
+        peer.reported.join(&credible);
+        let ours = peer.reported.get(&id);
+        peer.sent_to = peer.sent_to.max(ours);
+        if ours >= peer.sent_to {
+            peer.unacked_since = None;
+            peer.asked = 0;
+        }
+    }
+
+    /// Until we are caught up with somebody, what the first digest of each says is what we aim at.
+    fn note_target(&mut self, from: ReplicaId, theirs: &VersionVector, digest: &Digest) {
+        if self.caught_up.is_some() {
+            return;
+        }
+        let mut target = theirs.clone();
+        target.remove(&from);
+        target.raise(from, digest.quiet_since);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.target.get_or_insert((target, digest.clock));
+        }
+    }
+
+    fn ask_for_full(&mut self, now: Now, from: ReplicaId) {
+        self.counters.retired_mismatch += 1;
+        let mut digest = self.make_digest(now, true, true);
+        digest.want_full = true;
+        self.queue(from, Message::Digest(digest));
+    }
+
+    /// Sends a member what it lacks, if it is not on its way already.
+    fn serve(&mut self, now: Now, to: ReplicaId, basis: Option<VersionVector>) {
+        let Some(peer) = self.peers.get(&to) else { return };
+        if self.incoming.is_some() || self.outgoing.contains_key(&to) || peer.serve_after > now.mono {
+            return;
+        }
+        let reported = basis.unwrap_or_else(|| peer.reported.clone());
+        if !reported.dominates(&self.dropped) {
+            if !self.another_serves(&to) {
+                self.begin_session(now, to, reported);
+            }
+            return;
+        }
+        let mut lacks_ours = false;
+        let mut lacks_others = false;
+        for (origin, seen) in self.vector.iter().collect::<Vec<_>>() {
+            let theirs = reported.get(&origin);
+            if origin == to || theirs >= seen {
+                continue;
+            }
+            let lacks = self.lacks(now, origin, theirs, seen);
+            lacks_ours |= lacks && origin == self.id;
+            lacks_others |= lacks && origin != self.id;
+        }
+        if lacks_others || (lacks_ours && !self.rewind(now, to, reported.get(&self.id))) {
+            self.begin_session(now, to, reported);
+        }
+    }
+
+    /// Whether a member that has `origin` up to `theirs` lacks something that is not on its way.
+    fn lacks(&mut self, now: Now, origin: ReplicaId, theirs: HlcTime, seen: HlcTime) -> bool {
+        let settled = self.clock.judging(now).saturating_sub(IN_FLIGHT);
+        let tells_itself = origin == self.id || self.is_live_peer(&origin);
+        if !tells_itself {
+            return true;
+        }
+        if origin != self.id && (theirs == 0 || seen.saturating_sub(theirs) > self.claim_lag()) {
+            return true;
+        }
+        let horizon = if theirs == 0 { seen } else { settled };
+        self.first_after(origin, theirs).is_some_and(|time| time <= horizon)
+    }
+
+    /// An origin that is alive tells everybody itself; a claim of it is passed on only when it lags
+    /// by more than this.
+    fn claim_lag(&self) -> u64 {
+        nanos(self.config.digest_interval).saturating_mul(4 * (self.peers.len() as u64 + 1))
+    }
+
+    /// The first dot of an origin after `from` whose register is here.
+    fn first_after(&mut self, origin: ReplicaId, from: HlcTime) -> Option<HlcTime> {
+        let mut log = self.logs.remove(&origin)?;
+        let found = log.after(from).find(|(time, slot)| self.entry_at(Dot::new(origin, *time), *slot).is_some());
+        self.logs.insert(origin, log);
+        found.map(|(time, _)| time)
+    }
+
+    /// Goes back to what the member has of our writes and pushes from there, if that can be pushed.
+    fn rewind(&mut self, now: Now, to: ReplicaId, reported: HlcTime) -> bool {
+        if reported < self.push_barrier || reported < self.dropped.get(&self.id) {
+            return false;
+        }
+        let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.needs_session) else { return false };
+        peer.sent_to = reported;
+        peer.serve_after = now.mono.saturating_add(IN_FLIGHT);
+        true
+    }
+
+    /// Whether we have given up values and another live member, which has not, can be the source.
+    fn another_serves(&self, to: &ReplicaId) -> bool {
+        self.lossy && self.peers.iter().any(|(id, peer)| id != to && peer.is_live() && !peer.lossy && peer.latest.clock > 0)
+    }
+
+    /// Finds out whether the sender has something for us, and asks for it.
+    fn look_for_news(&mut self, now: Now, from: ReplicaId, theirs: &VersionVector, digest: &Digest, first: bool) {
+        let ours = self.vector.get(&from);
+        let mut news = first && ours == 0;
+        if ours < digest.quiet_since {
+            // Probably on its way; looked at again in a moment.
+            let at = now.mono.saturating_add(nanos(self.config.repair_delay).saturating_mul(2));
+            let peer = self.hear(now, from);
+            peer.suspected.get_or_insert((digest.quiet_since, at));
+            news |= ours == 0;
+        }
+        let lag = self.claim_lag();
+        news |= theirs.iter().filter(|(origin, _)| *origin != from && *origin != self.id).any(|(origin, time)| {
+            let ours = self.vector.get(&origin);
+            let credible = !self.is_ahead(now, time);
+            credible && ours < time && (ours == 0 || !self.is_live_peer(&origin) || time - ours > lag)
+        });
+        if news && !digest.reply && !digest.want_full {
+            let reply = self.digest(now, true);
+            self.queue(from, Message::Digest(reply));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Invalidate all: one replicated epoch per cache, joined by maximum.
+//!
+//! A register stamped at or below the epoch counts as absent the moment the epoch is known, and is
+//! swept in the background; one that arrives later is skipped. The sweep raises neither floor nor
+//! dropped vector: whoever is told of the claim is told of the epoch in the same message.
+
+use super::{CoreKey, RemovalCause, Replica};
+use crate::hlc::{HlcTime, Now};
+use crate::store::Position;
+
+/// Registers looked at in one go.
+const BATCH: usize = 512;
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// Invalidates everything stamped up to now, everywhere, including what has not arrived yet.
+    pub fn invalidate_all(&mut self, now: Now) -> HlcTime {
+        let epoch = self.issue_dot(now).counter;
+        self.adopt_epoch(epoch);
+        epoch
+    }
+
+    /// Takes over an epoch. The caller has checked that it does not come from the future.
+    pub(super) fn adopt_epoch(&mut self, epoch: HlcTime) {
+        if epoch <= self.store.epoch() {
+            return;
+        }
+        self.counters.epochs += 1;
+        self.clock.observe(epoch);
+        self.store.raise_epoch(epoch);
+        self.sweep = Some(Position::default());
+    }
+
+    /// Sweeps a page. Returns whether there is more.
+    pub(super) fn sweep_page(&mut self) -> bool {
+        let Some(from) = self.sweep else { return false };
+        let (page, next) = self.store.page(from, BATCH);
+        let epoch = self.store.epoch();
+        for held in page.into_iter().filter(|held| held.meta.stamp_time <= epoch) {
+            self.counters.swept_by_epoch += 1;
+            if held.meta.kind.is_live() {
+                self.note_invalidated(&held);
+            }
+            self.erase(&held, RemovalCause::Invalidated);
+        }
+        self.sweep = next;
+        self.sweep.is_some()
+    }
+}

@@ -1,0 +1,98 @@
+//! Fills: values computed from a source that was read before anybody knows when.
+//!
+//! A fill must lose against any write or delete issued after it began, anywhere. So its stamp is
+//! taken at its start: `max(start - max_drift, just above the register its key had, just above our
+//! floor and epoch)`. Its dot is issued when it completes. (What memcache leases do, Nishtala et al.
+//! 2013, without a coordinator.)
+
+use std::collections::BTreeMap;
+
+use super::place::Placing;
+use super::{CoreKey, RemovalCause, Replica, Write};
+use crate::crdt::{Kind, Marker};
+use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::item::Key;
+
+/// The stamp of a fill, from before its start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FillTicket {
+    number: u64,
+    stamp: Stamp,
+}
+
+impl FillTicket {
+    /// The stamp the value will carry.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Fills {
+    next: u64,
+    /// Running fills that hold the watermark: stamp time and when they stop holding it.
+    holding: BTreeMap<u64, (HlcTime, u64)>,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// Begins a fill of `key`, before its source is read.
+    pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
+        // The start by a clock that never goes back and is past everything seen.
+        let start = self.clock.tick(now);
+        let held = self.find(hash, key).map_or(0, |held| held.meta.stamp_time);
+        let above = held.max(self.floor.time).max(self.store.epoch()).saturating_add(1);
+        let time = start.saturating_sub(nanos(self.config.max_drift)).max(above);
+        let number = self.fills.next;
+        self.fills.next += 1;
+        let until = now.mono.saturating_add(nanos(self.config.fill_hold));
+        self.fills.holding.insert(number, (time, until));
+        self.counters.fills += 1;
+        FillTicket { number, stamp: Stamp::new(time, self.id) }
+    }
+
+    /// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
+    /// is here or may have been collected meanwhile, and the value is for the caller only.
+    pub fn finish_fill(&mut self, now: Now, ticket: &FillTicket, write: Write<K, V>) -> Option<Stamp> {
+        self.abort_fill(ticket);
+        let stamp = if self.bugs.fill_stamped_late {
+            Stamp::new(self.clock.tick(now), self.id)
+        } else {
+            ticket.stamp
+        };
+        let held = self.find(write.hash, &write.item.key);
+        let overtaken = held.as_ref().is_some_and(|held| self.stamp_of(&held.meta) >= stamp);
+        if overtaken || stamp <= self.floor || stamp.time <= self.store.epoch() {
+            self.counters.fills_lost += 1;
+            return None;
+        }
+        let Write { hash, item, expires, size, weight } = write;
+        let marker = Marker { stamp, kind: Kind::Live, dot: self.issue_dot(now) };
+        let placing = Placing { hash, marker, expires, size, weight, item };
+        self.place(held.as_ref(), placing, RemovalCause::Replaced);
+        Some(stamp)
+    }
+
+    /// Ends a fill without a value.
+    pub fn abort_fill(&mut self, ticket: &FillTicket) {
+        self.fills.holding.remove(&ticket.number);
+    }
+
+    /// Fills that run and hold the watermark.
+    #[must_use]
+    pub fn fills_running(&self) -> usize {
+        self.fills.holding.len()
+    }
+
+    /// The lowest stamp time that a running fill may still issue.
+    pub(super) fn lowest_fill(&self) -> Option<HlcTime> {
+        self.fills.holding.values().map(|(time, _)| *time).min()
+    }
+
+    /// Fills past their bound stop holding back collection; the floor then decides about them.
+    pub(super) fn expire_fills(&mut self, now: Now) {
+        let before = self.fills.holding.len();
+        self.fills.holding.retain(|_, (_, until)| *until > now.mono);
+        self.counters.fills_expired += (before - self.fills.holding.len()) as u64;
+    }
+}

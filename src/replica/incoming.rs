@@ -1,0 +1,288 @@
+//! The session that comes in. At most one at a time.
+//!
+//! Frames are merged as they arrive, in any order, and are readable at once. Nothing is claimed
+//! before all of them are in: a frame leaves out what later frames overtake.
+
+use std::collections::BTreeSet;
+
+use super::merge::Merged;
+use super::message::{Frame, Interval, Last, Message};
+use super::{CoreKey, RemovalCause, Replica};
+use crate::crdt::{Dot, VersionVector};
+use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::replica_id::ReplicaId;
+
+/// Frames of one session, at most.
+const MAX_FRAMES: u32 = 1 << 20;
+
+/// A session on its way in.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    from: ReplicaId,
+    session: u64,
+    received: BTreeSet<u32>,
+    last: Option<Last>,
+    reconcile: bool,
+    /// Something in it was deferred: nothing is claimed.
+    unclaimable: bool,
+    started: u64,
+    heard: u64,
+}
+
+impl Incoming {
+    fn is_complete(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| self.received.len() as u64 == u64::from(last.frames))
+    }
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    pub(super) fn handle_frame(&mut self, now: Now, from: ReplicaId, frame: Frame<K, V>) {
+        if self.is_ahead(now, frame.epoch) {
+            self.note_offender(from, frame.epoch);
+            return;
+        }
+        if frame.to != self.id || !self.admit_session(now, from, &frame) {
+            self.counters.frames_ignored += 1;
+            return;
+        }
+        self.adopt_epoch(frame.epoch);
+        if self.is_ahead(now, frame.clock) {
+            self.note_offender(from, frame.clock);
+        } else {
+            self.clock.observe(frame.clock);
+        }
+        if !self.note_frame(now, &frame) {
+            self.counters.frames_ignored += 1;
+            return;
+        }
+        self.counters.frames_in += 1;
+        self.merge_frame(now, from, frame);
+        self.enforce_tombstone_cap();
+        if self.incoming.as_ref().is_some_and(Incoming::is_complete) {
+            self.complete_session(now);
+        }
+    }
+
+    /// Whether this frame belongs to the session that is coming in, opening it if need be.
+    fn admit_session(&mut self, now: Now, from: ReplicaId, frame: &Frame<K, V>) -> bool {
+        let done = self.peers.get(&from).map_or(0, |peer| peer.session_done);
+        if frame.session <= done {
+            return false;
+        }
+        if let Some(incoming) = &self.incoming {
+            if incoming.from != from || frame.session < incoming.session {
+                return false;
+            }
+            if frame.session == incoming.session {
+                return true;
+            }
+            // A later session of the same sender supersedes the one that is open.
+            self.abandon_incoming(now);
+        }
+        if !frame.reconcile && !self.vector.dominates(&frame.base) {
+            let digest = self.digest(now, false);
+            self.queue(from, Message::Digest(digest));
+            return false;
+        }
+        if self.outgoing.contains_key(&from) && self.id < from {
+            return false; // Of two that send to each other the lower id goes first.
+        }
+        self.abort_all_outgoing();
+        self.counters.sessions_in += 1;
+        self.incoming = Some(Incoming {
+            from,
+            session: frame.session,
+            received: BTreeSet::new(),
+            last: None,
+            reconcile: frame.reconcile,
+            unclaimable: false,
+            started: now.mono,
+            heard: now.mono,
+        });
+        true
+    }
+
+    /// Takes the frame into the books. Returns whether it is a new one.
+    fn note_frame(&mut self, now: Now, frame: &Frame<K, V>) -> bool {
+        let in_order = self.bugs.frames_in_order;
+        let Some(incoming) = &mut self.incoming else { return false };
+        if frame.index >= MAX_FRAMES || (in_order && frame.index as usize != incoming.received.len()) {
+            return false;
+        }
+        incoming.heard = now.mono;
+        if let Some(last) = &frame.last {
+            incoming.last = Some(last.clone());
+        }
+        incoming.received.insert(frame.index)
+    }
+
+    fn merge_frame(&mut self, now: Now, from: ReplicaId, frame: Frame<K, V>) {
+        let Frame { intervals, dropped, reconcile, last, .. } = frame;
+        for (origin, time) in dropped.iter() {
+            if self.is_ahead(now, time) {
+                self.mark_unclaimable(from, time);
+            } else {
+                self.dropped.raise(origin, time);
+            }
+        }
+        if self.bugs.early_floor && let Some(last) = &last {
+            self.floor = self.floor.max(last.floor);
+        }
+        let mut spans = Vec::new();
+        for interval in intervals {
+            if reconcile || self.bugs.absent_is_deleted {
+                self.remove_unlisted(&interval);
+            }
+            spans.push((interval.origin, interval.to));
+            self.merge_interval(now, interval);
+        }
+        if self.bugs.claim_per_frame {
+            spans.into_iter().for_each(|(origin, to)| self.claim(origin, to));
+        }
+    }
+
+    fn mark_unclaimable(&mut self, who: ReplicaId, time: HlcTime) {
+        self.note_offender(who, time);
+        if let Some(incoming) = &mut self.incoming {
+            incoming.unclaimable = true;
+        }
+    }
+
+    fn merge_interval(&mut self, now: Now, interval: Interval<K, V>) {
+        for entry in interval.entries {
+            match self.merge_entry(now, entry) {
+                Merged::Placed(slot) => self.uncovered.push(slot),
+                Merged::Deferred => {
+                    if let Some(incoming) = &mut self.incoming {
+                        incoming.unclaimable = true;
+                    }
+                }
+                Merged::Voided | Merged::Lost | Merged::Seen | Merged::Expunged => {}
+            }
+        }
+    }
+
+    /// Reconcile, per frame: our own registers of the range that are not listed are gone. Each
+    /// removal raises our dropped time at once, so that nobody gets a delta from us that hides it;
+    /// the floor stays.
+    fn remove_unlisted(&mut self, interval: &Interval<K, V>) {
+        let Interval { origin, from, to, ref entries } = *interval;
+        let listed: BTreeSet<_> = entries.iter().map(|entry| entry.dot().counter).collect();
+        let ours: Vec<_> = match self.logs.get_mut(&origin) {
+            Some(log) => log.after(from).take_while(|(time, _)| *time <= to).collect(),
+            None => return,
+        };
+        for (time, slot) in ours.into_iter().filter(|(time, _)| !listed.contains(time)) {
+            let dot = Dot::new(origin, time);
+            let Some((_, held)) = self.entry_at(dot, slot) else { continue };
+            self.counters.reconcile_removed += 1;
+            self.lossy = true;
+            if !self.bugs.reconcile_hides_removals {
+                self.note_dropped(dot);
+            }
+            self.erase(&held, RemovalCause::Reconcile);
+        }
+    }
+
+    /// Everything is in: the vector moves, the floor is adopted, what is left uncovered is adopted.
+    fn complete_session(&mut self, now: Now) {
+        let Some(incoming) = self.incoming.take() else { return };
+        let Some(last) = incoming.last else { return };
+        self.finish_session_of(incoming.from, incoming.session);
+        let ahead = last.claim.iter().map(|(_, time)| time).chain([last.floor.time]).find(|time| self.is_ahead(now, *time));
+        if let Some(time) = ahead {
+            self.note_offender(incoming.from, time);
+        }
+        if incoming.unclaimable || ahead.is_some() {
+            self.counters.sessions_unclaimed += 1;
+            self.adopt_orphans(now);
+            return;
+        }
+        self.counters.sessions_completed += 1;
+        if incoming.reconcile {
+            self.counters.reconciles_in += 1;
+            self.void_unknown_to(now, &last.claim, last.floor);
+        }
+        for (origin, time) in last.claim.iter() {
+            self.claim(origin, time);
+        }
+        self.floor = self.floor.max(last.floor);
+        self.adopt_orphans(now);
+        self.check_caught_up();
+        let digest = self.digest(now, true);
+        self.queue(incoming.from, Message::Digest(digest));
+    }
+
+    fn finish_session_of(&mut self, from: ReplicaId, session: u64) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.session_done = peer.session_done.max(session);
+        }
+    }
+
+    /// Reconcile, at the end: what the sender has not seen and what lies at or below its floor may
+    /// have been overwritten or deleted by something it collected.
+    fn void_unknown_to(&mut self, now: Now, seen: &VersionVector, floor: Stamp) {
+        if self.bugs.no_final_void {
+            return;
+        }
+        let mut suspects = Vec::new();
+        for (origin, log) in &mut self.logs {
+            let from = seen.get(origin);
+            suspects.extend(log.after(from).map(|(time, slot)| (Dot::new(*origin, time), slot)));
+        }
+        for (dot, slot) in suspects {
+            let Some((_, held)) = self.entry_at(dot, slot) else { continue };
+            if held.meta.kind.ranks_live() && self.stamp_of(&held.meta) <= floor {
+                self.counters.reconcile_voided += 1;
+                self.void_held(now, &held, floor);
+            }
+        }
+    }
+
+    /// Gives every register whose dot our vector still does not cover a dot of ours, so that it
+    /// spreads again.
+    pub(super) fn adopt_orphans(&mut self, now: Now) {
+        for slot in std::mem::take(&mut self.uncovered) {
+            let held = self.store.resolve(slot);
+            let held = held.filter(|held| !self.vector.covers(&self.dot_of(&held.meta)));
+            if let Some(held) = held.filter(|_| !self.bugs.no_adoption) {
+                self.counters.adopted += 1;
+                self.reissue(now, &held);
+            }
+        }
+    }
+
+    /// The session that is open will not be finished.
+    fn abandon_incoming(&mut self, now: Now) {
+        let Some(incoming) = self.incoming.take() else { return };
+        self.counters.sessions_abandoned += 1;
+        self.finish_session_of(incoming.from, incoming.session);
+        self.adopt_orphans(now);
+    }
+
+    pub(super) fn abandon_incoming_from(&mut self, now: Now, from: ReplicaId) {
+        if self.incoming.as_ref().is_some_and(|incoming| incoming.from == from) {
+            self.abandon_incoming(now);
+        }
+    }
+
+    pub(super) fn incoming_deadline(&self) -> Option<u64> {
+        let incoming = self.incoming.as_ref()?;
+        let idle = incoming.heard.saturating_add(nanos(self.config.session_idle));
+        Some(idle.min(incoming.started.saturating_add(nanos(self.config.session_deadline))))
+    }
+
+    /// Abandons a session from which nothing came for a while, and asks another source.
+    pub(super) fn check_incoming(&mut self, now: Now) {
+        if self.incoming_deadline().is_none_or(|at| at > now.mono) {
+            return;
+        }
+        let silent = self.incoming.as_ref().map(|incoming| incoming.from);
+        self.abandon_incoming(now);
+        let others: Vec<_> = self.live_peers().filter(|id| Some(*id) != silent).collect();
+        if let Some(other) = self.random.choice(others) {
+            let digest = self.digest(now, false);
+            self.queue(other, Message::Digest(digest));
+        }
+    }
+}

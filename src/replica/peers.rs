@@ -1,0 +1,229 @@
+//! The members that have this cache open, and what they are known to have.
+
+use super::{CoreKey, Replica};
+use crate::crdt::VersionVector;
+use crate::hlc::{HlcTime, Now, nanos};
+use crate::replica_id::ReplicaId;
+
+/// A clock of a member and its watermark at that clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) clock: HlcTime,
+    pub(super) watermark: HlcTime,
+}
+
+/// A member, live or dead but not yet forgotten.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// When it was found dead, by monotonic time.
+    pub(super) dead_since: Option<u64>,
+    /// The highest vector it ever reported.
+    pub(super) reported: VersionVector,
+    /// Its usable watermark.
+    pub(super) watermark: HlcTime,
+    /// The clock of its newest statement, first or second hand, and that statement.
+    pub(super) latest: Pair,
+    /// Pairs whose clock our own vector does not cover yet: the oldest and the newest.
+    pub(super) pending: [Option<Pair>; 2],
+    /// Whether it has given up values.
+    pub(super) lossy: bool,
+    pub(super) last_heard: u64,
+    /// What it is believed to have of our own writes.
+    pub(super) sent_to: HlcTime,
+    /// A large message is on its way to it.
+    pub(super) busy: bool,
+    /// The push interval after `sent_to` cannot be pushed: a session is needed.
+    pub(super) needs_session: bool,
+    /// No answer to a digest of it before this monotonic time.
+    pub(super) serve_after: u64,
+    /// Monotonic time of the last push that is not yet acknowledged, and how often we have asked.
+    pub(super) unacked_since: Option<u64>,
+    pub(super) asked: u32,
+    /// An acknowledgement of its pushes is due at this monotonic time.
+    pub(super) ack_due: Option<u64>,
+    /// It said it had written up to this; checked again at the monotonic time.
+    pub(super) suspected: Option<(HlcTime, u64)>,
+    /// What we need to have seen to be caught up with what it first told us.
+    pub(super) target: Option<(VersionVector, HlcTime)>,
+    /// The greatest session of it that is finished or superseded.
+    pub(super) session_done: u64,
+}
+
+impl Peer {
+    fn new(now: Now) -> Self {
+        Self {
+            dead_since: None,
+            reported: VersionVector::new(),
+            watermark: 0,
+            latest: Pair { clock: 0, watermark: 0 },
+            pending: [None; 2],
+            lossy: false,
+            last_heard: now.mono,
+            sent_to: 0,
+            busy: false,
+            needs_session: false,
+            serve_after: 0,
+            unacked_since: None,
+            asked: 0,
+            ack_due: None,
+            suspected: None,
+            target: None,
+            session_done: 0,
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.dead_since.is_none()
+    }
+}
+
+/// What is known of a member.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PeerView {
+    /// The member.
+    pub id: ReplicaId,
+    /// Whether the failure detector calls it alive.
+    pub live: bool,
+    /// The highest vector it ever reported.
+    pub reported: VersionVector,
+    /// No write it has not yet issued will be stamped at or below this.
+    pub watermark: HlcTime,
+    /// What it was sent of our own writes.
+    pub sent_to: HlcTime,
+    /// Monotonic time of its last message.
+    pub last_heard: u64,
+    /// Whether it has given up values.
+    pub lossy: bool,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// The members, by id.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
+        self.peers.iter().map(|(id, peer)| PeerView {
+            id: *id,
+            live: peer.is_live(),
+            reported: peer.reported.clone(),
+            watermark: peer.watermark,
+            sent_to: peer.sent_to,
+            last_heard: peer.last_heard,
+            lossy: peer.lossy,
+        })
+    }
+
+    /// How many members there are, dead but not forgotten ones included; without this replica.
+    #[must_use]
+    pub fn peer_len(&self) -> usize {
+        self.peers.len()
+    }
+
+    pub(super) fn live_peers(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.peers.iter().filter(|(_, peer)| peer.is_live()).map(|(id, _)| *id)
+    }
+
+    pub(super) fn is_live_peer(&self, id: &ReplicaId) -> bool {
+        self.peers.get(id).is_some_and(Peer::is_live)
+    }
+
+    /// A member that was heard of directly.
+    pub(super) fn hear(&mut self, now: Now, from: ReplicaId) -> &mut Peer {
+        let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now));
+        peer.dead_since = None;
+        peer.last_heard = now.mono;
+        peer
+    }
+
+    /// The failure detector calls a member dead. It holds back collection until it is forgotten.
+    pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.dead_since.get_or_insert(now.mono);
+        peer.busy = false;
+        self.abort_outgoing(id);
+        self.abandon_incoming_from(now, id);
+        self.release_retained();
+    }
+
+    /// A member left cleanly, restarted, or an operator says it will not return: it is forgotten at
+    /// once. If it does return, it gets a reconcile.
+    pub fn handle_member_left(&mut self, now: Now, id: ReplicaId) {
+        self.handle_member_down(now, id);
+        if self.peers.remove(&id).is_some() {
+            self.counters.forgotten += 1;
+        }
+        self.control.retain(|(to, _)| *to != id);
+        self.release_retained();
+    }
+
+    pub(super) fn forget_the_long_dead(&mut self, now: Now) {
+        let patience = nanos(self.config.forget_after);
+        let gone = |peer: &Peer| peer.dead_since.is_some_and(|since| now.mono.saturating_sub(since) >= patience);
+        let forgotten: Vec<_> = self.peers.iter().filter(|(_, peer)| gone(peer)).map(|(id, _)| *id).collect();
+        for id in forgotten {
+            self.handle_member_left(now, id);
+        }
+    }
+
+    /// Takes note of what a member said of its clock and watermark, first or second hand.
+    pub(super) fn note_watermark(&mut self, member: ReplicaId, clock: HlcTime, watermark: HlcTime) {
+        let covered = self.vector.get(&member) >= clock;
+        let Some(peer) = self.peers.get_mut(&member) else { return };
+        let pair = Pair { clock, watermark };
+        if clock > peer.latest.clock {
+            peer.latest = pair;
+        }
+        if covered {
+            peer.watermark = peer.watermark.max(watermark);
+        } else if peer.pending[0].is_none_or(|oldest| clock < oldest.clock) {
+            peer.pending[0] = Some(pair);
+        } else if peer.pending[1].is_none_or(|newest| clock > newest.clock) {
+            peer.pending[1] = Some(pair);
+        }
+    }
+
+    /// Uses pending pairs that our vector has come to cover.
+    pub(super) fn use_pending(&mut self, member: ReplicaId) {
+        let seen = self.vector.get(&member);
+        let Some(peer) = self.peers.get_mut(&member) else { return };
+        for pending in &mut peer.pending {
+            if let Some(pair) = pending.take_if(|pair| pair.clock <= seen) {
+                peer.watermark = peer.watermark.max(pair.watermark);
+            }
+        }
+        if peer.pending[0].is_none() {
+            peer.pending.swap(0, 1);
+        }
+    }
+
+    /// Raises our vector for one origin by a claim that was properly made.
+    pub(super) fn claim(&mut self, origin: ReplicaId, time: HlcTime) {
+        if self.vector.raise(origin, time) {
+            self.use_pending(origin);
+        }
+    }
+
+    /// The lowest dot time that every live member was sent of our own writes.
+    pub(super) fn sent_to_all_live(&self) -> HlcTime {
+        let live = self.peers.values().filter(|peer| peer.is_live());
+        live.map(|peer| peer.sent_to).min().unwrap_or(HlcTime::MAX)
+    }
+
+    /// The lowest dot time of ours that every member is known to have.
+    #[must_use]
+    pub fn own_seen_by_all(&self) -> HlcTime {
+        self.peers.values().map(|peer| peer.reported.get(&self.id)).min().unwrap_or(HlcTime::MAX)
+    }
+
+    pub(super) fn check_caught_up(&mut self) {
+        if self.caught_up.is_some() || self.incoming.is_some() {
+            return;
+        }
+        let reached = self.peers.iter().find_map(|(id, peer)| {
+            let (target, as_of) = peer.target.as_ref()?;
+            self.vector.dominates(target).then_some(super::CaughtUp { from: *id, as_of: *as_of })
+        });
+        if reached.is_some() {
+            self.caught_up = reached;
+            self.peers.values_mut().for_each(|peer| peer.target = None);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Fresh writes, sent eagerly: delta intervals of one origin.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::log::OriginLog;
+use super::merge::Merged;
+use super::message::{Entry, Message, Push};
+use super::{CoreKey, Replica, Transmit};
+use crate::crdt::{Dot, Kind};
+use crate::hlc::{HlcTime, Now, nanos};
+use crate::item::Body;
+use crate::replica_id::ReplicaId;
+use crate::store::{SlotRef, Snapshot};
+
+/// Pushes that came before their predecessor, kept at most.
+const MAX_EARLY: usize = 64;
+/// Acknowledgements wait this long for company, nanoseconds.
+const ACK_DELAY: u64 = 10_000_000;
+/// A push is passed on at most this often.
+const MAX_HOPS: u8 = 16;
+/// What an entry weighs on the wire besides its key and value, roughly.
+pub(super) const ENTRY_OVERHEAD: usize = 24;
+
+/// What is buffered of the network's disorder.
+pub(super) struct EarlyPushes<K, V> {
+    waiting: VecDeque<(u64, ReplicaId, Push<K, V>)>,
+    relay: VecDeque<Transmit<K, V>>,
+}
+
+impl<K, V> Default for EarlyPushes<K, V> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), relay: VecDeque::new() }
+    }
+}
+
+impl<K, V> EarlyPushes<K, V> {
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.waiting.front().map(|(deadline, ..)| *deadline)
+    }
+}
+
+/// How far an interval of our own log can be pushed.
+struct Cut<K, V> {
+    to: HlcTime,
+    entries: Vec<Entry<K, V>>,
+    /// The next write was overtaken by another replica, or is gone.
+    blocked: bool,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// The register in a place as it goes on the wire, if it still has this dot.
+    pub(super) fn entry_at(&self, dot: Dot, slot: SlotRef) -> Option<(Entry<K, V>, Snapshot<K, V>)> {
+        let held = self.store.resolve(slot)?;
+        let mut marker = self.marker_of(&held.meta);
+        if marker.dot != dot {
+            return None;
+        }
+        if held.meta.retained {
+            marker.kind = Kind::Live;
+        }
+        debug_assert!(marker.kind.is_live() != matches!(held.item.body, Body::Absent));
+        let entry = Entry {
+            hash: held.hash,
+            item: crate::sync::Arc::clone(&held.item),
+            marker,
+            expires: held.meta.expires,
+            size: held.meta.size,
+            weight: held.meta.weight,
+        };
+        Some((entry, held))
+    }
+
+    /// The next push, to all members that are to get the same one.
+    pub(super) fn poll_push(&mut self, now: Now) -> Option<Transmit<K, V>> {
+        let from = self.pushable().map(|(_, from)| from).min()?;
+        let to: Vec<_> = self.pushable().filter(|(_, sent)| *sent == from).map(|(id, _)| id).collect();
+        let receivers = self.choose_receivers(to.clone());
+        let hidden = from < self.push_barrier || from < self.dropped.get(&self.id);
+        let cut = if hidden { Cut { to: from, entries: Vec::new(), blocked: true } } else { self.cut_push(from) };
+        let relayed = receivers.len() < to.len();
+        for id in &to {
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            peer.needs_session = cut.blocked;
+            if cut.to > from {
+                peer.sent_to = cut.to;
+                peer.busy = receivers.contains(id);
+                if !relayed {
+                    peer.unacked_since.get_or_insert(now.mono);
+                }
+            }
+        }
+        if cut.to <= from {
+            return self.poll_push(now);
+        }
+        self.release_retained();
+        self.counters.pushes_out += receivers.len() as u64;
+        let push = Push {
+            origin: self.id,
+            from,
+            to: cut.to,
+            epoch: self.store.epoch(),
+            entries: cut.entries,
+            hops: if relayed { 0 } else { MAX_HOPS },
+            raw: Bytes::new(),
+        };
+        Some(Transmit { to: receivers, message: Message::Push(push), bulk: true })
+    }
+
+    /// Members with something to be pushed to them, and from where.
+    fn pushable(&self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + '_ {
+        let wants = |(id, peer): &(&ReplicaId, &super::peers::Peer)| {
+            peer.is_live()
+                && !peer.busy
+                && !peer.needs_session
+                && peer.sent_to < self.last_own
+                && !self.outgoing.contains_key(*id)
+        };
+        self.peers.iter().filter(wants).map(|(id, peer)| (*id, peer.sent_to))
+    }
+
+    fn choose_receivers(&mut self, mut to: Vec<ReplicaId>) -> Vec<ReplicaId> {
+        if self.peers.len() > self.config.broadcast_up_to {
+            self.random.shuffle(&mut to);
+            to.truncate(self.config.fanout);
+        }
+        to
+    }
+
+    fn cut_push(&mut self, from: HlcTime) -> Cut<K, V> {
+        let mut log = self.logs.remove(&self.id).unwrap_or_default();
+        let cut = self.cut_log(&mut log, from);
+        self.logs.insert(self.id, log);
+        cut
+    }
+
+    fn cut_log(&self, log: &mut OriginLog, from: HlcTime) -> Cut<K, V> {
+        let mut cut = Cut { to: from, entries: Vec::new(), blocked: false };
+        let mut budget = self.config.max_frame_bytes;
+        for (time, slot) in log.after(from) {
+            match self.entry_at(Dot::new(self.id, time), slot) {
+                Some((entry, _)) => {
+                    let cost = entry.size as usize + ENTRY_OVERHEAD;
+                    if cost > budget && !cut.entries.is_empty() {
+                        return cut;
+                    }
+                    budget = budget.saturating_sub(cost);
+                    cut.entries.push(entry);
+                }
+                None if self.moved_on_by_ourselves(slot) || self.bugs.push_over_overtaken => {}
+                None => return Cut { blocked: true, ..cut },
+            }
+            cut.to = time;
+        }
+        Cut { to: self.last_own, ..cut }
+    }
+
+    /// Whether the key of this place has a newer register that is our own.
+    fn moved_on_by_ourselves(&self, slot: SlotRef) -> bool {
+        self.store.meta(slot).is_some_and(|meta| self.origins.id(meta.dot_origin) == self.id)
+    }
+
+    /// A push came, from its origin or passed on.
+    pub(super) fn handle_push(&mut self, now: Now, from: ReplicaId, push: Push<K, V>) {
+        if push.origin == self.id {
+            self.note_own_echo(from, &push);
+            return;
+        }
+        if self.is_ahead(now, push.to) || self.is_ahead(now, push.epoch) {
+            self.note_offender(push.origin, push.to.max(push.epoch));
+            if !self.is_ahead(now, push.epoch) {
+                push.entries.into_iter().for_each(|entry| self.hold_back(now, entry));
+            }
+            return;
+        }
+        self.adopt_epoch(push.epoch);
+        let seen = self.vector.get(&push.origin);
+        if push.from > seen && !self.bugs.apply_over_gap {
+            self.note_gap(now, from, push);
+            return;
+        }
+        if push.to <= seen {
+            self.acknowledge(now, push.origin);
+            return;
+        }
+        let origin = push.origin;
+        self.apply_push(now, push);
+        self.apply_early(now, origin);
+        self.acknowledge(now, origin);
+    }
+
+    /// An entry of a push that as a whole comes from the future: it waits if it does itself, and is
+    /// offered again otherwise.
+    fn hold_back(&mut self, now: Now, entry: Entry<K, V>) {
+        if !self.vector.covers(&entry.dot()) && self.is_from_the_future(now, &entry) {
+            self.defer(now, entry);
+        }
+    }
+
+    fn note_own_echo(&mut self, from: ReplicaId, push: &Push<K, V>) {
+        if from != self.id && push.to > self.last_own {
+            self.counters.cloned_id += 1;
+        }
+    }
+
+    fn apply_push(&mut self, now: Now, mut push: Push<K, V>) {
+        self.counters.pushes_in += 1;
+        self.clock.observe(push.to);
+        let entries = std::mem::take(&mut push.entries);
+        let mut deferred = false;
+        let mut placed = Vec::new();
+        for entry in entries {
+            match self.merge_entry(now, entry) {
+                Merged::Deferred => deferred = true,
+                Merged::Placed(slot) => placed.push(slot),
+                _ => {}
+            }
+        }
+        if deferred {
+            // A stamp from the future with a dot of the present: nothing is claimed past it.
+            self.uncovered.append(&mut placed);
+            if self.incoming.is_none() {
+                self.adopt_orphans(now);
+            }
+            return;
+        }
+        self.claim(push.origin, push.to);
+        self.pass_on(push);
+        self.enforce_tombstone_cap();
+    }
+
+    fn apply_early(&mut self, now: Now, origin: ReplicaId) {
+        loop {
+            let seen = self.vector.get(&origin);
+            let next = self.early.waiting.iter().position(|(_, _, push)| push.origin == origin && push.from <= seen);
+            let Some((_, _, push)) = next.and_then(|index| self.early.waiting.remove(index)) else { return };
+            if push.to > seen {
+                self.counters.gaps_reordered += 1;
+                self.apply_push(now, push);
+            }
+        }
+    }
+
+    fn note_gap(&mut self, now: Now, from: ReplicaId, push: Push<K, V>) {
+        self.counters.gaps += 1;
+        let deadline = now.mono.saturating_add(nanos(self.config.repair_delay));
+        if self.early.waiting.len() < MAX_EARLY {
+            self.early.waiting.push_back((deadline, from, push));
+        } else {
+            let digest = self.digest(now, false);
+            self.queue(from, Message::Digest(digest));
+        }
+    }
+
+    /// Pushes whose predecessor did not come in time: ask whoever sent them.
+    pub(super) fn check_early(&mut self, now: Now) {
+        let mut ask = Vec::new();
+        while let Some((_, from, _)) = self.early.waiting.pop_front_if(|(deadline, ..)| *deadline <= now.mono) {
+            if !ask.contains(&from) {
+                ask.push(from);
+            }
+        }
+        for from in ask {
+            let digest = self.digest(now, false);
+            self.queue(from, Message::Digest(digest));
+        }
+    }
+
+    fn acknowledge(&mut self, now: Now, origin: ReplicaId) {
+        if self.peers.len() > self.config.broadcast_up_to {
+            return; // Digests and their facts tell, at a cost that does not grow with the writes.
+        }
+        if let Some(peer) = self.peers.get_mut(&origin) {
+            peer.ack_due.get_or_insert(now.mono.saturating_add(ACK_DELAY));
+        }
+    }
+
+    /// A member says how far it has our writes.
+    pub(super) fn handle_ack(&mut self, now: Now, from: ReplicaId, time: HlcTime) {
+        if time > self.vector.get(&self.id) {
+            self.counters.cloned_id += 1;
+            return;
+        }
+        let id = self.id;
+        let peer = self.hear(now, from);
+        peer.reported.raise(id, time);
+        peer.sent_to = peer.sent_to.max(time);
+        peer.asked = 0;
+        peer.unacked_since = (peer.sent_to > time).then_some(now.mono);
+    }
+
+    /// In a large cluster: passes a push on, unchanged, that was news to us.
+    fn pass_on(&mut self, push: Push<K, V>) {
+        if push.hops >= MAX_HOPS || push.raw.is_empty() || self.early.relay.len() >= MAX_EARLY {
+            return;
+        }
+        let origin = push.origin;
+        let mut to: Vec<_> = self.live_peers().filter(|id| *id != origin).collect();
+        self.random.shuffle(&mut to);
+        to.truncate(self.config.fanout);
+        if !to.is_empty() {
+            self.counters.pushes_relayed += to.len() as u64;
+            self.early.relay.push_back(Transmit { to, message: Message::Push(push), bulk: false });
+        }
+    }
+
+    pub(super) fn poll_relay(&mut self) -> Option<Transmit<K, V>> {
+        self.early.relay.pop_front()
+    }
+}

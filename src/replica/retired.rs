@@ -1,0 +1,99 @@
+//! Origins that nobody expects to hear of again: a digest stands for them with a count and a hash.
+
+use super::message::{Digest, Retired};
+use super::{CoreKey, RemovalCause, Replica};
+use crate::crdt::VersionVector;
+use crate::hlc::{HlcTime, Now, Stamp};
+use crate::replica_id::ReplicaId;
+
+/// SplitMix64's finaliser over the sixteen bytes of the id and the time: the same on every node and
+/// in every release.
+fn mix(origin: ReplicaId, time: HlcTime) -> u64 {
+    let bits = origin.as_uuid().as_u128();
+    let mut hash = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(32) ^ time.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    hash ^ (hash >> 31)
+}
+
+impl Retired {
+    /// Stands for these origins.
+    pub(super) fn of(origins: impl Iterator<Item = (ReplicaId, HlcTime)>) -> Self {
+        origins.fold(Self::default(), |sum, (origin, time)| Self {
+            count: sum.count + 1,
+            hash: sum.hash.wrapping_add(mix(origin, time)),
+        })
+    }
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// Whether a digest lists this origin.
+    pub(super) fn is_listed(&self, origin: &ReplicaId) -> bool {
+        *origin == self.id || self.peers.contains_key(origin)
+    }
+
+    /// The sender's whole vector: what it lists, and for the rest ours if count and hash agree.
+    pub(super) fn whole_vector(&self, digest: &Digest) -> Option<VersionVector> {
+        if digest.full {
+            return Some(digest.vector.clone());
+        }
+        let unlisted = || self.vector.iter().filter(|(origin, _)| digest.vector.get(origin) == 0);
+        if Retired::of(unlisted()) != digest.retired {
+            return None;
+        }
+        let mut whole = digest.vector.clone();
+        unlisted().for_each(|(origin, time)| {
+            whole.raise(origin, time);
+        });
+        Some(whole)
+    }
+
+    /// Drops retired origins beyond the cap, the oldest first. What remains of their registers is
+    /// given a dot of ours, and whatever could still come from them is below our floor.
+    pub(super) fn cap_retired(&mut self, now: Now) {
+        let mut retired: Vec<_> = self.vector.iter().filter(|(origin, _)| !self.is_listed(origin)).collect();
+        if retired.len() <= self.config.max_retired || self.incoming.is_some() {
+            return;
+        }
+        retired.sort_by_key(|(origin, time)| (*time, *origin));
+        let excess = retired.len() - self.config.max_retired;
+        for (origin, time) in retired.into_iter().take(excess) {
+            self.reissue_all_of(now, origin);
+            self.floor = self.floor.max(Stamp::end_of(time));
+            self.vector.remove(&origin);
+            self.dropped.remove(&origin);
+            self.logs.remove(&origin);
+            self.counters.retired_dropped += 1;
+        }
+    }
+
+
+    fn reissue_all_of(&mut self, now: Now, origin: ReplicaId) {
+        let slots: Vec<_> = self.logs.get_mut(&origin).map(|log| log.after(0).collect()).unwrap_or_default();
+        for (time, slot) in slots {
+            let held = self.store.resolve(slot);
+            let held = held.filter(|held| self.dot_of(&held.meta) == crate::crdt::Dot::new(origin, time));
+            if let Some(held) = held {
+                self.reissue(now, &held);
+            }
+        }
+    }
+
+    pub(super) fn forget_empty_logs(&mut self) {
+        self.logs.retain(|_, log| log.live() > 0 || log.len() > 0);
+    }
+
+    /// Notes a value that an epoch made absent.
+    pub(super) fn note_invalidated(&mut self, held: &crate::store::Snapshot<K, V>) {
+        let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
+        self.changes.push_back(super::Change {
+            slot: held.slot,
+            effect: super::Effect::Removed(RemovalCause::Invalidated),
+            before: Some(crate::sync::Arc::clone(&held.item)),
+            after: None,
+            stamp,
+            origin,
+            local: origin == self.id,
+        });
+    }
+}

@@ -1,0 +1,66 @@
+//! What is to be sent, in order of urgency.
+
+use super::message::{Ack, Message};
+use super::{CoreKey, Replica};
+use crate::hlc::Now;
+use crate::replica_id::ReplicaId;
+
+/// A message and its receivers.
+#[derive(Debug)]
+pub struct Transmit<K, V> {
+    /// Who gets it; every one the same bytes.
+    pub to: Vec<ReplicaId>,
+    /// The message.
+    pub message: Message<K, V>,
+    /// It carries registers: no other such message goes to these receivers until
+    /// [`Replica::handle_sent`] was called for each.
+    pub bulk: bool,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// Takes out the next message: digests and acknowledgements first, then fresh writes, then
+    /// sessions.
+    pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
+        if let Some((to, message)) = self.control.pop_front() {
+            return Some(Transmit { to: vec![to], message, bulk: false });
+        }
+        if let Some(transmit) = self.poll_relay() {
+            return Some(transmit);
+        }
+        if let Some(transmit) = self.poll_push(now) {
+            return Some(transmit);
+        }
+        self.poll_frame(now)
+    }
+
+    /// A bulk message to `to` has left, or could not be sent.
+    pub fn handle_sent(&mut self, now: Now, to: ReplicaId, ok: bool) {
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        peer.busy = false;
+        if !ok {
+            peer.unacked_since.get_or_insert(now.mono);
+            self.abort_outgoing(to);
+        }
+        self.release_retained();
+    }
+
+    /// Queues a small message; a newer digest or acknowledgement to the same member takes the place
+    /// of one that has not left yet, so the queue is bounded by the number of members.
+    pub(super) fn queue(&mut self, to: ReplicaId, message: Message<K, V>) {
+        let same = |queued: &Message<K, V>| match (queued, &message) {
+            (Message::Digest(a), Message::Digest(b)) => a.reply == b.reply && a.want_full == b.want_full,
+            (Message::Ack(_), Message::Ack(_)) => true,
+            (Message::Audit(a), Message::Audit(b)) => a.reply == b.reply,
+            _ => false,
+        };
+        match self.control.iter_mut().find(|(other, queued)| *other == to && same(queued)) {
+            Some((_, queued)) => *queued = message,
+            None => self.control.push_back((to, message)),
+        }
+    }
+
+    pub(super) fn queue_ack(&mut self, to: ReplicaId) {
+        let time = self.vector.get(&to);
+        self.queue(to, Message::Ack(Ack { time }));
+    }
+}
