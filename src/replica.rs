@@ -69,6 +69,8 @@ use message::Message;
 pub trait CoreKey: Eq + Clone {}
 impl<T: Eq + Clone> CoreKey for T {}
 
+type Garbage<K, V> = smallvec::SmallVec<[Arc<crate::item::Item<K, V>>; 2]>;
+
 /// The state of one replica. See the [module](self).
 pub struct Replica<K, V> {
     id: ReplicaId,
@@ -110,6 +112,8 @@ pub struct Replica<K, V> {
     timers: timers::Timers,
     control: VecDeque<(ReplicaId, Message<K, V>)>,
     changes: VecDeque<Change<K, V>>,
+    /// Items that were displaced: user types are dropped outside of locks.
+    garbage: Garbage<K, V>,
     counters: Counters,
     caught_up: Option<CaughtUp>,
     offenders: BTreeMap<ReplicaId, HlcTime>,
@@ -164,6 +168,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             timers,
             control: VecDeque::new(),
             changes: VecDeque::new(),
+            garbage: Garbage::new(),
             counters: Counters::default(),
             caught_up: None,
             offenders: BTreeMap::new(),
@@ -280,6 +285,11 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Takes out the next change of what readers see.
     pub fn poll_change(&mut self) -> Option<Change<K, V>> {
         self.changes.pop_front()
+    }
+
+    /// Takes out the items that were displaced, for the caller to drop once its lock is gone.
+    pub(crate) fn take_garbage(&mut self) -> Garbage<K, V> {
+        std::mem::take(&mut self.garbage)
     }
 
     fn issue_dot(&mut self, now: Now) -> crate::crdt::Dot {

@@ -30,6 +30,7 @@ pub(super) enum Merged {
 impl<K: CoreKey, V> Replica<K, V> {
     /// Merges one entry. See "Merging an entry" in the protocol.
     pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
+        self.garbage.push(Arc::clone(&entry.item)); // Whatever becomes of it, it is not dropped here.
         if entry.stamp().time <= self.store.epoch() && !self.bugs.epoch_only_sweeps {
             self.counters.skipped_by_epoch += 1;
             return Merged::Expunged;

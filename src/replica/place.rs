@@ -24,6 +24,17 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.store.find_by(hash, |other| other == key)
     }
 
+    /// What a key holds.
+    pub(crate) fn find_key(&self, hash: u64, key: &Key<K>) -> Option<Snapshot<K, V>> {
+        self.find(hash, key)
+    }
+
+    /// The stamp of a register seen a moment ago, if it is still as it was.
+    pub(crate) fn stamp_of_snapshot(&self, seen: &Snapshot<K, V>) -> Option<Stamp> {
+        let held = self.store.meta(seen.slot)?;
+        (held == seen.meta).then(|| self.stamp_of(&held))
+    }
+
     pub(super) fn stamp_of(&self, meta: &Meta) -> Stamp {
         Stamp::new(meta.stamp_time, self.origins.id(meta.stamp_replica))
     }
@@ -59,7 +70,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let slot = match held {
             Some(held) => {
                 self.unindex(held);
-                self.store.replace(held.slot, meta, Arc::clone(&item));
+                self.garbage.extend(self.store.replace(held.slot, meta, Arc::clone(&item)));
                 held.slot
             }
             None => self.store.insert(hash, meta, Arc::clone(&item)),
@@ -122,7 +133,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let was_readable = self.is_readable(&held.meta);
         let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
         self.unindex(held);
-        self.store.remove(held.slot);
+        self.garbage.extend(self.store.remove(held.slot));
         if was_readable {
             self.changes.push_back(Change {
                 slot: held.slot,

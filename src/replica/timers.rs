@@ -100,6 +100,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.check_caught_up();
     }
 
+    /// Buries what is expired and sweeps what is invalidated, all of it, now.
+    pub fn run_pending(&mut self, now: Now) {
+        while self.expire_due(now) {}
+        while self.sweep_page() {}
+        self.release_deferred(now);
+    }
+
     fn flush_acks(&mut self, now: Now) {
         let due: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.ack_due.is_some_and(|at| at <= now.mono)).map(|(id, _)| *id).collect();
         for id in due {

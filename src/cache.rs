@@ -1,0 +1,497 @@
+//! The cache people use.
+//!
+//! A [`Cache`] is a handle to one replica; clones share it. Reads go to a table that no writer or
+//! merge holds for longer than one register takes; writes take the replica's lock for the time of one
+//! write. User code (`Clone`, `Drop`, serialisation, weighers, listeners) runs outside of both; only
+//! `Hash` and `Eq` of keys are called where any hash table calls them.
+
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+use equivalent::Equivalent;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
+
+use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::item::{Body, Item, Key};
+use crate::recency::ReadLog;
+use crate::replica::message::Message;
+use crate::replica::{RemovalCause, Write, wire};
+use crate::replica_id::ReplicaId;
+use crate::store::{Position, Snapshot, Store};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+
+pub mod builder;
+pub(crate) mod engine;
+mod iter;
+pub(crate) mod listener;
+pub(crate) mod port;
+
+pub use builder::{CacheBuilder, Limits, OpenError, Policy};
+pub use iter::Iter;
+
+use engine::{Engine, Settled};
+use listener::Listeners;
+
+/// What a key must be.
+///
+/// Its serde output must be deterministic, so that one key has one encoding on every node: no
+/// `HashMap` inside a key.
+pub trait CacheKey: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
+impl<K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static> CacheKey for K {}
+
+/// What a value must be.
+pub trait CacheValue: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
+impl<V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for V {}
+
+/// Where time comes from. The node has the one that reads clocks.
+pub trait TimeSource: Send + Sync + 'static {
+    /// Wall and monotonic time.
+    fn now(&self) -> Now;
+    /// Wall time alone: what a read of a value with a time to live needs.
+    fn wall(&self) -> HlcTime;
+}
+
+/// A time to live is capped here: a hundred years.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+
+pub(crate) struct Shared<K, V> {
+    pub(crate) name: Arc<str>,
+    pub(crate) node: uuid::Uuid,
+    pub(crate) id: ReplicaId,
+    store: Arc<Store<K, V>>,
+    engine: Mutex<Engine<K, V>>,
+    hasher: foldhash::fast::RandomState,
+    reads: ReadLog,
+    time: Arc<dyn TimeSource>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    /// Whether there is anybody to send to: a lone writer wakes nobody.
+    connected: AtomicBool,
+    weigher: Option<Weigher<K, V>>,
+    time_to_live: Option<Duration>,
+    max_capacity: Option<u64>,
+    limits: Limits,
+    wire_limits: wire::Limits,
+    pub(crate) listeners: Listeners<K, V>,
+    pub(crate) intake: port::IntakeCounts,
+}
+
+/// A handle to a replicated cache. Cheap to clone; clones are the same cache.
+///
+/// All operations here are synchronous, never wait for the network, and work outside of a runtime.
+pub struct Cache<K, V> {
+    shared: Arc<Shared<K, V>>,
+}
+
+impl<K, V> Clone for Cache<K, V> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<K, V> std::fmt::Debug for Cache<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("name", &self.shared.name).field("replica", &self.shared.id).finish_non_exhaustive()
+    }
+}
+
+/// Proof of a write: its place in the order that decides everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct Written {
+    /// When and by whom: the greater stamp of a key wins.
+    pub stamp: Stamp,
+}
+
+/// A write that was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InsertError {
+    /// The encoded key is larger than every node is told to accept.
+    #[error("the key takes {size} bytes, and max_key_bytes is {limit}: shorten it (hash it, for instance) or raise the limit on every node")]
+    KeyTooLarge {
+        /// Its encoded size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The encoded value is larger than every node is told to accept.
+    #[error("the value takes {size} bytes, and max_value_bytes is {limit}: split it, or raise the limit on every node")]
+    ValueTooLarge {
+        /// Its encoded size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Serialisation failed, so no other node could have it.
+    #[error("the entry cannot be serialised, so no other node could have it: {0}")]
+    Unserializable(String),
+    /// A time to live of zero.
+    #[error("a time to live of zero would be expired at once: use remove, or a positive time")]
+    ZeroTimeToLive,
+}
+
+/// A value with what is known of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EntryInfo<V> {
+    value: V,
+    stamp: Stamp,
+    expires: HlcTime,
+    now: HlcTime,
+}
+
+impl<V> EntryInfo<V> {
+    /// The value.
+    pub fn value(&self) -> &V {
+        &self.value
+    }
+
+    /// The value, by value.
+    pub fn into_value(self) -> V {
+        self.value
+    }
+
+    /// The stamp of its write.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// The replica that wrote it.
+    pub fn origin(&self) -> ReplicaId {
+        self.stamp.replica
+    }
+
+    /// Time since it was written, by this node's clock.
+    pub fn age(&self) -> Duration {
+        Duration::from_nanos(self.now.saturating_sub(self.stamp.time))
+    }
+
+    /// Time until it expires; `None` is never.
+    pub fn expires_in(&self) -> Option<Duration> {
+        (self.expires != 0).then(|| Duration::from_nanos(self.expires.saturating_sub(self.now)))
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Cache<K, V> {
+    pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
+        Self { shared }
+    }
+
+    /// The value of a key, if there is one here that has not expired. Counts as a use.
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        let found = self.shared.visible(key);
+        match found.as_ref().and_then(|found| Some((found.slot, found.item.value()?))) {
+            Some((slot, value)) => {
+                self.shared.reads.hit(slot);
+                Some(value.clone())
+            }
+            None => {
+                self.shared.reads.miss();
+                None
+            }
+        }
+    }
+
+    /// Whether [`get`](Self::get) would find a value. Does not count as a use.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        self.shared.visible(key).is_some_and(|found| found.item.value().is_some())
+    }
+
+    /// The value of a key with its stamp, age and remaining time. Does not count as a use.
+    pub fn entry<Q>(&self, key: &Q) -> Option<EntryInfo<V>>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        let found = self.shared.visible(key)?;
+        let value = found.item.value()?.clone();
+        let stamp = self.shared.engine.lock().replica.stamp_of_snapshot(&found)?;
+        Some(EntryInfo { value, stamp, expires: found.meta.expires, now: self.shared.time.wall() })
+    }
+
+    /// Writes a value with the cache's default time to live. Every node will have it, or something
+    /// newer.
+    ///
+    /// # Errors
+    /// The entry is too large or cannot be serialised; nothing has changed.
+    pub fn insert(&self, key: K, value: V) -> Result<Written, InsertError> {
+        self.shared.insert(key, value, self.shared.time_to_live)
+    }
+
+    /// Writes a value that expires after `time_to_live`, counted from now; the deadline travels with
+    /// it. More than a hundred years counts as a hundred.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert), and for a time to live of zero.
+    pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Result<Written, InsertError> {
+        self.shared.insert(key, value, Some(time_to_live))
+    }
+
+    /// Writes a value only if this node knows none. Honest name: another node may write the same key
+    /// at the same time; the greater stamp wins everywhere.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn insert_if_absent_local(&self, key: K, value: V) -> Result<Option<Written>, InsertError> {
+        self.insert_if_absent_local_with_ttl(key, value, self.shared.time_to_live)
+    }
+
+    /// As [`insert_if_absent_local`](Self::insert_if_absent_local), with a time to live of its own;
+    /// `None` is never.
+    ///
+    /// # Errors
+    /// As [`insert_with_ttl`](Self::insert_with_ttl).
+    pub fn insert_if_absent_local_with_ttl(&self, key: K, value: V, time_to_live: Option<Duration>) -> Result<Option<Written>, InsertError> {
+        self.shared.insert_if(key, value, time_to_live, |found| found.is_none())
+    }
+
+    /// Deletes a key on every node, also one never heard of here: its write may still be on its way.
+    /// Returns the value that was here.
+    ///
+    /// `Q` must serialise to what `K` deserialises from, as borrowed forms do.
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Equivalent<K> + Hash + Serialize + ?Sized,
+    {
+        self.shared.remove(key)
+    }
+
+    /// As [`remove`](Self::remove), for callers who do not want the value.
+    pub fn invalidate<Q>(&self, key: &Q)
+    where
+        Q: Equivalent<K> + Hash + Serialize + ?Sized,
+    {
+        drop(self.remove(key));
+    }
+
+    /// Deletes everything written so far, on every node, including what has not arrived yet. One
+    /// message, however many entries.
+    pub fn invalidate_all(&self) {
+        let now = self.shared.time.now();
+        self.shared.with_engine(now, |engine| engine.replica.invalidate_all(now));
+        self.shared.wake_driver();
+    }
+
+    /// The keys and values here, in no order, as they are met. Does not count as a use, and holds no
+    /// lock while the caller works.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        Iter::new(&self.shared)
+    }
+
+    /// How many values are here, including expired ones that are not yet swept.
+    pub fn entry_count(&self) -> u64 {
+        self.shared.engine.lock().replica.live_len()
+    }
+
+    /// The sum of the weights of the values here.
+    pub fn weighted_size(&self) -> u64 {
+        self.shared.engine.lock().replica.live_weight()
+    }
+
+    /// The settings this cache was opened with.
+    pub fn policy(&self) -> Policy {
+        Policy { max_capacity: self.shared.max_capacity, time_to_live: self.shared.time_to_live, limits: self.shared.limits.clone() }
+    }
+
+    /// The name this cache was opened under.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// This opening of this cache.
+    pub fn replica_id(&self) -> ReplicaId {
+        self.shared.id
+    }
+
+    /// Hits and misses of [`get`](Self::get) so far.
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        self.shared.reads.totals()
+    }
+
+    /// What the replication has counted so far.
+    pub fn counters(&self) -> crate::replica::Counters {
+        self.shared.engine.lock().replica.counters().clone()
+    }
+
+    /// Applies noted reads, buries expired values and sweeps now, instead of in the background.
+    pub fn run_pending_tasks(&self) {
+        let now = self.shared.time.now();
+        self.shared.with_engine(now, |engine| {
+            engine.apply_reads(&self.shared.reads);
+            engine.replica.run_pending(now);
+        });
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared<K, V>> {
+        &self.shared
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Shared<K, V> {
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    fn visible<Q>(&self, key: &Q) -> Option<Snapshot<K, V>>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        let found = self.store.get(self.hash(key), key)?;
+        self.is_visible(&found).then_some(found)
+    }
+
+    fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
+        let meta = &found.meta;
+        meta.kind.is_live() && meta.stamp_time > self.store.epoch() && (meta.expires == 0 || meta.expires > self.time.wall())
+    }
+
+    fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
+        let (mut page, next) = self.store.page(from, limit);
+        page.retain(|found| self.is_visible(found));
+        (page, next)
+    }
+
+    /// Runs `act` under the replica's lock, then tells listeners and drops what was displaced
+    /// without it.
+    pub(crate) fn with_engine<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
+        let (result, Settled { changes, garbage }) = {
+            let mut engine = self.engine.lock();
+            let result = act(&mut engine);
+            let settled = engine.settle(now, &self.reads);
+            self.listeners.enqueue(&settled.changes);
+            (result, settled)
+        };
+        drop(changes);
+        self.listeners.deliver();
+        drop_quietly(garbage);
+        result
+    }
+
+    fn wake_driver(&self) {
+        if self.connected.load(Ordering::Relaxed) {
+            (self.wake)();
+        }
+    }
+
+    fn deadline(&self, now: Now, time_to_live: Option<Duration>) -> Result<HlcTime, InsertError> {
+        match time_to_live {
+            None => Ok(0),
+            Some(Duration::ZERO) => Err(InsertError::ZeroTimeToLive),
+            Some(ttl) => Ok(now.wall.saturating_add(nanos(ttl.min(MAX_TTL)))),
+        }
+    }
+
+    fn prepare(&self, now: Now, key: K, value: V, time_to_live: Option<Duration>) -> Result<Write<K, V>, InsertError> {
+        let expires = self.deadline(now, time_to_live)?;
+        let refused = |error: wire::EncodeError| InsertError::Unserializable(error.to_string());
+        let key_size = wire::encoded_len(&key).map_err(refused)?;
+        let value_size = wire::encoded_len(&value).map_err(refused)?;
+        let Limits { max_key_bytes, max_value_bytes } = self.limits;
+        if key_size > max_key_bytes {
+            return Err(InsertError::KeyTooLarge { size: key_size, limit: max_key_bytes });
+        }
+        if value_size > max_value_bytes {
+            return Err(InsertError::ValueTooLarge { size: value_size, limit: max_value_bytes });
+        }
+        let hash = self.hash(&key);
+        let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(&key, &value));
+        let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
+        Ok(Write { hash, item: Arc::new(Item { key: Key::Known(key), body: Body::Known(value) }), expires, size, weight })
+    }
+
+    fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Result<Written, InsertError> {
+        let now = self.time.now();
+        let write = self.prepare(now, key, value, time_to_live)?;
+        let stamp = self.with_engine(now, |engine| engine.replica.write(now, write));
+        self.wake_driver();
+        Ok(Written { stamp })
+    }
+
+    fn insert_if(
+        &self,
+        key: K,
+        value: V,
+        time_to_live: Option<Duration>,
+        condition: impl FnOnce(Option<&Snapshot<K, V>>) -> bool,
+    ) -> Result<Option<Written>, InsertError> {
+        let now = self.time.now();
+        let write = self.prepare(now, key, value, time_to_live)?;
+        let stamp = self.with_engine(now, |engine| {
+            let found = engine.replica.find_key(write.hash, &write.item.key).filter(|found| self.is_visible(found));
+            condition(found.as_ref()).then(|| engine.replica.write(now, write))
+        });
+        self.wake_driver();
+        Ok(stamp.map(|stamp| Written { stamp }))
+    }
+
+    fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Equivalent<K> + Hash + Serialize + ?Sized,
+    {
+        let now = self.time.now();
+        let hash = self.hash(key);
+        let owned = match self.store.get(hash, key) {
+            Some(found) => found.item.key.known().cloned()?,
+            None => self.own_key(key)?,
+        };
+        let size = wire::encoded_len(&owned).ok().and_then(|size| u32::try_from(size).ok())?;
+        let item = Arc::new(Item { key: Key::Known(owned), body: Body::Absent });
+        let write = Write { hash, item, expires: 0, size, weight: 0 };
+        let (_, held) = self.with_engine(now, |engine| engine.replica.delete(now, write));
+        self.wake_driver();
+        let (item, expires) = held?;
+        (expires == 0 || expires > now.wall).then(|| item.value().cloned())?
+    }
+
+    /// The owned form of a borrowed key, by way of its encoding.
+    fn own_key<Q>(&self, key: &Q) -> Option<K>
+    where
+        Q: Equivalent<K> + Serialize + ?Sized,
+    {
+        let owned = wire::encode_key(key).ok().and_then(|bytes| wire::decode_key::<K>(&bytes).ok());
+        let owned = owned.filter(|owned| key.equivalent(owned));
+        if owned.is_none() {
+            tracing::error!(cache = %self.name, "a borrowed key does not serialise to its owned form: the delete was not made");
+        }
+        owned
+    }
+
+    /// What the node has to do with this cache's messages.
+    pub(crate) fn encode(&self, message: &Message<K, V>) -> Result<bytes::Bytes, wire::EncodeError> {
+        let envelope = wire::Envelope { cache: Arc::clone(&self.name), from: self.id, node: self.node };
+        match message {
+            Message::Push(push) if !push.raw.is_empty() => wire::forward(&envelope, &push.raw),
+            other => wire::encode(&envelope, other),
+        }
+    }
+}
+
+/// Drops user types; one whose `Drop` panics takes nothing down with it.
+fn drop_quietly<T, const N: usize>(garbage: SmallVec<[T; N]>)
+where
+    [T; N]: smallvec::Array<Item = T>,
+{
+    for item in garbage {
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(item)));
+        if dropped.is_err() {
+            tracing::error!("a key or value panicked in its Drop");
+        }
+    }
+}
+
+pub(crate) fn removal_cause(effect: crate::replica::Effect) -> Option<RemovalCause> {
+    match effect {
+        crate::replica::Effect::Inserted => None,
+        crate::replica::Effect::Updated => Some(RemovalCause::Replaced),
+        crate::replica::Effect::Removed(cause) => Some(cause),
+    }
+}

@@ -1,0 +1,227 @@
+//! How a cache is opened.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::Engine;
+use super::listener::Listeners;
+use super::port::{Host, IntakeCounts, Port};
+use super::{Cache, CacheKey, CacheValue, Shared, Weigher};
+use crate::recency::ReadLog;
+use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig, wire};
+use crate::replica_id::ReplicaId;
+use crate::sync::{Arc, AtomicBool, Mutex};
+
+/// How large an entry may be. Should be the same on every node: a node refuses what is larger than
+/// its own limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Encoded bytes of a key. Default 4 KiB. Range 1 B to 64 KiB.
+    pub max_key_bytes: usize,
+    /// Encoded bytes of a value. Default 1 MiB. Range 1 B to 14 MiB.
+    pub max_value_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_key_bytes: 4 << 10, max_value_bytes: 1 << 20 }
+    }
+}
+
+/// The largest limits that can be set: an entry travels in one piece.
+pub(crate) const LARGEST: Limits = Limits { max_key_bytes: 64 << 10, max_value_bytes: 14 << 20 };
+
+/// The settings of an open cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// The weight this node holds at most; `None` is unbounded.
+    pub max_capacity: Option<u64>,
+    /// How long a value lives unless it is written with a time of its own; `None` is for ever.
+    pub time_to_live: Option<Duration>,
+    /// How large an entry may be.
+    pub limits: Limits,
+}
+
+/// A cache that could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The name is empty or longer than 255 bytes.
+    #[error("a cache name has 1 to 255 bytes; this one has {0}")]
+    Name(usize),
+    /// The name is open on this node with other types.
+    #[error("the cache `{0}` is open on this node with other key or value types: give this one another name")]
+    OtherTypes(String),
+    /// A setting is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A limit is out of range.
+    #[error("{0} must be between 1 and {1} bytes")]
+    Limit(&'static str, usize),
+    /// A time to live of zero.
+    #[error("time_to_live must be more than zero")]
+    ZeroTimeToLive,
+    /// The node was shut down.
+    #[error("the node was shut down: start another one")]
+    NodeIsDown,
+}
+
+/// Builds a [`Cache`]. Made by `Node::cache`.
+#[must_use = "a builder does nothing until `open` is called"]
+pub struct CacheBuilder<K, V> {
+    host: Arc<dyn Host>,
+    name: String,
+    max_capacity: Option<u64>,
+    time_to_live: Option<Duration>,
+    weigher: Option<Weigher<K, V>>,
+    #[allow(clippy::type_complexity)]
+    listener: Option<Box<dyn Fn(Arc<K>, V, RemovalCause) + Send + Sync>>,
+    limits: Limits,
+    replication: ReplicaConfig,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
+    pub(crate) fn new(host: Arc<dyn Host>, name: &str) -> Self {
+        Self {
+            host,
+            name: name.to_owned(),
+            max_capacity: None,
+            time_to_live: None,
+            weigher: None,
+            listener: None,
+            limits: Limits::default(),
+            replication: ReplicaConfig::default(),
+            types: PhantomData,
+        }
+    }
+
+    /// The weight this node holds at most: entries, unless there is a [`weigher`](Self::weigher).
+    /// Beyond it the least recently used values are evicted, here only. Default: unbounded.
+    pub fn max_capacity(mut self, max_capacity: u64) -> Self {
+        self.max_capacity = Some(max_capacity);
+        self
+    }
+
+    /// What an entry weighs against [`max_capacity`](Self::max_capacity). Default: 1. Called outside
+    /// of locks, once for each value that is written or received.
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// How long a value lives unless it is written with a time of its own. It travels as an absolute
+    /// deadline. Default: for ever.
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live = Some(time_to_live);
+        self
+    }
+
+    /// Called for each value that is no longer here, with the reason; outside of locks, in order, by
+    /// whichever thread made the change. It may call into the cache. If it panics, the panic is
+    /// counted and logged.
+    pub fn eviction_listener(mut self, listener: impl Fn(Arc<K>, V, RemovalCause) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// How large an encoded key may be, in bytes. Default 4 KiB.
+    pub fn max_key_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_key_bytes = bytes;
+        self
+    }
+
+    /// How large an encoded value may be, in bytes. Default 1 MiB.
+    pub fn max_value_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_value_bytes = bytes;
+        self
+    }
+
+    /// The knobs of the replication protocol.
+    pub fn replication(mut self, config: ReplicaConfig) -> Self {
+        self.replication = config;
+        self
+    }
+
+    /// Opens the cache: from now on it is a member of the cluster's caches of this name. Opening a
+    /// name again with the same types gives the cache that is open, with the settings it has.
+    ///
+    /// # Errors
+    /// A setting is out of range, the name is open with other types, or the node was shut down.
+    pub fn open(self) -> Result<Cache<K, V>, OpenError> {
+        self.check()?;
+        let (host, name) = (Arc::clone(&self.host), self.name.clone());
+        let mut builder = Some(self);
+        let mut failed = None;
+        let port = host.open(&name, &mut || {
+            let made = builder.take().map(Self::make)?;
+            made.map_err(|error| failed = Some(error)).ok()
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let shared = port.ok_or(OpenError::NodeIsDown)?.into_any();
+        match shared.downcast::<Shared<K, V>>() {
+            Ok(shared) => Ok(Cache::from_shared(shared)),
+            Err(_) => Err(OpenError::OtherTypes(name)),
+        }
+    }
+
+    fn check(&self) -> Result<(), OpenError> {
+        self.replication.validate()?;
+        if !(1..=255).contains(&self.name.len()) {
+            return Err(OpenError::Name(self.name.len()));
+        }
+        if !(1..=LARGEST.max_key_bytes).contains(&self.limits.max_key_bytes) {
+            return Err(OpenError::Limit("max_key_bytes", LARGEST.max_key_bytes));
+        }
+        if !(1..=LARGEST.max_value_bytes).contains(&self.limits.max_value_bytes) {
+            return Err(OpenError::Limit("max_value_bytes", LARGEST.max_value_bytes));
+        }
+        if self.time_to_live.is_some_and(|ttl| ttl.is_zero()) {
+            return Err(OpenError::ZeroTimeToLive);
+        }
+        Ok(())
+    }
+
+    fn make(self) -> Result<Arc<dyn Port>, ConfigError> {
+        let time = self.host.time();
+        let (uuid, seed) = self.host.entropy();
+        let id = ReplicaId::from_uuid(uuid);
+        let replica = Replica::new(id, self.replication, seed, time.now())?;
+        let store = Arc::clone(replica.store());
+        let listeners = Listeners::new(self.listener);
+        let mut engine = Engine::new(replica, self.max_capacity);
+        engine.listening = listeners.is_listening();
+        Ok(Arc::new(Shared {
+            name: Arc::from(self.name.as_str()),
+            node: self.host.node(),
+            id,
+            store,
+            engine: Mutex::new(engine),
+            hasher: foldhash::fast::RandomState::default(),
+            reads: ReadLog::new(self.max_capacity.is_some()),
+            time,
+            wake: self.host.waker(),
+            connected: AtomicBool::new(false),
+            weigher: self.weigher,
+            time_to_live: self.time_to_live,
+            max_capacity: self.max_capacity,
+            limits: self.limits,
+            wire_limits: wire::Limits::default(),
+            listeners,
+            intake: IntakeCounts::default(),
+        }))
+    }
+}
+
+impl<K, V> std::fmt::Debug for CacheBuilder<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CacheBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,228 @@
+//! Where a cache and its node meet: bytes in, bytes out, time passing. Knows no socket.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{CacheKey, CacheValue, Shared, TimeSource};
+use crate::hlc::Now;
+use crate::item::Key;
+use crate::replica::message::Message;
+use crate::replica::{CaughtUp, Transmit, wire};
+use crate::replica_id::ReplicaId;
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// What a cache needs of the node it is opened on.
+pub trait Host: Send + Sync {
+    /// This process, as it is known to others.
+    fn node(&self) -> Uuid;
+    /// The clocks.
+    fn time(&self) -> Arc<dyn TimeSource>;
+    /// A fresh UUID and a seed.
+    fn entropy(&self) -> (Uuid, u64);
+    /// Called after a write when there is somebody to send it to.
+    fn waker(&self) -> Arc<dyn Fn() + Send + Sync>;
+    /// The cache of this name, made now if it is not open. `None` if the node was shut down.
+    fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>>;
+}
+
+/// Encoded bytes and their receivers.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Who gets them.
+    pub to: Vec<ReplicaId>,
+    /// The message.
+    pub bytes: Bytes,
+    /// [`Port::sent`] is to be called for each receiver.
+    pub bulk: bool,
+}
+
+/// How far a cache is.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The first member whose whole state it has had.
+    pub caught_up: Option<CaughtUp>,
+    /// Members known to have it open, live or not yet forgotten.
+    pub members: Vec<ReplicaId>,
+    /// A session is coming in.
+    pub receiving: bool,
+    /// Values here.
+    pub entries: u64,
+}
+
+/// An open cache, as its node sees it.
+pub trait Port: Any + Send + Sync {
+    /// The cache's name.
+    fn name(&self) -> &Arc<str>;
+    /// This opening of it.
+    fn id(&self) -> ReplicaId;
+    /// For the typed handle.
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    /// A message for this cache came. Returns whether it was understood.
+    fn deliver(&self, bytes: Bytes) -> bool;
+    /// The next parcel to send.
+    fn poll(&self) -> Option<Parcel>;
+    /// A bulk parcel has left, or could not be sent.
+    fn sent(&self, to: ReplicaId, ok: bool);
+    /// Lets time pass; returns the monotonic time of the next call.
+    fn tick(&self) -> u64;
+    /// A digest for whoever has just appeared.
+    fn greeting(&self) -> Option<Bytes>;
+    /// The failure detector calls a member dead.
+    fn member_down(&self, id: ReplicaId);
+    /// A member will not return.
+    fn member_left(&self, id: ReplicaId);
+    /// Whether this node has peers at all: without, writes wake nobody.
+    fn set_connected(&self, connected: bool);
+    /// Whether some own write has not been sent to any live member.
+    fn has_unsent(&self) -> bool;
+    /// How far it is.
+    fn standing(&self) -> Standing;
+}
+
+/// What came in that was not as expected.
+#[derive(Debug, Default)]
+pub(crate) struct IntakeCounts {
+    malformed: AtomicU64,
+    undecodable_values: AtomicU64,
+    undecodable_keys: AtomicU64,
+    unencodable: AtomicU64,
+}
+
+impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
+    fn hash(&self, key: &Key<K>) -> u64 {
+        match key {
+            Key::Known(key) => self.hash(key),
+            Key::Opaque(bytes) => self.hash(bytes.as_ref()),
+        }
+    }
+
+    fn weigh(&self, key: &K, value: &V) -> u32 {
+        self.weigher.as_ref().map_or(1, |weigh| weigh(key, value))
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Shared<K, V> {
+    fn decode(&self, bytes: Bytes) -> Option<(ReplicaId, Message<K, V>)> {
+        let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(bytes, self, &self.wire_limits)));
+        match decoded {
+            Ok(Ok(decoded)) => {
+                self.intake.undecodable_values.fetch_add(u64::from(decoded.undecodable_values), Ordering::Relaxed);
+                self.intake.undecodable_keys.fetch_add(u64::from(decoded.undecodable_keys), Ordering::Relaxed);
+                decoded.message.map(|message| (decoded.envelope.from, message))
+            }
+            Ok(Err(error)) => {
+                self.count_malformed(&error.to_string());
+                None
+            }
+            Err(_) => {
+                self.count_malformed("a user type panicked while it was decoded");
+                None
+            }
+        }
+    }
+
+    fn count_malformed(&self, error: &str) {
+        let before = self.intake.malformed.fetch_add(1, Ordering::Relaxed);
+        if before.is_power_of_two() || before == 0 {
+            tracing::warn!(cache = %self.name, count = before + 1, error, "a message was not understood and is ignored");
+        }
+    }
+
+    fn parcel(&self, now: Now, transmit: Transmit<K, V>) -> Option<Parcel> {
+        let Transmit { to, message, bulk } = transmit;
+        match catch_unwind(AssertUnwindSafe(|| self.encode(&message))) {
+            Ok(Ok(bytes)) => return Some(Parcel { to, bytes, bulk }),
+            Ok(Err(error)) => tracing::error!(cache = %self.name, %error, "a message could not be encoded"),
+            Err(_) => tracing::error!(cache = %self.name, "a user type panicked while it was encoded"),
+        }
+        self.intake.unencodable.fetch_add(1, Ordering::Relaxed);
+        if bulk {
+            to.iter().for_each(|id| self.with_engine(now, |engine| engine.replica.handle_sent(now, *id, false)));
+        }
+        None
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn deliver(&self, bytes: Bytes) -> bool {
+        let Some((from, message)) = self.decode(bytes) else { return false };
+        let now = self.time.now();
+        self.with_engine(now, |engine| engine.replica.handle_message(now, from, message));
+        true
+    }
+
+    fn poll(&self) -> Option<Parcel> {
+        let now = self.time.now();
+        loop {
+            let transmit = self.with_engine(now, |engine| engine.replica.poll_transmit(now))?;
+            if let Some(parcel) = self.parcel(now, transmit) {
+                return Some(parcel);
+            }
+        }
+    }
+
+    fn sent(&self, to: ReplicaId, ok: bool) {
+        let now = self.time.now();
+        self.with_engine(now, |engine| engine.replica.handle_sent(now, to, ok));
+    }
+
+    fn tick(&self) -> u64 {
+        let now = self.time.now();
+        self.with_engine(now, |engine| {
+            if engine.replica.poll_timeout(now) <= now.mono {
+                engine.replica.handle_timeout(now);
+            }
+            engine.replica.poll_timeout(now)
+        })
+    }
+
+    fn greeting(&self) -> Option<Bytes> {
+        let now = self.time.now();
+        let digest = self.with_engine(now, |engine| engine.replica.digest(now, false));
+        self.encode(&Message::Digest(digest)).ok()
+    }
+
+    fn member_down(&self, id: ReplicaId) {
+        let now = self.time.now();
+        self.with_engine(now, |engine| engine.replica.handle_member_down(now, id));
+    }
+
+    fn member_left(&self, id: ReplicaId) {
+        let now = self.time.now();
+        self.with_engine(now, |engine| engine.replica.handle_member_left(now, id));
+    }
+
+    fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.engine.lock().replica.has_unsent()
+    }
+
+    fn standing(&self) -> Standing {
+        let engine = self.engine.lock();
+        let replica = &engine.replica;
+        Standing {
+            caught_up: replica.caught_up(),
+            members: replica.peers().map(|peer| peer.id).collect(),
+            receiving: replica.is_receiving(),
+            entries: replica.live_len(),
+        }
+    }
+}
