@@ -1,1 +1,5 @@
 //! driftless
+
+#[cfg(feature = "node")]
+#[doc(hidden)]
+pub mod node;

@@ -1,0 +1,4 @@
+//! The mesh on the loopback: every mitigation of what memberlist 0.8.5 breaks.
+
+mod basics;
+mod common;
