@@ -144,6 +144,14 @@ impl Mesh {
         self.core.wire.set_cut(peers.map(|p| p.into_iter().collect()));
     }
 
+    /// Test switch: every task of memberlist ends, as after its panics, and nobody is told.
+    #[doc(hidden)]
+    pub async fn wound(&self) {
+        if let Some(list) = self.core.live() {
+            drop(list.shutdown().await);
+        }
+    }
+
     /// Test switch: rebuilds membership as the watchdog would.
     #[doc(hidden)]
     pub fn rebuild(&self) {
@@ -175,7 +183,8 @@ impl MeshEvents {
             if let Some(event) = self.roster.next_event() {
                 return Some(event);
             }
-            if *self.done.borrow() {
+            // The sender is gone as well if the thread died.
+            if *self.done.borrow() || self.done.has_changed().is_err() {
                 return self.inbox.try_recv().ok().map(|m| self.message(m));
             }
             let roster = self.roster.clone();

@@ -228,3 +228,22 @@ async fn departed_names_are_bounded() {
     let mut b = nodes.pop().unwrap();
     exchange(&nodes[0], &mut b, "still together").await;
 }
+
+// scenario 73: nothing in memberlist notices that its own tasks are gone; the watchdog does.
+#[tokio::test]
+async fn dead_tasks_are_noticed_and_replaced() {
+    let mut nodes = cluster(3, |c| c.failure.canary_silence = Duration::from_secs(1)).await;
+    nodes[0].mesh.wound().await;
+    let reason = nodes[0]
+        .expect("a rebuild", |e| match e {
+            MeshEvent::Rebuilt { reason } => Some(*reason),
+            _ => None,
+        })
+        .await;
+    assert!(reason.contains("silent"), "{reason}");
+    until("whole again", || nodes.iter().all(|n| n.sees(2))).await;
+    let mut b = nodes.pop().unwrap();
+    exchange(&nodes[0], &mut b, "recovered").await;
+    exchange(&b, &mut nodes[0], "both ways").await;
+    assert_eq!(nodes[0].mesh.stats().rebuilds, 1);
+}

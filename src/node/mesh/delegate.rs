@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::{
     counters::Counters,
-    roster::{MeshEvent, Peer, Roster},
+    roster::{Peer, Roster},
 };
 
 /// First byte of the member metadata; later versions may append, this one reads its first 17 bytes.
@@ -49,6 +49,10 @@ impl Kind {
             .find(|k| *k as u8 == trailer)
     }
 
+    pub(super) fn of_sealed(message: &[u8]) -> Option<Self> {
+        Self::of(*message.last()?)
+    }
+
     pub(super) fn seal(self, bytes: Bytes) -> Bytes {
         let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| {
             let mut copy = BytesMut::with_capacity(shared.len() + 1);
@@ -69,7 +73,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Drops when full: anti-entropy repairs what is lost, while waiting here would stop the failure detector.
-    fn push(&self, bytes: &[u8], reliable: bool, counters: &Counters) {
+    pub(super) fn push(&self, bytes: Bytes, reliable: bool, counters: &Counters) {
         let fits = self.bytes.load(Ordering::Relaxed) + bytes.len() <= self.max_bytes;
         let Some(permit) = fits.then(|| self.sender.try_reserve().ok()).flatten() else {
             counters.inbox_dropped.one();
@@ -77,7 +81,7 @@ impl Inbox {
         };
         self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
         counters.messages_in.one();
-        permit.send((Bytes::copy_from_slice(bytes), reliable));
+        permit.send((bytes, reliable));
     }
 }
 
@@ -142,8 +146,8 @@ impl NodeDelegate for MeshDelegate {
             return;
         };
         match Kind::of(trailer) {
-            Some(Kind::Datagram) => ears.inbox.push(body, false, &ears.counters),
-            Some(Kind::Stream) => ears.inbox.push(body, true, &ears.counters),
+            Some(Kind::Datagram) => ears.inbox.push(Bytes::copy_from_slice(body), false, &ears.counters),
+            Some(Kind::Stream) => ears.inbox.push(Bytes::copy_from_slice(body), true, &ears.counters),
             Some(Kind::Goodbye) => match Uuid::from_slice(body) {
                 Ok(incarnation) if incarnation != ears.incarnation => ears.roster.goodbye(incarnation),
                 _ => ears.counters.malformed_messages.one(),
@@ -203,8 +207,7 @@ impl ConflictDelegate for MeshDelegate {
 
     async fn notify_conflict(&self, existing: Arc<Node>, other: Arc<Node>) {
         self.ears.counters.name_conflicts.one();
-        let addrs = [*existing.address(), *other.address()];
-        self.ears.roster.notice(MeshEvent::NameConflict { name: existing.id().clone(), addrs });
+        self.ears.roster.conflict(existing.id(), [*existing.address(), *other.address()]);
     }
 }
 

@@ -9,7 +9,7 @@ use memberlist::{
     error::Error,
     proto::{ChecksumAlgorithm, EncryptionAlgorithm, Label, MaybeResolvedAddress, SecretKey},
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -43,8 +43,6 @@ pub(super) struct Core {
     pub(super) wire: Arc<Wire>,
     pub(super) ears: Arc<Ears>,
     pub(super) counters: Arc<Counters>,
-    /// First is primary; the truth that every instance's keyring is built from.
-    pub(super) keys: Mutex<Vec<[u8; 32]>>,
     live: RwLock<Option<List>>,
     /// Somebody asked for a rebuild.
     pub(super) rebuild_asked: Notify,
@@ -58,7 +56,6 @@ impl Core {
             name: name.into(),
             advertise,
             counters: ears.counters.clone(),
-            keys: Mutex::new(config.keys.clone()),
             wire: Arc::new(wire),
             ears: Arc::new(ears),
             live: RwLock::new(None),
@@ -86,8 +83,12 @@ impl Core {
     async fn launch(&self) -> Result<List, ListError> {
         let generation = self.ears.roster.next_generation();
         let delegate = MeshDelegate { ears: self.ears.clone(), generation };
-        let transport =
-            TransportOptions { wire: self.wire.clone(), name: self.name.clone(), advertise: self.advertise };
+        let transport = TransportOptions {
+            wire: self.wire.clone(),
+            name: self.name.clone(),
+            advertise: self.advertise,
+            ears: self.ears.clone(),
+        };
         let result = List::with_delegate(delegate, transport, self.options()).await;
         if result.is_err() {
             self.ears.roster.previous_generation();
@@ -166,7 +167,7 @@ impl Core {
 
     /// A key alone encrypts nothing in memberlist: algorithm and both directions must be asked for (finding 8).
     fn with_keys(&self, options: Options) -> Options {
-        let keys = self.keys.lock();
+        let keys = self.wire.keys.lock();
         let Some((primary, others)) = keys.split_first() else {
             return options.with_checksum_algo(ChecksumAlgorithm::Crc32);
         };
@@ -179,18 +180,15 @@ impl Core {
     }
 
     pub(super) async fn send_datagram(&self, to: SocketAddr, bytes: Bytes) -> Result<(), SendError> {
-        let result = match self.live() {
-            None => return Err(SendError::Stopped),
-            Some(list) => match list.send(&to, bytes.clone()).await {
-                // A rebuild shut this instance down between the two lines above.
-                Err(Error::NotRunning) => match self.live() {
-                    Some(list) => list.send(&to, bytes).await,
-                    None => return Err(SendError::Stopped),
-                },
-                result => result,
-            },
-        };
-        self.sent(result)
+        let list = self.live().ok_or(SendError::Stopped)?;
+        match list.send(&to, bytes.clone()).await {
+            // A rebuild replaced this instance in the meantime.
+            Err(Error::NotRunning) => {
+                let list = self.live().ok_or(SendError::Stopped)?;
+                self.sent(list.send(&to, bytes).await)
+            }
+            result => self.sent(result),
+        }
     }
 
     pub(super) async fn send_stream(
@@ -199,34 +197,26 @@ impl Core {
         bytes: Bytes,
         deadline: Duration,
     ) -> Result<(), SendError> {
-        let send = async {
-            match self.live() {
-                None => Err(Error::NotRunning),
-                Some(list) => match list.send_reliable(&to, bytes.clone()).await {
-                    Err(Error::NotRunning) => match self.live() {
-                        Some(list) => list.send_reliable(&to, bytes).await,
-                        None => Err(Error::NotRunning),
-                    },
-                    result => result,
-                },
+        let sent = timeout(deadline, async {
+            let list = self.live().ok_or(SendError::Stopped)?;
+            match list.send_reliable(&to, bytes.clone()).await {
+                Err(Error::NotRunning) => {
+                    let list = self.live().ok_or(SendError::Stopped)?;
+                    self.sent(list.send_reliable(&to, bytes).await)
+                }
+                result => self.sent(result),
             }
-        };
-        match timeout(deadline, send).await {
-            Ok(result) => self.sent(result),
-            Err(_) => {
-                self.counters.send_failures.one();
-                Err(SendError::Deadline)
-            }
-        }
+        });
+        sent.await.unwrap_or_else(|_| {
+            self.counters.send_failures.one();
+            Err(SendError::Deadline)
+        })
     }
 
     fn sent(&self, result: Result<(), ListError>) -> Result<(), SendError> {
-        result.map_err(|e| match e {
-            Error::NotRunning => SendError::Stopped,
-            e => {
-                self.counters.send_failures.one();
-                SendError::Unreachable(e.to_string())
-            }
+        result.map_err(|e| {
+            self.counters.send_failures.one();
+            SendError::Unreachable(e.to_string())
         })
     }
 

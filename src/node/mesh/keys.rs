@@ -40,7 +40,7 @@ impl Mesh {
 
     /// Changes our list and brings the live instance in line, under one lock.
     fn with_keyring(&self, change: impl FnOnce(&mut Vec<[u8; 32]>) -> Result<(), KeyError>) -> Result<(), KeyError> {
-        let mut keys = self.core.keys.lock();
+        let mut keys = self.core.wire.keys.lock();
         if keys.is_empty() {
             return Err(KeyError::Plaintext);
         }

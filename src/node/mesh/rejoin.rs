@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use tokio::{
     net::lookup_host,
     time::{Instant, sleep, timeout},
 };
 
-use super::{instance::Core, roster::MeshEvent};
+use super::{config::FailureTiming, instance::Core, roster::MeshEvent};
 
+const PARALLEL: usize = 16;
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who is looked for: a seed by name, because names move; a lost member by the address it had.
@@ -18,24 +20,26 @@ enum Target {
     Lost(SocketAddr),
 }
 
-/// When a target is due again.
+/// How the last attempt went and when the next is due.
 struct Attempt {
+    outcome: Outcome,
     due: Instant,
     delay: Duration,
 }
 
 /// Runs until the mesh stops.
 pub(super) async fn rejoin(core: Arc<Core>) {
-    let mut state = Rejoin { attempts: HashMap::new(), failures: 0, reported: false };
+    let mut state = Rejoin::default();
     loop {
         state.round(&core).await;
         sleep(core.config.failure.rejoin_min / 2).await;
     }
 }
 
+#[derive(Default)]
 struct Rejoin {
     attempts: HashMap<Target, Attempt>,
-    failures: u64,
+    failed_rounds: u64,
     reported: bool,
 }
 
@@ -44,53 +48,55 @@ impl Rejoin {
         let targets = targets(core);
         self.attempts.retain(|t, _| targets.contains(t));
         let now = Instant::now();
-        let mut answered = false;
-        let mut failed = false;
-        for target in targets {
-            if self.attempts.get(&target).is_some_and(|a| a.due > now) {
-                continue;
-            }
-            let seed = matches!(target, Target::Seed(_));
-            let outcome = self.attempt(core, target).await;
-            answered |= seed && outcome == Outcome::Present;
-            failed |= seed && outcome == Outcome::Absent;
+        let due = targets.into_iter().filter(|t| self.attempts.get(t).is_none_or(|a| a.due <= now));
+        // Together, because a lost member behind a firewall takes its time not to answer.
+        let outcomes: Vec<(Target, Outcome)> =
+            stream::iter(due).map(|t| seek(core, t)).buffer_unordered(PARALLEL).collect().await;
+        let failed = outcomes.iter().any(|(t, o)| matches!(t, Target::Seed(_)) && *o == Outcome::Absent);
+        for (target, outcome) in outcomes {
+            self.schedule(&core.config.failure, target, outcome);
         }
-        self.report(core, answered, failed);
+        self.report(core, failed);
     }
 
-    async fn attempt(&mut self, core: &Core, target: Target) -> Outcome {
-        let outcome = match &target {
-            Target::Lost(addr) => Outcome::from(core.join_all(vec![*addr]).await > 0),
-            Target::Seed(seed) => seek_seed(core, seed).await,
-        };
-        let timing = &core.config.failure;
+    fn schedule(&mut self, timing: &FailureTiming, target: Target, outcome: Outcome) {
         let last = self.attempts.get(&target).map_or(Duration::ZERO, |a| a.delay);
-        let delay = match outcome {
-            Outcome::Present => timing.rejoin_max,
-            Outcome::Absent => (last * 2).clamp(timing.rejoin_min, timing.rejoin_max),
+        let (wait, delay) = match outcome {
+            Outcome::Present => (timing.rejoin_max, Duration::ZERO),
+            Outcome::Absent => {
+                let delay = (last * 2).clamp(timing.rejoin_min, timing.rejoin_max);
+                (delay, delay)
+            }
         };
         // Jitter, so that the members of a healed half do not dial in step.
-        let due = Instant::now() + delay.mul_f64(0.75 + fastrand::f64() / 2.0);
-        self.attempts.insert(target, Attempt { due, delay: if outcome == Outcome::Present { Duration::ZERO } else { delay } });
-        outcome
+        let due = Instant::now() + wait.mul_f64(0.75 + fastrand::f64() / 2.0);
+        self.attempts.insert(target, Attempt { outcome, due, delay });
     }
 
     /// Tells the owner once when all seeds are gone and once when one is back.
-    fn report(&mut self, core: &Core, answered: bool, failed: bool) {
-        if answered {
-            self.failures = 0;
+    fn report(&mut self, core: &Core, failed: bool) {
+        let mut seeds = self.attempts.iter().filter(|(t, _)| matches!(t, Target::Seed(_))).map(|(_, a)| a.outcome);
+        if seeds.any(|o| o == Outcome::Present) {
+            self.failed_rounds = 0;
             if std::mem::take(&mut self.reported) {
                 core.ears.roster.notice(MeshEvent::SeedsReachable);
             }
         } else if failed {
-            self.failures += 1;
-            if !self.reported {
-                self.reported = true;
-                tracing::warn!(attempts = self.failures, "no seed can be reached; serving alone and trying on");
-                core.ears.roster.notice(MeshEvent::SeedsUnreachable { attempts: self.failures });
+            self.failed_rounds += 1;
+            if !std::mem::replace(&mut self.reported, true) {
+                tracing::warn!("no seed can be reached; serving alone and trying on");
+                core.ears.roster.notice(MeshEvent::SeedsUnreachable { attempts: self.failed_rounds });
             }
         }
     }
+}
+
+async fn seek(core: &Core, target: Target) -> (Target, Outcome) {
+    let outcome = match &target {
+        Target::Lost(addr) => Outcome::from(core.join_all(vec![*addr]).await > 0),
+        Target::Seed(seed) => seek_seed(core, seed).await,
+    };
+    (target, outcome)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +128,7 @@ async fn seek_seed(core: &Core, seed: &str) -> Outcome {
 
 async fn resolve(core: &Core, seed: &str) -> Vec<SocketAddr> {
     match timeout(RESOLVE_PATIENCE, lookup_host(seed)).await {
-        Ok(Ok(addrs)) => addrs.filter(|a| a.is_ipv4() == core.wire.local.is_ipv4() || a.is_ipv6()).collect(),
+        Ok(Ok(addrs)) => addrs.filter(|a| a.is_ipv4() == core.wire.local.is_ipv4()).collect(),
         failed => {
             core.counters.resolve_failures.one();
             tracing::debug!(seed, error = ?failed.map(|r| r.err()), "seed did not resolve");

@@ -20,6 +20,7 @@ use super::counters::Counters;
 /// Processes known to be gone for good. A late rumour about one of the last few hundred must not bring it back.
 const RETIRED: usize = 512;
 const NOTICES: usize = 64;
+const CONFLICT_PAUSE: Duration = Duration::from_secs(60);
 /// Departed members remembered for rejoining.
 const LOST: usize = 256;
 
@@ -100,6 +101,7 @@ struct State {
     retired_set: HashSet<Uuid>,
     lost: VecDeque<(Arc<str>, SocketAddr)>,
     notices: VecDeque<MeshEvent>,
+    conflict: Option<(MeshEvent, Instant)>,
     generation: u64,
 }
 
@@ -238,6 +240,19 @@ impl Roster {
         state.notices.push_back(event);
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// The same conflict is gossiped for as long as it lasts; tell it once a minute.
+    pub(super) fn conflict(&self, name: &Arc<str>, addrs: [SocketAddr; 2]) {
+        let event = MeshEvent::NameConflict { name: name.clone(), addrs };
+        let mut state = self.state.lock();
+        if state.conflict.as_ref().is_some_and(|(e, at)| *e == event && at.elapsed() < CONFLICT_PAUSE) {
+            return;
+        }
+        state.conflict = Some((event.clone(), Instant::now()));
+        drop(state);
+        tracing::warn!(%name, ?addrs, "two processes use one member name: give each its own");
+        self.notice(event);
     }
 
     /// The next thing the consumer does not know yet.

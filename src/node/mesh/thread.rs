@@ -68,10 +68,10 @@ fn live(
             Err(e) => drop(ready.send(Err(e))),
             Ok(core) => {
                 // A start that was cancelled has nobody to stop it later.
+                let _end = End(core.clone());
                 if ready.send(Ok(core.clone())).is_ok() {
                     run(&core, stop).await;
                 }
-                end(&core);
             }
         }
     });
@@ -84,7 +84,7 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<(Bytes, bool)>) -> Resul
         encrypted: !config.keys.is_empty(),
         max_frame: config.max_frame,
     };
-    let wire = Wire::bind(config.bind, config.max_inbound, policy, config.failure.clone(), counters.clone())?;
+    let wire = Wire::bind(&config, policy, counters.clone())?;
     let name = if config.name.is_empty() {
         config.advertise.unwrap_or(wire.local).to_string()
     } else {
@@ -129,7 +129,12 @@ where
     });
 }
 
-fn end(core: &Core) {
-    core.take_live();
-    core.wire.close();
+/// However the thread ends, by a panic too, sends fail from then on and the port is free.
+struct End(Arc<Core>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.take_live();
+        self.0.wire.close();
+    }
 }

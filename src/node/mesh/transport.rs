@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    delegate::Ears,
     inbound::{accept_streams, pump_datagrams},
     stream::Conn,
     wire::Wire,
@@ -31,6 +32,7 @@ pub(super) struct TransportOptions {
     pub(super) wire: Arc<Wire>,
     pub(super) name: Arc<str>,
     pub(super) advertise: SocketAddr,
+    pub(super) ears: Arc<Ears>,
 }
 
 /// One instance's access to the sockets.
@@ -76,7 +78,7 @@ impl Transport for MeshTransport {
         let (packet_tx, packets) = packet_stream::<Self>(PACKET_QUEUE);
         let (stream_tx, streams) = promised_stream::<Self>();
         let mut pumps = JoinSet::new();
-        pumps.spawn(pump_datagrams(options.wire.clone(), sockets.clone(), packet_tx));
+        pumps.spawn(pump_datagrams(options.wire.clone(), options.ears.clone(), sockets.clone(), packet_tx));
         pumps.spawn(accept_streams(options.wire.clone(), sockets, stream_tx));
         Ok(Self { options, packets, streams, pumps: Mutex::new(pumps) })
     }

@@ -11,8 +11,11 @@ use std::{
     time::Duration,
 };
 
-use memberlist::agnostic::net::UdpSocket as _;
-use parking_lot::RwLock;
+use memberlist::{
+    agnostic::net::UdpSocket as _,
+    proto::{Label, ProtoDecoder, SecretKey},
+};
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::Semaphore,
@@ -20,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    config::{FailureTiming, MeshError},
+    config::{FailureTiming, MeshConfig, MeshError},
     counters::Counters,
     frame::Policy,
     stream::Conn,
@@ -39,7 +42,10 @@ pub(super) struct Wire {
     pub(super) policy: Policy,
     pub(super) timing: FailureTiming,
     pub(super) inbound: Arc<Semaphore>,
+    /// First is primary; the truth that every instance's keyring is built from.
+    pub(super) keys: Mutex<Vec<[u8; 32]>>,
     pub(super) counters: Arc<Counters>,
+    label: Label,
     cut: Cut,
 }
 
@@ -51,21 +57,22 @@ pub(super) struct Sockets {
 
 impl Wire {
     pub(super) fn bind(
-        bind: SocketAddr,
-        max_inbound: usize,
+        config: &MeshConfig,
         policy: Policy,
-        timing: FailureTiming,
         counters: Arc<Counters>,
     ) -> Result<Self, MeshError> {
+        let bind = config.bind;
         let sockets = bind_pair(bind)?;
         let local = sockets.tcp.local_addr().map_err(|source| MeshError::Bind { addr: bind, transport: "tcp", source })?;
         Ok(Self {
             sockets: RwLock::new(Some(sockets)),
             local,
             policy,
-            timing,
-            inbound: Arc::new(Semaphore::new(max_inbound)),
+            timing: config.failure.clone(),
+            inbound: Arc::new(Semaphore::new(config.max_inbound)),
+            keys: Mutex::new(config.keys.clone()),
             counters,
+            label: Label::try_from(config.cluster.as_str()).unwrap_or_default(),
             cut: Cut::default(),
         })
     }
@@ -84,7 +91,12 @@ impl Wire {
         if self.cut.severs(to) {
             return Ok(bytes.len());
         }
-        let n = udp.send_to(bytes, to).await?;
+        let n = match udp.try_send_to(bytes, to) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                timeout(self.timing.probe_timeout, udp.send_to(bytes, to)).await.map_err(|_| io::ErrorKind::TimedOut)??
+            }
+            result => result?,
+        };
         self.counters.datagrams_out.one();
         self.counters.datagram_bytes_out.add(n);
         Ok(n)
@@ -100,6 +112,18 @@ impl Wire {
         let socket = timeout(self.timing.connect_timeout, dial).await.map_err(|_| io::ErrorKind::TimedOut)??;
         self.counters.streams_out.one();
         Ok(Conn::new(socket, self.timing.stream_timeout, self.counters.clone(), None))
+    }
+
+    /// Opens what a member of this cluster sealed with a current key.
+    pub(super) fn decoder(&self) -> ProtoDecoder {
+        let mut decoder = ProtoDecoder::new();
+        // Never hand a datagram to another thread to decrypt.
+        decoder.with_label(self.label.clone()).with_offload_size(usize::MAX);
+        if self.policy.encrypted {
+            let keys: Vec<SecretKey> = self.keys.lock().iter().map(|k| SecretKey::Aes256(*k)).collect();
+            decoder.with_encryption(keys).with_verify_incoming(true);
+        }
+        decoder
     }
 
     /// Whether a received datagram is to be lost, by the fault switch.
