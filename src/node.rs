@@ -1,0 +1,4 @@
+//! The only sockets, spawns and clock reads.
+
+#[doc(hidden)]
+pub mod mesh;

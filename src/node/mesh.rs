@@ -1,0 +1,210 @@
+//! The room where everything memberlist-shaped lives: membership, failure detection, datagrams and streams.
+//!
+//! It carries opaque bytes and knows nothing about caches; nothing typed by memberlist leaves it. What memberlist
+//! 0.8.5 breaks is contained here: see [`frame`] and [`stream`] (hostile and slow connections), [`roster`] (events),
+//! [`watchdog`] and [`instance`] (dead tasks, a table that must not be reaped), [`rejoin`] (partitions).
+//!
+//! A mesh runs on one thread of its own. memberlist starts tasks that nobody can wait for or stop; ending their
+//! runtime ends them all. It also keeps a busy application from delaying pings, and the other way round.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+mod config;
+mod counters;
+mod delegate;
+mod frame;
+mod inbound;
+mod instance;
+mod keys;
+mod rejoin;
+mod roster;
+mod stream;
+mod thread;
+mod transport;
+mod watchdog;
+mod wire;
+
+pub use config::{FailureTiming, KeyError, MAX_DATAGRAM, MeshConfig, MeshError, SendError};
+pub use counters::MeshStats;
+pub use roster::{MeshEvent, Peer};
+
+use delegate::Kind;
+use instance::Core;
+use roster::Roster;
+use thread::Stop;
+
+/// A running member of a cluster. Dropping it stops everything without a goodbye; [`shutdown`](Self::shutdown) is
+/// the polite way.
+pub struct Mesh {
+    core: Arc<Core>,
+    stop: watch::Sender<Stop>,
+    done: watch::Receiver<bool>,
+}
+
+/// The events of one mesh, to be read by one consumer.
+pub struct MeshEvents {
+    roster: Arc<Roster>,
+    inbox: mpsc::Receiver<(Bytes, bool)>,
+    core: Arc<Core>,
+    done: watch::Receiver<bool>,
+}
+
+impl Mesh {
+    /// Binds, starts and begins to look for the seeds, which need not be there.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is invalid or the address cannot be bound; then nothing is left running.
+    pub async fn start(config: MeshConfig) -> Result<(Mesh, MeshEvents), MeshError> {
+        config.validate()?;
+        let (sender, inbox) = mpsc::channel(config.inbox);
+        let (stop, stopped) = watch::channel(Stop::No);
+        let (finished, done) = watch::channel(false);
+        let (ready, started) = oneshot::channel();
+        // Held until the end, so that a start that is cancelled or fails stops the thread.
+        let guard = thread::spawn(config, sender, stopped, ready, finished).map(|()| stop)?;
+        let core = match started.await {
+            Ok(result) => result?,
+            Err(_) => return Err(MeshError::Membership("the mesh thread died while starting".into())),
+        };
+        let events = MeshEvents { roster: core.ears.roster.clone(), inbox, core: core.clone(), done: done.clone() };
+        Ok((Mesh { core, stop: guard, done }, events))
+    }
+
+    /// The bound address, TCP and UDP.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.core.wire.local
+    }
+
+    /// The address others use to reach us.
+    pub fn advertised(&self) -> SocketAddr {
+        self.core.advertise
+    }
+
+    /// Our own member name.
+    pub fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    /// The other live members, in no particular order.
+    pub fn members(&self) -> Vec<Peer> {
+        self.core.ears.roster.members()
+    }
+
+    /// Hands at most [`MAX_DATAGRAM`] bytes to the kernel. `Ok` does not mean they arrive, nor in which order.
+    pub async fn send_datagram(&self, to: &Peer, bytes: Bytes) -> Result<(), SendError> {
+        check_len(bytes.len(), MAX_DATAGRAM)?;
+        self.core.send_datagram(to.addr, Kind::Datagram.seal(bytes)).await
+    }
+
+    /// Writes one message to a connection to `to`. `Ok` means the kernel took all of it, not that it was read.
+    ///
+    /// Copies the bytes once, unless the buffer is unshared and has a byte to spare.
+    pub async fn send_stream(&self, to: &Peer, bytes: Bytes, deadline: Duration) -> Result<(), SendError> {
+        check_len(bytes.len(), self.core.config.max_frame)?;
+        self.core.send_stream(to.addr, Kind::Stream.seal(bytes), deadline).await
+    }
+
+    /// Totals since the start.
+    pub fn stats(&self) -> MeshStats {
+        self.core.counters.snapshot()
+    }
+
+    /// Says goodbye, leaves, stops every task and releases the port, all within about the deadline.
+    ///
+    /// Any number of callers may wait at once; the first one's deadline counts for the goodbye.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.stop.send_if_modified(|stop| {
+            let first = *stop == Stop::No;
+            if first {
+                *stop = Stop::Leave(deadline);
+            }
+            first
+        });
+        let mut done = self.done.clone();
+        // The thread keeps the deadline; this one only guards against a thread that is stuck.
+        if timeout(deadline + Duration::from_secs(1), done.wait_for(|d| *d)).await.is_err() {
+            tracing::error!("the mesh thread did not stop in time");
+        }
+    }
+
+    /// Test switch: datagrams to and from these addresses vanish and dials to them hang; `None` heals.
+    #[doc(hidden)]
+    pub fn sever(&self, peers: Option<Vec<SocketAddr>>) {
+        self.core.wire.set_cut(peers.map(|p| p.into_iter().collect()));
+    }
+
+    /// Test switch: every task of memberlist ends, as after its panics, and nobody is told.
+    #[doc(hidden)]
+    pub async fn wound(&self) {
+        if let Some(list) = self.core.live() {
+            drop(list.shutdown().await);
+        }
+    }
+
+    /// Test switch: rebuilds membership as the watchdog would.
+    #[doc(hidden)]
+    pub fn rebuild(&self) {
+        self.core.rebuild_asked.notify_one();
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.core.take_live();
+        self.stop.send_if_modified(|stop| {
+            let running = *stop == Stop::No;
+            if running {
+                *stop = Stop::Now;
+            }
+            running
+        });
+    }
+}
+
+fn check_len(len: usize, max: usize) -> Result<(), SendError> {
+    if len > max { Err(SendError::TooLarge { len, max }) } else { Ok(()) }
+}
+
+impl MeshEvents {
+    /// The next event; `None` after the mesh has stopped and everything was read. Cancel safe.
+    pub async fn recv(&mut self) -> Option<MeshEvent> {
+        loop {
+            if let Some(event) = self.roster.next_event() {
+                return Some(event);
+            }
+            // The sender is gone as well if the thread died.
+            if *self.done.borrow() || self.done.has_changed().is_err() {
+                return self.inbox.try_recv().ok().map(|m| self.message(m));
+            }
+            let roster = self.roster.clone();
+            tokio::select! {
+                biased;
+                () = roster.changed.notified() => {}
+                Some(message) = self.inbox.recv() => return Some(self.message(message)),
+                _ = self.done.changed() => {}
+            }
+        }
+    }
+
+    /// The next event if one is waiting.
+    pub fn try_recv(&mut self) -> Option<MeshEvent> {
+        self.roster.next_event().or_else(|| self.inbox.try_recv().ok().map(|m| self.message(m)))
+    }
+
+    fn message(&self, (bytes, reliable): (Bytes, bool)) -> MeshEvent {
+        let queued: &AtomicUsize = &self.core.ears.inbox.bytes;
+        queued.fetch_sub(bytes.len(), std::sync::atomic::Ordering::Relaxed);
+        MeshEvent::Message { bytes, reliable }
+    }
+}

@@ -1,0 +1,292 @@
+//! What a mesh needs to know before it starts, and why it may refuse to.
+
+use std::{net::SocketAddr, time::Duration};
+
+use uuid::Uuid;
+
+/// The largest payload [`Mesh::send_datagram`](super::Mesh::send_datagram) accepts, in bytes.
+///
+/// With label, encryption and headers it still fits a 1,500 byte link unfragmented.
+pub const MAX_DATAGRAM: usize = 1300;
+
+/// A longer cluster name would push a full datagram past one packet.
+const MAX_CLUSTER: usize = 64;
+const MAX_NAME: usize = 255;
+
+/// How one process takes part in a cluster.
+#[derive(Clone)]
+pub struct MeshConfig {
+    /// Name of the cluster, 1 to 64 bytes; members of another cluster are refused.
+    pub cluster: String,
+    /// Stable name of this member; empty means the advertised address.
+    pub name: String,
+    /// Where to listen; port 0 picks one port that is free for both TCP and UDP.
+    pub bind: SocketAddr,
+    /// Where others reach us; `None` means the bound address.
+    pub advertise: Option<SocketAddr>,
+    /// `host:port` of members to join, resolved again at every attempt.
+    pub seeds: Vec<String>,
+    /// AES-256-GCM keys: the first encrypts, all decrypt; none means plaintext.
+    pub keys: Vec<[u8; 32]>,
+    /// Identity of this process; a restart has another one.
+    pub incarnation: Uuid,
+    /// Largest stream message accepted or sent, in bytes.
+    pub max_frame: usize,
+    /// Open inbound stream connections; above it, unproven ones are shed first.
+    pub max_inbound: usize,
+    /// Received messages waiting for the consumer; above it they are dropped and counted.
+    pub inbox: usize,
+    /// How fast failures are noticed and repaired.
+    pub failure: FailureTiming,
+}
+
+impl std::fmt::Debug for MeshConfig {
+    // By hand, so that no key can reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MeshConfig")
+            .field("cluster", &self.cluster)
+            .field("name", &self.name)
+            .field("bind", &self.bind)
+            .field("advertise", &self.advertise)
+            .field("seeds", &self.seeds)
+            .field("keys", &format_args!("{} keys", self.keys.len()))
+            .field("incarnation", &self.incarnation)
+            .field("max_frame", &self.max_frame)
+            .field("max_inbound", &self.max_inbound)
+            .field("inbox", &self.inbox)
+            .field("failure", &self.failure)
+            .finish()
+    }
+}
+
+impl MeshConfig {
+    /// A plaintext member of `cluster` without seeds, listening on `bind`, with the default limits.
+    pub fn new(cluster: impl Into<String>, bind: SocketAddr) -> Self {
+        Self {
+            cluster: cluster.into(),
+            name: String::new(),
+            bind,
+            advertise: None,
+            seeds: Vec::new(),
+            keys: Vec::new(),
+            incarnation: Uuid::new_v4(),
+            max_frame: 1 << 20,
+            max_inbound: 256,
+            inbox: 4096,
+            failure: FailureTiming::lan(),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), MeshError> {
+        self.validate_names()?;
+        self.validate_limits()?;
+        if self.bind.ip().is_unspecified() && self.advertise.is_none() {
+            return Err(MeshError::NoAdvertise(self.bind));
+        }
+        if self.advertise.is_some_and(|a| a.ip().is_unspecified() || a.port() == 0) {
+            return Err(MeshError::Invalid("`advertise` must be an address and port that other members can reach"));
+        }
+        match self.seeds.iter().find(|s| !is_host_port(s)) {
+            Some(seed) => Err(MeshError::BadSeed(seed.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_names(&self) -> Result<(), MeshError> {
+        if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER {
+            return Err(MeshError::Invalid("`cluster` must have 1 to 64 bytes"));
+        }
+        if self.name.len() > MAX_NAME {
+            return Err(MeshError::Invalid("`name` must have at most 255 bytes"));
+        }
+        Ok(())
+    }
+
+    fn validate_limits(&self) -> Result<(), MeshError> {
+        if self.max_frame == 0 || self.max_frame > (1 << 30) {
+            return Err(MeshError::Invalid("`max_frame` must be between 1 byte and 1 GiB"));
+        }
+        if self.max_inbound == 0 || self.inbox == 0 {
+            return Err(MeshError::Invalid("`max_inbound` and `inbox` must be at least 1"));
+        }
+        self.failure.validate()
+    }
+}
+
+fn is_host_port(seed: &str) -> bool {
+    seed.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0))
+}
+
+/// The clockwork of failure detection and repair. Start from [`lan`](Self::lan).
+#[derive(Clone, Debug)]
+pub struct FailureTiming {
+    /// One random member is probed this often.
+    pub probe_interval: Duration,
+    /// Without an answer for this long, others are asked to probe; shorter than the interval.
+    pub probe_timeout: Duration,
+    /// A suspect has `mult * probe_interval` (times log10 of the size) to refute.
+    pub suspicion_mult: usize,
+    /// The suspicion lasts at most this many times its minimum.
+    pub suspicion_max_mult: usize,
+    /// Membership news is gossiped this often.
+    pub gossip_interval: Duration,
+    /// Whole member tables are exchanged with one member this often.
+    pub push_pull_interval: Duration,
+    /// A TCP connection must be established within this.
+    pub connect_timeout: Duration,
+    /// An inbound connection must show a complete frame header within this.
+    pub header_timeout: Duration,
+    /// A stream connection lives at most this long.
+    pub stream_timeout: Duration,
+    /// First delay before an absent seed or lost member is tried again; doubles up to the maximum.
+    pub rejoin_min: Duration,
+    /// Longest delay between two attempts, which never stop.
+    pub rejoin_max: Duration,
+    /// A canary is sent to ourselves this often.
+    pub canary_interval: Duration,
+    /// Without a canary for this long, membership is rebuilt in place.
+    pub canary_silence: Duration,
+    /// Rows of departed members kept before membership is rebuilt in place.
+    pub departed_limit: usize,
+}
+
+impl FailureTiming {
+    /// One data centre: a dead member is noticed in about five to ten seconds.
+    pub fn lan() -> Self {
+        Self {
+            probe_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_millis(500),
+            suspicion_mult: 4,
+            suspicion_max_mult: 6,
+            gossip_interval: Duration::from_millis(200),
+            push_pull_interval: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(2),
+            header_timeout: Duration::from_secs(2),
+            stream_timeout: Duration::from_secs(10),
+            rejoin_min: Duration::from_secs(1),
+            rejoin_max: Duration::from_secs(30),
+            canary_interval: Duration::from_secs(1),
+            canary_silence: Duration::from_secs(10),
+            departed_limit: 64,
+        }
+    }
+
+    /// One machine, for tests: a dead member is noticed in about a second.
+    pub fn local() -> Self {
+        Self {
+            probe_interval: Duration::from_millis(150),
+            probe_timeout: Duration::from_millis(75),
+            suspicion_mult: 3,
+            suspicion_max_mult: 2,
+            gossip_interval: Duration::from_millis(30),
+            push_pull_interval: Duration::from_secs(2),
+            connect_timeout: Duration::from_millis(300),
+            header_timeout: Duration::from_millis(500),
+            stream_timeout: Duration::from_secs(2),
+            rejoin_min: Duration::from_millis(100),
+            rejoin_max: Duration::from_millis(500),
+            canary_interval: Duration::from_millis(200),
+            canary_silence: Duration::from_secs(5),
+            departed_limit: 64,
+        }
+    }
+
+    fn validate(&self) -> Result<(), MeshError> {
+        if self.probe_timeout.is_zero() || self.probe_timeout >= self.probe_interval {
+            return Err(MeshError::Invalid("`probe_timeout` must be positive and shorter than `probe_interval`"));
+        }
+        let others = [
+            self.gossip_interval,
+            self.push_pull_interval,
+            self.connect_timeout,
+            self.header_timeout,
+            self.stream_timeout,
+            self.rejoin_min,
+            self.canary_interval,
+        ];
+        if others.iter().any(|d| *d < Duration::from_millis(1)) {
+            return Err(MeshError::Invalid("every interval and timeout must be at least one millisecond"));
+        }
+        if self.rejoin_max < self.rejoin_min || self.canary_silence <= self.canary_interval {
+            return Err(MeshError::Invalid(
+                "`rejoin_max` must reach `rejoin_min`, and `canary_silence` must exceed `canary_interval`",
+            ));
+        }
+        if self.suspicion_mult == 0 || self.suspicion_max_mult == 0 || self.departed_limit == 0 {
+            return Err(MeshError::Invalid("suspicion multipliers and `departed_limit` must be at least 1"));
+        }
+        Ok(())
+    }
+
+    /// The longest time an unreachable member can take to be declared dead in a small cluster.
+    pub(super) fn longest_suspicion(&self) -> Duration {
+        self.probe_interval * (self.suspicion_mult * self.suspicion_max_mult) as u32 + self.stream_timeout
+    }
+}
+
+/// Why a mesh did not start. Nothing is left running, no port is held.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// A setting is out of range.
+    #[error("invalid mesh configuration: {0}")]
+    Invalid(&'static str),
+    /// Others could not reach an unspecified address.
+    #[error("bound to {0}, which nobody can dial: set `advertise` to the address other members should use")]
+    NoAdvertise(SocketAddr),
+    /// A seed is not `host:port`.
+    #[error("seed {0:?} is not `host:port`: write for example `cache-1.internal:7946`")]
+    BadSeed(String),
+    /// The sockets could not be bound.
+    #[error("cannot listen on {addr} ({transport}): {source}; free the port or choose another `bind` address")]
+    Bind {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// `tcp` or `udp`.
+        transport: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The thread or its runtime could not be created.
+    #[error("cannot start the mesh thread: {0}; check the process and file descriptor limits")]
+    Thread(std::io::Error),
+    /// The membership layer refused to start.
+    #[error("membership did not start: {0}")]
+    Membership(String),
+}
+
+/// Why a message was not handed to the network. The mesh itself keeps running.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// More bytes than one message may carry.
+    #[error("message of {len} bytes exceeds the limit of {max}: split it")]
+    TooLarge {
+        /// Bytes offered.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The deadline passed; the peer may or may not have received it.
+    #[error("deadline passed before the network took the message; it may still have arrived")]
+    Deadline,
+    /// The peer could not be reached or closed the connection.
+    #[error("peer not reachable: {0}")]
+    Unreachable(String),
+    /// The mesh has been shut down.
+    #[error("the mesh has been shut down")]
+    Stopped,
+}
+
+/// Why the keyring did not change.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyError {
+    /// Encryption cannot be switched on in a running mesh.
+    #[error("this mesh was started without keys: restart it with a key to encrypt")]
+    Plaintext,
+    /// The key to use was never added.
+    #[error("key not in the keyring: add it on every member first, then use it")]
+    Unknown,
+    /// The key in use cannot be removed.
+    #[error("the primary key cannot be removed: use another key first")]
+    Primary,
+}

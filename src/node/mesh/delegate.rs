@@ -1,0 +1,240 @@
+//! memberlist's callbacks. They run inside its one packet task or under its table lock, so they only hand over.
+
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use memberlist::{
+    delegate::{
+        AliveDelegate, ConflictDelegate, Delegate, EventDelegate, MergeDelegate, NodeDelegate, PingDelegate,
+    },
+    proto::{Meta, NodeState},
+};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{
+    counters::Counters,
+    roster::{Peer, Roster},
+};
+
+/// First byte of the member metadata; later versions may append, this one reads its first 17 bytes.
+const META_VERSION: u8 = 1;
+const META_LEN: usize = 17;
+
+type Node = NodeState<Arc<str>, SocketAddr>;
+
+/// The last byte of every message says what it is. At the end, because there it can often be appended in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Datagram = 1,
+    Stream = 2,
+    Goodbye = 3,
+    PacketCanary = 4,
+    StreamCanary = 5,
+}
+
+impl Kind {
+    fn of(trailer: u8) -> Option<Self> {
+        [Self::Datagram, Self::Stream, Self::Goodbye, Self::PacketCanary, Self::StreamCanary]
+            .into_iter()
+            .find(|k| *k as u8 == trailer)
+    }
+
+    pub(super) fn of_sealed(message: &[u8]) -> Option<Self> {
+        Self::of(*message.last()?)
+    }
+
+    pub(super) fn seal(self, bytes: Bytes) -> Bytes {
+        let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| {
+            let mut copy = BytesMut::with_capacity(shared.len() + 1);
+            copy.extend_from_slice(&shared);
+            copy
+        });
+        bytes.put_u8(self as u8);
+        bytes.freeze()
+    }
+}
+
+/// Received messages on their way to the consumer, bounded in number and bytes.
+pub(super) struct Inbox {
+    pub(super) sender: mpsc::Sender<(Bytes, bool)>,
+    pub(super) bytes: AtomicUsize,
+    pub(super) max_bytes: usize,
+}
+
+impl Inbox {
+    /// Drops when full: anti-entropy repairs what is lost, while waiting here would stop the failure detector.
+    pub(super) fn push(&self, bytes: Bytes, reliable: bool, counters: &Counters) {
+        let fits = self.bytes.load(Ordering::Relaxed) + bytes.len() <= self.max_bytes;
+        let Some(permit) = fits.then(|| self.sender.try_reserve().ok()).flatten() else {
+            counters.inbox_dropped.one();
+            return;
+        };
+        self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        counters.messages_in.one();
+        permit.send((bytes, reliable));
+    }
+}
+
+/// How often each path to ourselves worked. Counted, not timed: a paused process must not look dead when it wakes.
+#[derive(Default)]
+pub(super) struct Canary {
+    pub(super) packets: AtomicU64,
+    pub(super) streams: AtomicU64,
+}
+
+/// What outlives an instance and is written by its callbacks.
+pub(super) struct Ears {
+    pub(super) roster: Arc<Roster>,
+    pub(super) inbox: Inbox,
+    pub(super) canary: Canary,
+    pub(super) counters: Arc<Counters>,
+    pub(super) incarnation: Uuid,
+}
+
+/// The delegate of one instance.
+pub(super) struct MeshDelegate {
+    pub(super) ears: Arc<Ears>,
+    pub(super) generation: u64,
+}
+
+fn encode_meta(incarnation: Uuid) -> Meta {
+    let mut meta = vec![META_VERSION];
+    meta.extend_from_slice(incarnation.as_bytes());
+    Meta::try_from(meta).unwrap_or_default()
+}
+
+fn decode_meta(meta: &[u8]) -> Option<Uuid> {
+    match meta.get(..META_LEN)?.split_first()? {
+        (&META_VERSION, id) => Uuid::from_slice(id).ok(),
+        _ => None,
+    }
+}
+
+fn peer(node: &Node) -> Option<Peer> {
+    let incarnation = decode_meta(node.meta())?;
+    Some(Peer { name: node.id().clone(), addr: *node.address(), incarnation })
+}
+
+impl MeshDelegate {
+    fn up(&self, node: &Node) {
+        match peer(node) {
+            Some(peer) => self.ears.roster.up(self.generation, peer),
+            None => self.ears.counters.refused_members.one(),
+        }
+    }
+}
+
+impl NodeDelegate for MeshDelegate {
+    async fn node_meta(&self, _: usize) -> Meta {
+        encode_meta(self.ears.incarnation)
+    }
+
+    async fn notify_message(&self, msg: Cow<'_, [u8]>) {
+        let ears = &self.ears;
+        let Some((&trailer, body)) = msg.split_last() else {
+            ears.counters.malformed_messages.one();
+            return;
+        };
+        match Kind::of(trailer) {
+            Some(Kind::Datagram) => ears.inbox.push(Bytes::copy_from_slice(body), false, &ears.counters),
+            Some(Kind::Stream) => ears.inbox.push(Bytes::copy_from_slice(body), true, &ears.counters),
+            Some(Kind::Goodbye) => match Uuid::from_slice(body) {
+                Ok(incarnation) if incarnation != ears.incarnation => ears.roster.goodbye(incarnation),
+                _ => ears.counters.malformed_messages.one(),
+            },
+            // Only our own process counts: a stranger's canary must not hide that ours has died.
+            Some(Kind::PacketCanary) if body == ears.incarnation.as_bytes() => {
+                ears.canary.packets.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(Kind::StreamCanary) if body == ears.incarnation.as_bytes() => {
+                ears.canary.streams.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => ears.counters.malformed_messages.one(),
+        }
+    }
+}
+
+impl EventDelegate for MeshDelegate {
+    type Id = Arc<str>;
+    type Address = SocketAddr;
+
+    async fn notify_join(&self, node: Arc<Node>) {
+        self.up(&node);
+    }
+
+    async fn notify_leave(&self, node: Arc<Node>) {
+        self.ears.roster.down(self.generation, node.id());
+    }
+
+    /// The metadata changed: another process answers to the name.
+    async fn notify_update(&self, node: Arc<Node>) {
+        self.up(&node);
+    }
+}
+
+/// The member's metadata is not ours.
+#[derive(Debug, thiserror::Error)]
+#[error("metadata of another program or version")]
+pub(super) struct NotOurs;
+
+impl AliveDelegate for MeshDelegate {
+    type Id = Arc<str>;
+    type Address = SocketAddr;
+    type Error = NotOurs;
+
+    async fn notify_alive(&self, node: Arc<Node>) -> Result<(), NotOurs> {
+        if decode_meta(node.meta()).is_some() {
+            return Ok(());
+        }
+        self.ears.counters.refused_members.one();
+        Err(NotOurs)
+    }
+}
+
+impl ConflictDelegate for MeshDelegate {
+    type Id = Arc<str>;
+    type Address = SocketAddr;
+
+    async fn notify_conflict(&self, existing: Arc<Node>, other: Arc<Node>) {
+        self.ears.counters.name_conflicts.one();
+        self.ears.roster.conflict(existing.id(), [*existing.address(), *other.address()]);
+    }
+}
+
+impl PingDelegate for MeshDelegate {
+    type Id = Arc<str>;
+    type Address = SocketAddr;
+
+    async fn ack_payload(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    async fn notify_ping_complete(&self, node: Arc<Node>, _: Duration, _: Bytes) {
+        self.ears.roster.seen(node.id());
+    }
+}
+
+impl MergeDelegate for MeshDelegate {
+    type Id = Arc<str>;
+    type Address = SocketAddr;
+    type Error = Infallible;
+
+    async fn notify_merge(&self, _: Arc<[Node]>) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+impl Delegate for MeshDelegate {
+    type Id = Arc<str>;
+    type Address = SocketAddr;
+}

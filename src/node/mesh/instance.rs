@@ -1,0 +1,250 @@
+//! One memberlist instance after another, over the same sockets, roster and keys.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use memberlist::{
+    Memberlist, Options,
+    error::Error,
+    proto::{ChecksumAlgorithm, EncryptionAlgorithm, Label, MaybeResolvedAddress, SecretKey},
+};
+use parking_lot::RwLock;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use super::{
+    config::{MeshConfig, MeshError, SendError},
+    counters::Counters,
+    delegate::{Ears, Kind, MeshDelegate},
+    roster::{MeshEvent, Peer},
+    transport::{MeshTransport, TransportOptions},
+    wire::Wire,
+};
+
+pub(super) type List = Memberlist<MeshTransport, MeshDelegate>;
+type ListError = Error<MeshTransport, MeshDelegate>;
+
+/// memberlist corrupts its table when it reaps a dead member (finding 3), so it never gets to: longer than any uptime.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// A dead member's name may come back at another address after this.
+const RECLAIM: Duration = Duration::from_millis(1);
+/// User datagrams between memberlist's listener and its handler; its default of 1,024 loses bursts.
+const HANDOFF: usize = 8192;
+const PARALLEL_JOINS: usize = 16;
+
+/// Everything the tasks and the handle share.
+pub(super) struct Core {
+    pub(super) config: MeshConfig,
+    pub(super) name: Arc<str>,
+    pub(super) advertise: SocketAddr,
+    pub(super) wire: Arc<Wire>,
+    pub(super) ears: Arc<Ears>,
+    pub(super) counters: Arc<Counters>,
+    live: RwLock<Option<List>>,
+    /// Somebody asked for a rebuild.
+    pub(super) rebuild_asked: Notify,
+}
+
+impl Core {
+    pub(super) fn new(config: MeshConfig, wire: Wire, ears: Ears) -> Self {
+        let advertise = config.advertise.unwrap_or(wire.local);
+        let name = if config.name.is_empty() { advertise.to_string() } else { config.name.clone() };
+        Self {
+            name: name.into(),
+            advertise,
+            counters: ears.counters.clone(),
+            wire: Arc::new(wire),
+            ears: Arc::new(ears),
+            live: RwLock::new(None),
+            rebuild_asked: Notify::new(),
+            config,
+        }
+    }
+
+    pub(super) fn live(&self) -> Option<List> {
+        self.live.read().clone()
+    }
+
+    /// No message leaves from now on.
+    pub(super) fn take_live(&self) -> Option<List> {
+        self.live.write().take()
+    }
+
+    /// Starts the first instance.
+    pub(super) async fn start(&self) -> Result<(), MeshError> {
+        let list = self.launch().await.map_err(|e| MeshError::Membership(e.to_string()))?;
+        *self.live.write() = Some(list);
+        Ok(())
+    }
+
+    async fn launch(&self) -> Result<List, ListError> {
+        let generation = self.ears.roster.next_generation();
+        let delegate = MeshDelegate { ears: self.ears.clone(), generation };
+        let transport = TransportOptions {
+            wire: self.wire.clone(),
+            name: self.name.clone(),
+            advertise: self.advertise,
+            ears: self.ears.clone(),
+        };
+        let result = List::with_delegate(delegate, transport, self.options()).await;
+        if result.is_err() {
+            self.ears.roster.previous_generation();
+        }
+        result
+    }
+
+    /// Replaces the instance. Both read the sockets for a moment, so nothing queued is lost.
+    pub(super) async fn rebuild(&self, reason: &'static str) {
+        let fresh = match self.launch().await {
+            Ok(list) => list,
+            Err(e) => {
+                self.counters.rebuild_failures.one();
+                tracing::error!(reason, error = %e, "membership could not be rebuilt; the watchdog will try again");
+                return;
+            }
+        };
+        let old = {
+            let mut live = self.live.write();
+            // Shut down meanwhile: the thread is ending and takes the fresh instance with it.
+            if live.is_none() {
+                return;
+            }
+            live.replace(fresh.clone())
+        };
+        self.counters.rebuilds.one();
+        tracing::warn!(reason, "membership rebuilt in place");
+        self.ears.roster.notice(MeshEvent::Rebuilt { reason });
+        if let Some(old) = old {
+            drop(timeout(Duration::from_secs(1), old.shutdown()).await);
+        }
+        self.join_all(self.ears.roster.members().iter().map(|p| p.addr).collect()).await;
+    }
+
+    /// Exchanges member tables with each address; returns how many answered.
+    pub(super) async fn join_all(&self, addrs: Vec<SocketAddr>) -> usize {
+        stream::iter(addrs)
+            .map(|addr| self.join(addr))
+            .buffer_unordered(PARALLEL_JOINS)
+            .filter(|joined| std::future::ready(*joined))
+            .count()
+            .await
+    }
+
+    async fn join(&self, addr: SocketAddr) -> bool {
+        let Some(list) = self.live() else { return false };
+        self.counters.join_attempts.one();
+        let patience = self.config.failure.connect_timeout + self.config.failure.stream_timeout;
+        match timeout(patience, list.join(MaybeResolvedAddress::resolved(addr))).await {
+            Ok(Ok(_)) => true,
+            failed => {
+                self.counters.join_failures.one();
+                tracing::debug!(%addr, error = ?failed.map(|r| r.err().map(|e| e.to_string())), "join failed");
+                false
+            }
+        }
+    }
+
+    fn options(&self) -> Options {
+        let timing = &self.config.failure;
+        let label = Label::try_from(self.config.cluster.as_str()).unwrap_or_default();
+        let options = Options::lan()
+            .with_label(label)
+            .with_timeout(timing.stream_timeout)
+            .with_probe_interval(timing.probe_interval)
+            .with_probe_timeout(timing.probe_timeout)
+            .with_suspicion_mult(timing.suspicion_mult)
+            .with_suspicion_max_timeout_mult(timing.suspicion_max_mult)
+            .with_gossip_interval(timing.gossip_interval)
+            .with_push_pull_interval(timing.push_pull_interval)
+            .with_gossip_to_the_dead_time(NEVER)
+            .with_dead_node_reclaim_time(RECLAIM)
+            .with_handoff_queue_depth(HANDOFF);
+        self.with_keys(options)
+    }
+
+    /// A key alone encrypts nothing in memberlist: algorithm and both directions must be asked for (finding 8).
+    fn with_keys(&self, options: Options) -> Options {
+        let keys = self.wire.keys.lock();
+        let Some((primary, others)) = keys.split_first() else {
+            return options.with_checksum_algo(ChecksumAlgorithm::Crc32);
+        };
+        options
+            .with_primary_key(SecretKey::Aes256(*primary))
+            .with_secret_keys(others.iter().map(|k| SecretKey::Aes256(*k)).collect::<Vec<_>>().into())
+            .with_encryption_algo(EncryptionAlgorithm::NoPadding)
+            .with_gossip_verify_incoming(true)
+            .with_gossip_verify_outgoing(true)
+    }
+
+    pub(super) async fn send_datagram(&self, to: SocketAddr, bytes: Bytes) -> Result<(), SendError> {
+        let list = self.live().ok_or(SendError::Stopped)?;
+        match list.send(&to, bytes.clone()).await {
+            // A rebuild replaced this instance in the meantime.
+            Err(Error::NotRunning) => {
+                let list = self.live().ok_or(SendError::Stopped)?;
+                self.sent(list.send(&to, bytes).await)
+            }
+            result => self.sent(result),
+        }
+    }
+
+    pub(super) async fn send_stream(
+        &self,
+        to: SocketAddr,
+        bytes: Bytes,
+        deadline: Duration,
+    ) -> Result<(), SendError> {
+        let sent = timeout(deadline, async {
+            let list = self.live().ok_or(SendError::Stopped)?;
+            match list.send_reliable(&to, bytes.clone()).await {
+                Err(Error::NotRunning) => {
+                    let list = self.live().ok_or(SendError::Stopped)?;
+                    self.sent(list.send_reliable(&to, bytes).await)
+                }
+                result => self.sent(result),
+            }
+        });
+        sent.await.unwrap_or_else(|_| {
+            self.counters.send_failures.one();
+            Err(SendError::Deadline)
+        })
+    }
+
+    fn sent(&self, result: Result<(), ListError>) -> Result<(), SendError> {
+        result.map_err(|e| {
+            self.counters.send_failures.one();
+            SendError::Unreachable(e.to_string())
+        })
+    }
+
+    /// Says goodbye to everyone, then leaves the member table; all within the deadline.
+    pub(super) async fn leave(&self, deadline: Duration) {
+        let end = Instant::now() + deadline;
+        let Some(list) = self.take_live() else { return };
+        let goodbyes = self.goodbyes(&list, self.ears.roster.members());
+        if timeout(deadline / 2, goodbyes).await.is_err() {
+            tracing::debug!("not every member heard the goodbye; they will notice the silence");
+        }
+        let remaining = end.saturating_duration_since(Instant::now());
+        if let Err(e) = list.leave(remaining.max(Duration::from_millis(1))).await {
+            tracing::debug!(error = %e, "leaving was not confirmed");
+        }
+        drop(timeout(Duration::from_millis(100), list.shutdown()).await);
+    }
+
+    async fn goodbyes(&self, list: &List, members: Vec<Peer>) {
+        let word = Kind::Goodbye.seal(Bytes::copy_from_slice(self.config.incarnation.as_bytes()));
+        let say = |to: SocketAddr| {
+            let word = word.clone();
+            async move {
+                // Both ways, because either may be lost; hearing it twice does no harm.
+                drop(list.send(&to, word.clone()).await);
+                drop(list.send_reliable(&to, word).await);
+            }
+        };
+        stream::iter(members).for_each_concurrent(PARALLEL_JOINS, |peer| say(peer.addr)).await;
+    }
+}

@@ -1,0 +1,72 @@
+//! The keyring: change keys in a running cluster without losing a message.
+//!
+//! Add the new key on every member, then use it on every member, then remove the old one on every member.
+
+use memberlist::proto::SecretKey;
+
+use super::{Mesh, config::KeyError, instance::List};
+
+impl Mesh {
+    /// Accepts another key from now on. Adding a known key changes nothing.
+    pub fn add_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        self.with_keyring(|keys| {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+            Ok(())
+        })
+    }
+
+    /// Encrypts with a key added before.
+    pub fn use_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        self.with_keyring(|keys| {
+            let at = keys.iter().position(|k| *k == key).ok_or(KeyError::Unknown)?;
+            let key = keys.remove(at);
+            keys.insert(0, key);
+            Ok(())
+        })
+    }
+
+    /// Refuses a key from now on. Removing an unknown key changes nothing.
+    pub fn remove_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        self.with_keyring(|keys| {
+            if keys.first() == Some(&key) {
+                return Err(KeyError::Primary);
+            }
+            keys.retain(|k| *k != key);
+            Ok(())
+        })
+    }
+
+    /// Changes our list and brings the live instance in line, under one lock.
+    fn with_keyring(&self, change: impl FnOnce(&mut Vec<[u8; 32]>) -> Result<(), KeyError>) -> Result<(), KeyError> {
+        let mut keys = self.core.wire.keys.lock();
+        if keys.is_empty() {
+            return Err(KeyError::Plaintext);
+        }
+        change(&mut keys)?;
+        if let Some(list) = self.core.live() {
+            align(&list, &keys);
+        }
+        Ok(())
+    }
+}
+
+/// memberlist's keyring keeps duplicates and drops on use, so compare and repair instead of mirroring calls.
+fn align(list: &List, keys: &[[u8; 32]]) {
+    let Some(ring) = list.keyring() else { return };
+    let held: Vec<SecretKey> = ring.keys().collect();
+    for key in keys.iter().map(|k| SecretKey::Aes256(*k)).filter(|k| !held.contains(k)) {
+        ring.insert(key);
+    }
+    if let Some(primary) = keys.first()
+        && let Err(e) = ring.use_key(primary)
+    {
+        tracing::error!(error = %e, "the keyring did not take the new primary key");
+    }
+    for key in held.iter().filter(|k| !keys.iter().any(|own| own[..] == k.as_ref()[..])) {
+        if let Err(e) = ring.remove(key) {
+            tracing::error!(error = %e, "the keyring did not remove a key");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Looking for absent seeds and lost members, for ever, so that a cut of any length heals by itself.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use tokio::{
+    net::lookup_host,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{config::FailureTiming, instance::Core, roster::MeshEvent};
+
+const PARALLEL: usize = 16;
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who is looked for: a seed by name, because names move; a lost member by the address it had.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Target {
+    Seed(String),
+    Lost(SocketAddr),
+}
+
+/// How the last attempt went and when the next is due.
+struct Attempt {
+    outcome: Outcome,
+    due: Instant,
+    delay: Duration,
+}
+
+/// Runs until the mesh stops.
+pub(super) async fn rejoin(core: Arc<Core>) {
+    let mut state = Rejoin::default();
+    loop {
+        state.round(&core).await;
+        sleep(core.config.failure.rejoin_min / 2).await;
+    }
+}
+
+#[derive(Default)]
+struct Rejoin {
+    attempts: HashMap<Target, Attempt>,
+    failed_rounds: u64,
+    reported: bool,
+}
+
+impl Rejoin {
+    async fn round(&mut self, core: &Core) {
+        let targets = targets(core);
+        self.attempts.retain(|t, _| targets.contains(t));
+        let now = Instant::now();
+        let due = targets.into_iter().filter(|t| self.attempts.get(t).is_none_or(|a| a.due <= now));
+        // Together, because a lost member behind a firewall takes its time not to answer.
+        let outcomes: Vec<(Target, Outcome)> =
+            stream::iter(due).map(|t| seek(core, t)).buffer_unordered(PARALLEL).collect().await;
+        let failed = outcomes.iter().any(|(t, o)| matches!(t, Target::Seed(_)) && *o == Outcome::Absent);
+        for (target, outcome) in outcomes {
+            self.schedule(&core.config.failure, target, outcome);
+        }
+        self.report(core, failed);
+    }
+
+    fn schedule(&mut self, timing: &FailureTiming, target: Target, outcome: Outcome) {
+        let last = self.attempts.get(&target).map_or(Duration::ZERO, |a| a.delay);
+        let (wait, delay) = match outcome {
+            Outcome::Present => (timing.rejoin_max, Duration::ZERO),
+            Outcome::Absent => {
+                let delay = (last * 2).clamp(timing.rejoin_min, timing.rejoin_max);
+                (delay, delay)
+            }
+        };
+        // Jitter, so that the members of a healed half do not dial in step.
+        let due = Instant::now() + wait.mul_f64(0.75 + fastrand::f64() / 2.0);
+        self.attempts.insert(target, Attempt { outcome, due, delay });
+    }
+
+    /// Tells the owner once when all seeds are gone and once when one is back.
+    fn report(&mut self, core: &Core, failed: bool) {
+        let mut seeds = self.attempts.iter().filter(|(t, _)| matches!(t, Target::Seed(_))).map(|(_, a)| a.outcome);
+        if seeds.any(|o| o == Outcome::Present) {
+            self.failed_rounds = 0;
+            if std::mem::take(&mut self.reported) {
+                core.ears.roster.notice(MeshEvent::SeedsReachable);
+            }
+        } else if failed {
+            self.failed_rounds += 1;
+            if !std::mem::replace(&mut self.reported, true) {
+                tracing::warn!("no seed can be reached; serving alone and trying on");
+                core.ears.roster.notice(MeshEvent::SeedsUnreachable { attempts: self.failed_rounds });
+            }
+        }
+    }
+}
+
+async fn seek(core: &Core, target: Target) -> (Target, Outcome) {
+    let outcome = match &target {
+        Target::Lost(addr) => Outcome::from(core.join_all(vec![*addr]).await > 0),
+        Target::Seed(seed) => seek_seed(core, seed).await,
+    };
+    (target, outcome)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Present,
+    Absent,
+}
+
+impl From<bool> for Outcome {
+    fn from(present: bool) -> Self {
+        if present { Self::Present } else { Self::Absent }
+    }
+}
+
+fn targets(core: &Core) -> Vec<Target> {
+    let seeds = core.config.seeds.iter().cloned().map(Target::Seed);
+    let lost = core.ears.roster.lost().into_iter().filter(|a| *a != core.advertise).map(Target::Lost);
+    seeds.chain(lost).collect()
+}
+
+/// A seed is present when one of its addresses is ourselves, a live member, or answers.
+async fn seek_seed(core: &Core, seed: &str) -> Outcome {
+    let addrs = resolve(core, seed).await;
+    let known = |a: &SocketAddr| *a == core.advertise || *a == core.wire.local || core.ears.roster.is_here(*a);
+    let absent: Vec<SocketAddr> = addrs.iter().copied().filter(|a| !known(a)).collect();
+    let some_known = absent.len() < addrs.len();
+    Outcome::from(core.join_all(absent).await > 0 || some_known)
+}
+
+async fn resolve(core: &Core, seed: &str) -> Vec<SocketAddr> {
+    match timeout(RESOLVE_PATIENCE, lookup_host(seed)).await {
+        Ok(Ok(addrs)) => addrs.filter(|a| a.is_ipv4() == core.wire.local.is_ipv4()).collect(),
+        failed => {
+            core.counters.resolve_failures.one();
+            tracing::debug!(seed, error = ?failed.map(|r| r.err()), "seed did not resolve");
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! memberlist's `Transport`, on our sockets.
+
+use std::{borrow::Cow, io, net::SocketAddr, sync::Arc};
+
+use memberlist::{
+    proto::Payload,
+    tokio::{TokioRuntime, TokioSocketAddrResolver},
+    transport::{
+        Connection, PacketSubscriber, StreamSubscriber, Transport, TransportError, packet_stream, promised_stream,
+    },
+};
+use parking_lot::Mutex;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    delegate::Ears,
+    inbound::{accept_streams, pump_datagrams},
+    stream::Conn,
+    wire::Wire,
+};
+
+/// Packets on their way from our pump to memberlist's listener.
+const PACKET_QUEUE: usize = 1024;
+/// What memberlist packs into one datagram, below every common MTU once encrypted.
+const PACKET_SIZE: usize = 1400;
+
+/// How to create the transport of one instance.
+pub(super) struct TransportOptions {
+    pub(super) wire: Arc<Wire>,
+    pub(super) name: Arc<str>,
+    pub(super) advertise: SocketAddr,
+    pub(super) ears: Arc<Ears>,
+}
+
+/// One instance's access to the sockets.
+pub(super) struct MeshTransport {
+    options: TransportOptions,
+    packets: PacketSubscriber<SocketAddr, Instant>,
+    streams: StreamSubscriber<SocketAddr, Conn>,
+    pumps: Mutex<JoinSet<()>>,
+}
+
+/// What the network did to memberlist.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Custom(Cow<'static, str>),
+}
+
+impl TransportError for WireError {
+    /// Every failure to send is the remote's as far as probing is concerned: it must lead to suspicion, not silence.
+    fn is_remote_failure(&self) -> bool {
+        matches!(self, Self::Io(_))
+    }
+
+    fn custom(err: Cow<'static, str>) -> Self {
+        Self::Custom(err)
+    }
+}
+
+impl Transport for MeshTransport {
+    type Error = WireError;
+    type Id = Arc<str>;
+    type Address = SocketAddr;
+    type ResolvedAddress = SocketAddr;
+    type Resolver = TokioSocketAddrResolver;
+    type Connection = Conn;
+    type Runtime = TokioRuntime;
+    type Options = TransportOptions;
+
+    async fn new(options: TransportOptions) -> Result<Self, WireError> {
+        let sockets = options.wire.sockets()?;
+        let (packet_tx, packets) = packet_stream::<Self>(PACKET_QUEUE);
+        let (stream_tx, streams) = promised_stream::<Self>();
+        let mut pumps = JoinSet::new();
+        pumps.spawn(pump_datagrams(options.wire.clone(), options.ears.clone(), sockets.clone(), packet_tx));
+        pumps.spawn(accept_streams(options.wire.clone(), sockets, stream_tx));
+        Ok(Self { options, packets, streams, pumps: Mutex::new(pumps) })
+    }
+
+    async fn resolve(&self, addr: &SocketAddr) -> Result<SocketAddr, WireError> {
+        Ok(*addr)
+    }
+
+    fn local_id(&self) -> &Arc<str> {
+        &self.options.name
+    }
+
+    fn local_address(&self) -> &SocketAddr {
+        &self.options.wire.local
+    }
+
+    fn advertise_address(&self) -> &SocketAddr {
+        &self.options.advertise
+    }
+
+    fn max_packet_size(&self) -> usize {
+        PACKET_SIZE
+    }
+
+    fn header_overhead(&self) -> usize {
+        0
+    }
+
+    fn blocked_address(&self, _: &SocketAddr) -> Result<(), WireError> {
+        Ok(())
+    }
+
+    /// Answers on connections of ours arrive here unscreened; inbound ones come with their frame already measured.
+    async fn read(&self, _: &SocketAddr, reader: &mut <Conn as Connection>::Reader) -> Result<usize, WireError> {
+        reader.screen(&self.options.wire.policy).await?;
+        Ok(0)
+    }
+
+    async fn send_to(&self, addr: &SocketAddr, packet: Payload) -> Result<(usize, Instant), WireError> {
+        let now = Instant::now();
+        Ok((self.options.wire.send_to(*addr, packet.as_slice()).await?, now))
+    }
+
+    async fn open(&self, addr: &SocketAddr, deadline: Instant) -> Result<Conn, WireError> {
+        let dial = timeout_at(deadline, self.options.wire.connect(*addr)).await;
+        Ok(dial.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
+    }
+
+    fn packet(&self) -> PacketSubscriber<SocketAddr, Instant> {
+        self.packets.clone()
+    }
+
+    fn stream(&self) -> StreamSubscriber<SocketAddr, Conn> {
+        self.streams.clone()
+    }
+
+    fn packet_reliable(&self) -> bool {
+        false
+    }
+
+    fn packet_secure(&self) -> bool {
+        false
+    }
+
+    fn stream_secure(&self) -> bool {
+        false
+    }
+
+    async fn shutdown(&self) -> Result<(), WireError> {
+        let mut pumps = std::mem::take(&mut *self.pumps.lock());
+        pumps.shutdown().await;
+        Ok(())
+    }
+}

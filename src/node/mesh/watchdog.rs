@@ -1,0 +1,150 @@
+//! Notices that memberlist's own tasks have died, which nothing else would, and rebuilds it in place.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::{
+    delegate::Kind,
+    instance::{Core, List},
+};
+
+/// Streams to ourselves cost a connection, so they are rarer than datagrams.
+const STREAM_EVERY: u64 = 4;
+const STALE_BACKOFF_MAX: u32 = 64;
+
+/// Runs until the mesh stops.
+pub(super) async fn watch(core: Arc<Core>) {
+    let mut watch = Watch::new(&core);
+    let mut ticks = interval(core.config.failure.canary_interval);
+    // A process that was paused must not be judged by the ticks it missed.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let asked = tokio::select! {
+            _ = ticks.tick() => None,
+            () = core.rebuild_asked.notified() => Some("asked for"),
+        };
+        let Some(list) = core.live() else { continue };
+        let verdict = match asked {
+            Some(reason) => Some(reason),
+            None => watch.verdict(&core, &list).await,
+        };
+        drop(list);
+        if let Some(reason) = verdict {
+            core.rebuild(reason).await;
+            watch.rebuilt(&core);
+        }
+        watch.sweep(&core);
+    }
+}
+
+/// One path to ourselves: how often it worked when last looked at, and how many ticks it has not since.
+#[derive(Default)]
+struct Pulse {
+    heard: u64,
+    missed: u32,
+}
+
+impl Pulse {
+    fn beat(&mut self, heard: u64) -> u32 {
+        self.missed = if heard == self.heard { self.missed + 1 } else { 0 };
+        self.heard = heard;
+        self.missed
+    }
+}
+
+struct Watch {
+    tick: u64,
+    packets: Pulse,
+    streams: Pulse,
+    /// Ticks of silence that mean death.
+    patience: u32,
+    stale_after: Duration,
+    stale_backoff: u32,
+    sweep_at: Option<Instant>,
+}
+
+impl Watch {
+    fn new(core: &Core) -> Self {
+        let timing = &core.config.failure;
+        let ticks = timing.canary_silence.as_secs_f64() / timing.canary_interval.as_secs_f64();
+        Self {
+            tick: 0,
+            packets: Pulse::default(),
+            streams: Pulse::default(),
+            patience: ticks.ceil() as u32 + 1,
+            stale_after: timing.longest_suspicion() * 2 + Duration::from_secs(5),
+            stale_backoff: 1,
+            sweep_at: None,
+        }
+    }
+
+    async fn verdict(&mut self, core: &Core, list: &List) -> Option<&'static str> {
+        self.tick += 1;
+        self.sing(core, list).await;
+        let canary = &core.ears.canary;
+        if self.packets.beat(canary.packets.load(Ordering::Relaxed)) > self.patience {
+            return Some("the packet path to ourselves is silent");
+        }
+        // With a full table the stream canary may be refused although everything works.
+        let streams = self.streams.beat(canary.streams.load(Ordering::Relaxed));
+        if streams > self.patience + 2 * STREAM_EVERY as u32 && core.wire.inbound.available_permits() > 0 {
+            return Some("the stream path to ourselves is silent");
+        }
+        match timeout(core.config.failure.canary_silence, departed(list)).await {
+            Err(_) => return Some("the member table is locked"),
+            Ok(departed) if departed > core.config.failure.departed_limit => return Some("too many departed members"),
+            Ok(_) => {}
+        }
+        self.stale(core).then_some("a member has not been probed for too long")
+    }
+
+    async fn sing(&self, core: &Core, list: &List) {
+        let own = Bytes::copy_from_slice(core.config.incarnation.as_bytes());
+        let to = core.wire.loopback();
+        let patience = core.config.failure.canary_interval;
+        drop(timeout(patience, list.send(&to, Kind::PacketCanary.seal(own.clone()))).await);
+        if self.tick % STREAM_EVERY == 1 {
+            drop(timeout(patience, list.send_reliable(&to, Kind::StreamCanary.seal(own))).await);
+        }
+    }
+
+    /// A live member is probed in turn; long silence means that the probing task is gone. Where only TCP gets through
+    /// this is normal, hence the back-off.
+    fn stale(&mut self, core: &Core) -> bool {
+        let round = core.config.failure.probe_interval * core.ears.roster.members().len() as u32 * 4;
+        let silence = core.ears.roster.longest_silence();
+        if silence < self.stale_after {
+            self.stale_backoff = 1;
+            return false;
+        }
+        if silence < (self.stale_after + round) * self.stale_backoff {
+            return false;
+        }
+        self.stale_backoff = (self.stale_backoff * 2).min(STALE_BACKOFF_MAX);
+        true
+    }
+
+    fn rebuilt(&mut self, core: &Core) {
+        self.packets.missed = 0;
+        self.streams.missed = 0;
+        let timing = &core.config.failure;
+        self.sweep_at = Some(Instant::now() + timing.connect_timeout + timing.stream_timeout);
+    }
+
+    fn sweep(&mut self, core: &Core) {
+        if self.sweep_at.is_some_and(|at| at <= Instant::now()) {
+            self.sweep_at = None;
+            core.ears.roster.sweep();
+        }
+    }
+}
+
+async fn departed(list: &List) -> usize {
+    let online = list.num_online_members().await;
+    list.num_members().await.saturating_sub(online)
+}

@@ -1,0 +1,208 @@
+//! The sockets. They outlive every memberlist instance, so that a rebuild loses no port and no queued datagram.
+
+use std::{
+    collections::HashSet,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use memberlist::{
+    agnostic::net::UdpSocket as _,
+    proto::{Label, ProtoDecoder, SecretKey},
+};
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
+    sync::Semaphore,
+    time::timeout,
+};
+
+use super::{
+    config::{FailureTiming, MeshConfig, MeshError},
+    counters::Counters,
+    frame::Policy,
+    stream::Conn,
+};
+
+/// A burst of datagrams waits in the kernel while the mesh thread is busy.
+const RECEIVE_BUFFER: usize = 2 << 20;
+const BACKLOG: u32 = 1024;
+/// Port 0: the port the kernel gave to TCP may be taken for UDP.
+const PORT_ATTEMPTS: usize = 32;
+
+/// Sockets, limits and the fault switch.
+pub(super) struct Wire {
+    sockets: RwLock<Option<Sockets>>,
+    pub(super) local: SocketAddr,
+    pub(super) policy: Policy,
+    pub(super) timing: FailureTiming,
+    pub(super) inbound: Arc<Semaphore>,
+    /// First is primary; the truth that every instance's keyring is built from.
+    pub(super) keys: Mutex<Vec<[u8; 32]>>,
+    pub(super) counters: Arc<Counters>,
+    label: Label,
+    cut: Cut,
+}
+
+#[derive(Clone)]
+pub(super) struct Sockets {
+    pub(super) udp: Arc<UdpSocket>,
+    pub(super) tcp: Arc<TcpListener>,
+}
+
+impl Wire {
+    pub(super) fn bind(
+        config: &MeshConfig,
+        policy: Policy,
+        counters: Arc<Counters>,
+    ) -> Result<Self, MeshError> {
+        let bind = config.bind;
+        let sockets = bind_pair(bind)?;
+        let local = sockets.tcp.local_addr().map_err(|source| MeshError::Bind { addr: bind, transport: "tcp", source })?;
+        Ok(Self {
+            sockets: RwLock::new(Some(sockets)),
+            local,
+            policy,
+            timing: config.failure.clone(),
+            inbound: Arc::new(Semaphore::new(config.max_inbound)),
+            keys: Mutex::new(config.keys.clone()),
+            counters,
+            label: Label::try_from(config.cluster.as_str()).unwrap_or_default(),
+            cut: Cut::default(),
+        })
+    }
+
+    pub(super) fn sockets(&self) -> io::Result<Sockets> {
+        self.sockets.read().clone().ok_or_else(stopped)
+    }
+
+    /// Releases the port as soon as the last send in flight is over.
+    pub(super) fn close(&self) {
+        self.sockets.write().take();
+    }
+
+    pub(super) async fn send_to(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<usize> {
+        let udp = self.sockets.read().as_ref().map(|s| s.udp.clone()).ok_or_else(stopped)?;
+        if self.cut.severs(to) {
+            return Ok(bytes.len());
+        }
+        let n = match udp.try_send_to(bytes, to) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                timeout(self.timing.probe_timeout, udp.send_to(bytes, to)).await.map_err(|_| io::ErrorKind::TimedOut)??
+            }
+            result => result?,
+        };
+        self.counters.datagrams_out.one();
+        self.counters.datagram_bytes_out.add(n);
+        Ok(n)
+    }
+
+    pub(super) async fn connect(&self, to: SocketAddr) -> io::Result<Conn> {
+        let dial = async {
+            if self.cut.severs(to) {
+                std::future::pending::<()>().await;
+            }
+            TcpStream::connect(to).await
+        };
+        let socket = timeout(self.timing.connect_timeout, dial).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.counters.streams_out.one();
+        Ok(Conn::new(socket, self.timing.stream_timeout, self.counters.clone(), None))
+    }
+
+    /// Opens what a member of this cluster sealed with a current key.
+    pub(super) fn decoder(&self) -> ProtoDecoder {
+        let mut decoder = ProtoDecoder::new();
+        // Never hand a datagram to another thread to decrypt.
+        decoder.with_label(self.label.clone()).with_offload_size(usize::MAX);
+        if self.policy.encrypted {
+            let keys: Vec<SecretKey> = self.keys.lock().iter().map(|k| SecretKey::Aes256(*k)).collect();
+            decoder.with_encryption(keys).with_verify_incoming(true);
+        }
+        decoder
+    }
+
+    /// Whether a received datagram is to be lost, by the fault switch.
+    pub(super) fn loses(&self, from: SocketAddr) -> bool {
+        self.cut.severs(from)
+    }
+
+    pub(super) fn set_cut(&self, peers: Option<HashSet<SocketAddr>>) {
+        self.cut.set(peers);
+    }
+
+    /// Where we reach ourselves without leaving the machine.
+    pub(super) fn loopback(&self) -> SocketAddr {
+        let mut addr = self.local;
+        if addr.ip().is_unspecified() {
+            addr.set_ip(match addr {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        addr
+    }
+}
+
+pub(super) fn stopped() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the mesh has been shut down")
+}
+
+fn bind_pair(bind: SocketAddr) -> Result<Sockets, MeshError> {
+    let mut attempts = if bind.port() == 0 { PORT_ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        let tcp = bind_tcp(bind).map_err(|source| MeshError::Bind { addr: bind, transport: "tcp", source })?;
+        let bound = tcp.local_addr().unwrap_or(bind);
+        match bind_udp(bound) {
+            Ok(udp) => return Ok(Sockets { udp: Arc::new(udp), tcp: Arc::new(tcp) }),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
+            Err(source) => return Err(MeshError::Bind { addr: bound, transport: "udp", source }),
+        }
+    }
+}
+
+fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of the previous process to leave TIME_WAIT.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let std = std::net::UdpSocket::bind(addr)?;
+    std.set_nonblocking(true)?;
+    let twin = memberlist::agnostic::tokio::net::UdpSocket::try_from(std.try_clone()?)?;
+    // A smaller buffer only loses more of a burst, so a refusal is no reason not to start.
+    if let Err(e) = twin.set_recv_buffer_size(RECEIVE_BUFFER) {
+        tracing::debug!(error = %e, "receive buffer stays at the system's default");
+    }
+    UdpSocket::from_std(std)
+}
+
+/// A test's network partition: datagrams vanish and dials hang, as with a firewall that drops.
+#[derive(Default)]
+struct Cut {
+    active: AtomicBool,
+    peers: RwLock<HashSet<SocketAddr>>,
+}
+
+impl Cut {
+    fn severs(&self, peer: SocketAddr) -> bool {
+        self.active.load(Ordering::Relaxed) && self.peers.read().contains(&peer)
+    }
+
+    fn set(&self, peers: Option<HashSet<SocketAddr>>) {
+        self.active.store(peers.is_some(), Ordering::Relaxed);
+        *self.peers.write() = peers.unwrap_or_default();
+    }
+}
+
+/// Errors of accept and receive are transient (a full descriptor table, a reset before accept): pause, go on.
+pub(super) const SOCKET_ERROR_PAUSE: Duration = Duration::from_millis(50);

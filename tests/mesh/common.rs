@@ -1,0 +1,106 @@
+//! Small clusters on the loopback.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use driftless::node::mesh::{FailureTiming, Mesh, MeshConfig, MeshEvent, MeshEvents, Peer};
+
+pub const SHORT: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn config(cluster: &str) -> MeshConfig {
+    let mut config = MeshConfig::new(cluster, "127.0.0.1:0".parse().unwrap());
+    config.failure = FailureTiming::local();
+    config
+}
+
+pub fn seeded(cluster: &str, seed: SocketAddr) -> MeshConfig {
+    let mut config = config(cluster);
+    config.seeds = vec![seed.to_string()];
+    config
+}
+
+pub struct Node {
+    pub mesh: Mesh,
+    pub events: MeshEvents,
+}
+
+impl Node {
+    pub async fn start(config: MeshConfig) -> Self {
+        let (mesh, events) = Mesh::start(config).await.unwrap();
+        Self { mesh, events }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.mesh.local_addr()
+    }
+
+    pub fn peer(&self, addr: SocketAddr) -> Option<Peer> {
+        self.mesh.members().into_iter().find(|p| p.addr == addr)
+    }
+
+    pub fn sees(&self, n: usize) -> bool {
+        self.mesh.members().len() == n
+    }
+
+    /// Waits for an event that satisfies `f`, skipping others.
+    pub async fn expect<T>(&mut self, what: &str, mut f: impl FnMut(&MeshEvent) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                let event = self.events.recv().await.expect("mesh stopped");
+                if let Some(found) = f(&event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never saw {what}"))
+    }
+
+    pub async fn message(&mut self) -> (Bytes, bool) {
+        self.expect("a message", |e| match e {
+            MeshEvent::Message { bytes, reliable } => Some((bytes.clone(), *reliable)),
+            _ => None,
+        })
+        .await
+    }
+
+    pub fn drain(&mut self) -> Vec<MeshEvent> {
+        std::iter::from_fn(|| self.events.try_recv()).collect()
+    }
+}
+
+pub async fn until(what: &str, mut f: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !f() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// `n` members that all see each other; the first is the only seed.
+pub async fn cluster(n: usize, prepare: impl Fn(&mut MeshConfig)) -> Vec<Node> {
+    let mut first = config("test");
+    prepare(&mut first);
+    let mut nodes = vec![Node::start(first).await];
+    for _ in 1..n {
+        let mut config = seeded("test", nodes[0].addr());
+        prepare(&mut config);
+        nodes.push(Node::start(config).await);
+    }
+    until("all see all", || nodes.iter().all(|node| node.sees(n - 1))).await;
+    nodes
+}
+
+/// One message by stream from `a` to `b`.
+pub async fn exchange(a: &Node, b: &mut Node, text: &'static str) {
+    let peer = a.peer(b.addr()).expect("b is a member");
+    a.mesh.send_stream(&peer, Bytes::from_static(text.as_bytes()), SHORT).await.unwrap();
+    b.expect(text, |e| match e {
+        MeshEvent::Message { bytes, .. } if bytes == text => Some(()),
+        _ => None,
+    })
+    .await
+}
