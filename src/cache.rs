@@ -27,9 +27,11 @@ pub(crate) mod engine;
 mod iter;
 pub(crate) mod listener;
 pub(crate) mod port;
+mod ready;
 
 pub use builder::{CacheBuilder, Limits, OpenError, Policy};
 pub use iter::Iter;
+pub use ready::Ready;
 
 use engine::{Engine, Settled};
 use listener::Listeners;
@@ -61,6 +63,7 @@ type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) struct Shared<K, V> {
     pub(crate) name: Arc<str>,
     pub(crate) node: uuid::Uuid,
+    host: Arc<dyn port::Host>,
     pub(crate) id: ReplicaId,
     store: Arc<Store<K, V>>,
     engine: Mutex<Engine<K, V>>,
@@ -331,8 +334,15 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         });
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared<K, V>> {
-        &self.shared
+    /// Waits until this cache has what some member had, or until nobody is there to have more, or
+    /// until the time is up. Reads and writes work meanwhile.
+    pub async fn ready(&self, timeout: Duration) -> Ready {
+        let answer = self.shared.host.ready(&self.shared.name, timeout).await;
+        answer.unwrap_or_else(|| Ready::TimedOut {
+            waiting_for: vec!["the node, which was shut down".into()],
+            members: 0,
+            entries: self.entry_count(),
+        })
     }
 }
 
@@ -393,8 +403,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn prepare(&self, now: Now, key: K, value: V, time_to_live: Option<Duration>) -> Result<Write<K, V>, InsertError> {
         let expires = self.deadline(now, time_to_live)?;
         let refused = |error: wire::EncodeError| InsertError::Unserializable(error.to_string());
-        let key_size = wire::encoded_len(&key).map_err(refused)?;
-        let value_size = wire::encoded_len(&value).map_err(refused)?;
+        let key_size = wire::encoded_len(&key, wire::MAX_DEPTH).map_err(refused)?;
+        let value_size = wire::encoded_len(&value, wire::MAX_DEPTH).map_err(refused)?;
         let Limits { max_key_bytes, max_value_bytes } = self.limits;
         if key_size > max_key_bytes {
             return Err(InsertError::KeyTooLarge { size: key_size, limit: max_key_bytes });
@@ -443,7 +453,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             Some(found) => found.item.key.known().cloned()?,
             None => self.own_key(key)?,
         };
-        let size = wire::encoded_len(&owned).ok().and_then(|size| u32::try_from(size).ok())?;
+        let size = wire::encoded_len(&owned, wire::MAX_DEPTH).ok().and_then(|size| u32::try_from(size).ok())?;
         let item = Arc::new(Item { key: Key::Known(owned), body: Body::Absent });
         let write = Write { hash, item, expires: 0, size, weight: 0 };
         let (_, held) = self.with_engine(now, |engine| engine.replica.delete(now, write));
@@ -467,7 +477,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     /// What the node has to do with this cache's messages.
     pub(crate) fn encode(&self, message: &Message<K, V>) -> Result<bytes::Bytes, wire::EncodeError> {
-        let envelope = wire::Envelope { cache: Arc::clone(&self.name), from: self.id, node: self.node };
+        let envelope = wire::Envelope { cache: &self.name, from: self.id, node: self.node };
         match message {
             Message::Push(push) if !push.raw.is_empty() => wire::forward(&envelope, &push.raw),
             other => wire::encode(&envelope, other),

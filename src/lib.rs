@@ -16,9 +16,9 @@ mod sync;
 #[cfg(test)]
 mod testing;
 
-pub use cache::{Cache, CacheBuilder, EntryInfo, InsertError, OpenError, Policy, Written};
+pub use cache::{Cache, CacheBuilder, EntryInfo, InsertError, OpenError, Policy, Ready, Written};
 pub use hlc::Stamp;
 #[cfg(feature = "node")]
-pub use node::{Member, Node, NodeBuilder, Ready, StartError, Traffic};
+pub use node::{Member, Node, NodeBuilder, StartError, Traffic};
 pub use replica::{Counters, RemovalCause, ReplicaConfig};
 pub use replica_id::ReplicaId;

@@ -1,4 +1,184 @@
-//! The only sockets, spawns and clock reads.
+//! The node: membership and transport for any number of caches. The only sockets, spawns and clock
+//! reads of the crate.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `builder` | settings, start |
+//! | `driver` | the loop between caches and mesh, on a thread of its own |
+//! | `registry` | the caches that are open here |
+//! | `directory` | which replica lives on which process |
+//! | `mesh` | everything that is shaped by memberlist |
+//! | `clock` | the one place where clocks are read |
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+mod builder;
+mod clock;
+mod directory;
+mod driver;
 #[doc(hidden)]
 pub mod mesh;
+mod ready;
+mod registry;
+mod signal;
+
+pub use builder::{NodeBuilder, StartError};
+pub use mesh::KeyError;
+
+use crate::cache::{CacheBuilder, CacheKey, CacheValue};
+use driver::Command;
+use mesh::Mesh;
+use registry::{NodeHost, Registry};
+
+/// How long [`Node::shutdown`] may take to hand over unsent writes and say goodbye.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A member of a cluster. Cheap to clone; clones are the same node.
+///
+/// It runs until [`shutdown`](Self::shutdown), or until the last handle to it and to its caches is
+/// dropped.
+#[derive(Clone)]
+pub struct Node {
+    registry: Arc<Registry>,
+    alive: Arc<Alive>,
+}
+
+/// While this is there, so is the driver.
+pub(crate) struct Alive {
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+}
+
+/// Another process of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Its stable name.
+    pub name: String,
+    /// Where it is reached.
+    pub addr: SocketAddr,
+    /// Which process this is: a restart has another one.
+    pub incarnation: uuid::Uuid,
+}
+
+/// What went over the network since the start, membership included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Stream messages sent.
+    pub streams_out: u64,
+    /// Stream messages received.
+    pub streams_in: u64,
+}
+
+impl Node {
+    /// Settings of a node to be started.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// Settings of a cache to be opened on this node. All nodes that open this name share it.
+    pub fn cache<K: CacheKey, V: CacheValue>(&self, name: &str) -> CacheBuilder<K, V> {
+        let host = NodeHost { registry: Arc::clone(&self.registry), alive: Arc::clone(&self.alive) };
+        CacheBuilder::new(Arc::new(host), name)
+    }
+
+    /// The bound address, for TCP and UDP.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.alive.mesh.local_addr()
+    }
+
+    /// This member's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.alive.mesh.name()
+    }
+
+    /// The other live members, by name.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let member = |peer: mesh::Peer| Member { name: peer.name.to_string(), addr: peer.addr, incarnation: peer.incarnation };
+        let mut members: Vec<_> = self.alive.mesh.members().into_iter().map(member).collect();
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        members
+    }
+
+    /// What went over the network so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let stats = self.alive.mesh.stats();
+        Traffic {
+            bytes_out: stats.datagram_bytes_out + stats.stream_bytes_out,
+            bytes_in: stats.datagram_bytes_in + stats.stream_bytes_in,
+            datagrams_out: stats.datagrams_out,
+            datagrams_in: stats.datagrams_in,
+            streams_out: stats.streams_out,
+            streams_in: stats.streams_in,
+        }
+    }
+
+    /// Says that a member, by name, will not return: it no longer holds back the collection of
+    /// tombstones. Returns whether the name was known. If the member does return it gets a reconcile,
+    /// and what it alone held of keys that were collected meanwhile is lost, never stale.
+    pub async fn forget(&self, member: &str) -> bool {
+        let (done, answer) = oneshot::channel();
+        let asked = self.alive.commands.send(Command::Forget { member: member.to_owned(), done });
+        asked.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// Adds a key that others may encrypt with. First step of a rotation: on every node.
+    ///
+    /// # Errors
+    /// The node was started without a key.
+    pub fn add_encryption_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        self.alive.mesh.add_key(key)
+    }
+
+    /// Encrypts with this key from now on. Second step of a rotation: once every node has it.
+    ///
+    /// # Errors
+    /// The key was not added before.
+    pub fn use_encryption_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        self.alive.mesh.use_key(key)
+    }
+
+    /// Accepts this key no longer. Last step of a rotation: once every node uses the new one.
+    ///
+    /// # Errors
+    /// The key is in use.
+    pub fn remove_encryption_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        self.alive.mesh.remove_key(key)
+    }
+
+    /// Hands unsent writes to at least one member, leaves and stops, within about five seconds. Open
+    /// caches stay readable and are no longer replicated. May be called more than once.
+    pub async fn shutdown(&self) {
+        self.registry.down.store(true, Ordering::Release);
+        let (done, stopped) = oneshot::channel();
+        if self.alive.commands.send(Command::Shutdown { deadline: SHUTDOWN_DEADLINE, done }).is_ok() {
+            let _ = stopped.await;
+        }
+        self.alive.mesh.shutdown(SHUTDOWN_DEADLINE).await;
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.name()).field("addr", &self.local_addr()).finish_non_exhaustive()
+    }
+}

@@ -201,6 +201,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         Ok(Arc::new(Shared {
             name: Arc::from(self.name.as_str()),
             node: self.host.node(),
+            host: Arc::clone(&self.host),
             id,
             store,
             engine: Mutex::new(engine),

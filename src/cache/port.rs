@@ -2,17 +2,22 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{CacheKey, CacheValue, Shared, TimeSource};
+use super::{CacheKey, CacheValue, Ready, Shared, TimeSource};
 use crate::hlc::Now;
 use crate::item::Key;
 use crate::replica::message::Message;
 use crate::replica::{CaughtUp, Transmit, wire};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// Resolves when a cache is ready; to nothing if the node was shut down.
+pub type ReadyFuture = Pin<Box<dyn Future<Output = Option<Ready>> + Send>>;
 
 /// What a cache needs of the node it is opened on.
 pub trait Host: Send + Sync {
@@ -26,6 +31,8 @@ pub trait Host: Send + Sync {
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync>;
     /// The cache of this name, made now if it is not open. `None` if the node was shut down.
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>>;
+    /// Waits until a cache is ready.
+    fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture;
 }
 
 /// Encoded bytes and their receivers.
@@ -106,7 +113,7 @@ impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
 
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn decode(&self, bytes: Bytes) -> Option<(ReplicaId, Message<K, V>)> {
-        let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(bytes, self, &self.wire_limits)));
+        let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(&bytes, self, &self.wire_limits)));
         match decoded {
             Ok(Ok(decoded)) => {
                 self.intake.undecodable_values.fetch_add(u64::from(decoded.undecodable_values), Ordering::Relaxed);

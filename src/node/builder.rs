@@ -1,0 +1,168 @@
+//! How a node is started.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::driver::Driver;
+use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
+use super::registry::Registry;
+use super::{Alive, Node, clock};
+
+/// Stream messages may have this many bytes: the largest entry and its envelope.
+const MAX_MESSAGE: usize = 16 << 20;
+/// Messages that wait for the driver, at most.
+const INBOX: usize = 16_384;
+
+/// A node that did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is out of range, or the address cannot be used.
+    #[error("{0}")]
+    Network(String),
+    /// The thread of the node could not be started.
+    #[error("the node's thread could not be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+impl From<MeshError> for StartError {
+    fn from(error: MeshError) -> Self {
+        Self::Network(error.to_string())
+    }
+}
+
+/// Settings of a node. Made by [`Node::builder`].
+#[must_use = "a builder does nothing until `start` is called"]
+#[derive(Clone, Debug)]
+pub struct NodeBuilder {
+    cluster: String,
+    name: String,
+    bind: SocketAddr,
+    advertise: Option<SocketAddr>,
+    seeds: Vec<String>,
+    keys: Keys,
+    timing: FailureTiming,
+}
+
+#[derive(Clone, Default)]
+struct Keys(Vec<[u8; 32]>);
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} keys", self.0.len())
+    }
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        Self {
+            cluster: "driftless".into(),
+            name: String::new(),
+            bind: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            seeds: Vec::new(),
+            keys: Keys::default(),
+            timing: FailureTiming::lan(),
+        }
+    }
+}
+
+impl NodeBuilder {
+    /// The name of the cluster, 1 to 64 bytes: nodes of others are refused. Default `driftless`.
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        self.cluster = cluster.into();
+        self
+    }
+
+    /// A name for this member that stays the same over restarts. Default: the advertised address.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Where to listen, TCP and UDP. Port 0 takes a free one. Default `127.0.0.1:0`.
+    pub fn bind(mut self, addr: SocketAddr) -> Self {
+        self.bind = addr;
+        self
+    }
+
+    /// Where others reach this node. Default: the bound address.
+    pub fn advertise(mut self, addr: SocketAddr) -> Self {
+        self.advertise = Some(addr);
+        self
+    }
+
+    /// `host:port` of nodes to join. Names are resolved again at every attempt, and attempts never
+    /// end. Without seeds the node is a cluster of one until others name it as theirs.
+    pub fn seeds<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
+        self.seeds = seeds.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Encrypts everything with AES-256-GCM under this key, and refuses what is not.
+    pub fn encryption_key(mut self, key: [u8; 32]) -> Self {
+        self.keys = Keys(vec![key]);
+        self
+    }
+
+    /// As [`encryption_key`](Self::encryption_key), with a keyring: the first encrypts, all decrypt.
+    pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = [u8; 32]>) -> Self {
+        self.keys = Keys(keys.into_iter().collect());
+        self
+    }
+
+    /// Notices failures within about a second, for tests on one machine.
+    #[doc(hidden)]
+    pub fn local_timing(mut self) -> Self {
+        self.timing = FailureTiming::local();
+        self
+    }
+
+    /// Starts the node. Seeds need not be there.
+    ///
+    /// # Errors
+    /// A setting is out of range, or the address cannot be bound.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let (incarnation, _) = clock::entropy();
+        let registry = Arc::new(Registry::new(incarnation));
+        let seeds = self.seeds.clone();
+        let config = MeshConfig {
+            name: self.name,
+            advertise: self.advertise,
+            seeds: self.seeds,
+            keys: self.keys.0,
+            incarnation,
+            max_frame: MAX_MESSAGE,
+            inbox: INBOX,
+            failure: self.timing,
+            ..MeshConfig::new(self.cluster, self.bind)
+        };
+        let (mesh, events) = Mesh::start(config).await?;
+        let mesh = Arc::new(mesh);
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
+        spawn(driver, mesh.name()).await?;
+        Ok(Node { registry, alive: Arc::new(Alive { mesh, commands }) })
+    }
+}
+
+/// The driver's thread has a runtime of its own.
+async fn spawn(driver: Driver, name: &str) -> Result<(), StartError> {
+    let (started, result) = oneshot::channel();
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => {
+                let _ = started.send(Ok(()));
+                runtime.block_on(driver.run());
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        }
+    };
+    std::thread::Builder::new().name(format!("driftless {name}")).spawn(run).map_err(StartError::Thread)?;
+    result.await.unwrap_or(Ok(())).map_err(StartError::Thread)
+}

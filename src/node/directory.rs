@@ -1,0 +1,186 @@
+//! Which replica lives on which process, and who has which cache open.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::mesh::Peer;
+use crate::replica_id::ReplicaId;
+
+/// Departed processes remembered, so that an operator can still name them.
+const MAX_DEPARTED: usize = 1_024;
+/// A process that said it does not have a cache open is asked again after this, nanoseconds.
+const ASK_AGAIN: u64 = 30_000_000_000;
+
+/// What is known of one cache on one process.
+#[derive(Clone, Copy, Debug)]
+enum Presence {
+    /// Open, as this replica.
+    Open(ReplicaId),
+    /// Not open there, as it said at this monotonic time.
+    NotOpen(u64),
+}
+
+#[derive(Debug)]
+struct Process {
+    peer: Peer,
+    live: bool,
+    caches: BTreeMap<String, Presence>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    processes: BTreeMap<Uuid, Process>,
+}
+
+impl Directory {
+    /// A process is there. What it had open before a silence it is believed to have still.
+    pub(crate) fn up(&mut self, peer: Peer) {
+        let process = Process { peer: peer.clone(), live: true, caches: BTreeMap::new() };
+        let process = self.processes.entry(peer.incarnation).or_insert(process);
+        process.peer = peer;
+        process.live = true;
+    }
+
+    /// A process is gone; gives the replicas that lived there.
+    pub(crate) fn down(&mut self, incarnation: Uuid, for_good: bool) -> Vec<(String, ReplicaId)> {
+        let Some(process) = self.processes.get_mut(&incarnation) else { return Vec::new() };
+        process.live = false;
+        let replicas = open_replicas(process);
+        if for_good {
+            self.processes.remove(&incarnation);
+        }
+        self.bound_departed();
+        replicas
+    }
+
+    fn bound_departed(&mut self) {
+        let departed: Vec<_> = self.processes.iter().filter(|(_, process)| !process.live).map(|(id, _)| *id).collect();
+        for id in departed.iter().take(departed.len().saturating_sub(MAX_DEPARTED)) {
+            self.processes.remove(id);
+        }
+    }
+
+    /// A replica spoke from a process. Gives the replica whose place it takes, if the cache was
+    /// reopened there.
+    pub(crate) fn heard(&mut self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> Option<ReplicaId> {
+        let caches = &mut self.processes.get_mut(&incarnation)?.caches;
+        match caches.get(cache) {
+            Some(Presence::Open(known)) if *known == replica => None,
+            Some(Presence::Open(known)) => {
+                let before = *known;
+                caches.insert(cache.to_owned(), Presence::Open(replica));
+                Some(before)
+            }
+            Some(Presence::NotOpen(_)) | None => {
+                caches.insert(cache.to_owned(), Presence::Open(replica));
+                None
+            }
+        }
+    }
+
+    /// A process said that it does not have a cache open. Gives the replica that is thereby gone.
+    pub(crate) fn not_open(&mut self, incarnation: Uuid, cache: &str, mono: u64) -> Option<ReplicaId> {
+        let caches = &mut self.processes.get_mut(&incarnation)?.caches;
+        match caches.insert(cache.to_owned(), Presence::NotOpen(mono)) {
+            Some(Presence::Open(replica)) => Some(replica),
+            Some(Presence::NotOpen(_)) | None => None,
+        }
+    }
+
+    /// Where a replica lives, if that process is there.
+    pub(crate) fn home(&self, cache: &str, replica: ReplicaId) -> Option<&Peer> {
+        let here = |process: &&Process| matches!(process.caches.get(cache), Some(Presence::Open(id)) if *id == replica);
+        self.processes.values().filter(|process| process.live).find(here).map(|process| &process.peer)
+    }
+
+    /// The live processes.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Peer> {
+        self.processes.values().filter(|process| process.live).map(|process| &process.peer)
+    }
+
+    /// Live processes of which it is not known whether they have a cache open.
+    pub(crate) fn to_greet(&self, cache: &str, mono: u64) -> Vec<Peer> {
+        let unknown = |process: &&Process| match process.caches.get(cache) {
+            None => true,
+            Some(Presence::Open(_)) => false,
+            Some(Presence::NotOpen(at)) => mono.saturating_sub(*at) >= ASK_AGAIN,
+        };
+        self.processes.values().filter(|process| process.live).filter(unknown).map(|process| process.peer.clone()).collect()
+    }
+
+    /// Whether every live process has said that it does not have a cache open.
+    pub(crate) fn nobody_has(&self, cache: &str) -> bool {
+        let mut live = self.processes.values().filter(|process| process.live);
+        live.all(|process| matches!(process.caches.get(cache), Some(Presence::NotOpen(_))))
+    }
+
+    /// The processes that a name stands for, dead ones included, the live ones last.
+    pub(crate) fn named(&self, name: &str) -> Vec<Uuid> {
+        let mut named: Vec<_> = self.processes.values().filter(|process| &*process.peer.name == name).collect();
+        named.sort_by_key(|process| process.live);
+        named.into_iter().map(|process| process.peer.incarnation).collect()
+    }
+
+    /// The name of the process a replica lives on, or lived on.
+    pub(crate) fn name_of(&self, cache: &str, replica: ReplicaId) -> Option<String> {
+        let here = |process: &&Process| matches!(process.caches.get(cache), Some(Presence::Open(id)) if *id == replica);
+        self.processes.values().find(here).map(|process| process.peer.name.to_string())
+    }
+}
+
+fn open_replicas(process: &Process) -> Vec<(String, ReplicaId)> {
+    let open = process.caches.iter().filter_map(|(cache, presence)| match presence {
+        Presence::Open(replica) => Some((cache.clone(), *replica)),
+        Presence::NotOpen(_) => None,
+    });
+    open.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(n: u8) -> Peer {
+        Peer { name: format!("n{n}").into(), addr: ([127, 0, 0, 1], u16::from(n)).into(), incarnation: Uuid::from_bytes([n; 16]) }
+    }
+
+    fn replica(n: u8) -> ReplicaId {
+        ReplicaId::from_bytes([n; 16])
+    }
+
+    #[test]
+    fn a_reopened_cache_takes_the_place_of_the_old_replica() {
+        let mut directory = Directory::default();
+        directory.up(peer(1));
+        let process = peer(1).incarnation;
+        assert_eq!(directory.heard(process, "c", replica(1)), None);
+        assert_eq!(directory.heard(process, "c", replica(2)), Some(replica(1)));
+        assert!(directory.home("c", replica(1)).is_none());
+        assert_eq!(directory.home("c", replica(2)), Some(&peer(1)));
+        assert_eq!(directory.not_open(process, "c", 0), Some(replica(2)));
+        assert!(directory.nobody_has("c"));
+    }
+
+    #[test]
+    fn processes_are_greeted_until_they_answer_and_asked_again_after_a_while() {
+        let mut directory = Directory::default();
+        directory.up(peer(1));
+        assert_eq!(directory.to_greet("c", 0).len(), 1);
+        directory.not_open(peer(1).incarnation, "c", 0);
+        assert!(directory.to_greet("c", ASK_AGAIN - 1).is_empty());
+        assert_eq!(directory.to_greet("c", ASK_AGAIN).len(), 1);
+    }
+
+    #[test]
+    fn departed_processes_are_bounded() {
+        let mut directory = Directory::default();
+        for n in 0..3_000u32 {
+            let incarnation = Uuid::from_u128(u128::from(n) + 1);
+            directory.up(Peer { incarnation, ..peer(1) });
+            directory.down(incarnation, false);
+        }
+        assert!(directory.processes.len() <= MAX_DEPARTED);
+    }
+}

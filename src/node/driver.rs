@@ -1,0 +1,376 @@
+//! The loop that moves messages between caches and the mesh. One task on a thread of its own: a busy
+//! application does not delay the cluster, and the cluster does not delay the application.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
+
+use super::directory::Directory;
+use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
+use super::ready::Waiter;
+use super::registry::Registry;
+use super::signal::Signal;
+use crate::cache::{Ready, TimeSource};
+use crate::cache::port::{Parcel, Port};
+use crate::replica::wire::{self, MessageKind, Peeked};
+use crate::replica_id::ReplicaId;
+
+/// Parcels sent for one cache before others have their turn.
+const PARCELS_PER_TURN: usize = 64;
+/// Events handled before parcels are looked for again.
+const EVENTS_PER_TURN: usize = 64;
+/// A stream message must be taken by the peer's kernel within this.
+const SEND_DEADLINE: Duration = Duration::from_secs(10);
+/// Processes that have not answered are greeted this often.
+const GREET_EVERY: Duration = Duration::from_millis(500);
+/// The driver looks around at least this often.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What handles ask of the driver.
+pub(crate) enum Command {
+    Ready(Waiter),
+    Forget { member: String, done: oneshot::Sender<bool> },
+    Shutdown { deadline: Duration, done: oneshot::Sender<()> },
+}
+
+/// A bulk parcel has left, or could not be sent.
+struct Sent {
+    cache: Arc<str>,
+    to: ReplicaId,
+    ok: bool,
+}
+
+pub(crate) struct Driver {
+    mesh: Arc<Mesh>,
+    events: MeshEvents,
+    registry: Arc<Registry>,
+    directory: Directory,
+    commands: mpsc::UnboundedReceiver<Command>,
+    sent: (mpsc::UnboundedSender<Sent>, mpsc::UnboundedReceiver<Sent>),
+    waiters: Vec<Waiter>,
+    seeds: Vec<String>,
+    greet_at: Instant,
+    ignored: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        mesh: Arc<Mesh>,
+        events: MeshEvents,
+        registry: Arc<Registry>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        seeds: Vec<String>,
+    ) -> Self {
+        Self {
+            mesh,
+            events,
+            registry,
+            directory: Directory::default(),
+            commands,
+            sent: mpsc::unbounded_channel(),
+            waiters: Vec::new(),
+            seeds,
+            greet_at: Instant::now(),
+            ignored: 0,
+        }
+    }
+
+    /// Runs until a shutdown is asked for or every handle is gone.
+    pub(crate) async fn run(mut self) {
+        let wake = Arc::clone(&self.registry.wake);
+        loop {
+            let more = self.send_parcels().await;
+            let next = self.pass_time().await;
+            self.answer_waiters();
+            let next = if more { Instant::now() } else { next };
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::Shutdown { deadline, done }) => {
+                        self.shut_down(deadline).await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(command) => self.handle_command(command),
+                    None => {
+                        self.registry.down.store(true, Ordering::Release);
+                        self.mesh.shutdown(Duration::from_secs(1)).await;
+                        return;
+                    }
+                },
+                Some(sent) = self.sent.1.recv() => self.note_sent(&sent),
+                event = self.events.recv() => match event {
+                    Some(event) => self.handle_events(event).await,
+                    None => return,
+                },
+                () = wake.notified() => {}
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn handle_events(&mut self, first: MeshEvent) {
+        self.handle_event(first).await;
+        for _ in 0..EVENTS_PER_TURN {
+            match self.events.try_recv() {
+                Some(event) => self.handle_event(event).await,
+                None => return,
+            }
+        }
+    }
+
+    async fn handle_event(&mut self, event: MeshEvent) {
+        match event {
+            MeshEvent::Message { bytes, .. } => self.handle_message(bytes).await,
+            MeshEvent::Up(peer) => {
+                tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
+                self.directory.up(peer.clone());
+                self.registry.set_connected(true);
+                self.greet(&peer, None).await;
+            }
+            MeshEvent::Down { peer, left } => {
+                tracing::info!(member = %peer.name, addr = %peer.addr, left, "member down");
+                self.drop_process(peer.incarnation, left);
+            }
+            MeshEvent::SeedsUnreachable { attempts } => {
+                tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; attempts go on");
+            }
+            MeshEvent::SeedsReachable => tracing::info!("a seed answers again"),
+            MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
+            MeshEvent::NameConflict { name, addrs } => {
+                tracing::error!(%name, ?addrs, "two live processes share one member name: give each its own");
+            }
+        }
+    }
+
+    fn drop_process(&mut self, incarnation: Uuid, for_good: bool) {
+        for (cache, replica) in self.directory.down(incarnation, for_good) {
+            let Some(port) = self.registry.port(&cache) else { continue };
+            if for_good {
+                port.member_left(replica);
+            } else {
+                port.member_down(replica);
+            }
+        }
+        self.registry.set_connected(self.directory.live().next().is_some());
+    }
+
+    async fn handle_message(&mut self, bytes: Bytes) {
+        if let Some(Signal::NotOpen { node, cache }) = Signal::read(&bytes) {
+            let now = self.registry.clock.now();
+            if let Some(replica) = self.directory.not_open(node, cache, now.mono)
+                && let Some(port) = self.registry.port(cache)
+            {
+                port.member_left(replica);
+            }
+            return;
+        }
+        let (envelope, kind) = match wire::peek(&bytes) {
+            Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
+            Ok(Peeked::UnknownKind { .. } | Peeked::UnknownVersion(_)) | Err(_) => return self.ignore(),
+        };
+        let Some(port) = self.registry.port(envelope.cache) else {
+            self.ignore();
+            if kind == MessageKind::Digest {
+                let signal = Signal::NotOpen { node: self.registry.incarnation, cache: envelope.cache }.write();
+                let home = self.directory.live().find(|peer| peer.incarnation == envelope.node).cloned();
+                if let Some(peer) = home {
+                    let _ = self.mesh.send_datagram(&peer, signal).await;
+                }
+            }
+            return;
+        };
+        if kind == MessageKind::Digest
+            && let Some(before) = self.directory.heard(envelope.node, envelope.cache, envelope.from)
+        {
+            port.member_left(before);
+        }
+        port.deliver(bytes.clone());
+    }
+
+    fn ignore(&mut self) {
+        self.ignored += 1;
+    }
+
+    /// Tells a process which caches are open here: all of them, or one.
+    async fn greet(&self, peer: &Peer, only: Option<&Arc<dyn Port>>) {
+        let ports = only.map_or_else(|| self.registry.ports(), |port| vec![Arc::clone(port)]);
+        for port in ports {
+            let Some(bytes) = port.greeting() else { continue };
+            if bytes.len() <= MAX_DATAGRAM {
+                let _ = self.mesh.send_datagram(peer, bytes).await;
+            } else {
+                self.send_stream(&port, peer, None, bytes);
+            }
+        }
+    }
+
+    /// Sends what there is. Returns whether there may be more.
+    async fn send_parcels(&mut self) -> bool {
+        let mut more = false;
+        for port in self.registry.ports() {
+            let mut sent = 0;
+            while let Some(parcel) = port.poll() {
+                self.send(&port, parcel).await;
+                sent += 1;
+                if sent == PARCELS_PER_TURN {
+                    more = true;
+                    break;
+                }
+            }
+        }
+        more
+    }
+
+    async fn send(&self, port: &Arc<dyn Port>, parcel: Parcel) {
+        let Parcel { to, bytes, bulk } = parcel;
+        for replica in to {
+            let Some(peer) = self.directory.home(port.name(), replica).cloned() else {
+                if bulk {
+                    port.sent(replica, false);
+                }
+                continue;
+            };
+            if bytes.len() <= MAX_DATAGRAM {
+                let ok = self.mesh.send_datagram(&peer, bytes.clone()).await.is_ok();
+                if bulk {
+                    port.sent(replica, ok);
+                }
+            } else {
+                self.send_stream(port, &peer, bulk.then_some(replica), bytes.clone());
+            }
+        }
+    }
+
+    /// One stream message in flight to each receiver of bulk; the machine waits for `sent`.
+    fn send_stream(&self, port: &Arc<dyn Port>, peer: &Peer, bulk: Option<ReplicaId>, bytes: Bytes) {
+        let (mesh, peer, cache) = (Arc::clone(&self.mesh), peer.clone(), Arc::clone(port.name()));
+        let done = self.sent.0.clone();
+        tokio::spawn(async move {
+            let result = mesh.send_stream(&peer, bytes, SEND_DEADLINE).await;
+            if let Err(error) = &result {
+                tracing::debug!(member = %peer.name, %error, "a message could not be sent");
+            }
+            if let Some(to) = bulk {
+                let _ = done.send(Sent { cache, to, ok: result.is_ok() });
+            }
+        });
+    }
+
+    fn note_sent(&mut self, sent: &Sent) {
+        let note = |sent: &Sent| {
+            if let Some(port) = self.registry.port(&sent.cache) {
+                port.sent(sent.to, sent.ok);
+            }
+        };
+        note(sent);
+        while let Ok(sent) = self.sent.1.try_recv() {
+            note(&sent);
+        }
+    }
+
+    /// Lets time pass for every cache; gives the instant of the next turn.
+    async fn pass_time(&mut self) -> Instant {
+        let now = Instant::now();
+        let mut next = now + IDLE;
+        for port in self.registry.ports() {
+            let at = port.tick();
+            next = next.min(Instant::from_std(self.registry.clock.instant(at)));
+        }
+        if self.registry.take_opened() || self.greet_at <= now {
+            self.greet_at = now + GREET_EVERY;
+            self.greet_the_unknown().await;
+        }
+        if !self.waiters.is_empty() {
+            next = next.min(now + Duration::from_millis(5));
+        }
+        next.min(self.greet_at)
+    }
+
+    async fn greet_the_unknown(&self) {
+        let mono = self.registry.clock.now().mono;
+        for port in self.registry.ports() {
+            for peer in self.directory.to_greet(port.name(), mono) {
+                self.greet(&peer, Some(&port)).await;
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Ready(waiter) => self.waiters.push(waiter),
+            Command::Forget { member, done } => {
+                let named = self.directory.named(&member);
+                let _ = done.send(!named.is_empty());
+                named.into_iter().for_each(|incarnation| self.drop_process(incarnation, true));
+            }
+            Command::Shutdown { .. } => {}
+        }
+    }
+
+    fn answer_waiters(&mut self) {
+        let waiters = std::mem::take(&mut self.waiters);
+        for waiter in waiters {
+            match self.readiness(&waiter) {
+                Some(ready) => waiter.answer(ready),
+                None => self.waiters.push(waiter),
+            }
+        }
+    }
+
+    fn readiness(&self, waiter: &Waiter) -> Option<Ready> {
+        let Some(port) = self.registry.port(&waiter.cache) else {
+            return Some(Ready::TimedOut { waiting_for: vec!["the cache, which is closed".into()], members: 0, entries: 0 });
+        };
+        let standing = port.standing();
+        if let Some(caught_up) = standing.caught_up {
+            let from = self.directory.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
+            return Some(Ready::CaughtUp { from, as_of: caught_up.as_of });
+        }
+        let others = self.directory.live().count();
+        if others == 0 && self.seeds.is_empty() {
+            return Some(Ready::Alone);
+        }
+        if others > 0 && self.directory.nobody_has(&waiter.cache) {
+            return Some(Ready::First { members: others });
+        }
+        if Instant::now() < waiter.deadline {
+            return None;
+        }
+        let silent = self.directory.live().map(|peer| peer.name.to_string()).collect();
+        let waiting_for = if others == 0 { self.seeds.clone() } else { silent };
+        Some(Ready::TimedOut { waiting_for, members: standing.members.len(), entries: standing.entries })
+    }
+
+    /// Hands unsent writes to at least one member, says goodbye and stops.
+    async fn shut_down(&mut self, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        while Instant::now() < until && self.registry.ports().iter().any(|port| port.has_unsent()) {
+            self.send_parcels().await;
+            let step = Duration::from_millis(5);
+            tokio::select! {
+                biased;
+                Some(sent) = self.sent.1.recv() => self.note_sent(&sent),
+                event = self.events.recv() => match event {
+                    Some(event) => self.handle_events(event).await,
+                    None => break,
+                },
+                () = tokio::time::sleep(step) => {
+                    self.pass_time().await;
+                }
+            }
+        }
+        let unsent: Vec<_> = self.registry.ports().iter().filter(|port| port.has_unsent()).map(|port| port.name().to_string()).collect();
+        if !unsent.is_empty() {
+            tracing::warn!(caches = ?unsent, "shut down with writes that no other member has");
+        }
+        self.registry.set_connected(false);
+        let rest = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(200));
+        let _ = timeout(rest + Duration::from_secs(2), self.mesh.shutdown(rest)).await;
+    }
+}

@@ -1,0 +1,113 @@
+//! The caches that are open on this node.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::clock::{self, SystemClock};
+use super::driver::Command;
+use super::ready::Waiter;
+use crate::cache::TimeSource;
+use crate::cache::port::{Host, Port, ReadyFuture};
+
+/// Shared by the node's handles, its caches and its driver.
+pub(crate) struct Registry {
+    pub(crate) incarnation: Uuid,
+    pub(crate) clock: Arc<SystemClock>,
+    pub(crate) wake: Arc<Notify>,
+    ports: Mutex<BTreeMap<String, Weak<dyn Port>>>,
+    /// Caches opened since the driver last looked.
+    opened: AtomicBool,
+    pub(crate) down: AtomicBool,
+    connected: AtomicBool,
+}
+
+impl Registry {
+    pub(crate) fn new(incarnation: Uuid) -> Self {
+        Self {
+            incarnation,
+            clock: Arc::new(SystemClock::new()),
+            wake: Arc::new(Notify::new()),
+            ports: Mutex::new(BTreeMap::new()),
+            opened: AtomicBool::new(false),
+            down: AtomicBool::new(false),
+            connected: AtomicBool::new(false),
+        }
+    }
+
+    /// The open caches, by name.
+    pub(crate) fn ports(&self) -> Vec<Arc<dyn Port>> {
+        let mut ports = self.ports.lock();
+        ports.retain(|_, port| port.strong_count() > 0);
+        ports.values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn port(&self, name: &str) -> Option<Arc<dyn Port>> {
+        self.ports.lock().get(name).and_then(Weak::upgrade)
+    }
+
+    /// Whether a cache was opened since the last call.
+    pub(crate) fn take_opened(&self) -> bool {
+        self.opened.swap(false, Ordering::AcqRel)
+    }
+
+    /// Tells all caches whether there is anybody to send to.
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Release);
+        self.ports().iter().for_each(|port| port.set_connected(connected));
+    }
+}
+
+/// What caches see of their node; keeps it running while a cache is open.
+pub(crate) struct NodeHost {
+    pub(crate) registry: Arc<Registry>,
+    /// The node stops when the last handle and the last cache are gone.
+    pub(crate) alive: Arc<super::Alive>,
+}
+
+impl Host for NodeHost {
+    fn node(&self) -> Uuid {
+        self.registry.incarnation
+    }
+
+    fn time(&self) -> Arc<dyn TimeSource> {
+        Arc::clone(&self.registry.clock) as Arc<dyn TimeSource>
+    }
+
+    fn entropy(&self) -> (Uuid, u64) {
+        clock::entropy()
+    }
+
+    fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let wake = Arc::clone(&self.registry.wake);
+        Arc::new(move || wake.notify_one())
+    }
+
+    fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>> {
+        if self.registry.down.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut ports = self.registry.ports.lock();
+        if let Some(open) = ports.get(name).and_then(Weak::upgrade) {
+            return Some(open);
+        }
+        let port = make()?;
+        port.set_connected(self.registry.connected.load(Ordering::Acquire));
+        ports.insert(name.to_owned(), Arc::downgrade(&port));
+        drop(ports);
+        self.registry.opened.store(true, Ordering::Release);
+        self.registry.wake.notify_one();
+        Some(port)
+    }
+
+    fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture {
+        let (waiter, answer) = Waiter::new(cache, timeout);
+        let asked = self.alive.commands.send(Command::Ready(waiter));
+        Box::pin(async move { if asked.is_ok() { answer.await.ok() } else { None } })
+    }
+}
