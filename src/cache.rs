@@ -315,6 +315,12 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.shared.id
     }
 
+    /// How many other members are known to have this cache open, dead but not yet forgotten ones
+    /// included.
+    pub fn members(&self) -> usize {
+        self.shared.engine.lock().replica.peer_len()
+    }
+
     /// Hits and misses of [`get`](Self::get) so far.
     pub fn hits_and_misses(&self) -> (u64, u64) {
         self.shared.reads.totals()

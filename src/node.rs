@@ -165,6 +165,12 @@ impl Node {
         self.alive.mesh.remove_key(key)
     }
 
+    /// Test switch: nothing passes between this node and these addresses; `None` heals.
+    #[doc(hidden)]
+    pub fn sever(&self, from: Option<Vec<SocketAddr>>) {
+        self.alive.mesh.sever(from);
+    }
+
     /// Hands unsent writes to at least one member, leaves and stops, within about five seconds. Open
     /// caches stay readable and are no longer replicated. May be called more than once.
     pub async fn shutdown(&self) {

@@ -67,15 +67,17 @@ impl<K: CoreKey, V> Replica<K, V> {
             retained: false,
         };
         let was_readable = held.is_some_and(|held| self.is_readable(&held.meta));
+        // The log names a dot once: a register that only loses its body keeps its entry.
+        let same_dot = held.is_some_and(|held| self.dot_of(&held.meta) == marker.dot);
         let slot = match held {
             Some(held) => {
-                self.unindex(held);
+                self.unindex(held, same_dot);
                 self.garbage.extend(self.store.replace(held.slot, meta, Arc::clone(&item)));
                 held.slot
             }
             None => self.store.insert(hash, meta, Arc::clone(&item)),
         };
-        self.index(slot, &meta, marker.dot);
+        self.index(slot, &meta, marker.dot, same_dot);
         let effect = match (was_readable, self.is_readable(&meta)) {
             (false, true) => Effect::Inserted,
             (true, true) => Effect::Updated,
@@ -94,8 +96,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         slot
     }
 
-    fn index(&mut self, slot: SlotRef, meta: &Meta, dot: Dot) {
-        self.logs.entry(dot.actor).or_default().append(dot.counter, slot);
+    fn index(&mut self, slot: SlotRef, meta: &Meta, dot: Dot, logged: bool) {
+        if !logged {
+            self.logs.entry(dot.actor).or_default().append(dot.counter, slot);
+        }
         if meta.kind.is_live() {
             self.live += 1;
             self.weight += u64::from(meta.weight);
@@ -108,10 +112,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.compact_log_if_bloated(dot.actor);
     }
 
-    fn unindex(&mut self, held: &Snapshot<K, V>) {
+    fn unindex(&mut self, held: &Snapshot<K, V>, stays_logged: bool) {
         let meta = &held.meta;
         let origin = self.origins.id(meta.dot_origin);
-        if let Some(log) = self.logs.get_mut(&origin) {
+        if !stays_logged && let Some(log) = self.logs.get_mut(&origin) {
             log.retire_one();
         }
         if meta.kind.is_live() {
@@ -132,7 +136,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         let was_readable = self.is_readable(&held.meta);
         let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
-        self.unindex(held);
+        self.unindex(held, false);
         self.garbage.extend(self.store.remove(held.slot));
         if was_readable {
             self.changes.push_back(Change {
