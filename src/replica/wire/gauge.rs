@@ -1,0 +1,150 @@
+//! A writer that keeps nothing: it counts bytes and nesting as an item is serialised.
+
+use std::io;
+
+use super::limits::MAX_DEPTH;
+
+/// Stands for the elements left in a container of indefinite length.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Counts the bytes of one CBOR item and refuses it as soon as it nests too deeply, which also
+/// ends the recursion of the `Serialize` that writes it.
+pub(super) struct Gauge {
+    len: usize,
+    limit: usize,
+    too_deep: bool,
+    head: Head,
+    /// Bytes of a string still to come.
+    payload: u64,
+    depth: usize,
+    /// Items still to come in each open container.
+    levels: [u64; MAX_DEPTH],
+}
+
+/// A head of which some bytes have been written.
+#[derive(Clone, Copy, Default)]
+struct Head {
+    first: u8,
+    argument: u64,
+    missing: u8,
+}
+
+impl Gauge {
+    /// Refuses what nests deeper than `limit` levels, at most [`MAX_DEPTH`].
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            len: 0,
+            limit: limit.min(MAX_DEPTH),
+            too_deep: false,
+            head: Head::default(),
+            payload: 0,
+            depth: 0,
+            levels: [0; MAX_DEPTH],
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn is_too_deep(&self) -> bool {
+        self.too_deep
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) {
+        while !self.too_deep {
+            if self.payload > 0 {
+                let taken = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
+                self.payload -= taken as u64;
+                bytes = bytes.get(taken..).unwrap_or_default();
+                if self.payload == 0 {
+                    self.complete();
+                }
+            }
+            let Some((&byte, rest)) = bytes.split_first() else { return };
+            bytes = rest;
+            self.byte(byte);
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if self.head.missing > 0 {
+            self.head.argument = (self.head.argument << 8) | u64::from(byte);
+            self.head.missing -= 1;
+        } else {
+            let (argument, missing) = match byte & 0x1f {
+                small @ 0..=23 => (u64::from(small), 0),
+                power @ 24..=27 => (0, 1 << (power - 24)),
+                _ => (UNKNOWN, 0),
+            };
+            self.head = Head { first: byte, argument, missing };
+        }
+        if self.head.missing == 0 {
+            self.head_done();
+        }
+    }
+
+    fn head_done(&mut self) {
+        let Head { first, argument, .. } = self.head;
+        match first >> 5 {
+            2 | 3 if argument > 0 => self.payload = argument,
+            4 => self.open(argument),
+            5 if argument == UNKNOWN => self.open(UNKNOWN),
+            5 => self.open(argument.saturating_mul(2)),
+            6 => self.open(1),
+            7 if argument == UNKNOWN => self.close(),
+            _ => self.complete(),
+        }
+    }
+
+    fn open(&mut self, items: u64) {
+        if self.depth >= self.limit {
+            self.too_deep = true;
+        } else if items == 0 {
+            self.complete();
+        } else if let Some(level) = self.levels.get_mut(self.depth) {
+            *level = items;
+            self.depth += 1;
+        }
+    }
+
+    /// A break: the innermost container is complete.
+    fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.complete();
+    }
+
+    /// One item is complete, and with it perhaps the containers it was the last of.
+    fn complete(&mut self) {
+        while let Some(level) = self.depth.checked_sub(1).and_then(|top| self.levels.get_mut(top)) {
+            if *level == UNKNOWN {
+                return;
+            }
+            *level -= 1;
+            if *level > 0 {
+                return;
+            }
+            self.depth -= 1;
+        }
+    }
+}
+
+impl io::Write for Gauge {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.take(bytes);
+        if self.too_deep {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        self.len = self.len.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! The numbers of the wire format. They are never reused and never change their meaning.
+
+/// The first byte of every message.
+pub(super) const VERSION: u8 = 1;
+
+/// CBOR's null.
+pub(super) const NULL: u8 = 0xf6;
+
+/// Elements of the outer array that this version knows.
+pub(super) const PARTS: usize = 6;
+
+/// Elements of an entry that this version knows.
+pub(super) const ENTRY_PARTS: usize = 6;
+
+/// Elements of an interval that this version knows.
+pub(super) const INTERVAL_PARTS: usize = 4;
+
+/// Elements of a fact that this version knows.
+pub(super) const FACT_PARTS: usize = 4;
+
+/// In every body, first if there: the table of replica ids that the body refers to.
+pub(super) const REPLICAS: u64 = 0;
+
+/// Fields of a digest.
+pub(super) mod digest {
+    pub(in super::super) const CLOCK: u64 = 1;
+    pub(in super::super) const QUIET_SINCE: u64 = 2;
+    pub(in super::super) const WATERMARK: u64 = 3;
+    pub(in super::super) const EPOCH: u64 = 4;
+    pub(in super::super) const VECTOR: u64 = 5;
+    pub(in super::super) const RETIRED: u64 = 6;
+    pub(in super::super) const FULL: u64 = 7;
+    pub(in super::super) const WANT_FULL: u64 = 8;
+    pub(in super::super) const REPLY: u64 = 9;
+    pub(in super::super) const LOSSY: u64 = 10;
+    pub(in super::super) const FACTS: u64 = 11;
+}
+
+/// Fields of a push.
+pub(super) mod push {
+    pub(in super::super) const ORIGIN: u64 = 1;
+    pub(in super::super) const FROM: u64 = 2;
+    pub(in super::super) const TO: u64 = 3;
+    pub(in super::super) const EPOCH: u64 = 4;
+    pub(in super::super) const ENTRIES: u64 = 5;
+}
+
+/// Fields of an acknowledgement.
+pub(super) mod ack {
+    pub(in super::super) const TIME: u64 = 1;
+}
+
+/// Fields of a frame.
+pub(super) mod frame {
+    pub(in super::super) const SESSION: u64 = 1;
+    pub(in super::super) const INDEX: u64 = 2;
+    pub(in super::super) const BASE: u64 = 3;
+    pub(in super::super) const RECONCILE: u64 = 4;
+    pub(in super::super) const CLOCK: u64 = 5;
+    pub(in super::super) const EPOCH: u64 = 6;
+    pub(in super::super) const INTERVALS: u64 = 7;
+    pub(in super::super) const DROPPED: u64 = 8;
+    pub(in super::super) const LAST: u64 = 9;
+}
+
+/// Fields of what only the last frame says.
+pub(super) mod last {
+    pub(in super::super) const FRAMES: u64 = 1;
+    pub(in super::super) const CLAIM: u64 = 2;
+    pub(in super::super) const FLOOR: u64 = 3;
+}
+
+/// Fields of an audit.
+pub(super) mod audit {
+    pub(in super::super) const VECTOR: u64 = 1;
+    pub(in super::super) const ENTRIES: u64 = 2;
+    pub(in super::super) const REPLY: u64 = 3;
+}

@@ -1,0 +1,73 @@
+//! The table of replica ids at the start of a body: each id travels once, and is a small number
+//! everywhere else.
+
+use std::collections::BTreeSet;
+
+use super::error::{DecodeError, EncodeError};
+use crate::crdt::VersionVector;
+use crate::replica_id::ReplicaId;
+
+/// Collects the ids of a message that is about to be encoded.
+#[derive(Default)]
+pub(super) struct Collector {
+    ids: BTreeSet<ReplicaId>,
+    last: Option<ReplicaId>,
+}
+
+impl Collector {
+    #[inline]
+    pub(super) fn add(&mut self, id: ReplicaId) {
+        if self.last != Some(id) {
+            self.ids.insert(id);
+            self.last = Some(id);
+        }
+    }
+
+    pub(super) fn add_vector(&mut self, vector: &VersionVector) {
+        self.ids.extend(vector.iter().map(|(origin, _)| origin));
+    }
+
+    pub(super) fn finish(self) -> Numbers {
+        Numbers { ids: self.ids.into_iter().collect() }
+    }
+}
+
+/// Id to number, while encoding: the ids in rising order.
+pub(super) struct Numbers {
+    ids: Vec<ReplicaId>,
+}
+
+impl Numbers {
+    pub(super) fn ids(&self) -> &[ReplicaId] {
+        &self.ids
+    }
+
+    pub(super) fn number(&self, id: &ReplicaId) -> Result<u64, EncodeError> {
+        self.ids.binary_search(id).map(|at| at as u64).map_err(|_| EncodeError::ReplicaTable)
+    }
+}
+
+/// Number to id, while decoding: still the bytes of the message.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Table<'a> {
+    ids: &'a [[u8; 16]],
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        const WHAT: &str = "the replica table";
+        let (ids, rest) = bytes.as_chunks();
+        if !rest.is_empty() {
+            return Err(DecodeError::Range(WHAT));
+        }
+        if !ids.is_sorted_by(|first, second| first < second) {
+            return Err(DecodeError::ReplicaOrder(WHAT));
+        }
+        Ok(Self { ids })
+    }
+
+    pub(super) fn id(&self, number: u64) -> Result<ReplicaId, DecodeError> {
+        let at = usize::try_from(number).map_err(|_| DecodeError::ReplicaTable)?;
+        self.ids.get(at).copied().map(ReplicaId::from_bytes).ok_or(DecodeError::ReplicaTable)
+    }
+}
