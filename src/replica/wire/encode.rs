@@ -13,7 +13,7 @@ use super::write::{OpenMap, Writer};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Key};
-use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Push};
+use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Push, Retired};
 use crate::replica_id::ReplicaId;
 
 /// What an entry takes beyond its encoded key and value, usually; only a guess for the buffer.
@@ -152,7 +152,7 @@ impl Encoder {
         self.writer.nonzero_field(map, digest::WATERMARK, digest.watermark);
         self.writer.nonzero_field(map, digest::EPOCH, digest.epoch);
         self.vector_field(map, digest::VECTOR, &digest.vector)?;
-        if digest.retired != Default::default() {
+        if digest.retired != Retired::default() {
             self.writer.field(map, digest::RETIRED);
             self.writer.head(Header::Array(Some(2)));
             self.writer.uint(digest.retired.count.into());

@@ -68,6 +68,17 @@ fn nanoseconds_per_entry() {
     }
 }
 
+#[test]
+#[ignore = "measures time"]
+fn nanoseconds_per_write() {
+    let (key, value) = (String::from("session:00000001"), Bytes::from(vec![7; 100]));
+    let mut out = Vec::new();
+    let thousand = |run: &mut dyn FnMut()| nanos_per_entry(1000, || (0..1000).for_each(|_| run()));
+    println!("encode_key {:.0} ns", thousand(&mut || out = encode_key(black_box(&key)).unwrap()));
+    println!("encoded_len {:.0} ns", thousand(&mut || _ = black_box(encoded_len(black_box(&value), MAX_DEPTH))));
+    println!("key_hash {:.0} ns", thousand(&mut || _ = black_box(key_hash(black_box(&out)))));
+}
+
 /// The bytes that an entry takes beyond the user's own are part of the contract with whoever cuts
 /// frames.
 #[test]

@@ -34,7 +34,10 @@ fn another_kind_of_message_is_ignored() {
 
 /// A new field of any shape.
 fn novelty() -> Value {
-    Value::Map(vec![(Value::Text("new".into()), Value::Array(vec![Value::Null, 1.5.into(), Value::Bytes(vec![0; 40])]))])
+    Value::Map(vec![(
+        Value::Text("new".into()),
+        Value::Array(vec![Value::Null, 1.5.into(), Value::Bytes(vec![0; 40])]),
+    )])
 }
 
 /// scenario 79: unknown field -> ignored by rule, nothing lost

@@ -90,7 +90,11 @@ fn frame() -> Frame<String, Bytes> {
             Interval { origin: id(6), from: 5, to: 5, entries: Vec::new() },
         ],
         dropped: [(id(2), 2), (id(6), 1)].into_iter().collect(),
-        last: Some(Last { frames: 3, claim: [(id(1), T), (id(2), 9)].into_iter().collect(), floor: Stamp::new(2, id(8)) }),
+        last: Some(Last {
+            frames: 3,
+            claim: [(id(1), T), (id(2), 9)].into_iter().collect(),
+            floor: Stamp::new(2, id(8)),
+        }),
     }
 }
 
@@ -105,8 +109,7 @@ fn audit() -> Audit<String, Bytes> {
 
 /// One message of each sort, with every field in use, and the smallest ones.
 pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
-    let nothing =
-        Push { origin: id(1), from: 5, to: 5, epoch: 0, entries: Vec::new(), hops: 0, raw: Bytes::new() };
+    let nothing = Push { origin: id(1), from: 5, to: 5, epoch: 0, entries: Vec::new(), hops: 0, raw: Bytes::new() };
     vec![
         ("digest", Message::Digest(digest())),
         ("digest-empty", Message::Digest(empty_digest())),

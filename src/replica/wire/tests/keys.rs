@@ -56,7 +56,14 @@ fn hashes_of_keys_never_change() {
 
 #[test]
 fn other_encodings_are_refused() {
-    for other in [&[0x18, 5][..], &[0xf9, 0x7c][..], &[0xa2, 2, 0, 1, 0], &[0xa2, 1, 0, 1, 0], &[0xf8, 5], &[0xfb, 0, 0, 0, 0, 0, 0, 0, 0]] {
+    for other in [
+        &[0x18, 5][..],
+        &[0xf9, 0x7c][..],
+        &[0xa2, 2, 0, 1, 0],
+        &[0xa2, 1, 0, 1, 0],
+        &[0xf8, 5],
+        &[0xfb, 0, 0, 0, 0, 0, 0, 0, 0],
+    ] {
         assert!(decode_key::<Value>(other).is_err(), "{other:?}");
     }
     assert_eq!(decode_key::<String>(&[0x61, b'a', 0]), Err(DecodeError::Trailing("a key")));
@@ -106,7 +113,9 @@ fn any_value() -> impl Strategy<Value = Value> {
 fn shuffled(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(shuffled).collect()),
-        Value::Map(pairs) => Value::Map(pairs.iter().rev().map(|(key, value)| (shuffled(key), shuffled(value))).collect()),
+        Value::Map(pairs) => {
+            Value::Map(pairs.iter().rev().map(|(key, value)| (shuffled(key), shuffled(value))).collect())
+        }
         Value::Tag(tag, inner) => Value::Tag(*tag, Box::new(shuffled(inner))),
         other => other.clone(),
     }

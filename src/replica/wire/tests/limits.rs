@@ -104,3 +104,32 @@ fn what_nests_too_deeply_is_refused_where_it_is_written() {
     }
     assert!(decode_key::<ciborium::Value>(&encode_key(&Deep(MAX_DEPTH)).unwrap()).is_ok());
 }
+
+/// A string that, like those of several crates, asks `serde` for a borrowed one only.
+#[derive(Debug)]
+struct Borrowing(String);
+
+impl<'de> serde::Deserialize<'de> for Borrowing {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Copy;
+        impl serde::de::Visitor<'_> for Copy {
+            type Value = Borrowing;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Borrowing, E> {
+                Ok(Borrowing(text.into()))
+            }
+        }
+        deserializer.deserialize_str(Copy)
+    }
+}
+
+/// `ciborium` lends no string longer than its scratch, which is 4 KiB unless told otherwise.
+#[test]
+fn long_strings_can_be_borrowed() {
+    for len in [0, 255, 4096, 4097, 60_000] {
+        let text = "x".repeat(len);
+        assert_eq!(decode_key::<Borrowing>(&encode_key(&text).unwrap()).unwrap().0, text);
+    }
+}

@@ -65,13 +65,13 @@ fn a_value_that_is_no_value_is_set_aside_alone() {
     let deep = [vec![0x81; 10_000], vec![0]].concat();
     let huge = [0x9b, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3];
     let cases: [&[u8]; 9] = [
-        b"",             // nothing
-        &[0x42, 1],      // cut
-        &[0x41, 1, 0],   // bytes follow
-        &[0x61, 0xff],   // bad UTF-8
-        &[0x1c],         // no head
-        &[0xff],         // a break alone
-        &[0x9f, 1],      // never ends
+        b"",           // nothing
+        &[0x42, 1],    // cut
+        &[0x41, 1, 0], // bytes follow
+        &[0x61, 0xff], // bad UTF-8
+        &[0x1c],       // no head
+        &[0xff],       // a break alone
+        &[0x9f, 1],    // never ends
         &deep,
         &huge,
     ];
