@@ -278,7 +278,6 @@ impl<'a, I> Decoder<'a, '_, I> {
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
-                frame::TO => to = Some(self.id(WHAT)?),
                 frame::SESSION => session = Some(self.cursor.uint(WHAT)?),
                 frame::INDEX => index = Some(self.cursor.u32(WHAT)?),
                 frame::BASE => frame.base = self.vector()?,
@@ -288,6 +287,7 @@ impl<'a, I> Decoder<'a, '_, I> {
                 frame::INTERVALS => frame.intervals = self.intervals()?,
                 frame::DROPPED => frame.dropped = self.vector()?,
                 frame::LAST => frame.last = Some(self.last()?),
+                frame::TO => to = Some(self.id(WHAT)?),
                 other => self.common_field(other)?,
             }
         }

@@ -13,7 +13,7 @@ use super::write::{OpenMap, Writer};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Key};
-use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Push};
+use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Push, Retired};
 use crate::replica_id::ReplicaId;
 
 /// What an entry takes beyond its encoded key and value, usually; only a guess for the buffer.
@@ -153,7 +153,7 @@ impl Encoder {
         self.writer.nonzero_field(map, digest::WATERMARK, digest.watermark);
         self.writer.nonzero_field(map, digest::EPOCH, digest.epoch);
         self.vector_field(map, digest::VECTOR, &digest.vector)?;
-        if digest.retired != Default::default() {
+        if digest.retired != Retired::default() {
             self.writer.field(map, digest::RETIRED);
             self.writer.head(Header::Array(Some(2)));
             self.writer.uint(digest.retired.count.into());
@@ -195,8 +195,6 @@ impl Encoder {
     }
 
     fn frame<K: Serialize, V: Serialize>(&mut self, map: &OpenMap, frame: &Frame<K, V>) -> Result<(), EncodeError> {
-        self.writer.field(map, frame::TO);
-        self.id(&frame.to)?;
         self.writer.uint_field(map, frame::SESSION, frame.session);
         self.writer.uint_field(map, frame::INDEX, frame.index.into());
         self.vector_field(map, frame::BASE, &frame.base)?;
@@ -209,10 +207,11 @@ impl Encoder {
             frame.intervals.iter().try_for_each(|interval| self.interval(interval))?;
         }
         self.vector_field(map, frame::DROPPED, &frame.dropped)?;
-        match &frame.last {
-            Some(last) => self.last(map, last),
-            None => Ok(()),
+        if let Some(last) = &frame.last {
+            self.last(map, last)?;
         }
+        self.writer.field(map, frame::TO);
+        self.id(&frame.to)
     }
 
     fn last(&mut self, map: &OpenMap, last: &Last) -> Result<(), EncodeError> {

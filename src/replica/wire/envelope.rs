@@ -63,7 +63,7 @@ impl MessageKind {
     }
 }
 
-/// What [`peek`] finds. Only [`Peeked::Message`] is for [`decode`](super::decode); the others are
+/// What [`peek`] finds. Only [`Peeked::Message`] is for [`decode()`](super::decode()); the others are
 /// normal while a newer release is being rolled out: count them, keep the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peeked<'a> {

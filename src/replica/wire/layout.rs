@@ -52,16 +52,16 @@ pub(super) mod ack {
 
 /// Fields of a frame.
 pub(super) mod frame {
-    pub(in super::super) const TO: u64 = 1;
-    pub(in super::super) const SESSION: u64 = 2;
-    pub(in super::super) const INDEX: u64 = 3;
-    pub(in super::super) const BASE: u64 = 4;
-    pub(in super::super) const RECONCILE: u64 = 5;
-    pub(in super::super) const CLOCK: u64 = 6;
-    pub(in super::super) const EPOCH: u64 = 7;
-    pub(in super::super) const INTERVALS: u64 = 8;
-    pub(in super::super) const DROPPED: u64 = 9;
-    pub(in super::super) const LAST: u64 = 10;
+    pub(in super::super) const SESSION: u64 = 1;
+    pub(in super::super) const INDEX: u64 = 2;
+    pub(in super::super) const BASE: u64 = 3;
+    pub(in super::super) const RECONCILE: u64 = 4;
+    pub(in super::super) const CLOCK: u64 = 5;
+    pub(in super::super) const EPOCH: u64 = 6;
+    pub(in super::super) const INTERVALS: u64 = 7;
+    pub(in super::super) const DROPPED: u64 = 8;
+    pub(in super::super) const LAST: u64 = 9;
+    pub(in super::super) const TO: u64 = 10;
 }
 
 /// Fields of what only the last frame says.

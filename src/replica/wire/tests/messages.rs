@@ -14,7 +14,14 @@ pub(super) type TestMessage = Message<String, Bytes>;
 
 /// Times of every encoded length.
 fn time() -> impl Strategy<Value = HlcTime> {
-    prop_oneof![0..30_u64, 250..260_u64, 65_530..65_540_u64, 4_294_967_290..4_294_967_300_u64, any::<u64>(), Just(u64::MAX)]
+    prop_oneof![
+        0..30_u64,
+        250..260_u64,
+        65_530..65_540_u64,
+        4_294_967_290..4_294_967_300_u64,
+        any::<u64>(),
+        Just(u64::MAX)
+    ]
 }
 
 fn replica() -> impl Strategy<Value = ReplicaId> {
@@ -28,8 +35,12 @@ fn vector() -> impl Strategy<Value = VersionVector> {
 fn digest() -> impl Strategy<Value = Digest> {
     let times = (time(), time(), time(), time());
     let retired = (any::<u32>(), any::<u64>()).prop_map(|(count, hash)| Retired { count, hash });
-    let fact = (replica(), time(), time(), vector())
-        .prop_map(|(member, clock, watermark, vector)| Fact { member, clock, watermark, vector });
+    let fact = (replica(), time(), time(), vector()).prop_map(|(member, clock, watermark, vector)| Fact {
+        member,
+        clock,
+        watermark,
+        vector,
+    });
     let retired = prop_oneof![Just(Retired::default()), retired];
     (times, vector(), retired, any::<[bool; 4]>(), vec(fact, 0..4)).prop_map(
         |((clock, quiet_since, watermark, epoch), vector, retired, [full, want_full, reply, lossy], facts)| Digest {
@@ -103,13 +114,16 @@ fn push() -> impl Strategy<Value = TestMessage> {
 }
 
 fn frame() -> impl Strategy<Value = TestMessage> {
-    let last = (any::<u32>(), vector(), time(), replica())
-        .prop_map(|(frames, claim, time, replica)| Last { frames, claim, floor: Stamp::new(time, replica) });
+    let last = (any::<u32>(), vector(), time(), replica()).prop_map(|(frames, claim, time, replica)| Last {
+        frames,
+        claim,
+        floor: Stamp::new(time, replica),
+    });
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>(), time(), time());
-    let vectors = (vector(), vector());
+    let vectors = (vector(), vector(), replica());
     (numbers, vectors, vec(interval(), 0..4), proptest::option::of(last)).prop_map(
-        |((session, index, reconcile, clock, epoch), (base, dropped), intervals, last)| {
-            Message::Frame(Frame { session, index, base, reconcile, clock, epoch, intervals, dropped, last })
+        |((session, index, reconcile, clock, epoch), (base, dropped, to), intervals, last)| {
+            Message::Frame(Frame { to, session, index, base, reconcile, clock, epoch, intervals, dropped, last })
         },
     )
 }
