@@ -5,6 +5,8 @@ pub mod hlc;
 pub mod item;
 pub mod replica;
 pub mod replica_id;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod store;
 mod sync;
 #[cfg(test)]
