@@ -55,6 +55,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             kind: marker.kind,
             retained: false,
         };
+        if let Some(held) = held {
+            self.note_invalidated(held);
+        }
         let was_readable = held.is_some_and(|held| self.is_readable(&held.meta));
         let slot = match held {
             Some(held) => {
@@ -119,6 +122,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Removes a register without leaving anything. The caller raises floor and dropped vector, or
     /// knows why not.
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
+        self.note_invalidated(held);
         let was_readable = self.is_readable(&held.meta);
         let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
         self.unindex(held);

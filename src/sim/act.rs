@@ -61,7 +61,7 @@ impl<W: Workload> Cluster<W> {
         let node = &mut self.nodes[number];
         let stamp = node.replica.write(now, write);
         let dot = Dot::new(node.id, stamp.time);
-        let record = Record { stamp, dot, value: Some(value), expires, at: self.at, wall: now.wall };
+        let record = Record { stamp, dot, value: Some(value), expires, at: self.at, wall: now.wall, fill: false };
         self.record(&key, record)?;
         self.settle(number)
     }
@@ -96,7 +96,7 @@ impl<W: Workload> Cluster<W> {
         // A delete that did nothing is one all the same for whoever called it.
         let stamp = if stamp.time == 0 { crate::hlc::Stamp::new(before.max(now.wall), node.id) } else { stamp };
         let dot = Dot::new(node.id, stamp.time.min(node.replica.vector().get(&node.id)));
-        let record = Record { stamp, dot, value: None, expires: 0, at: self.at, wall: now.wall };
+        let record = Record { stamp, dot, value: None, expires: 0, at: self.at, wall: now.wall, fill: false };
         node.newest.insert(key.clone(), (stamp, true));
         self.record(&key, record)?;
         self.settle(number)
@@ -116,10 +116,12 @@ impl<W: Workload> Cluster<W> {
         let key = self.key(key);
         let now = self.nodes[number].now(self.at);
         let node = &mut self.nodes[number];
+        let held = node.replica.store().get(hash_of(&key), &key).map_or(0, |held| held.meta.stamp_time);
+        let above = held.max(node.replica.floor().time).max(node.replica.epoch());
         let ticket = node.replica.begin_fill(now, hash_of(&key), &Key::Known(key.clone()));
         self.next_fill += 1;
         let fill = self.next_fill;
-        node.fills.insert(fill, RunningFill { key, ticket, at: self.at, wall: now.wall });
+        node.fills.insert(fill, RunningFill { key, ticket, at: self.at, wall: now.wall, above });
         let after = self.rng.u64(0..=u64::from(millis) * 1_000_000);
         self.schedule(after, Event::FillDone { node: number, fill });
         self.settle(number)
@@ -141,7 +143,7 @@ impl<W: Workload> Cluster<W> {
         if let Some(stamp) = node.replica.finish_fill(now, &running.ticket, write) {
             let dot = Dot::new(node.id, node.replica.vector().get(&node.id));
             self.check_fill(&running, stamp)?;
-            let record = Record { stamp, dot, value: Some(value), expires: 0, at: self.at, wall: now.wall };
+            let record = Record { stamp, dot, value: Some(value), expires: 0, at: self.at, wall: now.wall, fill: true };
             self.record(&running.key, record)?;
         }
         self.settle(number)

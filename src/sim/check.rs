@@ -38,6 +38,13 @@ impl<W: Workload> Cluster<W> {
         for key in &keys {
             self.check_key(number, key)?;
         }
+        let counters = self.nodes[number].replica.counters();
+        if counters.audit_conflicts > 0 {
+            return Err(self.violation(format!("audit: n{number} found two live values for one key")));
+        }
+        if counters.audit_missing > 0 {
+            return Err(self.violation(format!("audit: n{number} lacks a value without a reason")));
+        }
         if self.report.events % VALIDATE_EVERY == 0 {
             self.nodes[number].replica.validate().map_err(|what| self.violation(format!("validate: n{number}: {what}")))?;
         }
@@ -91,7 +98,7 @@ impl<W: Workload> Cluster<W> {
     pub(super) fn check_fill(&self, fill: &RunningFill<W::Key>, stamp: Stamp) -> Result<(), Violation> {
         let drift = self.settings.config.max_drift.as_nanos() as u64;
         let unfair = |record: &&super::oracle::Record| {
-            record.at > fill.at && record.stamp < stamp && record.wall.saturating_add(drift) > fill.wall + (record.at - fill.at)
+            !record.fill && record.at > fill.at && record.stamp.time > fill.above && record.stamp < stamp && record.wall.saturating_add(drift) > fill.wall + (record.at - fill.at)
         };
         match self.oracle.of(&fill.key).find(unfair) {
             Some(record) => Err(self.violation(format!("fill: {:?} of {stamp:?} beats {record:?} which came after its start", fill.key))),

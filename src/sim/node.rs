@@ -35,6 +35,8 @@ pub(super) struct RunningFill<K> {
     /// When it began, and what the wall clock said.
     pub(super) at: u64,
     pub(super) wall: u64,
+    /// Writes stamped up to here had lost before it began.
+    pub(super) above: u64,
 }
 
 pub(super) struct Node<W: Workload> {

@@ -17,6 +17,8 @@ pub(super) struct Record {
     /// When it was issued, and what the writer's wall clock said.
     pub(super) at: u64,
     pub(super) wall: u64,
+    /// It is a fill: its stamp is from before its start.
+    pub(super) fill: bool,
 }
 
 /// Everything that was ever written.
