@@ -209,9 +209,4 @@ impl<W: Workload> Cluster<W> {
         let peers: Vec<_> = replica.peers().map(|peer| (self.number_of(&peer.id), peer.live, peer.watermark, peer.reported)).collect();
         format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?}", replica.vector())
     }
-
-    /// Sessions begun so far, by everybody.
-    pub(super) fn sessions(&self) -> u64 {
-        self.running().iter().map(|&number| self.nodes[number].replica.counters().sessions_out).sum()
-    }
 }

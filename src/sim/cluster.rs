@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use uuid::Uuid;
 
-use super::clock::SimClock;
-use super::hop::{clone_message, hop};
+use super::clock::{EPOCH, SimClock};
+use super::hop::{clone_message, entries_in, hop};
 use super::network::Network;
 use super::node::{Node, State};
 use super::oracle::Oracle;
@@ -120,7 +120,8 @@ impl<W: Workload> Cluster<W> {
 
     pub(super) fn trace(&mut self, line: impl FnOnce() -> String) {
         if self.tracing {
-            let line = format!("{:.6} {}", self.at as f64 / 1e9, line());
+            let line = readable(&self.nodes, line());
+            let line = format!("{:.6} {line}", self.at as f64 / 1e9);
             self.report.trace.push(line);
         }
     }
@@ -262,6 +263,7 @@ impl<W: Workload> Cluster<W> {
 
     fn send_one(&mut self, from: usize, to: usize, message: Message<W::Key, W::Value>) -> bool {
         self.report.messages += 1;
+        self.report.entries += entries_in(&message);
         if self.network.is_cut(from, to) || !self.nodes[to].runs() {
             return false;
         }
@@ -304,23 +306,42 @@ impl<W: Workload> Cluster<W> {
     }
 }
 
+/// The line with names for ids and seconds for times.
+fn readable<W: Workload>(nodes: &[Node<W>], mut line: String) -> String {
+    for (number, node) in nodes.iter().enumerate() {
+        line = line.replace(&node.id.to_string(), &format!("n{number}"));
+    }
+    let mut out = String::with_capacity(line.len());
+    for part in line.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
+        match digits.parse::<u64>() {
+            Ok(time) if time > EPOCH / 2 => {
+                let seconds = (i128::from(time) - i128::from(EPOCH)) as f64 / 1e9;
+                out.push_str(&format!("{seconds:.9}"));
+                out.push_str(&part[digits.len()..]);
+            }
+            _ => out.push_str(part),
+        }
+    }
+    out
+}
+
 /// A message in one line.
 fn describe<K: std::fmt::Debug, V>(message: &Message<K, V>) -> String {
-    let short = |id: &ReplicaId| id.to_string()[..4].to_owned();
     match message {
         Message::Digest(d) => format!(
             "digest clock {} quiet {} wm {} epoch {} full {} want {} reply {} vector {:?}",
             d.clock, d.quiet_since, d.watermark, d.epoch, d.full, d.want_full, d.reply,
-            d.vector.iter().map(|(id, t)| (short(&id), t)).collect::<Vec<_>>()
+            d.vector.iter().map(|(id, t)| (id, t)).collect::<Vec<_>>()
         ),
         Message::Ack(ack) => format!("ack {}", ack.time),
         Message::Push(p) => format!(
-            "push of {} ({}, {}] hops {} {:?}", short(&p.origin), p.from, p.to, p.hops,
+            "push of {} ({}, {}] hops {} {:?}", p.origin, p.from, p.to, p.hops,
             p.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()
         ),
         Message::Frame(f) => format!(
-            "frame {}/{} reconcile {} last {:?} dropped {:?} {:?}", f.session, f.index, f.reconcile, f.last, f.dropped,
-            f.intervals.iter().map(|i| (short(&i.origin), i.from, i.to, i.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>())).collect::<Vec<_>>()
+            "frame {}/{} reconcile {} base {:?} last {:?} dropped {:?} {:?}", f.session, f.index, f.reconcile, f.base, f.last, f.dropped,
+            f.intervals.iter().map(|i| (i.origin, i.from, i.to, i.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>())).collect::<Vec<_>>()
         ),
         Message::Audit(a) => format!("audit {} reply {}", a.entries.len(), a.reply),
     }

@@ -21,6 +21,15 @@ pub(super) fn hop<K, V>(message: Message<K, V>) -> Message<K, V> {
     }
 }
 
+/// Registers in a message, audits aside.
+pub(super) fn entries_in<K, V>(message: &Message<K, V>) -> u64 {
+    match message {
+        Message::Push(push) => push.entries.len() as u64,
+        Message::Frame(frame) => frame.intervals.iter().map(|interval| interval.entries.len() as u64).sum(),
+        Message::Digest(_) | Message::Ack(_) | Message::Audit(_) => 0,
+    }
+}
+
 /// The same message once more.
 pub(super) fn clone_message<K, V>(message: &Message<K, V>) -> Message<K, V> {
     match message {

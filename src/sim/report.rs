@@ -30,6 +30,8 @@ pub struct Report {
     pub events: u64,
     /// Messages handed to the network.
     pub messages: u64,
+    /// Registers handed to the network.
+    pub entries: u64,
     /// Nanoseconds that the healed cluster needed to agree.
     pub converged_in: u64,
     /// Faults injected, by name.
@@ -52,6 +54,7 @@ impl Report {
         self.simulated += other.simulated;
         self.events += other.events;
         self.messages += other.messages;
+        self.entries += other.entries;
         self.converged_in = self.converged_in.max(other.converged_in);
         for (name, count) in &other.faults {
             *self.faults.entry(name).or_default() += count;
