@@ -11,6 +11,8 @@ mod recency;
 #[doc(hidden)]
 pub mod replica;
 pub mod replica_id;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod store;
 mod sync;
 #[cfg(test)]

@@ -193,6 +193,18 @@ impl<K: CoreKey, V> Replica<K, V> {
         &self.store
     }
 
+    /// The stamp of a register in the table.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn stamp_at(&self, meta: &crate::store::Meta) -> Stamp {
+        self.stamp_of(meta)
+    }
+
+    /// Stamp, kind and dot of a register in the table.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn marker_at(&self, meta: &crate::store::Meta) -> crate::crdt::Marker {
+        self.marker_of(meta)
+    }
+
     /// What has been seen, by origin.
     #[must_use]
     pub fn vector(&self) -> &VersionVector {

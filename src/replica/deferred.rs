@@ -72,6 +72,9 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Nanoseconds until the next register's time comes.
     pub(super) fn next_deferred_in(&self, now: Now) -> Option<u64> {
+        if self.incoming.is_some() {
+            return None; // Released when the session has ended.
+        }
         let (due, _) = *self.deferred.waiting.first_key_value()?.0;
         let judged = self.clock.judging(now).saturating_add(nanos(self.config.max_drift));
         Some(due.saturating_sub(judged))

@@ -4,9 +4,10 @@
 //! swept in the background; one that arrives later is skipped. The sweep raises neither floor nor
 //! dropped vector: whoever is told of the claim is told of the epoch in the same message.
 
-use super::{CoreKey, RemovalCause, Replica};
+use super::{Change, CoreKey, Effect, RemovalCause, Replica};
 use crate::hlc::{HlcTime, Now};
-use crate::store::Position;
+use crate::store::{Position, Snapshot};
+use crate::sync::Arc;
 
 /// Registers looked at in one go.
 const BATCH: usize = 512;
@@ -37,12 +38,26 @@ impl<K: CoreKey, V> Replica<K, V> {
         let epoch = self.store.epoch();
         for held in page.into_iter().filter(|held| held.meta.stamp_time <= epoch) {
             self.counters.swept_by_epoch += 1;
-            if held.meta.kind.is_live() {
-                self.note_invalidated(&held);
-            }
             self.erase(&held, RemovalCause::Invalidated);
         }
         self.sweep = next;
         self.sweep.is_some()
+    }
+
+    /// A value that an epoch made absent is reported once, when its register goes or is replaced.
+    pub(super) fn note_invalidated(&mut self, held: &Snapshot<K, V>) {
+        if !held.meta.kind.is_live() || self.is_readable(&held.meta) {
+            return;
+        }
+        let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
+        self.changes.push_back(Change {
+            slot: held.slot,
+            effect: Effect::Removed(RemovalCause::Invalidated),
+            before: Some(Arc::clone(&held.item)),
+            after: None,
+            stamp,
+            origin,
+            local: origin == self.id,
+        });
     }
 }

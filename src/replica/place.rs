@@ -66,6 +66,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             kind: marker.kind,
             retained: false,
         };
+        if let Some(held) = held {
+            self.note_invalidated(held);
+        }
         let was_readable = held.is_some_and(|held| self.is_readable(&held.meta));
         // The log names a dot once: a register that only loses its body keeps its entry.
         let same_dot = held.is_some_and(|held| self.dot_of(&held.meta) == marker.dot);
@@ -134,6 +137,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Removes a register without leaving anything. The caller raises floor and dropped vector, or
     /// knows why not.
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
+        self.note_invalidated(held);
         let was_readable = self.is_readable(&held.meta);
         let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
         self.unindex(held, false);

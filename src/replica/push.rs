@@ -204,13 +204,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    fn apply_push(&mut self, now: Now, mut push: Push<K, V>) {
+    fn apply_push(&mut self, now: Now, push: Push<K, V>) {
         self.counters.pushes_in += 1;
         self.clock.observe(push.to);
-        let entries = std::mem::take(&mut push.entries);
         let mut deferred = false;
         let mut placed = Vec::new();
-        for entry in entries {
+        // The entries stay in the push, because it may be passed on: its claim is only true of all.
+        for entry in push.entries.iter().cloned() {
             match self.merge_entry(now, entry) {
                 Merged::Deferred => deferred = true,
                 Merged::Placed(slot) => placed.push(slot),

@@ -1,7 +1,7 @@
 //! Origins that nobody expects to hear of again: a digest stands for them with a count and a hash.
 
 use super::message::{Digest, Retired};
-use super::{CoreKey, RemovalCause, Replica};
+use super::{CoreKey, Replica};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Now, Stamp};
 use crate::replica_id::ReplicaId;
@@ -81,19 +81,5 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     pub(super) fn forget_empty_logs(&mut self) {
         self.logs.retain(|_, log| log.live() > 0 || log.len() > 0);
-    }
-
-    /// Notes a value that an epoch made absent.
-    pub(super) fn note_invalidated(&mut self, held: &crate::store::Snapshot<K, V>) {
-        let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
-        self.changes.push_back(super::Change {
-            slot: held.slot,
-            effect: super::Effect::Removed(RemovalCause::Invalidated),
-            before: Some(crate::sync::Arc::clone(&held.item)),
-            after: None,
-            stamp,
-            origin,
-            local: origin == self.id,
-        });
     }
 }

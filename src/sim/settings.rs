@@ -1,0 +1,228 @@
+//! What a run is made of, picked by its seed (swarm testing, Groce et al. 2012): every run has other
+//! rates, many of them zero, so that every mixture of few faults gets its turn.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::action::{Action, Step};
+use crate::replica::{Bugs, ReplicaConfig};
+
+/// The settings of one run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Nodes at the start.
+    pub replicas: u8,
+    /// Different keys.
+    pub keys: u16,
+    /// Actions in the safety phase.
+    pub actions: u32,
+    /// The settings of every replica.
+    pub config: ReplicaConfig,
+    /// How long a node must be unreachable before others call it dead.
+    pub suspect_after: Duration,
+    /// Largest offset of a wall clock at the start, and its largest drift per million.
+    pub skew: Duration,
+    /// See `skew`.
+    pub drift_ppm: u32,
+    /// Messages take up to this long.
+    pub latency: Duration,
+    /// One in this many messages takes up to `tail`; zero is none.
+    pub tail_one_in: u32,
+    /// See `tail_one_in`.
+    pub tail: Duration,
+    /// Lost messages in a hundred.
+    pub loss: u8,
+    /// Messages in a hundred that come twice.
+    pub duplicate: u8,
+    /// A message that carries registers takes up to this long to send; the next one waits.
+    pub sending: Duration,
+    /// Messages to a node that is paused are lost instead of waiting.
+    pub pause_drops: bool,
+    /// Known mistakes to put back.
+    pub bugs: Bugs,
+    /// How often each kind of action is picked.
+    pub weights: Weights,
+    /// Largest time between two actions.
+    pub gap: Duration,
+}
+
+/// How often each kind of action is picked, relative to each other.
+#[derive(Clone, Debug)]
+pub struct Weights(Vec<(Kind, u32)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Write,
+    WriteTtl,
+    Delete,
+    InvalidateAll,
+    Fill,
+    Evict,
+    Crash,
+    Restart,
+    Join,
+    Leave,
+    Pause,
+    Resume,
+    Cut,
+    CutOneWay,
+    Isolate,
+    Split,
+    HealLinks,
+    StepClock,
+    FreezeClock,
+    Idle,
+}
+
+impl Settings {
+    /// The settings that a seed stands for.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let drift = pick(rng, &[50, 200, 1_000]);
+        Self {
+            replicas: rng.u8(2..=5),
+            keys: pick(rng, &[1, 2, 3, 5, 8, 13, 20]),
+            actions: 250,
+            config: config(rng, drift),
+            suspect_after: millis(pick(rng, &[300, 1_000, 4_000])),
+            skew: millis(pick(rng, &[0, 1, drift / 4, drift / 4])),
+            drift_ppm: pick(rng, &[0, 0, 50, 1_000]),
+            latency: millis(pick(rng, &[1, 5, 50, 400])),
+            tail_one_in: pick(rng, &[0, 0, 50, 10]),
+            tail: millis(pick(rng, &[500, 5_000, 30_000])),
+            loss: pick(rng, &[0, 0, 1, 5, 30]),
+            duplicate: pick(rng, &[0, 0, 2, 10, 50]),
+            sending: millis(pick(rng, &[0, 1, 20, 300])),
+            pause_drops: rng.bool(),
+            bugs: Bugs::default(),
+            weights: weights(rng),
+            gap: millis(pick(rng, &[5, 50, 300, 1_500])),
+        }
+    }
+
+    /// The same without any fault.
+    #[must_use]
+    pub fn calm(mut self) -> Self {
+        self.loss = 0;
+        self.duplicate = 0;
+        self.tail_one_in = 0;
+        self.drift_ppm = 0;
+        self.weights = Weights(vec![(Kind::Write, 10), (Kind::Delete, 4), (Kind::Idle, 1)]);
+        self.config.max_tombstones = 1_000_000;
+        self
+    }
+
+    /// The actions of the safety phase.
+    #[must_use]
+    pub fn script(&self, seed: u64) -> Vec<Step> {
+        let rng = &mut Rng::with_seed(seed ^ 0x5C21_97AC_7105);
+        (0..self.actions).map(|_| self.step(rng)).collect()
+    }
+
+    fn step(&self, rng: &mut Rng) -> Step {
+        let gap = self.gap.as_micros() as u32;
+        // Bursts and lulls.
+        let after = if rng.u8(0..4) == 0 { rng.u32(0..=gap) } else { rng.u32(0..=gap / 16) };
+        Step { after, action: self.action(rng) }
+    }
+
+    fn action(&self, rng: &mut Rng) -> Action {
+        let total = self.weights.0.iter().map(|(_, weight)| weight).sum();
+        let mut at = rng.u32(0..total);
+        let kind = self.weights.0.iter().find(|(_, weight)| {
+            let hit = at < *weight;
+            at = at.saturating_sub(*weight);
+            hit
+        });
+        self.action_of(kind.map_or(Kind::Idle, |(kind, _)| *kind), rng)
+    }
+
+    fn action_of(&self, kind: Kind, rng: &mut Rng) -> Action {
+        let (node, other, key) = (rng.u8(..), rng.u8(..), rng.u16(..) % self.keys);
+        let drift = self.config.max_drift.as_millis() as i32;
+        match kind {
+            Kind::Write => Action::Write(node, key, 0),
+            Kind::WriteTtl => Action::Write(node, key, rng.u32(1..20_000)),
+            Kind::Delete => Action::Delete(node, key),
+            Kind::InvalidateAll => Action::InvalidateAll(node),
+            Kind::Fill => Action::Fill(node, key, pick(rng, &[1, 20, 500, 5_000])),
+            Kind::Evict => Action::Evict(node, key),
+            Kind::Crash => Action::Crash(node),
+            Kind::Restart => Action::Restart(node),
+            Kind::Join => Action::Join,
+            Kind::Leave => Action::Leave(node),
+            Kind::Pause => Action::Pause(node),
+            Kind::Resume => Action::Resume(node),
+            Kind::Cut => Action::Cut(node, other),
+            Kind::CutOneWay => Action::CutOneWay(node, other),
+            Kind::Isolate => Action::Isolate(node),
+            Kind::Split => Action::Split(other),
+            Kind::HealLinks => Action::HealLinks,
+            Kind::StepClock => {
+                let far = pick(rng, &[drift / 4, drift, 4 * drift, 20_000]).max(1);
+                Action::StepClock(node, rng.i32(-far..=far))
+            }
+            Kind::FreezeClock => Action::FreezeClock(node, rng.bool()),
+            Kind::Idle => Action::Latency(self.latency.as_millis() as u32),
+        }
+    }
+}
+
+fn millis(n: u32) -> Duration {
+    Duration::from_millis(u64::from(n))
+}
+
+fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
+    from[rng.usize(0..from.len())]
+}
+
+fn config(rng: &mut Rng, drift: u32) -> ReplicaConfig {
+    let grace = pick(rng, &[0, 300, 2_000, 10_000]);
+    let forget = grace.max(pick(rng, &[1_000, 5_000, 60_000, 900_000]));
+    ReplicaConfig {
+        max_drift: millis(drift),
+        digest_interval: millis(pick(rng, &[100, 300, 1_000])),
+        gc_grace: millis(grace),
+        forget_after: millis(forget),
+        max_tombstones: pick(rng, &[1, 2, 5, 1_000_000, 1_000_000, 1_000_000]),
+        max_frame_bytes: pick(rng, &[1_024, 1_024, 2_048, 256 * 1_024]),
+        max_deferred: pick(rng, &[2, 4_096, 4_096]),
+        max_retained_bytes: pick(rng, &[0, 500, 64 << 20]),
+        max_retired: pick(rng, &[1, 3, 4_096, 4_096]),
+        repair_delay: millis(pick(rng, &[10, 50])),
+        session_idle: millis(pick(rng, &[300, 3_000])),
+        session_deadline: millis(pick(rng, &[5_000, 120_000])),
+        fill_hold: millis(pick(rng, &[1_000, 30_000])),
+        broadcast_up_to: pick(rng, &[1, 2, 16, 16]),
+        fanout: pick(rng, &[1, 2, 4]),
+        audit_interval: millis(pick(rng, &[0, 1_000, 10_000])),
+        ..ReplicaConfig::default()
+    }
+}
+
+fn weights(rng: &mut Rng) -> Weights {
+    let mut weights = vec![(Kind::Write, 100), (Kind::Idle, 5)];
+    let mut maybe = |kind, choices: &[u32]| weights.push((kind, pick(rng, choices)));
+    maybe(Kind::WriteTtl, &[0, 0, 10, 40]);
+    maybe(Kind::Delete, &[0, 20, 50, 100]);
+    maybe(Kind::InvalidateAll, &[0, 0, 0, 1, 3]);
+    maybe(Kind::Fill, &[0, 0, 10, 60]);
+    maybe(Kind::Evict, &[0, 0, 10, 60]);
+    maybe(Kind::Crash, &[0, 0, 1, 3]);
+    maybe(Kind::Restart, &[0, 0, 1, 5]);
+    maybe(Kind::Join, &[0, 0, 1, 5]);
+    maybe(Kind::Leave, &[0, 0, 1, 3]);
+    maybe(Kind::Pause, &[0, 0, 2, 5]);
+    maybe(Kind::Resume, &[1, 5]);
+    maybe(Kind::Cut, &[0, 0, 5, 15]);
+    maybe(Kind::CutOneWay, &[0, 0, 5, 15]);
+    maybe(Kind::Isolate, &[0, 0, 3, 10]);
+    maybe(Kind::Split, &[0, 0, 3, 10]);
+    maybe(Kind::HealLinks, &[2, 8, 20]);
+    maybe(Kind::StepClock, &[0, 0, 0, 2, 10]);
+    maybe(Kind::FreezeClock, &[0, 0, 0, 2]);
+    Weights(weights)
+}
