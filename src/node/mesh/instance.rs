@@ -87,7 +87,6 @@ impl Core {
             wire: self.wire.clone(),
             name: self.name.clone(),
             advertise: self.advertise,
-            ears: self.ears.clone(),
         };
         let result = List::with_delegate(delegate, transport, self.options()).await;
         if result.is_err() {
@@ -96,7 +95,7 @@ impl Core {
         result
     }
 
-    /// Replaces the instance. Both read the sockets for a moment, so nothing queued is lost.
+    /// Replaces the instance. Sockets and connections stay, so nothing waiting in them is lost.
     pub(super) async fn rebuild(&self, reason: &'static str) {
         let fresh = match self.launch().await {
             Ok(list) => list,
@@ -116,10 +115,10 @@ impl Core {
         };
         self.counters.rebuilds.one();
         tracing::warn!(reason, "membership rebuilt in place");
-        self.ears.roster.notice(MeshEvent::Rebuilt { reason });
         if let Some(old) = old {
             drop(timeout(Duration::from_secs(1), old.shutdown()).await);
         }
+        self.ears.roster.notice(MeshEvent::Rebuilt { reason });
         self.join_all(self.ears.roster.members().iter().map(|p| p.addr).collect()).await;
     }
 
