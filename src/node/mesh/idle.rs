@@ -45,6 +45,10 @@ impl Idle {
         }
     }
 
+    pub(super) fn forget(&self, to: SocketAddr) {
+        self.0.lock().remove(&to);
+    }
+
     pub(super) fn clear(&self) {
         self.0.lock().clear();
     }

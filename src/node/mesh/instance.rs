@@ -20,7 +20,7 @@ use super::{
     counters::Counters,
     delegate::{Ears, Kind, MeshDelegate},
     roster::{MeshEvent, Peer},
-    transport::{MeshTransport, TransportOptions},
+    transport::{MeshTransport, TransportOptions, WireError},
     wire::Wire,
 };
 
@@ -34,6 +34,15 @@ const RECLAIM: Duration = Duration::from_millis(1);
 /// User datagrams between memberlist's listener and its handler; its default of 1,024 loses bursts.
 const HANDOFF: usize = 8192;
 const PARALLEL_JOINS: usize = 16;
+
+fn is_stale(error: &ListError) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    match error {
+        Error::NotRunning => true,
+        Error::Transport(WireError::Io(e)) => matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset),
+        _ => false,
+    }
+}
 
 /// Everything the tasks and the handle share.
 pub(super) struct Core {
@@ -199,7 +208,10 @@ impl Core {
         let sent = timeout(deadline, async {
             let list = self.live().ok_or(SendError::Stopped)?;
             match list.send_reliable(&to, bytes.clone()).await {
-                Err(Error::NotRunning) => {
+                // A rebuild replaced this instance, or the peer closed the connection we had kept: once more, afresh.
+                // The message may then arrive twice, which the protocol tolerates.
+                Err(e) if is_stale(&e) => {
+                    self.wire.forget(to);
                     let list = self.live().ok_or(SendError::Stopped)?;
                     self.sent(list.send_reliable(&to, bytes).await)
                 }

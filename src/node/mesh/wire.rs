@@ -127,6 +127,11 @@ impl Wire {
         Ok(Conn::new(socket, BytesMut::new(), self.timing.stream_timeout, self.counters.clone(), keep))
     }
 
+    /// Dials anew next time.
+    pub(super) fn forget(&self, to: SocketAddr) {
+        self.idle.forget(to);
+    }
+
     async fn dial(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let dial = async {
             if self.cut.severs(to) {
