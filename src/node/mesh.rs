@@ -23,6 +23,7 @@ mod config;
 mod counters;
 mod delegate;
 mod frame;
+mod idle;
 mod inbound;
 mod instance;
 mod keys;
