@@ -22,7 +22,9 @@ const SECTIONS: &[Section] = &[
 /// All sections, or those asked for by name.
 pub fn report(shared: &Shared, wanted: &[&[u8]]) -> String {
     let every = wanted.is_empty()
-        || wanted.iter().any(|name| [&b"all"[..], b"default", b"everything"].iter().any(|all| name.eq_ignore_ascii_case(all)));
+        || wanted
+            .iter()
+            .any(|name| [&b"all"[..], b"default", b"everything"].iter().any(|all| name.eq_ignore_ascii_case(all)));
     let mut text = String::new();
     for (title, lines) in SECTIONS {
         if every || wanted.iter().any(|name| name.eq_ignore_ascii_case(title.as_bytes())) {

@@ -43,7 +43,12 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::
     let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn admit(mut stream: TcpStream, shared: &Arc<Shared>, stop: &watch::Receiver<bool>, connections: &mut JoinSet<()>) {
+async fn admit(
+    mut stream: TcpStream,
+    shared: &Arc<Shared>,
+    stop: &watch::Receiver<bool>,
+    connections: &mut JoinSet<()>,
+) {
     let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
         shared.stats.rejected.add(1);
         let _ = timeout(Duration::from_millis(100), stream.write_all(b"-ERR max number of clients reached\r\n")).await;
@@ -111,7 +116,12 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(shared: &'a Shared) -> Self {
-        Self { session: Session::new(shared), framer: Framer::default(), input: BytesMut::new(), output: BytesMut::new() }
+        Self {
+            session: Session::new(shared),
+            framer: Framer::default(),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+        }
     }
 
     /// Runs requests until there is enough to send, or nothing whole is left.

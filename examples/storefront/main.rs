@@ -84,9 +84,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
-        )
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
         .with_writer(std::io::stderr)
         .init();
     match run(&Arguments::parse()) {
@@ -143,10 +141,16 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
 
 fn check(arguments: &Arguments) -> Result<(), &'static str> {
     match arguments {
-        Arguments { updates, .. } if !(0.0..=100.0).contains(updates) => Err("--updates is a share from 0 to 100 percent"),
+        Arguments { updates, .. } if !(0.0..=100.0).contains(updates) => {
+            Err("--updates is a share from 0 to 100 percent")
+        }
         Arguments { nodes: ..2, .. } => Err("--nodes: a shared cache takes two"),
-        Arguments { products: 0, .. } | Arguments { accesses: Some(0), .. } => Err("--products and --accesses: at least one"),
-        Arguments { threads: Some(0), .. } | Arguments { capacity: 0, .. } => Err("--threads and --capacity: at least one"),
+        Arguments { products: 0, .. } | Arguments { accesses: Some(0), .. } => {
+            Err("--products and --accesses: at least one")
+        }
+        Arguments { threads: Some(0), .. } | Arguments { capacity: 0, .. } => {
+            Err("--threads and --capacity: at least one")
+        }
         _ => Ok(()),
     }
 }
@@ -172,7 +176,11 @@ fn introduce(arguments: &Arguments, trace: &Trace, threads: usize) {
     );
 }
 
-fn replay_and_probe(work: &Work<'_>, threads: usize, prober: &mut Prober<'_>) -> Result<(Replay, Latencies), Box<dyn Error>> {
+fn replay_and_probe(
+    work: &Work<'_>,
+    threads: usize,
+    prober: &mut Prober<'_>,
+) -> Result<(Replay, Latencies), Box<dyn Error>> {
     let style = "{elapsed} {wide_bar} {human_pos}/{human_len} accesses, {per_sec}, {eta} left";
     let progress = ProgressBar::new(work.trace.accesses.len() as u64).with_style(ProgressStyle::with_template(style)?);
     let done = AtomicBool::new(false);

@@ -41,7 +41,10 @@ pub fn replay(work: &Work<'_>, threads: usize, progress: &ProgressBar) -> Result
     let start = Instant::now();
     let done: Result<Vec<Replay>, ShopError> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| worker(work, &board, progress))).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let mut total = done?.into_iter().fold(Replay::default(), Replay::and);
     total.took = start.elapsed();
@@ -83,7 +86,8 @@ fn worker(work: &Work<'_>, board: &Board, progress: &ProgressBar) -> Result<Repl
 
 fn access(work: &Work<'_>, board: &Board, rows: &mut Rows, index: usize, replay: &mut Replay) -> Result<(), ShopError> {
     let number = work.trace.accesses[index] as usize;
-    let (id, cache, committed) = (work.trace.ids[number], &work.caches[work.plan.node(index)], &board.committed[number]);
+    let (id, cache, committed) =
+        (work.trace.ids[number], &work.caches[work.plan.node(index)], &board.committed[number]);
     if work.plan.is_update(index) {
         let product = work.shop.update(cache, rows, id)?;
         committed.fetch_max(product.version, Ordering::Release);

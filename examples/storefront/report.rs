@@ -30,7 +30,9 @@ impl Report {
         row("one private cache per node *", &self.private);
         row("the same, told of no update *", &self.private_untold);
         row("driftless **", &self.replay.outcome);
-        println!("   * simulated: LRU, as much room per node, the others drop their copy at every update, at once and for free");
+        println!(
+            "   * simulated: LRU, as much room per node, the others drop their copy at every update, at once and for free"
+        );
         println!("  ** stale: an update committed elsewhere was still on its way\n");
     }
 
@@ -41,10 +43,17 @@ impl Report {
         let writes = outcome.database_reads + self.replay.updates;
         let copies = writes as f64 * (nodes - 1.0);
         let sent: u64 = self.traffic.iter().map(|traffic| traffic.bytes_out).sum();
-        println!("  duration               {seconds:.1} s: {} accesses/s", number((outcome.reads + self.replay.updates) as f64 / seconds));
+        println!(
+            "  duration               {seconds:.1} s: {} accesses/s",
+            number((outcome.reads + self.replay.updates) as f64 / seconds)
+        );
         println!("  updates                {}", number(self.replay.updates as f64));
         println!("  replicated             {} entries/s, fills and updates together", number(copies / seconds));
-        println!("  sent by all nodes      {:.1} MB, {:.0} bytes per entry and receiver", sent as f64 / 1e6, sent as f64 / copies.max(1.0));
+        println!(
+            "  sent by all nodes      {:.1} MB, {:.0} bytes per entry and receiver",
+            sent as f64 / 1e6,
+            sent as f64 / copies.max(1.0)
+        );
         println!("  write to visible       {}", latency(&self.idle, "idle"));
         println!("                         {}\n", latency(&self.under_load, "during the replay"));
     }
@@ -52,7 +61,11 @@ impl Report {
     fn print_verdict(&self) {
         let verdict = &self.verdict;
         let held: Vec<String> = verdict.held.iter().map(|&held| number(held as f64)).collect();
-        println!("  cached at the end      {} on the nodes, {} not on all of them", held.join(", "), number(verdict.partly_held as f64));
+        println!(
+            "  cached at the end      {} on the nodes, {} not on all of them",
+            held.join(", "),
+            number(verdict.partly_held as f64)
+        );
         if verdict.holds() {
             println!(
                 "  verdict                HOLDS: each of {} cached values equals its row, and the nodes agree; at rest after {:.2} s",
@@ -61,7 +74,11 @@ impl Report {
             );
             return;
         }
-        println!("  verdict                FAILS: {} faults after {:.1} s, the first of them:", verdict.faults.len(), verdict.took.as_secs_f64());
+        println!(
+            "  verdict                FAILS: {} faults after {:.1} s, the first of them:",
+            verdict.faults.len(),
+            verdict.took.as_secs_f64()
+        );
         for fault in verdict.faults.iter().take(5) {
             println!("                         {fault}");
         }
@@ -70,7 +87,11 @@ impl Report {
 
 fn row(name: &str, outcome: &Outcome) {
     let hits = 100.0 * (1.0 - outcome.database_reads as f64 / outcome.reads.max(1) as f64);
-    println!("  {name:<36} {:>14} {hits:>9.1} % {:>13}", number(outcome.database_reads as f64), number(outcome.stale_reads as f64));
+    println!(
+        "  {name:<36} {:>14} {hits:>9.1} % {:>13}",
+        number(outcome.database_reads as f64),
+        number(outcome.stale_reads as f64)
+    );
 }
 
 fn latency(latencies: &Latencies, when: &str) -> String {

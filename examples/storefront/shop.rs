@@ -58,7 +58,12 @@ impl Shop {
     /// The row must not be read before an update and put into the cache after it. A lock that all nodes share keeps the two apart here; it
     /// stands in for the filler barrier, which needs no lock and works between machines. With it, all below the first line becomes
     /// `cache.try_get_with_blocking(id, || rows.read(id))`.
-    pub fn read_through(&self, cache: &Cache<u32, Product>, rows: &Rows, id: u32) -> Result<(Product, Source), ShopError> {
+    pub fn read_through(
+        &self,
+        cache: &Cache<u32, Product>,
+        rows: &Rows,
+        id: u32,
+    ) -> Result<(Product, Source), ShopError> {
         if let Some(product) = cache.get(&id) {
             return Ok((product, Source::Cache));
         }

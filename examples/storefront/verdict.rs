@@ -63,15 +63,19 @@ fn compare(nodes: &[HashMap<u32, Product>], rows: &HashMap<u32, Product>, comple
     for (node, cached) in nodes.iter().enumerate() {
         verdict.compared += cached.len();
         let wrong = cached.iter().filter(|&(id, product)| rows.get(id) != Some(product));
-        verdict.faults.extend(wrong.map(|(id, product)| {
-            format!("node {node} holds {product:?} for {id}, but its row is {:?}", rows.get(id))
-        }));
+        verdict.faults.extend(
+            wrong.map(|(id, product)| {
+                format!("node {node} holds {product:?} for {id}, but its row is {:?}", rows.get(id))
+            }),
+        );
     }
     let anywhere: HashSet<u32> = nodes.iter().flat_map(HashMap::keys).copied().collect();
     let partly = |id: &&u32| nodes.iter().any(|node| !node.contains_key(id));
     verdict.partly_held = anywhere.iter().filter(partly).count();
     if complete && verdict.partly_held > 0 {
-        verdict.faults.push(format!("{} keys are on some nodes only, and nothing had to be evicted", verdict.partly_held));
+        verdict
+            .faults
+            .push(format!("{} keys are on some nodes only, and nothing had to be evicted", verdict.partly_held));
     }
     verdict.faults.extend(anywhere.iter().filter_map(|&id| disagreement(nodes, id)));
     verdict
