@@ -97,7 +97,10 @@ impl<K, V> Clone for Cache<K, V> {
 
 impl<K, V> std::fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cache").field("name", &self.shared.name).field("replica", &self.shared.id).finish_non_exhaustive()
+        f.debug_struct("Cache")
+            .field("name", &self.shared.name)
+            .field("replica", &self.shared.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +117,9 @@ pub struct Written {
 #[non_exhaustive]
 pub enum InsertError {
     /// The encoded key is larger than every node is told to accept.
-    #[error("the key takes {size} bytes, and max_key_bytes is {limit}: shorten it (hash it, for instance) or raise the limit on every node")]
+    #[error(
+        "the key takes {size} bytes, and max_key_bytes is {limit}: shorten it (hash it, for instance) or raise the limit on every node"
+    )]
     KeyTooLarge {
         /// Its encoded size in bytes.
         size: usize,
@@ -253,7 +258,12 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ///
     /// # Errors
     /// As [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn insert_if_absent_local_with_ttl(&self, key: K, value: V, time_to_live: Option<Duration>) -> Result<Option<Written>, InsertError> {
+    pub fn insert_if_absent_local_with_ttl(
+        &self,
+        key: K,
+        value: V,
+        time_to_live: Option<Duration>,
+    ) -> Result<Option<Written>, InsertError> {
         self.shared.insert_if(key, value, time_to_live, |found| found.is_none())
     }
 
@@ -302,7 +312,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// The settings this cache was opened with.
     pub fn policy(&self) -> Policy {
-        Policy { max_capacity: self.shared.max_capacity, time_to_live: self.shared.time_to_live, limits: self.shared.limits.clone() }
+        Policy {
+            max_capacity: self.shared.max_capacity,
+            time_to_live: self.shared.time_to_live,
+            limits: self.shared.limits.clone(),
+        }
     }
 
     /// The name this cache was opened under.
@@ -367,7 +381,9 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
         let meta = &found.meta;
-        meta.kind.is_live() && meta.stamp_time > self.store.epoch() && (meta.expires == 0 || meta.expires > self.time.wall())
+        meta.kind.is_live()
+            && meta.stamp_time > self.store.epoch()
+            && (meta.expires == 0 || meta.expires > self.time.wall())
     }
 
     fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
@@ -421,7 +437,13 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let hash = self.hash(&key);
         let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(&key, &value));
         let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
-        Ok(Write { hash, item: Arc::new(Item { key: Key::Known(key), body: Body::Known(value) }), expires, size, weight })
+        Ok(Write {
+            hash,
+            item: Arc::new(Item { key: Key::Known(key), body: Body::Known(value) }),
+            expires,
+            size,
+            weight,
+        })
     }
 
     fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Result<Written, InsertError> {

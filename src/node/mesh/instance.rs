@@ -92,11 +92,8 @@ impl Core {
     async fn launch(&self) -> Result<List, ListError> {
         let generation = self.ears.roster.next_generation();
         let delegate = MeshDelegate { ears: self.ears.clone(), generation };
-        let transport = TransportOptions {
-            wire: self.wire.clone(),
-            name: self.name.clone(),
-            advertise: self.advertise,
-        };
+        let transport =
+            TransportOptions { wire: self.wire.clone(), name: self.name.clone(), advertise: self.advertise };
         let result = List::with_delegate(delegate, transport, self.options()).await;
         if result.is_err() {
             self.ears.roster.previous_generation();
@@ -199,12 +196,7 @@ impl Core {
         }
     }
 
-    pub(super) async fn send_stream(
-        &self,
-        to: SocketAddr,
-        bytes: Bytes,
-        deadline: Duration,
-    ) -> Result<(), SendError> {
+    pub(super) async fn send_stream(&self, to: SocketAddr, bytes: Bytes, deadline: Duration) -> Result<(), SendError> {
         let sent = timeout(deadline, async {
             let list = self.live().ok_or(SendError::Stopped)?;
             match list.send_reliable(&to, bytes.clone()).await {

@@ -95,7 +95,9 @@ impl Drop for Link {
         }
         let rest = self.rest.get_mut().take();
         match recycle {
-            Recycle::Dialled(keep) if *self.closed.get_mut() && rest.as_ref().is_none_or(|r| r.is_empty()) => keep(socket),
+            Recycle::Dialled(keep) if *self.closed.get_mut() && rest.as_ref().is_none_or(|r| r.is_empty()) => {
+                keep(socket)
+            }
             Recycle::Accepted(back, permit) => {
                 if let Some(rest) = rest {
                     drop(back.send(Returned { socket, rest, permit, used: true }));

@@ -11,10 +11,7 @@ use memberlist::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    stream::Conn,
-    wire::Wire,
-};
+use super::{stream::Conn, wire::Wire};
 
 /// Packets on their way from our pump to memberlist's listener.
 const PACKET_QUEUE: usize = 1024;
