@@ -196,7 +196,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             if origin == to || theirs >= seen {
                 continue;
             }
-            let lacks = self.lacks(now, origin, theirs, seen);
+            let lacks = self.lacks(now, to, origin, theirs, seen);
             lacks_ours |= lacks && origin == self.id;
             lacks_others |= lacks && origin != self.id;
         }
@@ -206,17 +206,31 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Whether a member that has `origin` up to `theirs` lacks something that is not on its way.
-    fn lacks(&mut self, now: Now, origin: ReplicaId, theirs: HlcTime, seen: HlcTime) -> bool {
+    fn lacks(&mut self, now: Now, to: ReplicaId, origin: ReplicaId, theirs: HlcTime, seen: HlcTime) -> bool {
         let settled = self.clock.judging(now).saturating_sub(IN_FLIGHT);
         let tells_itself = origin == self.id || self.is_live_peer(&origin);
         if !tells_itself {
             return true;
         }
-        if origin != self.id && (theirs == 0 || seen.saturating_sub(theirs) > self.claim_lag()) {
+        if origin == self.id {
+            return self.lacks_own(to, theirs, settled);
+        }
+        if theirs == 0 || seen.saturating_sub(theirs) > self.claim_lag() {
             return true;
         }
-        let horizon = if theirs == 0 { seen } else { settled };
-        self.first_after(origin, theirs).is_some_and(|time| time <= horizon)
+        self.first_after(origin, theirs).is_some_and(|time| time <= settled)
+    }
+
+    /// Whether a member lacks own writes that are not on their way. Writes that were overtaken since
+    /// count as well: without the empty interval that stands for them its vector could never move.
+    fn lacks_own(&mut self, to: ReplicaId, theirs: HlcTime, settled: HlcTime) -> bool {
+        if theirs >= self.last_own {
+            return false;
+        }
+        let unanswered = self.peers.get(&to).is_some_and(|peer| peer.asked > 0);
+        let first = self.logs.get_mut(&self.id).and_then(|log| log.after(theirs).next());
+        let compacted = self.push_barrier > theirs && self.push_barrier <= settled;
+        theirs == 0 || unanswered || compacted || self.last_own <= settled || first.is_some_and(|(time, _)| time <= settled)
     }
 
     /// An origin that is alive tells everybody itself; a claim of it is passed on only when it lags
