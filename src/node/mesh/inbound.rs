@@ -177,6 +177,9 @@ async fn screen(wire: &Wire, mut conn: Returned, from: SocketAddr, back: mpsc::U
 }
 
 async fn hand_over(wire: &Wire, from: SocketAddr, conn: Conn) {
+    // memberlist takes one at a time and its channel is not fair: without a queue of ours, busy connections starve one
+    // until it times out with a message in it.
+    let _turn = wire.turn.lock().await;
     let Some((_, streams)) = wire.ears_of.read().clone() else { return };
     // An instance whose tasks died takes nothing; do not wait for it for ever.
     if !matches!(timeout(wire.timing.header_timeout, streams.send(from, conn)).await, Ok(Ok(()))) {

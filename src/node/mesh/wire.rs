@@ -47,6 +47,8 @@ pub(super) struct Wire {
     pub(super) inbound: Arc<Semaphore>,
     /// The instance that hears what comes in.
     pub(super) ears_of: RwLock<Option<(Packets, Streams)>>,
+    /// Connections waiting to be handed over, in order.
+    pub(super) turn: tokio::sync::Mutex<()>,
     /// First is primary; the truth that every instance's keyring is built from.
     pub(super) keys: Mutex<Vec<[u8; 32]>>,
     pub(super) counters: Arc<Counters>,
@@ -75,6 +77,7 @@ impl Wire {
             inbound: Arc::new(Semaphore::new(config.max_inbound)),
             keys: Mutex::new(config.keys.clone()),
             ears_of: RwLock::new(None),
+            turn: tokio::sync::Mutex::default(),
             counters,
             label: Label::try_from(config.cluster.as_str()).unwrap_or_default(),
             idle: Idle::default(),
