@@ -99,6 +99,12 @@ pub struct Replica<K, V> {
     weight: u64,
     retained: VecDeque<(HlcTime, SlotRef)>,
     retained_bytes: usize,
+    /// Replica ids that registers refer to.
+    #[must_use]
+    pub fn origin_len(&self) -> usize {
+        self.origins.len()
+    }
+
     /// Whether values were given up here that others may still hold.
     lossy: bool,
     peers: BTreeMap<ReplicaId, peers::Peer>,

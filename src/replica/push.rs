@@ -256,10 +256,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Pushes whose predecessor did not come in time: ask whoever sent them.
     pub(super) fn check_early(&mut self, now: Now) {
         let mut ask = Vec::new();
-        while let Some((_, from, _)) = self.early.waiting.pop_front_if(|(deadline, ..)| *deadline <= now.mono) {
-            if !ask.contains(&from) {
-                ask.push(from);
-            }
+        while self.early.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            let late = self.early.waiting.pop_front();
+            ask.extend(late.map(|(_, from, _)| from).filter(|from| !ask.contains(from)));
         }
         for from in ask {
             let digest = self.digest(now, false);
