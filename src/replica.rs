@@ -99,12 +99,6 @@ pub struct Replica<K, V> {
     weight: u64,
     retained: VecDeque<(HlcTime, SlotRef)>,
     retained_bytes: usize,
-    /// Replica ids that registers refer to.
-    #[must_use]
-    pub fn origin_len(&self) -> usize {
-        self.origins.len()
-    }
-
     /// Whether values were given up here that others may still hold.
     lossy: bool,
     peers: BTreeMap<ReplicaId, peers::Peer>,
@@ -269,6 +263,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     #[must_use]
     pub fn log_len(&self) -> usize {
         self.logs.values().map(log::OriginLog::len).sum()
+    }
+
+    /// Replica ids that registers refer to.
+    #[must_use]
+    pub fn origin_len(&self) -> usize {
+        self.origins.len()
     }
 
     /// Whether values were given up here that others may still hold.

@@ -114,15 +114,11 @@ impl<W: Workload> Cluster<W> {
     pub(super) fn check_fill(&self, fill: &RunningFill<W::Key>, stamp: Stamp) -> Result<(), Violation> {
         let drift = self.settings.config.max_drift.as_nanos() as u64;
         let unfair = |record: &&super::oracle::Record| {
-<<<<<<< HEAD
             !record.fill
                 && record.at > fill.at
                 && record.stamp.time > fill.above
                 && record.stamp < stamp
-                && record.wall.saturating_add(drift) > fill.wall + (record.at - fill.at)
-=======
-            !record.fill && record.at > fill.at && record.stamp.time > fill.above && record.stamp < stamp && record.wall.saturating_add(drift) > fill.began + (record.at - fill.at)
->>>>>>> sim
+                && record.wall.saturating_add(drift) > fill.began + (record.at - fill.at)
         };
         match self.oracle.of(&fill.key).find(unfair) {
             Some(record) => Err(self
