@@ -39,6 +39,8 @@ mod epoch;
 mod expiry;
 mod fill;
 mod incoming;
+#[cfg(test)]
+mod laws;
 mod local;
 mod log;
 mod merge;

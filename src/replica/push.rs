@@ -211,9 +211,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         let mut placed = Vec::new();
         // The entries stay in the push, because it may be passed on: its claim is only true of all.
         for entry in push.entries.iter().cloned() {
+            let (dot, news) = (entry.dot(), self.is_news_to_reconcile(&entry));
             match self.merge_entry(now, entry) {
                 Merged::Deferred => deferred = true,
-                Merged::Placed(slot) => placed.push(slot),
+                Merged::Placed(slot) => {
+                    if news {
+                        self.note_pushed(dot, slot);
+                    }
+                    placed.push(slot);
+                }
                 _ => {}
             }
         }
