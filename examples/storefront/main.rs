@@ -243,7 +243,7 @@ impl Cluster {
 }
 
 fn since(after: &Traffic, before: &Traffic) -> Traffic {
-    let mut traffic = after.clone();
+    let mut traffic = *after;
     traffic.bytes_out -= before.bytes_out;
     traffic.bytes_in -= before.bytes_in;
     traffic
