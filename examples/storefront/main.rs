@@ -37,6 +37,7 @@ use report::{Report, number};
 use shop::{Mode, Shop};
 use std::{
     error::Error,
+    num::NonZeroU32,
     path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
@@ -77,6 +78,9 @@ struct Arguments {
     /// How many threads serve customers [default: one per processor]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Accesses per second, all nodes together [default: as many as can be]
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
     /// How many nodes share the cache
     #[arg(long, value_name = "N", default_value_t = 3)]
     nodes: usize,
@@ -118,7 +122,8 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
 
     let before = cluster.traffic();
     let shop = Shop::new(arguments.mode);
-    let work = Work { trace: &trace, plan, shop: &shop, database: &database, caches: &cluster.products };
+    let work =
+        Work { trace: &trace, plan, shop: &shop, database: &database, caches: &cluster.products, rate: arguments.rate };
     let (replay, under_load) = replay_and_probe(&work, threads, &mut prober)?;
     let complete = trace.ids.len() <= arguments.capacity;
     let verdict = verdict::judge(&cluster.products, &database.connect()?.all()?, complete, PATIENCE);
@@ -230,14 +235,15 @@ impl Cluster {
     }
 
     async fn shutdown(self) {
-        for node in self.nodes {
+        // The first one is everybody's seed, and would be missed.
+        for node in self.nodes.into_iter().rev() {
             node.shutdown().await;
         }
     }
 }
 
 fn since(after: &Traffic, before: &Traffic) -> Traffic {
-    let mut traffic = after.clone();
+    let mut traffic = *after;
     traffic.bytes_out -= before.bytes_out;
     traffic.bytes_in -= before.bytes_in;
     traffic

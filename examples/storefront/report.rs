@@ -33,7 +33,9 @@ impl Report {
         println!(
             "   * simulated: LRU, as much room per node, the others drop their copy at every update, at once and for free"
         );
-        println!("  ** stale: an update committed elsewhere was still on its way\n");
+        println!(
+            "  ** stale: an update committed elsewhere was still on its way; the fewer, the slower the replay (--rate)\n"
+        );
     }
 
     fn print_speed(&self) {
