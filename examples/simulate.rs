@@ -57,7 +57,9 @@ fn run(args: &Args, seed: u64, script: &[Step], trace: bool) -> Report {
 
 /// Leaves out steps as long as the run still fails the same way.
 fn shrink(args: &Args, seed: u64, script: Vec<Step>) -> Vec<Step> {
-    let kind = |report: &Report| report.violation.as_ref().map(|violation| violation.what.split(':').next().unwrap_or_default().to_owned());
+    let kind = |report: &Report| {
+        report.violation.as_ref().map(|violation| violation.what.split(':').next().unwrap_or_default().to_owned())
+    };
     let wanted = kind(&run(args, seed, &script, false));
     let mut script = script;
     let mut chunk = script.len() / 2;
@@ -112,7 +114,12 @@ fn main() {
             }
         }
     }
-    println!("{runs} runs, {:.1} simulated hours, {} events, {} messages", total.simulated as f64 / 3.6e12, total.events, total.messages);
+    println!(
+        "{runs} runs, {:.1} simulated hours, {} events, {} messages",
+        total.simulated as f64 / 3.6e12,
+        total.events,
+        total.messages
+    );
     println!("slowest convergence {:.1} s", total.converged_in as f64 / 1e9);
     for (name, count) in &total.faults {
         print!("{name} {count}; ");

@@ -107,7 +107,10 @@ impl<K, V> Clone for Cache<K, V> {
 
 impl<K, V> std::fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cache").field("name", &self.shared.name).field("replica", &self.shared.id).finish_non_exhaustive()
+        f.debug_struct("Cache")
+            .field("name", &self.shared.name)
+            .field("replica", &self.shared.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,7 +127,9 @@ pub struct Written {
 #[non_exhaustive]
 pub enum InsertError {
     /// The encoded key is larger than every node is told to accept.
-    #[error("the key takes {size} bytes, and max_key_bytes is {limit}: shorten it (hash it, for instance) or raise the limit on every node")]
+    #[error(
+        "the key takes {size} bytes, and max_key_bytes is {limit}: shorten it (hash it, for instance) or raise the limit on every node"
+    )]
     KeyTooLarge {
         /// Its encoded size in bytes.
         size: usize,
@@ -263,7 +268,12 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ///
     /// # Errors
     /// As [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn insert_if_absent_local_with_ttl(&self, key: K, value: V, time_to_live: Option<Duration>) -> Result<Option<Written>, InsertError> {
+    pub fn insert_if_absent_local_with_ttl(
+        &self,
+        key: K,
+        value: V,
+        time_to_live: Option<Duration>,
+    ) -> Result<Option<Written>, InsertError> {
         self.shared.insert_if(key, value, time_to_live, |found| found.is_none())
     }
 
@@ -312,7 +322,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// The settings this cache was opened with.
     pub fn policy(&self) -> Policy {
-        Policy { max_capacity: self.shared.max_capacity, time_to_live: self.shared.time_to_live, limits: self.shared.limits.clone() }
+        Policy {
+            max_capacity: self.shared.max_capacity,
+            time_to_live: self.shared.time_to_live,
+            limits: self.shared.limits.clone(),
+        }
     }
 
     /// The name this cache was opened under.
@@ -377,7 +391,9 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
         let meta = &found.meta;
-        meta.kind.is_live() && meta.stamp_time > self.store.epoch() && (meta.expires == 0 || meta.expires > self.time.wall())
+        meta.kind.is_live()
+            && meta.stamp_time > self.store.epoch()
+            && (meta.expires == 0 || meta.expires > self.time.wall())
     }
 
     fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
@@ -423,7 +439,13 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     /// Checks an entry and measures it. Runs user code: not to be called under a lock.
-    fn prepare_item(&self, now: Now, hash: u64, item: &Arc<Item<K, V>>, time_to_live: Option<Duration>) -> Result<Write<K, V>, InsertError> {
+    fn prepare_item(
+        &self,
+        now: Now,
+        hash: u64,
+        item: &Arc<Item<K, V>>,
+        time_to_live: Option<Duration>,
+    ) -> Result<Write<K, V>, InsertError> {
         let expires = self.deadline(now, time_to_live)?;
         let (Some(key), Some(value)) = (item.key.known(), item.value()) else {
             return Err(InsertError::Unserializable("nothing to write".into()));

@@ -154,7 +154,10 @@ mod tests {
         let before = clock.tick(at(2 * hour, 0));
         let after = clock.tick(at(hour, 1));
         assert!(after > before);
-        assert!(!clock.is_ahead(at(hour, 1), 2 * hour, Duration::from_secs(1)), "a step of ours must not refuse others");
+        assert!(
+            !clock.is_ahead(at(hour, 1), 2 * hour, Duration::from_secs(1)),
+            "a step of ours must not refuse others"
+        );
     }
 
     /// scenario 13: a frozen clock through millions of writes.

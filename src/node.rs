@@ -115,7 +115,8 @@ impl Node {
     /// The other live members, by name.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        let member = |peer: mesh::Peer| Member { name: peer.name.to_string(), addr: peer.addr, incarnation: peer.incarnation };
+        let member =
+            |peer: mesh::Peer| Member { name: peer.name.to_string(), addr: peer.addr, incarnation: peer.incarnation };
         let mut members: Vec<_> = self.alive.mesh.members().into_iter().map(member).collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members

@@ -134,7 +134,9 @@ impl ReadLog {
 
     /// Hits and misses so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let sum = |count: fn(&Stripe) -> &AtomicU64| self.stripes.iter().map(|stripe| count(stripe).load(Ordering::Relaxed)).sum();
+        let sum = |count: fn(&Stripe) -> &AtomicU64| {
+            self.stripes.iter().map(|stripe| count(stripe).load(Ordering::Relaxed)).sum()
+        };
         (sum(|stripe| &stripe.hits), sum(|stripe| &stripe.misses))
     }
 

@@ -149,7 +149,8 @@ impl<K, V> Store<K, V> {
         let number = Self::shard_of(hash);
         let first = {
             let shard = self.shards[number].read();
-            let index = shard.index.find(hash, |&index| shard.slot(index as usize).is_some_and(|slot| slot.hash == hash));
+            let index =
+                shard.index.find(hash, |&index| shard.slot(index as usize).is_some_and(|slot| slot.hash == hash));
             Self::snapshot(&shard, number, *index? as usize)?
         };
         if matches(&first.item.key) {

@@ -57,11 +57,15 @@ async fn three_writers_with_one_expiry_agree() {
     let (nodes, caches) = cluster("three", 3).await;
     for round in 0..200 {
         for (number, cache) in caches.iter().enumerate() {
-            cache.insert_with_ttl(format!("key-{}", round % 10), format!("{number}-{round}"), Duration::from_secs(100)).unwrap();
+            cache
+                .insert_with_ttl(format!("key-{}", round % 10), format!("{number}-{round}"), Duration::from_secs(100))
+                .unwrap();
         }
     }
     let values = || {
-        let of = |cache: &driftless::Cache<String, String>| (0..10).map(|n| cache.get(&format!("key-{n}"))).collect::<Vec<_>>();
+        let of = |cache: &driftless::Cache<String, String>| {
+            (0..10).map(|n| cache.get(&format!("key-{n}"))).collect::<Vec<_>>()
+        };
         caches.iter().map(of).collect::<Vec<_>>()
     };
     eventually("agreement", values, |seen| seen.windows(2).all(|pair| pair[0] == pair[1]));

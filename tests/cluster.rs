@@ -178,7 +178,8 @@ async fn a_cut_longer_than_failure_detection_heals_with_seeds_only() {
         caches[2].insert(format!("lone-{n}"), "alone".into()).unwrap();
     }
     nodes.iter().for_each(|node| node.sever(None));
-    let mut expected: BTreeMap<_, _> = (100..300).map(|n| (format!("key-{n}"), if n < 200 { "new" } else { "old" }.to_owned())).collect();
+    let mut expected: BTreeMap<_, _> =
+        (100..300).map(|n| (format!("key-{n}"), if n < 200 { "new" } else { "old" }.to_owned())).collect();
     expected.extend((0..100).map(|n| (format!("lone-{n}"), "alone".to_owned())));
     converge_to(&caches, &expected);
     stop(nodes).await;
@@ -192,7 +193,8 @@ async fn a_forgotten_member_returns_and_nothing_is_resurrected() {
     replication.gc_grace = Duration::ZERO;
     replication.max_drift = Duration::from_millis(100);
     replication.digest_interval = Duration::from_millis(50);
-    let open = |node: &Node| -> Cache<String, String> { node.cache("brief").replication(replication.clone()).open().unwrap() };
+    let open =
+        |node: &Node| -> Cache<String, String> { node.cache("brief").replication(replication.clone()).open().unwrap() };
     let caches: Vec<_> = nodes.iter().map(open).collect();
     for cache in &caches {
         assert!(cache.ready(SOON).await.is_ready());
@@ -210,7 +212,11 @@ async fn a_forgotten_member_returns_and_nothing_is_resurrected() {
     for n in 0..400 {
         caches[1].remove(&format!("key-{n}"));
     }
-    eventually("collected", || caches[..2].iter().map(|cache| cache.counters().collected).collect::<Vec<_>>(), |seen| seen.iter().all(|count| *count == 400));
+    eventually(
+        "collected",
+        || caches[..2].iter().map(|cache| cache.counters().collected).collect::<Vec<_>>(),
+        |seen| seen.iter().all(|count| *count == 400),
+    );
     nodes.iter().for_each(|node| node.sever(None));
     converge_to(&caches, &BTreeMap::new());
     assert!(caches[2].counters().reconciles_in > 0, "{:?}", caches[2].counters());
@@ -244,7 +250,9 @@ async fn the_listener_hears_of_remote_changes_with_their_cause() {
     let (told, heard) = std::sync::mpsc::channel();
     let listening: Cache<String, String> = nodes[0]
         .cache("l")
-        .eviction_listener(move |key: std::sync::Arc<String>, value, cause| told.send((key.to_string(), value, cause)).unwrap())
+        .eviction_listener(move |key: std::sync::Arc<String>, value, cause| {
+            told.send((key.to_string(), value, cause)).unwrap()
+        })
         .open()
         .unwrap();
     let other: Cache<String, String> = nodes[1].cache("l").open().unwrap();
@@ -265,7 +273,8 @@ async fn the_listener_hears_of_remote_changes_with_their_cause() {
 async fn encrypted_nodes_share_and_a_plaintext_one_is_kept_out() {
     // scenario 80
     let key = [7; 32];
-    let secret = |seeds: Vec<String>| Node::builder().cluster("secret").encryption_key(key).seeds(seeds).local_timing().start();
+    let secret =
+        |seeds: Vec<String>| Node::builder().cluster("secret").encryption_key(key).seeds(seeds).local_timing().start();
     let a = secret(vec![]).await.unwrap();
     let b = secret(vec![a.local_addr().to_string()]).await.unwrap();
     let plain = node("secret", &[&a]).await;

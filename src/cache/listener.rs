@@ -24,7 +24,12 @@ pub(crate) struct Listeners<K, V> {
 
 impl<K, V> Listeners<K, V> {
     pub(crate) fn new(listener: Option<Listener<K, V>>) -> Self {
-        Self { listener, waiting: Mutex::new(VecDeque::new()), delivering: AtomicBool::new(false), panics: AtomicU64::new(0) }
+        Self {
+            listener,
+            waiting: Mutex::new(VecDeque::new()),
+            delivering: AtomicBool::new(false),
+            panics: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn is_listening(&self) -> bool {

@@ -48,7 +48,11 @@ impl fmt::Display for Ready {
             Self::CaughtUp { from, .. } => write!(f, "caught up with {from}"),
             Self::First { members } => write!(f, "first: none of {members} other members has this cache open"),
             Self::TimedOut { waiting_for, members, entries } => {
-                write!(f, "not caught up: waiting for {}, {members} members known, {entries} entries so far", waiting_for.join(", "))
+                write!(
+                    f,
+                    "not caught up: waiting for {}, {members} members known, {entries} entries so far",
+                    waiting_for.join(", ")
+                )
             }
         }
     }

@@ -107,7 +107,12 @@ impl Directory {
             Some(Presence::Open(_)) => false,
             Some(Presence::NotOpen(at)) => mono.saturating_sub(*at) >= ASK_AGAIN,
         };
-        self.processes.values().filter(|process| process.live).filter(unknown).map(|process| process.peer.clone()).collect()
+        self.processes
+            .values()
+            .filter(|process| process.live)
+            .filter(unknown)
+            .map(|process| process.peer.clone())
+            .collect()
     }
 
     /// Whether every live process has said that it does not have a cache open.
@@ -143,7 +148,11 @@ mod tests {
     use super::*;
 
     fn peer(n: u8) -> Peer {
-        Peer { name: format!("n{n}").into(), addr: ([127, 0, 0, 1], u16::from(n)).into(), incarnation: Uuid::from_bytes([n; 16]) }
+        Peer {
+            name: format!("n{n}").into(),
+            addr: ([127, 0, 0, 1], u16::from(n)).into(),
+            incarnation: Uuid::from_bytes([n; 16]),
+        }
     }
 
     fn replica(n: u8) -> ReplicaId {

@@ -15,8 +15,8 @@ use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
 use super::ready::Waiter;
 use super::registry::Registry;
 use super::signal::Signal;
-use crate::cache::{Ready, TimeSource};
 use crate::cache::port::{Parcel, Port};
+use crate::cache::{Ready, TimeSource};
 use crate::replica::wire::{self, MessageKind, Peeked};
 use crate::replica_id::ReplicaId;
 
@@ -325,11 +325,16 @@ impl Driver {
 
     fn readiness(&self, waiter: &Waiter) -> Option<Ready> {
         let Some(port) = self.registry.port(&waiter.cache) else {
-            return Some(Ready::TimedOut { waiting_for: vec!["the cache, which is closed".into()], members: 0, entries: 0 });
+            return Some(Ready::TimedOut {
+                waiting_for: vec!["the cache, which is closed".into()],
+                members: 0,
+                entries: 0,
+            });
         };
         let standing = port.standing();
         if let Some(caught_up) = standing.caught_up {
-            let from = self.directory.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
+            let from =
+                self.directory.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
             return Some(Ready::CaughtUp { from, as_of: caught_up.as_of });
         }
         let others = self.directory.live().count();
@@ -365,7 +370,8 @@ impl Driver {
                 }
             }
         }
-        let unsent: Vec<_> = self.registry.ports().iter().filter(|port| port.has_unsent()).map(|port| port.name().to_string()).collect();
+        let unsent: Vec<_> =
+            self.registry.ports().iter().filter(|port| port.has_unsent()).map(|port| port.name().to_string()).collect();
         if !unsent.is_empty() {
             tracing::warn!(caches = ?unsent, "shut down with writes that no other member has");
         }

@@ -62,7 +62,9 @@ impl<K: CoreKey, V> Replica<K, V> {
                     let both_seen = audit.vector.covers(&ours.dot);
                     if held.meta.kind.is_live() && both_seen && ours.stamp != theirs.stamp() {
                         self.note_conflict(now, &held, ours, &theirs.marker);
-                        if !audit.reply && let Some((entry, _)) = self.entry_at(ours.dot, held.slot) {
+                        if !audit.reply
+                            && let Some((entry, _)) = self.entry_at(ours.dot, held.slot)
+                        {
                             answer.push(self.without_body(entry));
                         }
                     }

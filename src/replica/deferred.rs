@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::message::Entry;
 use super::merge::Merged;
+use super::message::Entry;
 use super::{CoreKey, Replica};
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::replica_id::ReplicaId;

@@ -65,7 +65,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             return Vec::new();
         }
         let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (self.peers.len() + 2))).clamp(1, 8);
-        let mut members: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.latest.clock > 0).map(|(id, _)| *id).collect();
+        let mut members: Vec<_> =
+            self.peers.iter().filter(|(_, peer)| peer.latest.clock > 0).map(|(id, _)| *id).collect();
         self.random.shuffle(&mut members);
         members.truncate(room);
         let fact = |member: ReplicaId| {
@@ -245,7 +246,8 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Whether we have given up values and another live member, which has not, can be the source.
     fn another_serves(&self, to: &ReplicaId) -> bool {
-        self.lossy && self.peers.iter().any(|(id, peer)| id != to && peer.is_live() && !peer.lossy && peer.latest.clock > 0)
+        self.lossy
+            && self.peers.iter().any(|(id, peer)| id != to && peer.is_live() && !peer.lossy && peer.latest.clock > 0)
     }
 
     /// Finds out whether the sender has something for us, and asks for it.

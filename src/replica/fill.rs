@@ -55,11 +55,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// is here or may have been collected meanwhile, and the value is for the caller only.
     pub fn finish_fill(&mut self, now: Now, ticket: &FillTicket, write: Write<K, V>) -> Option<Stamp> {
         self.abort_fill(ticket);
-        let stamp = if self.bugs.fill_stamped_late {
-            Stamp::new(self.clock.tick(now), self.id)
-        } else {
-            ticket.stamp
-        };
+        let stamp = if self.bugs.fill_stamped_late { Stamp::new(self.clock.tick(now), self.id) } else { ticket.stamp };
         let held = self.find(write.hash, &write.item.key);
         let overtaken = held.as_ref().is_some_and(|held| self.stamp_of(&held.meta) >= stamp);
         if overtaken || stamp <= self.floor || stamp.time <= self.store.epoch() {
@@ -78,7 +74,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     #[must_use]
     pub fn is_fill_overtaken(&self, ticket: &FillTicket, hash: u64, key: &Key<K>) -> bool {
         let held = self.find(hash, key).map(|held| self.stamp_of(&held.meta));
-        held.is_some_and(|held| held >= ticket.stamp) || ticket.stamp <= self.floor || ticket.stamp.time <= self.store.epoch()
+        held.is_some_and(|held| held >= ticket.stamp)
+            || ticket.stamp <= self.floor
+            || ticket.stamp.time <= self.store.epoch()
     }
 
     /// Ends a fill without a value.

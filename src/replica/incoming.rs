@@ -125,7 +125,9 @@ impl<K: CoreKey, V> Replica<K, V> {
                 self.dropped.raise(origin, time);
             }
         }
-        if self.bugs.early_floor && let Some(last) = &last {
+        if self.bugs.early_floor
+            && let Some(last) = &last
+        {
             self.floor = self.floor.max(last.floor);
         }
         let mut spans = Vec::new();
@@ -189,7 +191,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let Some(incoming) = self.incoming.take() else { return };
         let Some(last) = incoming.last else { return };
         self.finish_session_of(incoming.from, incoming.session);
-        let ahead = last.claim.iter().map(|(_, time)| time).chain([last.floor.time]).find(|time| self.is_ahead(now, *time));
+        let ahead =
+            last.claim.iter().map(|(_, time)| time).chain([last.floor.time]).find(|time| self.is_ahead(now, *time));
         if let Some(time) = ahead {
             self.note_offender(incoming.from, time);
         }

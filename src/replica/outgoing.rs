@@ -158,7 +158,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.vector.iter().map(|(origin, time)| (origin, capped(&origin, time))).collect()
     }
 
-    fn cut_interval(&mut self, session: &mut Outgoing, origin: ReplicaId, seen: HlcTime, budget: &mut usize) -> (Interval<K, V>, bool) {
+    fn cut_interval(
+        &mut self,
+        session: &mut Outgoing,
+        origin: ReplicaId,
+        seen: HlcTime,
+        budget: &mut usize,
+    ) -> (Interval<K, V>, bool) {
         let from = session.cursor.get(&origin);
         let mut interval = Interval { origin, from, to: seen, entries: Vec::new() };
         let Some(mut log) = self.logs.remove(&origin) else { return (interval, true) };

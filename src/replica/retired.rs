@@ -67,7 +67,6 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-
     fn reissue_all_of(&mut self, now: Now, origin: ReplicaId) {
         let slots: Vec<_> = self.logs.get_mut(&origin).map(|log| log.after(0).collect()).unwrap_or_default();
         for (time, slot) in slots {

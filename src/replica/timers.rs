@@ -108,7 +108,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn flush_acks(&mut self, now: Now) {
-        let due: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.ack_due.is_some_and(|at| at <= now.mono)).map(|(id, _)| *id).collect();
+        let due: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.ack_due.is_some_and(|at| at <= now.mono))
+            .map(|(id, _)| *id)
+            .collect();
         for id in due {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.ack_due = None;

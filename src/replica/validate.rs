@@ -17,11 +17,16 @@ impl<K: CoreKey, V> Replica<K, V> {
         let weight: u64 = live.clone().map(|held| u64::from(held.meta.weight)).sum();
         check("live", self.live, live.count() as u64)?;
         check("weight", self.weight, weight)?;
-        let tombstones: BTreeSet<_> = registers.iter().filter(|held| !held.meta.kind.is_live()).map(|held| (held.meta.stamp_time, held.slot)).collect();
+        let tombstones: BTreeSet<_> = registers
+            .iter()
+            .filter(|held| !held.meta.kind.is_live())
+            .map(|held| (held.meta.stamp_time, held.slot))
+            .collect();
         if tombstones != self.tombstones {
             return Err(format!("tombstones: index {} registers {}", self.tombstones.len(), tombstones.len()));
         }
-        let retained: usize = registers.iter().filter(|held| held.meta.retained).map(|held| held.meta.size as usize).sum();
+        let retained: usize =
+            registers.iter().filter(|held| held.meta.retained).map(|held| held.meta.size as usize).sum();
         check("retained bytes", self.retained_bytes as u64, retained as u64)?;
         check("live log entries", self.logs.values().map(|log| log.live() as u64).sum(), registers.len() as u64)?;
         for held in &registers {
@@ -44,7 +49,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn validate_register(&mut self, held: &Snapshot<K, V>) -> Result<(), String> {
         let marker = self.marker_of(&held.meta);
         let dot = marker.dot;
-        let logged = self.logs.get_mut(&dot.actor).is_some_and(|log| log.after(dot.counter - 1).next().is_some_and(|(time, slot)| time == dot.counter && slot == held.slot));
+        let logged = self.logs.get_mut(&dot.actor).is_some_and(|log| {
+            log.after(dot.counter - 1).next().is_some_and(|(time, slot)| time == dot.counter && slot == held.slot)
+        });
         if !logged {
             return Err(format!("{marker:?} is not in its origin's log"));
         }

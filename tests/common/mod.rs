@@ -53,7 +53,8 @@ pub async fn cluster(name: &str, count: usize) -> (Vec<Node>, Vec<Cache<String, 
 /// Waits until every cache has exactly these values.
 pub fn converge_to(caches: &[Cache<String, String>], expected: &std::collections::BTreeMap<String, String>) {
     for (number, cache) in caches.iter().enumerate() {
-        let look = || cache.iter().map(|(key, value)| (key.to_string(), value)).collect::<std::collections::BTreeMap<_, _>>();
+        let look =
+            || cache.iter().map(|(key, value)| (key.to_string(), value)).collect::<std::collections::BTreeMap<_, _>>();
         let start = Instant::now();
         loop {
             let seen = look();
@@ -61,9 +62,15 @@ pub fn converge_to(caches: &[Cache<String, String>], expected: &std::collections
                 break;
             }
             if start.elapsed() > SOON {
-                let wrong: Vec<_> = expected.iter().filter(|(key, value)| seen.get(*key) != Some(value)).take(5).collect();
+                let wrong: Vec<_> =
+                    expected.iter().filter(|(key, value)| seen.get(*key) != Some(value)).take(5).collect();
                 let extra: Vec<_> = seen.iter().filter(|(key, _)| !expected.contains_key(*key)).take(5).collect();
-                panic!("node {number} has {} of {} values; missing or other: {wrong:?}; should be gone: {extra:?}; {:?}", seen.len(), expected.len(), cache.counters());
+                panic!(
+                    "node {number} has {} of {} values; missing or other: {wrong:?}; should be gone: {extra:?}; {:?}",
+                    seen.len(),
+                    expected.len(),
+                    cache.counters()
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -63,11 +63,7 @@ async fn tap(listen: (TcpListener, UdpSocket), to: SocketAddr, seen: Arc<Mutex<V
     tokio::join!(packets, streams);
 }
 
-async fn copy(
-    from: &mut (impl AsyncReadExt + Unpin),
-    to: &mut (impl AsyncWriteExt + Unpin),
-    seen: &Mutex<Vec<u8>>,
-) {
+async fn copy(from: &mut (impl AsyncReadExt + Unpin), to: &mut (impl AsyncWriteExt + Unpin), seen: &Mutex<Vec<u8>>) {
     let mut buf = [0; 4096];
     while let Ok(n) = from.read(&mut buf).await {
         if n == 0 {

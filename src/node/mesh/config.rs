@@ -114,8 +114,7 @@ impl MeshConfig {
 }
 
 fn is_host_port(seed: &str) -> bool {
-    seed.rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0))
+    seed.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0))
 }
 
 /// The clockwork of failure detection and repair. Start from [`lan`](Self::lan).

@@ -13,9 +13,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use memberlist::{
-    delegate::{
-        AliveDelegate, ConflictDelegate, Delegate, EventDelegate, MergeDelegate, NodeDelegate, PingDelegate,
-    },
+    delegate::{AliveDelegate, ConflictDelegate, Delegate, EventDelegate, MergeDelegate, NodeDelegate, PingDelegate},
     proto::{Meta, NodeState},
 };
 use tokio::sync::mpsc;

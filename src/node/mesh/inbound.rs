@@ -66,7 +66,9 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
 async fn short_cut(wire: &Wire, ears: &Ears, bytes: &[u8]) -> bool {
     let Ok(plain) = wire.decoder().decode::<TokioRuntime>(BytesMut::from(bytes)).await else { return false };
     match <UserMessage<'_> as DataRef<'_, Message<Arc<str>, SocketAddr>>>::decode(&plain) {
-        Ok((read, MessageRef::UserData(body))) if read == plain.len() && Kind::of_sealed(body) == Some(Kind::Datagram) => {
+        Ok((read, MessageRef::UserData(body)))
+            if read == plain.len() && Kind::of_sealed(body) == Some(Kind::Datagram) =>
+        {
             ears.inbox.push(plain.slice_ref(&body[..body.len() - 1]), false, &ears.counters);
             true
         }

@@ -191,12 +191,7 @@ impl Core {
         }
     }
 
-    pub(super) async fn send_stream(
-        &self,
-        to: SocketAddr,
-        bytes: Bytes,
-        deadline: Duration,
-    ) -> Result<(), SendError> {
+    pub(super) async fn send_stream(&self, to: SocketAddr, bytes: Bytes, deadline: Duration) -> Result<(), SendError> {
         let sent = timeout(deadline, async {
             let list = self.live().ok_or(SendError::Stopped)?;
             match list.send_reliable(&to, bytes.clone()).await {

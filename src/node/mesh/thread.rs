@@ -15,7 +15,8 @@ use super::{
     delegate::{Canary, Ears, Inbox},
     frame::Policy,
     instance::Core,
-    rejoin, roster::Roster,
+    rejoin,
+    roster::Roster,
     watchdog,
     wire::Wire,
 };
@@ -85,11 +86,8 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<(Bytes, bool)>) -> Resul
         max_frame: config.max_frame,
     };
     let wire = Wire::bind(&config, policy, counters.clone())?;
-    let name = if config.name.is_empty() {
-        config.advertise.unwrap_or(wire.local).to_string()
-    } else {
-        config.name.clone()
-    };
+    let name =
+        if config.name.is_empty() { config.advertise.unwrap_or(wire.local).to_string() } else { config.name.clone() };
     let ears = Ears {
         roster: Arc::new(Roster::new(name.into(), counters.clone())),
         inbox: Inbox { sender, bytes: Default::default(), max_bytes: INBOX_BYTES.max(config.max_frame * 4) },

@@ -56,14 +56,11 @@ pub(super) struct Sockets {
 }
 
 impl Wire {
-    pub(super) fn bind(
-        config: &MeshConfig,
-        policy: Policy,
-        counters: Arc<Counters>,
-    ) -> Result<Self, MeshError> {
+    pub(super) fn bind(config: &MeshConfig, policy: Policy, counters: Arc<Counters>) -> Result<Self, MeshError> {
         let bind = config.bind;
         let sockets = bind_pair(bind)?;
-        let local = sockets.tcp.local_addr().map_err(|source| MeshError::Bind { addr: bind, transport: "tcp", source })?;
+        let local =
+            sockets.tcp.local_addr().map_err(|source| MeshError::Bind { addr: bind, transport: "tcp", source })?;
         Ok(Self {
             sockets: RwLock::new(Some(sockets)),
             local,
@@ -93,7 +90,9 @@ impl Wire {
         }
         let n = match udp.try_send_to(bytes, to) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                timeout(self.timing.probe_timeout, udp.send_to(bytes, to)).await.map_err(|_| io::ErrorKind::TimedOut)??
+                timeout(self.timing.probe_timeout, udp.send_to(bytes, to))
+                    .await
+                    .map_err(|_| io::ErrorKind::TimedOut)??
             }
             result => result?,
         };
