@@ -1,8 +1,8 @@
 //! The room where everything memberlist-shaped lives: membership, failure detection, datagrams and streams.
 //!
 //! It carries opaque bytes and knows nothing about caches; nothing typed by memberlist leaves it. What memberlist
-//! 0.8.5 breaks is contained here: see [`frame`] and [`stream`] (hostile and slow connections), [`roster`] (events),
-//! [`watchdog`] and [`instance`] (dead tasks, a table that must not be reaped), [`rejoin`] (partitions).
+//! 0.8.5 breaks is contained here: see `frame` and `stream` (hostile and slow connections), `roster` (events),
+//! `watchdog` and `instance` (dead tasks, a table that must not be reaped), `rejoin` (partitions).
 //!
 //! A mesh runs on one thread of its own. memberlist starts tasks that nobody can wait for or stop; ending their
 //! runtime ends them all. It also keeps a busy application from delaying pings, and the other way round.
@@ -23,6 +23,7 @@ mod config;
 mod counters;
 mod delegate;
 mod frame;
+mod idle;
 mod inbound;
 mod instance;
 mod keys;

@@ -6,8 +6,6 @@ use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::replica_id::ReplicaId;
 
-/// Writes younger than this are taken to be on their way, nanoseconds.
-const IN_FLIGHT: u64 = 200_000_000;
 /// Bytes that facts about others may take in a digest, and what an origin in a vector takes.
 const FACT_BUDGET: usize = 4_096;
 const BYTES_PER_ORIGIN: usize = 28;
@@ -196,7 +194,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             if origin == to || theirs >= seen {
                 continue;
             }
-            let lacks = self.lacks(now, origin, theirs, seen);
+            let lacks = self.lacks(now, to, origin, theirs, seen);
             lacks_ours |= lacks && origin == self.id;
             lacks_others |= lacks && origin != self.id;
         }
@@ -206,17 +204,40 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Whether a member that has `origin` up to `theirs` lacks something that is not on its way.
-    fn lacks(&mut self, now: Now, origin: ReplicaId, theirs: HlcTime, seen: HlcTime) -> bool {
-        let settled = self.clock.judging(now).saturating_sub(IN_FLIGHT);
+    fn lacks(&mut self, now: Now, to: ReplicaId, origin: ReplicaId, theirs: HlcTime, seen: HlcTime) -> bool {
+        let settled = self.clock.judging(now).saturating_sub(self.in_flight());
         let tells_itself = origin == self.id || self.is_live_peer(&origin);
         if !tells_itself {
             return true;
         }
-        if origin != self.id && (theirs == 0 || seen.saturating_sub(theirs) > self.claim_lag()) {
+        if origin == self.id {
+            return self.lacks_own(to, theirs, settled);
+        }
+        if theirs == 0 || seen.saturating_sub(theirs) > self.claim_lag() {
             return true;
         }
-        let horizon = if theirs == 0 { seen } else { settled };
-        self.first_after(origin, theirs).is_some_and(|time| time <= horizon)
+        self.first_after(origin, theirs).is_some_and(|time| time <= settled)
+    }
+
+    /// Whether a member lacks own writes that are not on their way. Writes that were overtaken since
+    /// count as well: without the empty interval that stands for them its vector could never move.
+    fn lacks_own(&mut self, to: ReplicaId, theirs: HlcTime, settled: HlcTime) -> bool {
+        if theirs >= self.last_own {
+            return false;
+        }
+        let unanswered = self.peers.get(&to).is_some_and(|peer| peer.asked > 0);
+        let first = self.logs.get_mut(&self.id).and_then(|log| log.after(theirs).next());
+        let compacted = self.push_barrier > theirs && self.push_barrier <= settled;
+        theirs == 0
+            || unanswered
+            || compacted
+            || self.last_own <= settled
+            || first.is_some_and(|(time, _)| time <= settled)
+    }
+
+    /// Writes younger than this are taken to be on their way, nanoseconds.
+    fn in_flight(&self) -> u64 {
+        nanos(self.config.repair_delay).saturating_mul(4)
     }
 
     /// An origin that is alive tells everybody itself; a claim of it is passed on only when it lags
@@ -238,9 +259,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         if reported < self.push_barrier || reported < self.dropped.get(&self.id) {
             return false;
         }
+        let settled = now.mono.saturating_add(self.in_flight());
         let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.needs_session) else { return false };
         peer.sent_to = reported;
-        peer.serve_after = now.mono.saturating_add(IN_FLIGHT);
+        peer.serve_after = settled;
         true
     }
 

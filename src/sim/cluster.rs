@@ -19,6 +19,8 @@ use crate::replica_id::ReplicaId;
 
 /// Messages that one event may cause on one node.
 const MAX_BURST: usize = 20_000;
+/// Events of one run.
+const MAX_EVENTS: u64 = 1_000_000;
 /// Wake-ups of one node at one instant.
 const MAX_SPINS: u32 = 10_000;
 
@@ -230,6 +232,9 @@ impl<W: Workload> Cluster<W> {
     /// Drains a node after anything was done to it, and checks it.
     pub(super) fn settle(&mut self, number: usize) -> Result<(), Violation> {
         self.report.events += 1;
+        if self.report.events > MAX_EVENTS {
+            return Err(self.violation("bounded: the run does not end".to_owned()));
+        }
         while let Some(change) = self.nodes[number].replica.poll_change() {
             self.follow(number, &change)?;
         }

@@ -49,3 +49,66 @@ async fn a_start_that_cannot_work_says_why() {
     c.bind = a.addr();
     assert!(matches!(refused(c).await, MeshError::Bind { .. }));
 }
+
+#[tokio::test]
+async fn one_connection_carries_many_messages() {
+    let mut nodes = cluster(2, |_| {}).await;
+    let mut b = nodes.pop().unwrap();
+    let a = nodes.pop().unwrap();
+    let peer = a.peer(b.addr()).unwrap();
+    let before = a.mesh.stats().streams_out;
+    for n in 0..500_u32 {
+        let size = [4, 5000, 4096, 70_000][n as usize % 4];
+        let mut bytes = vec![0; size];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        a.mesh.send_stream(&peer, bytes.into(), SHORT).await.unwrap();
+        let (bytes, _) = b.message().await;
+        assert_eq!((&bytes[..4], bytes.len()), (&n.to_be_bytes()[..], size));
+    }
+    assert!(a.mesh.stats().streams_out - before < 30, "{:?}", a.mesh.stats());
+}
+
+/// What was kept open to a process that is gone must not swallow messages to its successor.
+#[tokio::test]
+async fn a_kept_connection_does_not_outlive_its_peer() {
+    let mut nodes = cluster(2, |_| {}).await;
+    let mut b = nodes.pop().unwrap();
+    let addr = b.addr();
+    for _ in 0..5 {
+        let a = &nodes[0];
+        exchange(a, &mut b, "before").await;
+        b.mesh.shutdown(SHORT).await;
+        let mut again = seeded("test", a.addr());
+        again.bind = addr;
+        b = Node::start(again).await;
+        until("back", || a.peer(addr).is_some()).await;
+        exchange(a, &mut b, "after").await;
+    }
+}
+
+/// Sends from many tasks at once share connections without mixing frames.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_messages_stay_whole() {
+    let mut nodes = cluster(2, |c| c.keys = vec![[4; 32]]).await;
+    let mut b = nodes.pop().unwrap();
+    let a = std::sync::Arc::new(nodes.pop().unwrap().mesh);
+    let peer = a.members().pop().unwrap();
+    let senders: Vec<_> = (0..8_u8)
+        .map(|lane| {
+            let (a, peer) = (a.clone(), peer.clone());
+            tokio::spawn(async move {
+                for n in 0..50 {
+                    let bytes = Bytes::from(vec![lane; 1 + n * 97]);
+                    a.send_stream(&peer, bytes, PATIENCE).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for _ in 0..400 {
+        let (bytes, _) = b.message().await;
+        assert!(bytes.iter().all(|x| *x == bytes[0]));
+    }
+    for sender in senders {
+        sender.await.unwrap();
+    }
+}

@@ -96,7 +96,9 @@ pub async fn cluster(n: usize, prepare: impl Fn(&mut MeshConfig)) -> Vec<Node> {
 
 /// One message by stream from `a` to `b`.
 pub async fn exchange(a: &Node, b: &mut Node, text: &'static str) {
-    let peer = a.peer(b.addr()).expect("b is a member");
+    // After a fault the member may be declared dead for a moment before it is back.
+    until("b is a member", || a.peer(b.addr()).is_some()).await;
+    let peer = a.peer(b.addr()).expect("just seen");
     a.mesh.send_stream(&peer, Bytes::from_static(text.as_bytes()), SHORT).await.unwrap();
     b.expect(text, |e| match e {
         MeshEvent::Message { bytes, .. } if bytes == text => Some(()),

@@ -58,7 +58,7 @@ fn many_cycles_leave_no_thread_or_descriptor() {
         assert!(status.success());
         return;
     }
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(cycles(200));
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(cycles(100));
 }
 
 async fn cycles(n: usize) {
@@ -74,7 +74,11 @@ async fn cycles(n: usize) {
             // In the middle of the join.
             1 => drop(Node::start(config).await),
             2 => Node::start(config).await.mesh.shutdown(Duration::ZERO).await,
-            _ => Node::start(config).await.mesh.shutdown(Duration::from_millis(300)).await,
+            _ => {
+                let node = Node::start(config).await;
+                until("joined", || node.sees(1)).await;
+                node.mesh.shutdown(Duration::from_millis(300)).await;
+            }
         }
     }
     until("threads end", || threads() == running).await;

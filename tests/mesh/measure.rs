@@ -45,7 +45,9 @@ async fn throughput(a: &Node, b: &mut Node, size: usize, count: usize, lanes: us
     let arrived = |s: MeshStats| s.messages_in + s.inbox_dropped;
     let goal = arrived(b.mesh.stats()) + (count / lanes * lanes) as u64;
     let receive = async {
+        let limit = Instant::now() + PATIENCE;
         while arrived(b.mesh.stats()) < goal {
+            assert!(Instant::now() < limit, "lost messages: {:?} {:?}", a.mesh.stats(), b.mesh.stats());
             while b.events.try_recv().is_some() {}
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -23,6 +23,8 @@ macro_rules! counters {
 counters! {
     /// Messages dropped because the consumer was behind.
     inbox_dropped,
+    /// Membership datagrams and connections dropped because memberlist was behind.
+    membership_dropped,
     /// Messages whose trailer was not ours.
     malformed_messages,
     /// Inbound connections refused because the table was full of busy ones.

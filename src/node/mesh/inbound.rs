@@ -10,22 +10,24 @@ use memberlist::{
 };
 use tokio::{
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, mpsc},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
 
 use super::{
     delegate::{Ears, Kind},
-    stream::Conn,
-    wire::{SOCKET_ERROR_PAUSE, Sockets, Wire},
+    idle::LINGER,
+    stream::{Conn, Recycle, Returned},
+    wire::{SOCKET_ERROR_PAUSE, Wire},
 };
 
 pub(super) type Packets = PacketProducer<SocketAddr, Instant>;
 pub(super) type Streams = StreamProducer<SocketAddr, Conn>;
 
-/// Moves datagrams from the socket to one memberlist instance.
-pub(super) async fn pump_datagrams(wire: Arc<Wire>, ears: Arc<Ears>, sockets: Sockets, packets: Packets) {
+/// Moves datagrams from the socket to the present memberlist instance.
+pub(super) async fn pump_datagrams(wire: Arc<Wire>, ears: Arc<Ears>) {
+    let Ok(sockets) = wire.sockets() else { return };
     let mut buf = vec![0; 1 << 16];
     loop {
         match sockets.udp.recv_from(&mut buf).await {
@@ -35,8 +37,10 @@ pub(super) async fn pump_datagrams(wire: Arc<Wire>, ears: Arc<Ears>, sockets: So
                     continue;
                 }
                 let packet = Packet::new(from, Instant::now(), Bytes::copy_from_slice(bytes));
-                if packets.send(packet).await.is_err() {
-                    return;
+                // Never wait: an instance whose tasks died takes nothing, and the next one must be heard.
+                let taken = wire.ears_of.read().as_ref().is_some_and(|(packets, _)| packets.try_send(packet).is_ok());
+                if !taken {
+                    wire.counters.membership_dropped.one();
                 }
             }
             Err(e) => {
@@ -78,79 +82,107 @@ async fn short_cut(wire: &Wire, ears: &Ears, bytes: &[u8]) -> bool {
 
 type UserMessage<'a> = MessageRef<'a, &'a str, SocketAddr>;
 
-/// Accepts connections, waits for their header and passes them on.
-pub(super) async fn accept_streams(wire: Arc<Wire>, sockets: Sockets, streams: Streams) {
-    let mut screens = Screens::default();
+/// Accepts connections, waits for their header and passes them on; takes them back between two frames.
+pub(super) async fn accept_streams(wire: Arc<Wire>) {
+    let Ok(sockets) = wire.sockets() else { return };
+    let (back, mut returned) = mpsc::unbounded_channel();
+    let mut screens = Screens { wire, back, running: JoinSet::new(), oldest: VecDeque::new() };
     loop {
         tokio::select! {
             accepted = sockets.tcp.accept() => match accepted {
-                Ok((socket, from)) => screens.admit(&wire, socket, from, &streams),
+                Ok((socket, from)) => screens.admit(socket, from),
                 Err(e) => {
-                    wire.counters.socket_errors.one();
+                    screens.wire.counters.socket_errors.one();
                     tracing::debug!(error = %e, "accept failed");
                     sleep(SOCKET_ERROR_PAUSE).await;
                 }
             },
+            Some(conn) = returned.recv() => screens.readmit(conn),
             Some(_) = screens.running.join_next() => {}
         }
     }
 }
 
 /// Connections that have not shown a header yet, oldest first.
-#[derive(Default)]
 struct Screens {
+    wire: Arc<Wire>,
+    back: mpsc::UnboundedSender<Returned>,
     running: JoinSet<()>,
     oldest: VecDeque<AbortHandle>,
 }
 
 impl Screens {
-    fn admit(&mut self, wire: &Arc<Wire>, socket: TcpStream, from: SocketAddr, streams: &Streams) {
-        self.oldest.retain(|h| !h.is_finished());
-        let Some(permit) = self.permit(wire) else {
-            wire.counters.refused_connections.one();
+    fn admit(&mut self, socket: TcpStream, from: SocketAddr) {
+        let Some(permit) = self.permit() else {
+            self.wire.counters.refused_connections.one();
             return;
         };
-        wire.counters.streams_in.one();
-        let screen = screen_stream(wire.clone(), socket, from, permit, streams.clone());
-        self.oldest.push_back(self.running.spawn(screen));
+        self.wire.counters.streams_in.one();
+        let _ = socket.set_nodelay(true);
+        let (wire, back) = (self.wire.clone(), self.back.clone());
+        self.spawn(async move {
+            // A victim's permit comes back when its task is dropped, a moment later.
+            let Ok(permit) = (match permit {
+                Some(permit) => Ok(permit),
+                None => wire.inbound.clone().acquire_owned().await,
+            }) else {
+                return;
+            };
+            screen(&wire, Returned { socket, rest: BytesMut::new(), permit, used: false }, from, back).await;
+        });
+    }
+
+    fn readmit(&mut self, conn: Returned) {
+        let Ok(from) = conn.socket.peer_addr() else { return };
+        let (wire, back) = (self.wire.clone(), self.back.clone());
+        self.spawn(async move { screen(&wire, conn, from, back).await });
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.oldest.retain(|h| !h.is_finished());
+        self.oldest.push_back(self.running.spawn(task));
     }
 
     /// A place in the table. When it is full, a connection that has proven nothing yields to the newcomer, so that
     /// silent connections cannot shut out members.
-    fn permit(&mut self, wire: &Wire) -> Option<Option<OwnedSemaphorePermit>> {
-        if let Ok(permit) = wire.inbound.clone().try_acquire_owned() {
+    fn permit(&mut self) -> Option<Option<OwnedSemaphorePermit>> {
+        if let Ok(permit) = self.wire.inbound.clone().try_acquire_owned() {
             return Some(Some(permit));
         }
-        // The victim's permit comes back when its task is dropped, a moment later; the newcomer starts without one.
+        self.oldest.retain(|h| !h.is_finished());
         self.oldest.pop_front().map(|victim| {
             victim.abort();
-            wire.counters.shed_connections.one();
+            self.wire.counters.shed_connections.one();
             None
         })
     }
 }
 
-async fn screen_stream(
-    wire: Arc<Wire>,
-    socket: TcpStream,
-    from: SocketAddr,
-    permit: Option<OwnedSemaphorePermit>,
-    streams: Streams,
-) {
-    let permit = match permit {
-        Some(permit) => permit,
-        None => match wire.inbound.clone().acquire_owned().await {
-            Ok(permit) => permit,
-            Err(_) => return,
-        },
-    };
-    let mut conn = Conn::new(socket, wire.timing.stream_timeout, wire.counters.clone(), Some(permit));
+/// Waits for a frame and its header, then lets memberlist have the connection.
+async fn screen(wire: &Wire, mut conn: Returned, from: SocketAddr, back: mpsc::UnboundedSender<Returned>) {
+    if conn.used && !matches!(timeout(LINGER, conn.awake(&wire.counters)).await, Ok(Ok(true))) {
+        return;
+    }
+    let recycle = Recycle::Accepted(back, conn.permit);
+    let lifetime = wire.timing.stream_timeout;
+    let mut conn = Conn::new(conn.socket, conn.rest, lifetime, wire.counters.clone(), recycle);
     match timeout(wire.timing.header_timeout, conn.screen(&wire.policy)).await {
-        Ok(Ok(())) => drop(streams.send(from, conn).await),
+        Ok(Ok(())) => hand_over(wire, from, conn).await,
         Ok(Err(e)) => tracing::debug!(%from, error = %e, "connection refused"),
         Err(_) => {
             wire.counters.header_timeouts.one();
             tracing::debug!(%from, "connection showed no header in time");
         }
+    }
+}
+
+async fn hand_over(wire: &Wire, from: SocketAddr, conn: Conn) {
+    // memberlist takes one at a time and its channel is not fair: without a queue of ours, busy connections starve one
+    // until it times out with a message in it.
+    let _turn = wire.turn.lock().await;
+    let Some((_, streams)) = wire.ears_of.read().clone() else { return };
+    // An instance whose tasks died takes nothing; do not wait for it for ever.
+    if !matches!(timeout(wire.timing.header_timeout, streams.send(from, conn)).await, Ok(Ok(()))) {
+        wire.counters.membership_dropped.one();
     }
 }

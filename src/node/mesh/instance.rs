@@ -20,7 +20,7 @@ use super::{
     counters::Counters,
     delegate::{Ears, Kind, MeshDelegate},
     roster::{MeshEvent, Peer},
-    transport::{MeshTransport, TransportOptions},
+    transport::{MeshTransport, TransportOptions, WireError},
     wire::Wire,
 };
 
@@ -34,6 +34,15 @@ const RECLAIM: Duration = Duration::from_millis(1);
 /// User datagrams between memberlist's listener and its handler; its default of 1,024 loses bursts.
 const HANDOFF: usize = 8192;
 const PARALLEL_JOINS: usize = 16;
+
+fn is_stale(error: &ListError) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    match error {
+        Error::NotRunning => true,
+        Error::Transport(WireError::Io(e)) => matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset),
+        _ => false,
+    }
+}
 
 /// Everything the tasks and the handle share.
 pub(super) struct Core {
@@ -83,12 +92,8 @@ impl Core {
     async fn launch(&self) -> Result<List, ListError> {
         let generation = self.ears.roster.next_generation();
         let delegate = MeshDelegate { ears: self.ears.clone(), generation };
-        let transport = TransportOptions {
-            wire: self.wire.clone(),
-            name: self.name.clone(),
-            advertise: self.advertise,
-            ears: self.ears.clone(),
-        };
+        let transport =
+            TransportOptions { wire: self.wire.clone(), name: self.name.clone(), advertise: self.advertise };
         let result = List::with_delegate(delegate, transport, self.options()).await;
         if result.is_err() {
             self.ears.roster.previous_generation();
@@ -96,7 +101,7 @@ impl Core {
         result
     }
 
-    /// Replaces the instance. Both read the sockets for a moment, so nothing queued is lost.
+    /// Replaces the instance. Sockets and connections stay, so nothing waiting in them is lost.
     pub(super) async fn rebuild(&self, reason: &'static str) {
         let fresh = match self.launch().await {
             Ok(list) => list,
@@ -116,10 +121,10 @@ impl Core {
         };
         self.counters.rebuilds.one();
         tracing::warn!(reason, "membership rebuilt in place");
-        self.ears.roster.notice(MeshEvent::Rebuilt { reason });
         if let Some(old) = old {
             drop(timeout(Duration::from_secs(1), old.shutdown()).await);
         }
+        self.ears.roster.notice(MeshEvent::Rebuilt { reason });
         self.join_all(self.ears.roster.members().iter().map(|p| p.addr).collect()).await;
     }
 
@@ -195,7 +200,10 @@ impl Core {
         let sent = timeout(deadline, async {
             let list = self.live().ok_or(SendError::Stopped)?;
             match list.send_reliable(&to, bytes.clone()).await {
-                Err(Error::NotRunning) => {
+                // A rebuild replaced this instance, or the peer closed the connection we had kept: once more, afresh.
+                // The message may then arrive twice, which the protocol tolerates.
+                Err(e) if is_stale(&e) => {
+                    self.wire.forget(to);
                     let list = self.live().ok_or(SendError::Stopped)?;
                     self.sent(list.send_reliable(&to, bytes).await)
                 }

@@ -1,6 +1,7 @@
 //! The keyring: change keys in a running cluster without losing a message.
 //!
-//! Add the new key on every member, then use it on every member, then remove the old one on every member.
+//! Add the new key on every member, then use it on every member, then remove the old one on every
+//! member. Leave some seconds between the steps: what is on its way under a removed key is lost.
 
 use memberlist::proto::SecretKey;
 

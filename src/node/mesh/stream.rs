@@ -1,16 +1,24 @@
 //! Our half of memberlist's stream connections: a reader that waits for more bytes instead of repeating the
 //! same short answer, one deadline for the whole connection, and nothing read beyond the announced frame.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{Buf, BytesMut};
 use memberlist::{
     proto::{ProtoReader, ProtoWriter},
     transport::Connection,
 };
+use parking_lot::Mutex;
 use tokio::{
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, timeout_at},
 };
 
@@ -22,13 +30,82 @@ use super::{
 /// One read brings a small message whole; a large one goes straight to its destination.
 const CHUNK: usize = 4096;
 
-/// What both halves of a connection share; the socket closes when both are gone.
+/// What both halves of a connection share. When both are gone the socket closes, or is used again.
+///
+/// memberlist opens a connection per message, which leaves ports in TIME_WAIT until none is left. It does not notice
+/// when the connection it opens is one that it closed before, at a frame's end.
 struct Link {
-    socket: TcpStream,
+    /// `Some` until dropped.
+    socket: Option<TcpStream>,
     deadline: Instant,
     counters: Arc<Counters>,
-    /// Our place among the open inbound connections, given back on close.
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Where the socket goes if both directions are at a frame's end.
+    recycle: Option<Recycle>,
+    /// A write began and did not complete: whatever follows would be misread.
+    torn: AtomicBool,
+    /// A read ended in the middle of a frame, or an answer never came.
+    unread: AtomicBool,
+    /// memberlist has written and read all it wanted.
+    closed: AtomicBool,
+    /// The announced frame was read to its end; these bytes came after it.
+    rest: Mutex<Option<BytesMut>>,
+}
+
+/// Takes back a socket and the bytes read past the frame.
+pub(super) enum Recycle {
+    /// We dialled it: kept for the next message to this address.
+    Dialled(Box<dyn Fn(TcpStream) + Send + Sync>),
+    /// We accepted it: the next frame may come, under the same permit.
+    Accepted(mpsc::UnboundedSender<Returned>, OwnedSemaphorePermit),
+}
+
+/// An accepted connection between two frames.
+pub(super) struct Returned {
+    pub(super) socket: TcpStream,
+    pub(super) rest: BytesMut,
+    pub(super) permit: OwnedSemaphorePermit,
+    /// It carried a frame before, so the next one may take its time.
+    pub(super) used: bool,
+}
+
+impl Returned {
+    /// Waits for the first byte of the next frame; `false` if the other side closed instead, as it may.
+    pub(super) async fn awake(&mut self, counters: &Counters) -> io::Result<bool> {
+        while self.rest.is_empty() {
+            self.socket.readable().await?;
+            self.rest.resize(CHUNK, 0);
+            let result = self.socket.try_read(&mut self.rest);
+            self.rest.truncate(result.as_ref().copied().unwrap_or(0));
+            match result {
+                Ok(0) => return Ok(false),
+                Ok(n) => counters.stream_bytes_in.add(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let (Some(socket), Some(recycle)) = (self.socket.take(), self.recycle.take()) else { return };
+        if *self.torn.get_mut() || *self.unread.get_mut() {
+            return;
+        }
+        let rest = self.rest.get_mut().take();
+        match recycle {
+            Recycle::Dialled(keep) if *self.closed.get_mut() && rest.as_ref().is_none_or(|r| r.is_empty()) => {
+                keep(socket)
+            }
+            Recycle::Accepted(back, permit) => {
+                if let Some(rest) = rest {
+                    drop(back.send(Returned { socket, rest, permit, used: true }));
+                }
+            }
+            Recycle::Dialled(_) => {}
+        }
+    }
 }
 
 impl Link {
@@ -43,10 +120,15 @@ impl Link {
         }
     }
 
+    fn socket(&self) -> io::Result<&TcpStream> {
+        self.socket.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
     async fn read_some(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let socket = self.socket()?;
         loop {
-            self.socket.readable().await?;
-            match self.socket.try_read(buf) {
+            socket.readable().await?;
+            match socket.try_read(buf) {
                 Ok(n) => {
                     self.counters.stream_bytes_in.add(n);
                     return Ok(n);
@@ -58,9 +140,10 @@ impl Link {
     }
 
     async fn write_some(&self, buf: &[u8]) -> io::Result<usize> {
+        let socket = self.socket()?;
         loop {
-            self.socket.writable().await?;
-            match self.socket.try_write(buf) {
+            socket.writable().await?;
+            match socket.try_write(buf) {
                 Ok(n) => {
                     self.counters.stream_bytes_out.add(n);
                     return Ok(n);
@@ -79,17 +162,26 @@ pub(super) struct Conn {
 }
 
 impl Conn {
+    /// A connection of which `buf` was already read.
     pub(super) fn new(
         socket: TcpStream,
+        buf: BytesMut,
         lifetime: Duration,
         counters: Arc<Counters>,
-        permit: Option<OwnedSemaphorePermit>,
+        recycle: Recycle,
     ) -> Self {
-        // Small frames must not wait for an acknowledgement of the previous one; an error only costs latency.
-        let _ = socket.set_nodelay(true);
-        let link = Arc::new(Link { socket, deadline: Instant::now() + lifetime, counters, _permit: permit });
+        let link = Arc::new(Link {
+            socket: Some(socket),
+            deadline: Instant::now() + lifetime,
+            counters,
+            recycle: Some(recycle),
+            torn: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            rest: Mutex::new(None),
+        });
         Self {
-            reader: Reader { link: link.clone(), buf: BytesMut::new(), shown: 0, left: None, eof: false },
+            reader: Reader { link: link.clone(), buf, shown: 0, left: None, touched: false, eof: false },
             writer: Writer { link },
         }
     }
@@ -108,7 +200,19 @@ pub(super) struct Reader {
     shown: usize,
     /// Bytes of the announced frame not yet consumed; `None` before the header is known.
     left: Option<usize>,
+    /// Something was asked of the other side.
+    touched: bool,
     eof: bool,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        match self.left {
+            Some(0) => *self.link.rest.lock() = Some(std::mem::take(&mut self.buf)),
+            None if !self.touched && self.buf.is_empty() => {}
+            _ => self.link.unread.store(true, Ordering::Relaxed),
+        }
+    }
 }
 
 impl Reader {
@@ -131,6 +235,7 @@ impl Reader {
 
     /// Appends at least one byte to the buffer or fails.
     async fn fill(&mut self) -> io::Result<()> {
+        self.touched = true;
         let old = self.buf.len();
         self.buf.resize(old + CHUNK, 0);
         let result = self.link.within(self.link.read_some(&mut self.buf[old..])).await;
@@ -234,12 +339,14 @@ pub(super) struct Writer {
 
 impl ProtoWriter for Writer {
     async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.link.torn.store(true, Ordering::Relaxed);
         while !bytes.is_empty() {
             match self.link.within(self.link.write_some(bytes)).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 n => bytes = &bytes[n..],
             }
         }
+        self.link.torn.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -247,8 +354,9 @@ impl ProtoWriter for Writer {
         Ok(())
     }
 
-    /// The socket closes when memberlist drops both halves, which it does right after.
+    /// The socket closes or is kept when memberlist drops both halves, which it does right after.
     async fn close(&mut self) -> io::Result<()> {
+        self.link.closed.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::{
     counters::Counters,
     delegate::{Canary, Ears, Inbox},
     frame::Policy,
+    inbound,
     instance::Core,
     rejoin,
     roster::Roster,
@@ -102,6 +103,8 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<(Bytes, bool)>) -> Resul
 
 /// Until the owner stops us or is gone.
 async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) {
+    supervise(core, "datagrams", |core| inbound::pump_datagrams(core.wire.clone(), core.ears.clone()));
+    supervise(core, "streams", |core| inbound::accept_streams(core.wire.clone()));
     supervise(core, "rejoin", rejoin::rejoin);
     supervise(core, "watchdog", watchdog::watch);
     // An error means that the owner is gone.

@@ -9,18 +9,9 @@ use memberlist::{
         Connection, PacketSubscriber, StreamSubscriber, Transport, TransportError, packet_stream, promised_stream,
     },
 };
-use parking_lot::Mutex;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
-use super::{
-    delegate::Ears,
-    inbound::{accept_streams, pump_datagrams},
-    stream::Conn,
-    wire::Wire,
-};
+use super::{stream::Conn, wire::Wire};
 
 /// Packets on their way from our pump to memberlist's listener.
 const PACKET_QUEUE: usize = 1024;
@@ -32,7 +23,6 @@ pub(super) struct TransportOptions {
     pub(super) wire: Arc<Wire>,
     pub(super) name: Arc<str>,
     pub(super) advertise: SocketAddr,
-    pub(super) ears: Arc<Ears>,
 }
 
 /// One instance's access to the sockets.
@@ -40,7 +30,6 @@ pub(super) struct MeshTransport {
     options: TransportOptions,
     packets: PacketSubscriber<SocketAddr, Instant>,
     streams: StreamSubscriber<SocketAddr, Conn>,
-    pumps: Mutex<JoinSet<()>>,
 }
 
 /// What the network did to memberlist.
@@ -74,13 +63,11 @@ impl Transport for MeshTransport {
     type Options = TransportOptions;
 
     async fn new(options: TransportOptions) -> Result<Self, WireError> {
-        let sockets = options.wire.sockets()?;
         let (packet_tx, packets) = packet_stream::<Self>(PACKET_QUEUE);
         let (stream_tx, streams) = promised_stream::<Self>();
-        let mut pumps = JoinSet::new();
-        pumps.spawn(pump_datagrams(options.wire.clone(), options.ears.clone(), sockets.clone(), packet_tx));
-        pumps.spawn(accept_streams(options.wire.clone(), sockets, stream_tx));
-        Ok(Self { options, packets, streams, pumps: Mutex::new(pumps) })
+        // From here on the new instance hears the network and the old one no longer does.
+        *options.wire.ears_of.write() = Some((packet_tx, stream_tx));
+        Ok(Self { options, packets, streams })
     }
 
     async fn resolve(&self, addr: &SocketAddr) -> Result<SocketAddr, WireError> {
@@ -147,9 +134,8 @@ impl Transport for MeshTransport {
         false
     }
 
+    /// Nothing to do: sockets and pumps belong to the mesh, not to an instance.
     async fn shutdown(&self) -> Result<(), WireError> {
-        let mut pumps = std::mem::take(&mut *self.pumps.lock());
-        pumps.shutdown().await;
         Ok(())
     }
 }

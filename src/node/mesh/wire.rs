@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use memberlist::{
     agnostic::net::UdpSocket as _,
     proto::{Label, ProtoDecoder, SecretKey},
@@ -26,7 +27,9 @@ use super::{
     config::{FailureTiming, MeshConfig, MeshError},
     counters::Counters,
     frame::Policy,
-    stream::Conn,
+    idle::Idle,
+    inbound::{Packets, Streams},
+    stream::{Conn, Recycle},
 };
 
 /// A burst of datagrams waits in the kernel while the mesh thread is busy.
@@ -42,10 +45,15 @@ pub(super) struct Wire {
     pub(super) policy: Policy,
     pub(super) timing: FailureTiming,
     pub(super) inbound: Arc<Semaphore>,
+    /// The instance that hears what comes in.
+    pub(super) ears_of: RwLock<Option<(Packets, Streams)>>,
+    /// Connections waiting to be handed over, in order.
+    pub(super) turn: tokio::sync::Mutex<()>,
     /// First is primary; the truth that every instance's keyring is built from.
     pub(super) keys: Mutex<Vec<[u8; 32]>>,
     pub(super) counters: Arc<Counters>,
     label: Label,
+    idle: Idle,
     cut: Cut,
 }
 
@@ -68,8 +76,11 @@ impl Wire {
             timing: config.failure.clone(),
             inbound: Arc::new(Semaphore::new(config.max_inbound)),
             keys: Mutex::new(config.keys.clone()),
+            ears_of: RwLock::new(None),
+            turn: tokio::sync::Mutex::default(),
             counters,
             label: Label::try_from(config.cluster.as_str()).unwrap_or_default(),
+            idle: Idle::default(),
             cut: Cut::default(),
         })
     }
@@ -81,6 +92,7 @@ impl Wire {
     /// Releases the port as soon as the last send in flight is over.
     pub(super) fn close(&self) {
         self.sockets.write().take();
+        self.idle.clear();
     }
 
     pub(super) async fn send_to(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<usize> {
@@ -101,7 +113,28 @@ impl Wire {
         Ok(n)
     }
 
-    pub(super) async fn connect(&self, to: SocketAddr) -> io::Result<Conn> {
+    /// A connection to `to`: one that was used before, if it is still good.
+    pub(super) async fn connect(self: &Arc<Self>, to: SocketAddr) -> io::Result<Conn> {
+        let kept = if self.cut.severs(to) { None } else { self.idle.take(to) };
+        let socket = match kept {
+            Some(socket) => socket,
+            None => self.dial(to).await?,
+        };
+        let wire = Arc::downgrade(self);
+        let keep = Recycle::Dialled(Box::new(move |socket| {
+            if let Some(wire) = wire.upgrade().filter(|w| w.sockets.read().is_some()) {
+                wire.idle.keep(to, socket);
+            }
+        }));
+        Ok(Conn::new(socket, BytesMut::new(), self.timing.stream_timeout, self.counters.clone(), keep))
+    }
+
+    /// Dials anew next time.
+    pub(super) fn forget(&self, to: SocketAddr) {
+        self.idle.forget(to);
+    }
+
+    async fn dial(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let dial = async {
             if self.cut.severs(to) {
                 std::future::pending::<()>().await;
@@ -110,7 +143,9 @@ impl Wire {
         };
         let socket = timeout(self.timing.connect_timeout, dial).await.map_err(|_| io::ErrorKind::TimedOut)??;
         self.counters.streams_out.one();
-        Ok(Conn::new(socket, self.timing.stream_timeout, self.counters.clone(), None))
+        // Small frames must not wait for an acknowledgement of the previous one; an error only costs latency.
+        let _ = socket.set_nodelay(true);
+        Ok(socket)
     }
 
     /// Opens what a member of this cluster sealed with a current key.

@@ -1,0 +1,120 @@
+//! The commands: one table, looked up by name, arity checked before anything runs.
+
+mod keyspace;
+mod server;
+mod strings;
+
+use crate::session::Session;
+use bytes::Bytes;
+use driftless::InsertError;
+use redis_protocol::resp2::types::BytesFrame;
+use std::fmt;
+
+/// One row of the table, in the terms of Redis' own `COMMAND`.
+pub struct Command {
+    name: &'static str,
+    /// Number of arguments, the name included; negative: at least so many.
+    arity: i64,
+    /// Whether it changes the data.
+    writes: bool,
+    /// First key, last key (negative: from the end), distance between keys.
+    keys: (i64, i64, i64),
+    run: fn(&mut Session, &[&[u8]]) -> Answer,
+}
+
+/// What a command has to say.
+pub type Answer = Result<BytesFrame, CommandError>;
+
+/// Why a command did nothing. The connection stays open.
+#[derive(Debug)]
+pub enum CommandError {
+    Unknown(String),
+    WrongArity(String),
+    Syntax,
+    NotAnInteger,
+    InvalidExpiry(&'static str),
+    Refused(InsertError),
+    Other(&'static str),
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(what) => write!(f, "ERR unknown command '{what}'"),
+            Self::WrongArity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
+            Self::Syntax => f.write_str("ERR syntax error"),
+            Self::NotAnInteger => f.write_str("ERR value is not an integer or out of range"),
+            Self::InvalidExpiry(name) => write!(f, "ERR invalid expire time in '{name}' command"),
+            Self::Refused(error) => write!(f, "ERR not cached: {error}"),
+            Self::Other(message) => f.write_str(message),
+        }
+    }
+}
+
+impl From<InsertError> for CommandError {
+    fn from(error: InsertError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Runs one request (never empty: the name comes first) and returns what to answer.
+pub fn run(session: &mut Session, arguments: &[&[u8]]) -> BytesFrame {
+    session.shared.stats.commands.add(1);
+    let answer = match find(arguments[0]) {
+        None => Err(CommandError::Unknown(printable(arguments[0]))),
+        Some(command) if !command.takes(arguments.len()) => Err(CommandError::WrongArity(command.name.to_owned())),
+        Some(command) => (command.run)(session, arguments),
+    };
+    answer.unwrap_or_else(|error| error_frame(&error))
+}
+
+/// An error reply is one line, whatever the message holds.
+pub fn error_frame(error: &impl fmt::Display) -> BytesFrame {
+    BytesFrame::Error(error.to_string().replace(['\r', '\n'], " ").into())
+}
+
+impl Command {
+    fn takes(&self, arguments: usize) -> bool {
+        let arguments = i64::try_from(arguments).unwrap_or(i64::MAX);
+        if self.arity < 0 { arguments >= -self.arity } else { arguments == self.arity }
+    }
+}
+
+/// All commands; the most used first, for the search is a linear one.
+fn all() -> impl Iterator<Item = &'static Command> {
+    strings::COMMANDS.iter().chain(keyspace::COMMANDS).chain(server::COMMANDS)
+}
+
+fn find(name: &[u8]) -> Option<&'static Command> {
+    all().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()))
+}
+
+/// What a person may read in an error: short, and without control characters.
+fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).replace(char::is_control, " ")
+}
+
+fn ok() -> BytesFrame {
+    simple("OK")
+}
+
+fn simple(text: &'static str) -> BytesFrame {
+    BytesFrame::SimpleString(Bytes::from_static(text.as_bytes()))
+}
+
+fn bulk(text: impl Into<Bytes>) -> BytesFrame {
+    BytesFrame::BulkString(text.into())
+}
+
+fn bulk_or_null(value: Option<Bytes>) -> BytesFrame {
+    value.map_or(BytesFrame::Null, BytesFrame::BulkString)
+}
+
+fn count(number: impl TryInto<i64>) -> BytesFrame {
+    BytesFrame::Integer(number.try_into().unwrap_or(i64::MAX))
+}
+
+/// The input buffer is shared by many requests: what is kept is copied out of it.
+fn kept(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}

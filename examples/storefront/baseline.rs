@@ -1,0 +1,57 @@
+//! What the same accesses cost without this crate, with a private LRU cache on each node. Simulated, one access after the other.
+
+use crate::{
+    shop::Mode,
+    trace::{Plan, Trace},
+};
+use lru::LruCache;
+use std::num::NonZeroUsize;
+
+/// What a way of caching did for the reads.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Outcome {
+    pub reads: u64,
+    pub database_reads: u64,
+    /// Reads that returned less than the newest committed version.
+    pub stale_reads: u64,
+}
+
+/// Private caches of `capacity` rows each. The writer's own cache keeps the new row or drops the old one, as `mode` says. The others are
+/// either told of every update, at once and for free, and drop their copy; or they are not told, and keep it.
+pub fn private_caches(trace: &Trace, plan: Plan, capacity: usize, mode: Mode, told: bool) -> Outcome {
+    let room = NonZeroUsize::new(capacity.min(trace.ids.len())).unwrap_or(NonZeroUsize::MIN);
+    let mut caches: Vec<LruCache<u32, u32>> = (0..plan.nodes).map(|_| LruCache::new(room)).collect();
+    let mut versions = vec![1; trace.ids.len()];
+    let mut outcome = Outcome::default();
+    for (index, &number) in trace.accesses.iter().enumerate() {
+        let (node, version) = (plan.node(index), &mut versions[number as usize]);
+        if plan.is_update(index) {
+            *version += 1;
+            update(&mut caches, node, number, *version, mode, told);
+        } else {
+            read(&mut caches[node], number, *version, &mut outcome);
+        }
+    }
+    outcome
+}
+
+fn update(caches: &mut [LruCache<u32, u32>], writer: usize, number: u32, version: u32, mode: Mode, told: bool) {
+    for (node, cache) in caches.iter_mut().enumerate() {
+        if node == writer && mode == Mode::WriteThrough {
+            cache.put(number, version);
+        } else if node == writer || told {
+            cache.pop(&number);
+        }
+    }
+}
+
+fn read(cache: &mut LruCache<u32, u32>, number: u32, version: u32, outcome: &mut Outcome) {
+    outcome.reads += 1;
+    match cache.get(&number) {
+        Some(&cached) => outcome.stale_reads += u64::from(cached < version),
+        None => {
+            outcome.database_reads += 1;
+            cache.put(number, version);
+        }
+    }
+}

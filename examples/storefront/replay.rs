@@ -1,0 +1,117 @@
+//! The accesses, for real: threads that take turns at the trace and go through the nodes' caches to the database.
+
+use crate::{
+    baseline::Outcome,
+    database::{Database, Product, Rows},
+    shop::{Shop, ShopError, Source},
+    trace::{Plan, Trace},
+};
+use driftless::Cache;
+use indicatif::ProgressBar;
+use std::{
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What happened.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Replay {
+    pub outcome: Outcome,
+    pub updates: u64,
+    pub took: Duration,
+}
+
+/// What the threads work on.
+pub struct Work<'a> {
+    pub trace: &'a Trace,
+    pub plan: Plan,
+    pub shop: &'a Shop,
+    pub database: &'a Database,
+    /// One per node.
+    pub caches: &'a [Cache<u32, Product>],
+}
+
+/// Accesses that a thread takes at a time.
+const TURN: usize = 512;
+
+/// Replays the whole trace on `threads` threads.
+pub fn replay(work: &Work<'_>, threads: usize, progress: &ProgressBar) -> Result<Replay, ShopError> {
+    let board = Board::new(work.trace);
+    let start = Instant::now();
+    let done: Result<Vec<Replay>, ShopError> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| worker(work, &board, progress))).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut total = done?.into_iter().fold(Replay::default(), Replay::and);
+    total.took = start.elapsed();
+    Ok(total)
+}
+
+/// What the threads tell each other.
+struct Board {
+    /// The first access that nobody has taken.
+    next: AtomicUsize,
+    /// The newest version of each product that is certainly committed.
+    committed: Vec<AtomicU32>,
+}
+
+impl Board {
+    fn new(trace: &Trace) -> Self {
+        Self { next: AtomicUsize::new(0), committed: trace.ids.iter().map(|_| AtomicU32::new(1)).collect() }
+    }
+}
+
+fn worker(work: &Work<'_>, board: &Board, progress: &ProgressBar) -> Result<Replay, ShopError> {
+    let mut rows = work.database.connect()?;
+    let mut replay = Replay::default();
+    let end = work.trace.accesses.len();
+    loop {
+        let from = board.next.fetch_add(TURN, Ordering::Relaxed).min(end);
+        if from == end {
+            return Ok(replay);
+        }
+        for index in from..end.min(from + TURN) {
+            if let Err(error) = access(work, board, &mut rows, index, &mut replay) {
+                board.next.store(end, Ordering::Relaxed); // the others need not go on
+                return Err(error);
+            }
+        }
+        progress.inc((end.min(from + TURN) - from) as u64);
+    }
+}
+
+fn access(work: &Work<'_>, board: &Board, rows: &mut Rows, index: usize, replay: &mut Replay) -> Result<(), ShopError> {
+    let number = work.trace.accesses[index] as usize;
+    let (id, cache, committed) =
+        (work.trace.ids[number], &work.caches[work.plan.node(index)], &board.committed[number]);
+    if work.plan.is_update(index) {
+        let product = work.shop.update(cache, rows, id)?;
+        committed.fetch_max(product.version, Ordering::Release);
+        replay.updates += 1;
+    } else {
+        let newest = committed.load(Ordering::Acquire);
+        let (product, source) = work.shop.read_through(cache, rows, id)?;
+        replay.outcome.reads += 1;
+        replay.outcome.database_reads += u64::from(source == Source::Database);
+        replay.outcome.stale_reads += u64::from(product.version < newest);
+    }
+    Ok(())
+}
+
+impl Replay {
+    fn and(self, other: Self) -> Self {
+        Self {
+            outcome: Outcome {
+                reads: self.outcome.reads + other.outcome.reads,
+                database_reads: self.outcome.database_reads + other.outcome.database_reads,
+                stale_reads: self.outcome.stale_reads + other.outcome.stale_reads,
+            },
+            updates: self.updates + other.updates,
+            took: self.took.max(other.took),
+        }
+    }
+}

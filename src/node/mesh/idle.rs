@@ -1,0 +1,60 @@
+//! Dialled connections between two messages.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+
+/// How long an idle connection may be used again. The other side keeps it longer, so that it is not closed under a
+/// message that is on its way.
+const KEEP: Duration = Duration::from_secs(5);
+/// How long the accepting side waits for the next frame.
+pub(super) const LINGER: Duration = Duration::from_secs(15);
+const PER_PEER: usize = 2;
+
+#[derive(Default)]
+pub(super) struct Idle(Mutex<HashMap<SocketAddr, Vec<(TcpStream, Instant)>>>);
+
+impl Idle {
+    /// The most recently used good connection to `to`.
+    pub(super) fn take(&self, to: SocketAddr) -> Option<TcpStream> {
+        let mut kept = self.0.lock();
+        let stack = kept.get_mut(&to)?;
+        while let Some((socket, since)) = stack.pop() {
+            if since.elapsed() < KEEP && is_quiet(&socket) {
+                return Some(socket);
+            }
+        }
+        kept.remove(&to);
+        None
+    }
+
+    pub(super) fn keep(&self, to: SocketAddr, socket: TcpStream) {
+        let mut kept = self.0.lock();
+        kept.retain(|_, stack| {
+            stack.retain(|(_, since)| since.elapsed() < KEEP);
+            !stack.is_empty()
+        });
+        let stack = kept.entry(to).or_default();
+        if stack.len() < PER_PEER {
+            stack.push((socket, Instant::now()));
+        }
+    }
+
+    pub(super) fn forget(&self, to: SocketAddr) {
+        self.0.lock().remove(&to);
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// Neither closed by the peer nor holding an answer nobody waited for.
+fn is_quiet(socket: &TcpStream) -> bool {
+    matches!(socket.try_read(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+}

@@ -1,0 +1,135 @@
+//! The Redis protocol by hand, so that the codec on the other side is judged by something else.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    Simple(String),
+    Error(String),
+    Integer(i64),
+    Bulk(Vec<u8>),
+    Null,
+    Array(Vec<Reply>),
+}
+
+impl Reply {
+    pub fn ok() -> Self {
+        Self::Simple("OK".to_owned())
+    }
+
+    pub fn bulk(text: &str) -> Self {
+        Self::Bulk(text.as_bytes().to_vec())
+    }
+}
+
+/// One request as it goes over the wire.
+pub fn command(words: &[&str]) -> Vec<u8> {
+    command_bytes(&words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
+}
+
+fn command_bytes(words: &[Vec<u8>]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        request.extend(format!("${}\r\n", word.len()).bytes());
+        request.extend(word);
+        request.extend(b"\r\n");
+    }
+    request
+}
+
+/// One connection. Whatever takes longer than ten seconds fails.
+pub struct Client(BufReader<TcpStream>);
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let patience = Duration::from_secs(10);
+        let stream =
+            TcpStream::connect_timeout(&address, patience).unwrap_or_else(|error| panic!("{address}: {error}"));
+        stream.set_read_timeout(Some(patience)).expect("a read timeout");
+        stream.set_write_timeout(Some(patience)).expect("a write timeout");
+        stream.set_nodelay(true).expect("no delay");
+        Self(BufReader::new(stream))
+    }
+
+    /// A request and its reply.
+    pub fn call(&mut self, words: &[&str]) -> Reply {
+        self.send(&command(words));
+        self.reply()
+    }
+
+    /// The same for words that are no text.
+    pub fn call_bytes(&mut self, words: &[Vec<u8>]) -> Reply {
+        self.send(&command_bytes(words));
+        self.reply()
+    }
+
+    /// The same where the other side may hang up.
+    pub fn try_call(&mut self, words: &[&str]) -> Option<Reply> {
+        self.0.get_mut().write_all(&command(words)).ok()?;
+        self.try_reply()
+    }
+
+    #[track_caller]
+    pub fn expect(&mut self, words: &[&str], expected: Reply) {
+        assert_eq!(self.call(words), expected, "the reply to {words:?}");
+    }
+
+    /// For [`eventually`](super::process::eventually): whether this is the reply now, or what is instead.
+    pub fn wants(&mut self, words: &[&str], expected: &Reply) -> Result<(), String> {
+        let reply = self.call(words);
+        if reply == *expected { Ok(()) } else { Err(format!("{words:?} gives {reply:?}, want {expected:?}")) }
+    }
+
+    /// Raw bytes. The other side may hang up while they are on their way.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.0.get_mut().write_all(bytes);
+    }
+
+    /// A second handle for sending.
+    pub fn sender(&self) -> TcpStream {
+        self.0.get_ref().try_clone().expect("a second handle")
+    }
+
+    #[track_caller]
+    pub fn reply(&mut self) -> Reply {
+        self.try_reply().expect("a reply within ten seconds")
+    }
+
+    fn try_reply(&mut self) -> Option<Reply> {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).ok()?;
+        let line = String::from_utf8(line).ok()?;
+        let (kind, rest) = line.strip_suffix("\r\n")?.split_at_checked(1)?;
+        Some(match kind {
+            "+" => Reply::Simple(rest.to_owned()),
+            "-" => Reply::Error(rest.to_owned()),
+            ":" => Reply::Integer(rest.parse().ok()?),
+            "$" if rest == "-1" => Reply::Null,
+            "$" => Reply::Bulk(self.body(rest.parse().ok()?)?),
+            "*" => Reply::Array((0..rest.parse().ok()?).map(|_| self.try_reply()).collect::<Option<_>>()?),
+            _ => panic!("no reply: {line:?}"),
+        })
+    }
+
+    fn body(&mut self, length: usize) -> Option<Vec<u8>> {
+        let mut body = vec![0; length + 2];
+        self.0.read_exact(&mut body).ok()?;
+        assert!(body.ends_with(b"\r\n"), "a bulk string ends with its line");
+        body.truncate(length);
+        Some(body)
+    }
+
+    /// All bytes until the other side hangs up.
+    #[track_caller]
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.0
+            .read_to_end(&mut rest)
+            .unwrap_or_else(|error| panic!("want the end of the connection, got {error} after {rest:?}"));
+        rest
+    }
+}
