@@ -11,7 +11,6 @@ use std::time::Duration;
 use equivalent::Equivalent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use smallvec::SmallVec;
 
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::item::{Body, Item, Key};
@@ -24,12 +23,21 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 pub mod builder;
 pub(crate) mod engine;
+mod fill;
+mod fill_counts;
+mod fill_error;
+mod fill_task;
+mod filled;
+mod flight;
 mod iter;
 pub(crate) mod listener;
 pub(crate) mod port;
 mod ready;
+mod waits;
 
 pub use builder::{CacheBuilder, Limits, OpenError, Policy};
+pub use fill_error::FillError;
+pub use filled::Filled;
 pub use iter::Iter;
 pub use ready::Ready;
 
@@ -77,6 +85,8 @@ pub(crate) struct Shared<K, V> {
     time_to_live: Option<Duration>,
     max_capacity: Option<u64>,
     limits: Limits,
+    fill_timeout: Option<Duration>,
+    fills: fill_counts::FillCounts,
     wire_limits: wire::Limits,
     pub(crate) listeners: Listeners<K, V>,
     pub(crate) intake: port::IntakeCounts,
@@ -423,10 +433,26 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn prepare(&self, now: Now, key: K, value: V, time_to_live: Option<Duration>) -> Result<Write<K, V>, InsertError> {
+        let hash = self.hash(&key);
+        let item = Arc::new(Item { key: Key::Known(key), body: Body::Known(value) });
+        self.prepare_item(now, hash, &item, time_to_live)
+    }
+
+    /// Checks an entry and measures it. Runs user code: not to be called under a lock.
+    fn prepare_item(
+        &self,
+        now: Now,
+        hash: u64,
+        item: &Arc<Item<K, V>>,
+        time_to_live: Option<Duration>,
+    ) -> Result<Write<K, V>, InsertError> {
         let expires = self.deadline(now, time_to_live)?;
+        let (Some(key), Some(value)) = (item.key.known(), item.value()) else {
+            return Err(InsertError::Unserializable("nothing to write".into()));
+        };
         let refused = |error: wire::EncodeError| InsertError::Unserializable(error.to_string());
-        let key_size = wire::encoded_len(&key, wire::MAX_DEPTH).map_err(refused)?;
-        let value_size = wire::encoded_len(&value, wire::MAX_DEPTH).map_err(refused)?;
+        let key_size = wire::encoded_len(key, wire::MAX_DEPTH).map_err(refused)?;
+        let value_size = wire::encoded_len(value, wire::MAX_DEPTH).map_err(refused)?;
         let Limits { max_key_bytes, max_value_bytes } = self.limits;
         if key_size > max_key_bytes {
             return Err(InsertError::KeyTooLarge { size: key_size, limit: max_key_bytes });
@@ -434,16 +460,9 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         if value_size > max_value_bytes {
             return Err(InsertError::ValueTooLarge { size: value_size, limit: max_value_bytes });
         }
-        let hash = self.hash(&key);
-        let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(&key, &value));
+        let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(key, value));
         let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
-        Ok(Write {
-            hash,
-            item: Arc::new(Item { key: Key::Known(key), body: Body::Known(value) }),
-            expires,
-            size,
-            weight,
-        })
+        Ok(Write { hash, item: Arc::clone(item), expires, size, weight })
     }
 
     fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Result<Written, InsertError> {
@@ -514,10 +533,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 }
 
 /// Drops user types; one whose `Drop` panics takes nothing down with it.
-fn drop_quietly<T, const N: usize>(garbage: SmallVec<[T; N]>)
-where
-    [T; N]: smallvec::Array<Item = T>,
-{
+fn drop_quietly<T>(garbage: impl IntoIterator<Item = T>) {
     for item in garbage {
         let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(item)));
         if dropped.is_err() {

@@ -18,7 +18,7 @@ mod sync;
 #[cfg(test)]
 mod testing;
 
-pub use cache::{Cache, CacheBuilder, EntryInfo, InsertError, OpenError, Policy, Ready, Written};
+pub use cache::{Cache, CacheBuilder, EntryInfo, FillError, Filled, InsertError, OpenError, Policy, Ready, Written};
 pub use hlc::Stamp;
 #[cfg(feature = "node")]
 pub use node::{Member, Node, NodeBuilder, StartError, Traffic};

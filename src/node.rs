@@ -8,6 +8,7 @@
 //! | `registry` | the caches that are open here |
 //! | `directory` | which replica lives on which process |
 //! | `mesh` | everything that is shaped by memberlist |
+//! | `spare` | a runtime for fillers of callers that have none, and timers |
 //! | `clock` | the one place where clocks are read |
 
 use std::fmt;
@@ -27,6 +28,7 @@ pub mod mesh;
 mod ready;
 mod registry;
 mod signal;
+mod spare;
 
 pub use builder::{NodeBuilder, StartError};
 pub use mesh::KeyError;
@@ -53,6 +55,7 @@ pub struct Node {
 pub(crate) struct Alive {
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) spare: Arc<spare::Spare>,
 }
 
 /// Another process of the cluster.

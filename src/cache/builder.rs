@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
+use super::fill_counts::FillCounts;
 use super::listener::Listeners;
 use super::port::{Host, IntakeCounts, Port};
 use super::{Cache, CacheKey, CacheValue, Shared, Weigher};
@@ -66,6 +67,9 @@ pub enum OpenError {
     /// A time to live of zero.
     #[error("time_to_live must be more than zero")]
     ZeroTimeToLive,
+    /// A fill timeout of zero.
+    #[error("fill_timeout must be more than zero: leave it out to wait for ever")]
+    ZeroFillTimeout,
     /// The node was shut down.
     #[error("the node was shut down: start another one")]
     NodeIsDown,
@@ -82,6 +86,7 @@ pub struct CacheBuilder<K, V> {
     #[allow(clippy::type_complexity)]
     listener: Option<Box<dyn Fn(Arc<K>, V, RemovalCause) + Send + Sync>>,
     limits: Limits,
+    fill_timeout: Option<Duration>,
     replication: ReplicaConfig,
     types: PhantomData<fn(K) -> V>,
 }
@@ -96,6 +101,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             weigher: None,
             listener: None,
             limits: Limits::default(),
+            fill_timeout: None,
             replication: ReplicaConfig::default(),
             types: PhantomData,
         }
@@ -139,6 +145,14 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// How large an encoded value may be, in bytes. Default 1 MiB.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.limits.max_value_bytes = bytes;
+        self
+    }
+
+    /// How long a fill may take before everybody who waits for it gets an error. Default: for ever.
+    /// More than zero. Shorter bounds what a hanging source can hold up; too short gives up fills that
+    /// would have come.
+    pub fn fill_timeout(mut self, limit: Duration) -> Self {
+        self.fill_timeout = Some(limit);
         self
     }
 
@@ -186,6 +200,9 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         if self.time_to_live.is_some_and(|ttl| ttl.is_zero()) {
             return Err(OpenError::ZeroTimeToLive);
         }
+        if self.fill_timeout.is_some_and(|limit| limit.is_zero()) {
+            return Err(OpenError::ZeroFillTimeout);
+        }
         Ok(())
     }
 
@@ -214,6 +231,8 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             time_to_live: self.time_to_live,
             max_capacity: self.max_capacity,
             limits: self.limits,
+            fill_timeout: self.fill_timeout,
+            fills: FillCounts::default(),
             wire_limits: wire::Limits::default(),
             listeners,
             intake: IntakeCounts::default(),

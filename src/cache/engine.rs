@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::flight::Flights;
 use crate::hlc::Now;
 use crate::item::Item;
 use crate::recency::{ReadLog, Recency};
@@ -22,11 +23,13 @@ pub(crate) struct Engine<K, V> {
     recency: Option<Recency>,
     /// Somebody listens to changes.
     pub(crate) listening: bool,
+    /// The fills that run.
+    pub(crate) flights: Flights<K, V>,
 }
 
 impl<K: CoreKey, V> Engine<K, V> {
     pub(crate) fn new(replica: Replica<K, V>, capacity: Option<u64>) -> Self {
-        Self { replica, capacity, recency: capacity.map(|_| Recency::new()), listening: false }
+        Self { replica, capacity, recency: capacity.map(|_| Recency::new()), listening: false, flights: Flights::new() }
     }
 
     /// Follows what changed, evicts down to capacity, and hands out what is left to do without the

@@ -19,6 +19,9 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 /// Resolves when a cache is ready; to nothing if the node was shut down.
 pub type ReadyFuture = Pin<Box<dyn Future<Output = Option<Ready>> + Send>>;
 
+/// Work that runs by itself, or a timer.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What a cache needs of the node it is opened on.
 pub trait Host: Send + Sync {
     /// This process, as it is known to others.
@@ -33,6 +36,11 @@ pub trait Host: Send + Sync {
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>>;
     /// Waits until a cache is ready.
     fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture;
+    /// Runs a task to its end: in the runtime of the caller, or else in one of its own. `false` if
+    /// there is none; the task is dropped then.
+    fn spawn(&self, task: Task) -> bool;
+    /// Resolves after this time, in whatever runtime it is polled.
+    fn sleep(&self, duration: Duration) -> Task;
 }
 
 /// Encoded bytes and their receivers.

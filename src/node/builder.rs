@@ -144,7 +144,7 @@ impl NodeBuilder {
         let (commands, inbox) = mpsc::unbounded_channel();
         let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
         spawn(driver, mesh.name()).await?;
-        Ok(Node { registry, alive: Arc::new(Alive { mesh, commands }) })
+        Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }) })
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use super::clock::{self, SystemClock};
 use super::driver::Command;
 use super::ready::Waiter;
 use crate::cache::TimeSource;
-use crate::cache::port::{Host, Port, ReadyFuture};
+use crate::cache::port::{Host, Port, ReadyFuture, Task};
 
 /// Shared by the node's handles, its caches and its driver.
 pub(crate) struct Registry {
@@ -109,5 +110,22 @@ impl Host for NodeHost {
         let (waiter, answer) = Waiter::new(cache, timeout);
         let asked = self.alive.commands.send(Command::Ready(waiter));
         Box::pin(async move { if asked.is_ok() { answer.await.ok() } else { None } })
+    }
+
+    fn spawn(&self, task: Task) -> bool {
+        let spare = || self.alive.spare.handle().cloned();
+        let Some(runtime) = Handle::try_current().ok().or_else(spare) else { return false };
+        runtime.spawn(task);
+        true
+    }
+
+    fn sleep(&self, duration: Duration) -> Task {
+        let spare = Arc::clone(&self.alive.spare);
+        Box::pin(async move {
+            // The timer needs its runtime until it is done. Without one the time is up at once.
+            if let Some(sleep) = spare.sleep(duration) {
+                sleep.await;
+            }
+        })
     }
 }

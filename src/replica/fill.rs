@@ -91,6 +91,16 @@ impl<K: CoreKey, V> Replica<K, V> {
         Some(stamp)
     }
 
+    /// Whether a fill has lost already: finishing it would store nothing. Whoever asks for the key
+    /// now must not be given its value.
+    #[must_use]
+    pub fn is_fill_overtaken(&self, ticket: &FillTicket, hash: u64, key: &Key<K>) -> bool {
+        let held = self.find(hash, key).map(|held| self.stamp_of(&held.meta));
+        held.is_some_and(|held| held >= ticket.stamp)
+            || ticket.stamp <= self.floor
+            || ticket.stamp.time <= self.store.epoch()
+    }
+
     /// Ends a fill without a value.
     pub fn abort_fill(&mut self, ticket: &FillTicket) {
         self.fills.holding.remove(&ticket.number);

@@ -1,0 +1,312 @@
+//! The filler barrier: a miss is filled once, however many ask, and never over something newer.
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::fill_error::{Failure, FillError};
+use super::fill_task::{Brought, FillTask, Work};
+use super::filled::{Filled, Keep};
+use super::flight::{Flight, Outcome};
+use super::waits::{self, Deadlock, Inside, Waiting};
+use super::{Cache, CacheKey, CacheValue, Shared};
+use crate::hlc::Now;
+use crate::item::{Body, Item, Key};
+use crate::sync::{Arc, Ordering};
+
+/// How a caller that missed goes on.
+enum Boarding<K, V> {
+    /// The value has come meanwhile.
+    Found(Arc<Item<K, V>>),
+    /// Somebody fills already.
+    Join(Arc<Flight<K, V>>),
+    /// The caller's filler is the one that runs.
+    Lead(Arc<Flight<K, V>>),
+}
+
+impl<K: CacheKey, V: CacheValue> Cache<K, V> {
+    /// The value of a key; if there is none, the filler's, which is then cached on every node.
+    ///
+    /// However many callers miss at once, one filler runs on this node. A caller that comes after a
+    /// write, delete or invalidation of the key does not join a fill from before it. The filler runs
+    /// as a task of its own, in the caller's tokio runtime or else in one of the node: a caller that
+    /// is dropped drops only itself.
+    ///
+    /// Whatever is written or deleted anywhere after the fill began beats it, whether it arrives
+    /// before or after the fill ends. A fill that lost is handed to its callers and not cached.
+    ///
+    /// # Panics
+    /// If there is no value to return: the filler panicked, the fill took longer than
+    /// [`fill_timeout`](super::CacheBuilder::fill_timeout), or a filler waits for its own key. Use
+    /// [`try_get_with`](Self::try_get_with) to get an error instead.
+    pub async fn get_with<F, Fut>(&self, key: K, filler: F) -> V
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = V> + Send + 'static,
+    {
+        let filled = self.fill(key, move || async move { Ok(Filled::new(filler().await)) }).await;
+        filled.unwrap_or_else(|failure| no_value(failure))
+    }
+
+    /// As [`get_with`](Self::get_with), with a filler that can fail.
+    ///
+    /// # Errors
+    /// The filler failed, panicked or took too long, or it waits for its own key, maybe through
+    /// others. Everybody who waited for it is told once; nothing is cached; the next call runs its
+    /// own filler.
+    pub async fn try_get_with<F, Fut, E>(&self, key: K, filler: F) -> Result<V, FillError<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        self.fill_with(key, move || async move { filler().await.map(Filled::new) }).await
+    }
+
+    /// As [`try_get_with`](Self::try_get_with), with a filler that decides how long its value is kept,
+    /// and whether it is at all. See [`Filled`].
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with).
+    pub async fn fill_with<F, Fut, E>(&self, key: K, filler: F) -> Result<V, FillError<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Filled<V>, E>> + Send + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        let filled = self.fill(key, move || async move { filler().await.map_err(Failure::of) }).await;
+        filled.map_err(Failure::typed)
+    }
+
+    /// As [`get_with`](Self::get_with), without a runtime: the filler runs on the calling thread, and
+    /// threads that join it block. Do not call it from async code.
+    ///
+    /// # Panics
+    /// As [`get_with`](Self::get_with). A filler that takes longer than `fill_timeout` cannot be
+    /// interrupted: those who wait for it are released in time, its own caller when it ends.
+    pub fn get_with_blocking(&self, key: K, filler: impl FnOnce() -> V) -> V {
+        self.fill_blocking(key, || Ok(Filled::new(filler()))).unwrap_or_else(|failure| no_value(failure))
+    }
+
+    /// As [`get_with_blocking`](Self::get_with_blocking), with a filler that can fail.
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with).
+    pub fn try_get_with_blocking<E>(&self, key: K, filler: impl FnOnce() -> Result<V, E>) -> Result<V, FillError<E>>
+    where
+        E: Error + Send + Sync + 'static,
+    {
+        self.fill_with_blocking(key, || filler().map(Filled::new))
+    }
+
+    /// As [`try_get_with_blocking`](Self::try_get_with_blocking), with a filler that decides how long
+    /// its value is kept. See [`Filled`].
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with).
+    pub fn fill_with_blocking<E>(
+        &self,
+        key: K,
+        filler: impl FnOnce() -> Result<Filled<V>, E>,
+    ) -> Result<V, FillError<E>>
+    where
+        E: Error + Send + Sync + 'static,
+    {
+        self.fill_blocking(key, || filler().map_err(Failure::of)).map_err(Failure::typed)
+    }
+
+    async fn fill<F, Fut>(&self, key: K, filler: F) -> Result<V, Failure>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
+    {
+        if let Some(value) = self.get(&key) {
+            return Ok(value);
+        }
+        let (flight, lead) = match self.shared.board(&key) {
+            Boarding::Found(item) => return value_of(&Ok(item)),
+            Boarding::Join(flight) => (flight, false),
+            Boarding::Lead(flight) => (flight, true),
+        };
+        let _waiting = self.shared.wait_for(&flight)?;
+        if lead {
+            let work: Work<K, V> = Box::pin(async move { filler().await.map(Brought::Filled) });
+            self.shared.take_off(&flight, work);
+        }
+        drop(key);
+        value_of(flight.outcome().await)
+    }
+
+    fn fill_blocking(&self, key: K, filler: impl FnOnce() -> Result<Filled<V>, Failure>) -> Result<V, Failure> {
+        if let Some(value) = self.get(&key) {
+            return Ok(value);
+        }
+        let (flight, lead) = match self.shared.board(&key) {
+            Boarding::Found(item) => return value_of(&Ok(item)),
+            Boarding::Join(flight) => (flight, false),
+            Boarding::Lead(flight) => (flight, true),
+        };
+        let _waiting = self.shared.wait_for(&flight)?;
+        if lead {
+            self.shared.fly_here(&flight, filler);
+        }
+        drop(key);
+        value_of(flight.outcome_blocking())
+    }
+}
+
+/// The value of an outcome. Clones it: to be called outside of locks.
+fn value_of<K, V: Clone>(outcome: &Outcome<K, V>) -> Result<V, Failure> {
+    match outcome {
+        // A fill brings a known value, always.
+        Ok(item) => item.value().cloned().ok_or(Failure::Abandoned),
+        Err(failure) => Err(failure.clone()),
+    }
+}
+
+fn no_value<V>(failure: Failure) -> V {
+    let error: FillError<std::convert::Infallible> = failure.typed();
+    panic!("get_with has no value to return: {error}")
+}
+
+impl<K: CacheKey, V: CacheValue> Shared<K, V> {
+    fn board(&self, key: &K) -> Boarding<K, V> {
+        let now = self.time.now();
+        let hash = self.hash(key);
+        // User types are cloned before and dropped after the lock is held.
+        let mut key = Some(Key::Known(key.clone()));
+        let mut replaced = None;
+        self.with_engine(now, |engine| {
+            let Some(known) = key.take() else { unreachable!("taken once") };
+            let found = engine.replica.find_key(hash, &known).filter(|found| self.is_visible(found));
+            if let Some(found) = found.filter(|found| found.item.value().is_some()) {
+                key = Some(known);
+                return Boarding::Found(found.item);
+            }
+            if let Some(flight) = engine.flights.find(hash, &known)
+                && !engine.replica.is_fill_overtaken(&flight.ticket, hash, &known)
+            {
+                key = Some(known);
+                return Boarding::Join(Arc::clone(flight));
+            }
+            let ticket = engine.replica.begin_fill(now, hash, &known);
+            let flight = Arc::new(Flight::new(hash, known, ticket));
+            replaced = engine.flights.put(Arc::clone(&flight));
+            Boarding::Lead(flight)
+        })
+    }
+
+    /// Refuses a filler that would wait for itself.
+    fn wait_for(&self, flight: &Flight<K, V>) -> Result<Waiting, Failure> {
+        waits::wait_for(flight.number).map_err(|deadlock| {
+            self.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
+            match deadlock {
+                Deadlock::OwnKey => Failure::OwnKey,
+                Deadlock::Cycle => Failure::Cycle,
+            }
+        })
+    }
+
+    /// Starts a fill as a task of its own.
+    fn take_off(self: &Arc<Self>, flight: &Arc<Flight<K, V>>, work: Work<K, V>) {
+        let limit = self.fill_timeout.map(|limit| (limit, self.host.sleep(limit)));
+        let task = FillTask::new(self, flight, work, limit);
+        if !self.host.spawn(Box::pin(task)) {
+            self.land(flight, Err(Failure::NoRuntime));
+        }
+    }
+
+    /// Runs a fill on this thread.
+    fn fly_here(self: &Arc<Self>, flight: &Arc<Flight<K, V>>, filler: impl FnOnce() -> Result<Filled<V>, Failure>) {
+        self.watch(flight);
+        let result = {
+            let _inside = Inside::of(flight.number);
+            catch_unwind(AssertUnwindSafe(filler)).unwrap_or_else(|payload| Err(Failure::panicked(payload)))
+        };
+        self.land(flight, result.map(Brought::Filled));
+    }
+
+    /// Releases those who wait for a fill that runs on a thread, once its time is up.
+    fn watch(self: &Arc<Self>, flight: &Arc<Flight<K, V>>) {
+        let Some(limit) = self.fill_timeout else { return };
+        let landed = Arc::clone(flight);
+        let work: Work<K, V> = Box::pin(async move {
+            landed.outcome().await;
+            Err(Failure::Abandoned) // Too late to be anybody's outcome.
+        });
+        let task = FillTask::new(self, flight, work, Some((limit, self.host.sleep(limit))));
+        let _ = self.host.spawn(Box::pin(task));
+    }
+
+    /// Ends a fill, if it has not ended: stores what it brought, then tells everybody.
+    pub(crate) fn land(&self, flight: &Arc<Flight<K, V>>, result: Result<Brought<K, V>, Failure>) {
+        if !flight.claim_landing() {
+            return super::drop_quietly([result]);
+        }
+        let stored = catch_unwind(AssertUnwindSafe(|| self.store_fill(flight, result)));
+        let outcome = stored.unwrap_or_else(|payload| {
+            self.abort(flight);
+            Err(Failure::panicked(payload))
+        });
+        self.fills.note(&outcome);
+        flight.land(outcome);
+    }
+
+    fn store_fill(&self, flight: &Arc<Flight<K, V>>, result: Result<Brought<K, V>, Failure>) -> Outcome<K, V> {
+        let filled = match result {
+            Ok(Brought::Filled(filled)) => filled,
+            Ok(Brought::Arrived(item)) => {
+                self.abort(flight);
+                self.fills.arrived.fetch_add(1, Ordering::Relaxed);
+                return Ok(item);
+            }
+            Err(failure) => {
+                self.abort(flight);
+                return Err(failure);
+            }
+        };
+        self.fills.filled.fetch_add(1, Ordering::Relaxed);
+        let now = self.time.now();
+        let time_to_live = match filled.keep {
+            Keep::AsConfigured => self.time_to_live,
+            Keep::For(time) => Some(time),
+            Keep::Forever | Keep::Not => None,
+        };
+        let item = Arc::new(Item { key: flight.key.clone(), body: Body::Known(filled.value) });
+        if filled.keep == Keep::Not {
+            self.abort(flight);
+            self.fills.uncached.fetch_add(1, Ordering::Relaxed);
+            return Ok(item);
+        }
+        match self.prepare_item(now, flight.hash, &item, time_to_live) {
+            Ok(write) => self.finish(now, flight, write),
+            Err(error) => {
+                self.abort(flight);
+                let before = self.fills.refused.fetch_add(1, Ordering::Relaxed);
+                if before.is_power_of_two() || before == 0 {
+                    tracing::warn!(cache = %self.name, count = before + 1, %error, "a filled value was returned and not cached");
+                }
+            }
+        }
+        Ok(item)
+    }
+
+    fn finish(&self, now: Now, flight: &Arc<Flight<K, V>>, write: crate::replica::Write<K, V>) {
+        let kept = Arc::clone(&write.item);
+        let _joinable = self.with_engine(now, |engine| {
+            let stored = engine.replica.finish_fill(now, &flight.ticket, write);
+            if stored.is_none() {
+                self.fills.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            engine.flights.remove(flight)
+        });
+        drop(kept); // Not under the lock, if nobody else has it.
+        self.wake_driver();
+    }
+
+    fn abort(&self, flight: &Arc<Flight<K, V>>) {
+        let _joinable = self.with_engine(self.time.now(), |engine| {
+            engine.replica.abort_fill(&flight.ticket);
+            engine.flights.remove(flight)
+        });
+    }
+}

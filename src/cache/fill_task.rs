@@ -1,0 +1,98 @@
+//! A filler on its way: caught when it panics, ended when its time is up, and never silent.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::fill_error::Failure;
+use super::filled::Filled;
+use super::flight::Flight;
+use super::port::Task;
+use super::waits::Inside;
+use super::{CacheKey, CacheValue, Shared};
+use crate::item::Item;
+use crate::sync::{Arc, Weak};
+
+/// What a fill brings home.
+pub(crate) enum Brought<K, V> {
+    /// The filler's value.
+    Filled(Filled<V>),
+    /// Another node's value, which came by replication.
+    Arrived(Arc<Item<K, V>>),
+}
+
+/// A filler.
+pub(crate) type Work<K, V> = Pin<Box<dyn Future<Output = Result<Brought<K, V>, Failure>> + Send>>;
+
+/// The task of one fill. Whatever becomes of it, its callers are told: also when it is dropped, as by
+/// a runtime that shuts down.
+pub(crate) struct FillTask<K: CacheKey, V: CacheValue> {
+    /// A fill does not keep its cache open: without handles nobody waits for it.
+    shared: Weak<Shared<K, V>>,
+    flight: Arc<Flight<K, V>>,
+    work: Option<Work<K, V>>,
+    limit: Option<(Duration, Task)>,
+}
+
+impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
+    pub(crate) fn new(
+        shared: &Arc<Shared<K, V>>,
+        flight: &Arc<Flight<K, V>>,
+        work: Work<K, V>,
+        limit: Option<(Duration, Task)>,
+    ) -> Self {
+        Self { shared: Arc::downgrade(shared), flight: Arc::clone(flight), work: Some(work), limit }
+    }
+
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Brought<K, V>, Failure>> {
+        let Some(work) = &mut self.work else { return Poll::Ready(Err(Failure::Abandoned)) };
+        let _inside = Inside::of(self.flight.number);
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(polled) => polled,
+            Err(payload) => Poll::Ready(Err(Failure::panicked(payload))),
+        }
+    }
+
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        match &mut self.limit {
+            Some((limit, sleep)) => sleep.as_mut().poll(cx).map(|()| *limit),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ends the filler, then the fill.
+    fn end(&mut self, result: Result<Brought<K, V>, Failure>) {
+        let Some(work) = self.work.take() else { return };
+        {
+            let _inside = Inside::of(self.flight.number);
+            super::drop_quietly([work]);
+        }
+        match self.shared.upgrade() {
+            Some(shared) => shared.land(&self.flight, result),
+            None => super::drop_quietly([result]),
+        }
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Future for FillTask<K, V> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let result = match self.poll_work(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => match self.poll_limit(cx) {
+                Poll::Ready(limit) => Err(Failure::TimedOut(limit)),
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        self.end(result);
+        Poll::Ready(())
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Drop for FillTask<K, V> {
+    fn drop(&mut self) {
+        self.end(Err(Failure::Abandoned));
+    }
+}

@@ -1,0 +1,119 @@
+//! One fill of one key, shared by all who wait for it (single flight).
+
+use hashbrown::HashTable;
+
+use super::fill_error::Failure;
+use super::waits;
+use crate::item::{Item, Key};
+use crate::replica::FillTicket;
+use crate::sync::{Arc, AtomicBool, Event, Listening, OnceLock, Ordering};
+
+/// What a fill came to.
+pub(crate) type Outcome<K, V> = Result<Arc<Item<K, V>>, Failure>;
+
+/// A running fill.
+pub(crate) struct Flight<K, V> {
+    /// Its number in this process.
+    pub(crate) number: u64,
+    pub(crate) hash: u64,
+    pub(crate) key: Key<K>,
+    /// Its stamp, from before its start.
+    pub(crate) ticket: FillTicket,
+    landing: AtomicBool,
+    outcome: OnceLock<Outcome<K, V>>,
+    landed: Event,
+    /// Notified when its key was written to, also by others.
+    pub(crate) touched: Event,
+}
+
+impl<K, V> Flight<K, V> {
+    pub(crate) fn new(hash: u64, key: Key<K>, ticket: FillTicket) -> Self {
+        Self {
+            number: waits::number(),
+            hash,
+            key,
+            ticket,
+            landing: AtomicBool::new(false),
+            outcome: OnceLock::new(),
+            landed: Event::new(),
+            touched: Event::new(),
+        }
+    }
+
+    /// Whether the caller is the one to end this fill: only the first is.
+    pub(crate) fn claim_landing(&self) -> bool {
+        !self.landing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives everybody the outcome. To be called once, by whoever claimed the landing.
+    pub(crate) fn land(&self, outcome: Outcome<K, V>) {
+        if self.outcome.set(outcome).is_ok() {
+            self.landed.notify(usize::MAX);
+        }
+    }
+
+    pub(crate) async fn outcome(&self) -> &Outcome<K, V> {
+        loop {
+            if let Some(outcome) = self.outcome.get() {
+                return outcome;
+            }
+            let landed = self.landed.listen();
+            if self.outcome.get().is_none() {
+                landed.await;
+            }
+        }
+    }
+
+    /// As [`outcome`](Self::outcome), for a thread that may block.
+    pub(crate) fn outcome_blocking(&self) -> &Outcome<K, V> {
+        loop {
+            if let Some(outcome) = self.outcome.get() {
+                return outcome;
+            }
+            let landed = self.landed.listen();
+            if self.outcome.get().is_none() {
+                landed.wait();
+            }
+        }
+    }
+}
+
+/// The fills that callers can still join: at most one for each key.
+pub(crate) struct Flights<K, V> {
+    table: HashTable<Arc<Flight<K, V>>>,
+}
+
+impl<K: Eq, V> Flights<K, V> {
+    pub(crate) fn new() -> Self {
+        Self { table: HashTable::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn find(&self, hash: u64, key: &Key<K>) -> Option<&Arc<Flight<K, V>>> {
+        self.table.find(hash, |flight| flight.hash == hash && flight.key == *key)
+    }
+
+    /// Whoever comes from now on joins this one. Gives the one it takes the place of, for the caller
+    /// to drop.
+    pub(crate) fn put(&mut self, flight: Arc<Flight<K, V>>) -> Option<Arc<Flight<K, V>>> {
+        let same = |other: &Arc<Flight<K, V>>| other.hash == flight.hash && other.key == flight.key;
+        if let Some(place) = self.table.find_mut(flight.hash, same) {
+            return Some(std::mem::replace(place, flight));
+        }
+        self.table.insert_unique(flight.hash, flight, |flight| flight.hash);
+        None
+    }
+
+    /// Nobody joins this one any more.
+    pub(crate) fn remove(&mut self, flight: &Arc<Flight<K, V>>) -> Option<Arc<Flight<K, V>>> {
+        let entry = self.table.find_entry(flight.hash, |other| Arc::ptr_eq(other, flight)).ok()?;
+        let (flight, _) = entry.remove();
+        if self.table.capacity() > 64 && self.table.len() < self.table.capacity() / 8 {
+            self.table.shrink_to(self.table.len() * 2, |flight| flight.hash);
+        }
+        Some(flight)
+    }
+}

@@ -1,0 +1,359 @@
+//! Fills on real nodes over loopback.
+
+mod common;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{SOON, cluster, eventually, node, open, stop};
+use driftless::{Cache, FillError, Filled};
+use tokio::sync::{Barrier, Notify, oneshot};
+
+type Strings = Cache<String, String>;
+
+/// A fill that began and ends when it is told to.
+struct SlowFill {
+    end: oneshot::Sender<()>,
+    value: tokio::task::JoinHandle<String>,
+}
+
+async fn begin_slow_fill(cache: &Strings, key: &str, value: &str) -> SlowFill {
+    let (end, told) = oneshot::channel();
+    let (started, running) = oneshot::channel();
+    let (cache, key, value) = (cache.clone(), key.to_owned(), value.to_owned());
+    let filler = move || async move {
+        let _ = started.send(());
+        let _ = told.await;
+        value
+    };
+    let value = tokio::spawn(async move { cache.get_with(key, filler).await });
+    running.await.unwrap();
+    SlowFill { end, value }
+}
+
+impl SlowFill {
+    async fn end(self) -> String {
+        self.end.send(()).unwrap();
+        self.value.await.unwrap()
+    }
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("no such row")]
+struct NoRow;
+
+#[derive(Debug, thiserror::Error)]
+#[error("another error type")]
+struct Other;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_miss_is_filled_once_for_all_who_wait_and_then_hits() {
+    // scenarios 53 and 58
+    let node = node("once", &[]).await;
+    let cache: Strings = open(&node);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let callers = (0..200).map(|_| {
+        let (cache, calls) = (cache.clone(), Arc::clone(&calls));
+        tokio::spawn(async move {
+            let filler = move || async move {
+                calls.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                "filled".to_owned()
+            };
+            let value = cache.get_with("key".to_owned(), filler).await;
+            assert_eq!(cache.get("key").as_deref(), Some("filled"), "whoever got the value must hit");
+            value
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        assert_eq!(caller.await.unwrap(), "filled");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    stop(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_fill_does_not_overwrite_a_newer_remote_write() {
+    // scenario 56
+    let (nodes, caches) = cluster("slow-write", 2).await;
+    for (key, arrives_first) in [("before", true), ("after", false)] {
+        let fill = begin_slow_fill(&caches[0], key, "from the old row").await;
+        let value = if arrives_first {
+            caches[1].insert(key.into(), "newer".into()).unwrap();
+            eventually("arrival", || caches[0].get(key), |seen| seen.as_deref() == Some("newer"));
+            fill.end().await
+        } else {
+            let addr = nodes[1].local_addr();
+            nodes[0].sever(Some(vec![addr]));
+            caches[1].insert(key.into(), "newer".into()).unwrap();
+            let value = fill.end().await;
+            nodes[0].sever(None);
+            value
+        };
+        assert_eq!(value, "from the old row", "the caller gets what it asked for");
+        for cache in &caches {
+            eventually("the write wins", || cache.get(key), |seen| seen.as_deref() == Some("newer"));
+        }
+    }
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_fill_does_not_bring_back_what_was_deleted_elsewhere() {
+    // scenario 56
+    let (nodes, caches) = cluster("slow-delete", 2).await;
+    for (key, arrives_first) in [("before", true), ("after", false)] {
+        caches[1].insert("mark".into(), "start".into()).unwrap();
+        let fill = begin_slow_fill(&caches[0], key, "deleted row").await;
+        let addr = nodes[1].local_addr();
+        if !arrives_first {
+            nodes[0].sever(Some(vec![addr]));
+        }
+        caches[1].remove(key);
+        caches[1].insert("mark".into(), key.into()).unwrap();
+        if arrives_first {
+            eventually("arrival", || caches[0].get("mark"), |seen| seen.as_deref() == Some(key));
+        }
+        assert_eq!(fill.end().await, "deleted row");
+        nodes[0].sever(None);
+        for cache in &caches {
+            eventually("mark", || cache.get("mark"), |seen| seen.as_deref() == Some(key));
+            eventually("the delete wins", || cache.get(key), Option::is_none);
+        }
+    }
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_after_a_write_or_delete_does_not_join_the_older_fill() {
+    // scenarios 55 and 57
+    let node = node("join-no-older", &[]).await;
+    let cache: Strings = open(&node);
+    let acts: [(&str, fn(&Strings)); 2] =
+        [("delete", |cache| drop(cache.remove("key"))), ("invalidate", |cache| cache.invalidate_all())];
+    for (what, act) in acts {
+        let old = begin_slow_fill(&cache, "key", "old").await;
+        act(&cache);
+        let new = cache.get_with("key".to_owned(), || async { "new".to_owned() }).await;
+        assert_eq!(new, "new", "{what}");
+        assert_eq!(old.end().await, "old", "{what}: its own caller still gets it");
+        assert_eq!(cache.get("key").as_deref(), Some("new"), "{what}");
+        cache.remove("key");
+    }
+    let old = begin_slow_fill(&cache, "key", "old").await;
+    cache.insert("key".into(), "written".into()).unwrap();
+    assert_eq!(cache.get_with("key".to_owned(), || async { "not called".to_owned() }).await, "written");
+    assert_eq!(old.end().await, "old");
+    assert_eq!(cache.get("key").as_deref(), Some("written"));
+    stop(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_or_an_error_reaches_every_waiter_once_and_poisons_nothing() {
+    // scenarios 51 and 54
+    let node = node("poison", &[]).await;
+    let cache: Strings = open(&node);
+    for panics in [true, false] {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let barrier = Arc::new(Barrier::new(50));
+        let callers = (0..50).map(|_| {
+            let (cache, calls, barrier) = (cache.clone(), Arc::clone(&calls), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                let filler = move || async move {
+                    calls.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    assert!(!panics, "out of tea");
+                    Err(NoRow)
+                };
+                cache.try_get_with("key".to_owned(), filler).await
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            match caller.await.unwrap() {
+                Err(FillError::Panicked(message)) => assert!(panics && message.contains("out of tea")),
+                Err(FillError::Failed(error)) => assert!(!panics && *error == NoRow),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        assert_eq!(cache.get("key"), None);
+        let next = cache.try_get_with("key".to_owned(), || async { Ok::<_, NoRow>("works".to_owned()) }).await;
+        assert_eq!(next.unwrap(), "works");
+        cache.remove("key");
+    }
+    stop(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_with_different_error_types_share_one_fill() {
+    let node = node("errors", &[]).await;
+    let cache: Strings = open(&node);
+    let go = Arc::new(Notify::new());
+    let first = {
+        let (cache, go) = (cache.clone(), Arc::clone(&go));
+        let filler = move || async move {
+            go.notified().await;
+            Err(NoRow)
+        };
+        tokio::spawn(async move { cache.try_get_with("key".to_owned(), filler).await })
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let second = {
+        let cache = cache.clone();
+        tokio::spawn(async move { cache.try_get_with("key".to_owned(), || async { Err::<String, _>(Other) }).await })
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    go.notify_one();
+    assert!(matches!(first.await.unwrap(), Err(FillError::Failed(error)) if *error == NoRow));
+    let error = second.await.unwrap().unwrap_err();
+    assert!(matches!(error, FillError::FailedElsewhere(_)));
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no such row");
+    stop(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leading_caller_that_is_dropped_drops_only_itself() {
+    // scenario 52
+    let node = node("dropped", &[]).await;
+    let cache: Strings = open(&node);
+    let fill = begin_slow_fill(&cache, "key", "filled").await;
+    let waiter = {
+        let cache = cache.clone();
+        tokio::spawn(async move { cache.get_with("key".to_owned(), || async { "second".to_owned() }).await })
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fill.value.abort();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fill.end.send(()).unwrap();
+    assert_eq!(waiter.await.unwrap(), "filled");
+    assert_eq!(cache.get("key").as_deref(), Some("filled"));
+    stop(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filler_that_asks_for_its_own_key_gets_an_error_and_a_cycle_of_two_ends() {
+    // scenario 59
+    let node = node("own", &[]).await;
+    let cache: Strings = open(&node);
+    let inner = cache.clone();
+    let value = cache.try_get_with("key".to_owned(), move || async move {
+        tokio::task::yield_now().await;
+        match inner.try_get_with("key".to_owned(), || async { Ok::<_, Infallible>("inner".to_owned()) }).await {
+            Err(FillError::OwnKey) => Ok::<_, Infallible>("told".to_owned()),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(tokio::time::timeout(SOON, value).await.unwrap().unwrap(), "told");
+
+    let meet = Arc::new(Barrier::new(2));
+    let ask = |mine: &'static str, other: &'static str| {
+        let (cache, inner, meet) = (cache.clone(), cache.clone(), Arc::clone(&meet));
+        tokio::spawn(async move {
+            let filler = move || async move {
+                meet.wait().await;
+                inner.get_with(other.to_owned(), || async { "never called".to_owned() }).await;
+                Ok::<_, Infallible>("filled".to_owned())
+            };
+            cache.try_get_with(mine.to_owned(), filler).await
+        })
+    };
+    let (a, b) = (ask("a", "b"), ask("b", "a"));
+    for caller in [a, b] {
+        let end = tokio::time::timeout(SOON, caller).await.expect("a cycle must not wait for ever").unwrap();
+        assert!(matches!(end, Err(FillError::Panicked(_))), "{end:?}");
+    }
+    assert_eq!(cache.get_with("a".to_owned(), || async { "free again".to_owned() }).await, "free again");
+    stop(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filler_that_never_ends_is_ended_and_its_callers_are_told() {
+    // scenario 61
+    let node = node("never", &[]).await;
+    let cache: Strings = node.cache("test").fill_timeout(Duration::from_millis(100)).open().unwrap();
+    let (held, gone) = oneshot::channel::<()>();
+    let filler = move || async move {
+        let _held = held;
+        std::future::pending::<Result<String, Infallible>>().await
+    };
+    let error = cache.try_get_with("key".to_owned(), filler).await.unwrap_err();
+    assert!(matches!(error, FillError::TimedOut(_)));
+    assert!(gone.await.is_err(), "the filler was dropped");
+    assert_eq!(cache.get_with("key".to_owned(), || async { "next".to_owned() }).await, "next");
+    stop(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_filler_decides_whether_and_how_long() {
+    let node = node("decides", &[]).await;
+    let cache: Cache<String, Option<u32>> = node.cache("products").open().unwrap();
+    let fill = |key: &str, filled| cache.fill_with(key.to_owned(), move || async move { Ok::<_, Infallible>(filled) });
+    assert_eq!(fill("known", Filled::new(Some(1))).await.unwrap(), Some(1));
+    assert_eq!(fill("unknown", Filled::new(None).ttl(Duration::from_secs(60))).await.unwrap(), None);
+    assert_eq!(fill("mine", Filled::uncached(Some(3))).await.unwrap(), Some(3));
+    assert_eq!(cache.entry("known").unwrap().expires_in(), None);
+    assert!(cache.entry("unknown").unwrap().expires_in().unwrap() <= Duration::from_secs(60));
+    assert!(!cache.contains_key("mine"));
+    stop(vec![node]).await;
+}
+
+#[test]
+fn fills_work_without_a_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let node = runtime.block_on(node("blocking", &[]));
+    let cache: Strings = node.cache("test").fill_timeout(Duration::from_millis(300)).open().unwrap();
+    let calls = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let value = cache.get_with_blocking("key".to_owned(), || {
+                    calls.fetch_add(1, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(50));
+                    "filled".to_owned()
+                });
+                assert_eq!(value, "filled");
+            });
+        }
+    });
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let own = cache.try_get_with_blocking("own".to_owned(), || {
+        match cache.try_get_with_blocking("own".to_owned(), || Ok::<_, Infallible>(String::new())) {
+            Err(FillError::OwnKey) => Err(NoRow),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(matches!(own, Err(FillError::Failed(_))));
+    let late = cache.try_get_with_blocking("late".to_owned(), || {
+        std::thread::sleep(Duration::from_millis(600));
+        Ok::<_, Infallible>("late".to_owned())
+    });
+    assert!(matches!(late, Err(FillError::TimedOut(_))));
+    // An asynchronous fill of a thread without a runtime runs in one of the node.
+    let value = block_on(cache.get_with("async".to_owned(), || async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        "filled".to_owned()
+    }));
+    assert_eq!(value, "filled");
+    runtime.block_on(node.shutdown());
+}
+
+/// The smallest executor: parks the thread.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            return value;
+        }
+        std::thread::park();
+    }
+}
