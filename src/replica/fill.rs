@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica, Write};
-use crate::crdt::{Kind, Marker};
+use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::item::Key;
 
@@ -61,7 +61,10 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
         // The start by a clock that never goes back and is past everything seen.
         let start = self.clock.tick(now);
-        let held = self.find(hash, key).map_or(0, |held| held.meta.stamp_time);
+        // A write whose body was evicted here may be of a transaction that has not committed yet: the
+        // source may still show what was before it. Until it is older than the drift bound it wins.
+        let held = self.find(hash, key).filter(|held| held.meta.kind != Kind::Tombstone(Cause::Evicted));
+        let held = held.map_or(0, |held| held.meta.stamp_time);
         let above = held.max(self.floor.time).max(self.store.epoch()).saturating_add(1);
         let early = start.saturating_sub(nanos(self.config.max_drift));
         let time = if early > above { early } else { self.fills.unused(above) };
