@@ -99,6 +99,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         self.adopt_epoch(digest.epoch);
         let first = !self.peers.contains_key(&from);
+        let newest = self.peers.get(&from).is_none_or(|peer| digest.clock > peer.latest.clock);
         self.hear(now, from).lossy = digest.lossy;
         let honest = !self.is_ahead(now, digest.clock);
         if honest {
@@ -115,6 +116,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         if digest.want_full {
             let full = self.make_digest(now, true, true);
             self.queue(from, Message::Digest(full));
+        }
+        if newest && honest {
+            self.note_dropped_origins(from, &theirs);
         }
         self.note_reported(now, from, &theirs);
         self.note_target(from, &theirs, &digest);
@@ -152,6 +156,21 @@ impl<K: CoreKey, V> Replica<K, V> {
         if ours >= peer.sent_to {
             peer.unacked_since = None;
             peer.asked = 0;
+        }
+    }
+
+    /// A member that has more retired origins than its cap drops records, and then has seen nothing
+    /// of these origins. Only its newest statement can say so: what an old one leaves out may have
+    /// come since.
+    fn note_dropped_origins(&mut self, member: ReplicaId, theirs: &VersionVector) {
+        let id = self.id;
+        let Some(peer) = self.peers.get_mut(&member) else { return };
+        let gone: Vec<_> = peer.reported.iter().map(|(origin, _)| origin).filter(|origin| theirs.get(origin) == 0).collect();
+        for origin in gone {
+            peer.reported.remove(&origin);
+            if origin == id {
+                peer.sent_to = 0;
+            }
         }
     }
 
