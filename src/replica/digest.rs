@@ -78,15 +78,19 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Sends a digest to a random live member.
     pub(super) fn gossip(&mut self, now: Now) {
-        let live: Vec<_> = self.live_peers().collect();
+        let live: Vec<_> = self.live_peers().chain(self.greeted.iter().copied()).collect();
         if let Some(to) = self.random.choice(live) {
             let digest = self.digest(now, false);
             self.queue(to, Message::Digest(digest));
         }
     }
 
-    /// A member that has this cache open may have appeared: it is told of us.
+    /// A member that has this cache open may have appeared: it is told of us, again and again until
+    /// it answers or is found dead.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {
+        if to != self.id && !self.is_live_peer(&to) {
+            self.greeted.insert(to);
+        }
         let digest = self.digest(now, false);
         self.queue(to, Message::Digest(digest));
     }

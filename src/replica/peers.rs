@@ -127,6 +127,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// A member that was heard of directly.
     pub(super) fn hear(&mut self, now: Now, from: ReplicaId) -> &mut Peer {
+        self.greeted.remove(&from);
         let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now));
         peer.dead_since = None;
         peer.last_heard = now.mono;
@@ -135,6 +136,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The failure detector calls a member dead. It holds back collection until it is forgotten.
     pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
+        self.greeted.remove(&id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.dead_since.get_or_insert(now.mono);
         peer.busy = false;

@@ -186,6 +186,9 @@ impl<W: Workload> Cluster<W> {
                 ("log entries", replica.log_len(), 2 * live + 65 * self.nodes.len()),
                 ("expiry entries", replica.expiry_len(), 3 * live + 1_024),
             ];
+            if replica.peer_len() < up.len() - 1 {
+                return Err(self.violation(format!("O4: n{number} knows {} members of {}", replica.peer_len(), up.len() - 1)));
+            }
             for (what, count, limit) in facts {
                 if count > limit {
                     let sample = self.tombstones_of(number);
