@@ -187,7 +187,10 @@ impl<W: Workload> Cluster<W> {
                 ("expiry entries", replica.expiry_len(), 3 * live + 1_024),
             ];
             if replica.peer_len() < up.len() - 1 {
-                return Err(self.violation(format!("O4: n{number} knows {} members of {}", replica.peer_len(), up.len() - 1)));
+                return Err(self.violation({
+                    let known: Vec<_> = replica.peers().map(|peer| self.number_of(&peer.id)).collect();
+                    format!("O4: n{number} knows {known:?} of {up:?}, {:?}", self.nodes[number].views)
+                }));
             }
             for (what, count, limit) in facts {
                 if count > limit {

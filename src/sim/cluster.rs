@@ -348,6 +348,6 @@ fn describe<K: std::fmt::Debug, V>(message: &Message<K, V>) -> String {
             "frame {}/{} reconcile {} base {:?} last {:?} dropped {:?} {:?}", f.session, f.index, f.reconcile, f.base, f.last, f.dropped,
             f.intervals.iter().map(|i| (i.origin, i.from, i.to, i.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>())).collect::<Vec<_>>()
         ),
-        Message::Audit(a) => format!("audit {} reply {}", a.entries.len(), a.reply),
+        Message::Audit(a) => format!("audit reply {} vector {:?} {:?}", a.reply, a.vector, a.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()),
     }
 }
