@@ -161,7 +161,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         let gone = |peer: &Peer| peer.dead_since.is_some_and(|since| now.mono.saturating_sub(since) >= patience);
         let forgotten: Vec<_> = self.peers.iter().filter(|(_, peer)| gone(peer)).map(|(id, _)| *id).collect();
         for id in forgotten {
+            let returns = self.greeted.contains(&id);
             self.handle_member_left(now, id);
+            if returns {
+                self.greeted.insert(id);
+            }
         }
     }
 
