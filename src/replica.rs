@@ -48,6 +48,7 @@ mod outgoing;
 mod peers;
 mod place;
 mod push;
+mod reach;
 mod retired;
 mod timers;
 pub mod transmit;
@@ -61,6 +62,7 @@ pub use counters::Counters;
 pub use fill::FillTicket;
 pub use local::Write;
 pub use peers::PeerView;
+pub use reach::Lag;
 pub use transmit::Transmit;
 
 use message::Message;
