@@ -39,6 +39,8 @@ mod epoch;
 mod expiry;
 mod fill;
 mod incoming;
+#[cfg(test)]
+mod laws;
 mod local;
 mod log;
 mod merge;
@@ -265,6 +267,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     #[must_use]
     pub fn log_len(&self) -> usize {
         self.logs.values().map(log::OriginLog::len).sum()
+    }
+
+    /// Replica ids that registers refer to.
+    #[must_use]
+    pub fn origin_len(&self) -> usize {
+        self.origins.len()
     }
 
     /// Whether values were given up here that others may still hold.

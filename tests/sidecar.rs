@@ -330,8 +330,7 @@ fn random_bytes_never_end_the_process() {
 
 #[test]
 fn capacity_and_connections_are_bounded() {
-    let cluster =
-        Cluster::start(1, Flags { extra: &["--max-capacity", "100", "--max-clients", "3"], ..Flags::default() });
+    let cluster = Cluster::start(1, Flags { extra: &["--max-capacity", "100", "--max-clients", "3"] });
     let mut clients: Vec<Client> = (0..3).map(|_| cluster.client(0)).collect();
     for key in 0..1000 {
         clients[0].expect(&["SET", &key.to_string(), "v"], Reply::ok());
@@ -354,7 +353,7 @@ fn capacity_and_connections_are_bounded() {
 fn a_node_with_another_key_or_cluster_hears_nothing() {
     let key = "0123456789abcdef".repeat(4);
     let other = "f".repeat(64);
-    let cluster = Cluster::start(2, Flags { extra: &["--key", &key], ..Flags::default() });
+    let cluster = Cluster::start(2, Flags { extra: &["--key", &key] });
     let strangers = [
         cluster.stranger(&["--key", &other]),
         cluster.stranger(&[]),

@@ -1,7 +1,8 @@
 //! `INFO`: the lines that clients parse, and a section of our own.
 
 use crate::session::Shared;
-use std::fmt::Write;
+use driftless::Node;
+use std::{fmt::Write, net::SocketAddr};
 
 /// Clients choose what to send by this: the oldest release that has all we speak.
 pub const REDIS_VERSION: &str = "7.0.0";
@@ -98,22 +99,31 @@ fn replication(_: &Shared) -> Vec<(String, String)> {
 }
 
 fn driftless(shared: &Shared) -> Vec<(String, String)> {
-    let traffic = shared.node.traffic();
-    let members = shared.node.members();
+    let node = &shared.node;
+    let traffic = node.traffic();
     let mut lines = vec![
         line("cluster", &shared.cluster),
-        line("gossip_address", shared.node.local_addr()),
+        line("node", node.name()),
+        line("gossip_address", node.local_addr()),
         line("replica_id", shared.cache.replica_id()),
         line("entries", shared.cache.entry_count()),
         line("gossip_bytes_out", traffic.bytes_out),
         line("gossip_bytes_in", traffic.bytes_in),
         line("gossip_datagrams_out", traffic.datagrams_out),
-        line("members", members.len()),
     ];
-    let member = |(index, member): (usize, &driftless::Member)| {
-        line(&format!("member{index}"), format!("name={},addr={}", member.name, member.addr))
+    lines.extend(members(node));
+    lines
+}
+
+/// Who is there: this node, and the others that it believes alive.
+fn members(node: &Node) -> Vec<(String, String)> {
+    let others = node.members().into_iter().map(|member| (member.name, member.addr));
+    let all: Vec<_> = std::iter::once((node.name().to_owned(), node.local_addr())).chain(others).collect();
+    let member = |(index, (name, addr)): (usize, &(String, SocketAddr))| {
+        line(&format!("member{index}"), format!("name={name},addr={addr}"))
     };
-    lines.extend(members.iter().enumerate().map(member));
+    let mut lines = vec![line("members", all.len())];
+    lines.extend(all.iter().enumerate().map(member));
     lines
 }
 

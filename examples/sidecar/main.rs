@@ -132,7 +132,10 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let shared = Arc::new(share(&arguments, node.clone(), listener.local_addr()?)?);
     let told = tokio::select! {
         told = announce(&shared, arguments.wait) => told,
-        () = signals.next() => return Ok(node.shutdown().await),
+        () = signals.next() => {
+            node.shutdown().await;
+            return Ok(());
+        }
     };
     told?;
 

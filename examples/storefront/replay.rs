@@ -9,6 +9,7 @@ use crate::{
 use driftless::Cache;
 use indicatif::ProgressBar;
 use std::{
+    num::NonZeroU32,
     sync::atomic::{AtomicU32, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -30,15 +31,16 @@ pub struct Work<'a> {
     pub database: &'a Database,
     /// One per node.
     pub caches: &'a [Cache<u32, Product>],
+    /// Accesses per second, at most.
+    pub rate: Option<NonZeroU32>,
 }
 
 /// Accesses that a thread takes at a time.
-const TURN: usize = 512;
+const TURN: usize = 256;
 
 /// Replays the whole trace on `threads` threads.
 pub fn replay(work: &Work<'_>, threads: usize, progress: &ProgressBar) -> Result<Replay, ShopError> {
     let board = Board::new(work.trace);
-    let start = Instant::now();
     let done: Result<Vec<Replay>, ShopError> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| worker(work, &board, progress))).collect();
         workers
@@ -47,12 +49,13 @@ pub fn replay(work: &Work<'_>, threads: usize, progress: &ProgressBar) -> Result
             .collect()
     });
     let mut total = done?.into_iter().fold(Replay::default(), Replay::and);
-    total.took = start.elapsed();
+    total.took = board.start.elapsed();
     Ok(total)
 }
 
 /// What the threads tell each other.
 struct Board {
+    start: Instant,
     /// The first access that nobody has taken.
     next: AtomicUsize,
     /// The newest version of each product that is certainly committed.
@@ -61,7 +64,16 @@ struct Board {
 
 impl Board {
     fn new(trace: &Trace) -> Self {
-        Self { next: AtomicUsize::new(0), committed: trace.ids.iter().map(|_| AtomicU32::new(1)).collect() }
+        let committed = trace.ids.iter().map(|_| AtomicU32::new(1)).collect();
+        Self { start: Instant::now(), next: AtomicUsize::new(0), committed }
+    }
+
+    /// Sleeps until it is time for the access at `index`.
+    fn pace(&self, index: usize, rate: Option<NonZeroU32>) {
+        if let Some(rate) = rate {
+            let due = Duration::from_secs_f64(index as f64 / f64::from(rate.get()));
+            thread::sleep(due.saturating_sub(self.start.elapsed()));
+        }
     }
 }
 
@@ -75,6 +87,7 @@ fn worker(work: &Work<'_>, board: &Board, progress: &ProgressBar) -> Result<Repl
             return Ok(replay);
         }
         for index in from..end.min(from + TURN) {
+            board.pace(index, work.rate);
             if let Err(error) = access(work, board, &mut rows, index, &mut replay) {
                 board.next.store(end, Ordering::Relaxed); // the others need not go on
                 return Err(error);

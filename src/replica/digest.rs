@@ -182,7 +182,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let reported = basis.unwrap_or_else(|| peer.reported.clone());
         if !reported.dominates(&self.dropped) {
-            if !self.another_serves(&to) {
+            if !self.another_serves(now, &to) {
                 self.begin_session(now, to, reported);
             }
             return;
@@ -266,9 +266,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         true
     }
 
-    /// Whether we have given up values and another live member, which has not, can be the source.
-    fn another_serves(&self, to: &ReplicaId) -> bool {
+    /// Whether we have given up values and another live member, which has not, can be the source. It
+    /// has the first few intervals for it: it may know less than we do, or never be asked.
+    fn another_serves(&self, now: Now, to: &ReplicaId) -> bool {
+        let patience = nanos(self.config.digest_interval).saturating_mul(3);
+        let new = self.peers.get(to).is_some_and(|peer| now.mono.saturating_sub(peer.known_since) < patience);
         self.lossy
+            && new
             && self.peers.iter().any(|(id, peer)| id != to && peer.is_live() && !peer.lossy && peer.latest.clock > 0)
     }
 

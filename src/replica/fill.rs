@@ -5,11 +5,11 @@
 //! floor and epoch)`. Its dot is issued when it completes. (What memcache leases do, Nishtala et al.
 //! 2013, without a coordinator.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica, Write};
-use crate::crdt::{Kind, Marker};
+use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::item::Key;
 
@@ -33,6 +33,27 @@ pub(super) struct Fills {
     next: u64,
     /// Running fills that hold the watermark: stamp time and when they stop holding it.
     holding: BTreeMap<u64, (HlcTime, u64)>,
+    /// The last stamps that were just above something.
+    just_above: VecDeque<HlcTime>,
+}
+
+/// Stamps just above something that are remembered.
+const REMEMBERED: usize = 256;
+
+impl Fills {
+    /// A time at or just above `least` that no other fill was given lately: two fills that begin
+    /// above the same register must not share a stamp, should that register vanish meanwhile.
+    fn unused(&mut self, least: HlcTime) -> HlcTime {
+        let mut time = least;
+        while self.just_above.contains(&time) {
+            time += 1;
+        }
+        if self.just_above.len() == REMEMBERED {
+            self.just_above.pop_front();
+        }
+        self.just_above.push_back(time);
+        time
+    }
 }
 
 impl<K: CoreKey, V> Replica<K, V> {
@@ -40,9 +61,13 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
         // The start by a clock that never goes back and is past everything seen.
         let start = self.clock.tick(now);
-        let held = self.find(hash, key).map_or(0, |held| held.meta.stamp_time);
+        // A write whose body was evicted here may be of a transaction that has not committed yet: the
+        // source may still show what was before it. Until it is older than the drift bound it wins.
+        let held = self.find(hash, key).filter(|held| held.meta.kind != Kind::Tombstone(Cause::Evicted));
+        let held = held.map_or(0, |held| held.meta.stamp_time);
         let above = held.max(self.floor.time).max(self.store.epoch()).saturating_add(1);
-        let time = start.saturating_sub(nanos(self.config.max_drift)).max(above);
+        let early = start.saturating_sub(nanos(self.config.max_drift));
+        let time = if early > above { early } else { self.fills.unused(above) };
         let number = self.fills.next;
         self.fills.next += 1;
         let until = now.mono.saturating_add(nanos(self.config.fill_hold));

@@ -3,14 +3,15 @@
 //! Frames are merged as they arrive, in any order, and are readable at once. Nothing is claimed
 //! before all of them are in: a frame leaves out what later frames overtake.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::merge::Merged;
-use super::message::{Frame, Interval, Last, Message};
+use super::message::{Entry, Frame, Interval, Last, Message};
 use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::replica_id::ReplicaId;
+use crate::store::SlotRef;
 
 /// Frames of one session, at most.
 const MAX_FRAMES: u32 = 1 << 20;
@@ -25,6 +26,8 @@ pub(super) struct Incoming {
     reconcile: bool,
     /// Something in it was deferred: nothing is claimed.
     unclaimable: bool,
+    /// Registers of ours that a reconcile has not listed where it should have, by dot.
+    unlisted: BTreeMap<(ReplicaId, HlcTime), SlotRef>,
     started: u64,
     heard: u64,
 }
@@ -96,6 +99,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             last: None,
             reconcile: frame.reconcile,
             unclaimable: false,
+            unlisted: BTreeMap::new(),
             started: now.mono,
             heard: now.mono,
         });
@@ -133,7 +137,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let mut spans = Vec::new();
         for interval in intervals {
             if reconcile || self.bugs.absent_is_deleted {
-                self.remove_unlisted(&interval);
+                self.note_unlisted(&interval);
             }
             spans.push((interval.origin, interval.to));
             self.merge_interval(now, interval);
@@ -164,19 +168,52 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// Reconcile, per frame: our own registers of the range that are not listed are gone. Each
-    /// removal raises our dropped time at once, so that nobody gets a delta from us that hides it;
-    /// the floor stays.
-    fn remove_unlisted(&mut self, interval: &Interval<K, V>) {
+    /// Reconcile, per frame: our own registers of the range that are not listed will be gone, once
+    /// all frames are in. Not before: with half a session, and without the floor that comes with the
+    /// whole, an older value from a third replica would find the key empty.
+    fn note_unlisted(&mut self, interval: &Interval<K, V>) {
         let Interval { origin, from, to, ref entries } = *interval;
         let listed: BTreeSet<_> = entries.iter().map(|entry| entry.dot().counter).collect();
         let ours: Vec<_> = match self.logs.get_mut(&origin) {
             Some(log) => log.after(from).take_while(|(time, _)| *time <= to).collect(),
-            None => return,
+            None => Vec::new(),
         };
-        for (time, slot) in ours.into_iter().filter(|(time, _)| !listed.contains(time)) {
+        if let Some(incoming) = &mut self.incoming {
+            listed.iter().for_each(|time| {
+                incoming.unlisted.remove(&(origin, *time));
+            });
+            incoming.unlisted.extend(
+                ours.into_iter().filter(|(time, _)| !listed.contains(time)).map(|(time, slot)| ((origin, time), slot)),
+            );
+        }
+        if self.bugs.reconcile_hides_removals || self.bugs.absent_is_deleted {
+            self.remove_unlisted(None);
+        }
+    }
+
+    /// A push puts something where frames may have been before it: what the sender of the reconcile
+    /// has seen and not listed was superseded or removed there.
+    pub(super) fn is_news_to_reconcile(&self, entry: &Entry<K, V>) -> bool {
+        let reconciling = self.incoming.as_ref().is_some_and(|incoming| incoming.reconcile);
+        reconciling && self.find(entry.hash, &entry.item.key).is_none_or(|held| self.dot_of(&held.meta) != entry.dot())
+    }
+
+    pub(super) fn note_pushed(&mut self, dot: Dot, slot: SlotRef) {
+        if let Some(incoming) = &mut self.incoming {
+            incoming.unlisted.insert((dot.actor, dot.counter), slot);
+        }
+    }
+
+    /// Removes what the reconcile did not list although its sender had seen it. Each removal raises
+    /// our dropped time, so that nobody gets a delta from us that hides it.
+    fn remove_unlisted(&mut self, seen: Option<&VersionVector>) {
+        let unlisted = self.incoming.as_mut().map(|incoming| std::mem::take(&mut incoming.unlisted));
+        for ((origin, time), slot) in unlisted.into_iter().flatten() {
             let dot = Dot::new(origin, time);
             let Some((_, held)) = self.entry_at(dot, slot) else { continue };
+            if seen.is_some_and(|seen| !seen.covers(&dot)) {
+                continue;
+            }
             self.counters.reconcile_removed += 1;
             self.lossy = true;
             if !self.bugs.reconcile_hides_removals {
@@ -188,24 +225,29 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Everything is in: the vector moves, the floor is adopted, what is left uncovered is adopted.
     fn complete_session(&mut self, now: Now) {
-        let Some(incoming) = self.incoming.take() else { return };
-        let Some(last) = incoming.last else { return };
-        self.finish_session_of(incoming.from, incoming.session);
+        let Some(incoming) = &self.incoming else { return };
+        let (from, session, reconcile, unclaimable) =
+            (incoming.from, incoming.session, incoming.reconcile, incoming.unclaimable);
+        let Some(last) = incoming.last.clone() else { return };
+        self.finish_session_of(from, session);
         let ahead =
             last.claim.iter().map(|(_, time)| time).chain([last.floor.time]).find(|time| self.is_ahead(now, *time));
         if let Some(time) = ahead {
-            self.note_offender(incoming.from, time);
+            self.note_offender(from, time);
         }
-        if incoming.unclaimable || ahead.is_some() {
+        if unclaimable || ahead.is_some() {
             self.counters.sessions_unclaimed += 1;
+            self.incoming = None;
             self.adopt_orphans(now);
             return;
         }
         self.counters.sessions_completed += 1;
-        if incoming.reconcile {
+        if reconcile {
             self.counters.reconciles_in += 1;
+            self.remove_unlisted(Some(&last.claim));
             self.void_unknown_to(now, &last.claim, last.floor);
         }
+        self.incoming = None;
         for (origin, time) in last.claim.iter() {
             self.claim(origin, time);
         }
@@ -213,7 +255,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.adopt_orphans(now);
         self.check_caught_up();
         let digest = self.digest(now, true);
-        self.queue(incoming.from, Message::Digest(digest));
+        self.queue(from, Message::Digest(digest));
     }
 
     fn finish_session_of(&mut self, from: ReplicaId, session: u64) {

@@ -23,6 +23,9 @@ pub struct Write<K, V> {
     pub weight: u32,
 }
 
+/// What a delete took away, and when it would have expired.
+pub type Removed<K, V> = (Arc<Item<K, V>>, HlcTime);
+
 /// What an eviction came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evicted {
@@ -42,7 +45,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Deletes a key, also one never heard of: the write may still be on its way. Returns the stamp
     /// of the delete, and the register it replaced if that was a readable value.
-    pub fn delete(&mut self, now: Now, write: Write<K, V>) -> (Stamp, Option<(Arc<Item<K, V>>, HlcTime)>) {
+    pub fn delete(&mut self, now: Now, write: Write<K, V>) -> (Stamp, Option<Removed<K, V>>) {
         if self.bugs.delete_unknown_is_noop && self.find(write.hash, &write.item.key).is_none() {
             return (Stamp::ZERO, None);
         }

@@ -28,6 +28,8 @@ pub(super) struct Peer {
     /// Whether it has given up values.
     pub(super) lossy: bool,
     pub(super) last_heard: u64,
+    /// When it became a member, by monotonic time.
+    pub(super) known_since: u64,
     /// What it is believed to have of our own writes.
     pub(super) sent_to: HlcTime,
     /// A large message is on its way to it.
@@ -59,6 +61,7 @@ impl Peer {
             pending: [None; 2],
             lossy: false,
             last_heard: now.mono,
+            known_since: now.mono,
             sent_to: 0,
             busy: false,
             needs_session: false,

@@ -211,9 +211,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         let mut placed = Vec::new();
         // The entries stay in the push, because it may be passed on: its claim is only true of all.
         for entry in push.entries.iter().cloned() {
+            let (dot, news) = (entry.dot(), self.is_news_to_reconcile(&entry));
             match self.merge_entry(now, entry) {
                 Merged::Deferred => deferred = true,
-                Merged::Placed(slot) => placed.push(slot),
+                Merged::Placed(slot) => {
+                    if news {
+                        self.note_pushed(dot, slot);
+                    }
+                    placed.push(slot);
+                }
                 _ => {}
             }
         }
@@ -256,10 +262,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Pushes whose predecessor did not come in time: ask whoever sent them.
     pub(super) fn check_early(&mut self, now: Now) {
         let mut ask = Vec::new();
-        while let Some((_, from, _)) = self.early.waiting.pop_front_if(|(deadline, ..)| *deadline <= now.mono) {
-            if !ask.contains(&from) {
-                ask.push(from);
-            }
+        while self.early.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            let late = self.early.waiting.pop_front();
+            ask.extend(late.map(|(_, from, _)| from).filter(|from| !ask.contains(from)));
         }
         for from in ask {
             let digest = self.digest(now, false);

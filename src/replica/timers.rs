@@ -14,7 +14,6 @@ pub(super) struct Timers {
     pub(super) digest: u64,
     pub(super) collect: u64,
     pub(super) audit: u64,
-    pub(super) sweep: Option<u64>,
     cut: StableCut,
 }
 
@@ -25,7 +24,6 @@ impl Timers {
             digest: now.mono + random.u64(0..=nanos(config.digest_interval)),
             collect: now.mono + COLLECT_EVERY.min(nanos(config.digest_interval)),
             audit: now.mono + jittered(nanos(config.audit_interval), random),
-            sweep: None,
             cut: StableCut::default(),
         }
     }

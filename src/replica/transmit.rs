@@ -39,6 +39,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         peer.busy = false;
         if !ok {
             peer.unacked_since.get_or_insert(now.mono);
+            // Whoever cannot be reached is not tried again at once.
+            peer.serve_after = now.mono.saturating_add(crate::hlc::nanos(self.config.digest_interval));
             self.abort_outgoing(to);
         }
         self.release_retained();

@@ -121,7 +121,8 @@ impl<W: Workload> Cluster<W> {
         let ticket = node.replica.begin_fill(now, hash_of(&key), &Key::Known(key.clone()));
         self.next_fill += 1;
         let fill = self.next_fill;
-        node.fills.insert(fill, RunningFill { key, ticket, at: self.at, wall: now.wall, above });
+        let began = node.replica.clock().last();
+        node.fills.insert(fill, RunningFill { key, ticket, at: self.at, began, above });
         let after = self.rng.u64(0..=u64::from(millis) * 1_000_000);
         self.schedule(after, Event::FillDone { node: number, fill });
         self.settle(number)

@@ -268,10 +268,10 @@ impl<W: Workload> Cluster<W> {
 
     fn send_one(&mut self, from: usize, to: usize, message: Message<W::Key, W::Value>) -> bool {
         self.report.messages += 1;
-        self.report.entries += entries_in(&message);
         if self.network.is_cut(from, to) || !self.nodes[to].runs() {
             return false;
         }
+        self.report.entries += entries_in(&message);
         if self.network.loses() {
             self.report.fault("lost");
             self.trace(|| format!("n{from} -> n{to} LOST {}", describe(&message)));

@@ -32,9 +32,9 @@ pub(super) enum View {
 pub(super) struct RunningFill<K> {
     pub(super) key: K,
     pub(super) ticket: FillTicket,
-    /// When it began, and what the wall clock said.
+    /// When it began, by true time and by the clock of its node.
     pub(super) at: u64,
-    pub(super) wall: u64,
+    pub(super) began: u64,
     /// Writes stamped up to here had lost before it began.
     pub(super) above: u64,
 }

@@ -107,6 +107,9 @@ fn flush(session: &mut Session, arguments: &[&[u8]]) -> Answer {
         [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => {}
         _ => return Err(CommandError::Syntax),
     }
-    session.shared.cache.invalidate_all();
+    let cache = &session.shared.cache;
+    cache.invalidate_all();
+    // Everything is gone already, but is counted until it is swept: do that now, so that DBSIZE says 0 afterwards.
+    tokio::task::block_in_place(|| cache.run_pending_tasks());
     Ok(ok())
 }

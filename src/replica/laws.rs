@@ -1,0 +1,191 @@
+//! The map against a naive oracle: every entry kept, the maximum by the order of registers wins.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::message::{Entry, Message, Push};
+use super::{Replica, ReplicaConfig};
+use crate::crdt::register::join;
+use crate::crdt::{Cause, Dot, Kind, Marker};
+use crate::hlc::{Now, Stamp};
+use crate::item::{Body, Item, Key};
+use crate::replica_id::ReplicaId;
+use crate::sync::Arc;
+
+const NOW: Now = Now { wall: 1_000_000, mono: 0 };
+
+fn id(n: u8) -> ReplicaId {
+    ReplicaId::from_bytes([n; 16])
+}
+
+fn replica(n: u8) -> Replica<u8, u32> {
+    Replica::new(id(n), ReplicaConfig::default(), 0, NOW).unwrap()
+}
+
+/// One write of one origin: key, kind, and by how much its stamp lies below its dot (fills).
+type Draft = (u8, bool, u64);
+
+fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
+    let kind = if live { Kind::Live } else { Kind::Tombstone(Cause::Deleted) };
+    let body = if live { Body::Known((u32::from(origin) << 16) | dot as u32) } else { Body::Absent };
+    Entry {
+        hash: u64::from(key % 2), // Keys share hashes on purpose.
+        item: Arc::new(Item { key: Key::Known(key), body }),
+        marker: Marker {
+            stamp: Stamp::new(dot.saturating_sub(below).max(1), id(origin)),
+            kind,
+            dot: Dot::new(id(origin), dot),
+        },
+        expires: 0,
+        size: 8,
+        weight: 1,
+    }
+}
+
+/// What an origin writes: dots ten apart, so that fills reach below others' writes.
+fn history(origin: u8, drafts: &[Draft]) -> Vec<Entry<u8, u32>> {
+    let dots = (1u64..).map(|n| n * 10 + u64::from(origin));
+    drafts.iter().zip(dots).map(|(draft, dot)| entry(origin, dot, *draft)).collect()
+}
+
+/// A push of a run of a history: only what its origin would still hold, but the whole interval.
+fn push(history: &[Entry<u8, u32>], from: usize, to: usize) -> Message<u8, u32> {
+    let before = |n: usize| if n == 0 { 0 } else { history[n - 1].dot().counter };
+    Message::Push(Push {
+        origin: history[0].dot().actor,
+        from: before(from),
+        to: before(to),
+        epoch: 0,
+        entries: history[from..to].to_vec(),
+        hops: 16,
+        raw: Bytes::new(),
+    })
+}
+
+fn visible(replica: &Replica<u8, u32>) -> BTreeMap<u8, (Marker, Option<u32>)> {
+    let (page, _) = replica.store().page(Default::default(), usize::MAX);
+    let of = |held: crate::store::Snapshot<u8, u32>| {
+        let key = *held.item.key.known().unwrap();
+        (key, (replica.marker_of(&held.meta), held.item.value().copied()))
+    };
+    page.into_iter().map(of).collect()
+}
+
+fn naive(histories: &[Vec<Entry<u8, u32>>]) -> BTreeMap<u8, (Marker, Option<u32>)> {
+    let mut oracle: BTreeMap<u8, (Marker, Option<u32>)> = BTreeMap::new();
+    for entry in histories.iter().flatten() {
+        let key = *entry.item.key.known().unwrap();
+        let offered = (entry.marker, entry.item.value().copied());
+        let held = oracle.entry(key).or_insert(offered);
+        if entry.marker > held.0 {
+            *held = offered;
+        }
+    }
+    oracle
+}
+
+fn drain(replica: &mut Replica<u8, u32>) {
+    while replica.poll_change().is_some() {}
+    replica.take_garbage();
+}
+
+fn histories() -> impl Strategy<Value = Vec<Vec<Entry<u8, u32>>>> {
+    let drafts = || proptest::collection::vec((0u8..4, any::<bool>(), 0u64..25), 1..12);
+    (drafts(), drafts(), drafts()).prop_map(|(a, b, c)| vec![history(1, &a), history(2, &b), history(3, &c)])
+}
+
+proptest! {
+    #![proptest_config(crate::testing::proptest_config())]
+
+    /// scenario 1, scenario 7, scenario 81: pushes of any runs, overlapping, repeated, of several
+    /// origins in any order, come to what the oracle says, whatever way they were cut.
+    #[test]
+    fn any_delivery_of_everything_is_the_maximum(
+        histories in histories(),
+        order in proptest::collection::vec((0usize..3, 0usize..12, 1usize..12), 0..40),
+    ) {
+        let mut replica = replica(9);
+        for (origin, from, len) in order {
+            let history = &histories[origin];
+            let from = from % history.len();
+            let to = (from + len).min(history.len());
+            replica.handle_message(NOW, id(origin as u8 + 1), push(history, from, to));
+            drain(&mut replica);
+            prop_assert_eq!(replica.validate(), Ok(()));
+        }
+        for (n, history) in histories.iter().enumerate() {
+            replica.handle_message(NOW, id(n as u8 + 1), push(history, 0, history.len()));
+            drain(&mut replica);
+        }
+        prop_assert_eq!(replica.validate(), Ok(()));
+        prop_assert_eq!(visible(&replica), naive(&histories));
+        for history in &histories {
+            let last = history[history.len() - 1].dot();
+            prop_assert!(replica.vector().covers(&last));
+        }
+    }
+
+    /// scenario 6, scenario 32: a push above a gap changes nothing and claims nothing, an empty one
+    /// moves the vector.
+    #[test]
+    fn a_gap_is_not_jumped(drafts in proptest::collection::vec((0u8..4, any::<bool>(), 0u64..25), 3..12)) {
+        let history = history(1, &drafts);
+        let mut replica = replica(9);
+        replica.handle_message(NOW, id(1), push(&history, 1, history.len()));
+        prop_assert_eq!(replica.vector().get(&id(1)), 0);
+        prop_assert_eq!(replica.live_len() + replica.tombstone_len() as u64, 0);
+        prop_assert_eq!(replica.counters().gaps, 1);
+        let empty = Push { origin: id(2), from: 0, to: 77, epoch: 0, entries: Vec::new(), hops: 16, raw: Bytes::new() };
+        replica.handle_message(NOW, id(2), Message::Push(empty));
+        prop_assert_eq!(replica.vector().get(&id(2)), 77);
+    }
+
+    /// scenario 8, and the law that deltas rest on: joining one at a time or the joins of parts.
+    #[test]
+    fn joins_may_be_grouped(histories in histories()) {
+        let all: Vec<_> = histories.iter().flatten().map(|entry| entry.marker).collect();
+        let whole = all.iter().copied().reduce(|a, b| join(a, b).marker);
+        let (left, right) = all.split_at(all.len() / 2);
+        let of = |part: &[Marker]| part.iter().copied().reduce(|a, b| join(a, b).marker);
+        let parts = [of(left), of(right)].into_iter().flatten().reduce(|a, b| join(a, b).marker);
+        prop_assert_eq!(whole, parts);
+    }
+}
+
+/// scenario 11: a stamp of the far future is not applied, does not move our clock, names its member,
+/// and leaves other origins alone.
+#[test]
+fn the_far_future_is_deferred() {
+    let mut replica = replica(9);
+    let far = entry(1, u64::MAX - 1, (0, true, 0));
+    let push =
+        Push { origin: id(1), from: 0, to: u64::MAX - 1, epoch: 0, entries: vec![far], hops: 16, raw: Bytes::new() };
+    replica.handle_message(NOW, id(1), Message::Push(push));
+    assert_eq!(replica.live_len(), 0);
+    assert!(replica.clock().last() < NOW.wall * 2);
+    assert_eq!(replica.offenders().map(|(who, _)| who).collect::<Vec<_>>(), [id(1)]);
+    let fine = history(2, &[(1, true, 0)]);
+    replica.handle_message(NOW, id(2), self::push(&fine, 0, 1));
+    assert_eq!(replica.live_len(), 1);
+}
+
+/// scenario 25: what was seen and is no longer held is not taken again from a late message.
+#[test]
+fn a_seen_dot_is_never_taken_again() {
+    let history = history(1, &[(0, true, 0), (0, false, 0)]);
+    let mut replica = replica(9);
+    replica.handle_message(NOW, id(1), push(&history, 0, 2));
+    replica.handle_message(NOW, id(1), push(&history, 0, 1));
+    assert_eq!((replica.live_len(), replica.tombstone_len()), (0, 1));
+}
+
+/// scenario 34 (detection): a message under our own id is not ours.
+#[test]
+fn a_clone_of_our_id_is_counted() {
+    let mut replica = replica(9);
+    let history = history(9, &[(0, true, 0)]);
+    replica.handle_message(NOW, id(9), push(&history, 0, 1));
+    assert_eq!((replica.counters().cloned_id, replica.live_len()), (1, 0));
+}
