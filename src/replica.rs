@@ -50,6 +50,7 @@ mod outgoing;
 mod peers;
 mod place;
 mod push;
+mod reach;
 mod retired;
 mod timers;
 pub mod transmit;
@@ -63,6 +64,7 @@ pub use counters::Counters;
 pub use fill::FillTicket;
 pub use local::Write;
 pub use peers::PeerView;
+pub use reach::Lag;
 pub use transmit::Transmit;
 
 use message::Message;
