@@ -280,9 +280,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         true
     }
 
-    /// Whether we have given up values and another live member, which has not, can be the source.
+    /// Whether we have given up values and another live member, which has not and has seen all that
+    /// we dropped, can be the source.
     fn another_serves(&self, to: &ReplicaId) -> bool {
-        self.lossy && self.peers.iter().any(|(id, peer)| id != to && peer.is_live() && !peer.lossy && peer.latest.clock > 0)
+        let complete = |peer: &super::peers::Peer| peer.is_live() && !peer.lossy && peer.reported.dominates(&self.dropped);
+        self.lossy && self.peers.iter().any(|(id, peer)| id != to && complete(peer))
     }
 
     /// Finds out whether the sender has something for us, and asks for it.
