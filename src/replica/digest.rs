@@ -290,14 +290,14 @@ impl<K: CoreKey, V> Replica<K, V> {
         true
     }
 
-    /// Whether we have given up values and another live member, which has not, can be the source. It
-    /// has the first few intervals for it: it may know less than we do, or never be asked.
+    /// Whether we have given up values and another live member, which has not and has seen all that
+    /// we dropped, can be the source. It has the first few intervals for it: it may never be asked.
     fn another_serves(&self, now: Now, to: &ReplicaId) -> bool {
         let patience = nanos(self.config.digest_interval).saturating_mul(3);
         let new = self.peers.get(to).is_some_and(|peer| now.mono.saturating_sub(peer.known_since) < patience);
-        self.lossy
-            && new
-            && self.peers.iter().any(|(id, peer)| id != to && peer.is_live() && !peer.lossy && peer.latest.clock > 0)
+        let complete =
+            |peer: &super::peers::Peer| peer.is_live() && !peer.lossy && peer.reported.dominates(&self.dropped);
+        self.lossy && new && self.peers.iter().any(|(id, peer)| id != to && complete(peer))
     }
 
     /// Finds out whether the sender has something for us, and asks for it.

@@ -256,12 +256,22 @@ impl<K: CoreKey, V> Replica<K, V> {
         for (origin, time) in last.claim.iter() {
             self.claim(origin, time);
         }
-        self.dropped.join(&dropped);
+        self.take_dropped(&dropped);
         self.floor = self.floor.max(last.floor);
         self.adopt_orphans(now);
         self.check_caught_up();
         let digest = self.digest(now, true);
         self.queue(from, Message::Digest(digest));
+    }
+
+    /// What the sender has dropped, of what we now have seen as well. Of the rest nobody will ever be
+    /// told by us, and for a retired origin whose record is gone it could never be reached.
+    fn take_dropped(&mut self, dropped: &VersionVector) {
+        for (origin, time) in dropped.iter() {
+            if self.vector.get(&origin) >= time {
+                self.dropped.raise(origin, time);
+            }
+        }
     }
 
     fn finish_session_of(&mut self, from: ReplicaId, session: u64) {
