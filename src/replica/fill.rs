@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica, Write};
-use crate::crdt::{Cause, Kind, Marker};
+use crate::crdt::{Kind, Marker};
 use crate::hlc::{GRAIN, HlcTime, Now, Stamp, nanos};
 use crate::item::Key;
 
@@ -65,10 +65,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
         // The start by a clock that never goes back and is past everything seen.
         let start = self.clock.tick(now);
-        // A write whose body was evicted here may be of a transaction that has not committed yet: the
-        // source may still show what was before it. Until it is older than the drift bound it wins.
-        let held = self.find(hash, key).filter(|held| held.meta.kind != Kind::Tombstone(Cause::Evicted));
-        let held = held.map_or(0, |held| held.meta.stamp_time);
+        let held = self.find(hash, key).map_or(0, |held| held.meta.stamp_time);
         let above = held.max(self.floor.time).max(self.store.epoch());
         let early = start.saturating_sub(nanos(self.config.max_drift));
         let time = if early > above { early } else { self.fills.unused(above) };
