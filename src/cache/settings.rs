@@ -128,7 +128,8 @@ mod tests {
     fn the_defaults_hold_and_what_cannot_be_says_why() {
         assert_eq!(CacheSettings::default().validate(), Ok(()));
         let ms = Duration::from_millis;
-        let cases: [(fn(&mut CacheSettings, fn(u64) -> Duration), &str); 5] = [
+        type Change = fn(&mut CacheSettings, fn(u64) -> Duration);
+        let cases: [(Change, &str); 5] = [
             (|it, ms| it.fill_timeout = Some(ms(0)), "more than zero"),
             (|it, ms| it.fill_timeout = Some(ms(31_000)), "fill_hold"),
             (|it, ms| it.cluster_single_flight = Some(ms(0)), "1 ms"),

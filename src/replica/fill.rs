@@ -18,6 +18,8 @@ use crate::item::Key;
 pub struct FillTicket {
     number: u64,
     stamp: Stamp,
+    /// What its key had at the start.
+    found: Option<Stamp>,
 }
 
 impl FillTicket {
@@ -65,8 +67,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
         // The start by a clock that never goes back and is past everything seen.
         let start = self.clock.tick(now);
-        let held = self.find(hash, key).map_or(0, |held| held.meta.stamp_time);
-        let above = held.max(self.floor.time).max(self.store.epoch());
+        let held = self.find(hash, key);
+        let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
+        let above = found.map_or(0, |found| found.time).max(self.floor.time).max(self.store.epoch());
         let early = start.saturating_sub(nanos(self.config.max_drift));
         let time = if early > above { early } else { self.fills.unused(above) };
         let number = self.fills.next;
@@ -76,7 +79,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.fills.holding.insert(number, (time, until));
         }
         self.counters.fills += 1;
-        FillTicket { number, stamp: Stamp::new(time, self.id) }
+        FillTicket { number, stamp: Stamp::new(time, self.id), found }
     }
 
     /// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
@@ -97,12 +100,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         Some(stamp)
     }
 
-    /// Whether a fill has lost already: finishing it would store nothing. Whoever asks for the key
-    /// now must not be given its value.
+    /// Whether a fill has lost against something that came after its start. Whoever asks for the key
+    /// now must not be given its value. (A fill may have lost from the start, against a write that was
+    /// evicted a moment ago: that alone is no reason for another one.)
     #[must_use]
     pub fn is_fill_overtaken(&self, ticket: &FillTicket, hash: u64, key: &Key<K>) -> bool {
         let held = self.find(hash, key).map(|held| self.stamp_of(&held.meta));
-        held.is_some_and(|held| held >= ticket.stamp)
+        (held != ticket.found && held.is_some_and(|held| held >= ticket.stamp))
             || ticket.stamp <= self.floor
             || ticket.stamp.time <= self.store.epoch()
     }

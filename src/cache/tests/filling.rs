@@ -173,3 +173,25 @@ fn a_fill_of_a_closed_cache_keeps_nothing_alive() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[test]
+fn a_key_whose_write_was_just_evicted_is_still_filled_once_for_all() {
+    let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 0 { it.max_capacity(1) } else { it });
+    let cache = &cluster.caches[0];
+    cache.insert(1, 1).unwrap();
+    cache.insert(2, 2).unwrap();
+    let fill = begin(cache, 1);
+    let waiters: Vec<_> = (0..10)
+        .map(|_| {
+            let cache = cache.clone();
+            std::thread::spawn(move || cache.get_with_blocking(1, || unreachable!("it joins")))
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(fill.end(7), 7);
+    assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == 7));
+    assert_eq!(cache.get(&1), None);
+    cluster.advance(Duration::from_secs(2));
+    assert_eq!(cache.get_with_blocking(1, || 8), 8);
+    assert_eq!(cache.get(&1), Some(8));
+}
