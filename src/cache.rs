@@ -19,10 +19,12 @@ use crate::replica::message::Message;
 use crate::replica::{RemovalCause, Write, wire};
 use crate::replica_id::ReplicaId;
 use crate::store::{Position, Snapshot, Store};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Event, Mutex, Ordering};
 
 pub mod builder;
+mod bulk;
 pub(crate) mod engine;
+pub(crate) mod feed;
 mod fill;
 mod fill_counts;
 mod fill_error;
@@ -32,14 +34,30 @@ mod flight;
 mod iter;
 pub(crate) mod listener;
 pub(crate) mod port;
+mod race;
 mod ready;
+mod replicated;
+#[cfg(feature = "metrics")]
+pub mod report;
+mod settings;
+mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod turn;
 mod waits;
 
 pub use builder::{CacheBuilder, Limits, OpenError, Policy};
+pub use bulk::BulkError;
+pub use feed::{ChangeEvent, ChangeKind, Subscription, SubscriptionError};
 pub use fill_error::FillError;
 pub use filled::Filled;
 pub use iter::Iter;
 pub use ready::Ready;
+pub use replicated::{Members, NotReplicated, Replicated};
+pub use settings::CacheSettings;
+pub use stats::{CacheStats, FillStats, PeerLag, RemovalStats};
 
 use engine::{Engine, Settled};
 use listener::Listeners;
@@ -82,11 +100,13 @@ pub(crate) struct Shared<K, V> {
     /// Whether there is anybody to send to: a lone writer wakes nobody.
     connected: AtomicBool,
     weigher: Option<Weigher<K, V>>,
-    time_to_live: Option<Duration>,
-    max_capacity: Option<u64>,
-    limits: Limits,
-    fill_timeout: Option<Duration>,
+    pub(crate) settings: CacheSettings,
     fills: fill_counts::FillCounts,
+    feed: feed::Feed<K, V>,
+    /// Notified when members may have got further.
+    progress: Event,
+    #[cfg(feature = "metrics")]
+    reported: crate::sync::AtomicU64,
     wire_limits: wire::Limits,
     pub(crate) listeners: Listeners<K, V>,
     pub(crate) intake: port::IntakeCounts,
@@ -97,11 +117,13 @@ pub(crate) struct Shared<K, V> {
 /// All operations here are synchronous, never wait for the network, and work outside of a runtime.
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
+    /// How long a fill through this handle waits for another node's.
+    patience: Option<Duration>,
 }
 
 impl<K, V> Clone for Cache<K, V> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), patience: self.patience }
     }
 }
 
@@ -153,13 +175,21 @@ pub enum InsertError {
 }
 
 /// A value with what is known of it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
+#[derive(Clone)]
 pub struct EntryInfo<V> {
     value: V,
     stamp: Stamp,
     expires: HlcTime,
     now: HlcTime,
+    time: Arc<dyn TimeSource>,
+}
+
+impl<V: std::fmt::Debug> std::fmt::Debug for EntryInfo<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("EntryInfo");
+        shown.field("value", &self.value).field("stamp", &self.stamp).field("expires_in", &self.expires_in());
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl<V> EntryInfo<V> {
@@ -183,12 +213,18 @@ impl<V> EntryInfo<V> {
         self.stamp.replica
     }
 
-    /// Time since it was written, by this node's clock.
+    /// Time from its write to this look-up, by this node's clock. A filled value counts from a little
+    /// before the start of its fill.
     pub fn age(&self) -> Duration {
         Duration::from_nanos(self.now.saturating_sub(self.stamp.time))
     }
 
-    /// Time until it expires; `None` is never.
+    /// Whether its time to live has not ended since it was looked up: an `EntryInfo` may be kept.
+    pub fn is_fresh(&self) -> bool {
+        self.expires == 0 || self.expires > self.time.wall()
+    }
+
+    /// Time from this look-up until it expires; `None` is never.
     pub fn expires_in(&self) -> Option<Duration> {
         (self.expires != 0).then(|| Duration::from_nanos(self.expires.saturating_sub(self.now)))
     }
@@ -196,7 +232,8 @@ impl<V> EntryInfo<V> {
 
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
-        Self { shared }
+        let patience = shared.settings.cluster_single_flight;
+        Self { shared, patience }
     }
 
     /// The value of a key, if there is one here that has not expired. Counts as a use.
@@ -230,10 +267,15 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     where
         Q: Equivalent<K> + Hash + ?Sized,
     {
-        let found = self.shared.visible(key)?;
-        let value = found.item.value()?.clone();
-        let stamp = self.shared.engine.lock().replica.stamp_of_snapshot(&found)?;
-        Some(EntryInfo { value, stamp, expires: found.meta.expires, now: self.shared.time.wall() })
+        let (found, stamp) = self.shared.stamped(key)?;
+        let time = Arc::clone(&self.shared.time);
+        Some(EntryInfo {
+            value: found.item.value()?.clone(),
+            stamp,
+            expires: found.meta.expires,
+            now: time.wall(),
+            time,
+        })
     }
 
     /// Writes a value with the cache's default time to live. Every node will have it, or something
@@ -242,7 +284,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// # Errors
     /// The entry is too large or cannot be serialised; nothing has changed.
     pub fn insert(&self, key: K, value: V) -> Result<Written, InsertError> {
-        self.shared.insert(key, value, self.shared.time_to_live)
+        self.shared.insert(key, value, self.shared.settings.time_to_live)
     }
 
     /// Writes a value that expires after `time_to_live`, counted from now; the deadline travels with
@@ -260,7 +302,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// # Errors
     /// As [`insert`](Self::insert).
     pub fn insert_if_absent_local(&self, key: K, value: V) -> Result<Option<Written>, InsertError> {
-        self.insert_if_absent_local_with_ttl(key, value, self.shared.time_to_live)
+        self.insert_if_absent_local_with_ttl(key, value, self.shared.settings.time_to_live)
     }
 
     /// As [`insert_if_absent_local`](Self::insert_if_absent_local), with a time to live of its own;
@@ -274,7 +316,25 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         value: V,
         time_to_live: Option<Duration>,
     ) -> Result<Option<Written>, InsertError> {
-        self.shared.insert_if(key, value, time_to_live, |found| found.is_none())
+        self.shared.insert_if(key, value, time_to_live, |_, found| found.is_none())
+    }
+
+    /// Writes a value only if the one that is here has this stamp (from [`entry`](Self::entry) or
+    /// [`Written`]). Compares on this node alone: another node may write at the same time, and the
+    /// greater stamp wins everywhere. Returns `None` if the stamp was another, or nothing was here.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn replace_if(&self, key: K, value: V, stamp: Stamp) -> Result<Option<Written>, InsertError> {
+        self.shared.insert_if(key, value, self.shared.settings.time_to_live, |engine, found| {
+            found.and_then(|found| engine.replica.stamp_of_snapshot(found)) == Some(stamp)
+        })
+    }
+
+    /// This cache, with another word on whether fills through this handle wait for other nodes' (see
+    /// [`CacheBuilder::cluster_single_flight`]): for calls that differ from the rest. `None` is off.
+    pub fn with_cluster_single_flight(&self, patience: Option<Duration>) -> Self {
+        Self { shared: Arc::clone(&self.shared), patience }
     }
 
     /// Deletes a key on every node, also one never heard of here: its write may still be on its way.
@@ -322,11 +382,13 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// The settings this cache was opened with.
     pub fn policy(&self) -> Policy {
-        Policy {
-            max_capacity: self.shared.max_capacity,
-            time_to_live: self.shared.time_to_live,
-            limits: self.shared.limits.clone(),
-        }
+        let CacheSettings { max_capacity, time_to_live, max_key_bytes, max_value_bytes, .. } = self.shared.settings;
+        Policy { max_capacity, time_to_live, limits: Limits { max_key_bytes, max_value_bytes } }
+    }
+
+    /// Every knob of this cache, the protocol's included.
+    pub fn settings(&self) -> &CacheSettings {
+        &self.shared.settings
     }
 
     /// The name this cache was opened under.
@@ -389,6 +451,18 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         self.is_visible(&found).then_some(found)
     }
 
+    /// What a key holds, and its stamp, at one moment.
+    fn stamped<Q>(&self, key: &Q) -> Option<(Snapshot<K, V>, Stamp)>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        let hash = self.hash(key);
+        let engine = self.engine.lock();
+        let found = self.store.get(hash, key).filter(|found| self.is_visible(found))?;
+        let stamp = engine.replica.stamp_of_snapshot(&found)?;
+        Some((found, stamp))
+    }
+
     fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
         let meta = &found.meta;
         meta.kind.is_live()
@@ -402,17 +476,28 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         (page, next)
     }
 
-    /// Runs `act` under the replica's lock, then tells listeners and drops what was displaced
-    /// without it.
+    /// Runs `act` under the replica's lock; then, without it, tells who has to know and drops what was
+    /// displaced.
     pub(crate) fn with_engine<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
-        let (result, Settled { changes, garbage }) = {
+        let (result, settled, unread) = {
             let mut engine = self.engine.lock();
             let result = act(&mut engine);
-            let settled = engine.settle(now, &self.reads);
+            let listening = self.listeners.is_listening() || self.feed.is_watched();
+            let settled = engine.settle(now, &self.reads, listening);
             self.listeners.enqueue(&settled.changes);
-            (result, settled)
+            let unread = self.feed.publish(&settled.changes);
+            (result, settled, unread)
         };
-        drop(changes);
+        let Settled { changes, garbage, touched } = settled;
+        for flight in &touched {
+            flight.touched.notify(usize::MAX);
+        }
+        if !changes.is_empty() {
+            self.feed.announce();
+        }
+        drop_quietly(touched);
+        drop_quietly(changes);
+        drop_quietly(unread);
         self.listeners.deliver();
         drop_quietly(garbage);
         result
@@ -453,7 +538,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let refused = |error: wire::EncodeError| InsertError::Unserializable(error.to_string());
         let key_size = wire::encoded_len(key, wire::MAX_DEPTH).map_err(refused)?;
         let value_size = wire::encoded_len(value, wire::MAX_DEPTH).map_err(refused)?;
-        let Limits { max_key_bytes, max_value_bytes } = self.limits;
+        let CacheSettings { max_key_bytes, max_value_bytes, .. } = self.settings;
         if key_size > max_key_bytes {
             return Err(InsertError::KeyTooLarge { size: key_size, limit: max_key_bytes });
         }
@@ -478,14 +563,16 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         key: K,
         value: V,
         time_to_live: Option<Duration>,
-        condition: impl FnOnce(Option<&Snapshot<K, V>>) -> bool,
+        condition: impl FnOnce(&Engine<K, V>, Option<&Snapshot<K, V>>) -> bool,
     ) -> Result<Option<Written>, InsertError> {
         let now = self.time.now();
         let write = self.prepare(now, key, value, time_to_live)?;
+        let kept = Arc::clone(&write.item); // A write that is not made is not dropped under the lock.
         let stamp = self.with_engine(now, |engine| {
             let found = engine.replica.find_key(write.hash, &write.item.key).filter(|found| self.is_visible(found));
-            condition(found.as_ref()).then(|| engine.replica.write(now, write))
+            condition(engine, found.as_ref()).then(|| engine.replica.write(now, write))
         });
+        drop(kept);
         self.wake_driver();
         Ok(stamp.map(|stamp| Written { stamp }))
     }
@@ -495,6 +582,18 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         Q: Equivalent<K> + Hash + Serialize + ?Sized,
     {
         let now = self.time.now();
+        let delete = self.prepare_delete(key)?;
+        let (_, held) = self.with_engine(now, |engine| engine.replica.delete(now, delete));
+        self.wake_driver();
+        let (item, expires) = held?;
+        (expires == 0 || expires > now.wall).then(|| item.value().cloned())?
+    }
+
+    /// Runs user code: not to be called under a lock. `None` if the key cannot be encoded.
+    fn prepare_delete<Q>(&self, key: &Q) -> Option<Write<K, V>>
+    where
+        Q: Equivalent<K> + Hash + Serialize + ?Sized,
+    {
         let hash = self.hash(key);
         let owned = match self.store.get(hash, key) {
             Some(found) => found.item.key.known().cloned()?,
@@ -502,11 +601,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         };
         let size = wire::encoded_len(&owned, wire::MAX_DEPTH).ok().and_then(|size| u32::try_from(size).ok())?;
         let item = Arc::new(Item { key: Key::Known(owned), body: Body::Absent });
-        let write = Write { hash, item, expires: 0, size, weight: 0 };
-        let (_, held) = self.with_engine(now, |engine| engine.replica.delete(now, write));
-        self.wake_driver();
-        let (item, expires) = held?;
-        (expires == 0 || expires > now.wall).then(|| item.value().cloned())?
+        Some(Write { hash, item, expires: 0, size, weight: 0 })
     }
 
     /// The owned form of a borrowed key, by way of its encoding.

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod crdt;
+mod durations;
 pub mod hlc;
 #[doc(hidden)]
 pub mod item;
@@ -18,7 +19,11 @@ mod sync;
 #[cfg(test)]
 mod testing;
 
-pub use cache::{Cache, CacheBuilder, EntryInfo, FillError, Filled, InsertError, OpenError, Policy, Ready, Written};
+pub use cache::{
+    BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, FillError, Filled,
+    InsertError, Members, NotReplicated, OpenError, Policy, Ready, Replicated, Subscription, SubscriptionError,
+    Written,
+};
 pub use hlc::Stamp;
 #[cfg(feature = "node")]
 pub use node::{Member, Node, NodeBuilder, StartError, Traffic};

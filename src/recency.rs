@@ -143,10 +143,10 @@ impl ReadLog {
     /// Hands out what was read, each thread's reads in their order, and forgets it.
     pub(crate) fn drain(&self, mut each: impl FnMut(SlotId)) {
         for stripe in &self.stripes {
-            let head = stripe.head.swap(0, Ordering::Relaxed);
-            if head == 0 {
+            if stripe.head.load(Ordering::Relaxed) == 0 {
                 continue;
             }
+            let head = stripe.head.swap(0, Ordering::Relaxed);
             let (first, count) = if head > RING { (head % RING, RING) } else { (0, head) };
             for offset in 0..count {
                 let id = stripe.ring[(first + offset) % RING].swap(EMPTY, Ordering::Relaxed);

@@ -50,6 +50,7 @@ mod outgoing;
 mod peers;
 mod place;
 mod push;
+mod reach;
 mod retired;
 mod timers;
 pub mod transmit;
@@ -63,6 +64,7 @@ pub use counters::Counters;
 pub use fill::FillTicket;
 pub use local::Write;
 pub use peers::PeerView;
+pub use reach::Lag;
 pub use transmit::Transmit;
 
 use message::Message;
@@ -104,6 +106,8 @@ pub struct Replica<K, V> {
     /// Whether values were given up here that others may still hold.
     lossy: bool,
     peers: BTreeMap<ReplicaId, peers::Peer>,
+    /// Told of us, and not heard of yet: a greeting may have been lost.
+    greeted: BTreeSet<ReplicaId>,
     incoming: Option<incoming::Incoming>,
     outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
     /// Registers whose dot our vector does not cover, placed outside of any claim.
@@ -161,6 +165,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             retained_bytes: 0,
             lossy: false,
             peers: BTreeMap::new(),
+            greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),
             uncovered: Vec::new(),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{SOON, cluster, eventually, node, open, stop};
-use driftless::{Cache, FillError, Filled};
+use driftless::{Cache, FillError, Filled, Members};
 use tokio::sync::{Barrier, Notify, oneshot};
 
 type Strings = Cache<String, String>;
@@ -298,6 +298,88 @@ async fn the_filler_decides_whether_and_how_long() {
     assert!(cache.entry("unknown").unwrap().expires_in().unwrap() <= Duration::from_secs(60));
     assert!(!cache.contains_key("mine"));
     stop(vec![node]).await;
+}
+
+/// A hundred callers on every node miss a key at once; how many fillers run.
+async fn fills_of_a_stampede(caches: &[Strings], key: &str, fill_takes: Duration) -> usize {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let barrier = Arc::new(Barrier::new(caches.len() * 100));
+    let mut callers = Vec::new();
+    for cache in caches.iter().flat_map(|cache| std::iter::repeat_n(cache, 100)) {
+        let (cache, key, calls, barrier) = (cache.clone(), key.to_owned(), Arc::clone(&calls), Arc::clone(&barrier));
+        callers.push(tokio::spawn(async move {
+            barrier.wait().await;
+            let filler = move || async move {
+                calls.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(fill_takes).await;
+                "filled".to_owned()
+            };
+            cache.get_with(key, filler).await
+        }));
+    }
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), "filled");
+    }
+    calls.load(Ordering::SeqCst)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stampede_on_five_nodes_is_filled_once_a_node_or_once_a_cluster() {
+    let (nodes, caches) = cluster("stampede", 5).await;
+    for cache in &caches {
+        eventually("members", || cache.members(), |seen| *seen == 4);
+    }
+    let one_fill: Vec<_> =
+        caches.iter().map(|cache| cache.with_cluster_single_flight(Some(Duration::from_secs(2)))).collect();
+    let (mut each, mut all, keys) = (0, 0, 10);
+    for n in 0..keys {
+        each += fills_of_a_stampede(&caches, &format!("each-{n}"), Duration::from_millis(50)).await;
+        all += fills_of_a_stampede(&one_fill, &format!("all-{n}"), Duration::from_millis(50)).await;
+    }
+    println!("{keys} keys, 100 concurrent misses on each of 5 nodes: {each} fills, {all} with cluster_single_flight");
+    assert!(each <= 5 * keys, "at most one a node");
+    assert!(all <= keys + 2, "about one a cluster: {all}");
+    let arrived: u64 = caches.iter().map(|cache| cache.stats().fills.arrived).sum();
+    assert!(arrived >= 3 * keys as u64, "the others took the first one's value: {arrived}");
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_another_nodes_fill_in_vain_fills_itself() {
+    let (nodes, caches) = cluster("in-vain", 3).await;
+    let impatient = caches[0].with_cluster_single_flight(Some(Duration::from_millis(20)));
+    for n in 0..10 {
+        // Nobody else asks for this key.
+        let value = impatient.get_with(format!("lonely-{n}"), || async { "filled".to_owned() });
+        assert_eq!(tokio::time::timeout(SOON, value).await.unwrap(), "filled");
+        let blocking = impatient.clone();
+        let value = tokio::task::spawn_blocking(move || blocking.get_with_blocking(format!("b-{n}"), || "b".into()));
+        assert_eq!(value.await.unwrap(), "b");
+    }
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_known_to_have_arrived_and_is_seen_in_the_change_stream() {
+    let (nodes, caches) = cluster("arrived", 3).await;
+    for cache in &caches {
+        eventually("members", || cache.members(), |seen| *seen == 2);
+    }
+    let mut changes = caches[1].subscribe();
+    let written = caches[0].insert("key".into(), "value".into()).unwrap();
+    let replicated = caches[0].wait_replicated(written, Members::All, SOON).await.unwrap();
+    assert_eq!(replicated.seen.len(), 2);
+    assert!(caches[1..].iter().all(|cache| cache.get("key").as_deref() == Some("value")));
+    let event = changes.recv().await.unwrap();
+    assert_eq!((event.stamp(), event.is_local()), (written.stamp, false));
+
+    nodes[0].sever(Some(vec![nodes[2].local_addr()]));
+    let written = caches[0].insert("cut".into(), "off".into()).unwrap();
+    let error = caches[0].wait_replicated(written, Members::Count(3), SOON).await.unwrap_err();
+    assert!(error.seen.len() + error.missing.len() + error.departed.len() == 2, "at once: there are not so many");
+    assert_eq!(caches[0].wait_replicated(written, Members::Count(1), SOON).await.unwrap().seen.len(), 1);
+    nodes[0].sever(None);
+    stop(nodes).await;
 }
 
 #[test]

@@ -81,6 +81,9 @@ struct Arguments {
     /// Accesses per second, all nodes together [default: as many as can be]
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU32>,
+    /// How long each read of a row for the cache takes beyond its own time: updates race slow fills
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0.0)]
+    fill_delay: f64,
     /// How many nodes share the cache
     #[arg(long, value_name = "N", default_value_t = 3)]
     nodes: usize,
@@ -121,12 +124,13 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     let idle = prober.idle(500)?;
 
     let before = cluster.traffic();
-    let shop = Shop::new(arguments.mode);
+    let shop = Shop::new(arguments.mode, Duration::from_secs_f64(arguments.fill_delay / 1e3));
     let work =
         Work { trace: &trace, plan, shop: &shop, database: &database, caches: &cluster.products, rate: arguments.rate };
     let (replay, under_load) = replay_and_probe(&work, threads, &mut prober)?;
     let complete = trace.ids.len() <= arguments.capacity;
     let verdict = verdict::judge(&cluster.products, &database.connect()?.all()?, complete, PATIENCE);
+    let lost_fills = cluster.products.iter().map(|cache| cache.counters().fills_lost).sum();
     let traffic = cluster.traffic().iter().zip(&before).map(|(after, before)| since(after, before)).collect();
     runtime.block_on(cluster.shutdown());
 
@@ -140,6 +144,7 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
         under_load,
         idle,
         traffic,
+        lost_fills,
         verdict,
     })
 }
@@ -155,6 +160,9 @@ fn check(arguments: &Arguments) -> Result<(), &'static str> {
         }
         Arguments { threads: Some(0), .. } | Arguments { capacity: 0, .. } => {
             Err("--threads and --capacity: at least one")
+        }
+        Arguments { fill_delay, .. } if !(0.0..=60_000.0).contains(fill_delay) => {
+            Err("--fill-delay is from 0 to 60000 milliseconds")
         }
         _ => Ok(()),
     }

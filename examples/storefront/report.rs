@@ -14,6 +14,8 @@ pub struct Report {
     pub idle: Latencies,
     /// What each node sent and got during the replay and until rest.
     pub traffic: Vec<Traffic>,
+    /// Fills that ended after a newer write or delete and were not cached.
+    pub lost_fills: u64,
     pub verdict: Verdict,
 }
 
@@ -50,6 +52,12 @@ impl Report {
             number((outcome.reads + self.replay.updates) as f64 / seconds)
         );
         println!("  updates                {}", number(self.replay.updates as f64));
+        println!(
+            "  fills                  {} by the cluster, {} by private caches; {} of the cluster's lost against an update and were not cached",
+            number(outcome.database_reads as f64),
+            number(self.private.database_reads as f64),
+            number(self.lost_fills as f64)
+        );
         println!("  replicated             {} entries/s, fills and updates together", number(copies / seconds));
         println!(
             "  sent by all nodes      {:.1} MB, {:.0} bytes per entry and receiver",

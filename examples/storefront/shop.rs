@@ -3,8 +3,9 @@
 use crate::database::{Product, Rows, reprice};
 use clap::ValueEnum;
 use driftless::{Cache, InsertError};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::fmt;
+use std::time::Duration;
 
 /// What becomes of the cached copy when its row changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +32,8 @@ pub enum ShopError {
     Database(#[from] rusqlite::Error),
     #[error("the cache: {0}")]
     Cache(#[from] InsertError),
+    #[error("reading a row for the cache: {0}")]
+    Fill(String),
 }
 
 /// Where a product came from.
@@ -43,42 +46,41 @@ pub enum Source {
 /// What all threads share.
 pub struct Shop {
     mode: Mode,
-    fills: FillLocks,
+    /// A slow database: how long each read of a row for the cache takes beyond its own time.
+    fill_delay: Duration,
     /// SQLite lets one writer in at a time, and would make the others poll for their turn.
     writer: Mutex<()>,
 }
 
 impl Shop {
-    pub fn new(mode: Mode) -> Self {
-        Self { mode, fills: FillLocks::new(), writer: Mutex::new(()) }
+    pub fn new(mode: Mode, fill_delay: Duration) -> Self {
+        Self { mode, fill_delay, writer: Mutex::new(()) }
     }
 
     /// Reads a product through the cache: from memory, or else from its row, and then it is in everybody's memory.
     ///
-    /// The row must not be read before an update and put into the cache after it. A lock that all nodes share keeps the two apart here; it
-    /// stands in for the filler barrier, which needs no lock and works between machines. With it, all below the first line becomes
-    /// `cache.try_get_with_blocking(id, || rows.read(id))`.
+    /// An update may commit after the row was read and before the fill ends, here or on another machine. The fill then loses: its stamp is
+    /// from before its start.
     pub fn read_through(
         &self,
         cache: &Cache<u32, Product>,
         rows: &Rows,
         id: u32,
     ) -> Result<(Product, Source), ShopError> {
-        if let Some(product) = cache.get(&id) {
-            return Ok((product, Source::Cache));
-        }
-        let _no_update_now = self.fills.lock(id);
-        if let Some(product) = cache.get(&id) {
-            return Ok((product, Source::Cache)); // filled while we waited
-        }
-        let product = rows.read(id)?;
-        cache.insert(id, product.clone())?;
-        Ok((product, Source::Database))
+        let mut source = Source::Cache;
+        let product = cache.try_get_with_blocking(id, || {
+            source = Source::Database;
+            let row = rows.read(id);
+            if !self.fill_delay.is_zero() {
+                std::thread::sleep(self.fill_delay);
+            }
+            row
+        });
+        product.map(|product| (product, source)).map_err(|error| ShopError::Fill(error.to_string()))
     }
 
     /// Changes a row, and sees to it that no cache keeps the old one. Returns the new row.
     pub fn update(&self, cache: &Cache<u32, Product>, rows: &mut Rows, id: u32) -> Result<Product, ShopError> {
-        let _no_fill_now = self.fills.lock(id);
         let _my_turn = self.writer.lock();
         let transaction = rows.begin()?;
         let product = reprice(&transaction, id)?;
@@ -91,18 +93,5 @@ impl Shop {
         }
         committed?;
         Ok(product)
-    }
-}
-
-/// A stopgap: one lock for each of many groups of rows, shared by the nodes of this process.
-struct FillLocks(Vec<Mutex<()>>);
-
-impl FillLocks {
-    fn new() -> Self {
-        Self((0..1024).map(|_| Mutex::new(())).collect())
-    }
-
-    fn lock(&self, id: u32) -> MutexGuard<'_, ()> {
-        self.0[id.wrapping_mul(0x9e37_79b1) as usize >> 22].lock()
     }
 }

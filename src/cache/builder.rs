@@ -6,14 +6,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
+use super::feed::Feed;
 use super::fill_counts::FillCounts;
 use super::listener::Listeners;
 use super::port::{Host, IntakeCounts, Port};
+use super::settings::CacheSettings;
 use super::{Cache, CacheKey, CacheValue, Shared, Weigher};
 use crate::recency::ReadLog;
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig, wire};
 use crate::replica_id::ReplicaId;
-use crate::sync::{Arc, AtomicBool, Mutex};
+use crate::sync::{Arc, AtomicBool, Event, Mutex};
 
 /// How large an entry may be. Should be the same on every node: a node refuses what is larger than
 /// its own limits.
@@ -67,9 +69,14 @@ pub enum OpenError {
     /// A time to live of zero.
     #[error("time_to_live must be more than zero")]
     ZeroTimeToLive,
-    /// A fill timeout of zero.
-    #[error("fill_timeout must be more than zero: leave it out to wait for ever")]
-    ZeroFillTimeout,
+    /// A setting that cannot be, alone or with the others.
+    #[error("{knob} {why}")]
+    Setting {
+        /// Which.
+        knob: &'static str,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
     /// The node was shut down.
     #[error("the node was shut down: start another one")]
     NodeIsDown,
@@ -80,14 +87,10 @@ pub enum OpenError {
 pub struct CacheBuilder<K, V> {
     host: Arc<dyn Host>,
     name: String,
-    max_capacity: Option<u64>,
-    time_to_live: Option<Duration>,
+    settings: CacheSettings,
     weigher: Option<Weigher<K, V>>,
     #[allow(clippy::type_complexity)]
     listener: Option<Box<dyn Fn(Arc<K>, V, RemovalCause) + Send + Sync>>,
-    limits: Limits,
-    fill_timeout: Option<Duration>,
-    replication: ReplicaConfig,
     types: PhantomData<fn(K) -> V>,
 }
 
@@ -96,21 +99,23 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         Self {
             host,
             name: name.to_owned(),
-            max_capacity: None,
-            time_to_live: None,
+            settings: CacheSettings::default(),
             weigher: None,
             listener: None,
-            limits: Limits::default(),
-            fill_timeout: None,
-            replication: ReplicaConfig::default(),
             types: PhantomData,
         }
+    }
+
+    /// All knobs at once, as from a configuration file. What was set before is replaced.
+    pub fn settings(mut self, settings: CacheSettings) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// The weight this node holds at most: entries, unless there is a [`weigher`](Self::weigher).
     /// Beyond it the least recently used values are evicted, here only. Default: unbounded.
     pub fn max_capacity(mut self, max_capacity: u64) -> Self {
-        self.max_capacity = Some(max_capacity);
+        self.settings.max_capacity = Some(max_capacity);
         self
     }
 
@@ -124,7 +129,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// How long a value lives unless it is written with a time of its own. It travels as an absolute
     /// deadline. Default: for ever.
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
-        self.time_to_live = Some(time_to_live);
+        self.settings.time_to_live = Some(time_to_live);
         self
     }
 
@@ -138,27 +143,43 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
 
     /// How large an encoded key may be, in bytes. Default 4 KiB.
     pub fn max_key_bytes(mut self, bytes: usize) -> Self {
-        self.limits.max_key_bytes = bytes;
+        self.settings.max_key_bytes = bytes;
         self
     }
 
     /// How large an encoded value may be, in bytes. Default 1 MiB.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
-        self.limits.max_value_bytes = bytes;
+        self.settings.max_value_bytes = bytes;
         self
     }
 
-    /// How long a fill may take before everybody who waits for it gets an error. Default: for ever.
-    /// More than zero. Shorter bounds what a hanging source can hold up; too short gives up fills that
-    /// would have come.
+    /// How long a fill may take before all who wait for it get an error. Default: for ever. More than
+    /// zero, and at most `replication.fill_hold`. Shorter bounds what a hanging source holds up; too
+    /// short gives up fills that would have come.
     pub fn fill_timeout(mut self, limit: Duration) -> Self {
-        self.fill_timeout = Some(limit);
+        self.settings.fill_timeout = Some(limit);
+        self
+    }
+
+    /// One fill of a key for the whole cluster, if its members miss at about the same time: live members
+    /// take turns by rendezvous hashing, and each waits this long for the one before it. Default: off,
+    /// every node fills its own misses. See [`CacheSettings::cluster_single_flight`], and
+    /// [`Cache::with_cluster_single_flight`] for single calls.
+    pub fn cluster_single_flight(mut self, patience: Duration) -> Self {
+        self.settings.cluster_single_flight = Some(patience);
+        self
+    }
+
+    /// Events that a subscriber of the change stream may be behind before it loses the oldest. Default
+    /// 1,024. Range 1 to 1,048,576.
+    pub fn change_buffer(mut self, events: usize) -> Self {
+        self.settings.change_buffer = events;
         self
     }
 
     /// The knobs of the replication protocol.
     pub fn replication(mut self, config: ReplicaConfig) -> Self {
-        self.replication = config;
+        self.settings.replication = config;
         self
     }
 
@@ -187,52 +208,38 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     fn check(&self) -> Result<(), OpenError> {
-        self.replication.validate()?;
         if !(1..=255).contains(&self.name.len()) {
             return Err(OpenError::Name(self.name.len()));
         }
-        if !(1..=LARGEST.max_key_bytes).contains(&self.limits.max_key_bytes) {
-            return Err(OpenError::Limit("max_key_bytes", LARGEST.max_key_bytes));
-        }
-        if !(1..=LARGEST.max_value_bytes).contains(&self.limits.max_value_bytes) {
-            return Err(OpenError::Limit("max_value_bytes", LARGEST.max_value_bytes));
-        }
-        if self.time_to_live.is_some_and(|ttl| ttl.is_zero()) {
-            return Err(OpenError::ZeroTimeToLive);
-        }
-        if self.fill_timeout.is_some_and(|limit| limit.is_zero()) {
-            return Err(OpenError::ZeroFillTimeout);
-        }
-        Ok(())
+        self.settings.validate()
     }
 
     fn make(self) -> Result<Arc<dyn Port>, ConfigError> {
         let time = self.host.time();
         let (uuid, seed) = self.host.entropy();
         let id = ReplicaId::from_uuid(uuid);
-        let replica = Replica::new(id, self.replication, seed, time.now())?;
+        let replica = Replica::new(id, self.settings.replication.clone(), seed, time.now())?;
         let store = Arc::clone(replica.store());
         let listeners = Listeners::new(self.listener);
-        let mut engine = Engine::new(replica, self.max_capacity);
-        engine.listening = listeners.is_listening();
         Ok(Arc::new(Shared {
             name: Arc::from(self.name.as_str()),
             node: self.host.node(),
             host: Arc::clone(&self.host),
             id,
             store,
-            engine: Mutex::new(engine),
+            engine: Mutex::new(Engine::new(replica, self.settings.max_capacity)),
             hasher: foldhash::fast::RandomState::default(),
-            reads: ReadLog::new(self.max_capacity.is_some()),
+            reads: ReadLog::new(self.settings.max_capacity.is_some()),
             time,
             wake: self.host.waker(),
             connected: AtomicBool::new(false),
             weigher: self.weigher,
-            time_to_live: self.time_to_live,
-            max_capacity: self.max_capacity,
-            limits: self.limits,
-            fill_timeout: self.fill_timeout,
+            feed: Feed::new(self.settings.change_buffer),
+            progress: Event::new(),
+            settings: self.settings,
             fills: FillCounts::default(),
+            #[cfg(feature = "metrics")]
+            reported: crate::sync::AtomicU64::new(0),
             wire_limits: wire::Limits::default(),
             listeners,
             intake: IntakeCounts::default(),

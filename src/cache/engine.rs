@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::flight::Flights;
+use super::flight::{Flight, Flights};
+use super::stats::RemovalStats;
 use crate::hlc::Now;
 use crate::item::Item;
 use crate::recency::{ReadLog, Recency};
@@ -14,6 +15,8 @@ use crate::sync::Arc;
 pub(crate) struct Settled<K, V> {
     pub(crate) changes: SmallVec<[Change<K, V>; 1]>,
     pub(crate) garbage: SmallVec<[Arc<Item<K, V>>; 2]>,
+    /// Fills whose key was written to.
+    pub(crate) touched: SmallVec<[Arc<Flight<K, V>>; 1]>,
 }
 
 /// A replica and the order in which its values were used.
@@ -21,29 +24,38 @@ pub(crate) struct Engine<K, V> {
     pub(crate) replica: Replica<K, V>,
     capacity: Option<u64>,
     recency: Option<Recency>,
-    /// Somebody listens to changes.
-    pub(crate) listening: bool,
+    /// What went, and why.
+    pub(crate) removals: RemovalStats,
     /// The fills that run.
     pub(crate) flights: Flights<K, V>,
 }
 
 impl<K: CoreKey, V> Engine<K, V> {
     pub(crate) fn new(replica: Replica<K, V>, capacity: Option<u64>) -> Self {
-        Self { replica, capacity, recency: capacity.map(|_| Recency::new()), listening: false, flights: Flights::new() }
+        Self {
+            replica,
+            capacity,
+            recency: capacity.map(|_| Recency::new()),
+            removals: RemovalStats::default(),
+            flights: Flights::new(),
+        }
     }
 
     /// Follows what changed, evicts down to capacity, and hands out what is left to do without the
-    /// lock. To be called after every command and every `handle_*`.
-    pub(crate) fn settle(&mut self, now: Now, reads: &ReadLog) -> Settled<K, V> {
-        let mut changes = SmallVec::new();
-        self.follow(now, &mut changes);
-        if self.is_over_capacity() {
+    /// lock. To be called after every command and every `handle_*`. `listening`: whether somebody wants
+    /// to know of changes.
+    pub(crate) fn settle(&mut self, now: Now, reads: &ReadLog, listening: bool) -> Settled<K, V> {
+        let mut settled = Settled { changes: SmallVec::new(), garbage: SmallVec::new(), touched: SmallVec::new() };
+        if self.is_full() {
+            // What was read before this write was used before it.
             self.apply_reads(reads);
-            while self.is_over_capacity() && self.evict_one(now) {
-                self.follow(now, &mut changes);
-            }
         }
-        Settled { changes, garbage: self.replica.take_garbage() }
+        self.follow(now, listening, &mut settled);
+        while self.is_over_capacity() && self.evict_one(now) {
+            self.follow(now, listening, &mut settled);
+        }
+        settled.garbage = self.replica.take_garbage();
+        settled
     }
 
     /// Applies noted reads to the order of use.
@@ -51,6 +63,10 @@ impl<K: CoreKey, V> Engine<K, V> {
         if let Some(recency) = &mut self.recency {
             reads.drain(|id| recency.touch(id));
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.capacity.is_some_and(|capacity| self.replica.live_weight() >= capacity)
     }
 
     fn is_over_capacity(&self) -> bool {
@@ -63,18 +79,29 @@ impl<K: CoreKey, V> Engine<K, V> {
         true
     }
 
-    fn follow(&mut self, now: Now, changes: &mut SmallVec<[Change<K, V>; 1]>) {
+    fn follow(&mut self, now: Now, listening: bool, settled: &mut Settled<K, V>) {
         while let Some(change) = self.replica.poll_change() {
             let slot = change.slot;
             let remains = self.note_use(&change);
-            if self.listening {
-                changes.push(change);
+            self.removals.note(change.effect);
+            self.touch_flight(slot, settled);
+            if listening {
+                settled.changes.push(change);
             }
             if remains && self.is_too_heavy(slot) {
                 // Heavier than everything we may hold: giving up others would not help.
                 self.replica.evict(now, slot);
             }
         }
+    }
+
+    /// Fills that wait for another node's value hear of it.
+    fn touch_flight(&self, slot: SlotRef, settled: &mut Settled<K, V>) {
+        if self.flights.is_empty() {
+            return;
+        }
+        let hash = self.replica.store().resolve(slot).map(|found| found.hash);
+        settled.touched.extend(hash.and_then(|hash| self.flights.with_hash(hash)));
     }
 
     /// Whether there is a value now. Merging does not refresh what is here: only local use does.

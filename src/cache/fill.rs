@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use super::fill_error::{Failure, FillError};
 use super::fill_task::{Brought, FillTask, Work};
 use super::filled::{Filled, Keep};
 use super::flight::{Flight, Outcome};
 use super::waits::{self, Deadlock, Inside, Waiting};
-use super::{Cache, CacheKey, CacheValue, Shared};
+use super::{Cache, CacheKey, CacheValue, Shared, turn};
 use crate::hlc::Now;
 use crate::item::{Body, Item, Key};
 use crate::sync::{Arc, Ordering};
@@ -129,11 +130,30 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         };
         let _waiting = self.shared.wait_for(&flight)?;
         if lead {
-            let work: Work<K, V> = Box::pin(async move { filler().await.map(Brought::Filled) });
+            let work = self.work(&flight, filler);
             self.shared.take_off(&flight, work);
         }
         drop(key);
         value_of(flight.outcome().await)
+    }
+
+    /// The filler, after its turn has come.
+    fn work<F, Fut>(&self, flight: &Arc<Flight<K, V>>, filler: F) -> Work<K, V>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
+    {
+        let turn = self.shared.turn(flight, self.patience);
+        if turn.is_zero() {
+            return Box::pin(async move { filler().await.map(Brought::Filled) });
+        }
+        let (shared, flight) = (Arc::downgrade(&self.shared), Arc::clone(flight));
+        Box::pin(async move {
+            match turn::await_arrival(shared, flight, turn).await {
+                Some(item) => Ok(Brought::Arrived(item)),
+                None => filler().await.map(Brought::Filled),
+            }
+        })
     }
 
     fn fill_blocking(&self, key: K, filler: impl FnOnce() -> Result<Filled<V>, Failure>) -> Result<V, Failure> {
@@ -147,7 +167,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         };
         let _waiting = self.shared.wait_for(&flight)?;
         if lead {
-            self.shared.fly_here(&flight, filler);
+            let turn = self.shared.turn(&flight, self.patience);
+            self.shared.fly_here(&flight, turn, filler);
         }
         drop(key);
         value_of(flight.outcome_blocking())
@@ -195,6 +216,15 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         })
     }
 
+    /// Begins a fill that nothing runs.
+    #[cfg(test)]
+    pub(super) fn board_for_test(&self, key: &K) -> Option<Arc<Flight<K, V>>> {
+        match self.board(key) {
+            Boarding::Lead(flight) => Some(flight),
+            Boarding::Found(_) | Boarding::Join(_) => None,
+        }
+    }
+
     /// Refuses a filler that would wait for itself.
     fn wait_for(&self, flight: &Flight<K, V>) -> Result<Waiting, Failure> {
         waits::wait_for(flight.number).map_err(|deadlock| {
@@ -208,7 +238,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     /// Starts a fill as a task of its own.
     fn take_off(self: &Arc<Self>, flight: &Arc<Flight<K, V>>, work: Work<K, V>) {
-        let limit = self.fill_timeout.map(|limit| (limit, self.host.sleep(limit)));
+        let limit = self.settings.fill_timeout.map(|limit| (limit, self.host.sleep(limit)));
         let task = FillTask::new(self, flight, work, limit);
         if !self.host.spawn(Box::pin(task)) {
             self.land(flight, Err(Failure::NoRuntime));
@@ -216,8 +246,16 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     /// Runs a fill on this thread.
-    fn fly_here(self: &Arc<Self>, flight: &Arc<Flight<K, V>>, filler: impl FnOnce() -> Result<Filled<V>, Failure>) {
+    fn fly_here(
+        self: &Arc<Self>,
+        flight: &Arc<Flight<K, V>>,
+        turn: Duration,
+        filler: impl FnOnce() -> Result<Filled<V>, Failure>,
+    ) {
         self.watch(flight);
+        if let Some(item) = self.await_arrival_blocking(flight, turn) {
+            return self.land(flight, Ok(Brought::Arrived(item)));
+        }
         let result = {
             let _inside = Inside::of(flight.number);
             catch_unwind(AssertUnwindSafe(filler)).unwrap_or_else(|payload| Err(Failure::panicked(payload)))
@@ -227,7 +265,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     /// Releases those who wait for a fill that runs on a thread, once its time is up.
     fn watch(self: &Arc<Self>, flight: &Arc<Flight<K, V>>) {
-        let Some(limit) = self.fill_timeout else { return };
+        let Some(limit) = self.settings.fill_timeout else { return };
         let landed = Arc::clone(flight);
         let work: Work<K, V> = Box::pin(async move {
             landed.outcome().await;
@@ -267,7 +305,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         self.fills.filled.fetch_add(1, Ordering::Relaxed);
         let now = self.time.now();
         let time_to_live = match filled.keep {
-            Keep::AsConfigured => self.time_to_live,
+            Keep::AsConfigured => self.settings.time_to_live,
             Keep::For(time) => Some(time),
             Keep::Forever | Keep::Not => None,
         };

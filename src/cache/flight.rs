@@ -92,6 +92,15 @@ impl<K: Eq, V> Flights<K, V> {
         self.table.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// A fill of a key with this hash: for notices, which may be for nothing.
+    pub(crate) fn with_hash(&self, hash: u64) -> Option<Arc<Flight<K, V>>> {
+        self.table.find(hash, |flight| flight.hash == hash).map(Arc::clone)
+    }
+
     pub(crate) fn find(&self, hash: u64, key: &Key<K>) -> Option<&Arc<Flight<K, V>>> {
         self.table.find(hash, |flight| flight.hash == hash && flight.key == *key)
     }

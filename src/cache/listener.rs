@@ -65,6 +65,7 @@ impl<K, V> Listeners<K, V> {
                 let next = self.waiting.lock().pop_front();
                 let Some(removal) = next else { break };
                 self.tell(listener, &removal);
+                super::drop_quietly([removal]);
             }
             self.delivering.store(false, Ordering::Release);
         }

@@ -177,8 +177,14 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     fn deliver(&self, bytes: Bytes) -> bool {
         let Some((from, message)) = self.decode(bytes) else { return false };
         let now = self.time.now();
-        self.with_engine(now, |engine| engine.replica.handle_message(now, from, message));
-        true
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            self.with_engine(now, |engine| engine.replica.handle_message(now, from, message));
+        }));
+        self.progress.notify(usize::MAX);
+        if handled.is_err() {
+            self.count_malformed("a user type panicked while it was merged");
+        }
+        handled.is_ok()
     }
 
     fn poll(&self) -> Option<Parcel> {
@@ -198,6 +204,8 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
     fn tick(&self) -> u64 {
         let now = self.time.now();
+        #[cfg(feature = "metrics")]
+        self.report(now.mono);
         self.with_engine(now, |engine| {
             if engine.replica.poll_timeout(now) <= now.mono {
                 engine.replica.handle_timeout(now);
@@ -215,11 +223,13 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     fn member_down(&self, id: ReplicaId) {
         let now = self.time.now();
         self.with_engine(now, |engine| engine.replica.handle_member_down(now, id));
+        self.progress.notify(usize::MAX);
     }
 
     fn member_left(&self, id: ReplicaId) {
         let now = self.time.now();
         self.with_engine(now, |engine| engine.replica.handle_member_left(now, id));
+        self.progress.notify(usize::MAX);
     }
 
     fn set_connected(&self, connected: bool) {

@@ -33,7 +33,11 @@ fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
     Entry {
         hash: u64::from(key % 2), // Keys share hashes on purpose.
         item: Arc::new(Item { key: Key::Known(key), body }),
-        marker: Marker { stamp: Stamp::new(dot.saturating_sub(below).max(1), id(origin)), kind, dot: Dot::new(id(origin), dot) },
+        marker: Marker {
+            stamp: Stamp::new(dot.saturating_sub(below).max(1), id(origin)),
+            kind,
+            dot: Dot::new(id(origin), dot),
+        },
         expires: 0,
         size: 8,
         weight: 1,

@@ -1,0 +1,19 @@
+//! Waiting for one of two things.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use super::port::Task;
+
+/// Waits for a notice or for the time to be up. Returns whether there is time left.
+pub(crate) async fn before(notice: impl Future, limit: &mut Task) -> bool {
+    let mut notice = std::pin::pin!(notice);
+    poll_fn(|cx| {
+        if notice.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        Pin::new(&mut *limit).poll(cx).map(|()| false)
+    })
+    .await
+}

@@ -1,0 +1,100 @@
+//! Waiting until others have a write.
+
+use std::time::Duration;
+
+use super::{Cache, CacheKey, CacheValue, Written, race};
+use crate::replica_id::ReplicaId;
+
+/// How many members are to have a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// All that are alive at the call and do not depart meanwhile.
+    All,
+    /// At least this many of those that are alive at the call, this node not counted.
+    Count(usize),
+}
+
+/// Who has a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replicated {
+    /// Members that have it, or something newer for its key.
+    pub seen: Vec<ReplicaId>,
+    /// Members that were there at the call and have departed, or are called dead, without it.
+    pub departed: Vec<ReplicaId>,
+}
+
+/// Fewer members than asked for are known to have a write. It is on its way all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} members are known to have the write, {} departed, and {} have not said so: {missing:?}",
+    seen.len(), departed.len(), missing.len()
+)]
+#[non_exhaustive]
+pub struct NotReplicated {
+    /// Members that have it, or something newer for its key.
+    pub seen: Vec<ReplicaId>,
+    /// Members that were there at the call and have departed, or are called dead.
+    pub departed: Vec<ReplicaId>,
+    /// Live members that are not known to have it.
+    pub missing: Vec<ReplicaId>,
+}
+
+impl NotReplicated {
+    fn can_be(&self, members: Members) -> bool {
+        match members {
+            Members::All => true,
+            Members::Count(count) => self.seen.len() + self.missing.len() >= count,
+        }
+    }
+
+    fn is_enough(&self, members: Members) -> bool {
+        match members {
+            Members::All => self.missing.is_empty(),
+            Members::Count(count) => self.seen.len() >= count,
+        }
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Cache<K, V> {
+    /// Waits until so many members have a write, or something newer for its key. The members are those
+    /// that are alive at the call: joiners do not count, departures are reported.
+    ///
+    /// It makes nothing durable: it says that other processes hold the value in memory. A member that
+    /// evicts it afterwards has seen it all the same.
+    ///
+    /// # Errors
+    /// The time is up, or too many departed for it ever to be enough; says who has it and who has not.
+    pub async fn wait_replicated(
+        &self,
+        written: Written,
+        members: Members,
+        timeout: Duration,
+    ) -> Result<Replicated, NotReplicated> {
+        let asked = self.shared.engine.lock().replica.live_members();
+        let mut limit = self.shared.host.sleep(timeout);
+        loop {
+            let progress = self.shared.progress.listen();
+            let standing = self.standing(&asked, written);
+            if standing.is_enough(members) {
+                return Ok(Replicated { seen: standing.seen, departed: standing.departed });
+            }
+            if !standing.can_be(members) || !race::before(progress, &mut limit).await {
+                return Err(standing);
+            }
+        }
+    }
+
+    fn standing(&self, asked: &[ReplicaId], written: Written) -> NotReplicated {
+        let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new() };
+        let engine = self.shared.engine.lock();
+        for member in asked {
+            match engine.replica.member_has(*member, written.stamp) {
+                Some(true) => standing.seen.push(*member),
+                Some(false) => standing.missing.push(*member),
+                None => standing.departed.push(*member),
+            }
+        }
+        standing
+    }
+}

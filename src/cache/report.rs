@@ -1,0 +1,79 @@
+//! The numbers of [`CacheStats`](super::CacheStats) and [`Counters`](crate::Counters) for the `metrics`
+//! facade (feature `metrics`): published about once a second, each with the label `cache`.
+//!
+//! | name | kind | what |
+//! | --- | --- | --- |
+//! | `driftless_hits_total`, `driftless_misses_total` | counter | look-ups |
+//! | `driftless_fills_total{outcome}` | counter | fills: `filled`, `arrived`, `lost`, `uncached`, `refused`, `failed`, `panicked`, `timed_out`, `abandoned`, `deadlock` |
+//! | `driftless_fills_running` | gauge | fills that run |
+//! | `driftless_removals_total{cause}` | counter | values gone: `expired`, `explicit`, `replaced`, `size`, `invalidated`, `void`, `reconcile` |
+//! | `driftless_entries`, `driftless_weight`, `driftless_tombstones` | gauge | what is here |
+//! | `driftless_listener_panics_total` | counter | panics of the eviction listener |
+//! | `driftless_lag_seconds{member}` | gauge | age of the oldest own write a live member is not known to have |
+//! | `driftless_lag_writes{member}` | gauge | how many |
+//! | `driftless_replication_total{event}` | counter | every field of `Counters`, by name |
+
+use metrics::{counter, gauge};
+
+use super::{CacheKey, CacheValue, Shared};
+use crate::sync::Ordering;
+
+/// Nanoseconds between two publications.
+const EVERY: u64 = 1_000_000_000;
+
+impl<K: CacheKey, V: CacheValue> Shared<K, V> {
+    /// Publishes if it is time.
+    pub(super) fn report(&self, mono: u64) {
+        let last = self.reported.load(Ordering::Relaxed);
+        if mono.saturating_sub(last) < EVERY && last != 0 {
+            return;
+        }
+        if self.reported.compare_exchange(last, mono.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let (stats, cache) = (self.stats(), self.name.to_string());
+        counter!("driftless_hits_total", "cache" => cache.clone()).absolute(stats.hits);
+        counter!("driftless_misses_total", "cache" => cache.clone()).absolute(stats.misses);
+        for (outcome, count) in stats.fills.outcomes() {
+            counter!("driftless_fills_total", "cache" => cache.clone(), "outcome" => outcome).absolute(count);
+        }
+        for (cause, count) in stats.removals.each() {
+            counter!("driftless_removals_total", "cache" => cache.clone(), "cause" => cause).absolute(count);
+        }
+        counter!("driftless_listener_panics_total", "cache" => cache.clone()).absolute(stats.listener_panics);
+        gauge!("driftless_fills_running", "cache" => cache.clone()).set(stats.fills.running as f64);
+        gauge!("driftless_entries", "cache" => cache.clone()).set(stats.entries as f64);
+        gauge!("driftless_weight", "cache" => cache.clone()).set(stats.weight as f64);
+        gauge!("driftless_tombstones", "cache" => cache.clone()).set(stats.tombstones as f64);
+        for lag in stats.lags.iter().filter(|lag| lag.live) {
+            let member = lag.member.to_string();
+            gauge!("driftless_lag_seconds", "cache" => cache.clone(), "member" => member.clone())
+                .set(lag.behind.as_secs_f64());
+            gauge!("driftless_lag_writes", "cache" => cache.clone(), "member" => member).set(lag.writes as f64);
+        }
+        let counters = self.engine.lock().replica.counters().clone();
+        for (event, count) in counters.each() {
+            counter!("driftless_replication_total", "cache" => cache.clone(), "event" => event).absolute(count);
+        }
+    }
+}
+
+impl super::FillStats {
+    fn outcomes(&self) -> [(&'static str, u64); 10] {
+        [
+            ("filled", self.filled),
+            ("arrived", self.arrived),
+            ("lost", self.lost),
+            ("uncached", self.uncached),
+            ("refused", self.refused),
+            ("failed", self.failed),
+            ("panicked", self.panicked),
+            ("timed_out", self.timed_out),
+            ("abandoned", self.abandoned),
+            ("deadlock", self.deadlocks),
+        ]
+    }
+}

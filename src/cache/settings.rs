@@ -1,0 +1,151 @@
+//! Every knob of a cache in one place, as code or as a file has it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::builder::{LARGEST, OpenError};
+use crate::replica::ReplicaConfig;
+
+/// The settings of a cache. Part of a configuration file, through `serde`, or of code:
+/// [`CacheBuilder::settings`](super::CacheBuilder::settings).
+///
+/// Times in human-readable formats are strings such as `"500ms"`, `"30s"`, `"15m"`, `"2h"` or `"7d"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CacheSettings {
+    /// The weight this node holds at most: entries, unless there is a weigher. Beyond it the least
+    /// recently used values are evicted, here only. Default: none, unbounded. Any number; 0 holds
+    /// nothing. Larger hits more often; smaller takes less memory.
+    pub max_capacity: Option<u64>,
+    /// How long a value lives unless it is written with a time of its own. Default: none, for ever.
+    /// More than zero; more than a hundred years counts as a hundred. Shorter bounds how long a value
+    /// outlives a change that nobody told the cache of; longer fills less often.
+    #[serde(with = "crate::durations::option")]
+    pub time_to_live: Option<Duration>,
+    /// Encoded bytes of a key at most. Default 4 KiB. Range 1 B to 64 KiB. The same on every node: a
+    /// node refuses what is larger than its own limit.
+    pub max_key_bytes: usize,
+    /// Encoded bytes of a value at most. Default 1 MiB. Range 1 B to 14 MiB. The same on every node.
+    /// Larger values occupy the network longer at a time.
+    pub max_value_bytes: usize,
+    /// How long a fill may take before all who wait for it get an error. Default: none, for ever. More
+    /// than zero, and at most `replication.fill_hold`. Shorter bounds what a hanging source holds up;
+    /// too short gives up fills that would have come.
+    #[serde(with = "crate::durations::option")]
+    pub fill_timeout: Option<Duration>,
+    /// One fill for a whole cluster: how long the second node in turn waits for the first one's value
+    /// before it fills itself; the third waits twice, all others three times as long. Default: none, each
+    /// node fills its own misses. Range 1 ms to 1 min, and less than a third of `fill_timeout`. Longer
+    /// than a fill takes saves the source most; but a node that misses alone may wait as long for
+    /// nothing.
+    #[serde(with = "crate::durations::option")]
+    pub cluster_single_flight: Option<Duration>,
+    /// Events that a subscriber of the change stream may be behind before it loses the oldest. Default
+    /// 1,024. Range 1 to 1,048,576. Each holds a key and up to two values while somebody has not read
+    /// it.
+    pub change_buffer: usize,
+    /// The knobs of the replication protocol.
+    pub replication: ReplicaConfig,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            max_capacity: None,
+            time_to_live: None,
+            max_key_bytes: 4 << 10,
+            max_value_bytes: 1 << 20,
+            fill_timeout: None,
+            cluster_single_flight: None,
+            change_buffer: 1_024,
+            replication: ReplicaConfig::default(),
+        }
+    }
+}
+
+impl CacheSettings {
+    /// Checks every knob's range and what they come to together.
+    ///
+    /// # Errors
+    /// Names the first knob that cannot be, and the reason.
+    pub fn validate(&self) -> Result<(), OpenError> {
+        self.replication.validate()?;
+        if !(1..=LARGEST.max_key_bytes).contains(&self.max_key_bytes) {
+            return Err(OpenError::Limit("max_key_bytes", LARGEST.max_key_bytes));
+        }
+        if !(1..=LARGEST.max_value_bytes).contains(&self.max_value_bytes) {
+            return Err(OpenError::Limit("max_value_bytes", LARGEST.max_value_bytes));
+        }
+        if self.time_to_live.is_some_and(|ttl| ttl.is_zero()) {
+            return Err(OpenError::ZeroTimeToLive);
+        }
+        match self.impossible() {
+            Some((knob, why)) => Err(OpenError::Setting { knob, why }),
+            None => Ok(()),
+        }
+    }
+
+    fn impossible(&self) -> Option<(&'static str, &'static str)> {
+        let turn = Duration::from_millis(1)..=Duration::from_secs(60);
+        let rules = [
+            (
+                self.fill_timeout.is_none_or(|limit| !limit.is_zero()),
+                "fill_timeout",
+                "must be more than zero; leave it out to wait for ever",
+            ),
+            (
+                self.fill_timeout.is_none_or(|limit| limit <= self.replication.fill_hold),
+                "fill_timeout",
+                "must not be longer than replication.fill_hold: a fill that takes longer than that may come too late to be cached, \
+                 so raise both or neither",
+            ),
+            (
+                self.cluster_single_flight.is_none_or(|patience| turn.contains(&patience)),
+                "cluster_single_flight",
+                "must be between 1 ms and 1 min",
+            ),
+            (
+                self.cluster_single_flight
+                    .zip(self.fill_timeout)
+                    .is_none_or(|(patience, limit)| patience.saturating_mul(3) < limit),
+                "cluster_single_flight",
+                "must be less than a third of fill_timeout: the last in turn waits three times as long, \
+                 and would be given up before it may begin",
+            ),
+            ((1..=1 << 20).contains(&self.change_buffer), "change_buffer", "must be between 1 and 1,048,576"),
+        ];
+        rules.into_iter().find(|(holds, ..)| !holds).map(|(_, knob, why)| (knob, why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold_and_what_cannot_be_says_why() {
+        assert_eq!(CacheSettings::default().validate(), Ok(()));
+        let ms = Duration::from_millis;
+        let cases: [(fn(&mut CacheSettings, fn(u64) -> Duration), &str); 5] = [
+            (|it, ms| it.fill_timeout = Some(ms(0)), "more than zero"),
+            (|it, ms| it.fill_timeout = Some(ms(31_000)), "fill_hold"),
+            (|it, ms| it.cluster_single_flight = Some(ms(0)), "1 ms"),
+            (
+                |it, ms| {
+                    it.cluster_single_flight = Some(ms(100));
+                    it.fill_timeout = Some(ms(300));
+                },
+                "a third",
+            ),
+            (|it, _| it.change_buffer = 0, "between 1"),
+        ];
+        for (change, reason) in cases {
+            let mut settings = CacheSettings::default();
+            change(&mut settings, ms);
+            let error = settings.validate().unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

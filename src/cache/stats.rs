@@ -1,0 +1,182 @@
+//! What a cache did and how it stands.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Cache, CacheKey, CacheValue};
+use crate::replica::{Effect, RemovalCause};
+use crate::replica_id::ReplicaId;
+use crate::sync::Ordering;
+
+/// Numbers of one cache on one node, since it was opened. From [`Cache::stats`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Look-ups that found a value; also of `get_with` and its like.
+    pub hits: u64,
+    /// Look-ups that found none.
+    pub misses: u64,
+    /// What fills came to.
+    pub fills: FillStats,
+    /// Values that are no longer here, by cause.
+    pub removals: RemovalStats,
+    /// Values here, including expired ones that are not yet swept.
+    pub entries: u64,
+    /// The sum of their weights.
+    pub weight: u64,
+    /// Keys remembered as deleted, expired or evicted until everybody has heard of it.
+    pub tombstones: u64,
+    /// Panics of the eviction listener.
+    pub listener_panics: u64,
+    /// How far other members are behind this node's writes.
+    pub lags: Vec<PeerLag>,
+}
+
+/// What fills came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FillStats {
+    /// Fills that run now and can be joined.
+    pub running: u64,
+    /// Fillers that brought a value.
+    pub filled: u64,
+    /// Fills that another node's value made unnecessary while they waited for their turn.
+    pub arrived: u64,
+    /// Values given to their callers and not cached, because something newer was known.
+    pub lost: u64,
+    /// Values not cached because the filler said so.
+    pub uncached: u64,
+    /// Values not cached because they are too large or cannot be serialised.
+    pub refused: u64,
+    /// Fillers that failed.
+    pub failed: u64,
+    /// Fillers that panicked.
+    pub panicked: u64,
+    /// Fills that took longer than `fill_timeout`.
+    pub timed_out: u64,
+    /// Fills whose runtime ended, or that had none.
+    pub abandoned: u64,
+    /// Calls refused because a filler would have waited for itself.
+    pub deadlocks: u64,
+}
+
+macro_rules! removals {
+    ($($(#[$doc:meta])* $name:ident: $cause:ident,)*) => {
+        /// Values that are no longer here, by cause.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[non_exhaustive]
+        pub struct RemovalStats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl RemovalStats {
+            fn of(&mut self, cause: RemovalCause) -> &mut u64 {
+                match cause {
+                    $(RemovalCause::$cause => &mut self.$name,)*
+                }
+            }
+
+            /// Name and count of each cause.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+removals! {
+    /// Their time to live ended.
+    expired: Expired,
+    /// They were removed, here or on another node.
+    explicit: Explicit,
+    /// A newer value took their place.
+    replaced: Replaced,
+    /// They were evicted here, to stay within capacity.
+    size: Size,
+    /// `invalidate_all`, here or on another node.
+    invalidated: Invalidated,
+    /// A miss was preferred to a value that might have been stale.
+    void: Void,
+    /// Their deletion was collected while this node was away.
+    reconcile: Reconcile,
+}
+
+impl RemovalStats {
+    pub(super) fn note(&mut self, effect: Effect) {
+        match effect {
+            Effect::Inserted => {}
+            Effect::Updated => self.replaced += 1,
+            Effect::Removed(cause) => *self.of(cause) += 1,
+        }
+    }
+}
+
+/// How far a member is behind this node's writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PeerLag {
+    /// The member.
+    pub member: ReplicaId,
+    /// Whether the failure detector calls it alive.
+    pub live: bool,
+    /// The age of the oldest own write that it is not known to have; zero if there is none.
+    pub behind: Duration,
+    /// How many own writes it is not known to have. Writes that were overwritten since may be counted
+    /// for a while.
+    pub writes: u64,
+}
+
+impl<K: CacheKey, V: CacheValue> Cache<K, V> {
+    /// What this cache did and how it stands on this node. Takes the lock of writers for as long as a
+    /// write, however many values are here.
+    pub fn stats(&self) -> CacheStats {
+        self.shared.stats()
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
+    pub(super) fn stats(&self) -> CacheStats {
+        let (hits, misses) = self.reads.totals();
+        let wall = self.time.wall();
+        let mut engine = self.engine.lock();
+        let mut fills = self.fills.snapshot();
+        fills.running = engine.flights.len() as u64;
+        let lag = |lag: crate::replica::Lag| PeerLag {
+            member: lag.member,
+            live: lag.live,
+            behind: Duration::from_nanos(lag.oldest.map_or(0, |oldest| wall.saturating_sub(oldest))),
+            writes: lag.writes as u64,
+        };
+        CacheStats {
+            hits,
+            misses,
+            fills,
+            removals: engine.removals,
+            entries: engine.replica.live_len(),
+            weight: engine.replica.live_weight(),
+            tombstones: engine.replica.tombstone_len() as u64,
+            listener_panics: self.listeners.panics(),
+            lags: engine.replica.lags().into_iter().map(lag).collect(),
+        }
+    }
+}
+
+impl super::fill_counts::FillCounts {
+    fn snapshot(&self) -> FillStats {
+        let get = |count: &crate::sync::AtomicU64| count.load(Ordering::Relaxed);
+        FillStats {
+            running: 0,
+            filled: get(&self.filled),
+            arrived: get(&self.arrived),
+            lost: get(&self.lost),
+            uncached: get(&self.uncached),
+            refused: get(&self.refused),
+            failed: get(&self.failed),
+            panicked: get(&self.panicked),
+            timed_out: get(&self.timed_out),
+            abandoned: get(&self.abandoned),
+            deadlocks: get(&self.deadlocks),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Caches on hosts without a network and with clocks that a test moves.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::port::{Host, Parcel, Port, ReadyFuture, Task};
+use super::{Cache, CacheBuilder, CacheKey, CacheValue, TimeSource};
+use crate::hlc::{HlcTime, Now, nanos};
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// Where fillers of all tests run.
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// A clock that stands still until it is moved. Starts in 2024.
+pub(crate) struct TestClock {
+    wall: AtomicU64,
+    mono: AtomicU64,
+}
+
+impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { wall: AtomicU64::new(1_704_067_200_000_000_000), mono: AtomicU64::new(1_000_000_000) })
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.wall.fetch_add(nanos(by), Ordering::SeqCst);
+        self.mono.fetch_add(nanos(by), Ordering::SeqCst);
+    }
+
+    /// The wall clock alone is set forward or back, by milliseconds.
+    pub(crate) fn skew(&self, millis: i64) {
+        let by = Duration::from_millis(millis.unsigned_abs());
+        if millis < 0 {
+            self.wall.fetch_sub(nanos(by), Ordering::SeqCst);
+        } else {
+            self.wall.fetch_add(nanos(by), Ordering::SeqCst);
+        }
+    }
+}
+
+impl TimeSource for TestClock {
+    fn now(&self) -> Now {
+        Now { wall: self.wall(), mono: self.mono.load(Ordering::SeqCst) }
+    }
+
+    fn wall(&self) -> HlcTime {
+        self.wall.load(Ordering::SeqCst)
+    }
+}
+
+/// A host for one cache.
+pub(crate) struct TestHost {
+    clock: Arc<TestClock>,
+    id: Uuid,
+}
+
+impl Host for TestHost {
+    fn node(&self) -> Uuid {
+        self.id
+    }
+
+    fn time(&self) -> Arc<dyn TimeSource> {
+        Arc::clone(&self.clock) as _
+    }
+
+    fn entropy(&self) -> (Uuid, u64) {
+        (self.id, 7)
+    }
+
+    fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        Arc::new(|| {})
+    }
+
+    fn open(&self, _: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>> {
+        make()
+    }
+
+    fn ready(&self, _: &str, _: Duration) -> ReadyFuture {
+        Box::pin(async { None })
+    }
+
+    fn spawn(&self, task: Task) -> bool {
+        RUNTIME.spawn(task);
+        true
+    }
+
+    fn sleep(&self, duration: Duration) -> Task {
+        let _inside = RUNTIME.enter();
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+pub(crate) fn builder<K: CacheKey, V: CacheValue>(clock: &Arc<TestClock>, number: u8) -> CacheBuilder<K, V> {
+    let host = TestHost { clock: Arc::clone(clock), id: Uuid::from_bytes([number; 16]) };
+    CacheBuilder::new(Arc::new(host), "test")
+}
+
+/// A cache that is alone.
+pub(crate) fn alone<K: CacheKey, V: CacheValue>(
+    settings: impl FnOnce(CacheBuilder<K, V>) -> CacheBuilder<K, V>,
+) -> (Cache<K, V>, Arc<TestClock>) {
+    let clock = TestClock::new();
+    (settings(builder(&clock, 1)).open().unwrap(), clock)
+}
+
+/// A few caches that hear each other when the test says so, each with a clock of its own.
+pub(crate) struct Cluster<K, V> {
+    pub(crate) caches: Vec<Cache<K, V>>,
+    pub(crate) clocks: Vec<Arc<TestClock>>,
+    ports: Vec<Arc<dyn Port>>,
+}
+
+impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
+    pub(crate) fn new(count: u8, settings: impl Fn(usize, CacheBuilder<K, V>) -> CacheBuilder<K, V>) -> Self {
+        let clocks: Vec<_> = (0..count).map(|_| TestClock::new()).collect();
+        let open = |(index, clock)| settings(index, builder(clock, index as u8 + 1)).open().unwrap();
+        let caches: Vec<Cache<K, V>> = clocks.iter().enumerate().map(open).collect();
+        let ports: Vec<Arc<dyn Port>> = caches.iter().map(|cache| Arc::clone(&cache.shared) as _).collect();
+        let cluster = Self { caches, clocks, ports };
+        for (index, port) in cluster.ports.iter().enumerate() {
+            port.set_connected(true);
+            let greeting = port.greeting().unwrap();
+            let others = cluster.ports.iter().enumerate().filter(|(other, _)| *other != index);
+            for (_, other) in others {
+                other.deliver(greeting.clone());
+            }
+        }
+        cluster.exchange();
+        cluster.advance(Duration::from_secs(3));
+        cluster
+    }
+
+    /// Takes out what one of them wants to send. It counts as sent.
+    pub(crate) fn take(&self, from: usize) -> Vec<Parcel> {
+        let mut parcels = Vec::new();
+        while let Some(parcel) = self.ports[from].poll() {
+            if parcel.bulk {
+                parcel.to.iter().for_each(|to| self.ports[from].sent(*to, true));
+            }
+            parcels.push(parcel);
+        }
+        parcels
+    }
+
+    pub(crate) fn deliver(&self, parcels: &[Parcel]) {
+        for parcel in parcels {
+            for port in self.ports.iter().filter(|port| parcel.to.contains(&port.id())) {
+                port.deliver(parcel.bytes.clone());
+            }
+        }
+    }
+
+    /// Passes on what there is, until nobody has anything to say.
+    pub(crate) fn exchange(&self) {
+        loop {
+            let parcels: Vec<_> = (0..self.ports.len()).flat_map(|from| self.take(from)).collect();
+            if parcels.is_empty() {
+                return;
+            }
+            self.deliver(&parcels);
+        }
+    }
+
+    /// Lets time pass for one, without a word to the others.
+    pub(crate) fn tick(&self, index: usize, by: Duration) {
+        self.clocks[index].advance(by);
+        self.ports[index].tick();
+    }
+
+    /// Lets time pass for all in steps of 50 ms, with everything passed on.
+    pub(crate) fn advance(&self, by: Duration) {
+        let step = Duration::from_millis(50);
+        for _ in 0..by.as_millis().div_ceil(step.as_millis()) {
+            (0..self.ports.len()).for_each(|index| self.tick(index, step));
+            self.exchange();
+        }
+    }
+
+    /// Closes one for the others: it is dead, or gone for good.
+    pub(crate) fn down(&self, gone: usize, for_good: bool) {
+        let id = self.ports[gone].id();
+        for (_, port) in self.ports.iter().enumerate().filter(|(index, _)| *index != gone) {
+            if for_good { port.member_left(id) } else { port.member_down(id) }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Scenarios of one cache, and of a few that hear each other when a test says so.
+
+mod eviction;
+mod expiry;
+mod filling;
+mod hostile;
+mod others;
+mod stream;

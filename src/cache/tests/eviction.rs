@@ -1,0 +1,180 @@
+//! Section E: eviction is local, strict and bounded.
+
+use std::time::Duration;
+
+use crate::cache::testing::{Cluster, alone};
+use crate::{Cache, RemovalCause};
+
+fn keys(cache: &Cache<u32, u32>) -> Vec<u32> {
+    let mut keys: Vec<_> = cache.iter().map(|(key, _)| *key).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn the_least_recently_used_goes_first() {
+    let (cache, _) = alone::<u32, u32>(|it| it.max_capacity(3));
+    for key in 0..3 {
+        cache.insert(key, key).unwrap();
+    }
+    assert_eq!(cache.get(&0), Some(0));
+    cache.insert(3, 3).unwrap();
+    assert_eq!(keys(&cache), [0, 2, 3]);
+    cache.insert(2, 22).unwrap();
+    cache.insert(4, 4).unwrap();
+    assert_eq!(keys(&cache), [2, 3, 4], "a write is a use");
+}
+
+#[test]
+fn looking_and_merging_is_no_use() {
+    // scenario 44
+    let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 0 { it.max_capacity(3) } else { it });
+    let (small, other) = (&cluster.caches[0], &cluster.caches[1]);
+    for key in 0..3 {
+        small.insert(key, key).unwrap();
+    }
+    cluster.exchange();
+    assert!(small.contains_key(&0) && small.entry(&0).is_some());
+    assert_eq!(small.iter().count(), 3);
+    small.stats();
+    other.insert(0, 100).unwrap();
+    cluster.exchange();
+    assert_eq!(small.entry(&0).unwrap().into_value(), 100);
+    small.insert(3, 3).unwrap();
+    assert_eq!(keys(small), [1, 2, 3]);
+}
+
+#[test]
+fn capacity_holds_after_every_write_also_by_weight() {
+    let (cache, _) = alone::<u32, u32>(|it| it.max_capacity(1_000).weigher(|_, weight| *weight));
+    for round in 0..5_000u32 {
+        cache.insert(round % 700, round * 37 % 90).unwrap();
+        assert!(cache.weighted_size() <= 1_000, "{}", cache.weighted_size());
+        let held: u64 = if round % 100 == 0 { cache.iter().map(|(_, weight)| u64::from(weight)).sum() } else { 0 };
+        assert!(held <= 1_000);
+    }
+}
+
+#[test]
+fn an_entry_heavier_than_everything_evicts_nothing_else() {
+    let (cache, _) = alone::<u32, u32>(|it| it.max_capacity(10).weigher(|_, weight| *weight));
+    for key in 0..5 {
+        cache.insert(key, 2).unwrap();
+    }
+    cache.insert(9, 11).unwrap();
+    assert_eq!(keys(&cache), [0, 1, 2, 3, 4]);
+    cache.insert(0, 11).unwrap();
+    assert_eq!(keys(&cache), [1, 2, 3, 4], "its old value is gone all the same");
+    assert_eq!(cache.get_with_blocking(9, || 12), 12, "and a fill is handed out");
+    assert_eq!(keys(&cache), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_capacity_of_nothing_holds_nothing_and_still_replicates() {
+    let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 0 { it.max_capacity(0) } else { it });
+    cluster.caches[0].insert(1, 1).unwrap();
+    assert_eq!(cluster.caches[0].entry_count(), 0);
+    cluster.exchange();
+    assert_eq!(cluster.caches[1].get(&1), Some(1));
+}
+
+#[test]
+fn a_small_member_evicts_for_itself_and_the_traffic_ends() {
+    // scenarios 39 and 40
+    let cluster = Cluster::<u32, u32>::new(3, |index, it| if index == 0 { it.max_capacity(10) } else { it });
+    for key in 0..1_000 {
+        cluster.caches[1].insert(key, key).unwrap();
+    }
+    cluster.advance(Duration::from_secs(30));
+    let sent = || -> u64 {
+        let sum = |it: crate::Counters| it.pushes_out + it.frames_out + it.sessions_out + it.writes;
+        cluster.caches.iter().map(|cache| sum(cache.counters())).sum()
+    };
+    let before = sent();
+    cluster.advance(Duration::from_secs(60));
+    assert_eq!(sent(), before, "nothing evicted is offered again and again");
+    assert_eq!(cluster.caches[0].entry_count(), 10);
+    assert_eq!(cluster.caches[1].entry_count(), 1_000);
+    assert_eq!(cluster.caches[2].entry_count(), 1_000);
+    assert_eq!(cluster.caches[0].stats().removals.size, 990);
+}
+
+#[test]
+fn evicted_then_deleted_then_put_again_from_the_past_stays_deleted() {
+    // scenario 41
+    let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 1 { it.max_capacity(1) } else { it });
+    let (writer, small) = (&cluster.caches[0], &cluster.caches[1]);
+    writer.insert(1, 1).unwrap();
+    let put = cluster.take(0);
+    cluster.deliver(&put);
+    small.insert(2, 2).unwrap();
+    assert_eq!(small.get(&1), None, "evicted");
+    writer.remove(&1);
+    cluster.exchange();
+    cluster.deliver(&put);
+    assert_eq!(small.get(&1), None);
+    cluster.advance(Duration::from_secs(60));
+    cluster.deliver(&put);
+    cluster.advance(Duration::from_secs(5));
+    assert_eq!((writer.get(&1), small.get(&1)), (None, None), "also when nobody remembers the delete any more");
+}
+
+#[test]
+fn an_evicted_key_can_be_filled_again() {
+    // scenario 42
+    let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 0 { it.max_capacity(1) } else { it });
+    let small = &cluster.caches[0];
+    small.insert(1, 1).unwrap();
+    small.insert(2, 2).unwrap();
+    assert_eq!(small.get(&1), None);
+    assert_eq!(small.get_with_blocking(1, || 10), 10);
+    assert_eq!(small.get(&1), Some(10));
+    cluster.advance(Duration::from_secs(3));
+    assert_eq!((small.get(&1), cluster.caches[1].get(&1)), (Some(10), Some(10)));
+}
+
+#[test]
+fn a_storm_of_reused_keys_at_capacity_stays_bounded() {
+    // scenario 43
+    let (cache, clock) = alone::<u32, u32>(|it| it.max_capacity(100).eviction_listener(|_, _, _| ()));
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let (cache, clock) = (&cache, &clock);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(u64::from(thread));
+                for round in 0..10_000u32 {
+                    let key = random.u32(..1_000);
+                    match random.u8(..10) {
+                        0 => drop(cache.remove(&key)),
+                        1..=4 => drop(cache.get(&key)),
+                        5 => drop(cache.get_with_blocking(key, || round)),
+                        _ => drop(cache.insert(key, round).unwrap()),
+                    }
+                    if round % 100 == 0 {
+                        clock.advance(Duration::from_millis(10));
+                    }
+                }
+            });
+        }
+    });
+    cache.run_pending_tasks();
+    assert!(cache.entry_count() <= 100, "{}", cache.entry_count());
+    assert!(cache.stats().fills.running == 0);
+    let engine = cache.shared.engine.lock();
+    assert!(engine.replica.log_len() <= 4 * 1_000 + 64, "{}", engine.replica.log_len());
+    assert!(engine.replica.tombstone_len() <= 1_000);
+}
+
+#[test]
+fn the_cause_of_an_eviction_is_its_size() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let (cache, _) = alone::<u32, u32>(|it| {
+        it.max_capacity(1).eviction_listener(move |key, value, cause| told.send((*key, value, cause)).unwrap())
+    });
+    cache.insert(1, 10).unwrap();
+    cache.insert(2, 20).unwrap();
+    cache.insert(2, 21).unwrap();
+    cache.remove(&2);
+    let heard: Vec<_> = heard.try_iter().collect();
+    assert_eq!(heard, [(1, 10, RemovalCause::Size), (2, 20, RemovalCause::Replaced), (2, 21, RemovalCause::Explicit)]);
+}

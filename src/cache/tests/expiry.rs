@@ -1,0 +1,133 @@
+//! Section F: expiry by absolute deadlines and everybody's own clock.
+
+use std::time::{Duration, Instant};
+
+use crate::cache::testing::{Cluster, alone};
+use crate::{ChangeKind, InsertError, RemovalCause, SubscriptionError};
+
+const SECOND: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_slow_clock_reads_no_longer_than_its_skew_and_nothing_comes_back() {
+    // scenario 45
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
+    cluster.clocks[1].skew(-500);
+    let (fast, slow) = (&cluster.caches[0], &cluster.caches[1]);
+    fast.insert_with_ttl(1, 1, SECOND).unwrap();
+    cluster.advance(Duration::from_millis(950));
+    assert_eq!((fast.get(&1), slow.get(&1)), (Some(1), Some(1)));
+    cluster.advance(STEP);
+    assert_eq!((fast.get(&1), slow.get(&1)), (None, Some(1)), "staleness is bounded by the skew");
+    cluster.advance(Duration::from_millis(500));
+    for _ in 0..60 {
+        assert_eq!((fast.get(&1), slow.get(&1)), (None, None));
+        cluster.advance(SECOND);
+    }
+}
+
+#[test]
+fn a_refresh_wins_over_the_expiry_of_what_it_refreshed() {
+    // scenario 46
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
+    cluster.clocks[1].skew(200);
+    let (a, b) = (&cluster.caches[0], &cluster.caches[1]);
+    a.insert_with_ttl(1, 1, SECOND).unwrap();
+    cluster.advance(Duration::from_millis(850));
+    a.insert_with_ttl(1, 2, 10 * SECOND).unwrap();
+    let refresh = cluster.take(0);
+    cluster.tick(1, STEP);
+    b.run_pending_tasks();
+    assert_eq!(b.get(&1), None, "expired here before the refresh came");
+    cluster.deliver(&refresh);
+    assert_eq!(b.get(&1), Some(2));
+    cluster.advance(5 * SECOND);
+    assert_eq!((a.get(&1), b.get(&1)), (Some(2), Some(2)));
+}
+
+#[test]
+fn no_time_to_live_is_expired_or_eternal_by_accident() {
+    // scenario 47
+    let (cache, clock) = alone::<u32, u32>(|it| it);
+    assert_eq!(cache.insert_with_ttl(1, 1, Duration::ZERO), Err(InsertError::ZeroTimeToLive));
+    assert_eq!(cache.get(&1), None);
+    let century = Duration::from_secs(100 * 365 * 86_400);
+    for (key, ttl) in [(2, Duration::MAX), (3, Duration::from_secs(u64::MAX)), (4, Duration::from_secs(u64::MAX / 2))] {
+        cache.insert_with_ttl(key, key, ttl).unwrap();
+        assert_eq!(cache.get(&key), Some(key));
+        assert_eq!(cache.entry(&key).unwrap().expires_in(), Some(century), "capped, and said so");
+    }
+    cache.insert_with_ttl(5, 5, Duration::from_nanos(1)).unwrap();
+    assert_eq!(cache.get(&5), Some(5));
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(cache.get(&5), None);
+    cache.insert(6, 6).unwrap();
+    clock.advance(century);
+    assert_eq!((cache.get(&2), cache.get(&6)), (None, Some(6)));
+}
+
+#[test]
+fn the_same_value_with_a_longer_time_to_live_is_a_change() {
+    // scenario 48
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
+    let (a, b) = (&cluster.caches[0], &cluster.caches[1]);
+    a.insert_with_ttl(1, 1, SECOND).unwrap();
+    cluster.exchange();
+    let mut changes = b.subscribe();
+    a.insert_with_ttl(1, 1, 60 * SECOND).unwrap();
+    cluster.exchange();
+    assert_eq!(changes.try_recv().unwrap().kind(), ChangeKind::Updated);
+    cluster.advance(2 * SECOND);
+    assert_eq!((a.get(&1), b.get(&1)), (Some(1), Some(1)));
+    assert!(b.entry(&1).unwrap().expires_in().unwrap() > 50 * SECOND);
+}
+
+#[test]
+fn a_great_many_keys_that_expire_at_once_hold_nobody_up() {
+    // scenario 49
+    let count = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it.time_to_live(60 * SECOND));
+    for start in (0..count).step_by(10_000) {
+        cluster.caches[0].insert_many((start..start + 10_000).map(|key| (key, key))).unwrap();
+        cluster.exchange();
+    }
+    let sent = || cluster.caches[0].counters().pushes_out + cluster.caches[0].counters().frames_out;
+    let before = sent();
+    cluster.clocks.iter().for_each(|clock| clock.advance(61 * SECOND));
+    let (mut longest, mut turns) = (Duration::ZERO, 0);
+    while cluster.caches[0].entry_count() > 0 {
+        let start = Instant::now();
+        cluster.tick(0, Duration::from_millis(1));
+        longest = longest.max(start.elapsed());
+        turns += 1;
+        assert!(turns < count, "expiry goes on");
+    }
+    println!("{count} keys expired in {turns} turns, the longest {longest:?}");
+    assert!(longest < Duration::from_millis(250), "the lock was held for {longest:?}");
+    cluster.advance(SECOND);
+    assert_eq!(sent(), before, "everybody's own clock: no message");
+    assert_eq!(cluster.caches[0].stats().removals.expired, u64::from(count));
+}
+
+#[test]
+fn what_arrives_after_its_time_is_never_visible_and_what_arrived_expires() {
+    // scenario 50
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
+    let (a, b) = (&cluster.caches[0], &cluster.caches[1]);
+    let mut changes = b.subscribe();
+    a.insert_with_ttl(1, 1, SECOND).unwrap();
+    let late = cluster.take(0);
+    cluster.tick(1, 2 * SECOND);
+    cluster.deliver(&late);
+    assert_eq!((b.get(&1), b.contains_key(&1), b.iter().count()), (None, false, 0));
+    assert_eq!(changes.try_recv().unwrap_err(), SubscriptionError::Empty);
+    cluster.tick(0, 2 * SECOND);
+
+    a.insert_with_ttl(2, 2, SECOND).unwrap();
+    cluster.exchange();
+    assert_eq!(b.get(&2), Some(2));
+    (0..30).for_each(|_| cluster.tick(1, STEP));
+    assert_eq!(b.entry_count(), 0, "buried here, whatever its writer does");
+    assert_eq!(changes.try_recv().unwrap().kind(), ChangeKind::Inserted);
+    assert_eq!(changes.try_recv().unwrap().kind(), ChangeKind::Removed(RemovalCause::Expired));
+}

@@ -1,0 +1,175 @@
+//! Section G, where clocks have to be moved.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::cache::testing::{Cluster, RUNTIME, alone};
+use crate::{Cache, Filled};
+
+/// A fill that has begun, and ends when it is told to.
+struct SlowFill {
+    end: mpsc::Sender<u32>,
+    thread: std::thread::JoinHandle<u32>,
+}
+
+fn begin(cache: &Cache<u32, u32>, key: u32) -> SlowFill {
+    let (end, told) = mpsc::channel();
+    let (started, running) = mpsc::channel();
+    let cache = cache.clone();
+    let thread = std::thread::spawn(move || {
+        cache.get_with_blocking(key, || {
+            started.send(()).unwrap();
+            told.recv().unwrap()
+        })
+    });
+    running.recv().unwrap();
+    SlowFill { end, thread }
+}
+
+impl SlowFill {
+    fn end(self, value: u32) -> u32 {
+        self.end.send(value).unwrap();
+        self.thread.join().unwrap()
+    }
+}
+
+type Act = fn(&Cache<u32, u32>);
+const ACTS: [(&str, Act, Option<u32>); 3] = [
+    ("write", |cache| assert!(cache.insert(1, 2).is_ok()), Some(2)),
+    ("delete", |cache| cache.invalidate(&1), None),
+    ("invalidation", |cache| cache.invalidate_all(), None),
+];
+
+#[test]
+fn a_local_write_delete_or_invalidation_beats_a_running_fill() {
+    // scenarios 55 and 57
+    for (what, act, expected) in ACTS {
+        let (cache, _) = alone::<u32, u32>(|it| it);
+        let fill = begin(&cache, 1);
+        act(&cache);
+        assert_eq!(fill.end(1), 1, "{what}: its caller gets the value");
+        assert_eq!(cache.get(&1), expected, "{what}");
+        assert_eq!(cache.stats().fills.lost, 1, "{what}");
+        if expected.is_none() {
+            assert_eq!(cache.get_with_blocking(1, || 3), 3);
+            assert_eq!(cache.get(&1), Some(3), "{what}: later fills work");
+        }
+    }
+}
+
+#[test]
+fn a_remote_write_delete_or_invalidation_beats_a_fill_that_began_before_it() {
+    // scenario 56, also when the other clock runs behind within the drift bound
+    for (what, act, expected) in ACTS {
+        for skew in [0, -900, 900] {
+            for before_the_end in [true, false] {
+                let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
+                cluster.clocks[1].skew(skew);
+                let case = format!("{what}, clock {skew} ms, arrives before the end: {before_the_end}");
+                let fill = begin(&cluster.caches[0], 1);
+                cluster.clocks.iter().for_each(|clock| clock.advance(Duration::from_millis(5)));
+                act(&cluster.caches[1]);
+                if before_the_end {
+                    cluster.exchange();
+                    cluster.advance(Duration::from_secs(2));
+                }
+                assert_eq!(fill.end(1), 1, "{case}");
+                cluster.advance(Duration::from_secs(3));
+                for cache in &cluster.caches {
+                    assert_eq!(cache.get(&1), expected, "{case}");
+                }
+                let next = cluster.caches[0].get_with_blocking(1, || 3);
+                cluster.exchange();
+                assert_eq!(cluster.caches[1].get(&1), Some(next), "{case}: later fills work and travel");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_delete_that_everybody_has_forgotten_still_beats_a_fill_from_before_it() {
+    // scenario 61: past the hold bound collection resumes, and the floor decides
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
+    let fill = begin(&cluster.caches[0], 1);
+    cluster.advance(Duration::from_secs(1));
+    cluster.caches[1].remove(&1);
+    cluster.advance(Duration::from_secs(25));
+    assert_eq!(cluster.caches[1].stats().tombstones, 1, "a running fill holds collection back");
+    cluster.advance(Duration::from_secs(30));
+    assert_eq!(cluster.caches[1].stats().tombstones, 0, "but not for ever");
+    assert_eq!(fill.end(1), 1);
+    cluster.advance(Duration::from_secs(3));
+    assert_eq!((cluster.caches[0].get(&1), cluster.caches[1].get(&1)), (None, None));
+    assert_eq!(cluster.caches[0].stats().fills.lost, 1);
+}
+
+#[test]
+fn a_filled_value_expires_counted_from_the_end_of_its_fill() {
+    let (cache, clock) = alone::<u32, u32>(|it| it.time_to_live(Duration::from_secs(10)));
+    let fill = begin(&cache, 1);
+    clock.advance(Duration::from_secs(8));
+    fill.end(1);
+    clock.advance(Duration::from_secs(9));
+    assert_eq!(cache.get(&1), Some(1));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(cache.get(&1), None);
+    assert_eq!(cache.get_with_blocking(1, || 2), 2, "an expired value is a miss");
+    let forever = cache.fill_with_blocking(2, || Ok::<_, std::fmt::Error>(Filled::new(5).forever()));
+    assert_eq!(forever.unwrap(), 5);
+    clock.advance(Duration::from_secs(1_000_000));
+    assert_eq!(cache.get(&2), Some(5));
+}
+
+#[test]
+fn a_value_that_is_too_large_is_returned_and_not_cached() {
+    let (cache, _) = alone::<u32, String>(|it| it.max_value_bytes(10));
+    assert_eq!(cache.get_with_blocking(1, || "x".repeat(100)).len(), 100);
+    assert!(!cache.contains_key(&1));
+    assert_eq!(cache.stats().fills.refused, 1);
+}
+
+#[test]
+fn a_runtime_that_ends_tells_those_who_wait() {
+    let (cache, _) = alone::<u32, u32>(|it| it);
+    let waiter = {
+        let cache = cache.clone();
+        std::thread::spawn(move || {
+            let filler = || async { Err::<u32, _>(std::fmt::Error) };
+            std::thread::sleep(Duration::from_millis(50));
+            RUNTIME.block_on(cache.try_get_with(1, filler))
+        })
+    };
+    // A flight whose task is dropped before it ends.
+    let flight = match cache.shared.board_for_test(&1) {
+        Some(flight) => flight,
+        None => panic!("somebody else leads"),
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    let work: crate::cache::fill_task::Work<u32, u32> = Box::pin(std::future::pending());
+    drop(crate::cache::fill_task::FillTask::new(&cache.shared, &flight, work, None));
+    assert!(matches!(waiter.join().unwrap(), Err(crate::FillError::Abandoned)));
+    assert_eq!(cache.get_with_blocking(1, || 2), 2);
+}
+
+#[test]
+fn a_fill_of_a_closed_cache_keeps_nothing_alive() {
+    let (cache, _) = alone::<u32, u32>(|it| it);
+    let shared = std::sync::Arc::downgrade(&cache.shared);
+    let (started, running) = mpsc::channel();
+    let filler = move || async move {
+        started.send(()).unwrap();
+        std::future::pending::<u32>().await
+    };
+    let caller = RUNTIME.spawn({
+        let cache = cache.clone();
+        async move { cache.get_with(1, filler).await }
+    });
+    running.recv().unwrap();
+    caller.abort();
+    drop(cache);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while shared.strong_count() > 0 {
+        assert!(std::time::Instant::now() < deadline, "a filler that never ends keeps the cache");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

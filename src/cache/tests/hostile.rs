@@ -1,0 +1,172 @@
+//! User code that panics, blocks or calls back.
+
+use std::cell::Cell;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::testing::{Cluster, alone};
+use crate::{Cache, FillError};
+
+thread_local! {
+    static PANIC_IN: Cell<&'static str> = const { Cell::new("") };
+}
+
+fn maybe_panic(place: &'static str) {
+    assert!(PANIC_IN.get() != place || std::thread::panicking(), "a user type panics in {place}");
+}
+
+fn panicking_in<R>(place: &'static str, act: impl FnOnce() -> R) -> std::thread::Result<R> {
+    PANIC_IN.set(place);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+    PANIC_IN.set("");
+    result
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Vicious(u32);
+
+impl Clone for Vicious {
+    fn clone(&self) -> Self {
+        maybe_panic("Clone");
+        Self(self.0)
+    }
+}
+
+impl Drop for Vicious {
+    fn drop(&mut self) {
+        maybe_panic("Drop");
+    }
+}
+
+impl Hash for Vicious {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        maybe_panic("Hash");
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for Vicious {
+    fn eq(&self, other: &Self) -> bool {
+        maybe_panic("Eq");
+        self.0 == other.0
+    }
+}
+
+impl Eq for Vicious {}
+
+#[test]
+fn user_types_that_panic_poison_nothing() {
+    // scenario 90
+    for place in ["Clone", "Drop", "Hash", "Eq"] {
+        let (cache, clock) = alone::<Vicious, Vicious>(|it| it.max_capacity(4).eviction_listener(|_, _, _| ()));
+        (0..8).for_each(|n| drop(cache.insert(Vicious(n), Vicious(n))));
+        let _ = panicking_in(place, || cache.insert(Vicious(7), Vicious(70)));
+        let _ = panicking_in(place, || cache.get(&Vicious(6)));
+        let _ = panicking_in(place, || cache.remove(&Vicious(6)));
+        let _ = panicking_in(place, || cache.get_with_blocking(Vicious(1), || Vicious(10)));
+        let _ = panicking_in(place, || cache.insert_with_ttl(Vicious(3), Vicious(3), Duration::from_secs(1)));
+        let _ = panicking_in(place, || (20..30).for_each(|n| drop(cache.insert(Vicious(n), Vicious(n)))));
+        clock.advance(Duration::from_secs(2));
+        let _ = panicking_in(place, || cache.run_pending_tasks());
+        cache.run_pending_tasks();
+        for n in 40..60 {
+            cache.insert(Vicious(n), Vicious(n)).unwrap();
+            assert_eq!(cache.get(&Vicious(n)).map(|value| value.0), Some(n), "{place}");
+        }
+        assert!(cache.entry_count() <= 4, "{place}");
+        assert_eq!(cache.stats().fills.running, 0, "{place}: no fill is left behind");
+        cache.invalidate(&Vicious(1));
+        assert_eq!(cache.get_with_blocking(Vicious(1), || Vicious(11)).0, 11, "{place}");
+    }
+}
+
+#[test]
+fn user_types_that_panic_while_they_are_merged_stop_nobody() {
+    // scenario 90
+    for place in ["Clone", "Drop", "Hash", "Eq"] {
+        let cluster = Cluster::<Vicious, Vicious>::new(2, |_, it| it);
+        cluster.caches[1].insert(Vicious(1), Vicious(1)).unwrap();
+        cluster.exchange();
+        cluster.caches[0].insert(Vicious(1), Vicious(2)).unwrap();
+        cluster.caches[0].insert(Vicious(2), Vicious(2)).unwrap();
+        let parcels = cluster.take(0);
+        let handled = panicking_in(place, || cluster.deliver(&parcels));
+        assert!(handled.is_ok(), "{place}: the driver's thread goes on");
+        cluster.advance(Duration::from_secs(20));
+        assert_eq!(cluster.caches[1].get(&Vicious(1)).map(|value| value.0), Some(2), "{place}: repaired");
+        assert_eq!(cluster.caches[1].get(&Vicious(2)).map(|value| value.0), Some(2), "{place}: repaired");
+    }
+}
+
+#[test]
+fn listeners_may_call_back_and_panic() {
+    // scenario 60
+    let late: Arc<std::sync::OnceLock<Cache<u32, u32>>> = Arc::default();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (cache, _) = alone::<u32, u32>(|it| {
+        let (late, seen) = (Arc::clone(&late), Arc::clone(&seen));
+        it.max_capacity(2).eviction_listener(move |key, _, _| {
+            let cache = late.get().unwrap();
+            cache.get(&*key);
+            cache.entry_count();
+            cache.iter().count();
+            if *key < 10 {
+                cache.insert(*key + 10, 0).unwrap();
+                assert_eq!(cache.get_with_blocking(*key + 100, || 7), 7);
+            }
+            seen.lock().unwrap().push(*key);
+            assert!(*key != 1, "a listener that panics");
+        })
+    });
+    late.set(cache.clone()).unwrap();
+    for key in 0..6 {
+        cache.insert(key, key).unwrap();
+    }
+    let seen = seen.lock().unwrap().clone();
+    assert!((0..4).all(|key| seen.contains(&key)), "{seen:?}");
+    assert_eq!(cache.stats().listener_panics, 1);
+    assert!(cache.entry_count() <= 2);
+}
+
+#[test]
+fn a_listener_that_blocks_holds_up_no_reader_or_writer() {
+    // scenario 60
+    let (enter, entered) = std::sync::mpsc::channel();
+    let (leave, left) = std::sync::mpsc::channel::<()>();
+    let left = std::sync::Mutex::new(left);
+    let (cache, _) = alone::<u32, u32>(|it| {
+        it.eviction_listener(move |_, _, _| {
+            enter.send(()).unwrap();
+            let _ = left.lock().unwrap().recv();
+        })
+    });
+    cache.insert(1, 1).unwrap();
+    let blocked = {
+        let cache = cache.clone();
+        std::thread::spawn(move || cache.remove(&1))
+    };
+    entered.recv().unwrap();
+    cache.insert(2, 2).unwrap();
+    assert_eq!((cache.get(&2), cache.get(&1)), (Some(2), None));
+    assert_eq!(cache.get_with_blocking(3, || 3), 3);
+    drop(leave);
+    assert_eq!(blocked.join().unwrap(), Some(1));
+}
+
+#[test]
+fn a_filler_whose_value_cannot_be_weighed_or_encoded_is_an_error_or_uncached() {
+    let (cache, _) = alone::<u32, u32>(|it| {
+        it.weigher(|_, value| {
+            assert!(*value != 13, "unlucky");
+            1
+        })
+    });
+    let error = cache.try_get_with_blocking(1, || Ok::<_, std::fmt::Error>(13)).unwrap_err();
+    assert!(matches!(error, FillError::Panicked(message) if message.contains("unlucky")));
+    assert_eq!(cache.get_with_blocking(1, || 14), 14);
+    assert_eq!(cache.stats().fills.running, 0);
+    assert_eq!(cache.shared.engine.lock().replica.fills_running(), 0);
+}

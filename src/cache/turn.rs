@@ -1,0 +1,125 @@
+//! Who fills, of a whole cluster: optional single flight across nodes.
+//!
+//! Rendezvous hashing (Thaler and Ravishankar 1998) puts the live members in an order that is another
+//! one for each key, and the same on every node that knows the same members. The first fills at once,
+//! the second waits one patience for the first one's value to arrive, the third two, and so on: no
+//! message, no lock, no coordinator. Who waits in vain fills itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::flight::Flight;
+use super::{CacheKey, CacheValue, Shared, race};
+use crate::item::Item;
+use crate::replica::wire;
+use crate::replica_id::ReplicaId;
+use crate::sync::{Arc, Listening, Weak};
+
+/// Nobody waits longer than this many times the patience.
+const LONGEST_TURN: u32 = 3;
+
+/// A number that is the same on every node. The finisher of splitmix64 (Steele et al. 2014).
+fn score(key: u64, member: ReplicaId) -> u64 {
+    let (high, low) = member.as_uuid().as_u64_pair();
+    mix(mix(key ^ high) ^ low)
+}
+
+fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    number ^ (number >> 31)
+}
+
+/// How many of `others` come before `own` for a key.
+pub(crate) fn rank(key: u64, own: ReplicaId, others: &[ReplicaId]) -> u32 {
+    let mine = (score(key, own), own);
+    let before = others.iter().filter(|other| (score(key, **other), **other) > mine).count();
+    u32::try_from(before).unwrap_or(u32::MAX)
+}
+
+impl<K: CacheKey, V: CacheValue> Shared<K, V> {
+    /// How long to wait for another node's value before filling; zero is not at all.
+    pub(crate) fn turn(&self, flight: &Flight<K, V>, patience: Option<Duration>) -> Duration {
+        let (Some(patience), Some(key)) = (patience, flight.key.known()) else { return Duration::ZERO };
+        // The flight has to take off whatever the user's code does.
+        let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
+        let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
+        let members = self.engine.lock().replica.live_members();
+        patience.saturating_mul(rank(wire::key_hash(&encoded), self.id, &members).min(LONGEST_TURN))
+    }
+
+    /// The value of a flight's key, if it has come by replication.
+    fn arrived(&self, flight: &Flight<K, V>) -> Option<Arc<Item<K, V>>> {
+        let found = self.store.get(flight.hash, flight.key.known()?)?;
+        (self.is_visible(&found) && found.item.value().is_some()).then_some(found.item)
+    }
+
+    /// Waits on this thread for another node's value.
+    pub(crate) fn await_arrival_blocking(&self, flight: &Flight<K, V>, turn: Duration) -> Option<Arc<Item<K, V>>> {
+        if turn.is_zero() {
+            return None;
+        }
+        let started = self.time.now().mono;
+        loop {
+            let touched = flight.touched.listen();
+            if let Some(item) = self.arrived(flight) {
+                return Some(item);
+            }
+            let waited = Duration::from_nanos(self.time.now().mono.saturating_sub(started));
+            let left = turn.checked_sub(waited).filter(|left| !left.is_zero())?;
+            touched.wait_timeout(left)?;
+        }
+    }
+}
+
+/// Waits for another node's value. Does not keep the cache open meanwhile.
+pub(crate) async fn await_arrival<K: CacheKey, V: CacheValue>(
+    shared: Weak<Shared<K, V>>,
+    flight: Arc<Flight<K, V>>,
+    turn: Duration,
+) -> Option<Arc<Item<K, V>>> {
+    let mut limit = shared.upgrade()?.host.sleep(turn);
+    loop {
+        let touched = flight.touched.listen();
+        if let Some(item) = shared.upgrade()?.arrived(&flight) {
+            return Some(item);
+        }
+        if !race::before(touched, &mut limit).await {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(n: u8) -> ReplicaId {
+        ReplicaId::from_bytes([n; 16])
+    }
+
+    #[test]
+    fn every_node_sees_the_same_order_and_keys_spread() {
+        let members: Vec<_> = (1..=5).map(member).collect();
+        let mut first = [0; 5];
+        for key in 0..5_000u64 {
+            let others = |own: usize| -> Vec<_> { members.iter().copied().filter(|id| *id != members[own]).collect() };
+            let ranks: Vec<_> = (0..5).map(|own| rank(mix(key), members[own], &others(own))).collect();
+            let mut sorted = ranks.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4], "each place is taken once");
+            first[ranks.iter().position(|rank| *rank == 0).unwrap()] += 1;
+        }
+        assert!(first.iter().all(|count| (800..1_200).contains(count)), "{first:?}");
+    }
+
+    #[test]
+    fn a_departure_moves_only_the_keys_of_the_departed() {
+        let members: Vec<_> = (1..=5).map(member).collect();
+        for key in 0..1_000u64 {
+            let all = rank(mix(key), members[0], &members[1..]);
+            let fewer = rank(mix(key), members[0], &members[1..4]);
+            assert!(fewer == all || fewer + 1 == all);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! How times are written in configuration: `"500ms"`, `"30s"`, `"15m"`, `"2h"`, `"7d"`.
+//!
+//! Formats that are not for people get seconds and nanoseconds, as `serde` has them.
+
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Units, the largest first, with their nanoseconds.
+const UNITS: [(&str, u128); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+fn write(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    if nanos == 0 {
+        return "0s".into();
+    }
+    let unit = UNITS.iter().find(|(_, size)| nanos.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{nanos}ns"), |(name, size)| format!("{}{name}", nanos / size))
+}
+
+fn read(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let (_, size) = UNITS.iter().find(|(name, _)| *name == unit.trim())?;
+    let nanos = number.parse::<u128>().ok()?.checked_mul(*size)?;
+    let seconds = u64::try_from(nanos / 1_000_000_000).ok()?;
+    Some(Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).ok()?))
+}
+
+/// For `#[serde(with = "..")]`.
+pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    if serializer.is_human_readable() { write(*duration).serialize(serializer) } else { duration.serialize(serializer) }
+}
+
+/// For `#[serde(with = "..")]`.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    if !deserializer.is_human_readable() {
+        return Duration::deserialize(deserializer);
+    }
+    let text = String::deserialize(deserializer)?;
+    read(&text).ok_or_else(|| {
+        D::Error::custom(format!("`{text}` is not a time: a whole number and ns, us, ms, s, m, h or d, such as 500ms"))
+    })
+}
+
+/// For times that may be left out.
+pub(crate) mod option {
+    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Shown(#[serde(with = "super")] Duration);
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(Shown).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Shown>::deserialize(deserializer)?.map(|Shown(duration)| duration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for nanos in [0, 1, 999, 1_000, 1_500_000, 30_000_000_000, 90_000_000_000, 86_400_000_000_000, u64::MAX] {
+            let duration = Duration::from_nanos(nanos);
+            assert_eq!(read(&write(duration)), Some(duration), "{}", write(duration));
+        }
+        assert_eq!(write(Duration::from_secs(90)), "90s");
+        assert_eq!(read(" 15 m "), Some(Duration::from_secs(900)));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in ["", "s", "10", "-1s", "1.5s", "1 year", "99999999999999999999999999999999999999999d"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}
