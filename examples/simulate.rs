@@ -1,6 +1,8 @@
 //! Runs whole clusters in one thread, one per seed, and looks for broken promises.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
 use driftless::replica::Bugs;
@@ -29,16 +31,22 @@ struct Args {
     /// Put a known mistake back.
     #[arg(long)]
     bug: Option<String>,
+    /// Bend the swarm towards lost tombstones.
+    #[arg(long)]
+    harsh: bool,
     /// No faults.
     #[arg(long)]
     calm: bool,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
     /// Go on after a violation, up to this many.
     #[arg(long, default_value_t = 1)]
     failures: usize,
 }
 
 fn settings(args: &Args, seed: u64) -> Settings {
-    let mut settings = Settings::from_seed(seed);
+    let mut settings = if args.harsh { Settings::harsh(seed) } else { Settings::from_seed(seed) };
     if args.calm {
         settings = settings.calm();
     }
@@ -57,9 +65,7 @@ fn run(args: &Args, seed: u64, script: &[Step], trace: bool) -> Report {
 
 /// Leaves out steps as long as the run still fails the same way.
 fn shrink(args: &Args, seed: u64, script: Vec<Step>) -> Vec<Step> {
-    let kind = |report: &Report| {
-        report.violation.as_ref().map(|violation| violation.what.split(':').next().unwrap_or_default().to_owned())
-    };
+    let kind = |report: &Report| report.violation.as_ref().map(|violation| violation.what.split(':').next().unwrap_or_default().to_owned());
     let wanted = kind(&run(args, seed, &script, false));
     let mut script = script;
     let mut chunk = script.len() / 2;
@@ -87,47 +93,86 @@ fn shrink(args: &Args, seed: u64, script: Vec<Step>) -> Vec<Step> {
     script
 }
 
-fn main() {
+/// Runs the seeds on every core; failing ones come back with their reports.
+fn run_all(args: &Args, seeds: std::ops::Range<u64>) -> (Report, u64, BTreeMap<u64, Report>) {
+    let next = AtomicU64::new(seeds.start);
+    let shared = Mutex::new((Report::default(), 0u64, BTreeMap::new()));
+    let bar = indicatif::ProgressBar::new(seeds.end - seeds.start);
+    bar.set_style(indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {eta} left").expect("a template"));
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= seeds.end || shared.lock().expect("no panics").2.len() >= args.failures {
+            return;
+        }
+        let report = run(args, seed, &settings(args, seed).script(seed), false);
+        let mut shared = shared.lock().expect("no panics");
+        shared.0.add(&report);
+        shared.1 += 1;
+        bar.inc(1);
+        if let Some(violation) = &report.violation {
+            bar.suspend(|| println!("seed {seed}: {violation}"));
+            shared.2.insert(seed, report);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads {
+            scope.spawn(work);
+        }
+    });
+    bar.finish_and_clear();
+    shared.into_inner().expect("no panics")
+}
+
+/// One seed, with all that is asked for.
+fn run_one(args: &Args, seed: u64) -> Report {
+    let mut script = settings(args, seed).script(seed);
+    let mut report = run(args, seed, &script, args.trace && !args.shrink);
+    if report.violation.is_some() && args.shrink {
+        script = shrink(args, seed, script);
+        report = run(args, seed, &script, args.trace);
+    }
+    report.trace.iter().for_each(|line| println!("{line}"));
+    if let Some(violation) = &report.violation {
+        println!("{:#?}", settings(args, seed));
+        script.iter().for_each(|step| println!("{step}"));
+        println!("seed {seed}: {violation}");
+    }
+    report
+}
+
+fn table(title: &str, rows: impl Iterator<Item = (String, u64)>) {
+    println!("\n{title}");
+    let rows: Vec<_> = rows.collect();
+    for row in rows.chunks(3) {
+        let cells: Vec<_> = row.iter().map(|(name, count)| format!("{name:<22} {count:>12}")).collect();
+        println!("  {}", cells.join("   "));
+    }
+}
+
+fn main() -> std::process::ExitCode {
     let args = Args::parse();
+    // Panics of the core are violations like any other.
     std::panic::set_hook(Box::new(|_| {}));
-    let seeds = args.seed.map_or(args.first..args.first + args.seeds, |seed| seed..seed + 1);
-    let mut total = Report::default();
-    let mut failures: BTreeMap<u64, String> = BTreeMap::new();
-    let mut runs = 0;
-    for seed in seeds {
-        let mut script = settings(&args, seed).script(seed);
-        let mut report = run(&args, seed, &script, args.trace && !args.shrink);
-        runs += 1;
-        if report.violation.is_some() && args.shrink {
-            script = shrink(&args, seed, script);
-            report = run(&args, seed, &script, args.trace);
-            println!("{:#?}", settings(&args, seed));
-            script.iter().for_each(|step| println!("{step}"));
+    if let Some(seed) = args.seed {
+        let report = run_one(&args, seed);
+        println!("{:.1} simulated seconds, {} events, {}", report.simulated as f64 / 1e9, report.events, if report.violation.is_some() { "VIOLATED" } else { "clean" });
+        return std::process::ExitCode::from(u8::from(report.violation.is_some()));
+    }
+    let (total, runs, failures) = run_all(&args, args.first..args.first + args.seeds);
+    println!("{runs} runs, {:.1} simulated hours, {} events, {} messages", total.simulated as f64 / 3.6e12, total.events, total.messages);
+    println!("slowest convergence of a healed cluster: {:.1} s", total.converged_in as f64 / 1e9);
+    table("faults injected", total.faults.iter().map(|(name, count)| ((*name).to_owned(), *count)));
+    table("states reached", total.states.each().map(|(name, count)| (name.to_owned(), count)));
+    println!("\n{} violations", failures.len());
+    for seed in failures.keys() {
+        let mut replay = format!("cargo run --release --example simulate --features sim -- --seed {seed} --shrink --trace");
+        if args.harsh {
+            replay += " --harsh";
         }
-        report.trace.iter().for_each(|line| println!("{line}"));
-        total.add(&report);
-        if let Some(violation) = report.violation {
-            println!("seed {seed}: {violation}");
-            failures.insert(seed, violation.what);
-            if failures.len() >= args.failures {
-                break;
-            }
+        if let Some(bug) = &args.bug {
+            replay += &format!(" --bug {bug}");
         }
+        println!("  {replay}");
     }
-    println!(
-        "{runs} runs, {:.1} simulated hours, {} events, {} messages",
-        total.simulated as f64 / 3.6e12,
-        total.events,
-        total.messages
-    );
-    println!("slowest convergence {:.1} s", total.converged_in as f64 / 1e9);
-    for (name, count) in &total.faults {
-        print!("{name} {count}; ");
-    }
-    println!();
-    for (name, count) in total.states.each() {
-        print!("{name} {count}; ");
-    }
-    println!("\n{} violations: {:?}", failures.len(), failures.keys().collect::<Vec<_>>());
-    std::process::exit(i32::from(!failures.is_empty()));
+    std::process::ExitCode::from(u8::from(!failures.is_empty()))
 }

@@ -162,17 +162,16 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// A member that has more retired origins than its cap drops records, and then has seen nothing
-    /// of these origins. Only its newest statement can say so: what an old one leaves out may have
-    /// come since.
+    /// A member that has more retired origins than its cap drops records, and then has seen less of
+    /// these origins than it once said. Only its newest statement can say so: what an old one lacks
+    /// may have come since.
     fn note_dropped_origins(&mut self, member: ReplicaId, theirs: &VersionVector) {
         let id = self.id;
         let Some(peer) = self.peers.get_mut(&member) else { return };
-        let gone: Vec<_> =
-            peer.reported.iter().map(|(origin, _)| origin).filter(|origin| theirs.get(origin) == 0).collect();
-        for origin in gone {
+        let less: Vec<_> = peer.reported.iter().filter(|(origin, time)| theirs.get(origin) < *time).collect();
+        for (origin, _) in less {
             peer.reported.remove(&origin);
-            if origin == id {
+            if origin == id && theirs.get(&id) == 0 {
                 peer.sent_to = 0;
             }
         }

@@ -103,6 +103,31 @@ impl Settings {
         }
     }
 
+    /// The same, bent towards lost tombstones: few keys, tiny caps, many deletes, splits and crashes.
+    #[must_use]
+    pub fn harsh(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed ^ 0x4A25_81);
+        let mut settings = Self::from_seed(seed);
+        settings.replicas = rng.u8(3..=5);
+        settings.keys = pick(rng, &[1, 2, 3, 6]);
+        settings.config.max_tombstones = pick(rng, &[1, 1, 2, 1_000_000]);
+        settings.config.max_retired = 4_096;
+        settings.config.forget_after = settings.config.gc_grace.max(millis(pick(rng, &[1_000, 5_000])));
+        settings.gap = millis(pick(rng, &[50, 300, 1_500]));
+        let mut weights = vec![(Kind::Write, 60), (Kind::Delete, 60), (Kind::HealLinks, pick(rng, &[5, 15])), (Kind::Idle, 5)];
+        let mut maybe = |kind, choices: &[u32]| weights.push((kind, pick(rng, choices)));
+        maybe(Kind::Fill, &[0, 0, 20]);
+        maybe(Kind::Evict, &[0, 0, 20]);
+        maybe(Kind::Crash, &[1, 3, 6]);
+        maybe(Kind::Join, &[1, 3, 6]);
+        maybe(Kind::Split, &[5, 15]);
+        maybe(Kind::Isolate, &[0, 10]);
+        maybe(Kind::Cut, &[0, 20]);
+        maybe(Kind::CutOneWay, &[0, 20]);
+        settings.weights = Weights(weights);
+        settings
+    }
+
     /// The same without any fault.
     #[must_use]
     pub fn calm(mut self) -> Self {

@@ -67,6 +67,14 @@ fn no_promise_is_broken_and_the_suite_is_not_vacuous() {
 }
 
 #[test]
+fn lost_tombstones_are_harmless() {
+    for seed in 0..CI_SEEDS {
+        let report = run(Numbers, Settings::harsh(seed), seed, false);
+        assert!(report.violation.is_none(), "harsh seed {seed}: {}", report.violation.unwrap());
+    }
+}
+
+#[test]
 fn seeds_that_once_failed_are_clean() {
     let seeds = include_str!("../../proptest-regressions/sim-seeds.txt");
     let seeds = seeds.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
@@ -110,7 +118,9 @@ fn the_easy_mistakes_are_caught_at_once() {
 }
 
 fn is_caught(name: &str, seed: u64) -> bool {
-    let mut settings = Settings::from_seed(seed);
-    settings.bugs = Bugs::only(name).expect("a known mistake");
-    run(Numbers, settings, seed, false).violation.is_some()
+    let caught = |mut settings: Settings| {
+        settings.bugs = Bugs::only(name).expect("a known mistake");
+        run(Numbers, settings, seed, false).violation.is_some()
+    };
+    caught(Settings::from_seed(seed)) || caught(Settings::harsh(seed))
 }
