@@ -1,8 +1,10 @@
 //! Hybrid logical clock (Kulkarni et al. 2014).
 //!
 //! Times are nanoseconds since the UNIX epoch in 64 bits (good until the year 2554). The low bits
-//! double as the logical counter: two events in one clock tick are one nanosecond apart, so a clock
-//! that stands still drifts by a nanosecond per event and no counter can overflow.
+//! double as the logical counter: two events in one clock tick are [`GRAIN`] nanoseconds apart, so a
+//! clock that stands still drifts by that much per event and no counter can overflow. The times in
+//! between are for fills, which are stamped just above what they are to replace, and still below any
+//! write that comes after that.
 //!
 //! Nothing here reads a clock: [`Now`] is an argument everywhere in the core.
 
@@ -12,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 /// A hybrid logical time: nanoseconds since the UNIX epoch.
 pub type HlcTime = u64;
+
+/// Events of one clock are a multiple of this many nanoseconds apart.
+pub const GRAIN: u64 = 16;
 
 /// What the driver's clocks say at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +64,8 @@ impl Clock {
     /// Source: Kulkarni et al. 2014, with the logical counter in the low bits.
     pub fn tick(&mut self, now: Now) -> HlcTime {
         self.carry(now);
-        self.last = now.wall.max(self.last.saturating_add(1));
+        let next = now.wall.max(self.last.saturating_add(1));
+        self.last = next.checked_next_multiple_of(GRAIN).unwrap_or(HlcTime::MAX);
         self.last
     }
 
@@ -162,7 +168,7 @@ mod tests {
 
     /// scenario 13: a frozen clock through millions of writes.
     #[test]
-    fn a_frozen_clock_issues_distinct_times_and_drifts_a_nanosecond_each() {
+    fn a_frozen_clock_issues_distinct_times_and_drifts_a_grain_each() {
         let mut clock = Clock::new(at(1_000, 0));
         let mut last = 0;
         for _ in 0..2_000_000 {
@@ -170,14 +176,14 @@ mod tests {
             assert!(next > last);
             last = next;
         }
-        assert_eq!(last, 1_000 + 1_999_999);
+        assert_eq!(last, 1_008 + GRAIN * 1_999_999);
     }
 
     #[test]
     fn a_wall_clock_before_1970_is_zero_and_still_ticks() {
         // scenario 15 (the driver maps an error or an early clock to zero)
         let mut clock = Clock::new(at(0, 0));
-        assert_eq!(clock.tick(at(0, 0)), 1);
+        assert_eq!(clock.tick(at(0, 0)), GRAIN);
     }
 
     #[test]

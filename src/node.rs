@@ -100,6 +100,12 @@ impl Node {
         CacheBuilder::new(Arc::new(host), name)
     }
 
+    /// Whether this node takes part in its cluster: not after a shutdown, nor if its driver died.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.registry.stopped.load(Ordering::Acquire)
+    }
+
     /// The bound address, for TCP and UDP.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {

@@ -106,6 +106,8 @@ pub struct Replica<K, V> {
     /// Whether values were given up here that others may still hold.
     lossy: bool,
     peers: BTreeMap<ReplicaId, peers::Peer>,
+    /// Told of us, and not heard of yet: a greeting may have been lost.
+    greeted: BTreeSet<ReplicaId>,
     incoming: Option<incoming::Incoming>,
     outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
     /// Registers whose dot our vector does not cover, placed outside of any claim.
@@ -163,6 +165,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             retained_bytes: 0,
             lossy: false,
             peers: BTreeMap::new(),
+            greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),
             uncovered: Vec::new(),

@@ -346,6 +346,29 @@ async fn a_shut_down_node_frees_its_port_and_its_threads() {
     assert!(threads() <= before + 8, "{} threads, {before} before", threads());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_cache_holds_nothing_back() {
+    let (nodes, mut caches) = cluster("closed", 2).await;
+    assert_eq!(caches[0].members(), 1);
+    drop(caches.pop());
+    eventually("the other is forgotten", || caches[0].members(), |seen| *seen == 0);
+    let again = open(&nodes[1]);
+    assert!(again.ready(SOON).await.is_ready());
+    caches[0].insert("k".into(), "v".into()).unwrap();
+    eventually("a new replica takes part", || again.get("k"), Option::is_some);
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_shut_down_says_so() {
+    let (mut nodes, _caches) = cluster("says-so", 2).await;
+    let gone = nodes.pop().unwrap();
+    assert!(gone.is_running());
+    gone.shutdown().await;
+    eventually("stopped", || gone.is_running(), |running| !running);
+    stop(nodes).await;
+}
+
 #[test]
 fn a_cache_works_outside_of_a_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -88,7 +88,8 @@ impl Shop {
             cache.insert(id, product.clone())?;
         }
         let committed = transaction.commit();
-        if self.mode == Mode::Invalidate || committed.is_err() {
+        // If the new row was evicted before its commit, a fill may have begun meanwhile and seen the old one: it loses against a delete.
+        if self.mode == Mode::Invalidate || committed.is_err() || !cache.contains_key(&id) {
             cache.invalidate(&id);
         }
         committed?;

@@ -47,11 +47,18 @@ impl VersionVector {
 
     /// Raises one entry to at least `time`. Returns whether it moved.
     pub fn raise(&mut self, origin: ReplicaId, time: HlcTime) -> bool {
-        let moved = self.get(&origin) < time;
-        if moved {
-            self.0.apply(Dot::new(origin, time));
+        match self.0.dots.get_mut(&origin) {
+            Some(seen) if *seen >= time => false,
+            Some(seen) => {
+                *seen = time;
+                true
+            }
+            None if time == 0 => false,
+            None => {
+                self.0.apply(Dot::new(origin, time));
+                true
+            }
         }
-        moved
     }
 
     /// Joins `other` into this vector.

@@ -1,7 +1,9 @@
 //! How a node is started.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -143,20 +145,30 @@ impl NodeBuilder {
         let mesh = Arc::new(mesh);
         let (commands, inbox) = mpsc::unbounded_channel();
         let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
-        spawn(driver, mesh.name()).await?;
+        spawn(driver, Arc::clone(&registry), mesh.name()).await?;
         Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }) })
     }
 }
 
 /// The driver's thread has a runtime of its own.
-async fn spawn(driver: Driver, name: &str) -> Result<(), StartError> {
+///
+/// If it panics, which would be a bug of ours, the node must not live on as a zombie: its members are
+/// told nothing any more, so it leaves them, refuses new caches and says so.
+async fn spawn(driver: Driver, registry: Arc<Registry>, name: &str) -> Result<(), StartError> {
     let (started, result) = oneshot::channel();
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => {
                 let _ = started.send(Ok(()));
-                runtime.block_on(driver.run());
+                let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run())));
+                if ran.is_err() {
+                    tracing::error!(
+                        "the driver of this node panicked: the node is down, its caches are local from now on"
+                    );
+                }
+                registry.down.store(true, Ordering::Release);
+                registry.stopped.store(true, Ordering::Release);
             }
             Err(error) => {
                 let _ = started.send(Err(error));

@@ -100,19 +100,16 @@ impl Directory {
         self.processes.values().filter(|process| process.live).map(|process| &process.peer)
     }
 
-    /// Live processes of which it is not known whether they have a cache open.
-    pub(crate) fn to_greet(&self, cache: &str, mono: u64) -> Vec<Peer> {
-        let unknown = |process: &&Process| match process.caches.get(cache) {
+    /// Live processes that should be told of our replica of a cache: it is not known whether they have
+    /// it open, or theirs is not among the `members` that our replica knows.
+    pub(crate) fn to_greet(&self, cache: &str, members: &[ReplicaId], mono: u64) -> Vec<Peer> {
+        let stranger = |process: &&Process| match process.caches.get(cache) {
             None => true,
-            Some(Presence::Open(_)) => false,
+            Some(Presence::Open(replica)) => !members.contains(replica),
             Some(Presence::NotOpen(at)) => mono.saturating_sub(*at) >= ASK_AGAIN,
         };
-        self.processes
-            .values()
-            .filter(|process| process.live)
-            .filter(unknown)
-            .map(|process| process.peer.clone())
-            .collect()
+        let live = self.processes.values().filter(|process| process.live);
+        live.filter(stranger).map(|process| process.peer.clone()).collect()
     }
 
     /// Whether every live process has said that it does not have a cache open.
@@ -176,10 +173,13 @@ mod tests {
     fn processes_are_greeted_until_they_answer_and_asked_again_after_a_while() {
         let mut directory = Directory::default();
         directory.up(peer(1));
-        assert_eq!(directory.to_greet("c", 0).len(), 1);
+        assert_eq!(directory.to_greet("c", &[], 0).len(), 1);
+        directory.heard(peer(1).incarnation, "c", replica(1));
+        assert_eq!(directory.to_greet("c", &[], 0).len(), 1, "our replica is new and knows nobody");
+        assert!(directory.to_greet("c", &[replica(1)], 0).is_empty());
         directory.not_open(peer(1).incarnation, "c", 0);
-        assert!(directory.to_greet("c", ASK_AGAIN - 1).is_empty());
-        assert_eq!(directory.to_greet("c", ASK_AGAIN).len(), 1);
+        assert!(directory.to_greet("c", &[], ASK_AGAIN - 1).is_empty());
+        assert_eq!(directory.to_greet("c", &[], ASK_AGAIN).len(), 1);
     }
 
     #[test]

@@ -295,7 +295,8 @@ impl Driver {
     async fn greet_the_unknown(&self) {
         let mono = self.registry.clock.now().mono;
         for port in self.registry.ports() {
-            for peer in self.directory.to_greet(port.name(), mono) {
+            let members = port.standing().members;
+            for peer in self.directory.to_greet(port.name(), &members, mono) {
                 self.greet(&peer, Some(&port)).await;
             }
         }

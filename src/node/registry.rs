@@ -24,7 +24,10 @@ pub(crate) struct Registry {
     ports: Mutex<BTreeMap<String, Weak<dyn Port>>>,
     /// Caches opened since the driver last looked.
     opened: AtomicBool,
+    /// No cache is opened any more.
     pub(crate) down: AtomicBool,
+    /// The driver has ended.
+    pub(crate) stopped: AtomicBool,
     connected: AtomicBool,
 }
 
@@ -37,6 +40,7 @@ impl Registry {
             ports: Mutex::new(BTreeMap::new()),
             opened: AtomicBool::new(false),
             down: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             connected: AtomicBool::new(false),
         }
     }

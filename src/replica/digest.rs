@@ -77,15 +77,19 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Sends a digest to a random live member.
     pub(super) fn gossip(&mut self, now: Now) {
-        let live: Vec<_> = self.live_peers().collect();
+        let live: Vec<_> = self.live_peers().chain(self.greeted.iter().copied()).collect();
         if let Some(to) = self.random.choice(live) {
             let digest = self.digest(now, false);
             self.queue(to, Message::Digest(digest));
         }
     }
 
-    /// A member that has this cache open may have appeared: it is told of us.
+    /// A member that has this cache open may have appeared: it is told of us, again and again until
+    /// it answers or is found dead.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {
+        if to != self.id && !self.is_live_peer(&to) {
+            self.greeted.insert(to);
+        }
         let digest = self.digest(now, false);
         self.queue(to, Message::Digest(digest));
     }
@@ -98,6 +102,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         self.adopt_epoch(digest.epoch);
         let first = !self.peers.contains_key(&from);
+        let newest = self.peers.get(&from).is_none_or(|peer| digest.clock > peer.latest.clock);
         self.hear(now, from).lossy = digest.lossy;
         let honest = !self.is_ahead(now, digest.clock);
         if honest {
@@ -114,6 +119,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         if digest.want_full {
             let full = self.make_digest(now, true, true);
             self.queue(from, Message::Digest(full));
+        }
+        if newest && honest {
+            self.note_dropped_origins(from, &theirs);
         }
         self.note_reported(now, from, &theirs);
         self.note_target(from, &theirs, &digest);
@@ -151,6 +159,22 @@ impl<K: CoreKey, V> Replica<K, V> {
         if ours >= peer.sent_to {
             peer.unacked_since = None;
             peer.asked = 0;
+        }
+    }
+
+    /// A member that has more retired origins than its cap drops records, and then has seen nothing
+    /// of these origins. Only its newest statement can say so: what an old one leaves out may have
+    /// come since.
+    fn note_dropped_origins(&mut self, member: ReplicaId, theirs: &VersionVector) {
+        let id = self.id;
+        let Some(peer) = self.peers.get_mut(&member) else { return };
+        let gone: Vec<_> =
+            peer.reported.iter().map(|(origin, _)| origin).filter(|origin| theirs.get(origin) == 0).collect();
+        for origin in gone {
+            peer.reported.remove(&origin);
+            if origin == id {
+                peer.sent_to = 0;
+            }
         }
     }
 
@@ -266,14 +290,14 @@ impl<K: CoreKey, V> Replica<K, V> {
         true
     }
 
-    /// Whether we have given up values and another live member, which has not, can be the source. It
-    /// has the first few intervals for it: it may know less than we do, or never be asked.
+    /// Whether we have given up values and another live member, which has not and has seen all that
+    /// we dropped, can be the source. It has the first few intervals for it: it may never be asked.
     fn another_serves(&self, now: Now, to: &ReplicaId) -> bool {
         let patience = nanos(self.config.digest_interval).saturating_mul(3);
         let new = self.peers.get(to).is_some_and(|peer| now.mono.saturating_sub(peer.known_since) < patience);
-        self.lossy
-            && new
-            && self.peers.iter().any(|(id, peer)| id != to && peer.is_live() && !peer.lossy && peer.latest.clock > 0)
+        let complete =
+            |peer: &super::peers::Peer| peer.is_live() && !peer.lossy && peer.reported.dominates(&self.dropped);
+        self.lossy && new && self.peers.iter().any(|(id, peer)| id != to && complete(peer))
     }
 
     /// Finds out whether the sender has something for us, and asks for it.

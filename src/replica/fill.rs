@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica, Write};
-use crate::crdt::{Cause, Kind, Marker};
-use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::crdt::{Kind, Marker};
+use crate::hlc::{GRAIN, HlcTime, Now, Stamp, nanos};
 use crate::item::Key;
 
 /// The stamp of a fill, from before its start.
@@ -43,12 +43,16 @@ pub(super) struct Fills {
 const REMEMBERED: usize = 256;
 
 impl Fills {
-    /// A time at or just above `least` that no other fill was given lately: two fills that begin
-    /// above the same register must not share a stamp, should that register vanish meanwhile.
-    fn unused(&mut self, least: HlcTime) -> HlcTime {
-        let mut time = least;
+    /// A time just above `held` that no other fill was given lately: two fills that begin above the
+    /// same register must not share a stamp, should that register vanish meanwhile. It stays below
+    /// the next time any clock can issue; when there is none left, the fill is not to be stored.
+    fn unused(&mut self, held: HlcTime) -> HlcTime {
+        let mut time = held.saturating_add(1);
         while self.just_above.contains(&time) {
             time += 1;
+        }
+        if time.is_multiple_of(GRAIN) || time / GRAIN != held / GRAIN {
+            return 0;
         }
         if self.just_above.len() == REMEMBERED {
             self.just_above.pop_front();
@@ -63,19 +67,17 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
         // The start by a clock that never goes back and is past everything seen.
         let start = self.clock.tick(now);
-        // A write whose body was evicted here may be of a transaction that has not committed yet: the
-        // source may still show what was before it. Until it is older than the drift bound it wins.
         let held = self.find(hash, key);
         let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
-        let held = held.filter(|held| held.meta.kind != Kind::Tombstone(Cause::Evicted));
-        let held = held.map_or(0, |held| held.meta.stamp_time);
-        let above = held.max(self.floor.time).max(self.store.epoch()).saturating_add(1);
+        let above = found.map_or(0, |found| found.time).max(self.floor.time).max(self.store.epoch());
         let early = start.saturating_sub(nanos(self.config.max_drift));
         let time = if early > above { early } else { self.fills.unused(above) };
         let number = self.fills.next;
         self.fills.next += 1;
         let until = now.mono.saturating_add(nanos(self.config.fill_hold));
-        self.fills.holding.insert(number, (time, until));
+        if time > 0 {
+            self.fills.holding.insert(number, (time, until));
+        }
         self.counters.fills += 1;
         FillTicket { number, stamp: Stamp::new(time, self.id), found }
     }
@@ -87,7 +89,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let stamp = if self.bugs.fill_stamped_late { Stamp::new(self.clock.tick(now), self.id) } else { ticket.stamp };
         let held = self.find(write.hash, &write.item.key);
         let overtaken = held.as_ref().is_some_and(|held| self.stamp_of(&held.meta) >= stamp);
-        if overtaken || stamp <= self.floor || stamp.time <= self.store.epoch() {
+        if stamp.time == 0 || overtaken || stamp <= self.floor || stamp.time <= self.store.epoch() {
             self.counters.fills_lost += 1;
             return None;
         }

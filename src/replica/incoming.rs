@@ -26,6 +26,9 @@ pub(super) struct Incoming {
     reconcile: bool,
     /// Something in it was deferred: nothing is claimed.
     unclaimable: bool,
+    /// What its sender has dropped. It becomes ours with the claim: before that it would speak of dots
+    /// that nobody may ever be able to cover, and everybody would reconcile with everybody for ever.
+    dropped: VersionVector,
     /// Registers of ours that a reconcile has not listed where it should have, by dot.
     unlisted: BTreeMap<(ReplicaId, HlcTime), SlotRef>,
     started: u64,
@@ -99,6 +102,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             last: None,
             reconcile: frame.reconcile,
             unclaimable: false,
+            dropped: VersionVector::new(),
             unlisted: BTreeMap::new(),
             started: now.mono,
             heard: now.mono,
@@ -125,8 +129,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         for (origin, time) in dropped.iter() {
             if self.is_ahead(now, time) {
                 self.mark_unclaimable(from, time);
-            } else {
-                self.dropped.raise(origin, time);
+            } else if let Some(incoming) = &mut self.incoming {
+                incoming.dropped.raise(origin, time);
             }
         }
         if self.bugs.early_floor
@@ -229,6 +233,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let (from, session, reconcile, unclaimable) =
             (incoming.from, incoming.session, incoming.reconcile, incoming.unclaimable);
         let Some(last) = incoming.last.clone() else { return };
+        let dropped = incoming.dropped.clone();
         self.finish_session_of(from, session);
         let ahead =
             last.claim.iter().map(|(_, time)| time).chain([last.floor.time]).find(|time| self.is_ahead(now, *time));
@@ -251,11 +256,22 @@ impl<K: CoreKey, V> Replica<K, V> {
         for (origin, time) in last.claim.iter() {
             self.claim(origin, time);
         }
+        self.take_dropped(&dropped);
         self.floor = self.floor.max(last.floor);
         self.adopt_orphans(now);
         self.check_caught_up();
         let digest = self.digest(now, true);
         self.queue(from, Message::Digest(digest));
+    }
+
+    /// What the sender has dropped, of what we now have seen as well. Of the rest nobody will ever be
+    /// told by us, and for a retired origin whose record is gone it could never be reached.
+    fn take_dropped(&mut self, dropped: &VersionVector) {
+        for (origin, time) in dropped.iter() {
+            if self.vector.get(&origin) >= time {
+                self.dropped.raise(origin, time);
+            }
+        }
     }
 
     fn finish_session_of(&mut self, from: ReplicaId, session: u64) {

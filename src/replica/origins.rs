@@ -7,6 +7,8 @@ use crate::replica_id::ReplicaId;
 /// An interner whose entries live as long as something refers to them.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
+    /// The id that was asked for last: runs of one origin are the rule.
+    last: Option<(ReplicaId, u32)>,
     numbers: BTreeMap<ReplicaId, u32>,
     ids: Vec<(ReplicaId, u64)>,
     free: Vec<u32>,
@@ -15,6 +17,16 @@ pub(crate) struct Origins {
 impl Origins {
     /// The number of `id`, counted once more.
     pub(crate) fn acquire(&mut self, id: ReplicaId) -> u32 {
+        if let Some((_, number)) = self.last.filter(|(last, _)| *last == id) {
+            self.ids[number as usize].1 += 1;
+            return number;
+        }
+        let number = self.number(id);
+        self.last = Some((id, number));
+        number
+    }
+
+    fn number(&mut self, id: ReplicaId) -> u32 {
         if let Some(&number) = self.numbers.get(&id) {
             self.ids[number as usize].1 += 1;
             return number;
@@ -38,6 +50,7 @@ impl Origins {
         let (id, count) = &mut self.ids[number as usize];
         *count -= 1;
         if *count == 0 {
+            self.last = None;
             self.numbers.remove(id);
             self.free.push(number);
         }

@@ -130,6 +130,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// A member that was heard of directly.
     pub(super) fn hear(&mut self, now: Now, from: ReplicaId) -> &mut Peer {
+        self.greeted.remove(&from);
         let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now));
         peer.dead_since = None;
         peer.last_heard = now.mono;
@@ -138,6 +139,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The failure detector calls a member dead. It holds back collection until it is forgotten.
     pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
+        self.greeted.remove(&id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.dead_since.get_or_insert(now.mono);
         peer.busy = false;
@@ -162,7 +164,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         let gone = |peer: &Peer| peer.dead_since.is_some_and(|since| now.mono.saturating_sub(since) >= patience);
         let forgotten: Vec<_> = self.peers.iter().filter(|(_, peer)| gone(peer)).map(|(id, _)| *id).collect();
         for id in forgotten {
+            let returns = self.greeted.contains(&id);
             self.handle_member_left(now, id);
+            if returns {
+                self.greeted.insert(id);
+            }
         }
     }
 

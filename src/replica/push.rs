@@ -137,28 +137,40 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn cut_log(&self, log: &mut OriginLog, from: HlcTime) -> Cut<K, V> {
         let mut cut = Cut { to: from, entries: Vec::new(), blocked: false };
+        let mut entries = Vec::new();
         let mut budget = self.config.max_frame_bytes;
+        // The interval may only end where every write that it leaves out has its successor inside:
+        // claiming it without would be a lie if we crash before the next push.
+        let mut successors = from;
         for (time, slot) in log.after(from) {
             match self.entry_at(Dot::new(self.id, time), slot) {
                 Some((entry, _)) => {
                     let cost = entry.size as usize + ENTRY_OVERHEAD;
-                    if cost > budget && !cut.entries.is_empty() {
+                    if cost > budget && budget < self.config.max_frame_bytes {
+                        cut.blocked = cut.to == from;
                         return cut;
                     }
                     budget = budget.saturating_sub(cost);
-                    cut.entries.push(entry);
+                    entries.push(entry);
                 }
-                None if self.moved_on_by_ourselves(slot) || self.bugs.push_over_overtaken => {}
-                None => return Cut { blocked: true, ..cut },
+                None if self.bugs.push_over_overtaken => {}
+                None => match self.moved_on_by_ourselves(slot) {
+                    Some(successor) => successors = successors.max(successor),
+                    None => return Cut { blocked: true, ..cut },
+                },
             }
-            cut.to = time;
+            if successors <= time {
+                cut.to = time;
+                cut.entries.append(&mut entries);
+            }
         }
+        cut.entries.append(&mut entries);
         Cut { to: self.last_own, ..cut }
     }
 
-    /// Whether the key of this place has a newer register that is our own.
-    fn moved_on_by_ourselves(&self, slot: SlotRef) -> bool {
-        self.store.meta(slot).is_some_and(|meta| self.origins.id(meta.dot_origin) == self.id)
+    /// The dot time of the register this place has now, if that is our own.
+    fn moved_on_by_ourselves(&self, slot: SlotRef) -> Option<HlcTime> {
+        self.store.meta(slot).filter(|meta| self.origins.id(meta.dot_origin) == self.id).map(|meta| meta.dot_time)
     }
 
     /// A push came, from its origin or passed on.

@@ -232,6 +232,12 @@ impl<W: Workload> Cluster<W> {
                 ("log entries", replica.log_len(), 2 * live + 65 * self.nodes.len()),
                 ("expiry entries", replica.expiry_len(), 3 * live + 1_024),
             ];
+            if replica.peer_len() < up.len() - 1 {
+                return Err(self.violation({
+                    let known: Vec<_> = replica.peers().map(|peer| self.number_of(&peer.id)).collect();
+                    format!("O4: n{number} knows {known:?} of {up:?}, {:?}", self.nodes[number].views)
+                }));
+            }
             for (what, count, limit) in facts {
                 if count > limit {
                     let sample = self.tombstones_of(number);

@@ -373,6 +373,11 @@ fn describe<K: std::fmt::Debug, V>(message: &Message<K, V>) -> String {
                 ))
                 .collect::<Vec<_>>()
         ),
-        Message::Audit(a) => format!("audit {} reply {}", a.entries.len(), a.reply),
+        Message::Audit(a) => format!(
+            "audit reply {} vector {:?} {:?}",
+            a.reply,
+            a.vector,
+            a.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()
+        ),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use smallvec::SmallVec;
+
 use super::limits::MAX_DEPTH;
 
 /// Stands for the elements left in a container of indefinite length.
@@ -16,9 +18,8 @@ pub(super) struct Gauge {
     head: Head,
     /// Bytes of a string still to come.
     payload: u64,
-    depth: usize,
     /// Items still to come in each open container.
-    levels: [u64; MAX_DEPTH],
+    levels: SmallVec<[u64; 8]>,
 }
 
 /// A head of which some bytes have been written.
@@ -38,8 +39,7 @@ impl Gauge {
             too_deep: false,
             head: Head::default(),
             payload: 0,
-            depth: 0,
-            levels: [0; MAX_DEPTH],
+            levels: SmallVec::new(),
         }
     }
 
@@ -102,25 +102,24 @@ impl Gauge {
     }
 
     fn open(&mut self, items: u64) {
-        if self.depth >= self.limit {
+        if self.levels.len() >= self.limit {
             self.too_deep = true;
         } else if items == 0 {
             self.complete();
-        } else if let Some(level) = self.levels.get_mut(self.depth) {
-            *level = items;
-            self.depth += 1;
+        } else {
+            self.levels.push(items);
         }
     }
 
     /// A break: the innermost container is complete.
     fn close(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
+        self.levels.pop();
         self.complete();
     }
 
     /// One item is complete, and with it perhaps the containers it was the last of.
     fn complete(&mut self) {
-        while let Some(level) = self.depth.checked_sub(1).and_then(|top| self.levels.get_mut(top)) {
+        while let Some(level) = self.levels.last_mut() {
             if *level == UNKNOWN {
                 return;
             }
@@ -128,7 +127,7 @@ impl Gauge {
             if *level > 0 {
                 return;
             }
-            self.depth -= 1;
+            self.levels.pop();
         }
     }
 }

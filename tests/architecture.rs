@@ -1,0 +1,208 @@
+//! Taste that only ratchets: what the house promises about its own source, checked by reading it.
+//!
+//! Every rule is a function from sources to complaints, and has a sample below that it must refuse:
+//! a check that cannot fail checks nothing.
+
+#[path = "architecture/graph.rs"]
+mod graph;
+#[path = "architecture/rules.rs"]
+mod rules;
+#[path = "architecture/source.rs"]
+mod source;
+
+use source::{Source, load};
+
+/// Floors, from the ground up. A module imports from floors below its own; within a floor there is no
+/// cycle, and on the last one nobody imports a sibling.
+const FLOORS: &[&[&str]] = &[
+    &["sync", "replica_id", "hlc"],
+    &["crdt", "item", "store", "recency"],
+    &["replica"],
+    &["cache"],
+    &["node", "inspect", "sim"],
+];
+
+/// Modules of one folder that import each other in a circle, parents aside: a state machine that is
+/// split over files extends its parent's type. May only shrink.
+const KNOTTED_FILES: usize = 6;
+
+/// The longest file outside of tests, in lines. May only shrink.
+const LONGEST_FILE: usize = 551;
+/// The longest function outside of tests, in lines. May only shrink.
+const LONGEST_FUNCTION: usize = 45;
+
+/// Failure scenarios are numbered up to here.
+const SCENARIOS: u32 = 96;
+
+fn holds(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+fn product() -> Vec<Source> {
+    source::without_tests(load("src"))
+}
+
+fn everything() -> Vec<Source> {
+    ["src", "tests", "examples", "benches"].into_iter().flat_map(load).collect()
+}
+
+#[test]
+fn imports_point_down() {
+    holds(&graph::against_the_floors(&product(), FLOORS));
+}
+
+#[test]
+fn files_of_one_folder_make_no_knot() {
+    let knots = graph::knots(&product());
+    let count: usize = knots.iter().map(Vec::len).sum();
+    assert!(count <= KNOTTED_FILES, "{count} files import each other in circles: {knots:#?}");
+}
+
+#[test]
+fn clocks_are_read_and_dice_thrown_in_their_rooms() {
+    holds(&rules::outside_their_rooms(&product()));
+}
+
+#[test]
+fn deterministic_floors_iterate_over_no_hash_table() {
+    holds(&rules::hash_order(&product()));
+}
+
+#[test]
+fn nothing_is_unsafe() {
+    holds(&rules::unsafety(&everything()));
+}
+
+#[test]
+fn files_and_functions_stay_short() {
+    holds(&rules::too_long(&product(), LONGEST_FILE, LONGEST_FUNCTION));
+    let (file, function) = rules::longest(&product());
+    println!("the longest file has {file} lines, the longest function {function}");
+}
+
+#[test]
+fn every_page_of_the_docs_is_rendered() {
+    holds(&rules::orphaned_pages(&load("src"), &source::names("src/docs", "md")));
+}
+
+#[test]
+fn scenario_numbers_exist() {
+    let sources: Vec<_> = ["src", "tests"].into_iter().flat_map(load).collect();
+    holds(&rules::unknown_scenarios(&sources, SCENARIOS));
+    let covered = rules::scenarios(&sources).into_values().collect::<std::collections::BTreeSet<_>>();
+    let missing: Vec<_> = (1..=SCENARIOS).filter(|n| !covered.contains(n)).collect();
+    println!("{} of {SCENARIOS} scenarios have a test that names them; missing: {missing:?}", covered.len());
+}
+
+mod each_rule_can_fail {
+    use super::*;
+
+    fn bad(path: &str, text: &str) -> Vec<Source> {
+        vec![Source::new(path, text)]
+    }
+
+    fn both(a: (&str, &str), b: (&str, &str)) -> Vec<Source> {
+        vec![Source::new(a.0, a.1), Source::new(b.0, b.1)]
+    }
+
+    #[test]
+    fn floors() {
+        let refused = |path, text| assert_eq!(graph::against_the_floors(&bad(path, text), FLOORS).len(), 1, "{text}");
+        refused("src/hlc.rs", "use crate::replica::Replica;");
+        refused("src/replica/push.rs", "fn f() { let cache = crate::cache::Cache::open(); }");
+        refused("src/crdt.rs", "use crate::{item::Item, cache::{self, Cache}};");
+        refused("src/store.rs", "use super::cache::Cache;");
+        refused("src/node/driver.rs", "macro_rules! m { () => { crate::sim::run() } }");
+        refused("src/parlour.rs", "fn f() {}");
+        let circle = both(("src/item.rs", "use crate::store::Slot;"), ("src/store.rs", "use crate::item::Item;"));
+        assert_eq!(graph::against_the_floors(&circle, FLOORS).len(), 1);
+        let fine = bad("src/cache.rs", "// crate::node\nuse crate::replica::Replica; const S: &str = \"crate::node\";");
+        holds(&graph::against_the_floors(&fine, FLOORS));
+    }
+
+    #[test]
+    fn knots() {
+        let a = ("src/replica/push.rs", "use super::digest::Digest;");
+        let knot = both(a, ("src/replica/digest.rs", "use crate::replica::push::Push;"));
+        assert_eq!(graph::knots(&knot), [["replica::digest", "replica::push"]]);
+        let fine = both(a, ("src/replica/digest.rs", "use super::Replica;"));
+        assert!(graph::knots(&fine).is_empty());
+    }
+
+    #[test]
+    fn rooms() {
+        let refused = |path, text| assert_eq!(rules::outside_their_rooms(&bad(path, text)).len(), 1, "{text}");
+        refused("src/replica/timers.rs", "fn f() { let now = std::time::Instant::now(); }");
+        refused("src/cache.rs", "use std::time::SystemTime;");
+        refused("src/node/registry.rs", "fn f() { Instant::now(); }");
+        refused("src/node/driver.rs", "fn f() { SystemTime::now(); }");
+        refused("src/replica/push.rs", "fn f() { fastrand::u64(..); }");
+        refused("src/sim/run.rs", "fn f() { let rng = Rng::new(); }");
+        refused("src/replica.rs", "fn f() { Uuid::new_v4(); }");
+        refused("src/store.rs", "use foldhash::fast::RandomState;");
+        refused("src/cache/fill.rs", "fn f() { tokio::spawn(async {}); }");
+        refused("src/sim/cluster.rs", "fn f() { std::thread::spawn(|| ()); }");
+        refused("src/cache/iter.rs", "use std::net::SocketAddr;");
+        holds(&rules::outside_their_rooms(&bad("src/node/clock.rs", "fn f() { SystemTime::now(); Uuid::new_v4(); }")));
+        holds(&rules::outside_their_rooms(&bad(
+            "src/replica.rs",
+            "/// Instant::now\nfn f() { fastrand::Rng::with_seed(1); }",
+        )));
+    }
+
+    #[test]
+    fn hash_order() {
+        let refused = |path, text| assert_eq!(rules::hash_order(&bad(path, text)).len(), 1, "{text}");
+        refused("src/sim/oracle.rs", "use std::collections::HashMap;");
+        refused("src/crdt/vector.rs", "struct V(std::collections::HashSet<u8>);");
+        refused("src/store.rs", "struct S { index: HashTable<u32> } fn f(s: &S) { s.index.iter(); }");
+        refused("src/replica/log.rs", "struct S { index: HashTable<u32> } fn f(s: S) { for a in &s.index {} }");
+        holds(&rules::hash_order(&bad(
+            "src/store.rs",
+            "struct S { index: HashTable<u32> } fn f(s: &S) { s.index.iter_hash(1); }",
+        )));
+        holds(&rules::hash_order(&bad("src/node/mesh/roster.rs", "use std::collections::HashMap;")));
+    }
+
+    #[test]
+    fn unsafety() {
+        assert_eq!(rules::unsafety(&bad("examples/a.rs", "fn f() { unsafe { g() } }")).len(), 1);
+        holds(&rules::unsafety(&bad("src/a.rs", "// unsafe\nconst S: &str = \"unsafe\";")));
+    }
+
+    #[test]
+    fn length() {
+        let long = "fn f() {\n\n\n}\n";
+        assert_eq!(rules::too_long(&bad("src/a.rs", long), 9, 3).len(), 1);
+        assert_eq!(rules::too_long(&bad("src/a.rs", long), 3, 9).len(), 1);
+        holds(&rules::too_long(&bad("src/a.rs", long), 4, 4));
+        let nested = "impl A { fn f(&self) -> [u8; { 1 }] where Self: Sized {\n\n\n} }";
+        assert_eq!(rules::longest(&bad("src/a.rs", nested)), (4, 4));
+    }
+
+    #[test]
+    fn tests_are_left_out() {
+        let with = both(
+            ("src/a.rs", "#[cfg(test)]\nmod laws;\nfn f() {}\n#[cfg(test)]\nmod tests { use std::time::Instant; }"),
+            ("src/a/laws.rs", "use std::time::Instant;"),
+        );
+        assert_eq!(rules::outside_their_rooms(&with).len(), 2);
+        let without = source::without_tests(with);
+        assert_eq!(without.len(), 1);
+        holds(&rules::outside_their_rooms(&without));
+    }
+
+    #[test]
+    fn pages() {
+        let lib = bad("src/lib.rs", "#[doc = include_str!(\"docs/limits.md\")]\nmod limits {}");
+        assert_eq!(rules::orphaned_pages(&lib, &["limits.md".into(), "new.md".into()]).len(), 1);
+    }
+
+    #[test]
+    fn scenarios() {
+        let text = |n: &str| format!("// {} {n}: behaviour", "scenario");
+        let check = |n| rules::unknown_scenarios(&bad("tests/a.rs", &text(n)), SCENARIOS).len();
+        assert_eq!((check("0"), check("97"), check("96"), check("1")), (1, 1, 0, 0));
+        assert_eq!(rules::scenarios(&bad("tests/a.rs", &text("12"))).into_values().collect::<Vec<_>>(), [12]);
+    }
+}

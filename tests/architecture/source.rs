@@ -1,0 +1,146 @@
+//! Source files as trees of tokens: comments and strings are gone, and nothing is guessed.
+
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// One file.
+pub struct Source {
+    /// Its path from the root of the crate.
+    pub path: String,
+    /// As it is.
+    pub text: String,
+    /// Its tokens; in product sources without what is compiled for tests only.
+    pub tokens: Vec<TokenTree>,
+}
+
+impl Source {
+    pub fn new(path: &str, text: &str) -> Self {
+        let tokens = TokenStream::from_str(text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        Self { path: path.to_owned(), text: text.to_owned(), tokens: tokens.into_iter().collect() }
+    }
+
+    /// `src/replica/push.rs` is `["replica", "push"]`; the root is empty.
+    pub fn module(&self) -> Vec<String> {
+        let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
+        path.split('/').filter(|part| !["lib", "mod"].contains(part)).map(str::to_owned).collect()
+    }
+}
+
+/// All Rust files below a folder of the crate.
+pub fn load(folder: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    walk(&root.join(folder), &mut |path| {
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+            found.push(Source::new(&name, &fs::read_to_string(path).unwrap()));
+        }
+    });
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// The names of the files in a folder that end so.
+pub fn names(folder: &str, extension: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut |path| {
+        if path.extension().is_some_and(|found| found == extension) {
+            found.extend(path.file_name().and_then(|name| name.to_str()).map(str::to_owned));
+        }
+    });
+    found
+}
+
+fn walk(folder: &Path, each: &mut impl FnMut(&Path)) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() { walk(&path, each) } else { each(&path) }
+    }
+}
+
+/// Leaves out files and inline modules that are compiled for tests only.
+pub fn without_tests(mut sources: Vec<Source>) -> Vec<Source> {
+    let mut gone: Vec<Vec<String>> = Vec::new();
+    for source in &mut sources {
+        let module = source.module();
+        let (kept, names) = split_tests(std::mem::take(&mut source.tokens));
+        source.tokens = kept;
+        gone.extend(names.into_iter().map(|name| [module.clone(), vec![name]].concat()));
+    }
+    sources.retain(|source| !gone.iter().any(|gone| source.module().starts_with(gone)));
+    sources
+}
+
+/// Takes out `#[cfg(test)] mod name ...`; gives the rest and the names.
+fn split_tests(tokens: Vec<TokenTree>) -> (Vec<TokenTree>, Vec<String>) {
+    let (mut kept, mut names) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < tokens.len() {
+        let item = &tokens[at..];
+        let is_test = item.len() > 4
+            && is_punct(&item[0], '#')
+            && inner(&item[1], Delimiter::Bracket)
+                .is_some_and(|inner| inner.to_string().replace(' ', "") == "cfg(test)");
+        if is_test && ident(&item[2]).as_deref() == Some("mod") {
+            names.extend(ident(&item[3]));
+            at += 5; // `# [..] mod name ;` or `{..}`
+        } else {
+            kept.push(item[0].clone());
+            at += 1;
+        }
+    }
+    (kept, names)
+}
+
+pub fn ident(token: &TokenTree) -> Option<String> {
+    match token {
+        TokenTree::Ident(ident) => Some(ident.to_string()),
+        _ => None,
+    }
+}
+
+pub fn is_punct(token: &TokenTree, char: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == char)
+}
+
+pub fn inner(token: &TokenTree, delimiter: Delimiter) -> Option<TokenStream> {
+    match token {
+        TokenTree::Group(group) if group.delimiter() == delimiter => Some(group.stream()),
+        _ => None,
+    }
+}
+
+/// Every run of sibling tokens, the outermost first. The `#[doc]` that comments become are no code.
+pub fn runs(tokens: &[TokenTree]) -> Vec<Vec<TokenTree>> {
+    let mut found = vec![tokens.to_vec()];
+    for (at, token) in tokens.iter().enumerate() {
+        if let TokenTree::Group(group) = token
+            && !(at > 0 && (is_punct(&tokens[at - 1], '#') || is_punct(&tokens[at - 1], '!')) && is_doc(group))
+        {
+            found.extend(runs(&group.stream().into_iter().collect::<Vec<_>>()));
+        }
+    }
+    found
+}
+
+fn is_doc(group: &proc_macro2::Group) -> bool {
+    group.stream().into_iter().next().and_then(|first| ident(&first)).is_some_and(|name| name == "doc")
+}
+
+/// A path as far as it goes: the idents joined by `::` from a place on, and how many tokens they take.
+pub fn path_at(run: &[TokenTree]) -> (Vec<String>, usize) {
+    let mut path: Vec<_> = run.first().and_then(ident).into_iter().collect();
+    let mut at = 1;
+    while let Some([a, b, next]) = run.get(at..at + 3)
+        && is_punct(a, ':')
+        && is_punct(b, ':')
+        && let Some(name) = ident(next)
+    {
+        path.push(name);
+        at += 3;
+    }
+    (path, at)
+}
