@@ -156,6 +156,9 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// How long a fill may take before all who wait for it get an error. Default: for ever. More than
     /// zero, and at most `replication.fill_hold`. Shorter bounds what a hanging source holds up; too
     /// short gives up fills that would have come.
+    ///
+    /// An asynchronous filler is dropped when its time is up; it must not block its thread. A blocking one
+    /// cannot be interrupted: those who wait for it are told in time, its own caller when it ends.
     pub fn fill_timeout(mut self, limit: Duration) -> Self {
         self.settings.fill_timeout = Some(limit);
         self

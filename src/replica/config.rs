@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Settings of one replica. All replicas of one cache should have the same.
+/// Settings of one replica. All replicas of one cache should have the same. Times in human-readable
+/// formats are strings such as `"500ms"` or `"15m"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -12,45 +13,66 @@ pub struct ReplicaConfig {
     /// How far ahead of our clock a stamp may be before it is deferred, and how much slower than ours
     /// a writer's clock may be without a fill of ours overwriting it. Default 1 s. Range 1 ms to 1 h.
     /// Larger tolerates worse clocks; smaller frees tombstones sooner.
+    #[serde(with = "crate::durations")]
     pub max_drift: Duration,
     /// Mean time between two digests, jittered by a quarter. Default 1 s. Range 1 ms to 1 min.
     /// Smaller repairs loss sooner; larger is less idle traffic.
+    #[serde(with = "crate::durations")]
     pub digest_interval: Duration,
     /// Tombstones younger than this are never collected, so that news of members has spread.
-    /// Default 10 s. Range 0 to 1 h.
+    /// Default 10 s. Range 0 to 1 h, and at most `forget_after`. Longer is safer while members come;
+    /// shorter frees tombstones sooner.
+    #[serde(with = "crate::durations")]
     pub gc_grace: Duration,
-    /// How long a dead member holds back collection. Default 15 min. Range 1 s to 30 d. A member
-    /// that returns later loses what it alone held of keys that were collected meanwhile.
+    /// How long a dead member holds back collection. Default 15 min. Range 1 ms to 30 d. Longer
+    /// keeps more tombstones for the absent; a member that returns later loses what it alone held of keys that were collected meanwhile.
+    #[serde(with = "crate::durations")]
     pub forget_after: Duration,
-    /// Tombstones held before the oldest are dropped by force (counted). Default 1,000,000.
+    /// Tombstones held before the oldest are dropped by force (counted). Default 1,000,000. At least
+    /// 1. More takes memory (about 150 bytes and the key each); fewer makes laggards reconcile and the entry
+    /// is lost rather than stale.
     pub max_tombstones: usize,
-    /// Bytes of keys and values in one frame. Default 256 KiB. Range 1 KiB to 16 MiB.
+    /// Bytes of keys and values in one frame. Default 256 KiB. Range 1 KiB to 16 MiB. Larger needs
+    /// fewer messages; smaller occupies the network and locks for shorter. A larger entry travels alone.
     pub max_frame_bytes: usize,
-    /// Registers from the future that wait for their time. Default 4,096.
+    /// Registers from the future that wait for their time. Default 4,096. At least 1. What does not
+    /// fit is offered again later; more takes memory when somebody's clock is wrong.
     pub max_deferred: usize,
     /// Bytes of evicted own writes kept until live members were sent them. Default 64 MiB.
+    /// Any number. With less, a burst beyond capacity is lost for others too (counted); more takes memory.
     pub max_retained_bytes: usize,
-    /// Retired origins remembered. Default 4,096.
+    /// Retired origins remembered, 24 bytes each. Default 4,096. At least 1. More tells old messages from
+    /// new ones for longer; fewer keeps full vectors small.
     pub max_retired: usize,
     /// A gap must last this long before it is repaired by a digest, and writes younger than four times
     /// this are taken to be on their way. Default 10 ms. Range 1 ms to 10 s. Set it to about the round
     /// trip time between the nodes: smaller repairs loss sooner, larger sends less twice.
+    #[serde(with = "crate::durations")]
     pub repair_delay: Duration,
-    /// A session without a frame for this long is abandoned. Default 3 s.
+    /// A session without a frame for this long is abandoned. Default 3 s. Range 1 ms to 10 min.
+    /// Longer bears slower links; shorter turns to another source sooner.
+    #[serde(with = "crate::durations")]
     pub session_idle: Duration,
-    /// A session never lasts longer than this. Default 2 min.
+    /// A session never lasts longer than this. Default 2 min. At least `session_idle`. Must be enough for
+    /// the whole state over the slowest link.
+    #[serde(with = "crate::durations")]
     pub session_deadline: Duration,
-    /// How long a running fill holds back collection everywhere. Default 30 s. A fill that takes
-    /// longer is returned to its caller but not cached.
+    /// How long a running fill holds back collection everywhere. Default 30 s. At most 1 h. A fill that takes
+    /// longer is cached only if nothing was collected past its stamp meanwhile. Longer keeps tombstones of
+    /// the whole cluster for as long as the slowest fill; shorter caches fewer slow fills.
+    #[serde(with = "crate::durations")]
     pub fill_hold: Duration,
     /// With more live members than this a push goes to `fanout` random ones, who pass it on.
-    /// Default 16.
+    /// Default 16. Any number. More is faster; fewer spreads the work of large clusters.
     pub broadcast_up_to: usize,
-    /// How many members a push is sent to, or passed on to, in a large cluster. Default 4.
+    /// How many members a push is sent to, or passed on to, in a large cluster. Default 4. At
+    /// least 1. More is faster and sends more copies.
     pub fanout: usize,
     /// Mean time between two audits of a slice against a random member. Default 10 s; zero is off.
+    /// More often finds faults sooner and costs a slice of traffic each time.
+    #[serde(with = "crate::durations")]
     pub audit_interval: Duration,
-    /// Registers in one audit slice. Default 64.
+    /// Registers in one audit slice. Default 64. Range 1 to 4,096. About 60 bytes each.
     pub audit_slice: usize,
 }
 
@@ -107,6 +129,7 @@ impl ReplicaConfig {
             (within(self.repair_delay, ms(1), s(10)), "repair_delay", "between 1 ms and 10 s"),
             (within(self.session_idle, ms(1), s(600)), "session_idle", "between 1 ms and 10 min"),
             (self.session_deadline >= self.session_idle, "session_deadline", "at least session_idle"),
+            (self.fill_hold <= s(3_600), "fill_hold", "at most 1 h"),
             (self.fanout >= 1, "fanout", "at least 1"),
             ((1..=4_096).contains(&self.audit_slice), "audit_slice", "between 1 and 4,096"),
         ];

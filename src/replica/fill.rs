@@ -20,6 +20,8 @@ pub struct FillTicket {
     stamp: Stamp,
     /// What its key had at the start.
     found: Option<Stamp>,
+    /// The epoch at the start.
+    epoch: HlcTime,
 }
 
 impl FillTicket {
@@ -35,20 +37,21 @@ pub(super) struct Fills {
     next: u64,
     /// Running fills that hold the watermark: stamp time and when they stop holding it.
     holding: BTreeMap<u64, (HlcTime, u64)>,
-    /// The last stamps that were just above something.
-    just_above: VecDeque<HlcTime>,
+    /// The last keys, by hash, and stamps of theirs that were just above something.
+    just_above: VecDeque<(u64, HlcTime)>,
 }
 
 /// Stamps just above something that are remembered.
 const REMEMBERED: usize = 256;
 
 impl Fills {
-    /// A time just above `held` that no other fill was given lately: two fills that begin above the
-    /// same register must not share a stamp, should that register vanish meanwhile. It stays below
+    /// A time just above `held` that no other fill of the key was given lately: two fills that begin
+    /// above the same register must not share a stamp, should that register vanish meanwhile. (Fills of
+    /// other keys may: after an invalidation, all begin above the same epoch.) It stays below
     /// the next time any clock can issue; when there is none left, the fill is not to be stored.
-    fn unused(&mut self, held: HlcTime) -> HlcTime {
+    fn unused(&mut self, hash: u64, held: HlcTime) -> HlcTime {
         let mut time = held.saturating_add(1);
-        while self.just_above.contains(&time) {
+        while self.just_above.contains(&(hash, time)) {
             time += 1;
         }
         if time.is_multiple_of(GRAIN) || time / GRAIN != held / GRAIN {
@@ -57,7 +60,7 @@ impl Fills {
         if self.just_above.len() == REMEMBERED {
             self.just_above.pop_front();
         }
-        self.just_above.push_back(time);
+        self.just_above.push_back((hash, time));
         time
     }
 }
@@ -71,7 +74,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
         let above = found.map_or(0, |found| found.time).max(self.floor.time).max(self.store.epoch());
         let early = start.saturating_sub(nanos(self.config.max_drift));
-        let time = if early > above { early } else { self.fills.unused(above) };
+        let time = if early > above { early } else { self.fills.unused(hash, above) };
         let number = self.fills.next;
         self.fills.next += 1;
         let until = now.mono.saturating_add(nanos(self.config.fill_hold));
@@ -79,7 +82,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.fills.holding.insert(number, (time, until));
         }
         self.counters.fills += 1;
-        FillTicket { number, stamp: Stamp::new(time, self.id), found }
+        FillTicket { number, stamp: Stamp::new(time, self.id), found, epoch: self.store.epoch() }
     }
 
     /// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
@@ -101,12 +104,15 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Whether a fill has lost against something that came after its start. Whoever asks for the key
-    /// now must not be given its value. (A fill may have lost from the start, against a write that was
-    /// evicted a moment ago: that alone is no reason for another one.)
+    /// now must not be given its value. (A fill for which there was no stamp is not stored; that alone
+    /// is no reason for another one.)
     #[must_use]
     pub fn is_fill_overtaken(&self, ticket: &FillTicket, hash: u64, key: &Key<K>) -> bool {
         let held = self.find(hash, key).map(|held| self.stamp_of(&held.meta));
-        (held != ticket.found && held.is_some_and(|held| held >= ticket.stamp))
+        if ticket.stamp.time == 0 {
+            return held != ticket.found || self.store.epoch() != ticket.epoch;
+        }
+        held.is_some_and(|held| held >= ticket.stamp)
             || ticket.stamp <= self.floor
             || ticket.stamp.time <= self.store.epoch()
     }

@@ -175,23 +175,42 @@ fn a_fill_of_a_closed_cache_keeps_nothing_alive() {
 }
 
 #[test]
-fn a_key_whose_write_was_just_evicted_is_still_filled_once_for_all() {
-    let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 0 { it.max_capacity(1) } else { it });
-    let cache = &cluster.caches[0];
-    cache.insert(1, 1).unwrap();
-    cache.insert(2, 2).unwrap();
-    let fill = begin(cache, 1);
-    let waiters: Vec<_> = (0..10)
-        .map(|_| {
-            let cache = cache.clone();
-            std::thread::spawn(move || cache.get_with_blocking(1, || unreachable!("it joins")))
-        })
-        .collect();
+fn after_an_invalidation_every_key_can_be_filled_at_once() {
+    // scenario 57
+    let (cache, _) = alone::<u32, u32>(|it| it);
+    cache.invalidate_all();
+    for key in 0..1_000 {
+        assert_eq!(cache.get_with_blocking(key, || key), key);
+        assert_eq!(cache.get(&key), Some(key), "cached, though all begin above one epoch");
+    }
+    assert_eq!(cache.stats().fills.lost, 0);
+}
+
+#[test]
+fn a_fill_for_which_there_is_no_stamp_is_shared_all_the_same() {
+    let (cache, clock) = alone::<u32, u32>(|it| it);
+    cache.invalidate_all();
+    while cache.stats().fills.lost == 0 {
+        // Each takes a stamp just above the epoch, and leaves nothing.
+        cache.insert(1, 0).unwrap();
+        cache.remove(&1);
+        for _ in 0..20 {
+            let uncached = cache.fill_with_blocking(1, || Ok::<_, std::fmt::Error>(Filled::uncached(1)));
+            assert_eq!(uncached.unwrap(), 1);
+        }
+        assert_eq!(cache.get_with_blocking(1, || 1), 1);
+    }
+    let fill = begin(&cache, 1);
+    let joins = || {
+        let cache = cache.clone();
+        std::thread::spawn(move || cache.get_with_blocking(1, || 8))
+    };
+    let waiters: Vec<_> = (0..10).map(|_| joins()).collect();
     std::thread::sleep(Duration::from_millis(50));
+    cache.invalidate_all();
+    assert_eq!(joins().join().unwrap(), 8, "who comes after an invalidation starts a new one");
     assert_eq!(fill.end(7), 7);
     assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == 7));
-    assert_eq!(cache.get(&1), None);
-    cluster.advance(Duration::from_secs(2));
-    assert_eq!(cache.get_with_blocking(1, || 8), 8);
-    assert_eq!(cache.get(&1), Some(8));
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(cache.get_with_blocking(1, || 9), 8);
 }

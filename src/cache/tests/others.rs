@@ -122,10 +122,10 @@ fn statistics_count_what_was_done() {
 
 #[test]
 fn settings_come_from_a_file_and_are_refused_with_a_reason() {
-    let text =
-        r#"{ "max_capacity": 1000, "time_to_live": "15m", "fill_timeout": "2s", "replication": { "fanout": 3 } }"#;
+    let text = r#"{ "max_capacity": 1000, "time_to_live": "15m", "fill_timeout": "2s", "replication": { "fanout": 3, "max_drift": "250ms" } }"#;
     let settings: CacheSettings = serde_json::from_str(text).unwrap();
     assert_eq!(settings.time_to_live, Some(Duration::from_secs(900)));
+    assert_eq!(settings.replication.max_drift, Duration::from_millis(250));
     let (cache, _) = alone::<u32, u32>(|it| it.settings(settings.clone()));
     assert_eq!(cache.settings(), &settings);
     assert_eq!(cache.policy().max_capacity, Some(1_000));
@@ -138,4 +138,44 @@ fn settings_come_from_a_file_and_are_refused_with_a_reason() {
     let builder = crate::cache::testing::builder::<u32, u32>(&clock, 1);
     let error = builder.fill_timeout(Duration::from_secs(3_600)).open().map(|_: Cache<u32, u32>| ()).unwrap_err();
     assert!(matches!(error, OpenError::Setting { knob: "fill_timeout", .. }), "{error}");
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn the_documented_metrics_are_published_about_once_a_second() {
+    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Names(Mutex<BTreeSet<String>>);
+    impl Recorder for Names {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            self.0.lock().unwrap().insert(key.name().to_owned());
+            Counter::noop()
+        }
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            self.0.lock().unwrap().insert(key.name().to_owned());
+            Gauge::noop()
+        }
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
+    let names = Names::default();
+    metrics::with_local_recorder(&names, || cluster.tick(0, Duration::from_secs(1)));
+    let published = std::mem::take(&mut *names.0.lock().unwrap());
+    let documented = include_str!("../report.rs").lines().filter(|line| line.starts_with("//! | `"));
+    let documented =
+        documented.filter_map(|line| line.split('|').nth(1)).flat_map(|names| names.split(',').map(str::trim));
+    let documented = documented.filter_map(|name| name.strip_prefix('`')?.split(['`', '{']).next());
+    let documented: BTreeSet<_> = documented.map(str::to_owned).collect();
+    assert_eq!(published, documented);
+    metrics::with_local_recorder(&names, || cluster.tick(0, Duration::from_millis(500)));
+    assert!(names.0.lock().unwrap().is_empty(), "not more often");
 }
