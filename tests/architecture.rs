@@ -15,7 +15,7 @@ use source::{Source, load};
 /// Floors, from the ground up. A module imports from floors below its own; within a floor there is no
 /// cycle, and on the last one nobody imports a sibling.
 const FLOORS: &[&[&str]] = &[
-    &["sync", "replica_id", "hlc"],
+    &["sync", "replica_id", "hlc", "durations"],
     &["crdt", "item", "store", "recency"],
     &["replica"],
     &["cache"],
