@@ -1,4 +1,93 @@
-//! driftless: a replicated in-process cache whose replicas cannot drift apart.
+//! **A replicated in-process cache whose replicas cannot drift apart.**
+//!
+//! Your application embeds it. Every node of the cluster holds the data, a read is a local memory read, and writes,
+//! deletes and expiries reach every node by gossip and converge: after any partition, in any order, with any clock
+//! within bounds, and also when a node comes back that everybody had given up on.
+//!
+//! ```text
+//!    node a                        node b                        node c
+//!  ┌──────────────────┐          ┌──────────────────┐          ┌──────────────────┐
+//!  │ your application │          │ your application │          │ your application │
+//!  │    │ get: local  │          │                  │          │                  │
+//!  │  ┌─▼────────────┐│  push    │  ┌──────────────┐│          │  ┌──────────────┐│
+//!  │  │ cache        ├┼──────────┼─►│ cache        ││  digest  │  │ cache        ││
+//!  │  │ key→register ││ (fresh   │  │ key→register │◄──────────┼─►│ key→register ││
+//!  │  └──────────────┘│  writes) │  └──────────────┘│ (repair) │  └──────────────┘│
+//!  └────────┬─────────┘          └────────┬─────────┘          └────────┬─────────┘
+//!           └───────────── memberlist: who is there, UDP and TCP ───────┘
+//! ```
+//!
+//! # What is promised
+//!
+//! 1. **Convergence**: live values of one key are the same everywhere, the last write by hybrid clock.
+//! 2. **No stale survivor**: nothing deleted, expired or overwritten ever comes back.
+//! 3. **A miss is always safe, a disagreement never is**: in doubt an entry is lost, and counted.
+//! 4. **Complete**, while nothing is evicted, dropped by force or forgotten.
+//! 5. **Bounded** memory, whatever peers do.
+//! 6. **Local reads** that wait for nobody.
+//!
+//! [`docs::guarantees`] has the edges of each.
+//!
+//! # What it is not
+//!
+//! Not a database (nothing is on disk), not linearizable (two concurrent writes leave one winner), not sharded (every node
+//! holds everything it has room for), and not a queue.
+//!
+//! # Example
+//!
+//! Two nodes in one process; usually each is in its own.
+//!
+//! ```
+//! # #[cfg(feature = "node")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use driftless::{Cache, Members, Node};
+//! use std::time::Duration;
+//!
+//! let one = Node::builder().cluster("shop").name("one").start().await?;
+//! let two = Node::builder().cluster("shop").name("two").seeds([one.local_addr().to_string()]).start().await?;
+//! let here: Cache<String, u64> = one.cache("prices").max_capacity(100_000).open()?;
+//! let there: Cache<String, u64> = two.cache("prices").max_capacity(100_000).open()?;
+//! assert!(there.ready(Duration::from_secs(10)).await.is_ready()); // optional: what a miss means from now on
+//! # while here.members() == 0 { tokio::time::sleep(Duration::from_millis(5)).await }
+//!
+//! let written = here.insert("apple".into(), 120)?;
+//! assert_eq!(here.get("apple"), Some(120)); // at once
+//! here.wait_replicated(written, Members::All, Duration::from_secs(10)).await?; // optional: until others have it
+//! assert_eq!(there.get("apple"), Some(120)); // a local read
+//!
+//! // A miss is filled once, however many ask, and never over something newer.
+//! let pear = there.get_with("pear".into(), || async { 95 }).await;
+//! assert_eq!(pear, 95);
+//! there.remove("apple"); // on every node, also where it has not arrived yet
+//! # one.shutdown().await;
+//! # two.shutdown().await;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "node"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Where is what
+//!
+//! A folder is a floor, and imports point down; `tests/architecture.rs` checks it.
+//!
+//! | floor | modules | what |
+//! | --- | --- | --- |
+//! | edges | [`node`], [`sim`] | tokio and memberlist: the only sockets, spawns and clock reads; whole clusters in one thread, from a seed |
+//! | the cache people use | [`cache`] | handles, builder, eviction, fills, change stream |
+//! | the machine | `replica` | the protocol: no IO, no clock, no randomness of its own |
+//! | structures | [`crdt`], `store`, `recency`, `item` | registers, dots and vectors with their laws; the table readers share; order of use |
+//! | ground | [`hlc`], [`replica_id`], `sync`, `durations` | names and time, as arguments; the one door to locks |
+//!
+//! For a change of what wins: `crdt/register.rs`. Of what is sent: `replica/push.rs`, `replica/outgoing.rs`. Of what is
+//! forgotten: `replica/collect.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and
+//! the tests that cover it name it: `rg -o 'scenario \d+' src tests`.
+//!
+//! # To read on
+//!
+//! [guarantees](docs::guarantees), [protocol](docs::protocol), [limits](docs::limits), [operations](docs::operations),
+//! [design decisions](docs::design), [glossary](docs::glossary).
 
 pub mod cache;
 pub mod crdt;
@@ -29,3 +118,36 @@ pub use hlc::Stamp;
 pub use node::{Member, Node, NodeBuilder, StartError, Traffic};
 pub use replica::{Counters, RemovalCause, ReplicaConfig};
 pub use replica_id::ReplicaId;
+
+/// The pages: what is promised, how it works, and how to run it.
+pub mod docs {
+    /// What is promised, and where each promise ends.
+    pub mod guarantees {
+        #![doc = include_str!("docs/guarantees.md")]
+    }
+    /// How replicas agree.
+    pub mod protocol {
+        #![doc = include_str!("docs/protocol.md")]
+    }
+    /// Every number.
+    pub mod limits {
+        #![doc = include_str!("docs/limits.md")]
+    }
+    /// Running it.
+    pub mod operations {
+        #![doc = include_str!("docs/operations.md")]
+    }
+    /// Decisions, and what was not done instead.
+    pub mod design {
+        #![doc = include_str!("docs/design.md")]
+    }
+    /// The words.
+    pub mod glossary {
+        #![doc = include_str!("docs/glossary.md")]
+    }
+}
+
+/// The example of the README compiles.
+#[cfg(all(doctest, feature = "node"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -79,20 +79,32 @@ fn split_tests(tokens: Vec<TokenTree>) -> (Vec<TokenTree>, Vec<String>) {
     let (mut kept, mut names) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < tokens.len() {
-        let item = &tokens[at..];
-        let is_test = item.len() > 4
-            && is_punct(&item[0], '#')
-            && inner(&item[1], Delimiter::Bracket)
-                .is_some_and(|inner| inner.to_string().replace(' ', "") == "cfg(test)");
-        if is_test && ident(&item[2]).as_deref() == Some("mod") {
-            names.extend(ident(&item[3]));
-            at += 5; // `# [..] mod name ;` or `{..}`
-        } else {
-            kept.push(item[0].clone());
-            at += 1;
+        match test_module(&tokens[at..]) {
+            Some((name, len)) => {
+                names.push(name);
+                at += len.min(tokens.len() - at);
+            }
+            None => {
+                kept.push(tokens[at].clone());
+                at += 1;
+            }
         }
     }
     (kept, names)
+}
+
+/// `#[cfg(test)] pub(crate) mod name;` or `.. {}`: the name, and how many tokens it takes.
+fn test_module(tokens: &[TokenTree]) -> Option<(String, usize)> {
+    let [hash, cfg, rest @ ..] = tokens else { return None };
+    let cfg = inner(cfg, Delimiter::Bracket)?.to_string().replace(' ', "");
+    if !is_punct(hash, '#') || cfg != "cfg(test)" {
+        return None;
+    }
+    let is_public = rest.first().and_then(ident).is_some_and(|word| word == "pub");
+    let is_restricted = rest.get(1).is_some_and(|group| inner(group, Delimiter::Parenthesis).is_some());
+    let skip = usize::from(is_public) + usize::from(is_public && is_restricted);
+    let is_module = rest.get(skip).and_then(ident).is_some_and(|word| word == "mod");
+    is_module.then(|| Some((ident(rest.get(skip + 1)?)?, skip + 5)))?
 }
 
 pub fn ident(token: &TokenTree) -> Option<String> {
