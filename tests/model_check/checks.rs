@@ -98,14 +98,10 @@ fn heal(cluster: &Cluster, world: &World) -> Option<String> {
 }
 
 fn bring_together(machines: &mut [Machine<'_>]) -> Option<String> {
-    // What was sent counts as sent, whoever still waits to hear so; then all of it is lost.
-    let mut lost = Vec::new();
-    for who in 0..REPLICAS {
-        for to in (0..REPLICAS).filter(|to| *to != who) {
-            let sent = Arc::new(Packet { from: who, to, bytes: None });
-            machines[usize::from(who)].apply(&Input::Arrive(sent), &mut lost);
-        }
-        machines[usize::from(who)].apply(&Input::FinishFill, &mut lost);
+    settle_sends(machines);
+    for machine in machines.iter_mut() {
+        machine.apply(&Input::SetRight, &mut Vec::new());
+        machine.apply(&Input::FinishFill, &mut Vec::new());
     }
     for _ in 0..ROUNDS {
         let mut flying = Vec::new();
@@ -126,6 +122,20 @@ fn bring_together(machines: &mut [Machine<'_>]) -> Option<String> {
         }
     }
     Some(format!("not together after {ROUNDS} rounds"))
+}
+
+/// What was sent counts as sent, whoever still waits to hear so; all of it is lost.
+fn settle_sends(machines: &mut [Machine<'_>]) {
+    for who in 0..REPLICAS {
+        let machine = &mut machines[usize::from(who)];
+        let others = (0..REPLICAS).filter(|to| *to != who);
+        let mut left: Vec<_> = others.map(|to| Packet { from: who, to, bytes: None }).collect();
+        while let Some(packet) = left.pop() {
+            let mut lost = Vec::new();
+            machine.apply(&Input::Arrive(Arc::new(packet)), &mut lost);
+            left.extend(lost.into_iter().filter(|packet| packet.bytes.is_none()));
+        }
+    }
 }
 
 fn is_quiet(views: &[&View]) -> bool {

@@ -9,6 +9,7 @@ use driftless::crdt::{Marker, VersionVector};
 use driftless::hlc::{Now, Stamp, nanos};
 use driftless::item::{Body, Item, Key};
 use driftless::probe;
+use driftless::replica::message::{Entry, Message};
 use driftless::replica::wire::{self, Envelope, Intake, Limits};
 use driftless::replica::{FillTicket, Replica, ReplicaConfig, Write};
 use driftless::{Counters, ReplicaId, replica::Bugs};
@@ -19,6 +20,12 @@ pub const REPLICAS: u8 = 3;
 pub const TICK: Duration = Duration::from_millis(600);
 /// A step of a wall clock, beyond what others believe.
 pub const STEP: Duration = Duration::from_secs(3);
+
+/// Clocks stand still between two ticks: what happens then is nanoseconds apart.
+const TIE: u64 = 16;
+
+/// See [`Rules::fills_never_tie`].
+pub const FILL_WINS: &str = "a fill beats a write that came after its start";
 
 const START: u64 = 1_700_000_000_000_000_000;
 const CACHE: &str = "model";
@@ -62,7 +69,28 @@ impl fmt::Debug for Packet {
         let Some(bytes) = bytes else { return write!(f, "r{from} has sent to r{to}") };
         let decoded = wire::decode::<u8, String>(bytes, &Taken, &Limits::default());
         let message = decoded.ok().and_then(|decoded| decoded.message);
-        write!(f, "r{from}->r{to} {}", readable(&format!("{message:?}")))
+        let text = message.as_ref().map_or_else(|| "?".to_owned(), brief);
+        write!(f, "r{from}->r{to} {}", readable(&text))
+    }
+}
+
+fn brief(message: &Message<u8, String>) -> String {
+    let list = |entries: &[Entry<u8, String>]| {
+        entries.iter().map(|entry| format!("{:?}: {:?}", entry.item.key, entry.marker)).collect::<Vec<_>>()
+    };
+    match message {
+        Message::Push(push) => format!("push of {:?} ({}, {}] {:?}", push.origin, push.from, push.to, list(&push.entries)),
+        Message::Frame(frame) => format!(
+            "frame {} of session {} base {:?} reconcile {} dropped {:?} last {:?} {:?}",
+            frame.index,
+            frame.session,
+            frame.base,
+            frame.reconcile,
+            frame.dropped,
+            frame.last,
+            frame.intervals.iter().map(|interval| (interval.origin, list(&interval.entries))).collect::<Vec<_>>()
+        ),
+        other => format!("{other:?}"),
     }
 }
 
@@ -102,6 +130,8 @@ pub enum Input {
     StepForward,
     /// Its wall clock alone steps back.
     StepBack,
+    /// Its wall clock is right again.
+    SetRight,
     Arrive(Arc<Packet>),
 }
 
@@ -171,6 +201,8 @@ pub struct Rules {
     pub value_bytes: usize,
     /// "Has left" is an event of its own instead of happening at once.
     pub hold_sends: bool,
+    /// Also look for fills that are only nanoseconds above the write they beat.
+    pub fills_never_tie: bool,
 }
 
 struct Filling {
@@ -196,7 +228,7 @@ pub struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     pub fn new(rules: &'a Rules, who: u8) -> Self {
-        let now = Now { wall: START, mono: 1 };
+        let now = Now { wall: START, mono: 0 };
         let replica = Replica::new(id_of(who), rules.config.clone(), u64::from(who) + 7, now);
         let mut replica = replica.expect("valid settings");
         replica.set_bugs(rules.bugs);
@@ -234,6 +266,7 @@ impl<'a> Machine<'a> {
             }
             Input::StepForward => self.now.wall += nanos(STEP),
             Input::StepBack => self.now.wall -= nanos(STEP),
+            Input::SetRight => self.now.wall = START + self.now.mono,
             Input::Arrive(packet) => self.arrive(packet),
         }
         self.drain(sent);
@@ -266,8 +299,9 @@ impl<'a> Machine<'a> {
         let write = self.new_write(key, true);
         let Some(stamp) = self.replica.finish_fill(self.now, &ticket, write) else { return };
         let late = before.filter(|before| Some(*before) != held && before.time > since);
-        if late.is_some_and(|late| late < stamp) {
-            self.accuse("a fill beats a write that came after its start");
+        let tie = |late: &Stamp| stamp.time.abs_diff(late.time) <= TIE && !self.rules.fills_never_tie;
+        if late.is_some_and(|late| late < stamp && !tie(&late)) {
+            self.accuse(FILL_WINS);
         }
     }
 
@@ -288,7 +322,7 @@ impl<'a> Machine<'a> {
         let envelope = Envelope { cache: CACHE, from, node: from.as_uuid() };
         while let Some(transmit) = self.replica.poll_transmit(self.now) {
             let bytes = match &transmit.message {
-                driftless::replica::message::Message::Push(push) if !push.raw.is_empty() => {
+                Message::Push(push) if !push.raw.is_empty() => {
                     wire::forward(&envelope, &push.raw)
                 }
                 message => wire::encode(&envelope, message),

@@ -22,12 +22,53 @@ pub struct Scope {
 
 impl Scope {
     pub fn new(name: &'static str, limits: Spent) -> Self {
-        let rules = Rules { config: config(), bugs: Bugs::default(), keys: 2, value_bytes: 0, hold_sends: false };
+        let rules = Rules {
+            config: config(),
+            bugs: Bugs::default(),
+            keys: 2,
+            value_bytes: 0,
+            hold_sends: false,
+            fills_never_tie: false,
+        };
         Self { name, setup: acquainted, limits, actors: &[0, 1, 2], heal_one_in: 1, rules }
     }
 
     pub fn with_bug(mut self, name: &str) -> Self {
         self.rules.bugs = Bugs::only(name).expect("a known bug");
+        self
+    }
+
+    pub fn from(mut self, setup: fn(&Cluster) -> World) -> Self {
+        self.setup = setup;
+        self
+    }
+
+    /// "Has left" comes late: a peer can be busy.
+    pub fn holding_sends(mut self) -> Self {
+        self.rules.hold_sends = true;
+        self
+    }
+
+    /// A push goes to one, who passes it on to one.
+    pub fn relaying(mut self) -> Self {
+        self.rules.config.broadcast_up_to = 1;
+        self.rules.config.fanout = 1;
+        self
+    }
+
+    pub fn with_few_tombstones(mut self) -> Self {
+        self.rules.config.max_tombstones = 1;
+        self
+    }
+
+    /// Values so large that a frame holds one.
+    pub fn with_large_values(mut self) -> Self {
+        self.rules.value_bytes = 700;
+        self
+    }
+
+    pub fn healing_one_in(mut self, states: u64) -> Self {
+        self.heal_one_in = states;
         self
     }
 
