@@ -97,6 +97,9 @@ pub mod hlc;
 pub mod item;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod probe;
 mod recency;
 #[doc(hidden)]
 pub mod replica;

@@ -1,0 +1,50 @@
+//! What a model checker may look at and do to a replica beyond what its driver may: the registers
+//! themselves, and eviction without a capacity.
+
+use crate::crdt::Marker;
+use crate::hlc::Now;
+use crate::item::Key;
+use crate::replica::{CoreKey, Replica};
+use crate::store::Position;
+
+/// One register of a replica.
+#[derive(Clone, Debug)]
+pub struct Register<K, V> {
+    /// The key, if it is of this cache's type.
+    pub key: Option<K>,
+    /// Stamp, kind and dot.
+    pub marker: Marker,
+    /// The value, if there is one.
+    pub value: Option<V>,
+    /// Whether a reader would be given the value, its time to live aside.
+    pub served: bool,
+}
+
+/// All registers that a replica holds, in the order of its table.
+pub fn registers<K: CoreKey, V: Clone>(replica: &Replica<K, V>) -> Vec<Register<K, V>> {
+    let mut all = Vec::new();
+    let mut next = Some(Position::default());
+    while let Some(from) = next {
+        let (page, after) = replica.store().page(from, 1_024);
+        all.extend(page.into_iter().map(|held| {
+            let marker = replica.marker_at(&held.meta);
+            Register {
+                key: held.item.key.known().cloned(),
+                marker,
+                value: held.item.value().cloned(),
+                served: marker.kind.is_live() && marker.stamp.time > replica.epoch(),
+            }
+        }));
+        next = after;
+    }
+    all
+}
+
+/// Gives up the value of a key, as a cache over its capacity would. Returns whether there was one.
+pub fn evict<K: CoreKey, V>(replica: &mut Replica<K, V>, now: Now, hash: u64, key: &Key<K>) -> bool {
+    let held = replica.find_key(hash, key).filter(|held| held.meta.kind.is_live());
+    held.is_some_and(|held| {
+        replica.evict(now, held.slot);
+        true
+    })
+}

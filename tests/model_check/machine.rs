@@ -1,0 +1,401 @@
+//! One real replica, its clocks, and what is known of it besides.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftless::crdt::{Marker, VersionVector};
+use driftless::hlc::{Now, Stamp, nanos};
+use driftless::item::{Body, Item, Key};
+use driftless::probe;
+use driftless::replica::message::{Entry, Message};
+use driftless::replica::wire::{self, Envelope, Intake, Limits};
+use driftless::replica::{FillTicket, Replica, ReplicaConfig, Write};
+use driftless::{Counters, ReplicaId, replica::Bugs};
+
+/// How many replicas a model has.
+pub const REPLICAS: u8 = 3;
+/// All timers are due after one tick, and two replicas one tick apart still believe each other.
+pub const TICK: Duration = Duration::from_millis(600);
+/// A step of a wall clock, beyond what others believe.
+pub const STEP: Duration = Duration::from_secs(3);
+
+/// Clocks stand still between two ticks: what happens then is nanoseconds apart.
+const TIE: u64 = 16;
+
+/// See [`Rules::fills_never_tie`].
+pub const FILL_WINS: &str = "a fill beats a write that came after its start";
+
+const START: u64 = 1_700_000_000_000_000_000;
+const CACHE: &str = "model";
+
+pub fn id_of(who: u8) -> ReplicaId {
+    ReplicaId::from_bytes([who + 1; 16])
+}
+
+pub fn who_is(id: &ReplicaId) -> u8 {
+    id.to_bytes()[0] - 1
+}
+
+fn hash_of(key: u8) -> u64 {
+    u64::from(key + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+struct Taken;
+
+impl Intake<u8, String> for Taken {
+    fn hash(&self, key: &Key<u8>) -> u64 {
+        hash_of(key.known().copied().unwrap_or(u8::MAX))
+    }
+
+    fn weigh(&self, _: &u8, _: &String) -> u32 {
+        1
+    }
+}
+
+/// What is on its way from one replica to another.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Packet {
+    pub from: u8,
+    pub to: u8,
+    /// A message; or nothing: the news, to its sender, that a large message has left.
+    pub bytes: Option<Bytes>,
+}
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, bytes } = self;
+        let Some(bytes) = bytes else { return write!(f, "r{from} has sent to r{to}") };
+        let decoded = wire::decode::<u8, String>(bytes, &Taken, &Limits::default());
+        let message = decoded.ok().and_then(|decoded| decoded.message);
+        let text = message.as_ref().map_or_else(|| "?".to_owned(), brief);
+        write!(f, "r{from}->r{to} {}", readable(&text))
+    }
+}
+
+fn brief(message: &Message<u8, String>) -> String {
+    let list = |entries: &[Entry<u8, String>]| {
+        entries.iter().map(|entry| format!("{:?}: {:?}", entry.item.key, entry.marker)).collect::<Vec<_>>()
+    };
+    match message {
+        Message::Push(push) => format!("push of {:?} ({}, {}] {:?}", push.origin, push.from, push.to, list(&push.entries)),
+        Message::Frame(frame) => format!(
+            "frame {} of session {} base {:?} reconcile {} dropped {:?} last {:?} {:?}",
+            frame.index,
+            frame.session,
+            frame.base,
+            frame.reconcile,
+            frame.dropped,
+            frame.last,
+            frame.intervals.iter().map(|interval| (interval.origin, list(&interval.entries))).collect::<Vec<_>>()
+        ),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Ids as names, times relative to the start, without what nobody reads.
+pub fn readable(text: &str) -> String {
+    let mut text = text.to_owned();
+    for who in 0..REPLICAS {
+        text = text.replace(&id_of(who).to_string(), &format!("r{who}"));
+    }
+    let mut out = String::new();
+    for part in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
+        match digits.parse::<u64>() {
+            Ok(time) if time > START / 2 && time < 2 * START => {
+                out.push_str(&format!("{}ns", i128::from(time) - i128::from(START)));
+                out.push_str(&part[digits.len()..]);
+            }
+            _ => out.push_str(part),
+        }
+    }
+    out
+}
+
+/// What can happen to one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    Greet(u8),
+    Write(u8),
+    Delete(u8),
+    Evict(u8),
+    BeginFill(u8),
+    FinishFill,
+    InvalidateAll,
+    /// Its clocks move on and its timers fire.
+    Tick,
+    /// Its wall clock alone steps forward.
+    StepForward,
+    /// Its wall clock alone steps back.
+    StepBack,
+    /// Its wall clock is right again.
+    SetRight,
+    Arrive(Arc<Packet>),
+}
+
+/// A register that some replica gave a dot of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub key: u8,
+    pub marker: Marker,
+    pub value: Option<String>,
+}
+
+impl Event {
+    pub fn rank(&self) -> (Stamp, bool) {
+        rank(&self.marker)
+    }
+}
+
+/// Whatever has the greater rank must win everywhere.
+pub fn rank(marker: &Marker) -> (Stamp, bool) {
+    (marker.stamp, !marker.kind.ranks_live())
+}
+
+/// What a replica holds for a key.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub marker: Marker,
+    pub value: Option<String>,
+    pub served: bool,
+}
+
+/// What can be seen of a replica.
+#[derive(Clone)]
+pub struct View {
+    pub keys: Vec<Option<Held>>,
+    pub vector: VersionVector,
+    pub dropped: VersionVector,
+    pub floor: Stamp,
+    pub epoch: u64,
+    pub receiving: bool,
+    pub deferring: bool,
+    pub filling: bool,
+    pub gave_up: bool,
+    /// All registers that ever had a dot of this replica.
+    pub events: Vec<Event>,
+    /// What this replica alone did wrong.
+    pub fault: Option<String>,
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.keys.iter().map(|held| held.as_ref().map(|held| held.marker)).collect::<Vec<_>>();
+        let text = format!(
+            "{keys:?} vector {:?} dropped {:?} floor {:?} epoch {} receiving {} fault {:?}",
+            self.vector, self.dropped, self.floor, self.epoch, self.receiving, self.fault
+        );
+        f.write_str(&readable(&text))
+    }
+}
+
+/// The settings that all machines of one model share.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub config: ReplicaConfig,
+    pub bugs: Bugs,
+    pub keys: u8,
+    /// Bytes that every value is padded to.
+    pub value_bytes: usize,
+    /// "Has left" is an event of its own instead of happening at once.
+    pub hold_sends: bool,
+    /// Also look for fills that are only nanoseconds above the write they beat.
+    pub fills_never_tie: bool,
+}
+
+struct Filling {
+    key: u8,
+    ticket: FillTicket,
+    held: Option<Stamp>,
+    /// Anything stamped above this and not yet here may have been written after the start.
+    since: u64,
+}
+
+/// See the module.
+pub struct Machine<'a> {
+    pub who: u8,
+    rules: &'a Rules,
+    replica: Replica<u8, String>,
+    now: Now,
+    writes: u32,
+    filling: Option<Filling>,
+    newest: Vec<Option<(Stamp, bool)>>,
+    events: Vec<Event>,
+    fault: Option<String>,
+}
+
+impl<'a> Machine<'a> {
+    pub fn new(rules: &'a Rules, who: u8) -> Self {
+        let now = Now { wall: START, mono: 0 };
+        let replica = Replica::new(id_of(who), rules.config.clone(), u64::from(who) + 7, now);
+        let mut replica = replica.expect("valid settings");
+        replica.set_bugs(rules.bugs);
+        let newest = vec![None; usize::from(rules.keys)];
+        Self { who, rules, replica, now, writes: 0, filling: None, newest, events: Vec::new(), fault: None }
+    }
+
+    /// Lets something happen; what it sends is added to `sent`.
+    pub fn apply(&mut self, input: &Input, sent: &mut Vec<Packet>) {
+        let now = self.now;
+        match input {
+            Input::Greet(to) => self.replica.greet(now, id_of(*to)),
+            Input::Write(key) => {
+                let write = self.new_write(*key, true);
+                self.replica.write(now, write);
+            }
+            Input::Delete(key) => {
+                let write = self.new_write(*key, false);
+                let (stamp, _) = self.replica.delete(now, write);
+                if stamp == Stamp::ZERO {
+                    self.accuse("a delete was not stamped: a write on its way survives it");
+                }
+            }
+            Input::Evict(key) => {
+                probe::evict(&mut self.replica, now, hash_of(*key), &Key::Known(*key));
+            }
+            Input::BeginFill(key) => self.begin_fill(*key),
+            Input::FinishFill => self.finish_fill(),
+            Input::InvalidateAll => {
+                self.replica.invalidate_all(now);
+            }
+            Input::Tick => {
+                self.now = Now { wall: now.wall + nanos(TICK), mono: now.mono + nanos(TICK) };
+                self.replica.handle_timeout(self.now);
+            }
+            Input::StepForward => self.now.wall += nanos(STEP),
+            Input::StepBack => self.now.wall -= nanos(STEP),
+            Input::SetRight => self.now.wall = START + self.now.mono,
+            Input::Arrive(packet) => self.arrive(packet),
+        }
+        self.drain(sent);
+        self.look();
+    }
+
+    fn accuse(&mut self, what: &str) {
+        self.fault.get_or_insert_with(|| what.to_owned());
+    }
+
+    fn new_write(&mut self, key: u8, live: bool) -> Write<u8, String> {
+        self.writes += 1;
+        let value = format!("{:.<1$}", format!("r{} #{}", self.who, self.writes), self.rules.value_bytes);
+        let size = value.len() as u32 + 8;
+        let body = if live { Body::Known(value) } else { Body::Absent };
+        let (item, size) = (Arc::new(Item { key: Key::Known(key), body }), if live { size } else { 8 });
+        Write { hash: hash_of(key), item, expires: 0, size, weight: u32::from(live) }
+    }
+
+    fn begin_fill(&mut self, key: u8) {
+        let ticket = self.replica.begin_fill(self.now, hash_of(key), &Key::Known(key));
+        let held = self.held(key).map(|held| held.marker.stamp);
+        let since = self.now.wall - nanos(self.rules.config.max_drift);
+        self.filling = Some(Filling { key, ticket, held, since });
+    }
+
+    fn finish_fill(&mut self) {
+        let Some(Filling { key, ticket, held, since }) = self.filling.take() else { return };
+        let before = self.held(key).map(|held| held.marker.stamp);
+        let write = self.new_write(key, true);
+        let Some(stamp) = self.replica.finish_fill(self.now, &ticket, write) else { return };
+        let late = before.filter(|before| Some(*before) != held && before.time > since);
+        let tie = |late: &Stamp| stamp.time.abs_diff(late.time) <= TIE && !self.rules.fills_never_tie;
+        if late.is_some_and(|late| late < stamp && !tie(&late)) {
+            self.accuse(FILL_WINS);
+        }
+    }
+
+    fn arrive(&mut self, packet: &Packet) {
+        let Some(bytes) = &packet.bytes else {
+            return self.replica.handle_sent(self.now, id_of(packet.to), true);
+        };
+        let decoded = wire::decode(bytes, &Taken, &Limits::default()).expect("what was encoded decodes");
+        let from = decoded.envelope.from;
+        if let Some(message) = decoded.message {
+            self.replica.handle_message(self.now, from, message);
+        }
+    }
+
+    fn drain(&mut self, sent: &mut Vec<Packet>) {
+        while self.replica.poll_change().is_some() {}
+        let from = id_of(self.who);
+        let envelope = Envelope { cache: CACHE, from, node: from.as_uuid() };
+        while let Some(transmit) = self.replica.poll_transmit(self.now) {
+            let bytes = match &transmit.message {
+                Message::Push(push) if !push.raw.is_empty() => {
+                    wire::forward(&envelope, &push.raw)
+                }
+                message => wire::encode(&envelope, message),
+            };
+            let bytes = bytes.expect("what a replica sends can be encoded");
+            for to in transmit.to {
+                sent.push(Packet { from: self.who, to: who_is(&to), bytes: Some(bytes.clone()) });
+                if transmit.bulk && self.rules.hold_sends {
+                    sent.push(Packet { from: self.who, to: who_is(&to), bytes: None });
+                } else if transmit.bulk {
+                    self.replica.handle_sent(self.now, to, true);
+                }
+            }
+        }
+        let _ = self.replica.poll_timeout(self.now);
+    }
+
+    fn held(&self, key: u8) -> Option<Held> {
+        let held = probe::registers(&self.replica).into_iter().find(|held| held.key == Some(key))?;
+        Some(Held { marker: held.marker, value: held.value, served: held.served })
+    }
+
+    /// After everything that happens: what this replica must never do, whatever the others do.
+    fn look(&mut self) {
+        let registers = probe::registers(&self.replica);
+        for held in registers {
+            let Some(key) = held.key else { continue };
+            let slot = &mut self.newest[usize::from(key)];
+            let rank = rank(&held.marker);
+            let stale = held.served && slot.is_some_and(|newest| newest > rank);
+            *slot = (*slot).max(Some(rank));
+            if stale {
+                self.accuse("serves something older than what it had applied");
+            }
+            let event = Event { key, marker: held.marker, value: held.value };
+            let known = |event: &Event| self.events.iter().any(|other| other.marker.dot == event.marker.dot);
+            if event.marker.dot.actor == id_of(self.who) && !known(&event) {
+                self.events.push(event);
+            }
+        }
+        let bound = self.rules.config.max_drift + Duration::from_millis(1);
+        if self.replica.clock().is_ahead(self.now, self.replica.clock().last(), bound) {
+            self.accuse("its clock follows one that is too far ahead");
+        }
+        if let Err(what) = self.replica.validate() {
+            self.accuse(&what);
+        }
+    }
+
+    pub fn view(&self) -> View {
+        let Counters {
+            evicted_stable,
+            evicted_unstable,
+            evicted_unsent,
+            forced_drops,
+            voided,
+            reconcile_voided,
+            reconcile_removed,
+            ..
+        } = *self.replica.counters();
+        let lost = [evicted_stable, evicted_unstable, evicted_unsent, forced_drops, voided, reconcile_voided];
+        View {
+            keys: (0..self.rules.keys).map(|key| self.held(key)).collect(),
+            vector: self.replica.vector().clone(),
+            dropped: self.replica.dropped().clone(),
+            floor: self.replica.floor(),
+            epoch: self.replica.epoch(),
+            receiving: self.replica.is_receiving(),
+            deferring: self.replica.deferred_len() > 0,
+            filling: self.filling.is_some(),
+            gave_up: lost.iter().sum::<u64>() + reconcile_removed > 0,
+            events: self.events.clone(),
+            fault: self.fault.clone(),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! scenario-free: the real core, explored exhaustively to a stated depth.
+//!
+//! Three replicas of the production core, two keys, real encoder and decoder, a network that
+//! reorders, loses and duplicates, clocks that step. See [`world`] for what a state is.
+//!
+//! - Loss needs no step of its own: a message that is lost is one that never arrives, and the
+//!   property that looks at the end loses everything that is still in flight.
+//! - `cargo test --features sim --test model_check -- --nocapture` prints depth and states;
+//!   `cargo test --release --features sim --test model_check -- --ignored --nocapture` goes deeper.
+
+#![allow(missing_docs)]
+
+mod checks;
+mod machine;
+mod scope;
+mod world;
+
+use std::time::Instant;
+
+use stateright::{Checker, Model};
+
+use scope::Scope;
+use world::{Cluster, Spent};
+
+/// Explores a scope. Returns the properties that do not hold, with their schedules.
+fn explore(scope: Scope) -> Vec<String> {
+    let started = Instant::now();
+    let (name, depth) = (scope.name, scope.limits.depth);
+    let cluster = Cluster::new(scope.clone(), scope.rules.clone());
+    let checker = cluster.checker().spawn_bfs().join();
+    let (histories, healed) = checker.model().worked_out();
+    println!(
+        "{name}: depth {} of {depth}, {} states ({} reached), {histories} histories, {healed} healed, {:.1} s",
+        checker.max_depth() - 1,
+        checker.unique_state_count(),
+        checker.state_count(),
+        started.elapsed().as_secs_f64(),
+    );
+    let mut found = Vec::new();
+    for (property, path) in checker.discoveries() {
+        let complaints = checks::complaints(checker.model(), path.last_state());
+        let last = format!("{:?}", path.last_state());
+        let steps: Vec<_> = path.into_actions().iter().map(|step| format!("  {step:?}")).collect();
+        found.push(format!("{property}\n{}\n{last}{}", steps.join("\n"), complaints.join("\n")));
+    }
+    found
+}
+
+fn clean(scope: Scope) {
+    let found = explore(scope);
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+}
+
+/// Every scope, at the depth that a test can afford or `deeper` by so many steps.
+fn scopes(deeper: u8) -> Vec<Scope> {
+    let spent = |depth: u8| Spent { depth: depth + deeper, ..Spent::default() };
+    let heal_one_in = if deeper == 0 { 16 } else { 64 };
+    let plain = [
+        // Concurrent writes and deletes, delivered in any order, twice or not at all.
+        Scope::new("writes", Spent { writes: 2, deletes: 1, again: 1, ..spent(5) }),
+        // Loss and its repair by digests, with eviction.
+        Scope::new("repair", Spent { writes: 1, deletes: 1, evictions: 1, ticks: 2, ..spent(5) }),
+        // Clocks that step beyond what others believe.
+        Scope::new("clocks", Spent { writes: 2, steps: 1, ticks: 1, ..spent(5) }),
+        // Values computed from what was read before somebody else wrote.
+        Scope::new("fills", Spent { writes: 1, deletes: 1, fills: 1, ..spent(6) }),
+        // Invalidate all, against writes on their way.
+        Scope::new("epochs", Spent { writes: 2, epochs: 1, again: 1, ..spent(5) }),
+        // A sender that is still busy while others overtake its writes.
+        Scope::new("busy", Spent { writes: 3, ..spent(6) }).holding_sends(),
+        // Pushes that are relayed by those who got them.
+        Scope::new("relayed", Spent { writes: 2, deletes: 1, ..spent(6) }).relaying(),
+        // A session of several frames, cut while the state changes.
+        Scope::new("session", Spent { writes: 1, deletes: 1, ticks: 2, ..spent(6) })
+            .from(scope::one_missed_writes)
+            .with_large_values()
+            .holding_sends(),
+        // Tombstones forced out, so that whoever missed them needs a reconcile.
+        Scope::new("forced", Spent { deletes: 2, writes: 1, ticks: 2, ..spent(6) })
+            .from(scope::one_missed_a_delete)
+            .with_few_tombstones(),
+        // Tombstones collected while older and newer writes are on their way.
+        Scope::new("collected", Spent { writes: 1, fills: 1, ticks: 3, ..spent(6) }).from(scope::before_collection),
+    ];
+    plain.into_iter().map(|scope| scope.healing_one_in(heal_one_in)).collect()
+}
+
+fn scope(name: &str) -> Scope {
+    scopes(0).into_iter().find(|scope| scope.name == name).expect("a scope")
+}
+
+macro_rules! explored {
+    ($($test:ident $name:literal,)*) => { $(
+        #[test]
+        fn $test() {
+            clean(scope($name));
+        }
+    )* };
+}
+
+explored! {
+    concurrent_writes_and_deletes "writes",
+    loss_and_repair "repair",
+    stepping_clocks "clocks",
+    fills "fills",
+    invalidate_all "epochs",
+    overtaken_while_busy "busy",
+    relayed_pushes "relayed",
+    sessions_of_several_frames "session",
+    forced_drops_and_reconcile "forced",
+    collection "collected",
+}
+
+/// One step deeper, healing rarely: `-- --ignored --nocapture`, in release.
+#[test]
+#[ignore = "takes minutes"]
+fn deeper() {
+    let steps = std::env::var("DEEPER").ok().and_then(|steps| steps.parse().ok()).unwrap_or(1);
+    let only = std::env::var("SCOPE").ok();
+    let wanted = |scope: &Scope| only.as_ref().is_none_or(|only| scope.name == only);
+    scopes(steps).into_iter().filter(wanted).for_each(clean);
+}

@@ -1,0 +1,174 @@
+//! Which situations are explored, and how far.
+
+use driftless::ReplicaConfig;
+use driftless::replica::Bugs;
+use std::time::Duration;
+
+use crate::machine::{Input, REPLICAS, Rules};
+use crate::world::{Cluster, Spent, World};
+
+/// A situation to start from and the limits of what may happen then.
+#[derive(Clone)]
+pub struct Scope {
+    pub name: &'static str,
+    pub setup: fn(&Cluster) -> World,
+    pub limits: Spent,
+    /// Who writes, deletes and so on. All replicas receive and tick.
+    pub actors: &'static [u8],
+    /// One in so many states is healed, those where nothing more can happen always.
+    pub heal_one_in: u64,
+    pub rules: Rules,
+}
+
+impl Scope {
+    pub fn new(name: &'static str, limits: Spent) -> Self {
+        let rules = Rules {
+            config: config(),
+            bugs: Bugs::default(),
+            keys: 2,
+            value_bytes: 0,
+            hold_sends: false,
+            fills_never_tie: false,
+        };
+        Self { name, setup: acquainted, limits, actors: &[0, 1, 2], heal_one_in: 1, rules }
+    }
+
+    pub fn with_bug(mut self, name: &str) -> Self {
+        self.rules.bugs = Bugs::only(name).expect("a known bug");
+        self
+    }
+
+    pub fn from(mut self, setup: fn(&Cluster) -> World) -> Self {
+        self.setup = setup;
+        self
+    }
+
+    /// "Has left" comes late: a peer can be busy.
+    pub fn holding_sends(mut self) -> Self {
+        self.rules.hold_sends = true;
+        self
+    }
+
+    /// A push goes to one, who passes it on to one.
+    pub fn relaying(mut self) -> Self {
+        self.rules.config.broadcast_up_to = 1;
+        self.rules.config.fanout = 1;
+        self
+    }
+
+    pub fn with_few_tombstones(mut self) -> Self {
+        self.rules.config.max_tombstones = 1;
+        self
+    }
+
+    /// Values so large that a frame holds one.
+    pub fn with_large_values(mut self) -> Self {
+        self.rules.value_bytes = 700;
+        self
+    }
+
+    pub fn healing_one_in(mut self, states: u64) -> Self {
+        self.heal_one_in = states;
+        self
+    }
+
+    pub fn heals_at(&self, world: &World) -> bool {
+        let mix = world.locals.iter().fold(0u64, |mix, local| mix.rotate_left(21) ^ local.name);
+        mix % self.heal_one_in == 0
+    }
+}
+
+/// Every timer is shorter than a tick.
+fn config() -> ReplicaConfig {
+    let mut config = ReplicaConfig::default();
+    config.digest_interval = Duration::from_millis(400);
+    config.gc_grace = Duration::ZERO;
+    config.forget_after = Duration::from_secs(3_600);
+    config.audit_interval = Duration::ZERO;
+    config.max_frame_bytes = 1_024;
+    config.session_idle = Duration::from_millis(500);
+    config
+}
+
+/// Runs a cluster to a situation.
+pub struct Setup<'a> {
+    cluster: &'a Cluster,
+    world: World,
+}
+
+impl<'a> Setup<'a> {
+    pub fn new(cluster: &'a Cluster) -> Self {
+        Self { cluster, world: cluster.first() }
+    }
+
+    pub fn on(mut self, who: u8, input: Input) -> Self {
+        self.world = self.cluster.step(&self.world, who, input, false);
+        self
+    }
+
+    /// Delivers everything, and what comes of it.
+    pub fn deliver(self) -> Self {
+        self.deliver_among(&[0, 1, 2])
+    }
+
+    /// Delivers everything between these; what else there is gets lost.
+    pub fn deliver_among(mut self, reachable: &[u8]) -> Self {
+        while let Some((packet, _)) = self.world.net.first().cloned() {
+            if reachable.contains(&packet.from) && reachable.contains(&packet.to) {
+                let at = if packet.bytes.is_some() { packet.to } else { packet.from };
+                self = self.on(at, Input::Arrive(packet));
+            } else {
+                self.world.net.remove(0);
+            }
+        }
+        self
+    }
+
+    pub fn ticks(mut self, rounds: usize, reachable: &[u8]) -> Self {
+        for _ in 0..rounds {
+            for who in 0..REPLICAS {
+                self = self.on(who, Input::Tick).deliver_among(reachable);
+            }
+        }
+        self
+    }
+
+    pub fn done(self) -> World {
+        self.world
+    }
+}
+
+/// Everybody knows everybody and nothing else.
+pub fn acquainted(cluster: &Cluster) -> World {
+    meet(cluster).done()
+}
+
+pub fn meet(cluster: &Cluster) -> Setup<'_> {
+    let mut setup = Setup::new(cluster);
+    for who in 0..REPLICAS {
+        for to in (0..REPLICAS).filter(|to| *to != who) {
+            setup = setup.on(who, Input::Greet(to));
+        }
+    }
+    setup.deliver().ticks(3, &[0, 1, 2])
+}
+
+/// Both keys hold old values everywhere, and replica 2 cannot be reached while replica 0 writes
+/// both again, so that what it gets then is a session.
+pub fn one_missed_writes(cluster: &Cluster) -> World {
+    let setup = meet(cluster).on(1, Input::Write(0)).on(1, Input::Write(1)).deliver();
+    let setup = setup.on(0, Input::Write(0)).on(0, Input::Write(1)).deliver_among(&[0, 1]);
+    setup.ticks(1, &[0, 1]).done()
+}
+
+/// Replica 2 missed a delete whose tombstone is about to be forced out by the next one.
+pub fn one_missed_a_delete(cluster: &Cluster) -> World {
+    let setup = meet(cluster).on(1, Input::Write(0)).on(2, Input::Write(1)).deliver().ticks(1, &[0, 1, 2]);
+    setup.on(0, Input::Delete(0)).deliver_among(&[0, 1]).ticks(1, &[0, 1]).done()
+}
+
+/// A delete that everybody has seen, with its tombstone about to be collected.
+pub fn before_collection(cluster: &Cluster) -> World {
+    let setup = meet(cluster).on(1, Input::Write(0)).deliver().ticks(1, &[0, 1, 2]);
+    setup.on(0, Input::Delete(0)).deliver().ticks(2, &[0, 1, 2]).done()
+}
