@@ -52,6 +52,8 @@ mod place;
 mod push;
 mod reach;
 mod retired;
+#[cfg(test)]
+mod schedules;
 mod timers;
 pub mod transmit;
 mod validate;
@@ -95,6 +97,9 @@ pub struct Replica<K, V> {
     last_own: HlcTime,
     /// Own log entries up to here may be missing: no push may start below.
     push_barrier: HlcTime,
+    /// Own log entries up to here may be missing although their key was written again by us: a push
+    /// that starts below reaches all the way, or is none.
+    compacted: HlcTime,
     /// Tombstones by stamp time, the oldest first.
     tombstones: BTreeSet<(HlcTime, SlotRef)>,
     expiry: expiry::ExpiryIndex,
@@ -156,6 +161,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             floor: Stamp::ZERO,
             last_own: 0,
             push_barrier: 0,
+            compacted: 0,
             tombstones: BTreeSet::new(),
             expiry: expiry::ExpiryIndex::default(),
             sweep: None,

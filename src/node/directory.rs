@@ -89,6 +89,23 @@ impl Directory {
         }
     }
 
+    /// Whether a process is there.
+    pub(crate) fn is_live(&self, incarnation: Uuid) -> bool {
+        self.processes.get(&incarnation).is_some_and(|process| process.live)
+    }
+
+    /// An operator says that a process will not return; gives the replicas that lived there. One that
+    /// is there all the same is met again like a new one.
+    pub(crate) fn forget(&mut self, incarnation: Uuid) -> Vec<(String, ReplicaId)> {
+        if !self.is_live(incarnation) {
+            return self.down(incarnation, true);
+        }
+        let Some(process) = self.processes.get_mut(&incarnation) else { return Vec::new() };
+        let replicas = open_replicas(process);
+        process.caches.clear();
+        replicas
+    }
+
     /// Where a replica lives, if that process is there.
     pub(crate) fn home(&self, cache: &str, replica: ReplicaId) -> Option<&Peer> {
         let here = |process: &&Process| matches!(process.caches.get(cache), Some(Presence::Open(id)) if *id == replica);
@@ -180,6 +197,18 @@ mod tests {
         directory.not_open(peer(1).incarnation, "c", 0);
         assert!(directory.to_greet("c", &[], ASK_AGAIN - 1).is_empty());
         assert_eq!(directory.to_greet("c", &[], ASK_AGAIN).len(), 1);
+    }
+
+    #[test]
+    fn who_left_is_not_live_and_who_is_forgotten_while_there_is_met_again() {
+        let mut directory = Directory::default();
+        directory.up(peer(1));
+        directory.up(peer(2));
+        directory.heard(peer(1).incarnation, "c", replica(1));
+        directory.down(peer(2).incarnation, true);
+        assert!(directory.is_live(peer(1).incarnation) && !directory.is_live(peer(2).incarnation));
+        assert_eq!(directory.forget(peer(1).incarnation), [("c".to_owned(), replica(1))]);
+        assert_eq!(directory.to_greet("c", &[replica(1)], 0).len(), 1);
     }
 
     #[test]

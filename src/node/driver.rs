@@ -149,7 +149,8 @@ impl Driver {
     }
 
     fn drop_process(&mut self, incarnation: Uuid, for_good: bool) {
-        for (cache, replica) in self.directory.down(incarnation, for_good) {
+        let replicas = self.directory.down(incarnation, for_good);
+        for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
             if for_good {
                 port.member_left(replica);
@@ -158,6 +159,14 @@ impl Driver {
             }
         }
         self.registry.set_connected(self.directory.live().next().is_some());
+    }
+
+    fn forget(&mut self, incarnation: Uuid) {
+        for (cache, replica) in self.directory.forget(incarnation) {
+            if let Some(port) = self.registry.port(&cache) {
+                port.member_left(replica);
+            }
+        }
     }
 
     async fn handle_message(&mut self, bytes: Bytes) {
@@ -174,6 +183,10 @@ impl Driver {
             Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
             Ok(Peeked::UnknownKind { .. } | Peeked::UnknownVersion(_)) | Err(_) => return self.ignore(),
         };
+        if !self.directory.is_live(envelope.node) {
+            // Late words of somebody who left would make a member that never leaves again.
+            return self.ignore();
+        }
         let Some(port) = self.registry.port(envelope.cache) else {
             self.ignore();
             if kind == MessageKind::Digest {
@@ -308,7 +321,7 @@ impl Driver {
             Command::Forget { member, done } => {
                 let named = self.directory.named(&member);
                 let _ = done.send(!named.is_empty());
-                named.into_iter().for_each(|incarnation| self.drop_process(incarnation, true));
+                named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
             Command::Shutdown { .. } => {}
         }

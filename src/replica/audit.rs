@@ -18,23 +18,20 @@ impl<K: CoreKey, V> Replica<K, V> {
         let Some(to) = self.random.choice(live) else { return };
         let origins: Vec<_> = self.logs.keys().copied().collect();
         let Some(origin) = self.random.choice(origins) else { return };
-        let until = self.vector.get(&origin);
-        let from = self.random.u64(0..=until);
+        let entries_of_origin = self.logs.get(&origin).map_or(0, super::log::OriginLog::len);
+        let first = self.random.usize(0..entries_of_origin.max(1));
         let _ = now;
-        let entries = self.audit_slice(origin, from);
+        let entries = self.audit_slice(origin, first);
         if !entries.is_empty() {
             let vector = self.vector.clone();
             self.queue(to, Message::Audit(Audit { vector, entries, reply: false }));
         }
     }
 
-    /// Live registers of one origin from a dot time on, without bodies.
-    fn audit_slice(&mut self, origin: ReplicaId, from: HlcTime) -> Vec<Entry<K, V>> {
+    /// Live registers of one origin from an entry of its log on, without bodies.
+    fn audit_slice(&mut self, origin: ReplicaId, first: usize) -> Vec<Entry<K, V>> {
         let Some(mut log) = self.logs.remove(&origin) else { return Vec::new() };
-        let mut places: Vec<_> = log.after(from).take(self.config.audit_slice).collect();
-        if places.is_empty() {
-            places = log.after(0).take(self.config.audit_slice).collect();
-        }
+        let places: Vec<_> = log.from_index(first).take(self.config.audit_slice).collect();
         self.logs.insert(origin, log);
         let entries = places.into_iter().filter_map(|(time, slot)| {
             let (entry, held) = self.entry_at(crate::crdt::Dot::new(origin, time), slot)?;

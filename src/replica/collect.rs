@@ -67,9 +67,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         cut.covers(stamp, dot)
     }
 
-    /// Collects tombstones that are stable.
-    pub(super) fn collect(&mut self, now: Now) {
+    /// Collects tombstones that are stable. Returns whether there may be more.
+    pub(super) fn collect(&mut self, now: Now) -> bool {
         let cut = self.stable_cut(now);
+        let before = self.counters.collected;
         if self.incoming.is_none() {
             let due: Vec<_> = self.tombstones.iter().take(BATCH).copied().collect();
             for (stamp_time, slot) in due {
@@ -85,6 +86,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         self.timers.set_cut(cut);
         self.compact_expiry();
+        self.counters.collected - before >= BATCH as u64 / 2
     }
 
     fn is_collectable(&self, cut: &StableCut, held: &Snapshot<K, V>) -> bool {

@@ -32,7 +32,7 @@ pub struct ReplicaConfig {
     /// 1. More takes memory (about 150 bytes and the key each); fewer makes laggards reconcile and the entry
     /// is lost rather than stale.
     pub max_tombstones: usize,
-    /// Bytes of keys and values in one frame. Default 256 KiB. Range 1 KiB to 16 MiB. Larger needs
+    /// Bytes of keys and values in one frame. Default 256 KiB. Range 1 KiB to 8 MiB. Larger needs
     /// fewer messages; smaller occupies the network and locks for shorter. A larger entry travels alone.
     pub max_frame_bytes: usize,
     /// Registers from the future that wait for their time. Default 4,096. At least 1. What does not
@@ -123,7 +123,7 @@ impl ReplicaConfig {
             (within(self.forget_after, ms(1), s(30 * 86_400)), "forget_after", "between 1 ms and 30 days"),
             (self.forget_after >= self.gc_grace, "forget_after", "at least gc_grace"),
             (self.max_tombstones >= 1, "max_tombstones", "at least 1"),
-            ((1_024..=16 << 20).contains(&self.max_frame_bytes), "max_frame_bytes", "between 1 KiB and 16 MiB"),
+            ((1_024..=8 << 20).contains(&self.max_frame_bytes), "max_frame_bytes", "between 1 KiB and 8 MiB"),
             (self.max_deferred >= 1, "max_deferred", "at least 1"),
             (self.max_retired >= 1, "max_retired", "at least 1"),
             (within(self.repair_delay, ms(1), s(10)), "repair_delay", "between 1 ms and 10 s"),

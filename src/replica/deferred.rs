@@ -14,11 +14,16 @@ const MAX_OFFENDERS: usize = 64;
 pub(super) struct Quarantine<K, V> {
     waiting: BTreeMap<(HlcTime, u64), Entry<K, V>>,
     next: u64,
+    /// Of keys and values that wait.
+    bytes: usize,
 }
+
+/// Bytes of keys and values that wait, at most.
+const MAX_BYTES: usize = 64 << 20;
 
 impl<K, V> Default for Quarantine<K, V> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), next: 0 }
+        Self { waiting: BTreeMap::new(), next: 0, bytes: 0 }
     }
 }
 
@@ -42,10 +47,12 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     pub(super) fn defer(&mut self, _now: Now, entry: Entry<K, V>) {
         self.note_offender(entry.dot().actor, entry.stamp().time.max(entry.dot().counter));
-        if self.deferred.waiting.len() >= self.config.max_deferred {
+        let bytes = self.deferred.bytes.saturating_add(entry.size as usize);
+        if self.deferred.waiting.len() >= self.config.max_deferred || bytes > MAX_BYTES {
             self.counters.deferred_overflow += 1;
             return;
         }
+        self.deferred.bytes = bytes;
         let due = entry.stamp().time.max(entry.dot().counter);
         self.deferred.waiting.insert((due, self.deferred.next), entry);
         self.deferred.next += 1;
@@ -62,6 +69,7 @@ impl<K: CoreKey, V> Replica<K, V> {
                 return;
             }
             let entry = first.remove();
+            self.deferred.bytes = self.deferred.bytes.saturating_sub(entry.size as usize);
             self.counters.deferred_released += 1;
             if let Merged::Placed(slot) = self.merge_entry(now, entry) {
                 self.uncovered.push(slot);

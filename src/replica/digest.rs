@@ -221,6 +221,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             lacks_ours |= lacks && origin == self.id;
             lacks_others |= lacks && origin != self.id;
         }
+        lacks_others &= !self.another_serves(now, &to);
         if lacks_others || (lacks_ours && !self.rewind(now, to, reported.get(&self.id))) {
             self.begin_session(now, to, reported);
         }

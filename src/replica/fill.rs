@@ -88,11 +88,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
     /// is here or may have been collected meanwhile, and the value is for the caller only.
     pub fn finish_fill(&mut self, now: Now, ticket: &FillTicket, write: Write<K, V>) -> Option<Stamp> {
-        self.abort_fill(ticket);
+        // Past its hold a fill no longer keeps the watermark below its stamp, and may not be stored.
+        let held_back = self.fills.holding.remove(&ticket.number).is_some();
         let stamp = if self.bugs.fill_stamped_late { Stamp::new(self.clock.tick(now), self.id) } else { ticket.stamp };
         let held = self.find(write.hash, &write.item.key);
         let overtaken = held.as_ref().is_some_and(|held| self.stamp_of(&held.meta) >= stamp);
-        if stamp.time == 0 || overtaken || stamp <= self.floor || stamp.time <= self.store.epoch() {
+        if !held_back || overtaken || stamp <= self.floor || stamp.time <= self.store.epoch() {
             self.counters.fills_lost += 1;
             return None;
         }

@@ -235,12 +235,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         let Some(last) = incoming.last.clone() else { return };
         let dropped = incoming.dropped.clone();
         self.finish_session_of(from, session);
-        let ahead =
-            last.claim.iter().map(|(_, time)| time).chain([last.floor.time]).find(|time| self.is_ahead(now, *time));
-        if let Some(time) = ahead {
-            self.note_offender(from, time);
-        }
-        if unclaimable || ahead.is_some() {
+        // What is ahead of our time is not claimed. Nothing of it was in the frames, or the session
+        // would be unclaimable; so nothing else rests on it.
+        let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| self.is_ahead(now, *time)).collect();
+        ahead.iter().for_each(|(origin, time)| self.note_offender(*origin, *time));
+        if unclaimable || self.is_ahead(now, last.floor.time) {
             self.counters.sessions_unclaimed += 1;
             self.incoming = None;
             self.adopt_orphans(now);
@@ -249,11 +248,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.counters.sessions_completed += 1;
         if reconcile {
             self.counters.reconciles_in += 1;
-            self.remove_unlisted(Some(&last.claim));
-            self.void_unknown_to(now, &last.claim, last.floor);
+            let mut seen = last.claim.clone();
+            seen.join(&last.beyond);
+            self.remove_unlisted(Some(&seen));
+            self.void_unknown_to(now, &seen, last.floor);
         }
         self.incoming = None;
-        for (origin, time) in last.claim.iter() {
+        for (origin, time) in last.claim.iter().filter(|claimed| !ahead.contains(claimed)) {
             self.claim(origin, time);
         }
         self.take_dropped(&dropped);
@@ -293,7 +294,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         for (dot, slot) in suspects {
             let Some((_, held)) = self.entry_at(dot, slot) else { continue };
-            if held.meta.kind.ranks_live() && self.stamp_of(&held.meta) <= floor {
+            // A tombstone below the floor too: standing there it would let an older write past it.
+            let stamp = self.stamp_of(&held.meta);
+            if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
                 self.counters.reconcile_voided += 1;
                 self.void_held(now, &held, floor);
             }

@@ -49,6 +49,12 @@ impl OriginLog {
         self.entries.range(start..).copied()
     }
 
+    /// The entries from the one with this number on, by time.
+    pub(crate) fn from_index(&mut self, first: usize) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
+        self.sort();
+        self.entries.iter().skip(first).copied()
+    }
+
     /// Drops the entries that `keep` does not want.
     pub(crate) fn compact(&mut self, mut keep: impl FnMut(HlcTime, SlotRef) -> bool) {
         self.sort();

@@ -134,6 +134,8 @@ pub struct Last {
     pub frames: u32,
     /// What the receiver may claim once all of them are in.
     pub claim: VersionVector,
+    /// The sender's own vector where it reaches beyond the claim: seen and listed, not to be claimed.
+    pub beyond: VersionVector,
     /// The sender's gc floor.
     pub floor: Stamp,
 }

@@ -138,7 +138,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let index = session.frames;
         session.frames += 1;
-        let last = complete.then(|| Last { frames: session.frames, claim: self.claim_of(session), floor: self.floor });
+        let last = complete.then(|| {
+            let claim = self.claim_of(session);
+            let beyond = self.vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
+            Last { frames: session.frames, claim, beyond, floor: self.floor }
+        });
         Frame {
             to,
             session: session.session,

@@ -193,6 +193,12 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.place(Some(held), Placing { hash: held.hash, marker, expires, size, weight, item }, RemovalCause::Replaced)
     }
 
+    /// Compacts the logs of origins that write no more as well.
+    pub(super) fn compact_bloated_logs(&mut self) {
+        let bloated = self.logs.iter().filter(|(_, log)| log.is_bloated()).map(|(origin, _)| *origin);
+        bloated.collect::<Vec<_>>().into_iter().for_each(|origin| self.compact_log_if_bloated(origin));
+    }
+
     /// Drops stale log entries once they are most of a log.
     fn compact_log_if_bloated(&mut self, origin: ReplicaId) {
         if !self.logs.get(&origin).is_some_and(OriginLog::is_bloated) {
@@ -200,17 +206,20 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let Some(mut log) = self.logs.remove(&origin) else { return };
         let own = origin == self.id;
-        let mut barrier = self.push_barrier;
+        let (mut barrier, mut compacted) = (self.push_barrier, self.compacted);
         log.compact(|time, slot| {
             let dot = self.store.meta(slot).map(|meta| self.dot_of(&meta));
             let current = dot == Some(Dot::new(origin, time));
-            if own && !current && dot.is_none_or(|dot| dot.actor != origin) {
+            match dot {
+                _ if current || !own => {}
+                // Its successor is ours: a push may claim past it only together with that.
+                Some(dot) if dot.actor == origin => compacted = compacted.max(time),
                 // Overtaken by another replica, or gone: a push must not claim past it unseen.
-                barrier = barrier.max(time);
+                _ => barrier = barrier.max(time),
             }
             current
         });
-        self.push_barrier = barrier;
+        (self.push_barrier, self.compacted) = (barrier, compacted);
         self.logs.insert(origin, log);
     }
 }

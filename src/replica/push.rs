@@ -16,6 +16,8 @@ use crate::store::{SlotRef, Snapshot};
 
 /// Pushes that came before their predecessor, kept at most.
 const MAX_EARLY: usize = 64;
+/// Bytes of keys and values in one of them, at most.
+const MAX_EARLY_BYTES: usize = 1 << 20;
 /// Acknowledgements wait this long for company, nanoseconds.
 const ACK_DELAY: u64 = 10_000_000;
 /// A push is passed on at most this often.
@@ -147,6 +149,9 @@ impl<K: CoreKey, V> Replica<K, V> {
                 Some((entry, _)) => {
                     let cost = entry.size as usize + ENTRY_OVERHEAD;
                     if cost > budget && budget < self.config.max_frame_bytes {
+                        if from < self.compacted {
+                            return Cut { to: from, entries: Vec::new(), blocked: true };
+                        }
                         cut.blocked = cut.to == from;
                         return cut;
                     }
@@ -263,7 +268,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn note_gap(&mut self, now: Now, from: ReplicaId, push: Push<K, V>) {
         self.counters.gaps += 1;
         let deadline = now.mono.saturating_add(nanos(self.config.repair_delay));
-        if self.early.waiting.len() < MAX_EARLY {
+        let bytes: usize = push.entries.iter().map(|entry| entry.size as usize).sum();
+        if self.early.waiting.len() < MAX_EARLY && bytes <= MAX_EARLY_BYTES {
             self.early.waiting.push_back((deadline, from, push));
         } else {
             let digest = self.digest(now, false);

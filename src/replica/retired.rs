@@ -61,7 +61,12 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.reissue_all_of(now, origin);
             self.floor = self.floor.max(Stamp::end_of(time));
             self.vector.remove(&origin);
-            self.dropped.remove(&origin);
+            if self.dropped.remove(&origin).is_some() {
+                // Whoever returns from before that must still get a reconcile: a time of our own that all
+                // present members have seen says so instead.
+                let seen = self.own_seen_by_all().min(self.vector.get(&self.id));
+                self.dropped.raise(self.id, seen);
+            }
             self.logs.remove(&origin);
             self.counters.retired_dropped += 1;
         }

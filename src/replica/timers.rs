@@ -9,6 +9,9 @@ use crate::hlc::{Now, nanos};
 /// How often stability is looked at, nanoseconds.
 const COLLECT_EVERY: u64 = 1_000_000_000;
 
+/// When there was more to collect than one go may take, nanoseconds.
+const COLLECT_AGAIN: u64 = 1_000_000;
+
 #[derive(Debug)]
 pub(super) struct Timers {
     pub(super) digest: u64,
@@ -87,7 +90,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.timers.collect <= now.mono {
             self.timers.collect = now.mono + COLLECT_EVERY.min(nanos(self.config.digest_interval));
             self.forget_the_long_dead(now);
-            self.collect(now);
+            if self.collect(now) {
+                self.timers.collect = now.mono + COLLECT_AGAIN;
+            }
+            self.compact_bloated_logs();
             self.cap_retired(now);
             self.forget_empty_logs();
         }

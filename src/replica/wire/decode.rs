@@ -167,18 +167,21 @@ impl<I> Decoder<'_, '_, I> {
     fn last(&mut self) -> Result<Last, DecodeError> {
         const WHAT: &str = "the end of a session";
         let (mut frames, mut claim, mut floor) = (None, VersionVector::new(), None);
+        let mut beyond = VersionVector::new();
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
                 last::FRAMES => frames = Some(self.cursor.u32(WHAT)?),
                 last::CLAIM => claim = self.vector()?,
                 last::FLOOR => floor = Some(self.stamp()?),
+                last::BEYOND => beyond = self.vector()?,
                 _ => self.skip()?,
             }
         }
         Ok(Last {
             frames: frames.ok_or(DecodeError::Missing("the number of frames"))?,
             claim,
+            beyond,
             floor: floor.ok_or(DecodeError::Missing("the gc floor"))?,
         })
     }

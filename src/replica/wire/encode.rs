@@ -79,6 +79,7 @@ fn collect_frame<K, V>(ids: &mut Collector, frame: &Frame<K, V>) {
     ids.add_vector(&frame.dropped);
     if let Some(last) = &frame.last {
         ids.add_vector(&last.claim);
+        ids.add_vector(&last.beyond);
         ids.add(last.floor.replica);
     }
 }
@@ -103,7 +104,7 @@ fn body_size<K, V>(message: &Message<K, V>) -> usize {
         Message::Push(push) => entries_size(&push.entries) + 64,
         Message::Ack(_) => 16,
         Message::Frame(frame) => {
-            let claim = frame.last.as_ref().map_or(0, |last| vector(&last.claim));
+            let claim = frame.last.as_ref().map_or(0, |last| vector(&last.claim) + vector(&last.beyond));
             let entries: usize = frame.intervals.iter().map(|interval| 32 + entries_size(&interval.entries)).sum();
             vector(&frame.base) + vector(&frame.dropped) + claim + entries + 96
         }
@@ -220,7 +221,8 @@ impl Encoder {
         self.writer.uint_field(&map, last::FRAMES, last.frames.into());
         self.vector_field(&map, last::CLAIM, &last.claim)?;
         self.writer.field(&map, last::FLOOR);
-        self.stamp(&last.floor)
+        self.stamp(&last.floor)?;
+        self.vector_field(&map, last::BEYOND, &last.beyond)
     }
 
     fn interval<K: Serialize, V: Serialize>(&mut self, interval: &Interval<K, V>) -> Result<(), EncodeError> {

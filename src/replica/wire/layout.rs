@@ -69,6 +69,7 @@ pub(super) mod last {
     pub(in super::super) const FRAMES: u64 = 1;
     pub(in super::super) const CLAIM: u64 = 2;
     pub(in super::super) const FLOOR: u64 = 3;
+    pub(in super::super) const BEYOND: u64 = 4;
 }
 
 /// Fields of an audit.

@@ -94,6 +94,7 @@ fn frame() -> Frame<String, Bytes> {
         last: Some(Last {
             frames: 3,
             claim: [(id(1), T), (id(2), 9)].into_iter().collect(),
+            beyond: Default::default(),
             floor: Stamp::new(2, id(8)),
         }),
     }

@@ -114,9 +114,10 @@ fn push() -> impl Strategy<Value = TestMessage> {
 }
 
 fn frame() -> impl Strategy<Value = TestMessage> {
-    let last = (any::<u32>(), vector(), time(), replica()).prop_map(|(frames, claim, time, replica)| Last {
+    let last = (any::<u32>(), vector(), vector(), time(), replica()).prop_map(|(frames, claim, beyond, time, replica)| Last {
         frames,
         claim,
+        beyond,
         floor: Stamp::new(time, replica),
     });
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>(), time(), time());

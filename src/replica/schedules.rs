@@ -1,0 +1,442 @@
+//! Schedules of events that a second pair of eyes found to break a promise, kept so that they stay
+//! fixed. Each needed a coincidence that random runs seldom meet.
+
+use super::message::{Entry, Message, Push};
+use super::*;
+use crate::crdt::{Dot, Kind};
+use crate::hlc::Now;
+use crate::item::{Body, Item, Key};
+use crate::sync::Arc;
+
+const S: u64 = 1_000_000_000;
+const BASE: u64 = 1_700_000_000 * S;
+
+fn id(n: usize) -> ReplicaId {
+    ReplicaId::from_bytes([n as u8 + 1; 16])
+}
+
+struct Net {
+    r: Vec<Replica<u32, u32>>,
+    at: u64,
+    skew: Vec<i64>,
+    up: Vec<bool>,
+    drop_frames_from: Option<usize>,
+    frames_seen: u32,
+}
+
+impl Net {
+    fn new(n: usize, config: impl Fn(usize) -> ReplicaConfig) -> Self {
+        let now = Now { wall: BASE, mono: 0 };
+        Self {
+            r: (0..n).map(|i| Replica::new(id(i), config(i), i as u64, now).unwrap()).collect(),
+            at: 0,
+            skew: vec![0; n],
+            up: vec![true; n],
+            drop_frames_from: None,
+            frames_seen: 0,
+        }
+    }
+    fn now(&self, i: usize) -> Now {
+        Now { wall: (BASE + self.at).wrapping_add_signed(self.skew[i]), mono: self.at }
+    }
+    fn put(&mut self, i: usize, key: u32, value: Option<u32>, size: u32) -> Stamp {
+        let now = self.now(i);
+        let body = value.map_or(Body::Absent, Body::Known);
+        let item = Arc::new(Item { key: Key::Known(key), body });
+        let write = Write { hash: u64::from(key) << 48 | u64::from(key), item, expires: 0, size, weight: 1 };
+        let s = if value.is_some() { self.r[i].write(now, write) } else { self.r[i].delete(now, write).0 };
+        self.clean(i);
+        s
+    }
+    fn clean(&mut self, i: usize) {
+        while self.r[i].poll_change().is_some() {}
+        self.r[i].take_garbage();
+    }
+    fn get(&self, i: usize, key: u32) -> Option<u32> {
+        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
+        (held.meta.kind.is_live() && held.meta.stamp_time > self.r[i].epoch()).then(|| held.item.value().copied())?
+    }
+    fn held(&self, i: usize, key: u32) -> Option<crate::crdt::Marker> {
+        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
+        Some(self.r[i].marker_of(&held.meta))
+    }
+    fn evict(&mut self, i: usize, key: u32) -> super::local::Evicted {
+        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap();
+        let now = self.now(i);
+        let e = self.r[i].evict(now, held.slot);
+        self.clean(i);
+        e
+    }
+    fn give(&mut self, from: usize, to: ReplicaId, message: &Message<u32, u32>) {
+        let Some(j) = (0..self.r.len()).find(|j| id(*j) == to) else { return };
+        if !self.up[j] {
+            return;
+        }
+        if let (Message::Frame(_), Some(f)) = (message, self.drop_frames_from) {
+            if f == from {
+                self.frames_seen += 1;
+                if self.frames_seen > 1 { return; }
+            }
+        }
+        let now = self.now(j);
+        self.r[j].handle_message(now, id(from), copy(message));
+        self.clean(j);
+    }
+    /// Sends everything that is due, at once, until nobody has anything to say.
+    fn flush(&mut self) {
+        for _ in 0..10_000 {
+            let mut any = false;
+            for i in 0..self.r.len() {
+                if !self.up[i] {
+                    continue;
+                }
+                let now = self.now(i);
+                while let Some(t) = self.r[i].poll_transmit(now) {
+                    any = true;
+                    for to in t.to {
+                        self.give(i, to, &t.message);
+                        if t.bulk {
+                            self.r[i].handle_sent(now, to, true);
+                        }
+                    }
+                }
+            }
+            if !any {
+                return;
+            }
+        }
+        panic!("endless");
+    }
+    fn run(&mut self, seconds: u64) {
+        let until = self.at + seconds * S;
+        while self.at < until {
+            self.at += S / 20;
+            for i in 0..self.r.len() {
+                if self.up[i] {
+                    let now = self.now(i);
+                    if self.r[i].poll_timeout(now) <= now.mono {
+                        self.r[i].handle_timeout(now);
+                        self.clean(i);
+                    }
+                }
+            }
+            self.flush();
+        }
+    }
+    fn meet(&mut self, a: usize, b: usize) {
+        let now = self.now(a);
+        self.r[a].greet(now, id(b));
+        let now = self.now(b);
+        self.r[b].greet(now, id(a));
+        self.flush();
+    }
+    fn die(&mut self, i: usize, forget: bool) {
+        self.up[i] = false;
+        for j in 0..self.r.len() {
+            if self.up[j] {
+                let now = self.now(j);
+                if forget { self.r[j].handle_member_left(now, id(i)) } else { self.r[j].handle_member_down(now, id(i)) }
+            }
+        }
+    }
+}
+
+fn copy(message: &Message<u32, u32>) -> Message<u32, u32> {
+    use super::message::{Frame, Interval, Audit};
+    let entries = |e: &[Entry<u32, u32>]| e.to_vec();
+    match message {
+        Message::Digest(d) => Message::Digest(d.clone()),
+        Message::Ack(a) => Message::Ack(*a),
+        Message::Push(p) => Message::Push(Push { entries: entries(&p.entries), raw: p.raw.clone(), ..*p }),
+        Message::Frame(f) => Message::Frame(Frame {
+            base: f.base.clone(),
+            intervals: f.intervals.iter().map(|i| Interval { entries: entries(&i.entries), ..*i }).collect(),
+            dropped: f.dropped.clone(),
+            last: f.last.clone(),
+            ..*f
+        }),
+        Message::Audit(a) => Message::Audit(Audit { vector: a.vector.clone(), entries: entries(&a.entries), reply: a.reply }),
+    }
+}
+
+fn plain(_: usize) -> ReplicaConfig {
+    ReplicaConfig { audit_interval: std::time::Duration::ZERO, gc_grace: std::time::Duration::from_secs(2), ..Default::default() }
+}
+
+/// a push cut at max_frame_bytes claims an own write whose own successor lies beyond the cut.
+#[test]
+fn a_cut_push_claims_a_write_whose_successor_is_not_in_it() {
+    let (a, x, y) = (0, 1, 2);
+    let mut net = Net::new(3, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) });
+    net.meet(a, x);
+    net.meet(a, y);
+    net.meet(x, y);
+    net.put(a, 0, Some(1), 8);
+    net.run(5);
+    assert_eq!((net.get(x, 0), net.get(y, 0)), (Some(1), Some(1)));
+    // The push of the next write leaves; X gets only y's... X's copy is delayed by a full socket.
+    net.put(a, 0, Some(2), 8);
+    let now = net.now(a);
+    let t = net.r[a].poll_transmit(now).unwrap();
+    assert!(matches!(t.message, Message::Push(_)));
+    net.give(a, id(y), &t.message); // lost to x
+    net.r[a].handle_sent(now, id(y), true);
+    net.r[a].handle_sent(now, id(x), false);
+    // More writes, then the key again.
+    net.at += 1_000_000;
+    for key in 1..20 {
+        net.put(a, key, Some(7), 100);
+    }
+    net.put(a, 0, Some(3), 8);
+    // x asks: a rewinds and pushes from what x has, cut at the frame size.
+    let now = net.now(x);
+    net.r[x].greet(now, id(a));
+    let d = net.r[x].poll_transmit(now).unwrap();
+    net.at += S;
+    net.give(x, id(a), &d.message);
+    let now = net.now(a);
+    let mut pushed = None;
+    while let Some(t) = net.r[a].poll_transmit(now) {
+        if t.to.contains(&id(x)) && matches!(t.message, Message::Push(_)) {
+            pushed = Some(t);
+            break;
+        }
+    }
+    // A session instead of a push is as good: nothing is claimed before all of it is in.
+    if let Some(pushed) = pushed {
+        net.give(a, id(x), &pushed.message);
+    }
+    net.die(a, false); // a dies before the next push
+    net.run(30);
+    assert_eq!(net.get(x, 0), net.get(y, 0), "x and y agree");
+}
+
+/// as S1, after the log was compacted: nothing tells any more that the cut leaves something out.
+#[test]
+fn compaction_forgets_what_a_push_must_not_claim() {
+    let (a, x, y) = (0, 1, 2);
+    let mut net = Net::new(3, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) });
+    net.meet(a, x);
+    net.meet(a, y);
+    net.meet(x, y);
+    net.put(a, 0, Some(1), 8);
+    net.run(5);
+    assert_eq!((net.get(x, 0), net.get(y, 0)), (Some(1), Some(1)));
+    // The push of the next write leaves; X gets only y's... X's copy is delayed by a full socket.
+    net.put(a, 0, Some(2), 8);
+    let now = net.now(a);
+    let t = net.r[a].poll_transmit(now).unwrap();
+    assert!(matches!(t.message, Message::Push(_)));
+    net.give(a, id(y), &t.message); // lost to x
+    net.r[a].handle_sent(now, id(y), true);
+    net.r[a].handle_sent(now, id(x), false);
+    // More writes, then the key again.
+    net.at += 1_000_000;
+    for key in 1..20 {
+        net.put(a, key, Some(7), 100);
+    }
+    let mut before = 0;
+    while net.r[a].log_len() >= before {
+        before = net.r[a].log_len();
+        net.put(a, 0, Some(3), 8);
+    }
+    // x asks: a rewinds and pushes from what x has, cut at the frame size.
+    let now = net.now(x);
+    net.r[x].greet(now, id(a));
+    let d = net.r[x].poll_transmit(now).unwrap();
+    net.at += S;
+    net.give(x, id(a), &d.message);
+    let now = net.now(a);
+    let mut pushed = None;
+    while let Some(t) = net.r[a].poll_transmit(now) {
+        if t.to.contains(&id(x)) && matches!(t.message, Message::Push(_)) {
+            pushed = Some(t);
+            break;
+        }
+    }
+    // A session instead of a push is as good: nothing is claimed before all of it is in.
+    if let Some(pushed) = pushed {
+        net.give(a, id(x), &pushed.message);
+    }
+    net.die(a, false); // a dies before the next push
+    net.run(30);
+    assert_eq!(net.get(x, 0), net.get(y, 0), "x and y agree");
+}
+
+/// a reconcile leaves a tombstone that its sender does not know below the adopted floor: mistake 8.
+#[test]
+fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
+    // 0 = s (drops by force), 1 = a (was away), 2 = d (a late writer), 3 = p
+    let (s, a, d, p) = (0, 1, 2, 3);
+    let mut net = Net::new(4, |i| ReplicaConfig { max_tombstones: if i == 0 { 1 } else { 1_000_000 }, ..plain(i) });
+    for (m, n) in [(s, a), (s, d), (s, p), (a, d), (a, p), (d, p)] {
+        net.meet(m, n);
+    }
+    net.put(p, 50, Some(1), 8);
+    net.run(2);
+    // a is cut off. It deletes K at 5.
+    net.up[a] = false;
+    net.at += S;
+    net.put(a, 7, None, 8);
+    // d writes K at 6, but that is not sent yet; p deletes K at 8 and s hears of that.
+    net.at += S;
+    net.up[d] = false;
+    net.put(d, 7, Some(66), 8);
+    net.at += S;
+    net.put(p, 7, None, 8);
+    net.run(1);
+    net.put(p, 8, None, 8);
+    net.put(p, 9, None, 8);
+    net.run(1); // s drops by force: floor
+    assert!(net.held(s, 7).is_none());
+    net.up[p] = false;
+    for i in [s, a] { let now = net.now(i); net.r[i].handle_member_down(now, id(p)); }
+    net.up[a] = true;
+    // s reconciles a, and goes before it hears a.
+    let now = net.now(a);
+    net.r[a].greet(now, id(s));
+    let dig = net.r[a].poll_transmit(now).unwrap();
+    net.give(a, id(s), &dig.message);
+    let now = net.now(s);
+    while let Some(t) = net.r[s].poll_transmit(now) {
+        if t.to.contains(&id(a)) { net.give(s, id(a), &t.message); }
+        if t.bulk { for to in t.to { net.r[s].handle_sent(now, to, true); } }
+    }
+    net.up[s] = false;
+    for i in [a, d] { let now = net.now(i); net.r[i].handle_member_down(now, id(s)); }
+    net.up[d] = true;
+    net.run(20);
+    let deleted_seen = net.r[a].vector().covers(&Dot::new(id(p), net.r[p].vector().get(&id(p)) - 0)) || net.r[a].vector().get(&id(p)) > 0;
+    assert!(deleted_seen);
+    assert_eq!(net.get(a, 7), None, "a has seen the delete at 8 (vector) and serves the write of 6");
+}
+
+/// the dropped time of a retired origin is forgotten with it.
+#[test]
+fn a_returning_member_keeps_what_was_deleted_once_the_deleter_is_capped() {
+    let (a, z, p) = (0, 1, 2);
+    let mut net = Net::new(4, |i| ReplicaConfig { max_retired: 1, ..plain(i) });
+    for (m, n) in [(a, z), (a, p), (z, p)] {
+        net.meet(m, n);
+    }
+    net.put(a, 7, Some(1), 8);
+    net.run(5);
+    assert_eq!(net.get(z, 7), Some(1));
+    // z is cut off and forgotten; p deletes; the tombstone is collected.
+    net.up[z] = false;
+    for i in [a, p] { let now = net.now(i); net.r[i].handle_member_left(now, id(z)); }
+    net.put(p, 7, None, 8);
+    net.run(20);
+    assert!(net.held(a, 7).is_none(), "collected");
+    net.die(p, true);
+    // another opening comes and goes
+    net.meet(a, 3);
+    net.run(3);
+    net.die(3, true);
+    net.run(5);
+    net.up[z] = true;
+    let now = net.now(z);
+    net.r[z].handle_member_left(now, id(p));
+    net.meet(a, z);
+    net.run(30);
+    assert_eq!(net.get(z, 7), None);
+}
+
+/// audits look at the oldest registers only.
+#[test]
+fn audits_reach_recent_registers() {
+    let mut net = Net::new(2, |_| ReplicaConfig { audit_interval: std::time::Duration::from_secs(1), ..Default::default() });
+    net.meet(0, 1);
+    for key in 0..1_000 {
+        net.at += S / 100;
+        net.put(0, key, Some(1), 8);
+    }
+    net.run(5);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..2_000 {
+        let now = net.now(0);
+        net.r[0].audit_random_slice(now);
+        while let Some(t) = net.r[0].poll_transmit(now) {
+            if let Message::Audit(audit) = &t.message {
+                seen.extend(audit.entries.iter().filter_map(|e| e.item.key.known().copied()));
+            }
+        }
+    }
+    assert!(seen.len() > 500, "only {} of 1000 keys were ever audited, the highest {:?}", seen.len(), seen.last());
+}
+
+/// the log of an origin that writes no more is never compacted.
+#[test]
+fn the_log_of_a_departed_origin_returns_to_baseline() {
+    let mut net = Net::new(2, plain);
+    net.meet(0, 1);
+    for key in 0..10_000 {
+        net.put(0, key, Some(1), 8);
+    }
+    net.run(3);
+    net.die(0, true);
+    for key in 0..10_000 {
+        net.put(1, key, Some(2), 8);
+    }
+    net.run(20);
+    assert!(net.r[1].log_len() < 12_000, "{} log entries for {} registers", net.r[1].log_len(), net.r[1].live_len());
+}
+
+/// a source whose clock is too far ahead can never be claimed, so everything is adopted.
+#[test]
+fn a_fast_source_is_no_adoption_storm() {
+    let (s, p, x) = (0, 1, 2);
+    let mut net = Net::new(3, plain);
+    net.meet(s, p);
+    for key in 0..1_000 {
+        net.put(p, key, Some(key), 50);
+    }
+    net.run(5);
+    net.die(p, true);
+    net.skew[s] = 2 * S as i64; // stepped two seconds ahead
+    net.run(5);
+    net.meet(s, x);
+    net.run(30);
+    assert!(net.r[x].counters().adopted < 1_000 && net.r[x].counters().sessions_in < 5);
+}
+
+/// collection does not keep up with deletes.
+#[test]
+fn collection_keeps_up() {
+    let mut net = Net::new(2, plain);
+    net.meet(0, 1);
+    for key in 0..60_000 {
+        net.put(0, key, None, 8);
+    }
+    net.run(10);
+}
+
+/// a fill that is past its hold is cached.
+#[test]
+fn a_fill_past_its_hold_is_not_cached() {
+    let mut net = Net::new(2, |i| ReplicaConfig { fill_hold: std::time::Duration::from_secs(1), ..plain(i) });
+    net.meet(0, 1);
+    let now = net.now(0);
+    let ticket = net.r[0].begin_fill(now, 5, &Key::Known(5));
+    net.run(10);
+    let now = net.now(0);
+    let item = Arc::new(Item { key: Key::Known(5), body: Body::Known(5) });
+    let stored = net.r[0].finish_fill(now, &ticket, Write { hash: 5, item, expires: 0, size: 8, weight: 1 });
+    assert_eq!(stored, None, "watermark told to others {:?}", net.r[1].peers().next().unwrap().watermark);
+}
+
+/// a bounded source with unstable evictions: what does a newcomer adopt?
+#[test]
+fn a_capped_claim_is_no_adoption_storm() {
+    let (p, s, x) = (0, 1, 2);
+    let mut net = Net::new(3, plain);
+    net.meet(p, s);
+    for key in 0..1_000 {
+        net.put(p, key, Some(key), 50);
+    }
+    net.run(1);
+    for key in 0..10 { net.evict(s, key); }
+    net.meet(s, x);
+    net.run(1);
+}
+
