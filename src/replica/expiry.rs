@@ -10,6 +10,8 @@ use crate::store::SlotRef;
 
 /// Values are due in steps of this many nanoseconds; reads are exact all the same.
 const STEP: u64 = 100_000_000;
+/// The shortest wait for a value that is not yet due, nanoseconds.
+const LEAST_WAIT: u64 = 10_000_000;
 /// Values buried in one go.
 const BATCH: usize = 512;
 
@@ -82,9 +84,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// Wall time until the next value is due, in nanoseconds.
+    /// Wall time until the next value is due, in nanoseconds. Not next to nothing: a wall clock that
+    /// stands still just before that moment would have us woken without end.
     pub(super) fn next_expiry_in(&self, now: Now) -> Option<u64> {
-        self.expiry.next().map(|next| next.saturating_sub(now.wall))
+        let wait = self.expiry.next()?.saturating_sub(now.wall);
+        Some(if wait == 0 { 0 } else { wait.max(LEAST_WAIT) })
     }
 
     /// Drops stale entries once they are most of the index.

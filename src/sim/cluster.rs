@@ -269,6 +269,8 @@ impl<W: Workload> Cluster<W> {
     fn send_one(&mut self, from: usize, to: usize, message: Message<W::Key, W::Value>) -> bool {
         self.report.messages += 1;
         if self.network.is_cut(from, to) || !self.nodes[to].runs() {
+            self.report.fault("refused");
+            self.trace(|| format!("n{from} -> n{to} REFUSED {}", describe(&message)));
             return false;
         }
         self.report.entries += entries_in(&message);
