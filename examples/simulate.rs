@@ -65,7 +65,9 @@ fn run(args: &Args, seed: u64, script: &[Step], trace: bool) -> Report {
 
 /// Leaves out steps as long as the run still fails the same way.
 fn shrink(args: &Args, seed: u64, script: Vec<Step>) -> Vec<Step> {
-    let kind = |report: &Report| report.violation.as_ref().map(|violation| violation.what.split(':').next().unwrap_or_default().to_owned());
+    let kind = |report: &Report| {
+        report.violation.as_ref().map(|violation| violation.what.split(':').next().unwrap_or_default().to_owned())
+    };
     let wanted = kind(&run(args, seed, &script, false));
     let mut script = script;
     let mut chunk = script.len() / 2;
@@ -98,7 +100,9 @@ fn run_all(args: &Args, seeds: std::ops::Range<u64>) -> (Report, u64, BTreeMap<u
     let next = AtomicU64::new(seeds.start);
     let shared = Mutex::new((Report::default(), 0u64, BTreeMap::new()));
     let bar = indicatif::ProgressBar::new(seeds.end - seeds.start);
-    bar.set_style(indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {eta} left").expect("a template"));
+    bar.set_style(
+        indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {eta} left").expect("a template"),
+    );
     let work = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= seeds.end || shared.lock().expect("no panics").2.len() >= args.failures {
@@ -155,17 +159,28 @@ fn main() -> std::process::ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     if let Some(seed) = args.seed {
         let report = run_one(&args, seed);
-        println!("{:.1} simulated seconds, {} events, {}", report.simulated as f64 / 1e9, report.events, if report.violation.is_some() { "VIOLATED" } else { "clean" });
+        println!(
+            "{:.1} simulated seconds, {} events, {}",
+            report.simulated as f64 / 1e9,
+            report.events,
+            if report.violation.is_some() { "VIOLATED" } else { "clean" }
+        );
         return std::process::ExitCode::from(u8::from(report.violation.is_some()));
     }
     let (total, runs, failures) = run_all(&args, args.first..args.first + args.seeds);
-    println!("{runs} runs, {:.1} simulated hours, {} events, {} messages", total.simulated as f64 / 3.6e12, total.events, total.messages);
+    println!(
+        "{runs} runs, {:.1} simulated hours, {} events, {} messages",
+        total.simulated as f64 / 3.6e12,
+        total.events,
+        total.messages
+    );
     println!("slowest convergence of a healed cluster: {:.1} s", total.converged_in as f64 / 1e9);
     table("faults injected", total.faults.iter().map(|(name, count)| ((*name).to_owned(), *count)));
     table("states reached", total.states.each().map(|(name, count)| (name.to_owned(), count)));
     println!("\n{} violations", failures.len());
     for seed in failures.keys() {
-        let mut replay = format!("cargo run --release --example simulate --features sim -- --seed {seed} --shrink --trace");
+        let mut replay =
+            format!("cargo run --release --example simulate --features sim -- --seed {seed} --shrink --trace");
         if args.harsh {
             replay += " --harsh";
         }

@@ -36,7 +36,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn make_digest(&mut self, now: Now, reply: bool, full: bool) -> Digest {
-        let quiet_since = self.last_own;
+        // A dropped time of our own may stand for a retired origin: nobody gets past it by our silence.
+        let quiet_since = self.last_own.max(self.dropped.get(&self.id));
         let clock = self.clock.tick(now);
         self.vector.raise(self.id, clock);
         let listed = |origin: &ReplicaId| full || self.is_listed(origin);

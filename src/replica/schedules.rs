@@ -75,7 +75,9 @@ impl Net {
         if let (Message::Frame(_), Some(f)) = (message, self.drop_frames_from) {
             if f == from {
                 self.frames_seen += 1;
-                if self.frames_seen > 1 { return; }
+                if self.frames_seen > 1 {
+                    return;
+                }
             }
         }
         let now = self.now(j);
@@ -142,7 +144,7 @@ impl Net {
 }
 
 fn copy(message: &Message<u32, u32>) -> Message<u32, u32> {
-    use super::message::{Frame, Interval, Audit};
+    use super::message::{Audit, Frame, Interval};
     let entries = |e: &[Entry<u32, u32>]| e.to_vec();
     match message {
         Message::Digest(d) => Message::Digest(d.clone()),
@@ -155,12 +157,18 @@ fn copy(message: &Message<u32, u32>) -> Message<u32, u32> {
             last: f.last.clone(),
             ..*f
         }),
-        Message::Audit(a) => Message::Audit(Audit { vector: a.vector.clone(), entries: entries(&a.entries), reply: a.reply }),
+        Message::Audit(a) => {
+            Message::Audit(Audit { vector: a.vector.clone(), entries: entries(&a.entries), reply: a.reply })
+        }
     }
 }
 
 fn plain(_: usize) -> ReplicaConfig {
-    ReplicaConfig { audit_interval: std::time::Duration::ZERO, gc_grace: std::time::Duration::from_secs(2), ..Default::default() }
+    ReplicaConfig {
+        audit_interval: std::time::Duration::ZERO,
+        gc_grace: std::time::Duration::from_secs(2),
+        ..Default::default()
+    }
 }
 
 /// a push cut at max_frame_bytes claims an own write whose own successor lies beyond the cut.
@@ -290,7 +298,10 @@ fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
     net.run(1); // s drops by force: floor
     assert!(net.held(s, 7).is_none());
     net.up[p] = false;
-    for i in [s, a] { let now = net.now(i); net.r[i].handle_member_down(now, id(p)); }
+    for i in [s, a] {
+        let now = net.now(i);
+        net.r[i].handle_member_down(now, id(p));
+    }
     net.up[a] = true;
     // s reconciles a, and goes before it hears a.
     let now = net.now(a);
@@ -299,14 +310,24 @@ fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
     net.give(a, id(s), &dig.message);
     let now = net.now(s);
     while let Some(t) = net.r[s].poll_transmit(now) {
-        if t.to.contains(&id(a)) { net.give(s, id(a), &t.message); }
-        if t.bulk { for to in t.to { net.r[s].handle_sent(now, to, true); } }
+        if t.to.contains(&id(a)) {
+            net.give(s, id(a), &t.message);
+        }
+        if t.bulk {
+            for to in t.to {
+                net.r[s].handle_sent(now, to, true);
+            }
+        }
     }
     net.up[s] = false;
-    for i in [a, d] { let now = net.now(i); net.r[i].handle_member_down(now, id(s)); }
+    for i in [a, d] {
+        let now = net.now(i);
+        net.r[i].handle_member_down(now, id(s));
+    }
     net.up[d] = true;
     net.run(20);
-    let deleted_seen = net.r[a].vector().covers(&Dot::new(id(p), net.r[p].vector().get(&id(p)) - 0)) || net.r[a].vector().get(&id(p)) > 0;
+    let deleted_seen = net.r[a].vector().covers(&Dot::new(id(p), net.r[p].vector().get(&id(p)) - 0))
+        || net.r[a].vector().get(&id(p)) > 0;
     assert!(deleted_seen);
     assert_eq!(net.get(a, 7), None, "a has seen the delete at 8 (vector) and serves the write of 6");
 }
@@ -324,7 +345,10 @@ fn a_returning_member_keeps_what_was_deleted_once_the_deleter_is_capped() {
     assert_eq!(net.get(z, 7), Some(1));
     // z is cut off and forgotten; p deletes; the tombstone is collected.
     net.up[z] = false;
-    for i in [a, p] { let now = net.now(i); net.r[i].handle_member_left(now, id(z)); }
+    for i in [a, p] {
+        let now = net.now(i);
+        net.r[i].handle_member_left(now, id(z));
+    }
     net.put(p, 7, None, 8);
     net.run(20);
     assert!(net.held(a, 7).is_none(), "collected");
@@ -345,7 +369,8 @@ fn a_returning_member_keeps_what_was_deleted_once_the_deleter_is_capped() {
 /// audits look at the oldest registers only.
 #[test]
 fn audits_reach_recent_registers() {
-    let mut net = Net::new(2, |_| ReplicaConfig { audit_interval: std::time::Duration::from_secs(1), ..Default::default() });
+    let mut net =
+        Net::new(2, |_| ReplicaConfig { audit_interval: std::time::Duration::from_secs(1), ..Default::default() });
     net.meet(0, 1);
     for key in 0..1_000 {
         net.at += S / 100;
@@ -409,6 +434,7 @@ fn collection_keeps_up() {
         net.put(0, key, None, 8);
     }
     net.run(10);
+    assert_eq!((net.r[0].tombstone_len(), net.r[1].tombstone_len()), (0, 0));
 }
 
 /// a fill that is past its hold is cached.
@@ -435,8 +461,12 @@ fn a_capped_claim_is_no_adoption_storm() {
         net.put(p, key, Some(key), 50);
     }
     net.run(1);
-    for key in 0..10 { net.evict(s, key); }
+    for key in 0..10 {
+        net.evict(s, key);
+    }
     net.meet(s, x);
+    net.meet(p, x);
     net.run(1);
+    assert_eq!(net.r[x].counters().adopted, 0);
+    assert_eq!(net.r[x].live_len(), 1_000);
 }
-
