@@ -134,7 +134,9 @@ impl<W: Workload> Cluster<W> {
         self.check_agreement()?;
         self.check_baseline()?;
         let sent = self.report.entries - before;
-        if sent > 0 {
+        // Records of retired origins are not dropped everywhere at once; whoever still has them tells.
+        let capped = self.nodes.iter().any(|node| node.replica.counters().retired_dropped > 0);
+        if sent > 0 && !capped {
             return Err(self.violation(format!("quiet: {sent} registers sent in 20 s of silence")));
         }
         Ok(())

@@ -86,7 +86,8 @@ fn known_mistakes_are_caught() {
 fn the_easy_mistakes_are_caught_at_once() {
     let easy = [
         "void_keeps_stamp", "claim_per_frame", "reconcile_hides_removals", "absent_is_deleted", "apply_over_gap",
-        "evict_without_tombstone", "collect_by_age", "fill_stamped_late", "delete_unknown_is_noop", "epoch_only_sweeps",
+        "evict_without_tombstone", "fill_stamped_late", "delete_unknown_is_noop", "epoch_only_sweeps", "partial_reconcile",
+        "tombstone_below_floor_merged", "frames_in_order",
     ];
     for name in easy {
         assert!((0..128).any(|seed| is_caught(name, seed)), "{name} was not caught");
