@@ -132,9 +132,16 @@ impl<W: Workload> Cluster<W> {
         let before = self.report.entries;
         self.advance_to(self.at + 20 * SECOND)?;
         self.check_agreement()?;
-        self.check_baseline()?;
+        if self.check_baseline().is_err() {
+            // A value may have expired just now, by a clock that was ahead when it was written.
+            let grace = self.settings.config.gc_grace.as_nanos() as u64;
+            self.advance_to(self.at + 10 * SECOND + grace)?;
+            self.check_baseline()?;
+        }
         let sent = self.report.entries - before;
-        if sent > 0 {
+        // Records of retired origins are not dropped everywhere at once; whoever still has them tells.
+        let capped = self.nodes.iter().any(|node| node.replica.counters().retired_dropped > 0);
+        if sent > 0 && !capped {
             return Err(self.violation(format!("quiet: {sent} registers sent in 20 s of silence")));
         }
         Ok(())
