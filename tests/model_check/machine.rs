@@ -79,7 +79,9 @@ fn brief(message: &Message<u8, String>) -> String {
         entries.iter().map(|entry| format!("{:?}: {:?}", entry.item.key, entry.marker)).collect::<Vec<_>>()
     };
     match message {
-        Message::Push(push) => format!("push of {:?} ({}, {}] {:?}", push.origin, push.from, push.to, list(&push.entries)),
+        Message::Push(push) => {
+            format!("push of {:?} ({}, {}] {:?}", push.origin, push.from, push.to, list(&push.entries))
+        }
         Message::Frame(frame) => format!(
             "frame {} of session {} base {:?} reconcile {} dropped {:?} last {:?} {:?}",
             frame.index,
@@ -322,9 +324,7 @@ impl<'a> Machine<'a> {
         let envelope = Envelope { cache: CACHE, from, node: from.as_uuid() };
         while let Some(transmit) = self.replica.poll_transmit(self.now) {
             let bytes = match &transmit.message {
-                Message::Push(push) if !push.raw.is_empty() => {
-                    wire::forward(&envelope, &push.raw)
-                }
+                Message::Push(push) if !push.raw.is_empty() => wire::forward(&envelope, &push.raw),
                 message => wire::encode(&envelope, message),
             };
             let bytes = bytes.expect("what a replica sends can be encoded");

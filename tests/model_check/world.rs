@@ -184,8 +184,7 @@ impl Cluster {
         if let Some(known) = self.known.lock().unwrap().get(&name) {
             return Arc::clone(known);
         }
-        let mut machine =
-            parent.map_or_else(|| Machine::new(&self.rules, who), |parent| parent.replay(&self.rules));
+        let mut machine = parent.map_or_else(|| Machine::new(&self.rules, who), |parent| parent.replay(&self.rules));
         let mut sent = Vec::new();
         if let Some(input) = &input {
             machine.apply(input, &mut sent);
