@@ -14,7 +14,7 @@ use driftless::item::{Body, Item, Key};
 use driftless::replica::message::Message;
 use driftless::replica::wire::{self, Envelope, Intake, Limits, MessageKind, Peeked};
 use driftless::replica::{Effect, Replica, Transmit, Write};
-use driftless::{ReplicaConfig, ReplicaId};
+use driftless::{Counters, ReplicaConfig, ReplicaId};
 
 #[derive(Parser)]
 struct Args {
@@ -266,6 +266,12 @@ impl Cluster {
         self.nodes[number].write(now(self.at), write);
     }
 
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut sum = Counters::default();
+        self.nodes.iter().for_each(|node| sum.add(node.counters()));
+        sum.each().collect()
+    }
+
     fn is_converged(&self) -> bool {
         self.writes.values().all(|(_, lacking, _)| lacking.is_empty())
     }
@@ -292,6 +298,7 @@ fn measure(args: &Args, size: usize, loss: f64) {
     cluster.run_until(cluster.at + 5 * SECOND);
     let idle = std::mem::take(&mut cluster.traffic);
     cluster.sent.iter_mut().for_each(|sent| *sent = 0);
+    let counted = cluster.counters();
     let set_up = started.elapsed();
     for key in 0..args.writes {
         cluster.write(key, args.value);
@@ -312,6 +319,9 @@ fn measure(args: &Args, size: usize, loss: f64) {
         idle.0,
         cluster.traffic.0,
     );
+    let changed = cluster.counters().into_iter().zip(counted).filter(|((_, after), (_, before))| after != before);
+    let changed: Vec<_> = changed.map(|((name, after), (_, before))| format!("{name} {}", after - before)).collect();
+    eprintln!("  while writing: {}", changed.join(", "));
 }
 
 fn report(args: &Args, cluster: &Cluster, loss: f64, idle: &Traffic, writing: u64) {

@@ -121,7 +121,8 @@ fn bring_together(machines: &mut [Machine<'_>]) -> Option<String> {
             return misled(&views);
         }
     }
-    Some(format!("not together after {ROUNDS} rounds"))
+    let views: Vec<_> = machines.iter().map(Machine::view).collect();
+    Some(format!("not together after {ROUNDS} rounds: {views:#?}"))
 }
 
 /// What was sent counts as sent, whoever still waits to hear so; all of it is lost.

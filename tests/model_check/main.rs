@@ -1,4 +1,4 @@
-//! scenario-free: the real core, explored exhaustively to a stated depth.
+//! The real core, explored exhaustively to a stated depth.
 //!
 //! Three replicas of the production core, two keys, real encoder and decoder, a network that
 //! reorders, loses and duplicates, clocks that step. See [`world`] for what a state is.
@@ -51,10 +51,18 @@ fn clean(scope: Scope) {
     assert!(found.is_empty(), "{}", found.join("\n\n"));
 }
 
+fn expected(scope: Scope) {
+    if KNOWN.contains(&scope.name) {
+        assert!(!explore(scope).is_empty(), "mended: take it out of KNOWN");
+    } else {
+        clean(scope);
+    }
+}
+
 /// Every scope, at the depth that a test can afford or `deeper` by so many steps.
 fn scopes(deeper: u8) -> Vec<Scope> {
     let spent = |depth: u8| Spent { depth: depth + deeper, ..Spent::default() };
-    let heal_one_in = if deeper == 0 { 16 } else { 64 };
+    let heal_one_in = if deeper == 0 { 32 } else { 64 };
     let plain = [
         // Concurrent writes and deletes, delivered in any order, twice or not at all.
         Scope::new("writes", Spent { writes: 2, deletes: 1, again: 1, ..spent(5) }),
@@ -63,24 +71,24 @@ fn scopes(deeper: u8) -> Vec<Scope> {
         // Clocks that step beyond what others believe.
         Scope::new("clocks", Spent { writes: 2, steps: 1, ticks: 1, ..spent(5) }),
         // Values computed from what was read before somebody else wrote.
-        Scope::new("fills", Spent { writes: 1, deletes: 1, fills: 1, ..spent(6) }),
+        Scope::new("fills", Spent { writes: 1, deletes: 1, fills: 1, ..spent(5) }),
         // Invalidate all, against writes on their way.
         Scope::new("epochs", Spent { writes: 2, epochs: 1, again: 1, ..spent(5) }),
         // A sender that is still busy while others overtake its writes.
-        Scope::new("busy", Spent { writes: 3, ..spent(6) }).holding_sends(),
+        Scope::new("busy", Spent { writes: 3, ..spent(5) }).holding_sends(),
         // Pushes that are relayed by those who got them.
         Scope::new("relayed", Spent { writes: 2, deletes: 1, ..spent(6) }).relaying(),
         // A session of several frames, cut while the state changes.
-        Scope::new("session", Spent { writes: 1, deletes: 1, ticks: 2, ..spent(6) })
+        Scope::new("session", Spent { writes: 1, deletes: 1, ticks: 2, ..spent(5) })
             .from(scope::one_missed_writes)
             .with_large_values()
             .holding_sends(),
         // Tombstones forced out, so that whoever missed them needs a reconcile.
-        Scope::new("forced", Spent { deletes: 2, writes: 1, ticks: 2, ..spent(6) })
+        Scope::new("forced", Spent { deletes: 2, writes: 1, ticks: 2, ..spent(4) })
             .from(scope::one_missed_a_delete)
             .with_few_tombstones(),
         // Tombstones collected while older and newer writes are on their way.
-        Scope::new("collected", Spent { writes: 1, fills: 1, ticks: 3, ..spent(6) }).from(scope::before_collection),
+        Scope::new("collected", Spent { writes: 1, fills: 1, ticks: 3, ..spent(5) }).from(scope::before_collection),
     ];
     plain.into_iter().map(|scope| scope.healing_one_in(heal_one_in)).collect()
 }
@@ -93,10 +101,13 @@ macro_rules! explored {
     ($($test:ident $name:literal,)*) => { $(
         #[test]
         fn $test() {
-            clean(scope($name));
+            expected(scope($name));
         }
     )* };
 }
+
+/// Scopes that find something which is not mended yet; see the tests named `known_..`.
+const KNOWN: [&str; 1] = ["forced"];
 
 explored! {
     concurrent_writes_and_deletes "writes",
@@ -111,6 +122,39 @@ explored! {
     collection "collected",
 }
 
+/// Puts a known mistake back and names the properties that then fail.
+fn caught(bug: &str, scope: Scope) -> usize {
+    let found = explore(scope.with_bug(bug));
+    println!("{bug}: {} properties fail", found.len());
+    if std::env::var("SHOW").is_ok() {
+        println!("{}", found.join("\n"));
+    }
+    found.len()
+}
+
+/// The model can fail: mistakes that are put back are found.
+#[test]
+fn known_mistakes_are_found() {
+    let two = |depth| Spent { writes: 2, depth, ..Spent::default() };
+    let plain = |depth| Scope::new("power", two(depth));
+    let cases = [
+        ("apply_over_gap", plain(3)),
+        ("evict_without_tombstone", Scope::new("power", Spent { evictions: 1, ..two(5) }).acted_by(&[0, 1])),
+        (
+            "fill_stamped_late",
+            Scope::new("power", Spent { writes: 1, fills: 1, ticks: 1, depth: 5, ..Spent::default() })
+                .healing_one_in(256),
+        ),
+        ("delete_unknown_is_noop", Scope::new("power", Spent { deletes: 1, depth: 1, ..Spent::default() })),
+        ("no_deferral", Scope::new("power", Spent { writes: 1, steps: 1, depth: 3, ..Spent::default() })),
+    ];
+    let only = std::env::var("BUG").ok();
+    let wanted = |bug: &str| only.as_ref().is_none_or(|only| bug == only);
+    for (bug, scope) in cases.into_iter().filter(|(bug, _)| wanted(bug)) {
+        assert!(caught(bug, scope) > 0, "{bug} was not found");
+    }
+}
+
 /// One step deeper, healing rarely: `-- --ignored --nocapture`, in release.
 #[test]
 #[ignore = "takes minutes"]
@@ -118,5 +162,27 @@ fn deeper() {
     let steps = std::env::var("DEEPER").ok().and_then(|steps| steps.parse().ok()).unwrap_or(1);
     let only = std::env::var("SCOPE").ok();
     let wanted = |scope: &Scope| only.as_ref().is_none_or(|only| scope.name == only);
-    scopes(steps).into_iter().filter(wanted).for_each(clean);
+    scopes(steps).into_iter().filter(wanted).for_each(expected);
+}
+
+/// Found by the scope "forced": a replica that has dropped a tombstone by force leaves it to another
+/// to serve those who missed it, but nobody else has its own deletes. They serve the old values for
+/// ever.
+#[test]
+fn known_own_deletes_of_a_lossy_replica_are_never_served() {
+    let limits = Spent { deletes: 2, depth: 2, ..Spent::default() };
+    let scope = Scope::new("known: lossy", limits).from(scope::both_written).with_few_tombstones();
+    let found = explore(scope);
+    assert!(!found.is_empty(), "mended: turn this test round, and take `forced` out of KNOWN");
+}
+
+/// Found by the scope "fills": a write that follows the register a fill saw, by a clock that is
+/// behind, gets the very time of that fill, and the greater replica id wins.
+#[test]
+fn known_a_fill_ties_with_the_next_write_of_a_slower_clock() {
+    let limits = Spent { writes: 1, deletes: 1, fills: 1, depth: 6, ..Spent::default() };
+    let mut scope = Scope::new("known: tie", limits).acted_by(&[1, 2]).healing_one_in(256);
+    scope.rules.fills_never_tie = true;
+    let found = explore(scope);
+    assert!(!found.is_empty(), "mended: turn this test round, and let fills_never_tie be the rule");
 }

@@ -43,6 +43,11 @@ impl Scope {
         self
     }
 
+    pub fn acted_by(mut self, actors: &'static [u8]) -> Self {
+        self.actors = actors;
+        self
+    }
+
     /// "Has left" comes late: a peer can be busy.
     pub fn holding_sends(mut self) -> Self {
         self.rules.hold_sends = true;
@@ -159,6 +164,11 @@ pub fn one_missed_writes(cluster: &Cluster) -> World {
     let setup = meet(cluster).on(1, Input::Write(0)).on(1, Input::Write(1)).deliver();
     let setup = setup.on(0, Input::Write(0)).on(0, Input::Write(1)).deliver_among(&[0, 1]);
     setup.ticks(1, &[0, 1]).done()
+}
+
+/// Both keys hold values that everybody has.
+pub fn both_written(cluster: &Cluster) -> World {
+    meet(cluster).on(1, Input::Write(0)).on(1, Input::Write(1)).deliver().ticks(1, &[0, 1, 2]).done()
 }
 
 /// Replica 2 missed a delete whose tombstone is about to be forced out by the next one.
