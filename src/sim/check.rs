@@ -46,7 +46,10 @@ impl<W: Workload> Cluster<W> {
             return Err(self.violation(format!("audit: n{number} lacks a value without a reason")));
         }
         if self.report.events % VALIDATE_EVERY == 0 {
-            self.nodes[number].replica.validate().map_err(|what| self.violation(format!("validate: n{number}: {what}")))?;
+            self.nodes[number]
+                .replica
+                .validate()
+                .map_err(|what| self.violation(format!("validate: n{number}: {what}")))?;
         }
         Ok(())
     }
@@ -66,10 +69,15 @@ impl<W: Workload> Cluster<W> {
             let right = written.map(|n| self.workload.value(n));
             // A write is looked at before it is in the books only by its own settle.
             if right.as_ref() != held.item.value() {
-                return Err(self.violation(format!("n{number} serves {key:?} = {:?} of {stamp:?}, written was {right:?}", held.item.value())));
+                return Err(self.violation(format!(
+                    "n{number} serves {key:?} = {:?} of {stamp:?}, written was {right:?}",
+                    held.item.value()
+                )));
             }
             if believed != Some(*stamp) {
-                return Err(self.violation(format!("changes: n{number} serves {key:?} of {stamp:?}, a listener believes {believed:?}")));
+                return Err(self.violation(format!(
+                    "changes: n{number} serves {key:?} of {stamp:?}, a listener believes {believed:?}"
+                )));
             }
         }
         match held {
@@ -81,9 +89,17 @@ impl<W: Workload> Cluster<W> {
         }
     }
 
-    fn note_newest(&mut self, number: usize, key: &W::Key, held: &Snapshot<W::Key, W::Value>, believed: Option<Stamp>) -> Result<(), Violation> {
+    fn note_newest(
+        &mut self,
+        number: usize,
+        key: &W::Key,
+        held: &Snapshot<W::Key, W::Value>,
+        believed: Option<Stamp>,
+    ) -> Result<(), Violation> {
         if !held.meta.kind.is_live() && believed.is_some() {
-            return Err(self.violation(format!("changes: n{number} holds no value for {key:?}, a listener believes {believed:?}")));
+            return Err(self.violation(format!(
+                "changes: n{number} holds no value for {key:?}, a listener believes {believed:?}"
+            )));
         }
         let node = &mut self.nodes[number];
         let stamp = node.replica.stamp_at(&held.meta);
@@ -98,10 +114,15 @@ impl<W: Workload> Cluster<W> {
     pub(super) fn check_fill(&self, fill: &RunningFill<W::Key>, stamp: Stamp) -> Result<(), Violation> {
         let drift = self.settings.config.max_drift.as_nanos() as u64;
         let unfair = |record: &&super::oracle::Record| {
-            !record.fill && record.at > fill.at && record.stamp.time > fill.above && record.stamp < stamp && record.wall.saturating_add(drift) > fill.began + (record.at - fill.at)
+            !record.fill
+                && record.at > fill.at
+                && record.stamp.time > fill.above
+                && record.stamp < stamp
+                && record.wall.saturating_add(drift) > fill.began + (record.at - fill.at)
         };
         match self.oracle.of(&fill.key).find(unfair) {
-            Some(record) => Err(self.violation(format!("fill: {:?} of {stamp:?} beats {record:?} which came after its start", fill.key))),
+            Some(record) => Err(self
+                .violation(format!("fill: {:?} of {stamp:?} beats {record:?} which came after its start", fill.key))),
             None => Ok(()),
         }
     }
@@ -114,7 +135,12 @@ impl<W: Workload> Cluster<W> {
         let lossless = self.is_lossless();
         for key in self.keys() {
             let known = self.oracle.winner(&key, &vectors);
-            let held = up.iter().filter_map(|&number| self.held(number, &key).map(|held| self.nodes[number].replica.stamp_at(&held.meta))).max();
+            let held = up
+                .iter()
+                .filter_map(|&number| {
+                    self.held(number, &key).map(|held| self.nodes[number].replica.stamp_at(&held.meta))
+                })
+                .max();
             let newest = known.map(|record| record.stamp).max(held);
             for &number in &up {
                 self.check_served(number, &key, newest, epoch)?;
@@ -144,22 +170,35 @@ impl<W: Workload> Cluster<W> {
         let record = newest.and_then(|newest| self.oracle.get(key, &newest));
         let deleted = record.is_some_and(|record| record.stamp == stamp && record.value.is_none());
         if stale || deleted {
-            return Err(self.violation(format!("O3: n{number} serves {key:?} of {stamp:?}, known is {newest:?}, epoch {epoch}")));
+            return Err(self
+                .violation(format!("O3: n{number} serves {key:?} of {stamp:?}, known is {newest:?}, epoch {epoch}")));
         }
         Ok(())
     }
 
     /// Complete: nothing was given up, so everybody serves the winner.
-    fn check_complete(&self, up: &[usize], key: &W::Key, known: Option<&super::oracle::Record>, epoch: u64) -> Result<(), Violation> {
-        let Some(record) = known.filter(|record| record.value.is_some() && record.stamp.time > epoch) else { return Ok(()) };
+    fn check_complete(
+        &self,
+        up: &[usize],
+        key: &W::Key,
+        known: Option<&super::oracle::Record>,
+        epoch: u64,
+    ) -> Result<(), Violation> {
+        let Some(record) = known.filter(|record| record.value.is_some() && record.stamp.time > epoch) else {
+            return Ok(());
+        };
         let wall = self.nodes[up[0]].now(self.at).wall;
         if record.expires != 0 && record.expires <= wall + HEALED_SKEW {
             return Ok(());
         }
         for &number in up {
             if self.served(number, key).is_none_or(|(stamp, _)| stamp != record.stamp) {
-                let held = self.held(number, key).map(|held| (held.meta.kind, self.nodes[number].replica.stamp_at(&held.meta)));
-                return Err(self.violation(format!("complete: n{number} holds {held:?} for {key:?}, written was {record:?}")));
+                let held = self
+                    .held(number, key)
+                    .map(|held| (held.meta.kind, self.nodes[number].replica.stamp_at(&held.meta)));
+                return Err(
+                    self.violation(format!("complete: n{number} holds {held:?} for {key:?}, written was {record:?}"))
+                );
             }
         }
         Ok(())
@@ -171,8 +210,13 @@ impl<W: Workload> Cluster<W> {
         let came_late = self.nodes.len() > usize::from(self.settings.replicas);
         let lost = |counters: &Counters| {
             let voided = counters.voided + counters.reconcile_voided + counters.reconcile_removed;
-            counters.evicted_stable + counters.evicted_unstable + counters.evicted_unsent + counters.forced_drops
-                + counters.forgotten + counters.retired_dropped + if came_late { voided } else { 0 }
+            counters.evicted_stable
+                + counters.evicted_unstable
+                + counters.evicted_unsent
+                + counters.forced_drops
+                + counters.forgotten
+                + counters.retired_dropped
+                + if came_late { voided } else { 0 }
         };
         self.nodes.iter().all(|node| lost(node.replica.counters()) == 0)
     }
@@ -217,7 +261,8 @@ impl<W: Workload> Cluster<W> {
             .map(|(key, held)| (key, replica.marker_at(&held.meta)))
             .collect();
         let evicted = stones.iter().any(|(_, marker)| marker.kind == Kind::Tombstone(Cause::Evicted));
-        let peers: Vec<_> = replica.peers().map(|peer| (self.number_of(&peer.id), peer.live, peer.watermark, peer.reported)).collect();
+        let peers: Vec<_> =
+            replica.peers().map(|peer| (self.number_of(&peer.id), peer.live, peer.watermark, peer.reported)).collect();
         format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?}", replica.vector())
     }
 }

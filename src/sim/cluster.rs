@@ -309,7 +309,8 @@ impl<W: Workload> Cluster<W> {
         if fits {
             return Ok(());
         }
-        Err(self.violation(format!("changes: n{number} reports {:?} for {key:?}, believed {believed:?}", change.effect)))
+        Err(self
+            .violation(format!("changes: n{number} reports {:?} for {key:?}, believed {believed:?}", change.effect)))
     }
 }
 
@@ -338,18 +339,47 @@ fn describe<K: std::fmt::Debug, V>(message: &Message<K, V>) -> String {
     match message {
         Message::Digest(d) => format!(
             "digest clock {} quiet {} wm {} epoch {} full {} want {} reply {} vector {:?}",
-            d.clock, d.quiet_since, d.watermark, d.epoch, d.full, d.want_full, d.reply,
+            d.clock,
+            d.quiet_since,
+            d.watermark,
+            d.epoch,
+            d.full,
+            d.want_full,
+            d.reply,
             d.vector.iter().map(|(id, t)| (id, t)).collect::<Vec<_>>()
         ),
         Message::Ack(ack) => format!("ack {}", ack.time),
         Message::Push(p) => format!(
-            "push of {} ({}, {}] hops {} {:?}", p.origin, p.from, p.to, p.hops,
+            "push of {} ({}, {}] hops {} {:?}",
+            p.origin,
+            p.from,
+            p.to,
+            p.hops,
             p.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()
         ),
         Message::Frame(f) => format!(
-            "frame {}/{} reconcile {} base {:?} last {:?} dropped {:?} {:?}", f.session, f.index, f.reconcile, f.base, f.last, f.dropped,
-            f.intervals.iter().map(|i| (i.origin, i.from, i.to, i.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>())).collect::<Vec<_>>()
+            "frame {}/{} reconcile {} base {:?} last {:?} dropped {:?} {:?}",
+            f.session,
+            f.index,
+            f.reconcile,
+            f.base,
+            f.last,
+            f.dropped,
+            f.intervals
+                .iter()
+                .map(|i| (
+                    i.origin,
+                    i.from,
+                    i.to,
+                    i.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()
+                ))
+                .collect::<Vec<_>>()
         ),
-        Message::Audit(a) => format!("audit reply {} vector {:?} {:?}", a.reply, a.vector, a.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()),
+        Message::Audit(a) => format!(
+            "audit reply {} vector {:?} {:?}",
+            a.reply,
+            a.vector,
+            a.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()
+        ),
     }
 }

@@ -35,11 +35,15 @@ pub(super) fn clone_message<K, V>(message: &Message<K, V>) -> Message<K, V> {
     match message {
         Message::Digest(digest) => Message::Digest(digest.clone()),
         Message::Ack(ack) => Message::Ack(*ack),
-        Message::Push(push) => Message::Push(Push { entries: clone_entries(&push.entries), raw: push.raw.clone(), ..*push }),
-        Message::Frame(frame) => Message::Frame(clone_frame(frame)),
-        Message::Audit(audit) => {
-            Message::Audit(Audit { vector: audit.vector.clone(), entries: clone_entries(&audit.entries), reply: audit.reply })
+        Message::Push(push) => {
+            Message::Push(Push { entries: clone_entries(&push.entries), raw: push.raw.clone(), ..*push })
         }
+        Message::Frame(frame) => Message::Frame(clone_frame(frame)),
+        Message::Audit(audit) => Message::Audit(Audit {
+            vector: audit.vector.clone(),
+            entries: clone_entries(&audit.entries),
+            reply: audit.reply,
+        }),
     }
 }
 

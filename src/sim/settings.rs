@@ -114,7 +114,8 @@ impl Settings {
         settings.config.max_retired = 4_096;
         settings.config.forget_after = settings.config.gc_grace.max(millis(pick(rng, &[1_000, 5_000])));
         settings.gap = millis(pick(rng, &[50, 300, 1_500]));
-        let mut weights = vec![(Kind::Write, 60), (Kind::Delete, 60), (Kind::HealLinks, pick(rng, &[5, 15])), (Kind::Idle, 5)];
+        let mut weights =
+            vec![(Kind::Write, 60), (Kind::Delete, 60), (Kind::HealLinks, pick(rng, &[5, 15])), (Kind::Idle, 5)];
         let mut maybe = |kind, choices: &[u32]| weights.push((kind, pick(rng, choices)));
         maybe(Kind::Fill, &[0, 0, 20]);
         maybe(Kind::Evict, &[0, 0, 20]);

@@ -9,7 +9,9 @@ const POWER_SEEDS: u64 = 4_096;
 fn assert_clean(seed: u64) -> Report {
     let report = run_seed(seed);
     if let Some(violation) = &report.violation {
-        panic!("seed {seed}: {violation}\nreplay: cargo run --release --example simulate --features sim -- --seed {seed} --shrink --trace");
+        panic!(
+            "seed {seed}: {violation}\nreplay: cargo run --release --example simulate --features sim -- --seed {seed} --shrink --trace"
+        );
     }
     report
 }
@@ -35,8 +37,22 @@ fn no_promise_is_broken_and_the_suite_is_not_vacuous() {
     let mut total = Report::default();
     (0..CI_SEEDS).for_each(|seed| total.add(&assert_clean(seed)));
     let faults = [
-        "lost", "duplicated", "found down", "crash", "restart", "join", "leave", "pause", "link cut", "link cut one way",
-        "isolated", "split", "clock back", "clock ahead", "clock frozen", "invalidate all",
+        "lost",
+        "duplicated",
+        "found down",
+        "crash",
+        "restart",
+        "join",
+        "leave",
+        "pause",
+        "link cut",
+        "link cut one way",
+        "isolated",
+        "split",
+        "clock back",
+        "clock ahead",
+        "clock frozen",
+        "invalidate all",
     ];
     for fault in faults {
         assert!(total.faults.get(fault).is_some_and(|count| *count > 0), "no {fault} in {CI_SEEDS} seeds");
@@ -85,9 +101,18 @@ fn known_mistakes_are_caught() {
 #[test]
 fn the_easy_mistakes_are_caught_at_once() {
     let easy = [
-        "void_keeps_stamp", "claim_per_frame", "reconcile_hides_removals", "absent_is_deleted", "apply_over_gap",
-        "evict_without_tombstone", "fill_stamped_late", "delete_unknown_is_noop", "epoch_only_sweeps", "partial_reconcile",
-        "tombstone_below_floor_merged", "frames_in_order",
+        "void_keeps_stamp",
+        "claim_per_frame",
+        "reconcile_hides_removals",
+        "absent_is_deleted",
+        "apply_over_gap",
+        "evict_without_tombstone",
+        "fill_stamped_late",
+        "delete_unknown_is_noop",
+        "epoch_only_sweeps",
+        "partial_reconcile",
+        "tombstone_below_floor_merged",
+        "frames_in_order",
     ];
     for name in easy {
         assert!((0..128).any(|seed| is_caught(name, seed)), "{name} was not caught");
