@@ -164,6 +164,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             ("undecodable_values", load(&self.intake.undecodable_values)),
             ("undecodable_keys", load(&self.intake.undecodable_keys)),
             ("unencodable", load(&self.intake.unencodable)),
+            ("listener_panics", self.listeners.panics()),
         ])
     }
 
