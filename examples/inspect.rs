@@ -91,8 +91,8 @@ fn status(arguments: &Arguments) -> Result<bool> {
                 "{:<24} {:<16} {:>10} {:>10} {:>9} {:>9}",
                 text(&node["node"]),
                 text(&cache["cache"]),
-                cache["entries"],
-                cache["tombstones"]["total"],
+                cache["entries"].as_u64().unwrap_or(0),
+                cache["tombstones"]["total"].as_u64().unwrap_or(0),
                 most("lag_ms"),
                 most("staleness_ms")
             );

@@ -29,7 +29,8 @@ pub struct CacheReport {
     pub replica: String,
     /// The wall clock there.
     pub wall: String,
-    /// The highest time issued or observed, less the wall clock, in milliseconds: what others' clocks are ahead.
+    /// The highest time issued or observed, less the wall clock, in milliseconds; not
+    /// below zero. What others' clocks are ahead.
     pub clock_ahead_ms: i64,
     /// By how much the wall clock has stepped against the monotonic one, in milliseconds.
     pub clock_step_ms: i64,

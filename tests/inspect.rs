@@ -156,7 +156,7 @@ async fn what_one_node_evicted_is_a_difference_with_a_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn looking_touches_neither_recency_nor_counts() {
-    // scenario 94 (recency)
+    // scenario 44, scenario 94 (recency)
     let a = node("inspect-recency", &[]).await;
     let cache: Cache<u64, String> = a.cache("test").max_capacity(3).open().unwrap();
     for n in 0..3 {
@@ -169,6 +169,7 @@ async fn looking_touches_neither_recency_nor_counts() {
         inspector.explain("test", "0", PATIENCE).await.unwrap();
         inspector.value("test", "0").unwrap();
         drop(inspector.node());
+        assert!(cache.contains_key(&0));
     }
     assert_eq!(inspector.recent_keys("test", 10).unwrap(), before);
     assert_eq!(cache.hits_and_misses(), (0, 0));

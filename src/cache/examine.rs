@@ -285,7 +285,7 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
             node: self.host.node_name(),
             replica: self.id.to_string(),
             wall: readable(now.wall),
-            clock_ahead_ms: signed_ms(look.clock_last, now.wall),
+            clock_ahead_ms: signed_ms(look.clock_last, now.wall).max(0),
             clock_step_ms: look.disagreement / 1_000_000,
             max_drift_ms: u64::try_from(config.max_drift.as_millis()).unwrap_or(u64::MAX),
             entries: look.live,
