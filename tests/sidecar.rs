@@ -494,7 +494,10 @@ fn a_paused_process_shows_up_in_the_warnings_and_explain_says_that_it_lacks_a_wr
     });
     assert!(paused.elapsed() < Duration::from_secs(4), "two seconds on a machine of its own: {:?}", paused.elapsed());
     let told = debug(free, "/v1/caches/redis/explain?key=meanwhile").expect("an answer");
-    assert!(told["silent"].to_string().contains("node-1: did not answer; it is not known to have the newest"), "{told}");
+    assert!(
+        told["silent"].to_string().contains("node-1: did not answer; it is not known to have the newest"),
+        "{told}"
+    );
     cluster.signal(1, Signal::Continue);
     cluster.eventually_everywhere(SOON, &["GET", "meanwhile"], &Reply::bulk("v"));
     eventually(SOON, green);

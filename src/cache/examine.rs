@@ -37,9 +37,9 @@ pub trait Examine {
     fn value_text(&self, key: &[u8]) -> Option<String>;
     /// Keys, the most recently used first; nothing without a capacity.
     fn recent_keys(&self, limit: usize) -> Vec<String>;
-    /// The nodes that are not known to have seen an event, and for how many milliseconds each has
-    /// been silent.
-    fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(String, u64)>;
+    /// The replicas that are not known to have seen an event, the nodes they live on, and for how many
+    /// milliseconds each has been silent.
+    fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)>;
     /// The node a replica of this cache lives on.
     fn node_of(&self, replica: &ReplicaId) -> Option<String>;
 }
@@ -360,12 +360,12 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
         found.filter_map(text).collect()
     }
 
-    fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(String, u64)> {
+    fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)> {
         let mono = self.time.now().mono;
         let lacking = self.engine.lock().replica.who_lacks(crate::crdt::Dot::new(origin, dot));
         let names = self.host.names(&self.name);
         let called = |id: ReplicaId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
-        lacking.into_iter().map(|(id, heard)| (called(id), ms(mono.saturating_sub(heard)))).collect()
+        lacking.into_iter().map(|(id, heard)| (id, called(id), ms(mono.saturating_sub(heard)))).collect()
     }
 
     fn node_of(&self, replica: &ReplicaId) -> Option<String> {

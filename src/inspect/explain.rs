@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{InspectError, Inspector};
 use crate::cache::port::Port;
 use crate::node::inquiry::{Ask, Reply};
+use crate::replica_id::ReplicaId;
 use crate::report::{Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, show, standing_of};
 
 /// What one node answered.
@@ -69,7 +70,7 @@ fn tell(
     Explanation {
         cache: cache.to_owned(),
         key,
-        nodes: answered.iter().map(|one| held(port, one, winner)).collect(),
+        nodes: answered.iter().map(|one| held(port, answered, one, winner)).collect(),
         silent: tell_silent(answered, silent, lacking),
         agreement: holder.map_or(Agreement::Agree, |holder| agreement(holder, answered)),
         verdict: verdict(port, answered, holder),
@@ -84,7 +85,7 @@ fn rank(one: &Answered) -> Option<(crate::hlc::Stamp, bool)> {
     Some((mark.stamp, dead))
 }
 
-fn held(port: &Arc<dyn Port>, one: &Answered, winner: Option<&Mark>) -> Held {
+fn held(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, winner: Option<&Mark>) -> Held {
     let mark = one.mark();
     Held {
         node: one.node.clone(),
@@ -93,12 +94,18 @@ fn held(port: &Arc<dyn Port>, one: &Answered, winner: Option<&Mark>) -> Held {
         stamp: mark.map(|mark| readable(mark.stamp.time)),
         stamp_nanos: mark.map(|mark| mark.stamp.time.to_string()),
         writer: mark.map(|mark| mark.stamp.replica.to_string()),
-        writer_node: mark.and_then(|mark| port.node_of(&mark.stamp.replica)),
+        writer_node: mark.and_then(|mark| node_of(port, answered, &mark.stamp.replica)),
         expires: mark.filter(|mark| mark.expires != 0).map(|mark| readable(mark.expires)),
         size: mark.map(|mark| mark.size),
         value_hash: mark.and_then(|mark| mark.hash).map(|hash| format!("{hash:016x}")),
         why: explain_why(&one.marks, mark, winner),
     }
+}
+
+/// The node of a replica: one that answered, or one that is known here.
+fn node_of(port: &Arc<dyn Port>, answered: &[Answered], replica: &ReplicaId) -> Option<String> {
+    let said = answered.iter().find(|one| one.marks.replica.as_ref() == Some(replica));
+    said.map(|one| one.node.clone()).or_else(|| port.node_of(replica))
 }
 
 fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
@@ -116,7 +123,7 @@ fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered
         return "no node that answered knows this key".into();
     };
     let what = if holder.marks.state(Some(winner)) == State::Deleted { "the delete" } else { "the write" };
-    let by = port.node_of(&winner.stamp.replica).unwrap_or_else(|| winner.stamp.replica.to_string());
+    let by = node_of(port, answered, &winner.stamp.replica).unwrap_or_else(|| winner.stamp.replica.to_string());
     let having = answered.iter().filter(|one| one.mark().is_some_and(|mark| mark.stamp == winner.stamp)).count();
     format!(
         "{what} by {by} at {} has the greatest stamp and wins everywhere; {having} of {} nodes that answered have it",
@@ -126,8 +133,12 @@ fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered
 }
 
 /// Those that did not answer, live or not, with what is known of them here.
-fn tell_silent(answered: &[Answered], silent: Vec<(String, &str)>, lacking: Vec<(String, u64)>) -> Vec<String> {
-    let known = |name: &str| lacking.iter().find(|(node, _)| node == name).map(|(_, ms)| *ms);
+fn tell_silent(
+    answered: &[Answered],
+    silent: Vec<(String, &str)>,
+    lacking: Vec<(ReplicaId, String, u64)>,
+) -> Vec<String> {
+    let known = |name: &str| lacking.iter().find(|(_, node, _)| node == name).map(|(.., ms)| *ms);
     let lacks = |ms: u64| format!("is not known to have the newest write, and was last heard {ms} ms ago");
     let mut told: Vec<_> = silent
         .iter()
@@ -136,9 +147,10 @@ fn tell_silent(answered: &[Answered], silent: Vec<(String, &str)>, lacking: Vec<
             None => format!("{name}: {why}"),
         })
         .collect();
-    let unasked = lacking.iter().filter(|(name, _)| {
-        silent.iter().all(|(other, _)| other != name) && answered.iter().all(|one| one.node != *name)
+    // By replica: the name of a node that has just come may not be known yet.
+    let unasked = lacking.iter().filter(|(id, name, _)| {
+        silent.iter().all(|(other, _)| other != name) && answered.iter().all(|one| one.marks.replica != Some(*id))
     });
-    told.extend(unasked.map(|(name, ms)| format!("{name}: is not a live member; it {}", lacks(*ms))));
+    told.extend(unasked.map(|(_, name, ms)| format!("{name}: is not a live member; it {}", lacks(*ms))));
     told
 }
