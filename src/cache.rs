@@ -23,8 +23,10 @@ use crate::sync::{Arc, AtomicBool, Event, Mutex, Ordering};
 
 pub mod builder;
 mod bulk;
+mod bytes_by_kind;
 pub(crate) mod engine;
 pub(crate) mod feed;
+pub(crate) mod examine;
 mod fill;
 mod fill_counts;
 mod fill_error;
@@ -110,6 +112,7 @@ pub(crate) struct Shared<K, V> {
     wire_limits: wire::Limits,
     pub(crate) listeners: Listeners<K, V>,
     pub(crate) intake: port::IntakeCounts,
+    bytes: bytes_by_kind::BytesByKind,
 }
 
 /// A handle to a replicated cache. Cheap to clone; clones are the same cache.

@@ -93,6 +93,8 @@ pub mod cache;
 pub mod crdt;
 mod durations;
 pub mod hlc;
+#[cfg(feature = "node")]
+pub mod inspect;
 #[doc(hidden)]
 pub mod item;
 #[cfg(feature = "node")]
@@ -104,6 +106,7 @@ mod recency;
 #[doc(hidden)]
 pub mod replica;
 pub mod replica_id;
+pub mod report;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod store;

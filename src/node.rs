@@ -9,6 +9,7 @@
 //! | `directory` | which replica lives on which process |
 //! | `mesh` | everything that is shaped by memberlist |
 //! | `spare` | a runtime for fillers of callers that have none, and timers |
+//! | `inquiry`, `report` | what nodes ask each other for people who look, and what a node shows of itself |
 //! | `clock` | the one place where clocks are read |
 
 use std::fmt;
@@ -23,10 +24,12 @@ mod builder;
 mod clock;
 mod directory;
 mod driver;
+pub(crate) mod inquiry;
 #[doc(hidden)]
 pub mod mesh;
 mod ready;
 mod registry;
+pub(crate) mod report;
 mod signal;
 mod spare;
 
@@ -36,7 +39,8 @@ pub use mesh::KeyError;
 use crate::cache::{CacheBuilder, CacheKey, CacheValue};
 use driver::Command;
 use mesh::Mesh;
-use registry::{NodeHost, Registry};
+use registry::NodeHost;
+pub(crate) use registry::Registry;
 
 /// How long [`Node::shutdown`] may take to hand over unsent writes and say goodbye.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
@@ -88,10 +92,29 @@ pub struct Traffic {
     pub streams_in: u64,
 }
 
+impl Alive {
+    /// How far a cache is; nothing if nobody is there to say.
+    pub(crate) async fn ask_ready(&self, cache: &str) -> Option<crate::cache::Ready> {
+        let (waiter, answer) = ready::Waiter::new(cache, Duration::ZERO);
+        self.commands.send(Command::Ready(waiter)).ok()?;
+        answer.await.ok()
+    }
+
+    /// Whether the task that moves messages is there.
+    pub(crate) fn is_driven(&self) -> bool {
+        !self.commands.is_closed()
+    }
+}
+
 impl Node {
     /// Settings of a node to be started.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
+    }
+
+    /// The parts that inspection looks at.
+    pub(crate) fn parts(&self) -> (Arc<Registry>, Arc<Alive>) {
+        (Arc::clone(&self.registry), Arc::clone(&self.alive))
     }
 
     /// Settings of a cache to be opened on this node. All nodes that open this name share it.

@@ -39,6 +39,7 @@ mod epoch;
 mod expiry;
 mod fill;
 mod incoming;
+pub(crate) mod inspect;
 #[cfg(test)]
 mod laws;
 mod local;
@@ -102,6 +103,7 @@ pub struct Replica<K, V> {
     compacted: HlcTime,
     /// Tombstones by stamp time, the oldest first.
     tombstones: BTreeSet<(HlcTime, SlotRef)>,
+    by_cause: inspect::ByCause,
     expiry: expiry::ExpiryIndex,
     sweep: Option<crate::store::Position>,
     live: u64,
@@ -163,6 +165,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             push_barrier: 0,
             compacted: 0,
             tombstones: BTreeSet::new(),
+            by_cause: Default::default(),
             expiry: expiry::ExpiryIndex::default(),
             sweep: None,
             live: 0,

@@ -263,6 +263,18 @@ impl<K, V> Store<K, V> {
     }
 }
 
+impl Position {
+    /// As one number, for those who walk from afar.
+    pub(crate) fn to_cursor(self) -> u64 {
+        ((self.shard as u64) << 40) | (self.index as u64 & ((1 << 40) - 1))
+    }
+
+    /// From a number, whoever made it.
+    pub(crate) fn from_cursor(cursor: u64) -> Self {
+        Self { shard: (cursor >> 40) as usize, index: (cursor & ((1 << 40) - 1)) as usize }
+    }
+}
+
 /// Where a walk over all registers stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {

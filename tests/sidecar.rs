@@ -374,7 +374,9 @@ fn a_node_with_another_key_or_cluster_hears_nothing() {
 #[test]
 fn flags_that_can_not_be_honoured_are_refused_with_a_reason() {
     let cluster = Cluster::start(1, Flags::default());
-    assert!(refused(&["--http", "127.0.0.1:0"]).contains("not built yet"));
+    // scenario 91: beyond loopback only with a token, and only if it was built at all.
+    let debug = refused(&["--http", "0.0.0.0:0"]);
+    assert!(debug.contains("token") || debug.contains("inspect-http"), "{debug}");
     assert!(refused(&["--key", "abc"]).contains("64 hexadecimal digits"));
     assert!(refused(&["--redis", &cluster.redis(0).to_string()]).contains("--redis"));
     refused(&["--redis", "127.0.0.1:0", "--bind", &cluster.gossip(0).to_string()]);
@@ -454,4 +456,51 @@ fn expect_values(
             Err(format!("{} keys are wrong, {key} first: {value:?}, want {:?}", wrong.len(), wanted(*key)))
         }
     }
+}
+
+/// What a debug interface answers.
+#[cfg(feature = "inspect-http")]
+fn debug(at: std::net::SocketAddr, path: &str) -> Result<serde_json::Value, String> {
+    use std::io::{Read, Write};
+    let failed = |error: std::io::Error| error.to_string();
+    let mut stream = std::net::TcpStream::connect(at).map_err(failed)?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {at}\r\n\r\n").map_err(failed)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(failed)?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or("cut off")?;
+    serde_json::from_str(body).map_err(|error| error.to_string())
+}
+
+#[cfg(feature = "inspect-http")]
+#[test]
+fn a_paused_process_shows_up_in_the_warnings_and_explain_says_that_it_lacks_a_write() {
+    let cluster = Cluster::start(2, Flags::default());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let watcher = cluster.stranger(&["--name", "watcher", "--http", &free.to_string()]);
+    let warnings = || debug(free, "/v1/node").map(|node| node["caches"][0]["warnings"].to_string());
+    let green = || match warnings() {
+        Ok(none) if none == "[]" => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    watcher.client().expect(&["SET", "before", "v"], Reply::ok());
+    cluster.eventually_everywhere(SOON, &["GET", "before"], &Reply::bulk("v"));
+    eventually(SOON, green);
+    cluster.signal(1, Signal::Stop);
+    let paused = Instant::now();
+    watcher.client().expect(&["SET", "meanwhile", "v"], Reply::ok());
+    eventually(SOON, || match warnings() {
+        Ok(found) if found.contains("lagging-peer") && found.contains("node-1") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(paused.elapsed() < Duration::from_secs(4), "two seconds on a machine of its own: {:?}", paused.elapsed());
+    let told = debug(free, "/v1/caches/redis/explain?key=meanwhile").expect("an answer");
+    assert!(
+        told["silent"].to_string().contains("node-1: did not answer; it is not known to have the newest"),
+        "{told}"
+    );
+    cluster.signal(1, Signal::Continue);
+    cluster.eventually_everywhere(SOON, &["GET", "meanwhile"], &Reply::bulk("v"));
+    eventually(SOON, green);
+    let told = debug(free, "/v1/caches/redis/explain?key=meanwhile").expect("an answer");
+    assert_eq!((&told["agreement"], told["nodes"].as_array().map(Vec::len)), (&"agree".into(), Some(3)), "{told}");
 }

@@ -9,6 +9,7 @@
 //! redis-cli -p 6302 get greeting              # "hello", from the memory of the second process
 //! redis-cli -p 6303 del greeting              # gone everywhere
 //! redis-cli -p 6301 info driftless
+//! # With the debug page: add `--features inspect-http` to cargo, and `--http 127.0.0.1:7980` to the flags
 //! redis-benchmark -p 6301 -t ping,get,set,mset -n 1000000 -P 32 -r 100000
 //! ```
 //!
@@ -34,6 +35,7 @@
 //! claim is the product of the first and the last, on top of the cache. What is no request gets an error, and the connection is closed.
 
 mod commands;
+mod debug;
 mod glob;
 mod info;
 mod request;
@@ -90,7 +92,8 @@ struct Arguments {
     /// How long to fetch what the cluster has before serving; 0 serves at once
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     wait: u64,
-    /// Where to serve the debug page (not built yet)
+    /// Where to serve the debug page and its JSON, if this was built with the feature `inspect-http`. An address that
+    /// other machines can reach takes a token, in the variable DRIFTLESS_HTTP_TOKEN
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
 }
@@ -121,14 +124,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    if arguments.http.is_some() {
-        return Err("--http: the debug page is not built yet".into());
-    }
     // Before anything else, so that a signal during the start is not lost.
     let mut signals = Signals::new()?;
     let listener =
         TcpListener::bind(arguments.redis).await.map_err(|error| format!("--redis {}: {error}", arguments.redis))?;
     let node = start_node(&arguments).await?;
+    let _debug = debug::serve(&node, arguments.http).await?;
     let shared = Arc::new(share(&arguments, node.clone(), listener.local_addr()?)?);
     let told = tokio::select! {
         told = announce(&shared, arguments.wait) => told,

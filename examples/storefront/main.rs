@@ -4,6 +4,7 @@
 //! cargo run --release --example storefront                                   # a generated Zipf stream
 //! cargo run --release --example storefront -- --trace orm-busy.trace.xz      # a real one: big-endian 32-bit keys, .xz or raw
 //! cargo run --release --example storefront -- --mode invalidate --updates 20 --capacity 1000
+//! cargo run --release --example storefront --features inspect-http -- --http 127.0.0.1:7980 --rate 2000 --serve  # and look at the page
 //! ```
 //!
 //! Every access of the trace comes to one of the nodes. Most are reads: from the node's own memory, or else from the SQLite row, which is then
@@ -19,6 +20,8 @@
 
 mod baseline;
 mod database;
+#[path = "../sidecar/debug.rs"]
+mod debug;
 mod probe;
 mod replay;
 mod report;
@@ -37,6 +40,7 @@ use report::{Report, number};
 use shop::{Mode, Shop};
 use std::{
     error::Error,
+    net::SocketAddr,
     num::NonZeroU32,
     path::PathBuf,
     process::ExitCode,
@@ -87,6 +91,12 @@ struct Arguments {
     /// How many nodes share the cache
     #[arg(long, value_name = "N", default_value_t = 3)]
     nodes: usize,
+    /// Where the first node serves its debug page, if this was built with the feature `inspect-http`
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Keep the nodes running after the verdict, until interrupted
+    #[arg(long)]
+    serve: bool,
 }
 
 fn main() -> ExitCode {
@@ -117,6 +127,7 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     let database = Database::create(folder.path(), &trace.ids)?;
     let runtime = Runtime::new()?;
     let cluster = runtime.block_on(Cluster::start(arguments.nodes, arguments.capacity))?;
+    let _debug = runtime.block_on(debug::serve(&cluster.nodes[0], arguments.http))?;
     let mut prober = Prober::new(&cluster.probes);
     if !prober.all_connected(PATIENCE)? {
         return Err("the nodes did not find each other".into());
@@ -132,6 +143,10 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     let verdict = verdict::judge(&cluster.products, &database.connect()?.all()?, complete, PATIENCE);
     let lost_fills = cluster.products.iter().map(|cache| cache.counters().fills_lost).sum();
     let traffic = cluster.traffic().iter().zip(&before).map(|(after, before)| since(after, before)).collect();
+    if arguments.serve {
+        eprintln!("the nodes stay until you interrupt this; then comes the report");
+        runtime.block_on(tokio::signal::ctrl_c())?;
+    }
     runtime.block_on(cluster.shutdown());
 
     let private = |told| private_caches(&trace, plan, arguments.capacity, arguments.mode, told);

@@ -246,6 +246,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             wire_limits: wire::Limits::default(),
             listeners,
             intake: IntakeCounts::default(),
+            bytes: Default::default(),
         }))
     }
 }

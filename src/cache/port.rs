@@ -1,6 +1,7 @@
 //! Where a cache and its node meet: bytes in, bytes out, time passing. Knows no socket.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::examine::Examine;
 use super::{CacheKey, CacheValue, Ready, Shared, TimeSource};
 use crate::hlc::Now;
 use crate::item::Key;
@@ -26,6 +28,10 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Host: Send + Sync {
     /// This process, as it is known to others.
     fn node(&self) -> Uuid;
+    /// This node's name, and the names of nodes by the replicas of a cache that live there.
+    fn node_name(&self) -> String;
+    /// See [`node_name`](Self::node_name). May be half a second old.
+    fn names(&self, cache: &str) -> BTreeMap<ReplicaId, String>;
     /// The clocks.
     fn time(&self) -> Arc<dyn TimeSource>;
     /// A fresh UUID and a seed.
@@ -68,7 +74,7 @@ pub struct Standing {
 }
 
 /// An open cache, as its node sees it.
-pub trait Port: Any + Send + Sync {
+pub trait Port: Any + Examine + Send + Sync {
     /// The cache's name.
     fn name(&self) -> &Arc<str>;
     /// This opening of it.
@@ -100,10 +106,10 @@ pub trait Port: Any + Send + Sync {
 /// What came in that was not as expected.
 #[derive(Debug, Default)]
 pub(crate) struct IntakeCounts {
-    malformed: AtomicU64,
-    undecodable_values: AtomicU64,
-    undecodable_keys: AtomicU64,
-    unencodable: AtomicU64,
+    pub(super) malformed: AtomicU64,
+    pub(super) undecodable_values: AtomicU64,
+    pub(super) undecodable_keys: AtomicU64,
+    pub(super) unencodable: AtomicU64,
 }
 
 impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
@@ -149,7 +155,10 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn parcel(&self, now: Now, transmit: Transmit<K, V>) -> Option<Parcel> {
         let Transmit { to, message, bulk } = transmit;
         match catch_unwind(AssertUnwindSafe(|| self.encode(&message))) {
-            Ok(Ok(bytes)) => return Some(Parcel { to, bytes, bulk }),
+            Ok(Ok(bytes)) => {
+                self.bytes.note_sent(&message, bytes.len() * to.len());
+                return Some(Parcel { to, bytes, bulk });
+            }
             Ok(Err(error)) => tracing::error!(cache = %self.name, %error, "a message could not be encoded"),
             Err(_) => tracing::error!(cache = %self.name, "a user type panicked while it was encoded"),
         }
@@ -175,7 +184,9 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn deliver(&self, bytes: Bytes) -> bool {
+        let size = bytes.len();
         let Some((from, message)) = self.decode(bytes) else { return false };
+        self.bytes.note_received(&message, size);
         let now = self.time.now();
         let handled = catch_unwind(AssertUnwindSafe(|| {
             self.with_engine(now, |engine| engine.replica.handle_message(now, from, message));

@@ -62,6 +62,14 @@ impl Host for TestHost {
         self.id
     }
 
+    fn node_name(&self) -> String {
+        "test".into()
+    }
+
+    fn names(&self, _: &str) -> std::collections::BTreeMap<crate::replica_id::ReplicaId, String> {
+        std::collections::BTreeMap::new()
+    }
+
     fn time(&self) -> Arc<dyn TimeSource> {
         Arc::clone(&self.clock) as _
     }

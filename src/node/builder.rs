@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
-use super::registry::Registry;
+use super::registry::{Facts, Registry};
 use super::{Alive, Node, clock};
 
 /// Stream messages may have this many bytes: the largest entry and its envelope.
@@ -128,7 +128,8 @@ impl NodeBuilder {
     /// A setting is out of range, or the address cannot be bound.
     pub async fn start(self) -> Result<Node, StartError> {
         let (incarnation, _) = clock::entropy();
-        let registry = Arc::new(Registry::new(incarnation));
+        let facts = Facts { cluster: self.cluster.clone(), encrypted: !self.keys.0.is_empty() };
+        let registry = Arc::new(Registry::new(incarnation, facts));
         let seeds = self.seeds.clone();
         let config = MeshConfig {
             name: self.name,

@@ -142,6 +142,17 @@ impl Directory {
         named.into_iter().map(|process| process.peer.incarnation).collect()
     }
 
+    /// The names of all processes, by cache and by the replicas that live there.
+    pub(crate) fn roll(&self) -> BTreeMap<String, BTreeMap<ReplicaId, String>> {
+        let mut roll: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
+        for process in self.processes.values() {
+            for (cache, replica) in open_replicas(process) {
+                roll.entry(cache).or_default().insert(replica, process.peer.name.to_string());
+            }
+        }
+        roll
+    }
+
     /// The name of the process a replica lives on, or lived on.
     pub(crate) fn name_of(&self, cache: &str, replica: ReplicaId) -> Option<String> {
         let here = |process: &&Process| matches!(process.caches.get(cache), Some(Presence::Open(id)) if *id == replica);

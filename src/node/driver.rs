@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::directory::Directory;
+use super::inquiry;
 use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
 use super::ready::Waiter;
 use super::registry::Registry;
@@ -84,6 +85,7 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let wake = Arc::clone(&self.registry.wake);
         loop {
+            self.registry.beat();
             let more = self.send_parcels().await;
             let next = self.pass_time().await;
             self.answer_waiters();
@@ -138,9 +140,13 @@ impl Driver {
                 self.drop_process(peer.incarnation, left);
             }
             MeshEvent::SeedsUnreachable { attempts } => {
+                self.registry.seeds_unreachable.store(true, Ordering::Relaxed);
                 tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; attempts go on");
             }
-            MeshEvent::SeedsReachable => tracing::info!("a seed answers again"),
+            MeshEvent::SeedsReachable => {
+                self.registry.seeds_unreachable.store(false, Ordering::Relaxed);
+                tracing::info!("a seed answers again");
+            }
             MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
             MeshEvent::NameConflict { name, addrs } => {
                 tracing::error!(%name, ?addrs, "two live processes share one member name: give each its own");
@@ -170,6 +176,9 @@ impl Driver {
     }
 
     async fn handle_message(&mut self, bytes: Bytes) {
+        if inquiry::handle(&self.registry, &self.mesh, &bytes) {
+            return;
+        }
         if let Some(Signal::NotOpen { node, cache }) = Signal::read(&bytes) {
             let now = self.registry.clock.now();
             if let Some(replica) = self.directory.not_open(node, cache, now.mono)
@@ -298,6 +307,7 @@ impl Driver {
         if self.registry.take_opened() || self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
             self.greet_the_unknown().await;
+            self.registry.publish(self.directory.roll());
         }
         if !self.waiters.is_empty() {
             next = next.min(now + Duration::from_millis(5));

@@ -1,7 +1,7 @@
 //! The caches that are open on this node.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,9 +12,21 @@ use uuid::Uuid;
 
 use super::clock::{self, SystemClock};
 use super::driver::Command;
+use super::inquiry::Inquiries;
 use super::ready::Waiter;
 use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
+use crate::replica_id::ReplicaId;
+
+/// Names of nodes by cache and by the replicas that live there.
+pub(crate) type Roll = BTreeMap<String, BTreeMap<ReplicaId, String>>;
+
+/// What a node was started with, for those who look.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) cluster: String,
+    pub(crate) encrypted: bool,
+}
 
 /// Shared by the node's handles, its caches and its driver.
 pub(crate) struct Registry {
@@ -29,10 +41,16 @@ pub(crate) struct Registry {
     /// The driver has ended.
     pub(crate) stopped: AtomicBool,
     connected: AtomicBool,
+    /// When the driver last went round, by monotonic time.
+    pub(crate) pulse: AtomicU64,
+    pub(crate) seeds_unreachable: AtomicBool,
+    pub(crate) inquiries: Inquiries,
+    facts: Facts,
+    roll: Mutex<Arc<Roll>>,
 }
 
 impl Registry {
-    pub(crate) fn new(incarnation: Uuid) -> Self {
+    pub(crate) fn new(incarnation: Uuid, facts: Facts) -> Self {
         Self {
             incarnation,
             clock: Arc::new(SystemClock::new()),
@@ -42,6 +60,11 @@ impl Registry {
             down: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             connected: AtomicBool::new(false),
+            pulse: AtomicU64::new(0),
+            seeds_unreachable: AtomicBool::new(false),
+            inquiries: Inquiries::default(),
+            facts,
+            roll: Mutex::default(),
         }
     }
 
@@ -54,6 +77,20 @@ impl Registry {
 
     pub(crate) fn port(&self, name: &str) -> Option<Arc<dyn Port>> {
         self.ports.lock().get(name).and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        self.facts.clone()
+    }
+
+    /// The driver has gone round.
+    pub(crate) fn beat(&self) {
+        self.pulse.store(self.clock.now().mono, Ordering::Relaxed);
+    }
+
+    /// Makes known which replica lives where.
+    pub(crate) fn publish(&self, roll: Roll) {
+        *self.roll.lock() = Arc::new(roll);
     }
 
     /// Whether a cache was opened since the last call.
@@ -78,6 +115,15 @@ pub(crate) struct NodeHost {
 impl Host for NodeHost {
     fn node(&self) -> Uuid {
         self.registry.incarnation
+    }
+
+    fn node_name(&self) -> String {
+        self.alive.mesh.name().to_owned()
+    }
+
+    fn names(&self, cache: &str) -> BTreeMap<ReplicaId, String> {
+        let roll = Arc::clone(&self.registry.roll.lock());
+        roll.get(cache).cloned().unwrap_or_default()
     }
 
     fn time(&self) -> Arc<dyn TimeSource> {

@@ -6,7 +6,7 @@
 use super::message::{Audit, Entry, Message};
 use super::{CoreKey, Replica};
 use crate::crdt::{Cause, Kind, Marker};
-use crate::hlc::{HlcTime, Now};
+use crate::hlc::Now;
 use crate::item::{Body, Item};
 use crate::replica_id::ReplicaId;
 use crate::sync::Arc;
@@ -31,7 +31,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Live registers of one origin from an entry of its log on, without bodies.
     fn audit_slice(&mut self, origin: ReplicaId, first: usize) -> Vec<Entry<K, V>> {
         let Some(mut log) = self.logs.remove(&origin) else { return Vec::new() };
-        let places: Vec<_> = log.from_index(first).take(self.config.audit_slice).collect();
+        let places: Vec<_> = log.starting_at(first).take(self.config.audit_slice).collect();
         self.logs.insert(origin, log);
         let entries = places.into_iter().filter_map(|(time, slot)| {
             let (entry, held) = self.entry_at(crate::crdt::Dot::new(origin, time), slot)?;

@@ -37,6 +37,13 @@ impl OriginLog {
         self.live
     }
 
+    /// How many entries there are after `from`, stale ones included, and the time of the first. An
+    /// estimate while entries wait to be sorted: only people look at it.
+    pub(crate) fn count_after(&self, from: HlcTime) -> (usize, Option<HlcTime>) {
+        let start = self.entries.partition_point(|(time, _)| *time <= from);
+        (self.entries.len() - start, self.entries.get(start).map(|(time, _)| *time))
+    }
+
     /// Whether compaction would pay.
     pub(crate) fn is_bloated(&self) -> bool {
         self.entries.len() > 2 * self.live + 64
@@ -50,7 +57,7 @@ impl OriginLog {
     }
 
     /// The entries from the one with this number on, by time.
-    pub(crate) fn from_index(&mut self, first: usize) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
+    pub(crate) fn starting_at(&mut self, first: usize) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
         self.sort();
         self.entries.iter().skip(first).copied()
     }

@@ -216,11 +216,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         live.map(|peer| peer.sent_to).min().unwrap_or(HlcTime::MAX)
     }
 
-    /// Whether some own write has been sent to no live member at all, while there is one.
+    /// Whether some own write is known to have reached no live member at all, while there is one.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         let live = self.peers.values().filter(|peer| peer.is_live());
-        live.map(|peer| if peer.busy { 0 } else { peer.sent_to }).max().is_some_and(|sent| sent < self.last_own)
+        live.map(|peer| peer.reported.get(&self.id)).max().is_some_and(|seen| seen < self.last_own)
     }
 
     /// The lowest dot time of ours that every member is known to have.

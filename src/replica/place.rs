@@ -111,6 +111,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
         } else {
             self.tombstones.insert((meta.stamp_time, slot));
+            self.count_tombstone(meta.kind, 1);
         }
         self.compact_log_if_bloated(dot.actor);
     }
@@ -126,6 +127,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.weight -= u64::from(meta.weight);
         } else {
             self.tombstones.remove(&(meta.stamp_time, held.slot));
+            self.count_tombstone(meta.kind, -1);
         }
         if meta.retained {
             self.retained_bytes = self.retained_bytes.saturating_sub(meta.size as usize);

@@ -25,6 +25,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         if tombstones != self.tombstones {
             return Err(format!("tombstones: index {} registers {}", self.tombstones.len(), tombstones.len()));
         }
+        check("tombstones by cause", self.by_cause.iter().sum(), tombstones.len() as u64)?;
         let retained: usize =
             registers.iter().filter(|held| held.meta.retained).map(|held| held.meta.size as usize).sum();
         check("retained bytes", self.retained_bytes as u64, retained as u64)?;

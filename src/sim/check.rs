@@ -45,7 +45,7 @@ impl<W: Workload> Cluster<W> {
         if counters.audit_missing > 0 {
             return Err(self.violation(format!("audit: n{number} lacks a value without a reason")));
         }
-        if self.report.events % VALIDATE_EVERY == 0 {
+        if self.report.events.is_multiple_of(VALIDATE_EVERY) {
             self.nodes[number]
                 .replica
                 .validate()

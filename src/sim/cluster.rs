@@ -25,6 +25,7 @@ const MAX_EVENTS: u64 = 1_000_000;
 const MAX_SPINS: u32 = 10_000;
 
 /// What is going to happen.
+#[allow(clippy::large_enum_variant)] // Most are messages.
 pub(super) enum Event<K, V> {
     Deliver { from: usize, to: usize, message: Message<K, V> },
     Sent { node: usize, to: usize, ok: bool },

@@ -106,7 +106,7 @@ impl Settings {
     /// The same, bent towards lost tombstones: few keys, tiny caps, many deletes, splits and crashes.
     #[must_use]
     pub fn harsh(seed: u64) -> Self {
-        let rng = &mut Rng::with_seed(seed ^ 0x4A25_81);
+        let rng = &mut Rng::with_seed(seed ^ 0x004A_2581);
         let mut settings = Self::from_seed(seed);
         settings.replicas = rng.u8(3..=5);
         settings.keys = pick(rng, &[1, 2, 3, 6]);

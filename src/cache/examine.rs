@@ -1,0 +1,374 @@
+//! What a cache shows of itself to its node, whatever its types: reports, registers without values.
+//!
+//! The replica's lock is taken for numbers only. Keys are encoded and text is made without it.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Cache, CacheKey, CacheValue, Shared};
+use crate::crdt::Cause;
+use crate::hlc::{HlcTime, Now};
+use crate::item::{Body, Item, Key};
+use crate::replica::inspect::{Keeps, Look, PeerLook, of_cause};
+use crate::replica::wire;
+use crate::replica_id::ReplicaId;
+use crate::report::{
+    self, Blocker, CacheReport, Mark, Marks, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable,
+};
+use crate::store::{Position, Snapshot};
+use crate::sync::Ordering;
+
+/// Registers looked up under one hold of the lock.
+const PER_HOLD: usize = 32;
+/// Registers from which memory is estimated.
+const SAMPLE: usize = 256;
+
+/// An open cache, as those see it who look inside.
+pub trait Examine {
+    /// Everything but the registers.
+    fn cache_report(&self) -> CacheReport;
+    /// The encoding of the key that a text stands for.
+    fn key_of(&self, text: &str) -> Option<Vec<u8>>;
+    /// What is held for keys. Hashes of values only if asked for: they cost what values cost.
+    fn marks(&self, keys: &[Vec<u8>], hash: bool) -> Marks;
+    /// A page of what is held, and where to go on.
+    fn marks_page(&self, cursor: u64, limit: usize) -> (Marks, Option<u64>);
+    /// The value of a key as text. Does not count as a use.
+    fn value_text(&self, key: &[u8]) -> Option<String>;
+    /// Keys, the most recently used first; nothing without a capacity.
+    fn recent_keys(&self, limit: usize) -> Vec<String>;
+    /// The replicas that are not known to have seen an event, the nodes they live on, and for how many
+    /// milliseconds each has been silent.
+    fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)>;
+    /// The node a replica of this cache lives on.
+    fn node_of(&self, replica: &ReplicaId) -> Option<String>;
+}
+
+impl<K: CacheKey, V: CacheValue> Cache<K, V> {
+    /// This cache at one moment: clocks, members and their lag, tombstones, repairs, warnings. Holds
+    /// the replica's lock for microseconds, and never for longer with more keys.
+    #[must_use]
+    pub fn inspect(&self) -> CacheReport {
+        self.shared.cache_report()
+    }
+}
+
+/// Names for replicas, and the clocks to judge by.
+struct Scribe {
+    names: BTreeMap<ReplicaId, String>,
+    now: Now,
+    judging: HlcTime,
+}
+
+fn ms(nanos: u64) -> u64 {
+    nanos / 1_000_000
+}
+
+fn signed_ms(of: u64, less: u64) -> i64 {
+    i64::try_from((i128::from(of) - i128::from(less)) / 1_000_000).unwrap_or(i64::MAX)
+}
+
+impl Scribe {
+    fn name(&self, id: &ReplicaId) -> Option<String> {
+        self.names.get(id).cloned()
+    }
+
+    fn seen(&self, (id, time): &(ReplicaId, HlcTime)) -> Seen {
+        let age_ms = ms(self.judging.saturating_sub(*time));
+        Seen { replica: id.to_string(), node: self.name(id), time: readable(*time), age_ms }
+    }
+
+    fn peer(&self, look: &Look, peer: &PeerLook) -> PeerReport {
+        let seen = look.vector.iter().find(|(id, _)| *id == peer.id).map_or(0, |(_, time)| *time);
+        PeerReport {
+            replica: peer.id.to_string(),
+            node: self.name(&peer.id),
+            live: peer.dead_since.is_none(),
+            dead_ms: peer.dead_since.map(|since| ms(self.now.mono.saturating_sub(since))),
+            silent_ms: ms(self.now.mono.saturating_sub(peer.last_heard)),
+            lossy: peer.lossy,
+            lag_ms: peer.lacks_since.map_or(0, |since| ms(self.judging.saturating_sub(since))),
+            lag_entries: peer.lacks as u64,
+            unconfirmed_entries: peer.unconfirmed as u64,
+            staleness_ms: ms(self.judging.saturating_sub(seen)),
+            reported: peer.reported.iter().map(|seen| self.seen(seen)).collect(),
+        }
+    }
+
+    fn blocker(&self, look: &Look, keeps: Keeps) -> Blocker {
+        let silent = |id: ReplicaId| {
+            let heard = look.peers.iter().find(|peer| peer.id == id).map_or(0, |peer| peer.last_heard);
+            ms(self.now.mono.saturating_sub(heard))
+        };
+        match keeps {
+            Keeps::Young => Blocker::Young,
+            Keeps::Session => Blocker::Session,
+            Keeps::OwnWatermark => Blocker::OwnWatermark,
+            Keeps::Unseen(id) => {
+                Blocker::Unseen { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
+            }
+            Keeps::Watermark(id) => {
+                Blocker::Watermark { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
+            }
+        }
+    }
+
+    fn tombstones(&self, look: &Look, cap: usize) -> TombstoneReport {
+        let count = |cause| of_cause(&look.by_cause, cause);
+        let oldest = look.oldest.as_ref();
+        TombstoneReport {
+            total: look.tombstones as u64,
+            cap: cap as u64,
+            deleted: count(Cause::Deleted),
+            expired: count(Cause::Expired),
+            evicted: count(Cause::Evicted),
+            void: count(Cause::Void),
+            oldest_ms: oldest.map(|oldest| ms(self.judging.saturating_sub(oldest.since))),
+            blocked_by: oldest.map_or_else(Vec::new, |oldest| {
+                oldest.kept_by.iter().map(|keeps| self.blocker(look, *keeps)).collect()
+            }),
+        }
+    }
+
+    fn offender(&self, (id, claimed): &(ReplicaId, HlcTime)) -> Offender {
+        Offender { replica: id.to_string(), node: self.name(id), ahead_ms: signed_ms(*claimed, self.now.wall) }
+    }
+}
+
+fn repairs(look: &Look) -> Repairs {
+    let counters = &look.counters;
+    Repairs {
+        push: counters.pushes_in,
+        digest: counters.sessions_completed.saturating_sub(counters.reconciles_in),
+        reconcile: counters.reconciles_in,
+        reconcile_removed: counters.reconcile_removed + counters.reconcile_voided,
+        audit: counters.audit_conflicts,
+    }
+}
+
+fn named<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+impl<K: CacheKey, V: CacheValue> Shared<K, V> {
+    fn scribe(&self, now: Now, judging: HlcTime) -> Scribe {
+        let mut names = self.host.names(&self.name);
+        names.insert(self.id, self.host.node_name());
+        Scribe { names, now, judging }
+    }
+
+    fn intake_counts(&self) -> BTreeMap<String, u64> {
+        let load = |count: &crate::sync::AtomicU64| count.load(Ordering::Relaxed);
+        named([
+            ("malformed", load(&self.intake.malformed)),
+            ("undecodable_values", load(&self.intake.undecodable_values)),
+            ("undecodable_keys", load(&self.intake.undecodable_keys)),
+            ("unencodable", load(&self.intake.unencodable)),
+            ("listener_panics", self.listeners.panics()),
+        ])
+    }
+
+    fn fill_counts(&self) -> BTreeMap<String, u64> {
+        let load = |count: &crate::sync::AtomicU64| count.load(Ordering::Relaxed);
+        let fills = &self.fills;
+        named([
+            ("filled", load(&fills.filled)),
+            ("arrived", load(&fills.arrived)),
+            ("lost", load(&fills.lost)),
+            ("uncached", load(&fills.uncached)),
+            ("refused", load(&fills.refused)),
+            ("failed", load(&fills.failed)),
+            ("panicked", load(&fills.panicked)),
+            ("timed_out", load(&fills.timed_out)),
+            ("abandoned", load(&fills.abandoned)),
+            ("deadlocks", load(&fills.deadlocks)),
+        ])
+    }
+
+    /// Hashes spread keys evenly over the shards: the first page is a fair sample.
+    fn estimate_memory(&self, registers: u64, log_len: u64) -> u64 {
+        let (sample, _) = self.store.page(Position::default(), SAMPLE);
+        let bytes: u64 = sample.iter().map(|found| u64::from(found.meta.size)).sum();
+        let mean = bytes / (sample.len() as u64).max(1);
+        let fixed = (size_of::<Snapshot<K, V>>() + size_of::<Item<K, V>>() + 32) as u64;
+        registers * (mean + fixed) + log_len * 16
+    }
+
+    fn encoded_key(item: &Item<K, V>) -> Option<Vec<u8>> {
+        match &item.key {
+            Key::Known(key) => wire::encode_key(key).ok(),
+            Key::Opaque(bytes) => Some(bytes.to_vec()),
+        }
+    }
+
+    fn find_encoded(&self, key: &[u8]) -> Option<Snapshot<K, V>> {
+        let key = match wire::decode_key::<K>(key) {
+            Ok(known) => Key::Known(known),
+            Err(_) => Key::Opaque(key.to_vec().into()),
+        };
+        self.store.find_by(wire::Intake::<K, V>::hash(self, &key), |other| *other == key)
+    }
+
+    fn encoded_value(item: &Item<K, V>) -> Option<Vec<u8>> {
+        match &item.body {
+            Body::Absent => None,
+            Body::Opaque(bytes) => Some(bytes.to_vec()),
+            Body::Known(value) => {
+                let mut bytes = Vec::new();
+                ciborium::into_writer(value, &mut bytes).ok()?;
+                Some(bytes)
+            }
+        }
+    }
+
+    fn mark(&self, found: &Snapshot<K, V>, marker: crate::crdt::Marker, hash: bool) -> Option<Mark> {
+        let key = Self::encoded_key(&found.item)?;
+        let hash = if hash { Self::encoded_value(&found.item).map(|bytes| wire::value_hash(&bytes)) } else { None };
+        Some(Mark {
+            key,
+            kind: marker.kind.code(),
+            stamp: marker.stamp,
+            origin: marker.dot.actor,
+            dot: marker.dot.counter,
+            expires: found.meta.expires,
+            size: found.meta.size,
+            hash,
+        })
+    }
+
+    /// Marks of registers found a moment ago. User types are encoded without the lock.
+    fn mark_all(&self, found: &[Option<Snapshot<K, V>>], hash: bool) -> Marks {
+        let mut marks = self.standing_now();
+        for part in found.chunks(PER_HOLD) {
+            let markers: Vec<_> = {
+                let engine = self.engine.lock();
+                let one = |found: &Option<Snapshot<K, V>>| engine.replica.marker_of_snapshot(found.as_ref()?);
+                part.iter().map(one).collect()
+            };
+            for (found, marker) in part.iter().zip(markers) {
+                let mark = found.as_ref().zip(marker).and_then(|(found, marker)| {
+                    catch_unwind(AssertUnwindSafe(|| self.mark(found, marker, hash))).ok().flatten()
+                });
+                marks.marks.push(mark);
+            }
+        }
+        marks
+    }
+
+    fn standing_now(&self) -> Marks {
+        let wall = self.time.wall();
+        let engine = self.engine.lock();
+        let replica = &engine.replica;
+        Marks {
+            replica: Some(self.id),
+            wall,
+            lossy: replica.is_lossy(),
+            floor: replica.floor().time,
+            epoch: replica.epoch(),
+            vector: replica.vector().iter().collect(),
+            marks: Vec::new(),
+        }
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
+    fn cache_report(&self) -> CacheReport {
+        let now = self.time.now();
+        let (look, fills_running, config) = {
+            let engine = self.engine.lock();
+            (engine.replica.look(now), engine.flights.len() as u64, engine.replica.config().clone())
+        };
+        let scribe = self.scribe(now, look.judging);
+        let (hits, misses) = self.reads.totals();
+        let mut report = CacheReport {
+            cache: self.name.to_string(),
+            node: self.host.node_name(),
+            replica: self.id.to_string(),
+            wall: readable(now.wall),
+            clock_ahead_ms: signed_ms(look.clock_last, now.wall).max(0),
+            clock_step_ms: look.disagreement / 1_000_000,
+            max_drift_ms: u64::try_from(config.max_drift.as_millis()).unwrap_or(u64::MAX),
+            entries: look.live,
+            weight: look.weight,
+            max_capacity: self.settings.max_capacity,
+            hits,
+            misses,
+            memory_estimate: self.estimate_memory(look.live + look.tombstones as u64, look.log_len as u64),
+            vector: look.vector.iter().map(|seen| scribe.seen(seen)).collect(),
+            peers: look.peers.iter().map(|peer| scribe.peer(&look, peer)).collect(),
+            stable_watermark: readable(look.watermark),
+            gc_floor: readable(look.floor.time),
+            epoch: readable(look.epoch),
+            tombstones: scribe.tombstones(&look, config.max_tombstones),
+            log_entries: look.log_len as u64,
+            origins: look.origins as u64,
+            deferred: look.deferred as u64,
+            offenders: look.offenders.iter().map(|offender| scribe.offender(offender)).collect(),
+            receiving: look.receiving,
+            sending: look.sending as u64,
+            lossy: look.lossy,
+            fills_running,
+            fills: self.fill_counts(),
+            intake: self.intake_counts(),
+            bytes_in: self.bytes.received(),
+            bytes_out: self.bytes.sent(),
+            repairs: repairs(&look),
+            counters: look.counters.each().map(|(name, count)| (name.to_owned(), count)).collect(),
+            warnings: Vec::new(),
+        };
+        report.warnings = lint_cache(&report);
+        report
+    }
+
+    fn key_of(&self, text: &str) -> Option<Vec<u8>> {
+        let typed = |bytes: Vec<u8>| match wire::decode_key::<K>(&bytes) {
+            Ok(key) => wire::encode_key(&key).ok(),
+            Err(_) => None,
+        };
+        let candidates = report::candidates(text);
+        let known = catch_unwind(AssertUnwindSafe(|| candidates.iter().cloned().find_map(typed))).ok().flatten();
+        // A key that does not decode here may still be held, as it came.
+        known.or_else(|| text.starts_with("cbor:").then(|| candidates.into_iter().next())?)
+    }
+
+    fn marks(&self, keys: &[Vec<u8>], hash: bool) -> Marks {
+        let find = |key: &Vec<u8>| catch_unwind(AssertUnwindSafe(|| self.find_encoded(key))).ok().flatten();
+        self.mark_all(&keys.iter().map(find).collect::<Vec<_>>(), hash)
+    }
+
+    fn marks_page(&self, cursor: u64, limit: usize) -> (Marks, Option<u64>) {
+        let (page, next) = self.store.page(Position::from_cursor(cursor), limit);
+        let found: Vec<_> = page.into_iter().map(Some).collect();
+        (self.mark_all(&found, false), next.map(Position::to_cursor))
+    }
+
+    fn value_text(&self, key: &[u8]) -> Option<String> {
+        let show = || {
+            let found = self.find_encoded(key).filter(|found| self.is_visible(found))?;
+            Some(report::show_value(&Self::encoded_value(&found.item)?))
+        };
+        catch_unwind(AssertUnwindSafe(show)).ok().flatten()
+    }
+
+    fn recent_keys(&self, limit: usize) -> Vec<String> {
+        let slots: Vec<_> = self.engine.lock().by_recency().take(limit).collect();
+        let found = slots.into_iter().filter_map(|slot| self.store.resolve(slot));
+        let text = |found: Snapshot<K, V>| {
+            let bytes = catch_unwind(AssertUnwindSafe(|| Self::encoded_key(&found.item))).ok().flatten()?;
+            Some(report::show(&bytes))
+        };
+        found.filter_map(text).collect()
+    }
+
+    fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)> {
+        let mono = self.time.now().mono;
+        let lacking = self.engine.lock().replica.who_lacks(crate::crdt::Dot::new(origin, dot));
+        let names = self.host.names(&self.name);
+        let called = |id: ReplicaId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
+        lacking.into_iter().map(|(id, heard)| (id, called(id), ms(mono.saturating_sub(heard)))).collect()
+    }
+
+    fn node_of(&self, replica: &ReplicaId) -> Option<String> {
+        if *replica == self.id { Some(self.host.node_name()) } else { self.host.names(&self.name).remove(replica) }
+    }
+}

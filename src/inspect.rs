@@ -1,0 +1,240 @@
+//! Looking into a running node: for the operator at three in the morning, and for whoever writes tests.
+//!
+//! ```no_run
+//! # async fn example(node: driftless::Node) -> Result<(), Box<dyn std::error::Error>> {
+//! use driftless::inspect::Inspector;
+//! let inspector = Inspector::new(&node);
+//! for warning in inspector.node().warnings {
+//!     println!("{} ({}): {}", warning.name, warning.about, warning.text);
+//! }
+//! let told = inspector.explain("prices", "apple", std::time::Duration::from_secs(1)).await?;
+//! println!("{}", told.verdict);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here changes what is cached, what is collected, or what counts as used. Numbers are taken
+//! under the replica's lock for microseconds; keys are walked in pages without it. Values are never
+//! sent to another node, and shown only where that was asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::port::Port;
+use crate::node::inquiry::{self, Ask, Reply};
+use crate::node::mesh::Peer;
+use crate::node::{Alive, Node, Registry, report};
+use crate::report::{AuditReport, CacheReport, Mark, NodeReport, Staleness, State, readable, show};
+
+mod audit;
+mod diff;
+mod explain;
+#[cfg(feature = "inspect-http")]
+pub mod http;
+
+/// How long other nodes get to answer a question of a comparison.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Keys listed by [`Inspector::recent_keys`], at most.
+const MAX_RECENT: usize = 1_000;
+
+/// Looks into a node. Cheap to clone. Keeps the node running, as a handle to it does.
+#[derive(Clone)]
+pub struct Inspector {
+    registry: Arc<Registry>,
+    alive: Arc<Alive>,
+}
+
+/// A question that cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// No cache of this name is open here.
+    #[error("no cache `{0}` is open on this node")]
+    NoSuchCache(String),
+    /// The text stands for no key of the cache's type.
+    #[error("`{0}` is no key of this cache: write a string, a number, or cbor: and the encoding in hexadecimal digits")]
+    NotAKey(String),
+    /// No live member has this name.
+    #[error("no live member is called `{0}`")]
+    NoSuchMember(String),
+    /// The member did not answer in time.
+    #[error("`{0}` did not answer in time, or does not have the cache open")]
+    NoAnswer(String),
+    /// The cursor was not made here.
+    #[error("this is no cursor: start again without one")]
+    BadCursor,
+}
+
+/// What all nodes say of themselves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClusterReport {
+    /// This node first.
+    pub nodes: Vec<NodeReport>,
+    /// Live members that did not answer in time.
+    pub silent: Vec<String>,
+}
+
+/// A page of what one node holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeysPage {
+    /// The keys.
+    pub keys: Vec<KeyLine>,
+    /// Where to go on; absent at the end.
+    pub next: Option<String>,
+}
+
+/// One key, without its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeyLine {
+    /// The key.
+    pub key: String,
+    /// A value, or why not.
+    pub state: State,
+    /// When it was written.
+    pub stamp: String,
+    /// Encoded bytes of key and value.
+    pub size: u32,
+}
+
+impl Inspector {
+    /// Looks into this node.
+    #[must_use]
+    pub fn new(node: &Node) -> Self {
+        let (registry, alive) = node.parts();
+        Self { registry, alive }
+    }
+
+    /// The node and its caches at one moment.
+    #[must_use]
+    pub fn node(&self) -> NodeReport {
+        report::report(&self.registry, &self.alive.mesh, self.alive.is_driven())
+    }
+
+    /// The node without its caches: cheap enough for a health check.
+    #[must_use]
+    pub fn summary(&self) -> NodeReport {
+        report::summary(&self.registry, &self.alive.mesh, self.alive.is_driven())
+    }
+
+    /// One cache at one moment.
+    ///
+    /// # Errors
+    /// It is not open here.
+    pub fn cache(&self, name: &str) -> Result<CacheReport, InspectError> {
+        Ok(self.port(name)?.cache_report())
+    }
+
+    /// Whether every open cache has what some member had, or has nobody to get it from: as
+    /// [`Cache::ready`](crate::Cache::ready) says without waiting.
+    pub async fn is_ready(&self) -> bool {
+        for port in self.registry.ports() {
+            let asked = self.alive.ask_ready(port.name());
+            match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Some(ready)) if ready.is_ready() => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// What all nodes say of themselves; those that do not answer within `patience` are named.
+    pub async fn cluster(&self, patience: Duration) -> ClusterReport {
+        let peers = self.peers();
+        let mut answers = self.ask(&peers, Ask::Report, patience).await;
+        let mut cluster = ClusterReport { nodes: vec![self.node()], silent: Vec::new() };
+        for peer in peers {
+            match answers.remove(&peer.incarnation) {
+                Some(Reply::Report(report)) => cluster.nodes.push(*report),
+                _ => cluster.silent.push(peer.name.to_string()),
+            }
+        }
+        cluster
+    }
+
+    /// How old what is read here may be, by member and overall.
+    ///
+    /// # Errors
+    /// The cache is not open here.
+    pub fn staleness(&self, cache: &str) -> Result<Staleness, InspectError> {
+        Ok(self.cache(cache)?.staleness())
+    }
+
+    /// Keys of a cache with a capacity, the most recently used first; a thousand at most.
+    ///
+    /// # Errors
+    /// The cache is not open here.
+    pub fn recent_keys(&self, cache: &str, limit: usize) -> Result<Vec<String>, InspectError> {
+        Ok(self.port(cache)?.recent_keys(limit.min(MAX_RECENT)))
+    }
+
+    /// What is held here, a page of it and where to go on, in no order. Tombstones are listed too; values are not.
+    ///
+    /// # Errors
+    /// The cache is not open here, or the cursor was not made here.
+    pub fn keys(&self, cache: &str, cursor: Option<&str>, limit: usize) -> Result<KeysPage, InspectError> {
+        let from = cursor.map_or(Ok(0), str::parse).map_err(|_| InspectError::BadCursor)?;
+        let (marks, next) = self.port(cache)?.marks_page(from, limit.clamp(1, MAX_RECENT));
+        let line = |mark: &Mark| KeyLine {
+            key: show(&mark.key),
+            state: marks.state(Some(mark)),
+            stamp: readable(mark.stamp.time),
+            size: mark.size,
+        };
+        let keys = marks.marks.iter().flatten().map(line).collect();
+        Ok(KeysPage { keys, next: next.map(|next| next.to_string()) })
+    }
+
+    /// Compares the whole key space with every live member. Reports, and repairs nothing: repair is what the
+    /// protocol does by itself.
+    ///
+    /// # Errors
+    /// The cache is not open here.
+    pub async fn audit_now(&self, cache: &str) -> Result<AuditReport, InspectError> {
+        audit::audit(self, cache).await
+    }
+
+    fn port(&self, cache: &str) -> Result<Arc<dyn Port>, InspectError> {
+        self.registry.port(cache).ok_or_else(|| InspectError::NoSuchCache(cache.to_owned()))
+    }
+
+    /// The other live members, by name.
+    fn peers(&self) -> Vec<Peer> {
+        let mut peers = self.alive.mesh.members();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        peers
+    }
+
+    fn peer(&self, name: &str) -> Result<Peer, InspectError> {
+        let peers = self.peers();
+        let found = peers.into_iter().find(|peer| *peer.name == *name || peer.addr.to_string() == name);
+        found.ok_or_else(|| InspectError::NoSuchMember(name.to_owned()))
+    }
+
+    async fn ask(
+        &self,
+        peers: &[Peer],
+        question: Ask,
+        patience: Duration,
+    ) -> std::collections::HashMap<uuid::Uuid, Reply> {
+        inquiry::ask(&self.registry, &self.alive.mesh, peers, question, patience).await
+    }
+
+    async fn ask_one(&self, peer: &Peer, question: Ask) -> Result<Reply, InspectError> {
+        let mut answers = self.ask(std::slice::from_ref(peer), question, PATIENCE).await;
+        let answer = answers.remove(&peer.incarnation);
+        answer
+            .filter(|reply| !matches!(reply, Reply::NotOpen))
+            .ok_or_else(|| InspectError::NoAnswer(peer.name.to_string()))
+    }
+}
+
+impl std::fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspector").field("node", &self.alive.mesh.name()).finish_non_exhaustive()
+    }
+}

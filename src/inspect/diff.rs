@@ -1,0 +1,158 @@
+//! Two nodes compared key by key, in pages, without their values.
+//!
+//! First the keys that are live here are looked up there; then those that are live there are looked up here. A
+//! difference without a reason is looked at again after a moment: the two sides are not read at one instant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{InspectError, Inspector};
+use crate::cache::port::Port;
+use crate::node::inquiry::{Ask, MAX_KEYS, Reply};
+use crate::node::mesh::Peer;
+use crate::report::{DiffPage, Difference, DifferenceKind, Mark, Marks, State, standing_of};
+
+/// Time for what is on its way to arrive, before a difference counts.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
+/// Differences in one page, about: a page ends after the walk's step that reaches it.
+const MAX_DIFFERENCES: usize = 1_000;
+
+/// Where a comparison stands.
+#[derive(Clone, Copy)]
+pub(super) enum Cursor {
+    /// Walking over what is here.
+    Here(u64),
+    /// Walking over what is there.
+    There(u64),
+}
+
+impl Cursor {
+    pub(super) const START: Self = Self::Here(0);
+
+    fn write(self) -> String {
+        match self {
+            Self::Here(at) => format!("h{at}"),
+            Self::There(at) => format!("t{at}"),
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let at = text.get(1..)?.parse().ok()?;
+        match text.get(..1)? {
+            "h" => Some(Self::Here(at)),
+            "t" => Some(Self::There(at)),
+            _ => None,
+        }
+    }
+}
+
+impl Inspector {
+    /// Keys of a cache on which this node and a member, by name, differ: a part of them, and where to go on. Looks at
+    /// `limit` keys or a few more.
+    ///
+    /// # Errors
+    /// The cache is not open here, there is no such member, or it does not answer.
+    pub async fn diff(
+        &self,
+        cache: &str,
+        member: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<DiffPage, InspectError> {
+        let port = self.port(cache)?;
+        let start = cursor.map_or(Some(Cursor::START), Cursor::read).ok_or(InspectError::BadCursor)?;
+        let peer = self.peer(member)?;
+        let mut page = DiffPage { peer: peer.name.to_string(), ..DiffPage::default() };
+        let mut at = Some(start);
+        while let Some(from) = at.filter(|_| page.examined < limit as u64 && page.differences.len() < MAX_DIFFERENCES) {
+            at = self.step(&port, &peer, from, &mut page).await?;
+        }
+        page.next = at.map(Cursor::write);
+        self.look_again(&port, &peer, &mut page).await?;
+        Ok(page)
+    }
+
+    /// Compares one page of keys; gives where to go on.
+    async fn step(
+        &self,
+        port: &Arc<dyn Port>,
+        peer: &Peer,
+        from: Cursor,
+        page: &mut DiffPage,
+    ) -> Result<Option<Cursor>, InspectError> {
+        match from {
+            Cursor::Here(at) => {
+                let (ours, next) = port.marks_page(at, MAX_KEYS);
+                let keys = live_keys(&ours);
+                page.examined += ours.marks.len() as u64;
+                if !keys.is_empty() {
+                    let theirs = self.look(port, peer, keys.clone()).await?;
+                    let ours = only(&ours, &keys);
+                    page.differences.extend(compare(&ours, &theirs));
+                }
+                Ok(Some(next.map_or(Cursor::There(0), Cursor::Here)))
+            }
+            Cursor::There(at) => {
+                let question = Ask::Page { cache: port.name().to_string(), cursor: at, limit: MAX_KEYS };
+                let Reply::Page(theirs, next) = self.ask_one(peer, question).await? else {
+                    return Err(InspectError::NoAnswer(peer.name.to_string()));
+                };
+                page.examined += theirs.marks.len() as u64;
+                let keys = live_keys(&theirs);
+                let theirs = only(&theirs, &keys);
+                // What is live on both sides was compared on the way out.
+                let ours = port.marks(&keys, false);
+                let new = compare(&ours, &theirs);
+                page.differences.extend(new.filter(|found| found.kind == DifferenceKind::OnlyThere));
+                Ok(next.map(Cursor::There))
+            }
+        }
+    }
+
+    async fn look(&self, port: &Arc<dyn Port>, peer: &Peer, keys: Vec<Vec<u8>>) -> Result<Marks, InspectError> {
+        let count = keys.len();
+        let question = Ask::Look { cache: port.name().to_string(), keys, hash: false };
+        match self.ask_one(peer, question).await? {
+            Reply::Marks(marks) if marks.marks.len() == count => Ok(marks),
+            _ => Err(InspectError::NoAnswer(peer.name.to_string())),
+        }
+    }
+
+    /// Looks once more at what has no reason: most of it was only in between.
+    async fn look_again(&self, port: &Arc<dyn Port>, peer: &Peer, page: &mut DiffPage) -> Result<(), InspectError> {
+        let (kept, doubtful): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut page.differences).into_iter().partition(|found| found.reason.is_some());
+        page.differences = kept;
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(SECOND_LOOK).await;
+        for part in doubtful.chunks(MAX_KEYS) {
+            let keys: Vec<_> = part.iter().map(|found| found.raw.clone()).collect();
+            let ours = port.marks(&keys, false);
+            let theirs = self.look(port, peer, keys).await?;
+            page.differences.extend(compare(&ours, &theirs));
+        }
+        Ok(())
+    }
+}
+
+fn live(marks: &Marks) -> impl Iterator<Item = &Mark> {
+    marks.marks.iter().flatten().filter(|mark| marks.state(Some(mark)) == State::Live)
+}
+
+fn live_keys(marks: &Marks) -> Vec<Vec<u8>> {
+    live(marks).map(|mark| mark.key.clone()).collect()
+}
+
+/// The live marks only, in the order of their keys as they were asked for.
+fn only(marks: &Marks, keys: &[Vec<u8>]) -> Marks {
+    let kept: Vec<_> = live(marks).cloned().map(Some).collect();
+    debug_assert_eq!(kept.len(), keys.len());
+    Marks { marks: kept, ..marks.clone() }
+}
+
+fn compare<'a>(ours: &'a Marks, theirs: &'a Marks) -> impl Iterator<Item = Difference> + 'a {
+    let pairs = ours.marks.iter().zip(&theirs.marks);
+    pairs.filter_map(move |(one, other)| standing_of((ours, one.as_ref()), (theirs, other.as_ref())))
+}

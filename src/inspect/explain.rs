@@ -1,0 +1,156 @@
+//! What every node holds for one key, and why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{InspectError, Inspector};
+use crate::cache::port::Port;
+use crate::node::inquiry::{Ask, Reply};
+use crate::replica_id::ReplicaId;
+use crate::report::{Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, show, standing_of};
+
+/// What one node answered.
+struct Answered {
+    node: String,
+    marks: Marks,
+}
+
+impl Answered {
+    fn mark(&self) -> Option<&Mark> {
+        self.marks.marks.first()?.as_ref()
+    }
+}
+
+impl Inspector {
+    /// What every live node holds for a key, whether they agree, and who is not known to have the newest write.
+    /// Nodes that do not answer within `patience` are named.
+    ///
+    /// # Errors
+    /// The cache is not open here, or the text stands for no key of its type.
+    pub async fn explain(&self, cache: &str, key: &str, patience: Duration) -> Result<Explanation, InspectError> {
+        let port = self.port(cache)?;
+        let bytes = port.key_of(key).ok_or_else(|| InspectError::NotAKey(key.to_owned()))?;
+        let keys = vec![bytes.clone()];
+        let mut answered = vec![Answered { node: self.alive.mesh.name().to_owned(), marks: port.marks(&keys, true) }];
+        let peers = self.peers();
+        let question = Ask::Look { cache: cache.to_owned(), keys, hash: true };
+        let mut answers = self.ask(&peers, question, patience).await;
+        let mut silent = Vec::new();
+        for peer in peers {
+            match answers.remove(&peer.incarnation) {
+                Some(Reply::Marks(marks)) => answered.push(Answered { node: peer.name.to_string(), marks }),
+                Some(Reply::NotOpen) => silent.push((peer.name.to_string(), "does not have the cache open")),
+                _ => silent.push((peer.name.to_string(), "did not answer")),
+            }
+        }
+        Ok(tell(&port, cache, show(&bytes), &answered, silent))
+    }
+
+    /// The value of a key here as text, for the eye. Does not count as a use.
+    ///
+    /// # Errors
+    /// The cache is not open here, or the text stands for no key of its type.
+    pub fn value(&self, cache: &str, key: &str) -> Result<Option<String>, InspectError> {
+        let port = self.port(cache)?;
+        let bytes = port.key_of(key).ok_or_else(|| InspectError::NotAKey(key.to_owned()))?;
+        Ok(port.value_text(&bytes))
+    }
+}
+
+fn tell(
+    port: &Arc<dyn Port>,
+    cache: &str,
+    key: String,
+    answered: &[Answered],
+    silent: Vec<(String, &str)>,
+) -> Explanation {
+    let holder = answered.iter().filter(|one| one.mark().is_some()).max_by_key(|one| rank(one));
+    let winner = holder.and_then(Answered::mark);
+    let lacking = winner.map_or_else(Vec::new, |mark| port.who_lacks(mark.origin, mark.dot));
+    Explanation {
+        cache: cache.to_owned(),
+        key,
+        nodes: answered.iter().map(|one| held(port, answered, one, winner)).collect(),
+        silent: tell_silent(answered, silent, lacking),
+        agreement: holder.map_or(Agreement::Agree, |holder| agreement(holder, answered)),
+        verdict: verdict(port, answered, holder),
+        value: None,
+    }
+}
+
+/// As the join ranks registers: by stamp, and a delete above the value it shares a stamp with.
+fn rank(one: &Answered) -> Option<(crate::hlc::Stamp, bool)> {
+    let mark = one.mark()?;
+    let dead = crate::crdt::Kind::from_code(mark.kind).is_some_and(|kind| !kind.ranks_live());
+    Some((mark.stamp, dead))
+}
+
+fn held(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, winner: Option<&Mark>) -> Held {
+    let mark = one.mark();
+    Held {
+        node: one.node.clone(),
+        replica: one.marks.replica.map_or_else(String::new, |id| id.to_string()),
+        state: one.marks.state(mark),
+        stamp: mark.map(|mark| readable(mark.stamp.time)),
+        stamp_nanos: mark.map(|mark| mark.stamp.time.to_string()),
+        writer: mark.map(|mark| mark.stamp.replica.to_string()),
+        writer_node: mark.and_then(|mark| node_of(port, answered, &mark.stamp.replica)),
+        expires: mark.filter(|mark| mark.expires != 0).map(|mark| readable(mark.expires)),
+        size: mark.map(|mark| mark.size),
+        value_hash: mark.and_then(|mark| mark.hash).map(|hash| format!("{hash:016x}")),
+        why: explain_why(&one.marks, mark, winner),
+    }
+}
+
+/// The node of a replica: one that answered, or one that is known here.
+fn node_of(port: &Arc<dyn Port>, answered: &[Answered], replica: &ReplicaId) -> Option<String> {
+    let said = answered.iter().find(|one| one.marks.replica.as_ref() == Some(replica));
+    said.map(|one| one.node.clone()).or_else(|| port.node_of(replica))
+}
+
+fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
+    let compare = |one: &Answered| standing_of((&holder.marks, holder.mark()), (&one.marks, one.mark()));
+    let differences: Vec<_> = answered.iter().filter_map(compare).collect();
+    match differences {
+        none if none.is_empty() => Agreement::Agree,
+        all if all.iter().all(|difference| difference.reason.is_some()) => Agreement::Explained,
+        _ => Agreement::Disagree,
+    }
+}
+
+fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered>) -> String {
+    let Some((holder, winner)) = holder.and_then(|holder| Some((holder, holder.mark()?))) else {
+        return "no node that answered knows this key".into();
+    };
+    let what = if holder.marks.state(Some(winner)) == State::Deleted { "the delete" } else { "the write" };
+    let by = node_of(port, answered, &winner.stamp.replica).unwrap_or_else(|| winner.stamp.replica.to_string());
+    let having = answered.iter().filter(|one| one.mark().is_some_and(|mark| mark.stamp == winner.stamp)).count();
+    format!(
+        "{what} by {by} at {} has the greatest stamp and wins everywhere; {having} of {} nodes that answered have it",
+        readable(winner.stamp.time),
+        answered.len()
+    )
+}
+
+/// Those that did not answer, live or not, with what is known of them here.
+fn tell_silent(
+    answered: &[Answered],
+    silent: Vec<(String, &str)>,
+    lacking: Vec<(ReplicaId, String, u64)>,
+) -> Vec<String> {
+    let known = |name: &str| lacking.iter().find(|(_, node, _)| node == name).map(|(.., ms)| *ms);
+    let lacks = |ms: u64| format!("is not known to have the newest write, and was last heard {ms} ms ago");
+    let mut told: Vec<_> = silent
+        .iter()
+        .map(|(name, why)| match known(name) {
+            Some(ms) => format!("{name}: {why}; it {}", lacks(ms)),
+            None => format!("{name}: {why}"),
+        })
+        .collect();
+    // By replica: the name of a node that has just come may not be known yet.
+    let unasked = lacking.iter().filter(|(id, name, _)| {
+        silent.iter().all(|(other, _)| other != name) && answered.iter().all(|one| one.marks.replica != Some(*id))
+    });
+    told.extend(unasked.map(|(_, name, ms)| format!("{name}: is not a live member; it {}", lacks(*ms))));
+    told
+}

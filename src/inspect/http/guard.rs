@@ -1,0 +1,98 @@
+//! Who may ask, and what a handler may take down with it: nothing.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{App, HttpConfig, answer};
+
+/// A handler that takes longer is given up.
+const DEADLINE: Duration = Duration::from_secs(25);
+/// Bytes of a path and query.
+const MAX_URI: usize = 16 << 10;
+
+pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    if let Err((status, why)) = admit(&app.config, &request) {
+        return answer::refuse(status, why);
+    }
+    // A task of its own: if the handler panics, this says so, and nobody else notices. Dropping the set ends it.
+    let mut handler = JoinSet::new();
+    handler.spawn(next.run(request));
+    match timeout(DEADLINE, handler.join_next()).await {
+        Ok(Some(Ok(response))) => response,
+        Ok(_) => {
+            tracing::error!("a handler of the debug interface panicked");
+            answer::refuse(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug: see the log")
+        }
+        Err(_) => answer::refuse(StatusCode::GATEWAY_TIMEOUT, "this takes too long: ask for less"),
+    }
+}
+
+type Refused = (StatusCode, &'static str);
+
+fn admit(config: &HttpConfig, request: &Request) -> Result<(), Refused> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "everything here is read with GET"));
+    }
+    let uri = request.uri();
+    if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI {
+        return Err((StatusCode::URI_TOO_LONG, "the address is too long"));
+    }
+    let host = check_host(config, request.headers())?;
+    check_origin(host, request.headers())?;
+    if needs_token(uri.path()) { check_token(config, request.headers()) } else { Ok(()) }
+}
+
+/// The page says nothing by itself, and orchestrators ask without a token.
+fn needs_token(path: &str) -> bool {
+    !matches!(path, "/" | "/health/live" | "/health/ready")
+}
+
+/// A name that somebody else's DNS points at us is not ours. Addresses cannot be pointed elsewhere.
+fn check_host<'a>(config: &HttpConfig, headers: &'a HeaderMap) -> Result<&'a str, Refused> {
+    let mut given = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (given.next().and_then(|host| host.to_str().ok()), given.next()) else {
+        return Err((StatusCode::BAD_REQUEST, "one Host, please"));
+    };
+    let name = without_port(host);
+    let known = name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        || config.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name));
+    if known { Ok(host) } else { Err((StatusCode::MISDIRECTED_REQUEST, "this is not the host you asked for")) }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// Pages of other sites may not ask.
+fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), Refused> {
+    let foreign = (StatusCode::FORBIDDEN, "other sites may not look in here");
+    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") {
+        return Err(foreign);
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let ours = |origin: &str| ["http://", "https://"].iter().any(|scheme| origin.strip_prefix(scheme) == Some(host));
+    if origin.to_str().is_ok_and(ours) { Ok(()) } else { Err(foreign) }
+}
+
+fn check_token(config: &HttpConfig, headers: &HeaderMap) -> Result<(), Refused> {
+    let Some(token) = &config.token else { return Ok(()) };
+    let given = headers.get(header::AUTHORIZATION).and_then(|given| given.as_bytes().strip_prefix(b"Bearer "));
+    let right = given.is_some_and(|given| equal(given, token.as_bytes()));
+    if right { Ok(()) } else { Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer ...")) }
+}
+
+/// Takes as long for a token that is nearly right as for one that is all wrong.
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}

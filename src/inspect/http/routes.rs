@@ -1,0 +1,174 @@
+//! The routes. Every handler takes plain data from the inspector, and writes it when all locks are gone.
+
+use std::time::Duration;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::answer::{self, ok, refuse};
+use super::{App, metrics as text};
+
+const PAGE: &str = include_str!("page.html");
+const OPENAPI: &str = include_str!("openapi.json");
+/// How long other nodes get to answer.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// Keys in one page.
+const MAX_PAGE: usize = 1_000;
+/// Keys compared in one request.
+const MAX_DIFF: usize = 8_192;
+
+#[derive(Deserialize)]
+pub(super) struct OfKey {
+    key: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Paging {
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfMember {
+    member: String,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+type Cache = Result<Path<String>, PathRejection>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+/// The cache's name and what is asked of it, or what is wrong with the request.
+fn both<T>(cache: Cache, asked: Asked<T>) -> Result<(String, T), Box<Response>> {
+    let Path(cache) = name(cache)?;
+    let Query(asked) = asked.map_err(|rejection| Box::new(refuse(StatusCode::BAD_REQUEST, &rejection.body_text())))?;
+    Ok((cache, asked))
+}
+
+fn name(cache: Cache) -> Result<Path<String>, Box<Response>> {
+    cache.map_err(|rejection| Box::new(refuse(StatusCode::BAD_REQUEST, &rejection.body_text())))
+}
+
+fn told<T: Serialize, E: IntoResponse>(result: Result<T, E>) -> Response {
+    result.map_or_else(IntoResponse::into_response, |body| ok(&body))
+}
+
+pub(super) async fn page() -> Response {
+    answer::typed(StatusCode::OK, "text/html; charset=utf-8", PAGE)
+}
+
+pub(super) async fn openapi() -> Response {
+    answer::typed(StatusCode::OK, "application/json", OPENAPI)
+}
+
+pub(super) async fn nothing() -> Response {
+    refuse(StatusCode::NOT_FOUND, "nothing here: see /v1/openapi.json")
+}
+
+/// Whether the process should be left running.
+pub(super) async fn live(State(app): State<App>) -> Response {
+    let node = app.inspector.summary();
+    let sick = node.down || node.warnings.iter().any(|warning| warning.name == "task-died");
+    health(!sick)
+}
+
+/// Whether it should be sent work.
+pub(super) async fn ready(State(app): State<App>) -> Response {
+    let node = app.inspector.summary();
+    health(!node.down && node.driver_alive && app.inspector.is_ready().await)
+}
+
+fn health(good: bool) -> Response {
+    if good {
+        answer::typed(StatusCode::OK, "text/plain", "ok\n")
+    } else {
+        answer::typed(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ok\n")
+    }
+}
+
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    answer::typed(StatusCode::OK, "text/plain; version=0.0.4", text::write(&app.inspector.node()))
+}
+
+pub(super) async fn node(State(app): State<App>) -> Response {
+    ok(&app.inspector.node())
+}
+
+pub(super) async fn cluster(State(app): State<App>) -> Response {
+    ok(&app.inspector.cluster(PATIENCE).await)
+}
+
+pub(super) async fn caches(State(app): State<App>) -> Response {
+    let names: Vec<_> = app.inspector.node().caches.into_iter().map(|cache| cache.cache).collect();
+    ok(&names)
+}
+
+pub(super) async fn cache(State(app): State<App>, cache: Cache) -> Response {
+    match name(cache) {
+        Ok(Path(cache)) => told(app.inspector.cache(&cache)),
+        Err(response) => *response,
+    }
+}
+
+pub(super) async fn staleness(State(app): State<App>, cache: Cache) -> Response {
+    match name(cache) {
+        Ok(Path(cache)) => told(app.inspector.staleness(&cache)),
+        Err(response) => *response,
+    }
+}
+
+pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<Paging>) -> Response {
+    match both(cache, asked) {
+        Ok((cache, Paging { cursor, limit })) => {
+            told(app.inspector.keys(&cache, cursor.as_deref(), limit.unwrap_or(100).clamp(1, MAX_PAGE)))
+        }
+        Err(response) => *response,
+    }
+}
+
+pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<Paging>) -> Response {
+    match both(cache, asked) {
+        Ok((cache, Paging { limit, .. })) => {
+            told(app.inspector.recent_keys(&cache, limit.unwrap_or(100).min(MAX_PAGE)))
+        }
+        Err(response) => *response,
+    }
+}
+
+pub(super) async fn explain(State(app): State<App>, cache: Cache, asked: Asked<OfKey>) -> Response {
+    let (cache, OfKey { key }) = match both(cache, asked) {
+        Ok(both) => both,
+        Err(response) => return *response,
+    };
+    let mut explained = app.inspector.explain(&cache, &key, PATIENCE).await;
+    if let (true, Ok(told)) = (app.config.show_values, &mut explained) {
+        told.value = app.inspector.value(&cache, &key).ok().flatten();
+    }
+    told(explained)
+}
+
+pub(super) async fn diff(State(app): State<App>, cache: Cache, asked: Asked<OfMember>) -> Response {
+    let (cache, OfMember { member, cursor, limit }) = match both(cache, asked) {
+        Ok(both) => both,
+        Err(response) => return *response,
+    };
+    let Ok(_place) = app.heavy.try_acquire() else { return busy() };
+    let limit = limit.unwrap_or(MAX_DIFF).clamp(1, MAX_DIFF);
+    told(app.inspector.diff(&cache, &member, cursor.as_deref(), limit).await)
+}
+
+pub(super) async fn audit(State(app): State<App>, cache: Cache) -> Response {
+    let Path(cache) = match name(cache) {
+        Ok(cache) => cache,
+        Err(response) => return *response,
+    };
+    let Ok(_place) = app.heavy.try_acquire() else { return busy() };
+    told(app.inspector.audit_now(&cache).await)
+}
+
+fn busy() -> Response {
+    refuse(StatusCode::TOO_MANY_REQUESTS, "other comparisons are running: try again when they are done")
+}

@@ -1,0 +1,55 @@
+//! Over a socket, by hand, with a route that panics.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::node::Node;
+
+async fn serve(router: Router<App>) -> (Node, SocketAddr) {
+    let node = Node::builder().cluster("http-unit").start().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let config = HttpConfig::new(addr);
+    let app = Arc::new(Shared { inspector: Inspector::new(&node), config, heavy: Semaphore::new(1) });
+    let router = guarded(router, &app).with_state(app);
+    tokio::spawn(async move { axum::serve(limits::Limited::new(listener, 2), router).await });
+    (node, addr)
+}
+
+async fn status(addr: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_takes_nothing_down() {
+    // scenario 95
+    async fn bad() -> &'static str {
+        panic!("on purpose")
+    }
+    let (node, addr) = serve(routes().route("/bad", get(bad))).await;
+    for _ in 0..5 {
+        assert!(status(addr, "/bad").await.contains("500"));
+        assert!(status(addr, "/health/live").await.contains("200"));
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn beyond_loopback_a_token_is_needed() {
+    // scenario 91
+    let open = HttpConfig::new(([0, 0, 0, 0], 0).into());
+    assert!(matches!(check(&open), Err(HttpError::TokenRequired(_))));
+    assert!(matches!(check(&open.clone().token("short")), Err(HttpError::ShortToken)));
+    assert!(check(&open.clone().token("0123456789abcdef")).is_ok());
+    assert!(check(&HttpConfig::new(([127, 0, 0, 1], 0).into())).is_ok());
+    // scenario 92
+    assert!(!format!("{:?}", open.token("0123456789abcdef")).contains("0123"));
+}

@@ -1,0 +1,231 @@
+//! Warnings by name, each with a text that says what to do.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Blocker, CacheReport, NodeReport, PeerReport};
+
+/// A member that lacks one of our writes for longer than this is lagging, milliseconds.
+const LAGGING: u64 = 1_000;
+/// Collection that waits longer than this is stalled, milliseconds.
+const STALLED: u64 = 120_000;
+/// The task that moves messages goes round at least once a second, milliseconds.
+pub(crate) const DRIVER_STUCK: u64 = 5_000;
+
+/// Something that should be looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Its name: stable, for alerts.
+    pub name: String,
+    /// What it is about: a node, a replica, an address.
+    pub about: String,
+    /// What it means and what to do.
+    pub text: String,
+}
+
+fn warning(name: &str, about: impl Into<String>, text: impl Into<String>) -> Warning {
+    Warning { name: name.into(), about: about.into(), text: text.into() }
+}
+
+fn called(peer: &PeerReport) -> String {
+    peer.node.clone().unwrap_or_else(|| peer.replica.clone())
+}
+
+/// The warnings of one cache.
+#[must_use]
+pub fn lint_cache(report: &CacheReport) -> Vec<Warning> {
+    let mut found: Vec<_> = report.peers.iter().filter_map(lagging).collect();
+    found.extend(clocks(report));
+    found.extend(tombstones(report));
+    found.extend(undecodable(report));
+    found.extend(split(report));
+    found
+}
+
+fn lagging(peer: &PeerReport) -> Option<Warning> {
+    if peer.lag_entries == 0 || peer.lag_ms < LAGGING {
+        return None;
+    }
+    let state = if peer.live { "alive" } else { "dead" };
+    let text = format!(
+        "{} of our writes, the oldest {} ms old, are not known to have reached it; it is called {state} and was last heard {} ms ago. \
+         Look whether the process is paused or starved and whether the network passes UDP and TCP both ways. What it \
+         misses is repaired by itself once it answers.",
+        peer.lag_entries, peer.lag_ms, peer.silent_ms
+    );
+    Some(warning("lagging-peer", called(peer), text))
+}
+
+fn clocks(report: &CacheReport) -> Vec<Warning> {
+    let limit = i64::try_from(report.max_drift_ms).unwrap_or(i64::MAX);
+    let ahead = report.offenders.iter().filter(|offender| offender.ahead_ms > -60_000).map(|offender| {
+        let text = format!(
+            "its clock was found more than {limit} ms ahead of ours; what it writes waits here until its time has come. \
+             Set its clock, or ours if every node is named here."
+        );
+        warning("clock-ahead", offender.node.as_ref().unwrap_or(&offender.replica), text)
+    });
+    let mut found: Vec<_> = ahead.collect();
+    if report.clock_ahead_ms > limit / 2 {
+        let text = format!(
+            "times of others are {} ms ahead of this node's clock: set this clock (NTP). Beyond {limit} ms their writes \
+             would wait.",
+            report.clock_ahead_ms
+        );
+        found.push(warning("clock-behind", &report.node, text));
+    }
+    if report.clock_step_ms.abs() > limit / 2 {
+        let text = format!(
+            "the wall clock of this node has stepped by {} ms since the start: look at NTP and at whether the machine slept",
+            report.clock_step_ms
+        );
+        found.push(warning("clock-stepped", &report.node, text));
+    }
+    found
+}
+
+fn tombstones(report: &CacheReport) -> Vec<Warning> {
+    let stones = &report.tombstones;
+    let mut found = Vec::new();
+    if stones.oldest_ms.is_some_and(|age| age > STALLED) && !stones.blocked_by.is_empty() {
+        let whom: Vec<_> = stones.blocked_by.iter().map(blocker).collect();
+        let text = format!(
+            "{} tombstones, the oldest {} s old, cannot be collected: {}. If a member will not return, `forget` it; \
+             else bring it back.",
+            stones.total,
+            stones.oldest_ms.unwrap_or(0) / 1_000,
+            whom.join("; ")
+        );
+        found.push(warning("collection-stalled", &report.cache, text));
+    }
+    if stones.total * 10 >= stones.cap * 8 {
+        let text = format!(
+            "{} tombstones of at most {}: above that the oldest are dropped by force, and members that missed them get a \
+             reconcile. Raise max_tombstones, or see what holds back collection.",
+            stones.total, stones.cap
+        );
+        found.push(warning("tombstones-near-cap", &report.cache, text));
+    }
+    found
+}
+
+fn blocker(blocker: &Blocker) -> String {
+    let name = |replica: &String, node: &Option<String>| node.clone().unwrap_or_else(|| replica.clone());
+    match blocker {
+        Blocker::Young => "it is within the grace period".into(),
+        Blocker::Session => "a session is coming in".into(),
+        Blocker::OwnWatermark => "a fill runs here".into(),
+        Blocker::Unseen { replica, node, silent_ms } => {
+            format!("{} is not known to have seen it (silent for {} s)", name(replica, node), silent_ms / 1_000)
+        }
+        Blocker::Watermark { replica, node, silent_ms } => {
+            format!("{} may still write below it (silent for {} s)", name(replica, node), silent_ms / 1_000)
+        }
+    }
+}
+
+fn undecodable(report: &CacheReport) -> Option<Warning> {
+    let count = |name: &str| report.intake.get(name).copied().unwrap_or(0);
+    let (keys, values, whole) = (count("undecodable_keys"), count("undecodable_values"), count("malformed"));
+    if keys + values + whole == 0 {
+        return None;
+    }
+    let text = format!(
+        "{keys} keys and {values} values did not decode as this cache's types, and {whole} messages were not understood: \
+         do all nodes open it with the same types and limits, and run compatible releases? Such entries are kept and \
+         passed on, but cannot be read here."
+    );
+    Some(warning("undecodable-entries", &report.cache, text))
+}
+
+/// As many members dead as alive, counting ourselves: perhaps it is us who are cut off.
+fn split(report: &CacheReport) -> Option<Warning> {
+    let dead: Vec<_> = report.peers.iter().filter(|peer| !peer.live).map(called).collect();
+    let alive = report.peers.len() - dead.len() + 1;
+    if dead.is_empty() || dead.len() < alive {
+        return None;
+    }
+    let text = format!(
+        "{} of {} members are unreachable ({}): perhaps the cluster is split and they go on elsewhere. Both sides take \
+         writes, and the greater stamp wins once they meet. Look at the network; do not `forget` members that may return.",
+        dead.len(),
+        dead.len() + alive,
+        dead.join(", ")
+    );
+    Some(warning("split-suspected", &report.cache, text))
+}
+
+/// The warnings of a node, those of its caches aside.
+#[must_use]
+pub fn lint_node(report: &NodeReport) -> Vec<Warning> {
+    let mut found = Vec::new();
+    if report.seeds_unreachable {
+        let text = "no configured seed can be reached; attempts go on. Look at the addresses and the network: a node that \
+                    starts without its seeds is a cluster of its own.";
+        found.push(warning("seeds-unreachable", &report.node, text));
+    }
+    if !report.encrypted && !report.loopback {
+        let text = "whoever reaches this address can read and write the caches: set encryption_key on every node, or keep \
+                    the port on a trusted network";
+        found.push(warning("unencrypted", &report.addr, text));
+    }
+    if report.down {
+        found.push(warning("shut-down", &report.node, "the node was shut down: its caches are no longer replicated"));
+    } else if !report.driver_alive || report.driver_silent_ms > DRIVER_STUCK {
+        let text = format!(
+            "the task that moves messages {}: nothing is replicated here. Restart this process, and report the panic in its log.",
+            if report.driver_alive { "is stuck" } else { "has died" }
+        );
+        found.push(warning("task-died", &report.node, text));
+    }
+    let dropped = report.network.get("inbox_dropped").copied().unwrap_or(0);
+    if dropped > 0 {
+        let text = format!("{dropped} messages came faster than they were taken and were dropped; digests repair that");
+        found.push(warning("inbox-overflow", &report.node, text));
+    }
+    if report.network.get("name_conflicts").is_some_and(|count| *count > 0) {
+        found.push(warning("name-conflict", &report.node, "two processes used one member name: give each its own"));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(warnings: &[Warning]) -> Vec<&str> {
+        warnings.iter().map(|warning| warning.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_healthy_report_has_no_warnings() {
+        let mut cache = CacheReport { max_drift_ms: 1_000, ..CacheReport::default() };
+        cache.tombstones.cap = 10;
+        cache.peers = vec![PeerReport { live: true, ..PeerReport::default() }];
+        assert!(lint_cache(&cache).is_empty());
+        let node = NodeReport { loopback: true, driver_alive: true, ..NodeReport::default() };
+        assert!(lint_node(&node).is_empty());
+    }
+
+    #[test]
+    fn each_fault_has_its_name() {
+        let mut cache = CacheReport { max_drift_ms: 1_000, clock_ahead_ms: 900, ..CacheReport::default() };
+        cache.peers =
+            vec![PeerReport { lag_ms: 2_000, lag_entries: 3, node: Some("b".into()), ..PeerReport::default() }];
+        cache.tombstones.total = 9;
+        cache.tombstones.cap = 10;
+        cache.tombstones.oldest_ms = Some(1_000_000);
+        cache.tombstones.blocked_by = vec![Blocker::Unseen { replica: "r".into(), node: None, silent_ms: 9_000 }];
+        cache.intake.insert("undecodable_keys".into(), 1);
+        let expected = [
+            "lagging-peer",
+            "clock-behind",
+            "collection-stalled",
+            "tombstones-near-cap",
+            "undecodable-entries",
+            "split-suspected",
+        ];
+        assert_eq!(names(&lint_cache(&cache)), expected);
+        let node = NodeReport { seeds_unreachable: true, ..NodeReport::default() };
+        assert_eq!(names(&lint_node(&node)), ["seeds-unreachable", "unencrypted", "task-died"]);
+    }
+}

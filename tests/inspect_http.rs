@@ -1,0 +1,237 @@
+//! The debug interface over HTTP, asked by hand.
+#![cfg(feature = "inspect-http")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::{cluster, eventually, node, open, stop};
+use driftless::inspect::Inspector;
+use driftless::inspect::http::{HttpConfig, HttpError, HttpServer};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Sends bytes, reads until the other side hangs up, and after `patience` says that there will be no more of them.
+async fn raw(addr: SocketAddr, request: &[u8], patience: Duration) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    if tokio::time::timeout(patience, stream.read_to_end(&mut answer)).await.is_ok() {
+        return String::from_utf8_lossy(&answer).into_owned();
+    }
+    let _ = stream.shutdown().await;
+    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn get_with(addr: SocketAddr, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+async fn get(addr: SocketAddr, path: &str) -> (u16, String) {
+    get_with(addr, path, &format!("Host: {addr}\r\n")).await
+}
+
+async fn json(addr: SocketAddr, path: &str) -> Value {
+    let (status, body) = get(addr, path).await;
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+}
+
+async fn serve(node: &driftless::Node) -> HttpServer {
+    HttpServer::start(Inspector::new(node), HttpConfig::new(([127, 0, 0, 1], 0).into())).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers() {
+    let (nodes, caches) = cluster("http-routes", 2).await;
+    for n in 0..300 {
+        caches[0].insert(format!("key {n}"), "secret".into()).unwrap();
+    }
+    eventually("arrived", || caches[1].entry_count(), |count| *count == 300);
+    let server = serve(&nodes[0]).await;
+    let at = server.local_addr();
+    assert_eq!(json(at, "/v1/node").await["caches"][0]["entries"], 300);
+    assert_eq!(json(at, "/v1/cluster").await["nodes"].as_array().unwrap().len(), 2);
+    assert_eq!(json(at, "/v1/caches").await, serde_json::json!(["test"]));
+    assert_eq!(json(at, "/v1/caches/test").await["entries"], 300);
+    let told = json(at, "/v1/caches/test/explain?key=key%207").await;
+    assert_eq!(
+        (&told["agreement"], &told["nodes"][1]["state"], &told["value"]),
+        (&"agree".into(), &"live".into(), &Value::Null)
+    );
+    let member = nodes[1].name();
+    let diff = json(at, &format!("/v1/caches/test/diff?member={member}&limit=100")).await;
+    assert!(diff["differences"].as_array().unwrap().is_empty() && diff["next"].is_string(), "{diff}");
+    assert_eq!(json(at, "/v1/caches/test/audit").await["clean"], true);
+    assert!(json(at, "/v1/caches/test/staleness").await["bound_ms"].is_u64());
+    assert_eq!(json(at, "/v1/caches/test/recent").await, serde_json::json!([]));
+    let openapi = json(at, "/v1/openapi.json").await;
+    assert!(openapi["paths"]["/v1/caches/{cache}/diff"].is_object());
+    assert_eq!((get(at, "/health/live").await.0, get(at, "/health/ready").await.0), (200, 200));
+    let (_, metrics) = get(at, "/metrics").await;
+    assert!(metrics.contains("driftless_entries{cache=\"test\"} 300"), "{metrics}");
+    let (status, page) = get(at, "/").await;
+    assert!(status == 200 && page.contains("<title>driftless") && !page.contains("https://"), "no request elsewhere");
+    stop(nodes).await;
+    assert_eq!(get(at, "/health/live").await.0, 503, "scenario 73: a node that is down is not healthy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn off_by_default_loopback_unless_told_and_a_token_beyond() {
+    // scenario 91
+    let a = node("http-token", &[]).await;
+    let beyond = HttpConfig::new(([0, 0, 0, 0], 0).into());
+    let refused = HttpServer::start(Inspector::new(&a), beyond.clone()).await;
+    assert!(matches!(refused, Err(HttpError::TokenRequired(_))));
+    let server =
+        HttpServer::start(Inspector::new(&a), beyond.token("a-token-of-32-bytes-to-be-guessed")).await.unwrap();
+    let at = SocketAddr::from(([127, 0, 0, 1], server.local_addr().port()));
+    for path in ["/v1/node", "/metrics", "/v1/openapi.json", "/v1/nothing"] {
+        assert_eq!(get(at, path).await.0, 401, "{path}");
+    }
+    assert_eq!((get(at, "/").await.0, get(at, "/health/live").await.0), (200, 200));
+    let with = |token: &str| format!("Host: {at}\r\nAuthorization: Bearer {token}\r\n");
+    assert_eq!(get_with(at, "/v1/node", &with("a-token-of-32-bytes-to-be-guesseD")).await.0, 401);
+    assert_eq!(get_with(at, "/v1/node", &with("")).await.0, 401);
+    assert_eq!(get_with(at, "/v1/node", &with("a-token-of-32-bytes-to-be-guessed")).await.0, 200);
+    stop(vec![a]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_shown_only_on_request_and_nothing_else_shows_them() {
+    // scenario 92
+    let a = node("http-values", &[]).await;
+    let cache = open(&a);
+    cache.insert("<script>\"\n".into(), "top secret".into()).unwrap();
+    let hidden = serve(&a).await;
+    let shown = HttpConfig::new(([127, 0, 0, 1], 0).into()).show_values(true);
+    let shown = HttpServer::start(Inspector::new(&a), shown).await.unwrap();
+    let key = "/v1/caches/test/explain?key=%3Cscript%3E%22%0A";
+    assert_eq!(json(shown.local_addr(), key).await["value"], "\"top secret\"");
+    for path in [key, "/v1/node", "/v1/cluster", "/v1/caches/test/keys", "/metrics"] {
+        let (_, body) = get(hidden.local_addr(), path).await;
+        assert!(!body.contains("top secret"), "{path}: {body}");
+    }
+    let keys = json(hidden.local_addr(), "/v1/caches/test/keys").await;
+    assert_eq!(keys["keys"][0]["key"], "<script>\"\n", "escaped by JSON");
+    stop(vec![a]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_of_many_keys_is_paged_while_slow_readers_hold_places() {
+    // scenario 93 (smaller)
+    let (nodes, caches) = cluster("http-dump", 2).await;
+    for n in 0..20_000 {
+        caches[0].insert(format!("key-{n}"), "value".into()).unwrap();
+    }
+    let server = serve(&nodes[0]).await;
+    let at = server.local_addr();
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let request = format!("GET /v1/caches/test/keys?limit=1000 HTTP/1.1\r\nHost: {at}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        slow.push(stream); // and never reads
+    }
+    let (mut seen, mut cursor) = (std::collections::BTreeSet::new(), String::new());
+    loop {
+        let page = json(at, &format!("/v1/caches/test/keys?limit=1000000{cursor}")).await;
+        let keys = page["keys"].as_array().unwrap();
+        assert!(keys.len() <= 1_000, "capped");
+        seen.extend(keys.iter().map(|line| line["key"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen.len(), 20_000);
+    caches[0].insert("meanwhile".into(), "value".into()).unwrap();
+    eventually("gossip goes on", || caches[1].get("meanwhile"), Option::is_some);
+    drop(slow);
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_hosts_and_origins_are_refused_and_nothing_can_be_changed() {
+    // scenario 94
+    let a = node("http-foreign", &[]).await;
+    let cache = open(&a);
+    cache.insert("k".into(), "v".into()).unwrap();
+    let server = serve(&a).await;
+    let at = server.local_addr();
+    assert_eq!(get_with(at, "/v1/node", "Host: evil.example\r\n").await.0, 421);
+    assert_eq!(get_with(at, "/v1/node", "").await.0, 400);
+    assert_eq!(get_with(at, "/v1/node", "Host: localhost\r\n").await.0, 200);
+    for foreign in ["Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+        assert_eq!(get_with(at, "/v1/node", &format!("Host: {at}\r\n{foreign}\r\n")).await.0, 403, "{foreign}");
+    }
+    assert_eq!(get_with(at, "/v1/node", &format!("Host: {at}\r\nOrigin: http://{at}\r\n")).await.0, 200);
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let request = format!(
+            "{method} /v1/caches/test/explain?key=k HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
+        let answer = raw(at, request.as_bytes(), Duration::from_secs(20)).await;
+        assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
+    }
+    assert_eq!((cache.get("k").as_deref(), cache.hits_and_misses()), (Some("v"), (1, 0)));
+    stop(vec![a]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_requests_get_a_4xx_and_garbage_takes_nothing_down() {
+    // scenario 95
+    let a = node("http-fuzz", &[]).await;
+    let _cache = open(&a);
+    let server = serve(&a).await;
+    let at = server.local_addr();
+    let long = format!("/v1/caches/test/explain?key={}", "x".repeat(20_000));
+    let bad = [
+        "/nothing",
+        "/v1/caches/none",
+        "/v1/caches/test/explain",
+        "/v1/caches/test/keys?limit=many",
+        "/v1/caches/test/keys?cursor=x",
+        "/v1/caches/test/keys?limit=-1",
+        "/v1/caches/%ff/keys",
+        "/v1/caches/test/diff?member=nobody",
+        "/v1/caches/test/diff?member=x&cursor=zz",
+        "/v1/caches/..%2f..%2fetc/keys",
+        &long,
+    ];
+    for path in bad {
+        let (status, body) = get(at, path).await;
+        assert!((400..500).contains(&status), "{path}: {status} {body}");
+    }
+    // Any cursor at all is a place in the walk, or past its end.
+    assert_eq!(get(at, &format!("/v1/caches/test/keys?cursor={}", u64::MAX)).await.0, 200);
+    let mut random = fastrand_like(7);
+    for round in 0..300 {
+        let template = format!("GET /v1/caches/test/explain?key=k HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+        let mut bytes = template.into_bytes();
+        for _ in 0..=round % 5 {
+            let place = random() as usize % bytes.len();
+            bytes[place] = random() as u8;
+        }
+        bytes.truncate(1 + random() as usize % bytes.len());
+        let answer = raw(at, &bytes, Duration::from_millis(40)).await;
+        assert!(!answer.starts_with("HTTP/1.1 5"), "{answer}: {}", String::from_utf8_lossy(&bytes));
+    }
+    assert_eq!(get(at, "/health/live").await.0, 200);
+    stop(vec![a]).await;
+}
+
+/// A small generator: these bytes only have to vary.
+fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    }
+}
