@@ -98,7 +98,7 @@ impl CacheSettings {
             (
                 self.fill_timeout.is_none_or(|limit| limit <= self.replication.fill_hold),
                 "fill_timeout",
-                "must not be longer than replication.fill_hold: a fill that takes longer than that may come too late to be cached, \
+                "must not be longer than replication.fill_hold: a fill that takes longer than that is not cached, \
                  so raise both or neither",
             ),
             (

@@ -28,8 +28,8 @@ pub struct ReplicaConfig {
     /// keeps more tombstones for the absent; a member that returns later loses what it alone held of keys that were collected meanwhile.
     #[serde(with = "crate::durations")]
     pub forget_after: Duration,
-    /// Tombstones held before the oldest are dropped by force (counted). Default 1,000,000. At least
-    /// 1. More takes memory (about 150 bytes and the key each); fewer makes laggards reconcile and the entry
+    /// Tombstones held before the oldest are dropped by force (counted). Default 1,000,000. From
+    /// 1 on. More takes memory (about 150 bytes and the key each); fewer makes laggards reconcile and the entry
     /// is lost rather than stale.
     pub max_tombstones: usize,
     /// Bytes of keys and values in one frame. Default 256 KiB. Range 1 KiB to 8 MiB. Larger needs
@@ -58,8 +58,8 @@ pub struct ReplicaConfig {
     #[serde(with = "crate::durations")]
     pub session_deadline: Duration,
     /// How long a running fill holds back collection everywhere. Default 30 s. At most 1 h. A fill that takes
-    /// longer is cached only if nothing was collected past its stamp meanwhile. Longer keeps tombstones of
-    /// the whole cluster for as long as the slowest fill; shorter caches fewer slow fills.
+    /// longer is returned and not cached. Longer keeps tombstones of the whole cluster for as long as the
+    /// slowest fill; shorter caches fewer slow fills.
     #[serde(with = "crate::durations")]
     pub fill_hold: Duration,
     /// With more live members than this a push goes to `fanout` random ones, who pass it on.
