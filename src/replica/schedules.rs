@@ -326,8 +326,8 @@ fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
     }
     net.up[d] = true;
     net.run(20);
-    let deleted_seen = net.r[a].vector().covers(&Dot::new(id(p), net.r[p].vector().get(&id(p))))
-        || net.r[a].vector().get(&id(p)) > 0;
+    let deleted_seen =
+        net.r[a].vector().covers(&Dot::new(id(p), net.r[p].vector().get(&id(p)))) || net.r[a].vector().get(&id(p)) > 0;
     assert!(deleted_seen);
     assert_eq!(net.get(a, 7), None, "a has seen the delete at 8 (vector) and serves the write of 6");
 }
