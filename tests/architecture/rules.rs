@@ -17,11 +17,11 @@ const ROOMS: &[(&[&str], &[&str])] = &[
     (&["OsRng"], &[]),
     (&["thread_rng"], &[]),
     (&["Rng", "new"], &["src/node/mesh"]),
-    (&["tokio"], &["src/node"]),
+    (&["tokio"], &["src/node", "src/inspect"]),
     (&["memberlist"], &["src/node"]),
     (&["thread", "spawn"], &["src/node"]),
     (&["thread", "sleep"], &["src/node"]),
-    (&["std", "net"], &["src/node"]),
+    (&["std", "net"], &["src/node", "src/inspect/http"]),
 ];
 
 /// Floors whose every run must come out the same.
