@@ -98,9 +98,6 @@ macro_rules! explored {
     )* };
 }
 
-/// Scopes that find something which is not mended yet; see the tests named `known_..`.
-const KNOWN: [&str; 1] = ["forced"];
-
 explored! {
     concurrent_writes_and_deletes "writes",
     loss_and_repair "repair",
