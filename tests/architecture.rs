@@ -20,8 +20,8 @@ const FLOORS: &[&[&str]] = &[
     &["replica"],
     &["report"],
     &["cache"],
-    &["node", "sim", "probe"],
-    &["inspect"],
+    &["node"],
+    &["inspect", "sim", "probe"],
 ];
 
 /// Modules of one folder that import each other in a circle, parents aside: a state machine that is
