@@ -29,7 +29,7 @@ const FLOORS: &[&[&str]] = &[
 const KNOTTED_FILES: usize = 10;
 
 /// The longest file outside of tests, in lines. May only shrink.
-const LONGEST_FILE: usize = 660;
+const LONGEST_FILE: usize = 649;
 /// The longest function outside of tests, in lines. May only shrink.
 const LONGEST_FUNCTION: usize = 48;
 

@@ -171,9 +171,9 @@ fn plain(_: usize) -> ReplicaConfig {
     }
 }
 
-/// a push cut at max_frame_bytes claims an own write whose own successor lies beyond the cut.
-#[test]
-fn a_cut_push_claims_a_write_whose_successor_is_not_in_it() {
+/// `a` writes a key that y gets and x does not, then other keys, then `overwrite` writes the key again.
+/// x goes back for it, gets a push that the frame size cuts, and `a` dies before the next one.
+fn a_cut_push_and_a_death(overwrite: impl Fn(&mut Net, usize)) {
     let (a, x, y) = (0, 1, 2);
     let mut net = Net::new(3, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) });
     net.meet(a, x);
@@ -195,7 +195,7 @@ fn a_cut_push_claims_a_write_whose_successor_is_not_in_it() {
     for key in 1..20 {
         net.put(a, key, Some(7), 100);
     }
-    net.put(a, 0, Some(3), 8);
+    overwrite(&mut net, a);
     // x asks: a rewinds and pushes from what x has, cut at the frame size.
     let now = net.now(x);
     net.r[x].greet(now, id(a));
@@ -219,56 +219,24 @@ fn a_cut_push_claims_a_write_whose_successor_is_not_in_it() {
     assert_eq!(net.get(x, 0), net.get(y, 0), "x and y agree");
 }
 
-/// as S1, after the log was compacted: nothing tells any more that the cut leaves something out.
+/// A push that is cut at max_frame_bytes must not claim a write whose successor lies beyond the cut.
 #[test]
-fn compaction_forgets_what_a_push_must_not_claim() {
-    let (a, x, y) = (0, 1, 2);
-    let mut net = Net::new(3, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) });
-    net.meet(a, x);
-    net.meet(a, y);
-    net.meet(x, y);
-    net.put(a, 0, Some(1), 8);
-    net.run(5);
-    assert_eq!((net.get(x, 0), net.get(y, 0)), (Some(1), Some(1)));
-    // The push of the next write leaves; X gets only y's... X's copy is delayed by a full socket.
-    net.put(a, 0, Some(2), 8);
-    let now = net.now(a);
-    let t = net.r[a].poll_transmit(now).unwrap();
-    assert!(matches!(t.message, Message::Push(_)));
-    net.give(a, id(y), &t.message); // lost to x
-    net.r[a].handle_sent(now, id(y), true);
-    net.r[a].handle_sent(now, id(x), false);
-    // More writes, then the key again.
-    net.at += 1_000_000;
-    for key in 1..20 {
-        net.put(a, key, Some(7), 100);
-    }
-    let mut before = 0;
-    while net.r[a].log_len() >= before {
-        before = net.r[a].log_len();
+fn a_cut_push_claims_no_write_whose_successor_is_not_in_it() {
+    a_cut_push_and_a_death(|net, a| {
         net.put(a, 0, Some(3), 8);
-    }
-    // x asks: a rewinds and pushes from what x has, cut at the frame size.
-    let now = net.now(x);
-    net.r[x].greet(now, id(a));
-    let d = net.r[x].poll_transmit(now).unwrap();
-    net.at += S;
-    net.give(x, id(a), &d.message);
-    let now = net.now(a);
-    let mut pushed = None;
-    while let Some(t) = net.r[a].poll_transmit(now) {
-        if t.to.contains(&id(x)) && matches!(t.message, Message::Push(_)) {
-            pushed = Some(t);
-            break;
+    });
+}
+
+/// Nor after the log was compacted, when nothing tells any more that the cut leaves something out.
+#[test]
+fn a_cut_push_claims_no_write_that_compaction_forgot() {
+    a_cut_push_and_a_death(|net, a| {
+        let mut before = 0;
+        while net.r[a].log_len() >= before {
+            before = net.r[a].log_len();
+            net.put(a, 0, Some(3), 8);
         }
-    }
-    // A session instead of a push is as good: nothing is claimed before all of it is in.
-    if let Some(pushed) = pushed {
-        net.give(a, id(x), &pushed.message);
-    }
-    net.die(a, false); // a dies before the next push
-    net.run(30);
-    assert_eq!(net.get(x, 0), net.get(y, 0), "x and y agree");
+    });
 }
 
 /// a reconcile leaves a tombstone that its sender does not know below the adopted floor: mistake 8.
