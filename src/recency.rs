@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use ::lru::LruCache;
+use serde::{Deserialize, Serialize};
 
 use crate::store::{SlotId, SlotRef};
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -32,64 +33,117 @@ impl Hasher for PlaceHasher {
     }
 }
 
-/// Least-recently-used order of places.
+type Order = LruCache<u32, u32, BuildHasherDefault<PlaceHasher>>;
+
+/// In which order values go when there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Eviction {
+    /// The least recently used first.
+    #[default]
+    Lru,
+    /// Values that were used only once, by their write or arrival, before those that were used again;
+    /// within each the least recently used first (Karedla, Love and Wherry 1994). At most four fifths of
+    /// the values count as used again. One pass over many keys, or a flood of writes from other nodes,
+    /// does not push out what is in use here.
+    SegmentedLru,
+}
+
+/// Which places were used last, and in a segmented order which were used again.
 pub(crate) struct Recency {
-    order: LruCache<u32, u32, BuildHasherDefault<PlaceHasher>>,
+    probation: Order,
+    /// Used again since they came; empty in a plain order.
+    protected: Order,
+    segmented: bool,
 }
 
 impl Recency {
-    pub(crate) fn new() -> Self {
-        Self { order: LruCache::unbounded_with_hasher(BuildHasherDefault::default()) }
+    pub(crate) fn new(eviction: Eviction) -> Self {
+        let order = || LruCache::unbounded_with_hasher(BuildHasherDefault::default());
+        Self { probation: order(), protected: order(), segmented: eviction == Eviction::SegmentedLru }
     }
 
-    /// A new entry, or one that was written: it is now the most recent.
+    /// A new entry, or one that was written here: it is now the most recent.
     pub(crate) fn insert(&mut self, slot: SlotRef) {
-        self.order.put(slot.id.0, slot.generation);
+        if self.segmented {
+            if self.generation(slot.id) == Some(slot.generation) {
+                return self.touch(slot.id);
+            }
+            // The place may have been another key's.
+            self.protected.pop(&slot.id.0);
+        }
+        self.probation.put(slot.id.0, slot.generation);
     }
 
     /// An entry was read. Unknown places are ignored: the note may be older than a removal.
     pub(crate) fn touch(&mut self, id: SlotId) {
-        self.order.promote(&id.0);
-    }
-
-    pub(crate) fn remove(&mut self, slot: SlotRef) {
-        if self.order.peek(&slot.id.0) == Some(&slot.generation) {
-            self.order.pop(&slot.id.0);
+        if !self.segmented {
+            self.probation.promote(&id.0);
+        } else if !self.protected.promote(&id.0)
+            && let Some(generation) = self.probation.pop(&id.0)
+        {
+            self.protected.put(id.0, generation);
+            self.demote();
         }
     }
 
-    /// Takes out the least recent entry.
+    /// Keeps a fifth of the places for those that have just come.
+    fn demote(&mut self) {
+        while self.protected.len() * 5 > self.len() * 4 {
+            let Some((id, generation)) = self.protected.pop_lru() else { return };
+            self.probation.put(id, generation);
+        }
+    }
+
+    fn generation(&self, id: SlotId) -> Option<u32> {
+        self.probation.peek(&id.0).or_else(|| self.protected.peek(&id.0)).copied()
+    }
+
+    pub(crate) fn remove(&mut self, slot: SlotRef) {
+        for order in [&mut self.probation, &mut self.protected] {
+            if order.peek(&slot.id.0) == Some(&slot.generation) {
+                order.pop(&slot.id.0);
+            }
+        }
+    }
+
+    /// Takes out the entry that goes first. What has just come stays, if anything else can go.
     pub(crate) fn pop(&mut self) -> Option<SlotRef> {
-        let (id, generation) = self.order.pop_lru()?;
+        let few = self.probation.len() <= 1;
+        let next = if few { self.protected.pop_lru() } else { None };
+        let (id, generation) = next.or_else(|| self.probation.pop_lru())?;
         Some(SlotRef { id: SlotId(id), generation })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.order.len()
+        self.probation.len() + self.protected.len()
     }
 
-    /// The most recent first.
+    /// What goes last comes first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = SlotRef> + '_ {
-        self.order.iter().map(|(id, generation)| SlotRef { id: SlotId(*id), generation: *generation })
+        let all = self.protected.iter().chain(self.probation.iter());
+        all.map(|(id, generation)| SlotRef { id: SlotId(*id), generation: *generation })
     }
 }
 
 const STRIPES: usize = 16;
-const RING: usize = 128;
+const RING: usize = 512;
 const EMPTY: u32 = u32::MAX;
 
 #[repr(align(128))]
 struct Stripe {
+    /// Also the number of the next note.
     hits: AtomicU64,
     misses: AtomicU64,
-    head: AtomicUsize,
-    ring: [AtomicU32; RING],
+    /// Notes before this one were handed out, or overwritten.
+    drained: AtomicU64,
+    ring: Box<[AtomicU32]>,
 }
 
 /// Reads noted by many threads without waiting for each other.
 pub(crate) struct ReadLog {
     stripes: Box<[Stripe]>,
-    noting: bool,
 }
 
 thread_local! {
@@ -113,18 +167,18 @@ impl ReadLog {
         let stripe = || Stripe {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
-            head: AtomicUsize::new(0),
-            ring: [const { AtomicU32::new(EMPTY) }; RING],
+            drained: AtomicU64::new(0),
+            ring: (0..if noting { RING } else { 0 }).map(|_| AtomicU32::new(EMPTY)).collect(),
         };
-        Self { stripes: (0..STRIPES).map(|_| stripe()).collect(), noting }
+        Self { stripes: (0..STRIPES).map(|_| stripe()).collect() }
     }
 
-    pub(crate) fn hit(&self, slot: SlotRef) {
+    #[inline]
+    pub(crate) fn hit(&self, id: SlotId) {
         let stripe = &self.stripes[stripe()];
-        stripe.hits.fetch_add(1, Ordering::Relaxed);
-        if self.noting {
-            let place = stripe.head.fetch_add(1, Ordering::Relaxed) % RING;
-            stripe.ring[place].store(slot.id.0, Ordering::Relaxed);
+        let note = stripe.hits.fetch_add(1, Ordering::Relaxed);
+        if let Some(place) = stripe.ring.get(note as usize % RING) {
+            place.store(id.0, Ordering::Relaxed);
         }
     }
 
@@ -140,20 +194,20 @@ impl ReadLog {
         (sum(|stripe| &stripe.hits), sum(|stripe| &stripe.misses))
     }
 
-    /// Hands out what was read, each thread's reads in their order, and forgets it.
+    /// Hands out what was read, each thread's reads in their order, and forgets it. One at a time.
     pub(crate) fn drain(&self, mut each: impl FnMut(SlotId)) {
-        for stripe in &self.stripes {
-            if stripe.head.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            let head = stripe.head.swap(0, Ordering::Relaxed);
-            let (first, count) = if head > RING { (head % RING, RING) } else { (0, head) };
-            for offset in 0..count {
-                let id = stripe.ring[(first + offset) % RING].swap(EMPTY, Ordering::Relaxed);
+        // Stripes are given to threads one after another.
+        let used = NEXT_STRIPE.load(Ordering::Relaxed).min(STRIPES);
+        for stripe in self.stripes.iter().take(used).filter(|stripe| !stripe.ring.is_empty()) {
+            let end = stripe.hits.load(Ordering::Relaxed);
+            let first = stripe.drained.load(Ordering::Relaxed).max(end.saturating_sub(RING as u64));
+            for note in first..end {
+                let id = stripe.ring[note as usize % RING].swap(EMPTY, Ordering::Relaxed);
                 if id != EMPTY {
                     each(SlotId(id));
                 }
             }
+            stripe.drained.store(end, Ordering::Relaxed);
         }
     }
 }
@@ -168,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_least_recent_goes_first_and_reads_count() {
-        let mut recency = Recency::new();
+        let mut recency = Recency::new(Eviction::Lru);
         (0..3).for_each(|id| recency.insert(slot(id)));
         recency.touch(SlotId(0));
         assert_eq!(recency.pop(), Some(slot(1)));
@@ -177,9 +231,63 @@ mod tests {
         assert_eq!(recency.pop(), None);
     }
 
+    fn order(recency: &mut Recency) -> Vec<u32> {
+        std::iter::from_fn(|| recency.pop()).map(|slot| slot.id.0).collect()
+    }
+
+    #[test]
+    fn what_was_used_again_outlives_what_only_passes() {
+        let run = |eviction| {
+            let mut recency = Recency::new(eviction);
+            (0..10).for_each(|id| recency.insert(slot(id)));
+            (0..4).for_each(|id| recency.touch(SlotId(id)));
+            (10..16).for_each(|id| recency.insert(slot(id)));
+            let gone: Vec<_> = (0..6).filter_map(|_| recency.pop()).map(|slot| slot.id.0).collect();
+            (gone, order(&mut recency))
+        };
+        let (first, rest) = run(Eviction::SegmentedLru);
+        assert_eq!(first, [4, 5, 6, 7, 8, 9]);
+        assert_eq!(rest, [10, 11, 12, 13, 14, 0, 1, 2, 3, 15], "the newest goes last of all");
+        let (first, rest) = run(Eviction::Lru);
+        assert_eq!((first, rest), (vec![4, 5, 6, 7, 8, 9], vec![0, 1, 2, 3, 10, 11, 12, 13, 14, 15]));
+    }
+
+    #[test]
+    fn a_fifth_is_kept_for_what_comes() {
+        let mut recency = Recency::new(Eviction::SegmentedLru);
+        (0..10).for_each(|id| recency.insert(slot(id)));
+        (0..10).for_each(|id| recency.touch(SlotId(id)));
+        assert_eq!((recency.protected.len(), recency.len()), (8, 10));
+        assert_eq!(order(&mut recency), [0, 2, 3, 4, 5, 6, 7, 8, 9, 1], "0 and 1 made room for 8 and 9");
+    }
+
+    #[test]
+    fn what_has_just_come_is_not_what_goes() {
+        let mut recency = Recency::new(Eviction::SegmentedLru);
+        recency.insert(slot(1));
+        recency.touch(SlotId(1));
+        recency.insert(slot(2));
+        recency.touch(SlotId(1));
+        assert_eq!(recency.pop(), Some(slot(1)));
+        assert_eq!(recency.pop(), Some(slot(2)));
+    }
+
+    #[test]
+    fn a_place_that_changed_hands_starts_again() {
+        let mut recency = Recency::new(Eviction::SegmentedLru);
+        (0..10).for_each(|id| recency.insert(slot(id)));
+        recency.touch(SlotId(3));
+        recency.insert(SlotRef { id: SlotId(3), generation: 99 });
+        assert_eq!((recency.protected.len(), recency.len()), (0, 10));
+        recency.remove(SlotRef { id: SlotId(3), generation: 3 });
+        assert_eq!(recency.len(), 10);
+        recency.remove(SlotRef { id: SlotId(3), generation: 99 });
+        assert_eq!(recency.len(), 9);
+    }
+
     #[test]
     fn a_reused_place_is_not_removed_for_its_predecessor() {
-        let mut recency = Recency::new();
+        let mut recency = Recency::new(Eviction::Lru);
         recency.insert(SlotRef { id: SlotId(1), generation: 7 });
         recency.remove(SlotRef { id: SlotId(1), generation: 6 });
         assert_eq!(recency.len(), 1);
@@ -188,7 +296,7 @@ mod tests {
     #[test]
     fn reads_come_out_in_order_and_the_last_ones_survive_overflow() {
         let log = ReadLog::new(true);
-        (0..1_000).for_each(|id| log.hit(slot(id)));
+        (0..1_000).for_each(|id| log.hit(SlotId(id)));
         let mut seen = Vec::new();
         log.drain(|id| seen.push(id.0));
         assert_eq!(seen, (1_000 - RING as u32..1_000).collect::<Vec<_>>());

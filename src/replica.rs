@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crdt::VersionVector;
 use crate::hlc::{Clock, HlcTime, Now, Stamp};
+use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
 use crate::store::{SlotRef, Store};
 use crate::sync::Arc;
@@ -52,6 +53,7 @@ mod peers;
 mod place;
 mod push;
 mod reach;
+mod relay;
 mod retired;
 #[cfg(test)]
 mod schedules;
@@ -112,6 +114,8 @@ pub struct Replica<K, V> {
     retained_bytes: usize,
     /// Whether values were given up here that others may still hold.
     lossy: bool,
+    /// There are others, none of whom has been heard: nothing can be stable.
+    awaits_company: bool,
     peers: BTreeMap<ReplicaId, peers::Peer>,
     /// Told of us, and not heard of yet: a greeting may have been lost.
     greeted: BTreeSet<ReplicaId>,
@@ -120,11 +124,18 @@ pub struct Replica<K, V> {
     /// Registers whose dot our vector does not cover, placed outside of any claim.
     uncovered: Vec<SlotRef>,
     early: push::EarlyPushes<K, V>,
+    relay: relay::Relay<K, V>,
     deferred: deferred::Quarantine<K, V>,
+    /// Monotonic time of the start.
+    opened: u64,
+    /// How what is being merged came here.
+    path: LearntBy,
     fills: fill::Fills,
     timers: timers::Timers,
     control: VecDeque<(ReplicaId, Message<K, V>)>,
     changes: VecDeque<Change<K, V>>,
+    /// Whether changes are to carry keys and values.
+    watched: bool,
     /// Items that were displaced: user types are dropped outside of locks.
     garbage: Garbage<K, V>,
     counters: Counters,
@@ -147,9 +158,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// # Errors
     /// If a knob of `config` is out of range.
     pub fn new(id: ReplicaId, config: ReplicaConfig, seed: u64, now: Now) -> Result<Self, ConfigError> {
-        config.validate()?;
-        let mut random = fastrand::Rng::with_seed(seed);
-        let timers = timers::Timers::new(&config, now, &mut random);
+        let (random, timers) = Self::begin(&config, seed, now)?;
         Ok(Self {
             id,
             bugs: Bugs::default(),
@@ -173,23 +182,35 @@ impl<K: CoreKey, V> Replica<K, V> {
             retained: VecDeque::new(),
             retained_bytes: 0,
             lossy: false,
+            awaits_company: false,
             peers: BTreeMap::new(),
             greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),
             uncovered: Vec::new(),
             early: push::EarlyPushes::default(),
+            relay: relay::Relay::default(),
             deferred: deferred::Quarantine::default(),
+            opened: now.mono,
+            path: LearntBy::default(),
             fills: fill::Fills::default(),
             timers,
             control: VecDeque::new(),
             changes: VecDeque::new(),
+            watched: true,
             garbage: Garbage::new(),
             counters: Counters::default(),
             caught_up: None,
             offenders: BTreeMap::new(),
             config,
         })
+    }
+
+    fn begin(config: &ReplicaConfig, seed: u64, now: Now) -> Result<(fastrand::Rng, timers::Timers), ConfigError> {
+        config.validate()?;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let timers = timers::Timers::new(config, now, &mut random);
+        Ok((random, timers))
     }
 
     /// Who this is.
@@ -249,6 +270,11 @@ impl<K: CoreKey, V> Replica<K, V> {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Monotonic time of the start, in nanoseconds.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
     }
 
     /// Counts of what happened.
@@ -314,6 +340,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     #[doc(hidden)]
     pub fn set_bugs(&mut self, bugs: Bugs) {
         self.bugs = bugs;
+    }
+
+    /// Says whether anybody wants to know which keys and values change from now on: without, changes say
+    /// only where and how.
+    pub(crate) fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
     }
 
     /// Takes out the next change of what readers see.

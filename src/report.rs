@@ -10,6 +10,7 @@ mod lint;
 mod marks;
 mod time;
 
+pub use crate::learnt::LearntBy;
 pub use lint::{Warning, lint_cache, lint_node};
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
 
@@ -18,6 +19,8 @@ pub(crate) use marks::{Mark, Marks};
 #[cfg(feature = "node")]
 pub(crate) use marks::{explain_why, standing_of};
 pub(crate) use time::readable;
+#[cfg(feature = "node")]
+pub(crate) use time::readable_to_hundredths;
 
 /// One cache on one node, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -96,6 +99,7 @@ pub struct CacheReport {
 
 /// What has been seen of one origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Seen {
     /// The origin.
     pub replica: String,
@@ -160,6 +164,7 @@ pub struct TombstoneReport {
 /// Something that holds back the collection of tombstones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "why")]
+#[non_exhaustive]
 pub enum Blocker {
     /// Younger than the grace period.
     Young,
@@ -189,6 +194,7 @@ pub enum Blocker {
 
 /// A replica whose clock was found too far ahead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Offender {
     /// The replica.
     pub replica: String,
@@ -250,6 +256,7 @@ pub struct NodeReport {
 
 /// Another process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct MemberReport {
     /// Its name.
     pub node: String,
@@ -261,6 +268,7 @@ pub struct MemberReport {
 
 /// How old what is read here may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Staleness {
     /// The bound over all live members, in milliseconds; absent if some member was never heard.
     pub bound_ms: Option<u64>,
@@ -270,6 +278,7 @@ pub struct Staleness {
 
 /// How far behind one member's writes we may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PeerStaleness {
     /// The member.
     pub replica: String,
@@ -297,7 +306,7 @@ impl CacheReport {
     }
 }
 
-/// What an audit of the whole key space found. It repairs nothing.
+/// What an audit of the whole key space found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuditReport {
@@ -321,6 +330,9 @@ pub struct AuditedMember {
     pub explained: u64,
     /// Differences without a reason, seen twice. Must be none.
     pub unexplained: u64,
+    /// Of these, how many the protocol was told to compare and mend.
+    #[serde(default)]
+    pub handed_over: u64,
     /// The first of them.
     pub samples: Vec<Difference>,
     /// Why it was not compared to the end.

@@ -11,7 +11,8 @@ use hashbrown::HashTable;
 use crate::crdt::Kind;
 use crate::hlc::HlcTime;
 use crate::item::{Item, Key};
-use crate::sync::{Arc, AtomicU64, Ordering, RwLock};
+use crate::learnt::{Learnt, LearntBy};
+use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering, RwLock};
 
 const SHARD_BITS: u32 = 6;
 const SHARDS: usize = 1 << SHARD_BITS;
@@ -55,16 +56,96 @@ pub(crate) struct Meta {
     pub(crate) size: u32,
     /// What the user's weigher says.
     pub(crate) weight: u32,
+    pub(crate) learnt: Learnt,
     pub(crate) kind: Kind,
     /// Evicted here, but the body is kept until every live member was sent it.
     pub(crate) retained: bool,
 }
 
+/// Where the path by which it was learnt is kept, in three bits.
+const PATH_SHIFT: u32 = 27;
+
+/// Sizes are kept in this many bits; the largest entry that can be written needs fewer.
+const SIZE_BITS: u32 = 24;
+const SIZE_MASK: u32 = (1 << SIZE_BITS) - 1;
+const RETAINED: u32 = 1 << 31;
+
+/// A register, packed so that a look-up touches one cache line of it.
+#[repr(align(64))]
 struct Slot<K, V> {
     hash: u64,
-    generation: u32,
-    meta: Meta,
     item: Arc<Item<K, V>>,
+    stamp_time: HlcTime,
+    dot_time: HlcTime,
+    expires: HlcTime,
+    generation: u32,
+    stamp_replica: u32,
+    dot_origin: u32,
+    weight: u32,
+    learnt_at: u32,
+    /// The size in the low bits, above it the numbers of the kind and of the path by which it was learnt, and at
+    /// the top whether the body is retained.
+    packed: u32,
+}
+
+impl<K, V> Slot<K, V> {
+    fn new(hash: u64, generation: u32, meta: Meta, item: Arc<Item<K, V>>) -> Self {
+        let Meta { stamp_time, dot_time, stamp_replica, dot_origin, expires, weight, .. } = meta;
+        let (packed, learnt_at) = (Self::pack(&meta), meta.learnt.at);
+        Self {
+            hash,
+            item,
+            stamp_time,
+            dot_time,
+            expires,
+            generation,
+            stamp_replica,
+            dot_origin,
+            weight,
+            learnt_at,
+            packed,
+        }
+    }
+
+    fn pack(meta: &Meta) -> u32 {
+        let retained = if meta.retained { RETAINED } else { 0 };
+        let (kind, path) = (u32::from(meta.kind.code()), meta.learnt.path as u32);
+        meta.size.min(SIZE_MASK) | (kind << SIZE_BITS) | (path << PATH_SHIFT) | retained
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::from_code((self.packed >> SIZE_BITS) as u8 & 7).unwrap_or(Kind::Live)
+    }
+
+    fn learnt(&self) -> Learnt {
+        Learnt { at: self.learnt_at, path: LearntBy::from_code((self.packed >> PATH_SHIFT) as u8 & 7) }
+    }
+
+    fn meta(&self) -> Meta {
+        Meta {
+            stamp_time: self.stamp_time,
+            dot_time: self.dot_time,
+            stamp_replica: self.stamp_replica,
+            dot_origin: self.dot_origin,
+            expires: self.expires,
+            size: self.packed & SIZE_MASK,
+            weight: self.weight,
+            learnt: self.learnt(),
+            kind: self.kind(),
+            retained: self.packed & RETAINED != 0,
+        }
+    }
+
+    fn set_meta(&mut self, meta: Meta) {
+        self.stamp_time = meta.stamp_time;
+        self.dot_time = meta.dot_time;
+        self.stamp_replica = meta.stamp_replica;
+        self.dot_origin = meta.dot_origin;
+        self.expires = meta.expires;
+        self.weight = meta.weight;
+        self.learnt_at = meta.learnt.at;
+        self.packed = Self::pack(&meta);
+    }
 }
 
 struct Shard<K, V> {
@@ -82,6 +163,12 @@ impl<K, V> Shard<K, V> {
         self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?.as_mut()
     }
 
+    /// Where the first register with this hash is.
+    #[inline]
+    fn position(&self, hash: u64) -> Option<&u32> {
+        self.index.find(hash, |&index| self.slot(index as usize).is_some_and(|slot| slot.hash == hash))
+    }
+
     fn place(&mut self, slot: Slot<K, V>) -> usize {
         if let Some(index) = self.free.pop() {
             let index = index as usize;
@@ -89,12 +176,23 @@ impl<K, V> Shard<K, V> {
             return index;
         }
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+            // The first one grows: small caches have many shards too.
+            let room = if self.chunks.is_empty() { 0 } else { CHUNK };
+            self.chunks.push(Vec::with_capacity(room));
         }
         let chunk = self.chunks.len() - 1;
         self.chunks[chunk].push(Some(slot));
         chunk * CHUNK + self.chunks[chunk].len() - 1
     }
+}
+
+/// What a reader needs of a register.
+pub(crate) struct Reading<K, V> {
+    pub(crate) id: SlotId,
+    pub(crate) live: bool,
+    pub(crate) stamp_time: HlcTime,
+    pub(crate) expires: HlcTime,
+    pub(crate) item: Arc<Item<K, V>>,
 }
 
 /// A register as it was at one moment.
@@ -109,7 +207,7 @@ pub(crate) struct Snapshot<K, V> {
 pub(crate) struct Store<K, V> {
     shards: Box<[RwLock<Shard<K, V>>]>,
     epoch: AtomicU64,
-    generations: AtomicU64,
+    generations: AtomicU32,
 }
 
 impl<K, V> Store<K, V> {
@@ -118,7 +216,7 @@ impl<K, V> Store<K, V> {
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             epoch: AtomicU64::new(0),
-            generations: AtomicU64::new(0),
+            generations: AtomicU32::new(0),
         }
     }
 
@@ -149,15 +247,41 @@ impl<K, V> Store<K, V> {
         let number = Self::shard_of(hash);
         let first = {
             let shard = self.shards[number].read();
-            let index =
-                shard.index.find(hash, |&index| shard.slot(index as usize).is_some_and(|slot| slot.hash == hash));
-            Self::snapshot(&shard, number, *index? as usize)?
+            let index = *shard.position(hash)? as usize;
+            Self::snapshot(&shard, number, index)?
         };
         if matches(&first.item.key) {
             return Some(first);
         }
         // Two keys with one 64-bit hash: look at every register that has it.
         self.all_with(hash).into_iter().find(|found| matches(&found.item.key))
+    }
+
+    /// What a reader needs of the register of a key. The key is compared after the lock is gone.
+    #[inline]
+    pub(crate) fn read<Q>(&self, hash: u64, key: &Q) -> Option<Reading<K, V>>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        let number = Self::shard_of(hash);
+        let first = {
+            let shard = self.shards[number].read();
+            let index = *shard.position(hash)? as usize;
+            let slot = shard.slot(index)?;
+            Reading {
+                id: SlotId::new(number, index),
+                live: slot.kind().is_live(),
+                stamp_time: slot.stamp_time,
+                expires: slot.expires,
+                item: Arc::clone(&slot.item),
+            }
+        };
+        if first.item.key.known().is_some_and(|known| key.equivalent(known)) {
+            return Some(first);
+        }
+        let Snapshot { slot, meta, item, .. } = self.get(hash, key)?;
+        let Meta { stamp_time, expires, kind, .. } = meta;
+        Some(Reading { id: slot.id, live: kind.is_live(), stamp_time, expires, item })
     }
 
     fn all_with(&self, hash: u64) -> Vec<Snapshot<K, V>> {
@@ -172,7 +296,7 @@ impl<K, V> Store<K, V> {
         Some(Snapshot {
             slot: SlotRef { id: SlotId::new(number, index), generation: slot.generation },
             hash: slot.hash,
-            meta: slot.meta,
+            meta: slot.meta(),
             item: Arc::clone(&slot.item),
         })
     }
@@ -190,15 +314,17 @@ impl<K, V> Store<K, V> {
     /// What is known of the register in a place, if it is still the same key's.
     pub(crate) fn meta(&self, slot: SlotRef) -> Option<Meta> {
         let shard = self.shards[slot.id.shard()].read();
-        shard.slot(slot.id.index()).filter(|found| found.generation == slot.generation).map(|found| found.meta)
+        shard.slot(slot.id.index()).filter(|found| found.generation == slot.generation).map(Slot::meta)
     }
 
     /// Adds a register for a key that has none.
     pub(crate) fn insert(&self, hash: u64, meta: Meta, item: Arc<Item<K, V>>) -> SlotRef {
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed) as u32;
+        // Only the one writer counts.
+        let generation = self.generations.load(Ordering::Relaxed);
+        self.generations.store(generation.wrapping_add(1), Ordering::Relaxed);
         let number = Self::shard_of(hash);
         let mut shard = self.shards[number].write();
-        let index = shard.place(Slot { hash, generation, meta, item });
+        let index = shard.place(Slot::new(hash, generation, meta, item));
         let Shard { index: table, chunks, .. } = &mut *shard;
         let hash_of = |&index: &u32| {
             let slot = chunks[index as usize / CHUNK][index as usize % CHUNK].as_ref();
@@ -212,7 +338,7 @@ impl<K, V> Store<K, V> {
     pub(crate) fn replace(&self, slot: SlotRef, meta: Meta, item: Arc<Item<K, V>>) -> Option<Arc<Item<K, V>>> {
         let mut shard = self.shards[slot.id.shard()].write();
         let found = shard.slot_mut(slot.id.index()).filter(|found| found.generation == slot.generation)?;
-        found.meta = meta;
+        found.set_meta(meta);
         Some(std::mem::replace(&mut found.item, item))
     }
 
@@ -220,7 +346,7 @@ impl<K, V> Store<K, V> {
     pub(crate) fn set_meta(&self, slot: SlotRef, meta: Meta) {
         let mut shard = self.shards[slot.id.shard()].write();
         if let Some(found) = shard.slot_mut(slot.id.index()).filter(|found| found.generation == slot.generation) {
-            found.meta = meta;
+            found.set_meta(meta);
         }
     }
 
@@ -296,6 +422,7 @@ mod tests {
             expires: 0,
             size: 0,
             weight: 1,
+            learnt: Learnt::default(),
             kind: Kind::Live,
             retained: false,
         }
@@ -306,11 +433,39 @@ mod tests {
     }
 
     #[test]
+    fn a_register_is_one_cache_line_and_comes_out_as_it_went_in() {
+        assert_eq!(size_of::<Option<Slot<String, bytes::Bytes>>>(), 64);
+        let store = Store::new();
+        let kinds = (0..5).filter_map(Kind::from_code).flat_map(|kind| [(kind, false), (kind, true)]);
+        for (number, (kind, retained)) in (1u64..).zip(kinds) {
+            let whole = Meta {
+                stamp_time: number,
+                dot_time: u64::MAX - number,
+                stamp_replica: 3,
+                dot_origin: u32::MAX,
+                expires: number << 40,
+                size: 14 << 20,
+                weight: u32::MAX,
+                learnt: Learnt { at: u32::MAX - 1, path: LearntBy::from_code(number as u8 % 7) },
+                kind,
+                retained,
+            };
+            let slot = store.insert(number, whole, item(number));
+            assert_eq!(store.meta(slot), Some(whole));
+            store.set_meta(slot, meta(9));
+            assert_eq!(store.meta(slot), Some(meta(9)));
+            let read = store.read(number, &number).unwrap();
+            assert_eq!((read.id, read.stamp_time, read.expires, read.live), (slot.id, 9, 0, true));
+        }
+    }
+
+    #[test]
     fn keys_that_share_all_64_bits_of_hash_are_told_apart() {
         let store = Store::new();
         let slots: Vec<_> = (0..5).map(|key| store.insert(7, meta(key), item(key))).collect();
         for key in 0..5 {
             assert_eq!(store.get(7, &key).unwrap().meta.dot_time, key);
+            assert_eq!(store.read(7, &key).unwrap().stamp_time, key);
         }
         store.remove(slots[0]);
         assert!(store.get(7, &0).is_none());

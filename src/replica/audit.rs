@@ -9,6 +9,7 @@ use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::Now;
 use crate::item::{Body, Item};
 use crate::replica_id::ReplicaId;
+use crate::store::SlotRef;
 use crate::sync::Arc;
 
 impl<K: CoreKey, V> Replica<K, V> {
@@ -39,6 +40,24 @@ impl<K: CoreKey, V> Replica<K, V> {
             (held.meta.kind.is_live() && covered).then(|| self.without_body(entry))
         });
         entries.collect()
+    }
+
+    /// Compares these registers with a member's: an audit of what somebody suspects. Returns how many were sent.
+    pub(crate) fn audit_registers(&mut self, with: ReplicaId, slots: &[SlotRef]) -> usize {
+        let entry = |slot: &SlotRef| {
+            let held = self.store.meta(*slot).filter(|meta| meta.kind.is_live())?;
+            let (entry, _) = self.entry_at(self.dot_of(&held), *slot)?;
+            self.vector.covers(&entry.dot()).then(|| self.without_body(entry))
+        };
+        let mut entries: Vec<_> = slots.iter().filter_map(entry).collect();
+        let sent = entries.len();
+        while !entries.is_empty() {
+            let rest = entries.split_off(entries.len().min(self.config.audit_slice.max(1)));
+            let vector = self.vector.clone();
+            self.queue(with, Message::Audit(Audit { vector, entries, reply: false }));
+            entries = rest;
+        }
+        sent
     }
 
     fn without_body(&self, entry: Entry<K, V>) -> Entry<K, V> {

@@ -29,7 +29,9 @@ macro_rules! bugs {
 bugs! {
     /// Mistake 1: a void carries the stamp of the write it replaces.
     void_keeps_stamp,
-    /// Mistakes 2 and 3: the floor of a session is adopted with its first frame.
+    /// Mistake 2: a reconcile removes as its frames come, and each removal raises the floor.
+    floor_rises_with_removals,
+    /// Mistake 3: the floor of a session is adopted before its entries are merged.
     early_floor,
     /// Mistake 4: a delta is computed from the digest at hand instead of the highest report.
     stale_digest,
@@ -37,7 +39,9 @@ bugs! {
     partial_reconcile,
     /// Mistake 6: the end of a reconcile voids nothing.
     no_final_void,
-    /// Mistake 7: a seen dot is merged again when its key holds a tombstone.
+    /// Mistake 7: a seen dot is merged again when its key holds nothing or a tombstone. By itself that is
+    /// harmless by now: whatever removed the register raised the floor to its stamp at least, and what
+    /// stands in its place is no older (see mistake 8). So this takes away the floor as well.
     reinsert_seen,
     /// Mistake 8: an unseen tombstone at or below the floor is merged as it is.
     tombstone_below_floor_merged,

@@ -42,11 +42,13 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Change<K, V> {
     pub(crate) slot: SlotRef,
+    /// What the value that is there now weighs.
+    pub(crate) weight: u32,
     /// What happened.
     pub effect: Effect,
-    /// The value that is gone, with its key. To be dropped outside of locks.
+    /// The value that is gone, with its key; nothing if nobody watches. To be dropped outside of locks.
     pub before: Option<Arc<Item<K, V>>>,
-    /// The register as it is now; without a body if the value is gone.
+    /// The register as it is now, without a body if the value is gone; nothing if nobody watches.
     pub after: Option<Arc<Item<K, V>>>,
     /// The stamp of what is there now.
     pub stamp: Stamp,

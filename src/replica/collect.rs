@@ -1,11 +1,8 @@
 //! The end of tombstones: causal stability (Baquero et al. 2017) and the hard cap.
 
-use std::collections::BTreeMap;
-
 use super::{CoreKey, RemovalCause, Replica};
-use crate::crdt::Dot;
+use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
-use crate::replica_id::ReplicaId;
 use crate::store::{Meta, Snapshot};
 
 /// Tombstones looked at in one go.
@@ -14,7 +11,7 @@ const BATCH: usize = 4_096;
 /// What every member has seen and nobody can still precede.
 #[derive(Clone, Debug, Default)]
 pub struct StableCut {
-    seen_by_all: BTreeMap<ReplicaId, HlcTime>,
+    seen_by_all: VersionVector,
     /// No write that is still to come carries a stamp at or below this time.
     pub watermark: HlcTime,
     older_than: HlcTime,
@@ -22,9 +19,7 @@ pub struct StableCut {
 
 impl StableCut {
     fn covers(&self, stamp: Stamp, dot: Dot) -> bool {
-        stamp.time <= self.watermark
-            && dot.counter <= self.older_than
-            && self.seen_by_all.get(&dot.actor).is_some_and(|seen| dot.counter <= *seen)
+        stamp.time <= self.watermark && dot.counter <= self.older_than && self.seen_by_all.covers(&dot)
     }
 }
 
@@ -32,17 +27,34 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// What is stable by all that is known now.
     #[must_use]
     pub fn stable_cut(&self, now: Now) -> StableCut {
-        let seen_by_all = self.vector.iter().map(|(origin, ours)| {
-            let theirs = self.peers.values().map(|peer| peer.reported.get(&origin)).min();
-            (origin, theirs.unwrap_or(ours).min(ours))
-        });
+        if self.is_lonely() {
+            return StableCut::default();
+        }
+        // Members times origins: each pair is looked at once, side by side.
+        let mut seen_by_all: Vec<_> = self.vector.iter().collect();
+        for peer in self.peers.values() {
+            for (seen, (_, ours, theirs)) in seen_by_all.iter_mut().zip(self.vector.beside(&peer.reported)) {
+                seen.1 = theirs.min(ours).min(seen.1);
+            }
+        }
         let theirs = self.peers.values().map(|peer| peer.watermark).min();
         let own = self.watermark_at(self.clock.last().max(now.wall));
         StableCut {
-            seen_by_all: seen_by_all.collect(),
+            seen_by_all: seen_by_all.into_iter().collect(),
             watermark: theirs.unwrap_or(own).min(own),
             older_than: self.clock.judging(now).saturating_sub(nanos(self.config.gc_grace)),
         }
+    }
+
+    /// Says whether there are others who have not been heard yet. As long as none has, nothing is removed
+    /// without a trace: a floor of our own, from a time when we were alone, would void everything that they
+    /// wrote before it and that we have not seen, on all of them.
+    pub fn await_company(&mut self, awaits: bool) {
+        self.awaits_company = awaits;
+    }
+
+    fn is_lonely(&self) -> bool {
+        self.awaits_company && self.peers.is_empty()
     }
 
     /// Our low watermark at a clock of ours: every write we have not yet issued by then will carry a
@@ -56,6 +68,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn may_evict_without_trace(&self, now: Now, held: &Snapshot<K, V>) -> bool {
         let (stamp, dot) = (self.stamp_of(&held.meta), self.dot_of(&held.meta));
         if !self.vector.covers(&dot) || self.incoming.is_some() {
+            return false;
+        }
+        if self.is_lonely() {
             return false;
         }
         if self.peers.is_empty() {

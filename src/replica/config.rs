@@ -62,11 +62,12 @@ pub struct ReplicaConfig {
     /// slowest fill; shorter caches fewer slow fills.
     #[serde(with = "crate::durations")]
     pub fill_hold: Duration,
-    /// With more live members than this a push goes to `fanout` random ones, who pass it on.
+    /// With more members than this a push goes to `fanout` of them, who pass it on.
     /// Default 16. Any number. More is faster; fewer spreads the work of large clusters.
     pub broadcast_up_to: usize,
-    /// How many members a push is sent to, or passed on to, in a large cluster. Default 4. At
-    /// least 1. More is faster and sends more copies.
+    /// How many members a push is sent to, or passed on to, in a large cluster: a successor in each of so
+    /// many rings of all members. Default 4. At least 1. Each node gets every write so many times; it misses one
+    /// only if all of them are lost. With 2 or less a cluster of a thousand may need more hops than there are.
     pub fanout: usize,
     /// Mean time between two audits of a slice against a random member. Default 10 s; zero is off.
     /// More often finds faults sooner and costs a slice of traffic each time.

@@ -11,9 +11,12 @@ use crate::replica_id::ReplicaId;
 /// Offenders named at most.
 const MAX_OFFENDERS: usize = 64;
 
+/// When a register is due, and its dot.
+type Place = (HlcTime, ReplicaId, HlcTime);
+
 pub(super) struct Quarantine<K, V> {
-    waiting: BTreeMap<(HlcTime, u64), Entry<K, V>>,
-    next: u64,
+    /// By the time they are due and the dot: what is offered again and again waits once.
+    waiting: BTreeMap<Place, Entry<K, V>>,
     /// Of keys and values that wait.
     bytes: usize,
 }
@@ -23,7 +26,7 @@ const MAX_BYTES: usize = 64 << 20;
 
 impl<K, V> Default for Quarantine<K, V> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), next: 0, bytes: 0 }
+        Self { waiting: BTreeMap::new(), bytes: 0 }
     }
 }
 
@@ -47,15 +50,29 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     pub(super) fn defer(&mut self, _now: Now, entry: Entry<K, V>) {
         self.note_offender(entry.dot().actor, entry.stamp().time.max(entry.dot().counter));
+        let due = entry.stamp().time.max(entry.dot().counter);
+        let place = (due, entry.dot().actor, entry.dot().counter);
+        if let Some(waits) = self.deferred.waiting.get(&place) {
+            // The same event; another marker only if it lost its body somewhere.
+            if waits.marker == entry.marker || waits.kind().is_live() {
+                return;
+            }
+            self.take_deferred(place);
+        }
         let bytes = self.deferred.bytes.saturating_add(entry.size as usize);
         if self.deferred.waiting.len() >= self.config.max_deferred || bytes > MAX_BYTES {
             self.counters.deferred_overflow += 1;
             return;
         }
         self.deferred.bytes = bytes;
-        let due = entry.stamp().time.max(entry.dot().counter);
-        self.deferred.waiting.insert((due, self.deferred.next), entry);
-        self.deferred.next += 1;
+        self.deferred.waiting.insert(place, entry);
+    }
+
+    fn take_deferred(&mut self, place: Place) -> Option<Entry<K, V>> {
+        let entry = self.deferred.waiting.remove(&place)?;
+        self.deferred.bytes = self.deferred.bytes.saturating_sub(entry.size as usize);
+        self.garbage.push(crate::sync::Arc::clone(&entry.item)); // Not dropped under the lock.
+        Some(entry)
     }
 
     /// Merges what is no longer from the future. Nothing has claimed it yet, so it is an orphan
@@ -64,13 +81,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.incoming.is_some() {
             return;
         }
-        while let Some(first) = self.deferred.waiting.first_entry() {
-            if self.clock.is_ahead(now, first.key().0, self.config.max_drift) {
+        while let Some((place, _)) = self.deferred.waiting.first_key_value() {
+            if self.clock.is_ahead(now, place.0, self.config.max_drift) {
                 return;
             }
-            let entry = first.remove();
-            self.deferred.bytes = self.deferred.bytes.saturating_sub(entry.size as usize);
+            let Some(entry) = self.take_deferred(*place) else { return };
             self.counters.deferred_released += 1;
+            self.path = crate::learnt::LearntBy::Waited;
             if let Merged::Placed(slot) = self.merge_entry(now, entry) {
                 self.uncovered.push(slot);
             }
@@ -83,7 +100,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.incoming.is_some() {
             return None; // Released when the session has ended.
         }
-        let (due, _) = *self.deferred.waiting.first_key_value()?.0;
+        let (due, ..) = *self.deferred.waiting.first_key_value()?.0;
         let judged = self.clock.judging(now).saturating_add(nanos(self.config.max_drift));
         Some(due.saturating_sub(judged))
     }

@@ -1,5 +1,7 @@
 //! Digests: who I am and what I have seen; the only repair that loss needs.
 
+use std::borrow::Cow;
+
 use super::message::{Digest, Fact, Message, Retired};
 use super::{CoreKey, Replica};
 use crate::crdt::{Dot, VersionVector};
@@ -40,9 +42,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let quiet_since = self.last_own.max(self.dropped.get(&self.id));
         let clock = self.clock.tick(now);
         self.vector.raise(self.id, clock);
-        let listed = |origin: &ReplicaId| full || self.is_listed(origin);
-        let vector = self.vector.iter().filter(|(origin, _)| listed(origin)).collect();
-        let retired = Retired::of(self.vector.iter().filter(|(origin, _)| !listed(origin)));
+        let (vector, retired) = if full { (self.vector.clone(), Retired::default()) } else { self.split_vector() };
         Digest {
             clock,
             quiet_since,
@@ -151,12 +151,22 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn note_reported(&mut self, now: Now, member: ReplicaId, theirs: &VersionVector) {
-        let credible: VersionVector = theirs.iter().filter(|(_, time)| !self.is_ahead(now, *time)).collect();
-        let id = self.id;
+        let believed = |(_, time): &(ReplicaId, HlcTime)| !self.is_ahead(now, *time);
+        let credible = if theirs.iter().all(|entry| believed(&entry)) {
+            Cow::Borrowed(theirs)
+        } else {
+            Cow::Owned(theirs.iter().filter(believed).collect::<VersionVector>())
+        };
+        let (id, relays) = (self.id, self.relays());
         let Some(peer) = self.peers.get_mut(&member) else { return };
         peer.reported.join(&credible);
         let ours = peer.reported.get(&id);
+        if ours > peer.sent_to && relays {
+            // It got past what could not be pushed: whether there is more of that is looked at again.
+            peer.needs_session = false;
+        }
         peer.sent_to = peer.sent_to.max(ours);
+        peer.behind &= peer.sent_to < self.last_own;
         if ours >= peer.sent_to {
             peer.unacked_since = None;
             peer.asked = 0;
@@ -169,8 +179,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn note_dropped_origins(&mut self, member: ReplicaId, theirs: &VersionVector) {
         let id = self.id;
         let Some(peer) = self.peers.get_mut(&member) else { return };
-        let less: Vec<_> = peer.reported.iter().filter(|(origin, time)| theirs.get(origin) < *time).collect();
-        for (origin, _) in less {
+        let less: Vec<_> = peer.reported.beside(theirs).filter(|(_, before, now)| now < before).collect();
+        for (origin, ..) in less {
             peer.reported.remove(&origin);
             if origin == id && theirs.get(&id) == 0 {
                 peer.sent_to = 0;
@@ -213,11 +223,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let mut lacks_ours = false;
         let mut lacks_others = false;
-        for (origin, seen) in self.vector.iter().collect::<Vec<_>>() {
-            let theirs = reported.get(&origin);
-            if origin == to || theirs >= seen {
-                continue;
-            }
+        let behind = self.vector.beside(&reported).filter(|(origin, seen, theirs)| *origin != to && theirs < seen);
+        for (origin, seen, theirs) in behind.collect::<Vec<_>>() {
             let lacks = self.lacks(now, to, origin, theirs, seen);
             lacks_ours |= lacks && origin == self.id;
             lacks_others |= lacks && origin != self.id;
@@ -273,10 +280,11 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The first dot of an origin after `from` whose register is here.
     fn first_after(&mut self, origin: ReplicaId, from: HlcTime) -> Option<HlcTime> {
-        let mut log = self.logs.remove(&origin)?;
-        let found = log.after(from).find(|(time, slot)| self.entry_at(Dot::new(origin, *time), *slot).is_some());
-        self.logs.insert(origin, log);
-        found.map(|(time, _)| time)
+        self.logs.get_mut(&origin)?.sort();
+        let holds = |(time, slot): &(HlcTime, _)| {
+            self.store.meta(*slot).is_some_and(|meta| self.dot_of(&meta) == Dot::new(origin, *time))
+        };
+        self.logs.get(&origin)?.sorted_after(from).find(holds).map(|(time, _)| time)
     }
 
     /// Goes back to what the member has of our writes and pushes from there, if that can be pushed.
@@ -287,6 +295,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let settled = now.mono.saturating_add(self.in_flight());
         let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.needs_session) else { return false };
         peer.sent_to = reported;
+        peer.behind = true;
         peer.serve_after = settled;
         true
     }
@@ -313,10 +322,12 @@ impl<K: CoreKey, V> Replica<K, V> {
             news |= ours == 0;
         }
         let lag = self.claim_lag();
-        news |= theirs.iter().filter(|(origin, _)| *origin != from && *origin != self.id).any(|(origin, time)| {
-            let ours = self.vector.get(&origin);
+        news |= theirs.beside(&self.vector).any(|(origin, time, ours)| {
+            if origin == from || origin == self.id || ours >= time {
+                return false;
+            }
             let credible = !self.is_ahead(now, time);
-            credible && ours < time && (ours == 0 || !self.is_live_peer(&origin) || time - ours > lag)
+            credible && (ours == 0 || !self.is_live_peer(&origin) || time - ours > lag)
         });
         if news && !digest.reply && !digest.want_full {
             let reply = self.digest(now, true);

@@ -52,6 +52,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
         self.changes.push_back(Change {
             slot: held.slot,
+            weight: 0,
             effect: Effect::Removed(RemovalCause::Invalidated),
             before: Some(Arc::clone(&held.item)),
             after: None,

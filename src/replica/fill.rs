@@ -99,7 +99,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let Write { hash, item, expires, size, weight } = write;
         let marker = Marker { stamp, kind: Kind::Live, dot: self.issue_dot(now) };
-        let placing = Placing { hash, marker, expires, size, weight, item };
+        let learnt = self.learnt(now, crate::learnt::LearntBy::Filled);
+        let placing = Placing { hash, marker, expires, size, weight, learnt, item };
         self.place(held.as_ref(), placing, RemovalCause::Replaced);
         Some(stamp)
     }

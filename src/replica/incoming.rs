@@ -10,6 +10,7 @@ use super::message::{Entry, Frame, Interval, Last, Message};
 use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 
@@ -126,6 +127,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn merge_frame(&mut self, now: Now, from: ReplicaId, frame: Frame<K, V>) {
         let Frame { intervals, dropped, reconcile, last, .. } = frame;
+        self.path = if reconcile { LearntBy::Reconcile } else { LearntBy::Digest };
         for (origin, time) in dropped.iter() {
             if self.is_ahead(now, time) {
                 self.mark_unclaimable(from, time);
@@ -190,7 +192,7 @@ impl<K: CoreKey, V> Replica<K, V> {
                 ours.into_iter().filter(|(time, _)| !listed.contains(time)).map(|(time, slot)| ((origin, time), slot)),
             );
         }
-        if self.bugs.reconcile_hides_removals || self.bugs.absent_is_deleted {
+        if self.bugs.reconcile_hides_removals || self.bugs.absent_is_deleted || self.bugs.floor_rises_with_removals {
             self.remove_unlisted(None);
         }
     }
@@ -223,6 +225,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             if !self.bugs.reconcile_hides_removals {
                 self.note_dropped(dot);
             }
+            if self.bugs.floor_rises_with_removals {
+                self.floor = self.floor.max(self.stamp_of(&held.meta));
+            }
             self.erase(&held, RemovalCause::Reconcile);
         }
     }
@@ -235,6 +240,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let Some(last) = incoming.last.clone() else { return };
         let dropped = incoming.dropped.clone();
         self.finish_session_of(from, session);
+        self.path = if reconcile { LearntBy::Reconcile } else { LearntBy::Digest };
         // What is ahead of our time is not claimed. Nothing of it was in the frames, or the session
         // would be unclaimable; so nothing else rests on it.
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| self.is_ahead(now, *time)).collect();

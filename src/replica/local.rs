@@ -5,6 +5,7 @@ use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{HlcTime, Now, Stamp};
 use crate::item::Item;
+use crate::learnt::LearntBy;
 use crate::store::{SlotRef, Snapshot};
 use crate::sync::Arc;
 
@@ -59,7 +60,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let dot = self.issue_dot(now);
         let stamp = Stamp::new(dot.counter, self.id);
         let held = self.find(hash, &item.key);
-        let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, item };
+        let learnt = self.learnt(now, LearntBy::Written);
+        let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, learnt, item };
         self.place(held.as_ref(), placing, RemovalCause::Explicit);
         self.counters.writes += 1;
         self.enforce_tombstone_cap();
@@ -106,6 +108,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             expires: held.meta.expires,
             size: held.meta.size,
             weight: 0,
+            learnt: held.meta.learnt,
             item: Arc::clone(&held.item),
         };
         let slot = self.place(Some(held), placing, RemovalCause::Size);

@@ -17,7 +17,7 @@ pub(crate) struct OriginLog {
 impl OriginLog {
     /// Notes that the register at `slot` has the dot `time`.
     pub(crate) fn append(&mut self, time: HlcTime, slot: SlotRef) {
-        self.unsorted |= self.entries.back().is_some_and(|(last, _)| *last > time);
+        self.unsorted |= self.entries.back().is_some_and(|(last, _)| *last >= time);
         self.entries.push_back((time, slot));
         self.live += 1;
     }
@@ -52,8 +52,21 @@ impl OriginLog {
     /// The entries after `from`, by time.
     pub(crate) fn after(&mut self, from: HlcTime) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
         self.sort();
+        self.sorted_after(from)
+    }
+
+    /// The same, of a log that was just [sorted](Self::sort).
+    pub(crate) fn sorted_after(&self, from: HlcTime) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
+        debug_assert!(!self.unsorted);
         let start = self.entries.partition_point(|(time, _)| *time <= from);
         self.entries.range(start..).copied()
+    }
+
+    /// The time of the last entry that is not after `time`.
+    pub(crate) fn last_up_to(&mut self, time: HlcTime) -> Option<HlcTime> {
+        self.sort();
+        let end = self.entries.partition_point(|(entry, _)| *entry <= time);
+        end.checked_sub(1).map(|last| self.entries[last].0)
     }
 
     /// The entries from the one with this number on, by time.
@@ -71,10 +84,32 @@ impl OriginLog {
         }
     }
 
-    fn sort(&mut self) {
+    /// Puts entries that came late in their place, and lists each once: a register that was adopted, and
+    /// then is given its old dot back, is noted a second time at the same place. Twice in one interval it
+    /// could not be encoded.
+    pub(crate) fn sort(&mut self) {
         if self.unsorted {
-            self.entries.make_contiguous().sort_by_key(|(time, _)| *time);
+            self.entries.make_contiguous().sort();
+            let mut before = None;
+            self.entries.retain(|entry| before.replace(*entry) != Some(*entry));
             self.unsorted = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SlotId;
+
+    #[test]
+    fn a_dot_that_comes_back_to_its_place_is_listed_once() {
+        let slot = |id| SlotRef { id: SlotId(id), generation: 0 };
+        let mut log = OriginLog::default();
+        for (time, id) in [(1, 1), (2, 2), (1, 1), (3, 3), (3, 3)] {
+            log.append(time, slot(id));
+        }
+        let listed: Vec<_> = log.after(0).collect();
+        assert_eq!(listed, [(1, slot(1)), (2, slot(2)), (3, slot(3))]);
     }
 }

@@ -48,7 +48,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let entry = Self::expired_on_arrival(now, entry);
         match held {
             None => self.merge_into_nothing(now, entry),
-            Some(held) => self.merge_into(&held, entry),
+            Some(held) => self.merge_into(now, &held, entry),
         }
     }
 
@@ -67,13 +67,14 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn merge_into_nothing(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
-        if entry.stamp() > self.floor {
-            return self.place_entry(None, entry);
+        let reinserted = self.bugs.reinsert_seen && self.vector.covers(&entry.dot());
+        if entry.stamp() > self.floor || reinserted {
+            return self.place_entry(now, entry);
         }
         // Something we already collected may have overwritten or deleted it.
         if !entry.kind().is_live() {
             if self.bugs.tombstone_below_floor_merged {
-                return self.place_entry(None, entry);
+                return self.place_entry(now, entry);
             }
             if self.bugs.tombstone_below_floor_dropped {
                 return Merged::Lost;
@@ -92,18 +93,21 @@ impl<K: CoreKey, V> Replica<K, V> {
             Body::Known(_) | Body::Opaque(_) => Arc::new(Item { key: entry.item.key.clone(), body: Body::Absent }),
         };
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
-        let placing = Placing { hash: entry.hash, marker, expires: 0, size: entry.size.min(64), weight: 0, item };
+        let learnt = self.learnt(now, self.path);
+        let placing =
+            Placing { hash: entry.hash, marker, expires: 0, size: entry.size.min(64), weight: 0, learnt, item };
         self.place(held, placing, RemovalCause::Void);
     }
 
     /// Voids a register that is here, at `stamp`.
     pub(super) fn void_held(&mut self, now: Now, held: &Snapshot<K, V>, stamp: Stamp) {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(now) };
+        let learnt = self.learnt(now, self.path);
         let placing = self.tombstone_for(held, marker);
-        self.place(Some(held), Placing { expires: 0, ..placing }, RemovalCause::Void);
+        self.place(Some(held), Placing { expires: 0, learnt, ..placing }, RemovalCause::Void);
     }
 
-    fn merge_into(&mut self, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
+    fn merge_into(&mut self, now: Now, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
         let ours = self.marker_of(&held.meta);
         let joined = join(ours, entry.marker);
         if ours.dot == entry.marker.dot && ours.stamp != entry.marker.stamp {
@@ -117,13 +121,14 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.counters.merged += 1;
         let why = removal_cause(joined.marker.kind);
         let placing = match joined.body {
-            Side::Offered => Placing { marker: joined.marker, ..Self::placing_of(entry) },
+            Side::Offered => Placing { marker: joined.marker, ..self.placing_of(now, entry) },
             Side::Held => Placing {
                 hash: held.hash,
                 marker: joined.marker,
                 expires: held.meta.expires,
                 size: held.meta.size,
                 weight: held.meta.weight,
+                learnt: held.meta.learnt,
                 item: Arc::clone(&held.item),
             },
         };
@@ -136,15 +141,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         Merged::Placed(self.place(Some(held), placing, why))
     }
 
-    fn place_entry(&mut self, held: Option<&Snapshot<K, V>>, entry: Entry<K, V>) -> Merged {
+    fn place_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
         self.counters.merged += 1;
         let why = removal_cause(entry.kind());
-        Merged::Placed(self.place(held, Self::placing_of(entry), why))
+        Merged::Placed(self.place(None, self.placing_of(now, entry), why))
     }
 
-    fn placing_of(entry: Entry<K, V>) -> Placing<K, V> {
+    fn placing_of(&self, now: Now, entry: Entry<K, V>) -> Placing<K, V> {
         let Entry { hash, item, marker, expires, size, weight } = entry;
-        Placing { hash, marker, expires, size, weight, item }
+        Placing { hash, marker, expires, size, weight, learnt: self.learnt(now, self.path), item }
     }
 }
 

@@ -39,7 +39,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         if blocked || !self.uncovered.is_empty() {
             return;
         }
-        let newcomer = self.bugs.no_reconcile_for_newcomers && base.is_empty();
+        let newcomer = self.bugs.no_reconcile_for_newcomers && base.iter().all(|(origin, _)| origin == to);
         let reconcile = !base.dominates(&self.dropped) && !newcomer;
         let base = match (reconcile, self.bugs.partial_reconcile) {
             (true, false) => VersionVector::new(),
@@ -87,6 +87,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let id = self.id;
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.needs_session = false;
+            peer.behind = false;
             peer.sent_to = peer.sent_to.max(last.claim.get(&id));
             peer.serve_after = now.mono.saturating_add(SETTLE);
             peer.unacked_since.get_or_insert(now.mono);
@@ -96,8 +97,8 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Members to whom a push could not be made because another replica overtook a write in it.
     fn begin_needed_sessions(&mut self, now: Now) {
-        if self.incoming.is_some() {
-            return;
+        if self.incoming.is_some() || self.relays() {
+            return; // In a large cluster they have been asked what they lack.
         }
         let needing = |(id, peer): &(&ReplicaId, &super::peers::Peer)| {
             peer.needs_session && peer.is_live() && peer.serve_after <= now.mono && !self.outgoing.contains_key(*id)
@@ -210,6 +211,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// overtaken may be in an earlier frame.
     pub(super) fn abort_sessions_hiding(&mut self, dot: Dot) {
         let before = self.outgoing.len();
+        if before == 0 {
+            return;
+        }
         self.outgoing.retain(|_, session| session.cursor.covers(&dot));
         self.counters.sessions_out_aborted += (before - self.outgoing.len()) as u64;
     }

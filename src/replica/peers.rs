@@ -34,6 +34,8 @@ pub(super) struct Peer {
     pub(super) sent_to: HlcTime,
     /// A large message is on its way to it.
     pub(super) busy: bool,
+    /// It said that it lacks own writes after `sent_to`: in a large cluster it gets them by itself.
+    pub(super) behind: bool,
     /// The push interval after `sent_to` cannot be pushed: a session is needed.
     pub(super) needs_session: bool,
     /// No answer to a digest of it before this monotonic time.
@@ -64,6 +66,7 @@ impl Peer {
             known_since: now.mono,
             sent_to: 0,
             busy: false,
+            behind: false,
             needs_session: false,
             serve_after: 0,
             unacked_since: None,
@@ -131,6 +134,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// A member that was heard of directly.
     pub(super) fn hear(&mut self, now: Now, from: ReplicaId) -> &mut Peer {
         self.greeted.remove(&from);
+        if !self.is_live_peer(&from) {
+            self.relay.forget_successors();
+        }
         let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now));
         peer.dead_since = None;
         peer.last_heard = now.mono;
@@ -143,6 +149,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.dead_since.get_or_insert(now.mono);
         peer.busy = false;
+        self.relay.forget_successors();
         self.abort_outgoing(id);
         self.abandon_incoming_from(now, id);
         self.release_retained();

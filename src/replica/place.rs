@@ -5,6 +5,7 @@ use super::{Change, CoreKey, Effect, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Item, Key};
+use crate::learnt::{Learnt, LearntBy};
 use crate::replica_id::ReplicaId;
 use crate::store::{Meta, SlotRef, Snapshot};
 use crate::sync::Arc;
@@ -16,6 +17,7 @@ pub(super) struct Placing<K, V> {
     pub(super) expires: HlcTime,
     pub(super) size: u32,
     pub(super) weight: u32,
+    pub(super) learnt: Learnt,
     pub(super) item: Arc<Item<K, V>>,
 }
 
@@ -47,6 +49,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         Marker { stamp: self.stamp_of(meta), kind: meta.kind, dot: self.dot_of(meta) }
     }
 
+    /// What is placed now was learnt now, by this path.
+    pub(super) fn learnt(&self, now: crate::hlc::Now, path: LearntBy) -> Learnt {
+        Learnt::new(now.mono.saturating_sub(self.opened), path)
+    }
+
     /// Whether a reader would be given this value, its time to live aside.
     pub(super) fn is_readable(&self, meta: &Meta) -> bool {
         meta.kind.is_live() && meta.stamp_time > self.store.epoch()
@@ -54,7 +61,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Puts a register in place of what its key held, or of nothing.
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
-        let Placing { hash, marker, expires, size, weight, item } = new;
+        let Placing { hash, marker, expires, size, weight, learnt, item } = new;
         let meta = Meta {
             stamp_time: marker.stamp.time,
             dot_time: marker.dot.counter,
@@ -63,6 +70,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             expires,
             size,
             weight,
+            learnt,
             kind: marker.kind,
             retained: false,
         };
@@ -70,15 +78,16 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.note_invalidated(held);
         }
         let was_readable = held.is_some_and(|held| self.is_readable(&held.meta));
+        let after = self.watched.then(|| Arc::clone(&item));
         // The log names a dot once: a register that only loses its body keeps its entry.
         let same_dot = held.is_some_and(|held| self.dot_of(&held.meta) == marker.dot);
         let slot = match held {
             Some(held) => {
                 self.unindex(held, same_dot);
-                self.garbage.extend(self.store.replace(held.slot, meta, Arc::clone(&item)));
+                self.garbage.extend(self.store.replace(held.slot, meta, item));
                 held.slot
             }
-            None => self.store.insert(hash, meta, Arc::clone(&item)),
+            None => self.store.insert(hash, meta, item),
         };
         self.index(slot, &meta, marker.dot, same_dot);
         let effect = match (was_readable, self.is_readable(&meta)) {
@@ -89,9 +98,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         };
         self.changes.push_back(Change {
             slot,
+            weight,
             effect,
-            before: held.map(|held| Arc::clone(&held.item)),
-            after: Some(item),
+            before: held.filter(|_| self.watched).map(|held| Arc::clone(&held.item)),
+            after,
             stamp: marker.stamp,
             origin: marker.dot.actor,
             local: marker.dot.actor == self.id,
@@ -100,9 +110,11 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn index(&mut self, slot: SlotRef, meta: &Meta, dot: Dot, logged: bool) {
-        if !logged {
-            self.logs.entry(dot.actor).or_default().append(dot.counter, slot);
-        }
+        let bloated = !logged && {
+            let log = self.logs.entry(dot.actor).or_default();
+            log.append(dot.counter, slot);
+            log.is_bloated()
+        };
         if meta.kind.is_live() {
             self.live += 1;
             self.weight += u64::from(meta.weight);
@@ -113,7 +125,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.tombstones.insert((meta.stamp_time, slot));
             self.count_tombstone(meta.kind, 1);
         }
-        self.compact_log_if_bloated(dot.actor);
+        if bloated {
+            self.compact_log_if_bloated(dot.actor);
+        }
     }
 
     fn unindex(&mut self, held: &Snapshot<K, V>, stays_logged: bool) {
@@ -147,8 +161,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         if was_readable {
             self.changes.push_back(Change {
                 slot: held.slot,
+                weight: 0,
                 effect: Effect::Removed(why),
-                before: Some(Arc::clone(&held.item)),
+                before: self.watched.then(|| Arc::clone(&held.item)),
                 after: None,
                 stamp,
                 origin,
@@ -184,15 +199,16 @@ impl<K: CoreKey, V> Replica<K, V> {
             Body::Absent => Arc::clone(&held.item),
             Body::Known(_) | Body::Opaque(_) => Arc::new(Item { key: held.item.key.clone(), body: Body::Absent }),
         };
-        Placing { hash: held.hash, marker, expires: held.meta.expires, size: held.meta.size.min(64), weight: 0, item }
+        let Meta { expires, size, learnt, .. } = held.meta;
+        Placing { hash: held.hash, marker, expires, size: size.min(64), weight: 0, learnt, item }
     }
 
     /// Gives a register another dot of our own: same value, same stamp.
     pub(super) fn reissue(&mut self, now: crate::hlc::Now, held: &Snapshot<K, V>) -> SlotRef {
         let marker = Marker { dot: self.issue_dot(now), ..self.marker_of(&held.meta) };
-        let Meta { expires, size, weight, .. } = held.meta;
-        let item = Arc::clone(&held.item);
-        self.place(Some(held), Placing { hash: held.hash, marker, expires, size, weight, item }, RemovalCause::Replaced)
+        let Meta { expires, size, weight, learnt, .. } = held.meta;
+        let placing = Placing { hash: held.hash, marker, expires, size, weight, learnt, item: Arc::clone(&held.item) };
+        self.place(Some(held), placing, RemovalCause::Replaced)
     }
 
     /// Compacts the logs of origins that write no more as well.

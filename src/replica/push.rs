@@ -7,10 +7,13 @@ use bytes::Bytes;
 use super::log::OriginLog;
 use super::merge::Merged;
 use super::message::{Entry, Message, Push};
+use super::peers::Peer;
+use super::relay::MAX_HOPS;
 use super::{CoreKey, Replica, Transmit};
 use crate::crdt::{Dot, Kind};
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::item::Body;
+use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
 use crate::store::{SlotRef, Snapshot};
 
@@ -20,20 +23,17 @@ const MAX_EARLY: usize = 64;
 const MAX_EARLY_BYTES: usize = 1 << 20;
 /// Acknowledgements wait this long for company, nanoseconds.
 const ACK_DELAY: u64 = 10_000_000;
-/// A push is passed on at most this often.
-const MAX_HOPS: u8 = 16;
 /// What an entry weighs on the wire besides its key and value, roughly.
 pub(super) const ENTRY_OVERHEAD: usize = 24;
 
 /// What is buffered of the network's disorder.
 pub(super) struct EarlyPushes<K, V> {
     waiting: VecDeque<(u64, ReplicaId, Push<K, V>)>,
-    relay: VecDeque<Transmit<K, V>>,
 }
 
 impl<K, V> Default for EarlyPushes<K, V> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), relay: VecDeque::new() }
+        Self { waiting: VecDeque::new() }
     }
 }
 
@@ -41,6 +41,14 @@ impl<K, V> EarlyPushes<K, V> {
     pub(super) fn deadline(&self) -> Option<u64> {
         self.waiting.front().map(|(deadline, ..)| *deadline)
     }
+}
+
+/// Where a push starts, and who gets it.
+struct Round {
+    from: HlcTime,
+    to: Vec<ReplicaId>,
+    /// They pass it on.
+    relayed: bool,
 }
 
 /// How far an interval of our own log can be pushed.
@@ -76,58 +84,112 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The next push, to all members that are to get the same one.
     pub(super) fn poll_push(&mut self, now: Now) -> Option<Transmit<K, V>> {
-        let from = self.pushable().map(|(_, from)| from).min()?;
-        let to: Vec<_> = self.pushable().filter(|(_, sent)| *sent == from).map(|(id, _)| id).collect();
-        let receivers = self.choose_receivers(to.clone());
-        let hidden = from < self.push_barrier || from < self.dropped.get(&self.id);
-        let cut = if hidden { Cut { to: from, entries: Vec::new(), blocked: true } } else { self.cut_push(from) };
-        let relayed = receivers.len() < to.len();
-        for id in &to {
+        while let Some(round) = self.next_round() {
+            let from = round.from;
+            let hidden = from < self.push_barrier || from < self.dropped.get(&self.id);
+            let cut = if hidden { Cut { to: from, entries: Vec::new(), blocked: true } } else { self.cut_push(from) };
+            self.note_round(now, &round, &cut);
+            if cut.to > from {
+                return Some(self.push_of(round, cut));
+            }
+        }
+        None
+    }
+
+    fn push_of(&mut self, round: Round, cut: Cut<K, V>) -> Transmit<K, V> {
+        self.release_retained();
+        self.counters.pushes_out += round.to.len() as u64;
+        let push = Push {
+            origin: self.id,
+            from: round.from,
+            to: cut.to,
+            epoch: self.store.epoch(),
+            entries: cut.entries,
+            hops: if round.relayed { 0 } else { MAX_HOPS },
+            raw: Bytes::new(),
+        };
+        Transmit { to: round.to, message: Message::Push(push), bulk: true }
+    }
+
+    /// Who gets the next push and where it starts. Those to whom the same writes are news get the same
+    /// push, whatever silence each has seen of us: it starts at our last own write before these.
+    ///
+    /// In a large cluster only our successors get it, who pass it on; and whoever is known to lack
+    /// something gets that by itself.
+    fn next_round(&mut self) -> Option<Round> {
+        let relayed = self.relays();
+        let successors = if relayed { self.successors().to_vec() } else { Vec::new() };
+        let wanted = |(id, peer): &(&ReplicaId, &Peer)| {
+            self.is_pushable(id, peer) && (!relayed || peer.behind || successors.contains(id))
+        };
+        let wanted: Vec<_> = self.peers.iter().filter(wanted).map(|(id, peer)| (*id, peer.sent_to)).collect();
+        let first = wanted.iter().map(|(_, sent)| *sent).min()?;
+        let is_behind = |id: &ReplicaId| relayed && self.peers.get(id).is_some_and(|peer| peer.behind);
+        if let Some((id, sent)) = wanted.iter().find(|(id, _)| is_behind(id)) {
+            return Some(Round { from: *sent, to: vec![*id], relayed: false });
+        }
+        let from = self.own_before(first);
+        let to = wanted.into_iter().filter(|(_, sent)| self.own_before(*sent) == from).map(|(id, _)| id).collect();
+        Some(Round { from, to, relayed })
+    }
+
+    /// The time of our last own write up to `sent`; or a later one, if the log is not complete after
+    /// that. Nothing of ours lies between it and `sent`.
+    fn own_before(&mut self, sent: HlcTime) -> HlcTime {
+        let complete = self.push_barrier.max(self.compacted).max(self.dropped.get(&self.id));
+        let own = self.logs.get_mut(&self.id).and_then(|log| log.last_up_to(sent));
+        own.unwrap_or(0).max(complete).min(sent)
+    }
+
+    fn note_round(&mut self, now: Now, round: &Round, cut: &Cut<K, V>) {
+        let (moved, acknowledged) = (cut.to > round.from, !self.relays());
+        for id in &round.to {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             peer.needs_session = cut.blocked;
-            if cut.to > from {
+            peer.behind &= !cut.blocked && cut.to < self.last_own;
+            if moved {
                 peer.sent_to = cut.to;
-                peer.busy = receivers.contains(id);
-                if !relayed {
+                peer.busy = true;
+                if acknowledged {
                     peer.unacked_since.get_or_insert(now.mono);
                 }
             }
         }
-        if cut.to <= from {
-            return self.poll_push(now);
+        if round.relayed && moved {
+            self.carry_along(round.from, cut.to);
         }
-        self.release_retained();
-        self.counters.pushes_out += receivers.len() as u64;
-        let push = Push {
-            origin: self.id,
-            from,
-            to: cut.to,
-            epoch: self.store.epoch(),
-            entries: cut.entries,
-            hops: if relayed { 0 } else { MAX_HOPS },
-            raw: Bytes::new(),
-        };
-        Some(Transmit { to: receivers, message: Message::Push(push), bulk: true })
+        if round.relayed && cut.blocked {
+            self.ask_the_blocked(now, &round.to);
+        }
     }
 
-    /// Members with something to be pushed to them, and from where.
-    fn pushable(&self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + '_ {
-        let wants = |(id, peer): &(&ReplicaId, &super::peers::Peer)| {
-            peer.is_live()
-                && !peer.busy
-                && !peer.needs_session
-                && peer.sent_to < self.last_own
-                && !self.outgoing.contains_key(*id)
-        };
-        self.peers.iter().filter(wants).map(|(id, peer)| (*id, peer.sent_to))
+    /// Those who have what comes before a push that is passed on are taken to get it that way.
+    fn carry_along(&mut self, from: HlcTime, to: HlcTime) {
+        let successors = self.successors().to_vec();
+        for (id, peer) in &mut self.peers {
+            let follows = peer.is_live() && peer.sent_to >= from && !peer.needs_session && !peer.behind;
+            if follows && !successors.contains(id) && !self.outgoing.contains_key(id) {
+                peer.sent_to = peer.sent_to.max(to);
+            }
+        }
     }
 
-    fn choose_receivers(&mut self, mut to: Vec<ReplicaId>) -> Vec<ReplicaId> {
-        if self.peers.len() > self.config.broadcast_up_to {
-            self.random.shuffle(&mut to);
-            to.truncate(self.config.fanout);
+    /// What members of a large cluster have reported is old, and a session from there would repeat
+    /// minutes of everybody's writes: their answer to a digest says better what they lack.
+    fn ask_the_blocked(&mut self, now: Now, blocked: &[ReplicaId]) {
+        for id in blocked {
+            let digest = self.digest(now, false);
+            self.queue(*id, Message::Digest(digest));
         }
-        to
+    }
+
+    /// Whether a member is ready to be pushed something it is not believed to have.
+    fn is_pushable(&self, id: &ReplicaId, peer: &Peer) -> bool {
+        peer.is_live()
+            && !peer.busy
+            && !peer.needs_session
+            && peer.sent_to < self.last_own
+            && !self.outgoing.contains_key(id)
     }
 
     fn cut_push(&mut self, from: HlcTime) -> Cut<K, V> {
@@ -202,7 +264,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return;
         }
         let origin = push.origin;
-        self.apply_push(now, push);
+        self.apply_push(now, from, push);
         self.apply_early(now, origin);
         self.acknowledge(now, origin);
     }
@@ -221,8 +283,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    fn apply_push(&mut self, now: Now, push: Push<K, V>) {
+    fn apply_push(&mut self, now: Now, from: ReplicaId, push: Push<K, V>) {
         self.counters.pushes_in += 1;
+        self.path = if from == push.origin { LearntBy::Push } else { LearntBy::Relay };
         self.clock.observe(push.to);
         let mut deferred = false;
         let mut placed = Vec::new();
@@ -249,7 +312,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return;
         }
         self.claim(push.origin, push.to);
-        self.pass_on(push);
+        self.pass_on(from, push);
         self.enforce_tombstone_cap();
     }
 
@@ -257,10 +320,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         loop {
             let seen = self.vector.get(&origin);
             let next = self.early.waiting.iter().position(|(_, _, push)| push.origin == origin && push.from <= seen);
-            let Some((_, _, push)) = next.and_then(|index| self.early.waiting.remove(index)) else { return };
+            let Some((_, from, push)) = next.and_then(|index| self.early.waiting.remove(index)) else { return };
             if push.to > seen {
                 self.counters.gaps_reordered += 1;
-                self.apply_push(now, push);
+                self.apply_push(now, from, push);
             }
         }
     }
@@ -291,7 +354,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn acknowledge(&mut self, now: Now, origin: ReplicaId) {
-        if self.peers.len() > self.config.broadcast_up_to {
+        if self.relays() {
             return; // Digests and their facts tell, at a cost that does not grow with the writes.
         }
         if let Some(peer) = self.peers.get_mut(&origin) {
@@ -305,30 +368,16 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.cloned_id += 1;
             return;
         }
+        if !self.peers.contains_key(&from) {
+            // Only a digest makes a member: a late word of a replica that was closed must not make one that
+            // nobody will ever find dead.
+            return;
+        }
         let id = self.id;
         let peer = self.hear(now, from);
         peer.reported.raise(id, time);
         peer.sent_to = peer.sent_to.max(time);
         peer.asked = 0;
         peer.unacked_since = (peer.sent_to > time).then_some(now.mono);
-    }
-
-    /// In a large cluster: passes a push on, unchanged, that was news to us.
-    fn pass_on(&mut self, push: Push<K, V>) {
-        if push.hops >= MAX_HOPS || push.raw.is_empty() || self.early.relay.len() >= MAX_EARLY {
-            return;
-        }
-        let origin = push.origin;
-        let mut to: Vec<_> = self.live_peers().filter(|id| *id != origin).collect();
-        self.random.shuffle(&mut to);
-        to.truncate(self.config.fanout);
-        if !to.is_empty() {
-            self.counters.pushes_relayed += to.len() as u64;
-            self.early.relay.push_back(Transmit { to, message: Message::Push(push), bulk: false });
-        }
-    }
-
-    pub(super) fn poll_relay(&mut self) -> Option<Transmit<K, V>> {
-        self.early.relay.pop_front()
     }
 }

@@ -8,7 +8,7 @@ use crate::replica_id::ReplicaId;
 
 /// SplitMix64's finaliser over the sixteen bytes of the id and the time: the same on every node and
 /// in every release.
-fn mix(origin: ReplicaId, time: HlcTime) -> u64 {
+pub(super) fn mix(origin: ReplicaId, time: HlcTime) -> u64 {
     let bits = origin.as_uuid().as_u128();
     let mut hash = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(32) ^ time.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -32,19 +32,30 @@ impl<K: CoreKey, V> Replica<K, V> {
         *origin == self.id || self.peers.contains_key(origin)
     }
 
+    /// What a digest lists of our vector, and what stands for the rest. Members and vector are both
+    /// sorted and walked side by side.
+    pub(super) fn split_vector(&self) -> (VersionVector, Retired) {
+        let mut members = self.peers.keys().peekable();
+        let (listed, rest): (Vec<_>, Vec<_>) = self.vector.iter().partition(|(origin, _)| {
+            while members.next_if(|member| *member < origin).is_some() {}
+            *origin == self.id || members.peek() == Some(&origin)
+        });
+        (listed.into_iter().collect(), Retired::of(rest.into_iter()))
+    }
+
     /// The sender's whole vector: what it lists, and for the rest ours if count and hash agree.
     pub(super) fn whole_vector(&self, digest: &Digest) -> Option<VersionVector> {
         if digest.full {
             return Some(digest.vector.clone());
         }
-        let unlisted = || self.vector.iter().filter(|(origin, _)| digest.vector.get(origin) == 0);
-        if Retired::of(unlisted()) != digest.retired {
+        let listed = self.vector.beside(&digest.vector);
+        let unlisted = listed.filter(|(.., theirs)| *theirs == 0).map(|(origin, ours, _)| (origin, ours));
+        let unlisted: VersionVector = unlisted.collect();
+        if Retired::of(unlisted.iter()) != digest.retired {
             return None;
         }
         let mut whole = digest.vector.clone();
-        unlisted().for_each(|(origin, time)| {
-            whole.raise(origin, time);
-        });
+        whole.join(&unlisted);
         Some(whole)
     }
 

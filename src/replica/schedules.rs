@@ -1,175 +1,16 @@
 //! Schedules of events that a second pair of eyes found to break a promise, kept so that they stay
 //! fixed. Each needed a coincidence that random runs seldom meet.
 
-use super::message::{Entry, Message, Push};
+use super::message::Message;
 use super::*;
 use crate::crdt::Dot;
-use crate::hlc::Now;
 use crate::item::{Body, Item, Key};
 use crate::sync::Arc;
+use net::{Net, S, id, plain};
 
-const S: u64 = 1_000_000_000;
-const BASE: u64 = 1_700_000_000 * S;
-
-fn id(n: usize) -> ReplicaId {
-    ReplicaId::from_bytes([n as u8 + 1; 16])
-}
-
-struct Net {
-    r: Vec<Replica<u32, u32>>,
-    at: u64,
-    skew: Vec<i64>,
-    up: Vec<bool>,
-    drop_frames_from: Option<usize>,
-    frames_seen: u32,
-}
-
-impl Net {
-    fn new(n: usize, config: impl Fn(usize) -> ReplicaConfig) -> Self {
-        let now = Now { wall: BASE, mono: 0 };
-        Self {
-            r: (0..n).map(|i| Replica::new(id(i), config(i), i as u64, now).unwrap()).collect(),
-            at: 0,
-            skew: vec![0; n],
-            up: vec![true; n],
-            drop_frames_from: None,
-            frames_seen: 0,
-        }
-    }
-    fn now(&self, i: usize) -> Now {
-        Now { wall: (BASE + self.at).wrapping_add_signed(self.skew[i]), mono: self.at }
-    }
-    fn put(&mut self, i: usize, key: u32, value: Option<u32>, size: u32) -> Stamp {
-        let now = self.now(i);
-        let body = value.map_or(Body::Absent, Body::Known);
-        let item = Arc::new(Item { key: Key::Known(key), body });
-        let write = Write { hash: u64::from(key) << 48 | u64::from(key), item, expires: 0, size, weight: 1 };
-        let s = if value.is_some() { self.r[i].write(now, write) } else { self.r[i].delete(now, write).0 };
-        self.clean(i);
-        s
-    }
-    fn clean(&mut self, i: usize) {
-        while self.r[i].poll_change().is_some() {}
-        self.r[i].take_garbage();
-    }
-    fn get(&self, i: usize, key: u32) -> Option<u32> {
-        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
-        (held.meta.kind.is_live() && held.meta.stamp_time > self.r[i].epoch()).then(|| held.item.value().copied())?
-    }
-    fn held(&self, i: usize, key: u32) -> Option<crate::crdt::Marker> {
-        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
-        Some(self.r[i].marker_of(&held.meta))
-    }
-    fn evict(&mut self, i: usize, key: u32) -> super::local::Evicted {
-        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap();
-        let now = self.now(i);
-        let e = self.r[i].evict(now, held.slot);
-        self.clean(i);
-        e
-    }
-    fn give(&mut self, from: usize, to: ReplicaId, message: &Message<u32, u32>) {
-        let Some(j) = (0..self.r.len()).find(|j| id(*j) == to) else { return };
-        if !self.up[j] {
-            return;
-        }
-        if let (Message::Frame(_), Some(f)) = (message, self.drop_frames_from) {
-            if f == from {
-                self.frames_seen += 1;
-                if self.frames_seen > 1 {
-                    return;
-                }
-            }
-        }
-        let now = self.now(j);
-        self.r[j].handle_message(now, id(from), copy(message));
-        self.clean(j);
-    }
-    /// Sends everything that is due, at once, until nobody has anything to say.
-    fn flush(&mut self) {
-        for _ in 0..10_000 {
-            let mut any = false;
-            for i in 0..self.r.len() {
-                if !self.up[i] {
-                    continue;
-                }
-                let now = self.now(i);
-                while let Some(t) = self.r[i].poll_transmit(now) {
-                    any = true;
-                    for to in t.to {
-                        self.give(i, to, &t.message);
-                        if t.bulk {
-                            self.r[i].handle_sent(now, to, true);
-                        }
-                    }
-                }
-            }
-            if !any {
-                return;
-            }
-        }
-        panic!("endless");
-    }
-    fn run(&mut self, seconds: u64) {
-        let until = self.at + seconds * S;
-        while self.at < until {
-            self.at += S / 20;
-            for i in 0..self.r.len() {
-                if self.up[i] {
-                    let now = self.now(i);
-                    if self.r[i].poll_timeout(now) <= now.mono {
-                        self.r[i].handle_timeout(now);
-                        self.clean(i);
-                    }
-                }
-            }
-            self.flush();
-        }
-    }
-    fn meet(&mut self, a: usize, b: usize) {
-        let now = self.now(a);
-        self.r[a].greet(now, id(b));
-        let now = self.now(b);
-        self.r[b].greet(now, id(a));
-        self.flush();
-    }
-    fn die(&mut self, i: usize, forget: bool) {
-        self.up[i] = false;
-        for j in 0..self.r.len() {
-            if self.up[j] {
-                let now = self.now(j);
-                if forget { self.r[j].handle_member_left(now, id(i)) } else { self.r[j].handle_member_down(now, id(i)) }
-            }
-        }
-    }
-}
-
-fn copy(message: &Message<u32, u32>) -> Message<u32, u32> {
-    use super::message::{Audit, Frame, Interval};
-    let entries = |e: &[Entry<u32, u32>]| e.to_vec();
-    match message {
-        Message::Digest(d) => Message::Digest(d.clone()),
-        Message::Ack(a) => Message::Ack(*a),
-        Message::Push(p) => Message::Push(Push { entries: entries(&p.entries), raw: p.raw.clone(), ..*p }),
-        Message::Frame(f) => Message::Frame(Frame {
-            base: f.base.clone(),
-            intervals: f.intervals.iter().map(|i| Interval { entries: entries(&i.entries), ..*i }).collect(),
-            dropped: f.dropped.clone(),
-            last: f.last.clone(),
-            ..*f
-        }),
-        Message::Audit(a) => {
-            Message::Audit(Audit { vector: a.vector.clone(), entries: entries(&a.entries), reply: a.reply })
-        }
-    }
-}
-
-fn plain(_: usize) -> ReplicaConfig {
-    ReplicaConfig {
-        audit_interval: std::time::Duration::ZERO,
-        gc_grace: std::time::Duration::from_secs(2),
-        ..Default::default()
-    }
-}
+mod mistakes;
+mod net;
+mod relaying;
 
 /// `a` writes a key that y gets and x does not, then other keys, then `overwrite` writes the key again.
 /// x goes back for it, gets a push that the frame size cuts, and `a` dies before the next one.
@@ -358,6 +199,27 @@ fn audits_reach_recent_registers() {
     assert!(seen.len() > 500, "only {} of 1000 keys were ever audited, the highest {:?}", seen.len(), seen.last());
 }
 
+/// Two replicas made to differ behind the protocol's back: only an audit sees it, and mends it.
+#[test]
+fn an_audit_of_suspects_finds_and_mends_a_conflict() {
+    let quiet = |_| ReplicaConfig { audit_interval: std::time::Duration::ZERO, ..Default::default() };
+    let mut net = Net::new(2, quiet);
+    net.meet(0, 1);
+    net.put(0, 7, Some(1), 8);
+    net.run(2);
+    let spoilt = net.r[1].store().get(7 << 48 | 7, &7).unwrap();
+    let newer = crate::store::Meta { stamp_time: spoilt.meta.stamp_time + 16, ..spoilt.meta };
+    let other = Arc::new(Item { key: Key::Known(7), body: Body::Known(2) });
+    net.r[1].store().replace(spoilt.slot, newer, other);
+    net.run(30);
+    assert_eq!((net.get(0, 7), net.get(1, 7)), (Some(1), Some(2)), "nothing but an audit compares what both have seen");
+    let slot = net.r[0].store().get(7 << 48 | 7, &7).unwrap().slot;
+    assert_eq!(net.r[0].audit_registers(id(1), &[slot]), 1);
+    net.run(2);
+    assert_eq!((net.get(0, 7), net.get(1, 7)), (Some(2), Some(2)), "the greater stamp won under a new dot");
+    assert_eq!(net.r[0].counters().audit_conflicts + net.r[1].counters().audit_conflicts, 1);
+}
+
 /// the log of an origin that writes no more is never compacted.
 #[test]
 fn the_log_of_a_departed_origin_returns_to_baseline() {
@@ -437,4 +299,35 @@ fn a_capped_claim_is_no_adoption_storm() {
     net.run(1);
     assert_eq!(net.r[x].counters().adopted, 0);
     assert_eq!(net.r[x].live_len(), 1_000);
+}
+
+/// scenario 10: a clock one day ahead, a write, the clock repaired. Its stamps wait elsewhere, once each
+/// however often they are offered; after a restart everybody can overwrite and delete the key.
+#[test]
+fn what_a_repaired_clock_stamped_waits_until_the_restart() {
+    let (a, b, again) = (0, 1, 2);
+    let mut net = Net::new(3, plain);
+    net.meet(a, b);
+    net.put(b, 7, Some(1), 8);
+    net.run(1);
+    net.skew[a] = 86_400 * S as i64;
+    net.put(a, 7, Some(2), 8);
+    net.run(1);
+    net.skew[a] = 0;
+    net.put(a, 8, Some(2), 8);
+    net.run(60);
+    assert_eq!((net.get(b, 7), net.get(b, 8)), (Some(1), None), "a waits until tomorrow");
+    assert_eq!(net.r[b].deferred_len(), 2, "and each write of it once");
+    let look = net.r[a].look(net.now(a));
+    assert!(look.clock_last > net.now(a).wall + 86_000 * S && look.disagreement < -86_000 * S as i64, "and can tell");
+    // A restart is a new replica with the repaired clock.
+    net.die(a, true);
+    net.meet(again, b);
+    net.run(2);
+    net.put(again, 7, Some(3), 8);
+    net.run(2);
+    assert_eq!(net.get(b, 7), Some(3));
+    net.put(b, 7, None, 8);
+    net.run(2);
+    assert_eq!(net.get(again, 7), None);
 }

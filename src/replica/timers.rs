@@ -150,6 +150,7 @@ impl<K: CoreKey, V> Replica<K, V> {
                 ask.push(*id);
             }
         }
+        let relays = self.relays();
         for id in ask {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             if peer.reported.get(&self.id) >= peer.sent_to {
@@ -158,7 +159,8 @@ impl<K: CoreKey, V> Replica<K, V> {
                 continue;
             }
             peer.asked = peer.asked.saturating_add(1);
-            peer.unacked_since = Some(now.mono);
+            // In a large cluster nobody acknowledges: once is enough, then digests find out like everything.
+            peer.unacked_since = (!relays).then_some(now.mono);
             let digest = self.digest(now, false);
             self.queue(id, Message::Digest(digest));
         }

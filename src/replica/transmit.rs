@@ -27,10 +27,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         if let Some(transmit) = self.poll_relay() {
             return Some(transmit);
         }
-        if let Some(transmit) = self.poll_push(now) {
+        if let Some(transmit) = self.poll_push(now).or_else(|| self.poll_frame(now)) {
             return Some(transmit);
         }
-        self.poll_frame(now)
+        // A push that could not be made asks for what its receivers have.
+        self.control.pop_front().map(|(to, message)| Transmit { to: vec![to], message, bulk: false })
     }
 
     /// A bulk message to `to` has left, or could not be sent.

@@ -77,6 +77,7 @@ mod gauge;
 mod hash;
 mod layout;
 mod limits;
+mod measure;
 mod replicas;
 mod scan;
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(crate) const DRIVER_STUCK: u64 = 5_000;
 
 /// Something that should be looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Warning {
     /// Its name: stable, for alerts.
     pub name: String,
@@ -65,7 +66,15 @@ fn clocks(report: &CacheReport) -> Vec<Warning> {
         warning("clock-ahead", offender.node.as_ref().unwrap_or(&offender.replica), text)
     });
     let mut found: Vec<_> = ahead.collect();
-    if report.clock_ahead_ms > limit / 2 {
+    if report.clock_ahead_ms > limit && report.clock_step_ms < -limit {
+        let text = format!(
+            "the wall clock of this node was ahead and has been set back, and hybrid clocks do not go back: what is written \
+             here is stamped {} ms ahead of it and waits on the other nodes until then. If the clock is right now, restart \
+             this process: the replica that opens starts from it.",
+            report.clock_ahead_ms
+        );
+        found.push(warning("stamps-ahead", &report.node, text));
+    } else if report.clock_ahead_ms > limit / 2 {
         let text = format!(
             "times of others are {} ms ahead of this node's clock: set this clock (NTP). Beyond {limit} ms their writes \
              would wait.",
@@ -191,6 +200,7 @@ pub fn lint_node(report: &NodeReport) -> Vec<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::TombstoneReport;
 
     fn names(warnings: &[Warning]) -> Vec<&str> {
         warnings.iter().map(|warning| warning.name.as_str()).collect()
@@ -204,6 +214,17 @@ mod tests {
         assert!(lint_cache(&cache).is_empty());
         let node = NodeReport { loopback: true, driver_alive: true, ..NodeReport::default() };
         assert!(lint_node(&node).is_empty());
+    }
+
+    /// Not told to set a clock that is right again.
+    #[test]
+    fn a_repaired_clock_is_not_called_behind() {
+        let day = 86_400_000;
+        let cache = CacheReport { max_drift_ms: 1_000, clock_ahead_ms: day, clock_step_ms: -day, ..Default::default() };
+        let mut cache = CacheReport { tombstones: TombstoneReport { cap: 10, ..Default::default() }, ..cache };
+        assert_eq!(names(&lint_cache(&cache)), ["stamps-ahead", "clock-stepped"]);
+        cache.clock_step_ms = 0; // Never stepped: others are ahead.
+        assert_eq!(names(&lint_cache(&cache)), ["clock-behind"]);
     }
 
     #[test]

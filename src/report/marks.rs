@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::time::readable;
 use crate::crdt::{Cause, Kind};
 use crate::hlc::{HlcTime, Stamp};
+use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
 
 /// A register without its value, as nodes tell each other.
@@ -19,6 +20,11 @@ pub struct Mark {
     pub(crate) size: u32,
     /// Of the encoded value, if asked for.
     pub(crate) hash: Option<u64>,
+    /// When it came there, by the clock there.
+    #[serde(default)]
+    pub(crate) learnt_at: HlcTime,
+    #[serde(default)]
+    pub(crate) learnt_by: Option<LearntBy>,
 }
 
 /// Registers of one replica, and how far it has seen.
@@ -108,6 +114,12 @@ pub struct Held {
     pub size: Option<u32>,
     /// A hash of the encoded value, the same on every node.
     pub value_hash: Option<String>,
+    /// When it came to this node, by its clock, to ten milliseconds.
+    #[serde(default)]
+    pub learnt: Option<String>,
+    /// By which path it came.
+    #[serde(default)]
+    pub learnt_by: Option<LearntBy>,
     /// Why this is what it holds, as far as is known.
     pub why: String,
 }
@@ -190,6 +202,9 @@ pub struct DiffPage {
     pub differences: Vec<Difference>,
     /// Where to go on; absent at the end.
     pub next: Option<String>,
+    /// The replica that the member compared.
+    #[serde(skip)]
+    pub(crate) replica: Option<ReplicaId>,
 }
 
 /// Compares what two replicas give their readers for one key; nothing if it is the same.

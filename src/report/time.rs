@@ -13,6 +13,15 @@ pub(crate) fn readable(time: HlcTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
+/// The same to hundredths of a second.
+pub(crate) fn readable_to_hundredths(time: HlcTime) -> String {
+    let mut text = readable(time);
+    if let Some(at) = text.find('.') {
+        text.replace_range(at + 3.., "Z");
+    }
+    text
+}
+
 /// The date of a day since 1970.
 ///
 /// Source: Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.

@@ -222,7 +222,7 @@ impl<I> Decoder<'_, '_, I> {
         const WHAT: &str = "a version vector";
         let count = self.cursor.map(WHAT)?;
         self.limits.check_origins(WHAT, count)?;
-        let mut vector = VersionVector::new();
+        let mut entries = Vec::with_capacity(count.min(1_024));
         let mut next = 0;
         for _ in 0..count {
             let number = self.cursor.uint(WHAT)?;
@@ -230,12 +230,11 @@ impl<I> Decoder<'_, '_, I> {
                 return Err(DecodeError::ReplicaOrder(WHAT));
             }
             next = number.saturating_add(1);
-            if !vector.raise(self.table.id(number)?, self.cursor.uint(WHAT)?) {
-                // Not listed is zero, and there is one way to say so.
-                return Err(DecodeError::Range(WHAT));
-            }
+            entries.push((self.table.id(number)?, self.cursor.uint(WHAT)?));
         }
-        Ok(vector)
+        let vector: VersionVector = entries.into_iter().collect();
+        // Not listed is zero, and there is one way to say so.
+        if vector.len() == count { Ok(vector) } else { Err(DecodeError::Range(WHAT)) }
     }
 }
 

@@ -9,6 +9,7 @@ use super::canonical;
 use super::error::{DecodeError, EncodeError};
 use super::gauge::Gauge;
 use super::limits::MAX_DEPTH;
+use super::measure::{Measure, Stop};
 use super::scan::{self, Rule};
 
 /// The canonical encoding of a key: equal keys must have equal encodings, on every node.
@@ -45,6 +46,12 @@ pub fn decode_key<K: DeserializeOwned>(bytes: &[u8]) -> Result<K, DecodeError> {
 /// If `Serialize` fails, or the value nests deeper than `max_depth` (at most [`MAX_DEPTH`]): such
 /// a value could not be decoded elsewhere.
 pub fn encoded_len<T: Serialize + ?Sized>(value: &T, max_depth: usize) -> Result<usize, EncodeError> {
+    match Measure::of(value, max_depth.min(MAX_DEPTH)) {
+        Ok(len) => return Ok(len),
+        Err(Stop::TooDeep) => return Err(EncodeError::TooDeep { limit: max_depth.min(MAX_DEPTH) }),
+        Err(Stop::Refused(why)) => return Err(EncodeError::Serialize(why)),
+        Err(Stop::AskTheEncoder) => {}
+    }
     let mut gauge = Gauge::new(max_depth);
     let result = ciborium::into_writer(value, &mut gauge);
     if gauge.is_too_deep() {

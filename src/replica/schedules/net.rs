@@ -1,0 +1,229 @@
+//! What the schedules run in.
+
+use crate::hlc::{Now, Stamp};
+use crate::item::{Body, Item, Key};
+use crate::replica::message::{Digest, Entry, Message, Push, Retired};
+use crate::replica::{Bugs, Replica, ReplicaConfig, Write};
+use crate::replica_id::ReplicaId;
+use crate::sync::Arc;
+
+pub(super) const S: u64 = 1_000_000_000;
+const BASE: u64 = 1_700_000_000 * S;
+
+pub(super) fn id(n: usize) -> ReplicaId {
+    let mut bytes = [7; 16];
+    bytes[0] = n as u8 + 1; // In order, and told apart by hashes of any part.
+    bytes[9] = (n as u8 + 1).wrapping_mul(151);
+    ReplicaId::from_bytes(bytes)
+}
+
+/// A few replicas and what passes between them, all of it at once.
+pub(super) struct Net {
+    pub(super) r: Vec<Replica<u32, u32>>,
+    pub(super) at: u64,
+    pub(super) skew: Vec<i64>,
+    pub(super) up: Vec<bool>,
+    pub(super) drop_frames_from: Option<usize>,
+    pub(super) frames_seen: u32,
+}
+
+impl Net {
+    pub(super) fn new(n: usize, config: impl Fn(usize) -> ReplicaConfig) -> Self {
+        let now = Now { wall: BASE, mono: 0 };
+        Self {
+            r: (0..n).map(|i| Replica::new(id(i), config(i), i as u64, now).unwrap()).collect(),
+            at: 0,
+            skew: vec![0; n],
+            up: vec![true; n],
+            drop_frames_from: None,
+            frames_seen: 0,
+        }
+    }
+    /// The same with a known mistake put back everywhere.
+    pub(super) fn with(mut self, bugs: Bugs) -> Self {
+        self.r.iter_mut().for_each(|replica| replica.set_bugs(bugs));
+        self
+    }
+    /// Everybody is told of everybody.
+    pub(super) fn all_meet(&mut self) {
+        for a in 0..self.r.len() {
+            for b in 0..a {
+                self.meet(b, a);
+            }
+        }
+    }
+    /// All frames of the session that `from` opens when it is handed this digest; they arrive nowhere.
+    pub(super) fn frames_for(&mut self, from: usize, to: usize, digest: &Message<u32, u32>) -> Vec<Message<u32, u32>> {
+        self.give(to, id(from), digest);
+        let now = self.now(from);
+        let mut frames = Vec::new();
+        while let Some(t) = self.r[from].poll_transmit(now) {
+            if t.bulk {
+                t.to.iter().for_each(|to| self.r[from].handle_sent(now, *to, true));
+            }
+            if matches!(t.message, Message::Frame(_)) && t.to.contains(&id(to)) {
+                frames.push(t.message);
+            }
+        }
+        frames
+    }
+    /// What a replica would tell of itself now, to somebody who knows other departed ones.
+    pub(super) fn digest_of(&mut self, i: usize) -> Message<u32, u32> {
+        let now = self.now(i);
+        let digest = self.r[i].digest(now, false);
+        let (vector, retired) = (self.r[i].vector().clone(), Retired::default());
+        Message::Digest(Digest { vector, retired, full: true, ..digest })
+    }
+    /// Takes the push that a replica has for others and lets nobody have it.
+    pub(super) fn intercept(&mut self, i: usize) -> Message<u32, u32> {
+        let now = self.now(i);
+        let taken = self.r[i].poll_transmit(now).unwrap();
+        assert!(matches!(taken.message, Message::Push(_)));
+        taken.to.iter().for_each(|to| self.r[i].handle_sent(now, *to, true));
+        taken.message
+    }
+    pub(super) fn now(&self, i: usize) -> Now {
+        Now { wall: (BASE + self.at).wrapping_add_signed(self.skew[i]), mono: self.at }
+    }
+    pub(super) fn put(&mut self, i: usize, key: u32, value: Option<u32>, size: u32) -> Stamp {
+        let now = self.now(i);
+        let body = value.map_or(Body::Absent, Body::Known);
+        let item = Arc::new(Item { key: Key::Known(key), body });
+        let write = Write { hash: u64::from(key) << 48 | u64::from(key), item, expires: 0, size, weight: 1 };
+        let s = if value.is_some() { self.r[i].write(now, write) } else { self.r[i].delete(now, write).0 };
+        self.clean(i);
+        s
+    }
+    pub(super) fn clean(&mut self, i: usize) {
+        while self.r[i].poll_change().is_some() {}
+        self.r[i].take_garbage();
+    }
+    pub(super) fn get(&self, i: usize, key: u32) -> Option<u32> {
+        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
+        (held.meta.kind.is_live() && held.meta.stamp_time > self.r[i].epoch()).then(|| held.item.value().copied())?
+    }
+    pub(super) fn held(&self, i: usize, key: u32) -> Option<crate::crdt::Marker> {
+        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
+        Some(self.r[i].marker_of(&held.meta))
+    }
+    pub(super) fn evict(&mut self, i: usize, key: u32) -> crate::replica::local::Evicted {
+        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap();
+        let now = self.now(i);
+        let e = self.r[i].evict(now, held.slot);
+        self.clean(i);
+        e
+    }
+    pub(super) fn give(&mut self, from: usize, to: ReplicaId, message: &Message<u32, u32>) {
+        let Some(j) = (0..self.r.len()).find(|j| id(*j) == to) else { return };
+        if !self.up[j] {
+            return;
+        }
+        if let (Message::Frame(_), Some(f)) = (message, self.drop_frames_from) {
+            if f == from {
+                self.frames_seen += 1;
+                if self.frames_seen > 1 {
+                    return;
+                }
+            }
+        }
+        let now = self.now(j);
+        let mut message = copy(message);
+        if let Message::Push(push) = &mut message {
+            // What came over the wire has its bytes, which is what lets it be passed on.
+            push.raw = bytes::Bytes::from_static(b"push");
+            push.hops = push.hops.saturating_add(1);
+        }
+        self.r[j].handle_message(now, id(from), message);
+        self.clean(j);
+    }
+    /// Sends everything that is due, at once, until nobody has anything to say.
+    pub(super) fn flush(&mut self) {
+        for _ in 0..10_000 {
+            let mut any = false;
+            for i in 0..self.r.len() {
+                if !self.up[i] {
+                    continue;
+                }
+                let now = self.now(i);
+                while let Some(t) = self.r[i].poll_transmit(now) {
+                    any = true;
+                    for to in t.to {
+                        self.give(i, to, &t.message);
+                        if t.bulk {
+                            self.r[i].handle_sent(now, to, true);
+                        }
+                    }
+                }
+            }
+            if !any {
+                return;
+            }
+        }
+        panic!("endless");
+    }
+    pub(super) fn run(&mut self, seconds: u64) {
+        let until = self.at + seconds * S;
+        while self.at < until {
+            self.step();
+        }
+    }
+    /// A twentieth of a second.
+    pub(super) fn step(&mut self) {
+        self.at += S / 20;
+        for i in 0..self.r.len() {
+            if self.up[i] {
+                let now = self.now(i);
+                if self.r[i].poll_timeout(now) <= now.mono {
+                    self.r[i].handle_timeout(now);
+                    self.clean(i);
+                }
+            }
+        }
+        self.flush();
+    }
+    pub(super) fn meet(&mut self, a: usize, b: usize) {
+        let now = self.now(a);
+        self.r[a].greet(now, id(b));
+        let now = self.now(b);
+        self.r[b].greet(now, id(a));
+        self.flush();
+    }
+    pub(super) fn die(&mut self, i: usize, forget: bool) {
+        self.up[i] = false;
+        for j in 0..self.r.len() {
+            if self.up[j] {
+                let now = self.now(j);
+                if forget { self.r[j].handle_member_left(now, id(i)) } else { self.r[j].handle_member_down(now, id(i)) }
+            }
+        }
+    }
+}
+
+/// The same message once more.
+pub(super) fn copy(message: &Message<u32, u32>) -> Message<u32, u32> {
+    use crate::replica::message::{Audit, Frame, Interval};
+    let entries = |e: &[Entry<u32, u32>]| e.to_vec();
+    match message {
+        Message::Digest(d) => Message::Digest(d.clone()),
+        Message::Ack(a) => Message::Ack(*a),
+        Message::Push(p) => Message::Push(Push { entries: entries(&p.entries), raw: p.raw.clone(), ..*p }),
+        Message::Frame(f) => Message::Frame(Frame {
+            base: f.base.clone(),
+            intervals: f.intervals.iter().map(|i| Interval { entries: entries(&i.entries), ..*i }).collect(),
+            dropped: f.dropped.clone(),
+            last: f.last.clone(),
+            ..*f
+        }),
+        Message::Audit(a) => {
+            Message::Audit(Audit { vector: a.vector.clone(), entries: entries(&a.entries), reply: a.reply })
+        }
+    }
+}
+
+pub(super) fn plain(_: usize) -> ReplicaConfig {
+    ReplicaConfig {
+        audit_interval: std::time::Duration::ZERO,
+        gc_grace: std::time::Duration::from_secs(2),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,134 @@
+//! Large clusters, where pushes are passed on.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+const MEMBERS: usize = 40;
+
+fn cluster(n: usize) -> Net {
+    let mut net = Net::new(n, plain);
+    let all: Vec<_> = (0..n).map(|i| net.digest_of(i)).collect();
+    for i in 0..n {
+        let now = net.now(i);
+        for (from, digest) in all.iter().enumerate().filter(|(from, _)| *from != i) {
+            net.give(from, id(i), digest);
+        }
+        while net.r[i].poll_transmit(now).is_some() {}
+        (0..n).for_each(|j| net.r[i].handle_sent(now, id(j), true));
+    }
+    net.run(3);
+    net
+}
+
+fn sum(net: &Net) -> Counters {
+    let mut sum = Counters::default();
+    net.r.iter().for_each(|replica| sum.add(replica.counters()));
+    sum
+}
+
+/// Each write costs every node a few messages, today as on the first day: what members have seen of each
+/// other by silence differs ever more, and must not make a push of its own for each.
+#[test]
+fn traffic_per_write_and_node_does_not_grow_with_uptime() {
+    let mut net = cluster(MEMBERS);
+    let fanout = net.r[0].config().fanout as u64;
+    let mut key = 0;
+    for window in 0..3 {
+        let before = sum(&net);
+        let began = net.at;
+        for _ in 0..150 {
+            // Steps of seven: everybody writes, after pauses of many lengths.
+            net.put(key as usize * 7 % MEMBERS, key, Some(key), 8);
+            net.flush();
+            key += 1;
+            (0..key % 4).for_each(|_| net.step());
+        }
+        let after = sum(&net);
+        let messages = after.pushes_out + after.pushes_relayed - before.pushes_out - before.pushes_relayed;
+        assert!(messages >= 150 * (MEMBERS as u64 - 1), "window {window}: everybody must have been told");
+        assert!(messages <= 150 * MEMBERS as u64 * fanout, "window {window}: {messages} pushes for 150 writes");
+        // At first there are members of whom some have heard nothing at all, and sessions tell them.
+        assert!(window == 0 || after.sessions_out == before.sessions_out, "window {window}: sessions");
+        assert_eq!(after.gaps, before.gaps, "window {window}: gaps");
+        let seconds = (net.at - began).div_ceil(S);
+        let digests = after.digests_in - before.digests_in;
+        assert!(digests <= 2 * seconds * MEMBERS as u64, "window {window}: {digests} digests in {seconds} s");
+        assert!(net.r.iter().all(|replica| replica.live_len() == u64::from(key)), "window {window}: not everywhere");
+    }
+}
+
+/// Following the first successor of each leads round through everybody, so without loss nobody is missed.
+#[test]
+fn each_ring_reaches_everybody() {
+    for n in [18, 40] {
+        let mut net = cluster(n);
+        let mut first = Vec::new();
+        for i in 0..n {
+            let successors = net.r[i].successors().to_vec();
+            let distinct: BTreeSet<_> = successors.iter().collect();
+            assert_eq!(distinct.len(), net.r[i].config().fanout);
+            assert!(!successors.contains(&id(i)), "its own successor");
+            first.push(successors[0]);
+        }
+        let (mut at, mut reached) = (id(0), BTreeSet::new());
+        while reached.insert(at) {
+            at = first[(0..n).find(|i| id(*i) == at).unwrap()];
+        }
+        assert_eq!(reached.len(), n);
+    }
+}
+
+/// The dead are nobody's successor, and who took their place passes on to those behind them.
+#[test]
+fn rings_close_over_the_dead() {
+    let mut net = cluster(MEMBERS);
+    (0..MEMBERS / 2).for_each(|i| net.die(2 * i, false));
+    let before = sum(&net);
+    for key in 0..20 {
+        net.put(2 * key as usize % MEMBERS + 1, key, Some(key), 8);
+        net.flush();
+        assert!((0..MEMBERS).filter(|i| net.up[*i]).all(|i| net.get(i, key) == Some(key)), "{key} at once");
+    }
+    assert_eq!(sum(&net).gaps, before.gaps);
+}
+
+/// A write that another replica overtook before it was pushed needs sessions: with the few who would have
+/// got the push, and not with everybody from what each reported long ago.
+#[test]
+fn an_overtaken_write_is_no_storm_of_sessions() {
+    let (a, b) = (0, 1);
+    let mut net = cluster(MEMBERS);
+    // What everybody reported becomes old news.
+    for key in 100..200 {
+        net.put(key as usize % MEMBERS, key, Some(key), 8);
+        net.step();
+    }
+    let before = sum(&net);
+    // The successors of a are busy with one push when it writes again, and that is overtaken.
+    net.put(a, 0, Some(1), 8);
+    let now = net.now(a);
+    let t = net.r[a].poll_transmit(now).unwrap();
+    assert!(matches!(t.message, Message::Push(_)) && t.bulk);
+    t.to.iter().for_each(|to| net.give(a, *to, &t.message));
+    net.put(a, 7, Some(2), 8);
+    assert!(net.r[a].poll_transmit(now).is_none(), "its successors are busy");
+    net.at += 1_000_000;
+    net.put(b, 7, Some(3), 8);
+    net.flush();
+    assert_eq!(net.get(a, 7), Some(3), "overtaken");
+    let now = net.now(a);
+    t.to.iter().for_each(|to| net.r[a].handle_sent(now, *to, true));
+    net.run(2);
+    let after = sum(&net);
+    let fanout = net.r[a].config().fanout as u64;
+    assert!(after.sessions_out > before.sessions_out, "a session there must be");
+    assert!(after.sessions_out - before.sessions_out <= 3 * fanout, "{} sessions", after.sessions_out);
+    // And the next write of a mends the rest.
+    net.put(a, 8, Some(4), 8);
+    net.run(3);
+    let after = sum(&net);
+    assert!((0..MEMBERS).all(|i| net.get(i, 8) == Some(4) && net.get(i, 7) == Some(3)));
+    let sessions = after.sessions_out - before.sessions_out;
+    assert!(sessions <= 2 * MEMBERS as u64, "{sessions} sessions for one overtaken write");
+}
