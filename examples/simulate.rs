@@ -1,12 +1,16 @@
 //! Runs whole clusters in one thread, one per seed, and looks for broken promises.
+//!
+//! `cargo run --release --example simulate --features sim -- --seeds 10000`
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use driftless::replica::Bugs;
-use driftless::sim::{Numbers, Report, Settings, Step, run_script};
+use driftless::sim::{Report, Scenario, Settings, numbers, run_scenario, shrink};
 
 #[derive(Parser)]
 struct Args {
@@ -28,7 +32,7 @@ struct Args {
     /// Nodes at the start, instead of what the seed says.
     #[arg(long)]
     replicas: Option<u8>,
-    /// Put a known mistake back.
+    /// Put a known mistake back (see `driftless::replica::Bugs`).
     #[arg(long)]
     bug: Option<String>,
     /// Bend the swarm towards lost tombstones.
@@ -43,83 +47,59 @@ struct Args {
     /// Go on after a violation, up to this many.
     #[arg(long, default_value_t = 1)]
     failures: usize,
+    /// Instead: convergence time and bytes against cluster size, for these sizes.
+    #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "2,3,5,8,12,20,30")]
+    sizes: Option<Vec<u8>>,
 }
 
-fn settings(args: &Args, seed: u64) -> Settings {
+fn scenario(args: &Args, seed: u64) -> Scenario {
     let mut settings = if args.harsh { Settings::harsh(seed) } else { Settings::from_seed(seed) };
     if args.calm {
         settings = settings.calm();
     }
     if let Some(replicas) = args.replicas {
-        settings.replicas = replicas;
+        settings.replicas = replicas.max(1);
     }
     if let Some(bug) = &args.bug {
-        settings.bugs = Bugs::only(bug).expect("a known bug");
+        settings.bugs = Bugs::only(bug).unwrap_or_else(|| panic!("a known bug: one of {:?}", Bugs::NAMES));
     }
-    settings
+    Scenario::with_settings(seed, settings)
 }
 
-fn run(args: &Args, seed: u64, script: &[Step], trace: bool) -> Report {
-    run_script(Numbers, settings(args, seed), seed, script, trace)
-}
-
-/// Leaves out steps as long as the run still fails the same way.
-fn shrink(args: &Args, seed: u64, script: Vec<Step>) -> Vec<Step> {
-    let kind = |report: &Report| {
-        report.violation.as_ref().map(|violation| violation.what.split(':').next().unwrap_or_default().to_owned())
-    };
-    let wanted = kind(&run(args, seed, &script, false));
-    let mut script = script;
-    let mut chunk = script.len() / 2;
-    while chunk > 0 {
-        let mut at = 0;
-        while at < script.len() {
-            let mut shorter = script.clone();
-            let end = (at + chunk).min(shorter.len());
-            let waited: u32 = shorter[at..end].iter().map(|step| step.after).sum();
-            shorter.drain(at..end);
-            let mut patient = shorter.clone();
-            if let Some(next) = patient.get_mut(at) {
-                next.after = next.after.saturating_add(waited);
-            }
-            if kind(&run(args, seed, &patient, false)) == wanted {
-                script = patient;
-            } else if kind(&run(args, seed, &shorter, false)) == wanted {
-                script = shorter;
-            } else {
-                at += chunk;
-            }
-        }
-        chunk /= 2;
-    }
-    script
+#[derive(Default)]
+struct Outcome {
+    total: Report,
+    runs: u64,
+    failed: BTreeMap<u64, Report>,
 }
 
 /// Runs the seeds on every core; failing ones come back with their reports.
-fn run_all(args: &Args, seeds: std::ops::Range<u64>) -> (Report, u64, BTreeMap<u64, Report>) {
+fn run_all(args: &Args, seeds: std::ops::Range<u64>) -> Outcome {
     let next = AtomicU64::new(seeds.start);
-    let shared = Mutex::new((Report::default(), 0u64, BTreeMap::new()));
+    let shared = Mutex::new(Outcome::default());
     let bar = indicatif::ProgressBar::new(seeds.end - seeds.start);
     bar.set_style(
-        indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {eta} left").expect("a template"),
+        indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left")
+            .expect("a template"),
     );
+    let types = numbers();
     let work = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= seeds.end || shared.lock().expect("no panics").2.len() >= args.failures {
+        if seed >= seeds.end || shared.lock().expect("no panics").failed.len() >= args.failures {
             return;
         }
-        let report = run(args, seed, &settings(args, seed).script(seed), false);
+        let report = run_scenario(&types, &scenario(args, seed), false);
         let mut shared = shared.lock().expect("no panics");
-        shared.0.add(&report);
-        shared.1 += 1;
+        shared.total.add(&report);
+        shared.runs += 1;
         bar.inc(1);
         if let Some(violation) = &report.violation {
             bar.suspend(|| println!("seed {seed}: {violation}"));
-            shared.2.insert(seed, report);
+            shared.failed.insert(seed, report);
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..args.threads {
+        for _ in 0..args.threads.max(1) {
             scope.spawn(work);
         }
     });
@@ -128,20 +108,30 @@ fn run_all(args: &Args, seeds: std::ops::Range<u64>) -> (Report, u64, BTreeMap<u
 }
 
 /// One seed, with all that is asked for.
-fn run_one(args: &Args, seed: u64) -> Report {
-    let mut script = settings(args, seed).script(seed);
-    let mut report = run(args, seed, &script, args.trace && !args.shrink);
-    if report.violation.is_some() && args.shrink {
-        script = shrink(args, seed, script);
-        report = run(args, seed, &script, args.trace);
+fn run_one(args: &Args, seed: u64) -> ExitCode {
+    let mut scenario = scenario(args, seed);
+    if args.shrink {
+        let before = scenario.script.len();
+        scenario = shrink(&numbers(), scenario);
+        println!("shrunk from {before} steps to {}", scenario.script.len());
     }
+    let report = run_scenario(&numbers(), &scenario, args.trace);
     report.trace.iter().for_each(|line| println!("{line}"));
-    if let Some(violation) = &report.violation {
-        println!("{:#?}", settings(args, seed));
-        script.iter().for_each(|step| println!("{step}"));
-        println!("seed {seed}: {violation}");
+    if report.violation.is_some() || args.trace {
+        println!("{scenario}");
     }
-    report
+    println!(
+        "seed {seed}: {:.1} simulated seconds, {} events, {} messages, {} bytes",
+        report.simulated as f64 / 1e9,
+        report.events,
+        report.messages,
+        report.bytes
+    );
+    match &report.violation {
+        Some(violation) => println!("VIOLATED {violation}"),
+        None => println!("clean"),
+    }
+    ExitCode::from(u8::from(report.violation.is_some()))
 }
 
 fn table(title: &str, rows: impl Iterator<Item = (String, u64)>) {
@@ -153,41 +143,79 @@ fn table(title: &str, rows: impl Iterator<Item = (String, u64)>) {
     }
 }
 
-fn main() -> std::process::ExitCode {
+fn summary(args: &Args, outcome: &Outcome, began: Instant) {
+    let Outcome { total, runs, failed } = outcome;
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{runs} runs in {seconds:.0} s ({:.0} per second)", *runs as f64 / seconds);
+    println!(
+        "{:.1} simulated hours, {} events, {} messages, {} MB through the encoder and decoder",
+        total.simulated as f64 / 3.6e12,
+        total.events,
+        total.messages,
+        total.bytes / 1_000_000
+    );
+    println!("slowest agreement of a healed cluster: {:.1} s", total.converged_in as f64 / 1e9);
+    table("faults injected", total.faults.iter().map(|(name, count)| ((*name).to_owned(), *count)));
+    table("states reached", total.states.each().map(|(name, count)| (name.to_owned(), count)));
+    println!("\n{} violations", failed.len());
+    for seed in failed.keys() {
+        let mut replay =
+            format!("cargo run --release --example simulate --features sim -- --seed {seed} --shrink --trace");
+        for (said, flag) in [(args.harsh, " --harsh"), (args.calm, " --calm")] {
+            replay += if said { flag } else { "" };
+        }
+        replay += &args.replicas.map_or_else(String::new, |replicas| format!(" --replicas {replicas}"));
+        replay += &args.bug.as_ref().map_or_else(String::new, |bug| format!(" --bug {bug}"));
+        println!("  {replay}");
+    }
+}
+
+/// Convergence and traffic against cluster size: 20 clusters of each size, messages that take up to 50 ms,
+/// no faults.
+fn sizes(sizes: &[u8]) -> ExitCode {
+    println!("nodes | agreed after the last write, ms (median, slowest of 20) | messages per write | bytes per write");
+    for &replicas in sizes {
+        let mut agreed = Vec::new();
+        let (mut writes, mut messages, mut bytes) = (0, 0, 0);
+        for seed in 0..20 {
+            let mut settings = Settings::default();
+            (settings.replicas, settings.keys) = (replicas.max(2), 20);
+            settings.latency = Duration::from_millis(50);
+            let report = run_scenario(&numbers(), &Scenario::with_settings(seed, settings), false);
+            if let Some(violation) = &report.violation {
+                println!("seed {seed} with {replicas} nodes: {violation}");
+                return ExitCode::FAILURE;
+            }
+            agreed.push(report.converged_in as f64 / 1e6);
+            writes += report.states.writes;
+            messages += report.messages;
+            bytes += report.bytes;
+        }
+        agreed.sort_by(f64::total_cmp);
+        let (median, slowest) = (agreed[agreed.len() / 2], agreed[agreed.len() - 1]);
+        let bar = "#".repeat((median / 5.0).ceil() as usize);
+        let per_write = |count: u64| count / writes.max(1);
+        println!(
+            "{replicas:>5} | {median:>8.0} {slowest:>8.0} {bar:<40} | {:>18} | {:>15}",
+            per_write(messages),
+            per_write(bytes)
+        );
+    }
+    ExitCode::SUCCESS
+}
+
+fn main() -> ExitCode {
     let args = Args::parse();
     // Panics of the core are violations like any other.
     std::panic::set_hook(Box::new(|_| {}));
+    if let Some(given) = &args.sizes {
+        return sizes(given);
+    }
     if let Some(seed) = args.seed {
-        let report = run_one(&args, seed);
-        println!(
-            "{:.1} simulated seconds, {} events, {}",
-            report.simulated as f64 / 1e9,
-            report.events,
-            if report.violation.is_some() { "VIOLATED" } else { "clean" }
-        );
-        return std::process::ExitCode::from(u8::from(report.violation.is_some()));
+        return run_one(&args, seed);
     }
-    let (total, runs, failures) = run_all(&args, args.first..args.first + args.seeds);
-    println!(
-        "{runs} runs, {:.1} simulated hours, {} events, {} messages",
-        total.simulated as f64 / 3.6e12,
-        total.events,
-        total.messages
-    );
-    println!("slowest convergence of a healed cluster: {:.1} s", total.converged_in as f64 / 1e9);
-    table("faults injected", total.faults.iter().map(|(name, count)| ((*name).to_owned(), *count)));
-    table("states reached", total.states.each().map(|(name, count)| (name.to_owned(), count)));
-    println!("\n{} violations", failures.len());
-    for seed in failures.keys() {
-        let mut replay =
-            format!("cargo run --release --example simulate --features sim -- --seed {seed} --shrink --trace");
-        if args.harsh {
-            replay += " --harsh";
-        }
-        if let Some(bug) = &args.bug {
-            replay += &format!(" --bug {bug}");
-        }
-        println!("  {replay}");
-    }
-    std::process::ExitCode::from(u8::from(!failures.is_empty()))
+    let began = Instant::now();
+    let outcome = run_all(&args, args.first..args.first.saturating_add(args.seeds));
+    summary(&args, &outcome, began);
+    ExitCode::from(u8::from(!outcome.failed.is_empty()))
 }

@@ -1,28 +1,60 @@
-//! Whole clusters of the production core in one thread, deterministic from a seed.
+//! Whole clusters of the production core in one thread, deterministic from a seed: for our tests and for
+//! yours.
 //!
-//! The replicas are real; clocks, network and membership are simulated, and everything that can go
-//! wrong with them does. See [`run_seed`].
+//! The replicas are real, and so are the cache's eviction around them and the encoder and decoder of every
+//! message. Clocks, network and membership are simulated, and everything that can go wrong with them does:
+//! loss, duplication, reordering, narrow and slow links, partitions, crashes, restarts under the old name,
+//! pauses, clocks that step, drift and stand still, caches that are closed and opened again.
+//!
+//! After every event every promise of [the guarantees](crate::docs::guarantees) is checked that can be at
+//! that time, and once more when everything has healed. A failing run is shrunk, and prints its script and
+//! the command that replays it.
+//!
+//! | you have | you write |
+//! | --- | --- |
+//! | types of your own | [`check`]`(\|n\| key, \|n\| value)` in a test |
+//! | also settings, a weigher, more seeds | a [`Simulation`] |
+//! | `proptest` | [`strategy::scenario`] and [`Simulation::run_scenario`] |
+//! | a script in mind | a [`Scenario`] of [`Step`]s, and [`run_scenario`] |
+//! | time | `cargo run --release --example simulate --features sim -- --seeds 10000` |
+//!
+//! Needs the feature `sim`; put it into `[dev-dependencies]`.
 
 mod act;
 mod action;
 mod check;
 mod clock;
 mod cluster;
-mod hop;
+mod codec;
+mod dispatch;
+mod failure;
 mod membership;
 mod network;
-mod node;
+mod opening;
 mod oracle;
+mod process;
 mod report;
 mod run;
+mod scenario;
 mod settings;
-mod workload;
+mod shrink;
+mod simulation;
+mod soundness;
+pub mod strategy;
+mod trace;
+mod types;
 
 pub use action::{Action, Step};
+pub use failure::Failure;
 pub use report::{Report, Violation};
-pub use run::{run, run_script, run_seed};
+pub use run::{run_scenario, run_seed};
+pub use scenario::Scenario;
 pub use settings::{Settings, Weights};
-pub use workload::{Numbers, Workload};
+pub use shrink::shrink;
+pub use simulation::{Simulation, check};
+pub use types::{SimKey, SimValue, Types, numbers};
 
+#[cfg(test)]
+mod scenarios;
 #[cfg(test)]
 mod tests;

@@ -2,34 +2,43 @@
 
 use super::action::Action;
 use super::cluster::{Cluster, Event};
-use super::node::{RunningFill, State};
+use super::opening::RunningFill;
 use super::oracle::Record;
+use super::process::State;
 use super::report::Violation;
-use super::workload::{Workload, hash_of};
+use super::types::{SimKey, SimValue};
 use crate::crdt::Dot;
+use crate::hlc::{Stamp, nanos};
 use crate::item::{Body, Item, Key};
 use crate::replica::Write;
+use crate::replica::wire::{MAX_DEPTH, encoded_len};
 use crate::sync::Arc;
 
-/// Nodes that run at one time, and openings in one run, at most.
-const MAX_UP: usize = 7;
-const MAX_OPENINGS: usize = 24;
+/// Processes that run at one time, processes and openings in one run, at most.
+pub(super) const MAX_UP: usize = 7;
+const MAX_PROCESSES: usize = 24;
+const MAX_OPENINGS: usize = 64;
 
-impl<W: Workload> Cluster<W> {
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn act(&mut self, action: Action) -> Result<(), Violation> {
         self.trace(|| format!("ACT {action:?}"));
         match action {
             Action::Write(node, key, ttl) => self.write(node, key, ttl),
             Action::Delete(node, key) => self.delete(node, key),
-            Action::InvalidateAll(node) => self.invalidate_all(node),
+            Action::Read(node, key) => self.read(node, key),
+            Action::InvalidateAll(node, cache) => self.invalidate_all(node, cache),
             Action::Fill(node, key, millis) => self.begin_fill(node, key, millis),
             Action::Evict(node, key) => self.evict(node, key),
+            Action::CloseCache(node, cache) => self.close_cache(node, cache),
+            Action::OpenCache(node, cache) => self.open_cache(node, cache),
             Action::Crash(node) => self.crash(node),
             Action::Restart(node) => self.restart(node),
             Action::Join => self.join(),
             Action::Leave(node) => self.leave(node),
+            Action::Forget(node, who) => self.forget(node, who),
             Action::Pause(node) => self.pause(node),
-            Action::Resume(_) => self.resume_one(),
+            Action::Resume => self.resume_one(),
+            Action::Wait => Ok(()),
             Action::StepClock(node, millis) => self.step_clock(node, millis),
             Action::FreezeClock(node, on) => self.freeze_clock(node, on),
             _ => {
@@ -44,232 +53,321 @@ impl<W: Workload> Cluster<W> {
         up.get(usize::from(node).checked_rem(up.len())?).copied()
     }
 
-    fn key(&self, key: u16) -> W::Key {
-        self.workload.key(key % self.settings.keys)
+    fn cache(&self, cache: u8) -> usize {
+        usize::from(cache % self.settings.caches)
+    }
+
+    /// The opening on a process, and the number of the key: keys count through all caches.
+    fn place(&self, node: u8, key: u16) -> Option<(usize, usize)> {
+        let cache = (key / self.settings.keys % u16::from(self.settings.caches)) as usize;
+        let number = self.processes[self.chosen(node)?].open[cache]?;
+        Some((number, usize::from(key % self.settings.keys)))
     }
 
     fn write(&mut self, node: u8, key: u16, ttl: u32) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node) else { return Ok(()) };
-        let key = self.key(key);
+        let Some((number, key)) = self.place(node, key) else { return Ok(()) };
         self.write_on(number, key, ttl)
     }
 
-    pub(super) fn write_on(&mut self, number: usize, key: W::Key, ttl: u32) -> Result<(), Violation> {
-        let now = self.nodes[number].now(self.at);
-        let expires = if ttl == 0 { 0 } else { now.wall + u64::from(ttl) * 1_000_000 };
-        let (write, value) = self.new_write(&key, expires);
-        let node = &mut self.nodes[number];
-        let stamp = node.replica.write(now, write);
-        let dot = Dot::new(node.id, stamp.time);
-        let record = Record { stamp, dot, value: Some(value), expires, at: self.at, wall: now.wall, fill: false };
-        self.record(&key, record)?;
+    pub(super) fn write_on(&mut self, number: usize, key: usize, ttl: u32) -> Result<(), Violation> {
+        let now = self.now_at(number);
+        let ttl = if ttl == 0 { self.settings.time_to_live.map_or(0, nanos) } else { u64::from(ttl) * 1_000_000 };
+        let expires = if ttl == 0 { 0 } else { now.wall.saturating_add(ttl) };
+        let write = self.new_write(key, expires)?;
+        let item = Some(Arc::clone(&write.item));
+        let opening = &mut self.openings[number];
+        let stamp = opening.engine.replica.write(now, write);
+        let dot = Dot::new(opening.id, stamp.time);
+        let record = Record { stamp, dot, item, expires, at: self.at, wall: now.wall, fill: false };
+        self.record(number, key, record)?;
         self.settle(number)
     }
 
-    fn new_write(&mut self, key: &W::Key, expires: u64) -> (Write<W::Key, W::Value>, u64) {
-        self.writes += 1;
-        let value = self.workload.value(self.writes);
-        let size = self.workload.size(key, Some(&value));
+    /// A write as the cache prepares it.
+    fn new_write(&mut self, key: usize, expires: u64) -> Result<Write<K, V>, Violation> {
+        let (hash, key) = &self.keys[key];
+        let value = self.types.value(self.writes);
+        let size = self.size(key, Some(&value))?;
+        let weight = self.types.weigh(key, &value);
         let item = Arc::new(Item { key: Key::Known(key.clone()), body: Body::Known(value) });
-        (Write { hash: hash_of(key), item, expires, size, weight: 1 }, self.writes)
+        self.writes += 1;
+        Ok(Write { hash: *hash, item, expires, size, weight })
     }
 
-    fn record(&mut self, key: &W::Key, record: Record) -> Result<(), Violation> {
+    fn new_delete(&self, key: usize) -> Result<Write<K, V>, Violation> {
+        let (hash, key) = &self.keys[key];
+        let size = self.size(key, None)?;
+        let item = Arc::new(Item { key: Key::Known(key.clone()), body: Body::Absent });
+        Ok(Write { hash: *hash, item, expires: 0, size, weight: 0 })
+    }
+
+    fn size(&self, key: &K, value: Option<&V>) -> Result<u32, Violation> {
+        let refused = |error: crate::replica::wire::EncodeError| {
+            self.violation(format!("types: {key:?} = {value:?} cannot be encoded: {error}"))
+        };
+        let key = encoded_len(key, MAX_DEPTH).map_err(refused)?;
+        let value = value.map_or(Ok(0), |value| encoded_len(value, MAX_DEPTH)).map_err(refused)?;
+        Ok(u32::try_from(key + value).unwrap_or(u32::MAX))
+    }
+
+    fn record(&mut self, number: usize, key: usize, record: Record<K, V>) -> Result<(), Violation> {
         let stamp = record.stamp;
-        self.trace(|| format!("  {key:?} = {:?} stamp {stamp:?} dot {:?}", record.value, record.dot));
-        if self.oracle.record(key, record) {
-            return Err(self.violation(format!("the stamp {stamp:?} was issued twice for {key:?}")));
+        let kind = if record.item.is_some() { "written" } else { "deleted" };
+        self.trace(|| format!("  r{number} key {key} {kind} stamp {stamp:?} dot {:?}", record.dot));
+        let cache = usize::from(self.openings[number].cache);
+        if self.oracles[cache].record(key, record) {
+            return Err(self.violation(format!("stamps: {stamp:?} was issued twice for {:?}", self.keys[key].1)));
         }
         Ok(())
     }
 
     fn delete(&mut self, node: u8, key: u16) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node) else { return Ok(()) };
-        let key = self.key(key);
-        let now = self.nodes[number].now(self.at);
-        let item = Arc::new(Item { key: Key::Known(key.clone()), body: Body::Absent });
-        let size = self.workload.size(&key, None);
-        let write = Write { hash: hash_of(&key), item, expires: 0, size, weight: 0 };
-        let node = &mut self.nodes[number];
-        let before = node.replica.vector().get(&node.id);
-        let (stamp, _) = node.replica.delete(now, write);
+        let Some((number, key)) = self.place(node, key) else { return Ok(()) };
+        let now = self.now_at(number);
+        let delete = self.new_delete(key)?;
+        let opening = &mut self.openings[number];
+        let before = opening.engine.replica.vector().get(&opening.id);
+        let (stamp, _) = opening.engine.replica.delete(now, delete);
         // A delete that did nothing is one all the same for whoever called it.
-        let stamp = if stamp.time == 0 { crate::hlc::Stamp::new(before.max(now.wall), node.id) } else { stamp };
-        let dot = Dot::new(node.id, stamp.time.min(node.replica.vector().get(&node.id)));
-        let record = Record { stamp, dot, value: None, expires: 0, at: self.at, wall: now.wall, fill: false };
-        node.newest.insert(key.clone(), (stamp, true));
-        self.record(&key, record)?;
+        let stamp = if stamp.time == 0 { Stamp::new(before.max(now.wall), opening.id) } else { stamp };
+        let dot = Dot::new(opening.id, stamp.time.min(opening.engine.replica.vector().get(&opening.id)));
+        let record = Record { stamp, dot, item: None, expires: 0, at: self.at, wall: now.wall, fill: false };
+        opening.newest[key] = Some((stamp, true));
+        self.record(number, key, record)?;
         self.settle(number)
     }
 
-    fn invalidate_all(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node) else { return Ok(()) };
+    /// A read, which counts as a use.
+    fn read(&mut self, node: u8, key: u16) -> Result<(), Violation> {
+        let Some((number, key)) = self.place(node, key) else { return Ok(()) };
+        match self.served(number, key) {
+            Some((_, held)) => self.openings[number].reads.hit(held.slot.id),
+            None => self.openings[number].reads.miss(),
+        }
+        self.settle(number)
+    }
+
+    fn invalidate_all(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
+        let open = self.chosen(node).and_then(|process| self.processes[process].open[self.cache(cache)]);
+        let Some(number) = open else { return Ok(()) };
         self.report.fault("invalidate all");
-        let now = self.nodes[number].now(self.at);
-        let epoch = self.nodes[number].replica.invalidate_all(now);
+        let now = self.now_at(number);
+        let epoch = self.openings[number].engine.replica.invalidate_all(now);
         self.trace(|| format!("  epoch {epoch}"));
         self.settle(number)
     }
 
     fn begin_fill(&mut self, node: u8, key: u16, millis: u32) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node) else { return Ok(()) };
-        let key = self.key(key);
-        let now = self.nodes[number].now(self.at);
-        let node = &mut self.nodes[number];
-        let held = node.replica.store().get(hash_of(&key), &key).map_or(0, |held| held.meta.stamp_time);
-        let above = held.max(node.replica.floor().time).max(node.replica.epoch());
-        let ticket = node.replica.begin_fill(now, hash_of(&key), &Key::Known(key.clone()));
+        let Some((number, key)) = self.place(node, key) else { return Ok(()) };
+        let now = self.now_at(number);
+        let held = self.held(number, key).map_or(0, |held| held.meta.stamp_time);
+        let (hash, name) = &self.keys[key];
+        let opening = &mut self.openings[number];
+        let replica = &mut opening.engine.replica;
+        let above = held.max(replica.floor().time).max(replica.epoch());
+        let ticket = replica.begin_fill(now, *hash, &Key::Known(name.clone()));
+        let began = replica.clock().last();
         self.next_fill += 1;
         let fill = self.next_fill;
-        let began = node.replica.clock().last();
-        node.fills.insert(fill, RunningFill { key, ticket, at: self.at, began, above });
+        opening.fills.insert(fill, RunningFill { key, ticket, at: self.at, began, above });
         let after = self.rng.u64(0..=u64::from(millis) * 1_000_000);
-        self.schedule(after, Event::FillDone { node: number, fill });
+        self.schedule(after, Event::FillDone { opening: number, fill });
         self.settle(number)
     }
 
-    pub(super) fn finish_fill(&mut self, number: usize, fill: u64) -> Result<(), Violation> {
-        match self.nodes[number].state {
-            State::Gone => return Ok(()),
-            State::Paused => {
-                self.schedule(50_000_000, Event::FillDone { node: number, fill });
-                return Ok(());
-            }
-            State::Up => {}
-        }
-        let Some(running) = self.nodes[number].fills.remove(&fill) else { return Ok(()) };
-        let now = self.nodes[number].now(self.at);
-        let (write, value) = self.new_write(&running.key, 0);
-        let node = &mut self.nodes[number];
-        if let Some(stamp) = node.replica.finish_fill(now, &running.ticket, write) {
-            let dot = Dot::new(node.id, node.replica.vector().get(&node.id));
-            self.check_fill(&running, stamp)?;
-            let record = Record { stamp, dot, value: Some(value), expires: 0, at: self.at, wall: now.wall, fill: true };
-            self.record(&running.key, record)?;
+    pub(super) fn store_fill(&mut self, number: usize, fill: u64) -> Result<(), Violation> {
+        let Some(running) = self.openings[number].fills.remove(&fill) else { return Ok(()) };
+        let now = self.now_at(number);
+        let write = self.new_write(running.key, 0)?;
+        let item = Some(Arc::clone(&write.item));
+        let opening = &mut self.openings[number];
+        if let Some(stamp) = opening.engine.replica.finish_fill(now, &running.ticket, write) {
+            let dot = Dot::new(opening.id, opening.engine.replica.vector().get(&opening.id));
+            self.check_fill(number, &running, stamp)?;
+            let record = Record { stamp, dot, item, expires: 0, at: self.at, wall: now.wall, fill: true };
+            self.record(number, running.key, record)?;
         }
         self.settle(number)
     }
 
     fn evict(&mut self, node: u8, key: u16) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node) else { return Ok(()) };
-        let key = self.key(key);
-        let now = self.nodes[number].now(self.at);
-        let node = &mut self.nodes[number];
-        if let Some(held) = node.replica.store().get(hash_of(&key), &key) {
-            node.replica.evict(now, held.slot);
+        let Some((number, key)) = self.place(node, key) else { return Ok(()) };
+        let now = self.now_at(number);
+        if let Some(held) = self.held(number, key) {
+            self.openings[number].engine.replica.evict(now, held.slot);
         }
         self.settle(number)
     }
 
-    fn crash(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node).filter(|_| self.running().len() > 1) else { return Ok(()) };
-        self.report.fault("crash");
-        self.stop(number);
+    fn close_cache(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
+        let (Some(process), cache) = (self.chosen(node), self.cache(cache)) else { return Ok(()) };
+        let others = self.replicas_of(cache as u8).len() > 1;
+        if let Some(number) = self.processes[process].open[cache].filter(|_| others) {
+            self.report.fault("cache closed");
+            self.close(number);
+        }
         Ok(())
     }
 
-    fn stop(&mut self, number: usize) {
-        let node = &mut self.nodes[number];
-        node.state = State::Gone;
-        node.inbox.clear();
-        node.fills.clear();
+    fn open_cache(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
+        let (Some(process), cache) = (self.chosen(node), self.cache(cache)) else { return Ok(()) };
+        if self.processes[process].open[cache].is_none() && self.openings.len() < MAX_OPENINGS {
+            self.report.fault("cache opened");
+            self.open(process, cache as u8);
+            return self.greet_the_unknown(process);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, number: usize) {
+        let opening = &mut self.openings[number];
+        opening.is_open = false;
+        opening.fills.clear();
+        self.processes[opening.process].open[usize::from(opening.cache)] = None;
+    }
+
+    fn stop(&mut self, process: usize) {
+        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
+        open.into_iter().for_each(|number| self.close(number));
+        self.processes[process].state = State::Gone;
+        self.processes[process].inbox.clear();
+    }
+
+    fn chosen_of_many(&self, node: u8) -> Option<usize> {
+        self.chosen(node).filter(|_| self.running().len() > 1)
+    }
+
+    fn crash(&mut self, node: u8) -> Result<(), Violation> {
+        let Some(process) = self.chosen_of_many(node) else { return Ok(()) };
+        self.report.fault("crash");
+        self.stop(process);
+        Ok(())
+    }
+
+    fn may_start(&self) -> bool {
+        let openings = self.openings.len() + usize::from(self.settings.caches);
+        self.processes.len() < MAX_PROCESSES && openings <= MAX_OPENINGS
     }
 
     fn restart(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node).filter(|_| self.nodes.len() < MAX_OPENINGS) else { return Ok(()) };
+        let Some(process) = self.chosen(node).filter(|_| self.may_start()) else { return Ok(()) };
         self.report.fault("restart");
-        self.stop(number);
-        self.open(Some(number));
+        self.stop(process);
+        self.start(Some(process));
         Ok(())
     }
 
     fn join(&mut self) -> Result<(), Violation> {
-        if self.nodes.len() < MAX_OPENINGS && self.running().len() < MAX_UP {
+        if self.may_start() && self.running().len() < MAX_UP {
             self.report.fault("join");
-            self.open(None);
+            self.start(None);
         }
         Ok(())
     }
 
     fn leave(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node).filter(|_| self.running().len() > 1) else { return Ok(()) };
+        let Some(process) = self.chosen_of_many(node) else { return Ok(()) };
         self.report.fault("leave");
         for other in self.up() {
-            if other != number && !self.network.is_cut(number, other) {
+            let (here, there) = (self.processes[process].address, self.processes[other].address);
+            if other != process && !self.network.is_cut(here, there) {
                 let after = self.network.delay();
-                self.schedule(after, Event::Left { node: other, who: number });
+                self.schedule(after, Event::Left { process: other, who: process });
             }
         }
-        self.stop(number);
+        self.stop(process);
         Ok(())
     }
 
+    /// An operator says on one node that another will not return, rightly or not.
+    fn forget(&mut self, node: u8, who: u8) -> Result<(), Violation> {
+        let Some(process) = self.chosen(node) else { return Ok(()) };
+        let who = usize::from(who) % self.processes.len();
+        if who == process {
+            return Ok(());
+        }
+        self.report.fault("forgotten by hand");
+        self.forget_process(process, who)
+    }
+
     fn pause(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node) else { return Ok(()) };
+        let Some(process) = self.chosen(node) else { return Ok(()) };
         self.report.fault("pause");
-        self.nodes[number].state = State::Paused;
+        self.processes[process].state = State::Paused;
         Ok(())
     }
 
     fn resume_one(&mut self) -> Result<(), Violation> {
-        let paused = self.running().into_iter().find(|&number| !self.nodes[number].is_up());
-        paused.map_or(Ok(()), |number| self.resume(number))
+        let paused = self.running().into_iter().find(|&process| !self.processes[process].is_up());
+        paused.map_or(Ok(()), |process| self.resume(process))
     }
 
-    pub(super) fn resume(&mut self, number: usize) -> Result<(), Violation> {
-        let node = &mut self.nodes[number];
-        node.state = State::Up;
-        for (from, message) in std::mem::take(&mut node.inbox) {
-            self.schedule(0, Event::Deliver { from, to: number, message });
+    pub(super) fn resume(&mut self, process: usize) -> Result<(), Violation> {
+        let here = &mut self.processes[process];
+        here.state = State::Up;
+        let address = here.address;
+        for payload in std::mem::take(&mut here.inbox) {
+            self.schedule(0, Event::Deliver { address, payload });
         }
-        self.settle(number)
+        self.settle_all(process)
+    }
+
+    pub(super) fn settle_all(&mut self, process: usize) -> Result<(), Violation> {
+        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
+        open.into_iter().try_for_each(|number| self.settle(number))
     }
 
     fn step_clock(&mut self, node: u8, millis: i32) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node) else { return Ok(()) };
+        let Some(process) = self.chosen(node) else { return Ok(()) };
         self.report.fault(if millis < 0 { "clock back" } else { "clock ahead" });
-        self.nodes[number].clock.step(i64::from(millis) * 1_000_000);
-        self.settle(number)
+        self.processes[process].clock.step(i64::from(millis) * 1_000_000);
+        self.settle_all(process)
     }
 
     fn freeze_clock(&mut self, node: u8, on: bool) -> Result<(), Violation> {
-        let Some(number) = self.chosen(node) else { return Ok(()) };
+        let Some(process) = self.chosen(node) else { return Ok(()) };
         self.report.fault("clock frozen");
         let at = self.at;
-        self.nodes[number].clock.freeze(at, on);
-        self.settle(number)
+        self.processes[process].clock.freeze(at, on);
+        self.settle_all(process)
     }
 
     fn change_network(&mut self, action: Action) {
-        let node = |n: u8| self.chosen(n).unwrap_or_default();
+        let address = |n: u8| self.chosen(n).map_or(0, |process| self.processes[process].address);
         match action {
             Action::Cut(a, b) => {
-                let (a, b) = (node(a), node(b));
+                let (a, b) = (address(a), address(b));
                 self.report.fault("link cut");
                 self.network.cut(a, b);
             }
             Action::CutOneWay(a, b) => {
-                let (a, b) = (node(a), node(b));
+                let (a, b) = (address(a), address(b));
                 self.report.fault("link cut one way");
                 self.network.cut_one_way(a, b);
             }
+            Action::SlowLink(a, b) => {
+                let (a, b) = (address(a), address(b));
+                self.report.fault("slow link");
+                self.network.slow_down(a, b);
+            }
             Action::Isolate(a) => {
-                let a = node(a);
+                let a = address(a);
                 self.report.fault("isolated");
-                (0..self.nodes.len()).for_each(|b| self.network.cut(a, b));
+                (0..self.holders.len()).for_each(|b| self.network.cut(a, b));
             }
             Action::Split(mask) => self.split(mask),
             Action::HealLinks => self.network.heal_links(),
             Action::Latency(millis) => self.network.set_latency(u64::from(millis) * 1_000_000),
             Action::Loss(percent) => self.network.set_loss(percent),
             Action::Duplicate(percent) => self.network.set_duplicate(percent),
+            Action::Bandwidth(bytes) => self.network.set_bandwidth(bytes),
             _ => {}
         }
     }
 
     fn split(&mut self, mask: u8) {
         self.report.fault("split");
-        let running = self.running();
+        let running: Vec<_> = self.running().into_iter().map(|process| self.processes[process].address).collect();
         let side = |position: usize| mask >> (position % 8) & 1;
         for (i, &a) in running.iter().enumerate() {
             for (j, &b) in running.iter().enumerate() {

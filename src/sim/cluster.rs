@@ -1,110 +1,153 @@
-//! The cluster: nodes, the network between them, and the order in which things happen.
+//! The cluster: processes, the caches they have open, the network between them, and the order in
+//! which things happen.
 
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use uuid::Uuid;
 
-use super::clock::{EPOCH, SimClock};
-use super::hop::{clone_message, entries_in, hop};
+use super::clock::SimClock;
 use super::network::Network;
-use super::node::{Node, State};
+use super::opening::Opening;
 use super::oracle::Oracle;
+use super::process::{Payload, Process, State};
 use super::report::{Report, Violation};
 use super::settings::Settings;
-use super::workload::Workload;
-use crate::replica::message::Message;
-use crate::replica::{Change, Effect, Replica, Transmit};
+use super::trace::readable;
+use super::types::{SimKey, SimValue, Types, hash_of};
+use crate::cache::engine::Engine;
+use crate::recency::ReadLog;
+use crate::replica::{Change, Effect, Replica};
 use crate::replica_id::ReplicaId;
 
-/// Messages that one event may cause on one node.
+/// Messages that one event may cause on one replica.
 const MAX_BURST: usize = 20_000;
 /// Events of one run.
 const MAX_EVENTS: u64 = 1_000_000;
-/// Wake-ups of one node at one instant.
+/// Wake-ups of one replica at one instant.
 const MAX_SPINS: u32 = 10_000;
 
 /// What is going to happen.
-#[allow(clippy::large_enum_variant)] // Most are messages.
-pub(super) enum Event<K, V> {
-    Deliver { from: usize, to: usize, message: Message<K, V> },
-    Sent { node: usize, to: usize, ok: bool },
-    FillDone { node: usize, fill: u64 },
-    Left { node: usize, who: usize },
+#[derive(Debug)]
+pub(super) enum Event {
+    Deliver { address: usize, payload: Payload },
+    Sent { opening: usize, to: ReplicaId, ok: bool },
+    FillDone { opening: usize, fill: u64 },
+    Left { process: usize, who: usize },
     Detector,
 }
 
 /// A cluster in one thread.
-pub(super) struct Cluster<W: Workload> {
-    pub(super) workload: W,
+pub(super) struct Cluster<'a, K, V> {
+    pub(super) types: &'a Types<K, V>,
     pub(super) settings: Settings,
-    pub(super) nodes: Vec<Node<W>>,
+    /// The keys of each cache, with their hashes.
+    pub(super) keys: Vec<(u64, K)>,
+    pub(super) processes: Vec<Process>,
+    /// By address: the process that has it.
+    pub(super) holders: Vec<usize>,
+    pub(super) openings: Vec<Opening<K, V>>,
     pub(super) network: Network,
     pub(super) rng: Rng,
     pub(super) at: u64,
-    events: BTreeMap<(u64, u64), Event<W::Key, W::Value>>,
+    events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
-    pub(super) oracle: Oracle<W::Key>,
+    /// By cache.
+    pub(super) oracles: Vec<Oracle<K, V>>,
     pub(super) writes: u64,
     pub(super) next_fill: u64,
     pub(super) report: Report,
     pub(super) tracing: bool,
     /// No faults any more.
     pub(super) healed: bool,
+    /// Copies of all that is sent, by address, if somebody wants them.
+    #[cfg(test)]
+    pub(super) copies: Option<Vec<(usize, Payload)>>,
 }
 
-impl<W: Workload> Cluster<W> {
-    pub(super) fn new(workload: W, settings: Settings, seed: u64, tracing: bool) -> Self {
+impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
+    pub(super) fn new(types: &'a Types<K, V>, settings: Settings, seed: u64, tracing: bool) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0xC105_7E12);
         let network = Network::new(&settings, rng.u64(..));
+        let keys: Vec<_> = (0..settings.keys).map(|n| types.key(n.into())).map(|key| (hash_of(&key), key)).collect();
+        let oracles = (0..settings.caches).map(|_| Oracle::new(keys.len())).collect();
         let replicas = settings.replicas;
         let mut cluster = Self {
-            workload,
+            types,
             settings,
-            nodes: Vec::new(),
+            keys,
+            processes: Vec::new(),
+            holders: Vec::new(),
+            openings: Vec::new(),
             network,
             rng,
             at: 0,
             events: BTreeMap::new(),
             sequence: 0,
-            oracle: Oracle::new(),
+            oracles,
             writes: 0,
             next_fill: 0,
             report: Report::default(),
             tracing,
             healed: false,
+            #[cfg(test)]
+            copies: None,
         };
-        (0..replicas).for_each(|_| cluster.open(None));
+        if cluster.settings.caches > 1 {
+            cluster.report.fault("several caches");
+        }
+        (0..replicas).for_each(|_| cluster.start(None));
         cluster.schedule(0, Event::Detector);
         cluster
     }
 
-    /// Opens the cache on a new node, or again on one that is to restart.
-    pub(super) fn open(&mut self, replaces: Option<usize>) {
-        let id = ReplicaId::from_uuid(Uuid::from_u128(self.rng.u128(..)));
+    /// Starts a process, or starts one again under its name and address, with all caches open.
+    pub(super) fn start(&mut self, replaces: Option<usize>) {
         let clock = match (replaces, self.healed) {
-            (Some(old), _) => self.nodes[old].clock.clone(),
+            (Some(old), _) => self.processes[old].clock.clone(),
             (None, true) => SimClock::new(0, 0, self.at),
             (None, false) => self.new_clock(),
         };
-        let now = clock.now(self.at);
-        let replica = Replica::new(id, self.settings.config.clone(), self.rng.u64(..), now);
-        let mut replica = replica.expect("the swarm picks valid settings");
-        replica.set_bugs(self.settings.bugs);
-        let wake = replica.poll_timeout(now);
-        self.nodes.push(Node {
-            id,
-            replica,
+        let number = self.processes.len();
+        let address = replaces.map_or(self.holders.len(), |old| self.processes[old].address);
+        match replaces {
+            Some(_) => self.holders[address] = number,
+            None => self.holders.push(number),
+        }
+        self.processes.push(Process {
+            address,
+            replaces,
             clock,
             state: State::Up,
-            replaces,
+            open: vec![None; usize::from(self.settings.caches)],
             inbox: Vec::new(),
-            wake,
             views: BTreeMap::new(),
             silent_since: BTreeMap::new(),
+            directory: BTreeMap::new(),
+        });
+        (0..self.settings.caches).for_each(|cache| self.open(number, cache));
+    }
+
+    /// Opens a cache on a process, as a new replica.
+    pub(super) fn open(&mut self, process: usize, cache: u8) {
+        let id = ReplicaId::from_uuid(Uuid::from_u128(self.rng.u128(..)));
+        let now = self.processes[process].now(self.at);
+        let replica = Replica::new(id, self.settings.config.clone(), self.rng.u64(..), now);
+        let mut replica = replica.expect("the settings were checked");
+        replica.set_bugs(self.settings.bugs);
+        let wake = replica.poll_timeout(now);
+        self.processes[process].open[usize::from(cache)] = Some(self.openings.len());
+        self.openings.push(Opening {
+            id,
+            process,
+            cache,
+            engine: Engine::new(replica, self.settings.max_capacity, self.settings.eviction()),
+            reads: ReadLog::new(true),
+            is_open: true,
+            wake,
             fills: BTreeMap::new(),
-            newest: BTreeMap::new(),
-            mirror: BTreeMap::new(),
+            newest: vec![None; self.keys.len()],
+            mirror: vec![None; self.keys.len()],
             spins: 0,
             last_timeout: 0,
         });
@@ -116,42 +159,67 @@ impl<W: Workload> Cluster<W> {
         SimClock::new(self.rng.i64(-skew..=skew), self.rng.i64(-drift..=drift), self.at)
     }
 
-    pub(super) fn schedule(&mut self, after: u64, event: Event<W::Key, W::Value>) {
+    pub(super) fn schedule(&mut self, after: u64, event: Event) {
         self.sequence += 1;
         self.events.insert((self.at + after, self.sequence), event);
     }
 
     pub(super) fn trace(&mut self, line: impl FnOnce() -> String) {
         if self.tracing {
-            let line = readable(&self.nodes, line());
+            let line = readable(self.openings.iter().map(|opening| opening.id), line());
             let line = format!("{:.6} {line}", self.at as f64 / 1e9);
             self.report.trace.push(line);
         }
     }
 
     pub(super) fn violation(&self, what: String) -> Violation {
+        let what = readable(self.openings.iter().map(|opening| opening.id), what);
         Violation { at: self.at, what }
     }
 
+    /// Processes that run and are not paused.
     pub(super) fn up(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&node| self.nodes[node].is_up()).collect()
+        (0..self.processes.len()).filter(|&process| self.processes[process].is_up()).collect()
     }
 
-    /// Nodes that run, paused ones included.
+    /// Processes that run, paused ones included.
     pub(super) fn running(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&node| self.nodes[node].runs()).collect()
+        (0..self.processes.len()).filter(|&process| self.processes[process].runs()).collect()
     }
 
-    pub(super) fn number_of(&self, id: &ReplicaId) -> Option<usize> {
-        self.nodes.iter().position(|node| node.id == *id)
+    /// The replicas of a cache that are open.
+    pub(super) fn replicas_of(&self, cache: u8) -> Vec<usize> {
+        let here = |number: &usize| self.openings[*number].is_open && self.openings[*number].cache == cache;
+        (0..self.openings.len()).filter(here).collect()
+    }
+
+    pub(super) fn replica(&self, opening: usize) -> &Replica<K, V> {
+        &self.openings[opening].engine.replica
+    }
+
+    pub(super) fn now_at(&self, opening: usize) -> crate::hlc::Now {
+        self.processes[self.openings[opening].process].now(self.at)
+    }
+
+    fn state_of(&self, opening: usize) -> State {
+        let opening = &self.openings[opening];
+        if opening.is_open { self.processes[opening.process].state } else { State::Gone }
+    }
+
+    /// A name for people: the replica, and the process it is on.
+    pub(super) fn name(&self, opening: usize) -> String {
+        let Opening { process, cache, .. } = self.openings[opening];
+        let cache = if self.settings.caches > 1 { format!("/c{cache}") } else { String::new() };
+        format!("r{opening}(n{process}{cache})")
     }
 
     /// Lets everything happen that happens until then.
     pub(super) fn advance_to(&mut self, until: u64) -> Result<(), Violation> {
         loop {
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
-            let up = self.nodes.iter().enumerate().filter(|(_, node)| node.is_up());
-            let timer = up.map(|(number, node)| (node.wake, number)).min();
+            let is_up = |number: &usize| self.state_of(*number) == State::Up;
+            let up = (0..self.openings.len()).filter(is_up);
+            let timer = up.map(|number| (self.openings[number].wake, number)).min();
             match (event, timer) {
                 (Some(at), timer) if at <= until && timer.is_none_or(|(wake, _)| at <= wake) => {
                     self.at = self.at.max(at);
@@ -159,9 +227,9 @@ impl<W: Workload> Cluster<W> {
                         self.handle(event)?;
                     }
                 }
-                (_, Some((wake, node))) if wake <= until => {
+                (_, Some((wake, number))) if wake <= until => {
                     self.at = self.at.max(wake);
-                    self.wake(node)?;
+                    self.wake(number)?;
                 }
                 _ => {
                     self.at = self.at.max(until);
@@ -172,215 +240,102 @@ impl<W: Workload> Cluster<W> {
     }
 
     fn wake(&mut self, number: usize) -> Result<(), Violation> {
-        let at = self.at;
-        let node = &mut self.nodes[number];
-        node.spins = if node.last_timeout == at { node.spins + 1 } else { 0 };
-        node.last_timeout = at;
-        if node.spins > MAX_SPINS {
-            return Err(self.violation(format!("n{number} wants to be woken at once for ever")));
+        let (at, now) = (self.at, self.now_at(number));
+        let opening = &mut self.openings[number];
+        opening.spins = if opening.last_timeout == at { opening.spins + 1 } else { 0 };
+        opening.last_timeout = at;
+        if opening.spins > MAX_SPINS {
+            return Err(self.violation(format!("bounded: {} wants to be woken at once for ever", self.name(number))));
         }
-        let now = node.now(at);
-        node.replica.handle_timeout(now);
+        opening.engine.replica.handle_timeout(now);
         self.settle(number)
     }
 
-    fn handle(&mut self, event: Event<W::Key, W::Value>) -> Result<(), Violation> {
+    fn handle(&mut self, event: Event) -> Result<(), Violation> {
         match event {
-            Event::Deliver { from, to, message } => self.deliver(from, to, message),
-            Event::Sent { node, to, ok } => self.sent(node, to, ok),
-            Event::FillDone { node, fill } => self.finish_fill(node, fill),
-            Event::Left { node, who } => self.learn_of_leave(node, who),
+            Event::Deliver { address, payload } => self.arrive(self.holders[address], payload),
+            Event::Sent { opening, to, ok } => self.sent(opening, to, ok),
+            Event::FillDone { opening, fill } => self.finish_fill(opening, fill),
+            Event::Left { process, who } => self.learn_of_leave(process, who),
             Event::Detector => self.detect(),
         }
     }
 
-    fn deliver(&mut self, from: usize, to: usize, message: Message<W::Key, W::Value>) -> Result<(), Violation> {
-        let node = &mut self.nodes[to];
-        match node.state {
+    fn sent(&mut self, number: usize, to: ReplicaId, ok: bool) -> Result<(), Violation> {
+        match self.state_of(number) {
             State::Gone => return Ok(()),
             State::Paused => {
-                if !self.settings.pause_drops {
-                    node.inbox.push((from, message));
-                }
+                self.schedule(50_000_000, Event::Sent { opening: number, to, ok });
                 return Ok(());
             }
             State::Up => {}
         }
-        self.trace(|| format!("n{from} -> n{to} {}", describe(&message)));
-        let from = self.nodes[from].id;
-        let node = &mut self.nodes[to];
-        let now = node.now(self.at);
-        node.replica.handle_message(now, from, message);
-        self.settle(to)
-    }
-
-    fn sent(&mut self, number: usize, to: usize, ok: bool) -> Result<(), Violation> {
-        match self.nodes[number].state {
-            State::Gone => return Ok(()),
-            State::Paused => {
-                self.schedule(50_000_000, Event::Sent { node: number, to, ok });
-                return Ok(());
-            }
-            State::Up => {}
-        }
-        let to = self.nodes[to].id;
-        let node = &mut self.nodes[number];
-        let now = node.now(self.at);
-        node.replica.handle_sent(now, to, ok);
+        let now = self.now_at(number);
+        self.openings[number].engine.replica.handle_sent(now, to, ok);
         self.settle(number)
     }
 
-    /// Drains a node after anything was done to it, and checks it.
+    pub(super) fn finish_fill(&mut self, number: usize, fill: u64) -> Result<(), Violation> {
+        match self.state_of(number) {
+            State::Gone => Ok(()),
+            State::Paused => {
+                self.schedule(50_000_000, Event::FillDone { opening: number, fill });
+                Ok(())
+            }
+            State::Up => self.store_fill(number, fill),
+        }
+    }
+
+    /// Drains a replica after anything was done to it, and checks it.
     pub(super) fn settle(&mut self, number: usize) -> Result<(), Violation> {
         self.report.events += 1;
         if self.report.events > MAX_EVENTS {
             return Err(self.violation("bounded: the run does not end".to_owned()));
         }
-        while let Some(change) = self.nodes[number].replica.poll_change() {
-            self.follow(number, &change)?;
-        }
-        let now = self.nodes[number].now(self.at);
+        let now = self.now_at(number);
+        self.follow_changes(number)?;
         for _ in 0..MAX_BURST {
-            let Some(transmit) = self.nodes[number].replica.poll_transmit(now) else {
-                self.nodes[number].wake = self.nodes[number].replica.poll_timeout(now);
-                while let Some(change) = self.nodes[number].replica.poll_change() {
-                    self.follow(number, &change)?;
-                }
-                return self.check_node(number);
+            let Some(transmit) = self.openings[number].engine.replica.poll_transmit(now) else {
+                self.openings[number].wake = self.replica(number).poll_timeout(now);
+                self.follow_changes(number)?;
+                return self.check_replica(number);
             };
-            self.send(number, transmit);
+            self.send(number, transmit)?;
         }
-        Err(self.violation(format!("n{number} sends without end")))
+        Err(self.violation(format!("bounded: {} sends without end", self.name(number))))
     }
 
-    fn send(&mut self, from: usize, transmit: Transmit<W::Key, W::Value>) {
-        let Transmit { to, message, bulk } = transmit;
-        for id in to {
-            let Some(to) = self.number_of(&id) else { continue };
-            let arrives = self.send_one(from, to, clone_message(&message));
-            if bulk {
-                let after = self.network.sending();
-                // A lost datagram goes unnoticed; a connection that cannot be made does not.
-                let ok = arrives || self.network.loses();
-                self.schedule(after, Event::Sent { node: from, to, ok });
-            }
-        }
-    }
-
-    fn send_one(&mut self, from: usize, to: usize, message: Message<W::Key, W::Value>) -> bool {
-        self.report.messages += 1;
-        if self.network.is_cut(from, to) || !self.nodes[to].runs() {
-            self.report.fault("refused");
-            self.trace(|| format!("n{from} -> n{to} REFUSED {}", describe(&message)));
-            return false;
-        }
-        self.report.entries += entries_in(&message);
-        if self.network.loses() {
-            self.report.fault("lost");
-            self.trace(|| format!("n{from} -> n{to} LOST {}", describe(&message)));
-            return true;
-        }
-        if self.network.duplicates() {
-            self.report.fault("duplicated");
-            let after = self.network.delay();
-            self.schedule(after, Event::Deliver { from, to, message: hop(clone_message(&message)) });
-        }
-        let after = self.network.delay();
-        self.schedule(after, Event::Deliver { from, to, message: hop(message) });
-        true
+    fn follow_changes(&mut self, number: usize) -> Result<(), Violation> {
+        let now = self.now_at(number);
+        let opening = &mut self.openings[number];
+        let settled = opening.engine.settle(now, &opening.reads, true);
+        settled.news.iter().flat_map(|news| &news.changes).try_for_each(|change| self.follow(number, change))
     }
 
     /// What somebody who listens to the changes would believe.
-    fn follow(&mut self, number: usize, change: &Change<W::Key, W::Value>) -> Result<(), Violation> {
+    fn follow(&mut self, number: usize, change: &Change<K, V>) -> Result<(), Violation> {
         let item = change.after.as_ref().or(change.before.as_ref());
-        let Some(key) = item.and_then(|item| item.key.known()).cloned() else {
-            return Err(self.violation(format!("n{number}: a change without a key")));
+        let Some(key) = item.and_then(|item| item.key.known()) else {
+            return Err(self.violation(format!("changes: {} tells of a change without a key", self.name(number))));
         };
-        let node = &mut self.nodes[number];
-        let believed = node.mirror.get(&key).copied();
-        let fits = match change.effect {
-            Effect::Inserted => believed.is_none(),
-            Effect::Updated => believed.is_some(),
-            Effect::Removed(_) => believed.is_some(),
+        let Some(at) = self.keys.iter().position(|(_, known)| known == key) else {
+            return Err(self.violation(format!(
+                "types: {} holds {key:?}, which was never written: a key changed on its way",
+                self.name(number)
+            )));
         };
-        match change.effect {
-            Effect::Inserted | Effect::Updated => node.mirror.insert(key.clone(), change.stamp),
-            Effect::Removed(_) => node.mirror.remove(&key),
+        let believed = &mut self.openings[number].mirror[at];
+        let before = *believed;
+        let (fits, after) = match change.effect {
+            Effect::Inserted => (before.is_none(), Some(change.stamp)),
+            Effect::Updated => (before.is_some(), Some(change.stamp)),
+            Effect::Removed(_) => (before.is_some(), None),
         };
+        *believed = after;
         if fits {
             return Ok(());
         }
-        Err(self
-            .violation(format!("changes: n{number} reports {:?} for {key:?}, believed {believed:?}", change.effect)))
-    }
-}
-
-/// The line with names for ids and seconds for times.
-fn readable<W: Workload>(nodes: &[Node<W>], mut line: String) -> String {
-    for (number, node) in nodes.iter().enumerate() {
-        line = line.replace(&node.id.to_string(), &format!("n{number}"));
-    }
-    let mut out = String::with_capacity(line.len());
-    for part in line.split_inclusive(|c: char| !c.is_ascii_digit()) {
-        let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
-        match digits.parse::<u64>() {
-            Ok(time) if time > EPOCH / 2 => {
-                let seconds = (i128::from(time) - i128::from(EPOCH)) as f64 / 1e9;
-                out.push_str(&format!("{seconds:.9}"));
-                out.push_str(&part[digits.len()..]);
-            }
-            _ => out.push_str(part),
-        }
-    }
-    out
-}
-
-/// A message in one line.
-fn describe<K: std::fmt::Debug, V>(message: &Message<K, V>) -> String {
-    match message {
-        Message::Digest(d) => format!(
-            "digest clock {} quiet {} wm {} epoch {} full {} want {} reply {} vector {:?}",
-            d.clock,
-            d.quiet_since,
-            d.watermark,
-            d.epoch,
-            d.full,
-            d.want_full,
-            d.reply,
-            d.vector.iter().map(|(id, t)| (id, t)).collect::<Vec<_>>()
-        ),
-        Message::Ack(ack) => format!("ack {}", ack.time),
-        Message::Push(p) => format!(
-            "push of {} ({}, {}] hops {} {:?}",
-            p.origin,
-            p.from,
-            p.to,
-            p.hops,
-            p.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()
-        ),
-        Message::Frame(f) => format!(
-            "frame {}/{} reconcile {} base {:?} last {:?} dropped {:?} {:?}",
-            f.session,
-            f.index,
-            f.reconcile,
-            f.base,
-            f.last,
-            f.dropped,
-            f.intervals
-                .iter()
-                .map(|i| (
-                    i.origin,
-                    i.from,
-                    i.to,
-                    i.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()
-                ))
-                .collect::<Vec<_>>()
-        ),
-        Message::Audit(a) => format!(
-            "audit reply {} vector {:?} {:?}",
-            a.reply,
-            a.vector,
-            a.entries.iter().map(|e| (&e.item.key, e.marker)).collect::<Vec<_>>()
-        ),
+        let name = self.name(number);
+        Err(self.violation(format!("changes: {name} reports {:?} for {key:?}, believed {before:?}", change.effect)))
     }
 }

@@ -1,19 +1,21 @@
 //! The membership layer under the replicas: who is told of whom, and how late.
 
 use super::cluster::{Cluster, Event};
-use super::node::View;
+use super::process::{Presence, View};
 use super::report::Violation;
-use super::workload::Workload;
+use super::types::{SimKey, SimValue};
+use crate::replica_id::ReplicaId;
 
-impl<W: Workload> Cluster<W> {
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// One round of everybody's failure detector.
     pub(super) fn detect(&mut self) -> Result<(), Violation> {
-        for node in self.up() {
-            for other in 0..self.nodes.len() {
-                if other != node {
-                    self.look_at(node, other)?;
+        for process in self.up() {
+            for other in 0..self.processes.len() {
+                if other != process {
+                    self.look_at(process, other)?;
                 }
             }
+            self.greet_the_unknown(process)?;
         }
         let round = self.settings.suspect_after.as_nanos() as u64 / 3;
         let after = round / 2 + self.network.jitter(round / 2);
@@ -21,74 +23,104 @@ impl<W: Workload> Cluster<W> {
         Ok(())
     }
 
-    fn look_at(&mut self, node: usize, other: usize) -> Result<(), Violation> {
-        let view = self.nodes[node].views.get(&other).copied().unwrap_or_default();
-        if self.reaches(node, other) {
-            self.nodes[node].silent_since.remove(&other);
-            return if view == View::Up { Ok(()) } else { self.learn_up(node, other) };
+    fn look_at(&mut self, process: usize, other: usize) -> Result<(), Violation> {
+        let view = self.processes[process].view_of(other);
+        if self.reaches(process, other) {
+            self.processes[process].silent_since.remove(&other);
+            return if view == View::Up { Ok(()) } else { self.learn_up(process, other) };
         }
         let at = self.at;
-        let since = *self.nodes[node].silent_since.entry(other).or_insert(at);
+        let since = *self.processes[process].silent_since.entry(other).or_insert(at);
         let given_up = at - since >= self.settings.suspect_after.as_nanos() as u64;
         match view {
-            View::Up if given_up => self.learn_down(node, other),
+            View::Up if given_up => self.learn_down(process, other),
             // A message that was under way when it went makes it look alive once more.
-            View::Down | View::Left if self.believes_live(node, other) => self.learn_down(node, other),
+            View::Down | View::Left if self.believes_live(process, other) => self.learn_down(process, other),
             _ => Ok(()),
         }
     }
 
-    fn believes_live(&self, node: usize, other: usize) -> bool {
-        let id = self.nodes[other].id;
-        self.nodes[node].replica.peers().any(|peer| peer.id == id && peer.live)
+    fn believes_live(&self, process: usize, other: usize) -> bool {
+        self.settings.heed_the_dead
+            && self.openings.iter().filter(|opening| opening.process == other).any(|theirs| {
+                let ours = self.processes[process].open[usize::from(theirs.cache)];
+                ours.is_some_and(|ours| self.replica(ours).peers().any(|peer| peer.id == theirs.id && peer.live))
+            })
     }
 
     /// Directly, or through a third.
-    fn reaches(&self, node: usize, other: usize) -> bool {
-        let direct = |a: usize, b: usize| !self.network.is_cut(a, b) && !self.network.is_cut(b, a);
-        let via = |third: usize| third != node && third != other && direct(node, third) && direct(third, other);
-        self.nodes[other].is_up() && (direct(node, other) || self.up().into_iter().any(via))
+    fn reaches(&self, process: usize, other: usize) -> bool {
+        let address = |process: usize| self.processes[process].address;
+        let cut = |a: usize, b: usize| self.network.is_cut(address(a), address(b));
+        let direct = |a: usize, b: usize| !cut(a, b) && !cut(b, a);
+        let via = |third: usize| third != process && third != other && direct(process, third) && direct(third, other);
+        self.processes[other].is_up() && (direct(process, other) || self.up().into_iter().any(via))
     }
 
-    fn learn_up(&mut self, node: usize, other: usize) -> Result<(), Violation> {
-        self.trace(|| format!("n{node} finds n{other} up"));
-        self.nodes[node].views.insert(other, View::Up);
-        if let Some(old) = self.nodes[other].replaces
-            && old != node
+    fn learn_up(&mut self, process: usize, other: usize) -> Result<(), Violation> {
+        self.trace(|| format!("n{process} finds n{other} up"));
+        self.processes[process].views.insert(other, View::Up);
+        if let Some(old) = self.processes[other].replaces
+            && old != process
         {
-            self.learn_of_leave(node, old)?;
+            self.learn_of_leave(process, old)?;
         }
-        let id = self.nodes[other].id;
-        let at = self.nodes[node].now(self.at);
-        self.nodes[node].replica.greet(at, id);
-        self.settle(node)
+        self.greet(process, other)
     }
 
-    fn learn_down(&mut self, node: usize, other: usize) -> Result<(), Violation> {
-        self.trace(|| format!("n{node} finds n{other} down"));
+    fn learn_down(&mut self, process: usize, other: usize) -> Result<(), Violation> {
+        self.trace(|| format!("n{process} finds n{other} down"));
         self.report.fault("found down");
-        let left = self.nodes[node].views.get(&other) == Some(&View::Left);
-        let id = self.nodes[other].id;
-        let at = self.nodes[node].now(self.at);
-        if left {
-            self.nodes[node].replica.handle_member_left(at, id);
-        } else {
-            self.nodes[node].views.insert(other, View::Down);
-            self.nodes[node].replica.handle_member_down(at, id);
+        let left = self.processes[process].view_of(other) == View::Left;
+        if !left {
+            self.processes[process].views.insert(other, View::Down);
         }
-        self.settle(node)
+        for (number, id) in self.known_on(process, other) {
+            let now = self.now_at(number);
+            let replica = &mut self.openings[number].engine.replica;
+            if left {
+                replica.handle_member_left(now, id);
+            } else {
+                replica.handle_member_down(now, id);
+            }
+            self.settle(number)?;
+        }
+        Ok(())
     }
 
-    /// A node hears that another said good-bye, or that it will not return.
-    pub(super) fn learn_of_leave(&mut self, node: usize, who: usize) -> Result<(), Violation> {
-        if !self.nodes[node].is_up() || self.nodes[node].views.get(&who) == Some(&View::Left) {
+    /// Our openings, with the replicas of the same caches that we believe to live on another process.
+    fn known_on(&self, process: usize, other: usize) -> Vec<(usize, ReplicaId)> {
+        let mut known = Vec::new();
+        for number in self.processes[process].open.iter().flatten().copied() {
+            let cache = self.openings[number].cache;
+            if let Some(Presence::Open(id)) = self.processes[process].directory.get(&(other, cache)) {
+                known.push((number, *id));
+            }
+            if self.settings.heed_the_dead {
+                // Also those of whom only a late message told.
+                let theirs = self.openings.iter().filter(|theirs| theirs.process == other && theirs.cache == cache);
+                known.extend(theirs.map(|theirs| (number, theirs.id)));
+            }
+        }
+        known.sort_unstable();
+        known.dedup();
+        known
+    }
+
+    /// A process hears that another said good-bye, or that it will not return.
+    pub(super) fn learn_of_leave(&mut self, process: usize, who: usize) -> Result<(), Violation> {
+        if !self.processes[process].is_up() || self.processes[process].view_of(who) == View::Left {
             return Ok(());
         }
-        self.trace(|| format!("n{node} hears that n{who} left"));
-        self.nodes[node].views.insert(who, View::Left);
-        let id = self.nodes[who].id;
-        let at = self.nodes[node].now(self.at);
-        self.nodes[node].replica.handle_member_left(at, id);
-        self.settle(node)
+        self.trace(|| format!("n{process} hears that n{who} left"));
+        self.processes[process].views.insert(who, View::Left);
+        self.forget_process(process, who)
+    }
+
+    /// All that was known of a process is forgotten; one that is there all the same is met again.
+    pub(super) fn forget_process(&mut self, process: usize, who: usize) -> Result<(), Violation> {
+        let known = self.known_on(process, who);
+        self.processes[process].directory.retain(|(other, _), _| *other != who);
+        known.into_iter().try_for_each(|(number, id)| self.tell_left(number, id))
     }
 }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::Stamp;
+use crate::item::Item;
+use crate::sync::Arc;
 
 /// One write, delete or fill that was stored.
-#[derive(Clone, Debug)]
-pub(super) struct Record {
+#[derive(Debug)]
+pub(super) struct Record<K, V> {
     pub(super) stamp: Stamp,
     pub(super) dot: Dot,
-    /// The number of its value; none is a delete.
-    pub(super) value: Option<u64>,
+    /// What was written; none is a delete.
+    pub(super) item: Option<Arc<Item<K, V>>>,
     /// Wall time after which it is expired; zero is never.
     pub(super) expires: u64,
     /// When it was issued, and what the writer's wall clock said.
@@ -21,33 +23,34 @@ pub(super) struct Record {
     pub(super) fill: bool,
 }
 
-/// Everything that was ever written.
+/// Everything that was ever written to one cache.
 #[derive(Debug)]
-pub(super) struct Oracle<K> {
-    records: BTreeMap<K, BTreeMap<Stamp, Record>>,
+pub(super) struct Oracle<K, V> {
+    /// By the number of the key.
+    records: Vec<BTreeMap<Stamp, Record<K, V>>>,
 }
 
-impl<K: Ord + Clone> Oracle<K> {
-    pub(super) fn new() -> Self {
-        Self { records: BTreeMap::new() }
+impl<K, V> Oracle<K, V> {
+    pub(super) fn new(keys: usize) -> Self {
+        Self { records: (0..keys).map(|_| BTreeMap::new()).collect() }
     }
 
     /// Returns whether a write with this stamp is there already, which must not be.
-    pub(super) fn record(&mut self, key: &K, record: Record) -> bool {
-        self.records.entry(key.clone()).or_default().insert(record.stamp, record).is_some()
+    pub(super) fn record(&mut self, key: usize, record: Record<K, V>) -> bool {
+        self.records[key].insert(record.stamp, record).is_some()
     }
 
-    pub(super) fn get(&self, key: &K, stamp: &Stamp) -> Option<&Record> {
-        self.records.get(key)?.get(stamp)
+    pub(super) fn get(&self, key: usize, stamp: &Stamp) -> Option<&Record<K, V>> {
+        self.records[key].get(stamp)
     }
 
     /// All writes of a key, the highest stamp first.
-    pub(super) fn of(&self, key: &K) -> impl Iterator<Item = &Record> {
-        self.records.get(key).into_iter().flat_map(|records| records.values().rev())
+    pub(super) fn of(&self, key: usize) -> impl Iterator<Item = &Record<K, V>> {
+        self.records[key].values().rev()
     }
 
     /// The winner among the writes that someone with one of these vectors has seen.
-    pub(super) fn winner(&self, key: &K, seen_by: &[&VersionVector]) -> Option<&Record> {
+    pub(super) fn winner(&self, key: usize, seen_by: &[&VersionVector]) -> Option<&Record<K, V>> {
         self.of(key).find(|record| seen_by.iter().any(|vector| vector.covers(&record.dot)))
     }
 }

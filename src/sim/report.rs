@@ -14,6 +14,14 @@ pub struct Violation {
     pub what: String,
 }
 
+impl Violation {
+    /// Which checker found it: the first word of [`what`](Self::what).
+    #[must_use]
+    pub fn checker(&self) -> &str {
+        self.what.split(':').next().unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at {:.6} s: {}", self.at as f64 / 1e9, self.what)
@@ -30,6 +38,8 @@ pub struct Report {
     pub events: u64,
     /// Messages handed to the network.
     pub messages: u64,
+    /// Bytes handed to the network, encoded by the production encoder.
+    pub bytes: u64,
     /// Registers handed to the network.
     pub entries: u64,
     /// Nanoseconds that the healed cluster needed to agree.
@@ -54,6 +64,7 @@ impl Report {
         self.simulated += other.simulated;
         self.events += other.events;
         self.messages += other.messages;
+        self.bytes += other.bytes;
         self.entries += other.entries;
         self.converged_in = self.converged_in.max(other.converged_in);
         for (name, count) in &other.faults {

@@ -6,45 +6,45 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::action::Step;
 use super::cluster::Cluster;
 use super::report::{Report, Violation};
-use super::settings::Settings;
-use super::workload::{Numbers, Workload};
+use super::scenario::Scenario;
+use super::soundness::text_of;
+use super::types::{SimKey, SimValue, Types, numbers};
+use crate::crdt::Dot;
+use crate::hlc::nanos;
 
 const SECOND: u64 = 1_000_000_000;
+/// In one of so many stretches of time nothing more is to be told.
+const WINDOWS: u32 = 8;
+/// After this it is first looked whether the cluster agrees, then less and less often.
+const FIRST_LOOK: u64 = 10_000_000;
 /// A healed cluster agrees within this, once all its clocks have passed what was stamped.
 const AGREE_WITHIN: u64 = 60 * SECOND;
 /// And it is back to baseline within this, once what holds back collection is gone.
 const COLLECT_WITHIN: u64 = 90 * SECOND;
 
-/// The run that a seed stands for.
+/// The run that a seed stands for, of numbers.
 #[must_use]
 pub fn run_seed(seed: u64) -> Report {
-    run(Numbers, Settings::from_seed(seed), seed, false)
+    run_scenario(&numbers(), &Scenario::from_seed(seed), false)
 }
 
-/// A run with these settings; the script is the seed's.
+/// The run of a scenario. With `tracing`, the report has a line for everything that happened.
+///
+/// # Panics
+/// If the settings of the replicas are out of range. What panics later is a violation.
 #[must_use]
-pub fn run<W: Workload>(workload: W, settings: Settings, seed: u64, tracing: bool) -> Report {
-    let script = settings.script(seed);
-    run_script(workload, settings, seed, &script, tracing)
-}
-
-/// A run of this script.
-#[must_use]
-pub fn run_script<W: Workload>(workload: W, settings: Settings, seed: u64, script: &[Step], tracing: bool) -> Report {
-    let mut cluster = Cluster::new(workload, settings, seed, tracing);
+pub fn run_scenario<K: SimKey, V: SimValue>(types: &Types<K, V>, scenario: &Scenario, tracing: bool) -> Report {
+    let Scenario { seed, settings, script } = scenario;
+    let mut cluster = Cluster::new(types, settings.clone(), *seed, tracing);
     let outcome = catch_unwind(AssertUnwindSafe(|| cluster.run(script)));
     let violation = match outcome {
         Ok(outcome) => outcome.err(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Some(cluster.violation(format!("O5: panic: {}", text.unwrap_or_default())))
-        }
+        Err(panic) => Some(cluster.violation(format!("O5: panic: {}", text_of(&*panic)))),
     };
     cluster.into_report(violation)
 }
 
-impl<W: Workload> Cluster<W> {
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn run(&mut self, script: &[Step]) -> Result<(), Violation> {
         for step in script {
             self.advance_to(self.at + u64::from(step.after) * 1_000)?;
@@ -56,21 +56,18 @@ impl<W: Workload> Cluster<W> {
         self.check_still_works()
     }
 
-    /// No faults from here on.
+    /// No faults from here on. Those that are paused go on.
     fn heal(&mut self) -> Result<(), Violation> {
         self.trace(|| "HEAL".to_owned());
         self.healed = true;
         self.network.heal();
         let skew = (self.settings.config.max_drift.as_nanos() as i64 / 4).min(SECOND as i64 / 4);
-        for number in self.running() {
+        for process in self.running() {
             let offset = self.rng.i64(-skew..=skew);
-            self.nodes[number].clock.repair(offset);
+            self.processes[process].clock.repair(offset);
         }
-        for number in self.running() {
-            if !self.nodes[number].is_up() {
-                self.resume(number)?;
-            }
-            self.settle(number)?;
+        for process in self.running() {
+            self.resume(process)?;
         }
         // What is under way arrives before anything is judged.
         self.advance_to(self.at + self.settings.tail.as_nanos() as u64)
@@ -78,20 +75,30 @@ impl<W: Workload> Cluster<W> {
 
     /// How far the clocks of the cluster have run ahead of true time.
     fn ahead(&self) -> u64 {
-        let last = self.running().into_iter().map(|number| self.nodes[number].replica.clock().last());
+        let open = self.openings.iter().filter(|opening| opening.is_open);
+        let last = open.map(|opening| opening.engine.replica.clock().last());
         last.max().unwrap_or_default().saturating_sub(super::clock::EPOCH + self.at)
     }
 
     fn wait_for_agreement(&mut self) -> Result<(), Violation> {
         let began = self.at;
-        let until = began + AGREE_WITHIN + self.ahead() + 20 * self.settings.suspect_after.as_nanos() as u64;
+        let until = began + AGREE_WITHIN + self.ahead() + 20 * nanos(self.settings.suspect_after);
         let mut agreed = Ok(());
+        let mut pause = FIRST_LOOK;
         while self.at < until {
-            self.advance_to(self.at + SECOND)?;
+            self.advance_to(self.at + pause)?;
+            pause = (pause + pause / 4).min(SECOND);
             agreed = self.check_agreement();
-            if agreed.is_ok() {
+            if agreed.is_err() {
+                self.report.converged_in = 0;
+                continue;
+            }
+            if self.report.converged_in == 0 {
                 self.report.converged_in = self.at - began;
-                return Ok(());
+            }
+            // What is stamped in the future may still have to come.
+            if self.ahead() <= nanos(self.settings.config.max_drift) / 2 {
+                break;
             }
         }
         agreed
@@ -100,27 +107,28 @@ impl<W: Workload> Cluster<W> {
     fn wait_for_baseline(&mut self) -> Result<(), Violation> {
         self.trace(|| "WAIT FOR BASELINE".to_owned());
         self.forget_the_gone()?;
+        self.until_baseline()?;
+        self.check_quiet()
+    }
+
+    fn until_baseline(&mut self) -> Result<(), Violation> {
         let config = &self.settings.config;
-        let hold = config.gc_grace.max(config.fill_hold).as_nanos() as u64;
-        let until = self.at + COLLECT_WITHIN + hold;
-        let mut baseline = Ok(());
-        while self.at < until {
-            self.advance_to(self.at + 5 * SECOND)?;
+        let until = self.at + COLLECT_WITHIN + nanos(config.gc_grace.max(config.fill_hold));
+        let mut baseline = self.check_baseline();
+        while baseline.is_err() && self.at < until {
+            self.advance_to(self.at + 2 * SECOND)?;
             self.check_agreement()?;
             baseline = self.check_baseline();
-            if baseline.is_ok() && self.at > until - COLLECT_WITHIN {
-                return self.check_quiet();
-            }
         }
         baseline
     }
 
     /// The operator says that those which are gone will not return.
     fn forget_the_gone(&mut self) -> Result<(), Violation> {
-        for node in self.running() {
-            for other in 0..self.nodes.len() {
-                if !self.nodes[other].runs() {
-                    self.learn_of_leave(node, other)?;
+        for process in self.running() {
+            for other in 0..self.processes.len() {
+                if !self.processes[other].runs() {
+                    self.learn_of_leave(process, other)?;
                 }
             }
         }
@@ -129,40 +137,69 @@ impl<W: Workload> Cluster<W> {
 
     /// Nothing is to be told any more, so no register is sent.
     fn check_quiet(&mut self) -> Result<(), Violation> {
-        let before = self.report.entries;
-        self.advance_to(self.at + 20 * SECOND)?;
-        self.check_agreement()?;
-        if self.check_baseline().is_err() {
-            // A value may have expired just now, by a clock that was ahead when it was written.
-            let grace = self.settings.config.gc_grace.as_nanos() as u64;
-            self.advance_to(self.at + 10 * SECOND + grace)?;
-            self.check_baseline()?;
+        let window = 2 * SECOND + 10 * nanos(self.settings.config.digest_interval);
+        let mut sent = 0;
+        // Retries and sessions that are still under way end first.
+        for _ in 0..WINDOWS {
+            let before = self.report.entries;
+            self.advance_to(self.at + window)?;
+            self.check_agreement()?;
+            sent = self.report.entries - before;
+            if sent == 0 {
+                break;
+            }
         }
-        let sent = self.report.entries - before;
+        // A value may have expired just now.
+        self.until_baseline()?;
         // Records of retired origins are not dropped everywhere at once; whoever still has them tells.
-        let capped = self.nodes.iter().any(|node| node.replica.counters().retired_dropped > 0);
+        let dropped = |replica: &crate::replica::Replica<K, V>| replica.counters().retired_dropped > 0;
+        let capped = self.openings.iter().any(|opening| dropped(&opening.engine.replica));
         if sent > 0 && !capped {
-            return Err(self.violation(format!("quiet: {sent} registers sent in 20 s of silence")));
+            return Err(self.violation(format!("quiet: {sent} registers sent in {} s of silence", window / SECOND)));
         }
         Ok(())
     }
 
-    /// A fresh write on every node reaches all.
+    /// A fresh write on every replica reaches all.
     fn check_still_works(&mut self) -> Result<(), Violation> {
         self.trace(|| "LAST WRITES".to_owned());
-        for number in self.running() {
-            let key = self.workload.key(number as u16 % self.settings.keys);
-            self.write_on(number, key, 0)?;
+        let open = (0..self.openings.len()).filter(|&number| self.openings[number].is_open);
+        let writers: Vec<_> = open.collect();
+        for &number in &writers {
+            self.write_on(number, number % self.keys.len(), 0)?;
         }
-        self.advance_to(self.at + 10 * SECOND)?;
-        self.check_agreement()
+        let dots: Vec<_> = writers.iter().map(|&number| (number, self.last_dot(number))).collect();
+        let until = self.at + 10 * SECOND;
+        loop {
+            self.advance_to(self.at + SECOND / 4)?;
+            let missing = dots.iter().find_map(|(writer, dot)| {
+                let others = self.replicas_of(self.openings[*writer].cache);
+                others
+                    .into_iter()
+                    .find(|&other| !self.replica(other).vector().covers(dot))
+                    .map(|other| (*writer, other))
+            });
+            match missing {
+                None => return self.check_agreement(),
+                Some((writer, other)) if self.at >= until => {
+                    let (writer, other) = (self.name(writer), self.name(other));
+                    return Err(self.violation(format!("liveness: the last write of {writer} never came to {other}")));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn last_dot(&self, number: usize) -> Dot {
+        let id = self.openings[number].id;
+        Dot::new(id, self.replica(number).vector().get(&id))
     }
 
     fn into_report(self, violation: Option<Violation>) -> Report {
         let mut report = self.report;
         report.simulated = self.at;
-        for node in &self.nodes {
-            report.states.add(node.replica.counters());
+        for opening in &self.openings {
+            report.states.add(opening.engine.replica.counters());
         }
         report.violation = violation;
         report

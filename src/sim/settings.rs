@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::action::{Action, Step};
+use crate::recency::Eviction;
 use crate::replica::{Bugs, ReplicaConfig};
 
 /// The settings of one run.
@@ -14,12 +15,18 @@ use crate::replica::{Bugs, ReplicaConfig};
 pub struct Settings {
     /// Nodes at the start.
     pub replicas: u8,
-    /// Different keys.
+    /// Caches that every node opens at the start, 1 to 4.
+    pub caches: u8,
+    /// Different keys in each cache.
     pub keys: u16,
     /// Actions in the safety phase.
     pub actions: u32,
     /// The settings of every replica.
     pub config: ReplicaConfig,
+    /// The weight a replica may hold; beyond it the least recently used values are evicted there.
+    pub max_capacity: Option<u64>,
+    /// How long a value lives that was written without a time of its own.
+    pub time_to_live: Option<Duration>,
     /// How long a node must be unreachable before others call it dead.
     pub suspect_after: Duration,
     /// Largest offset of a wall clock at the start, and its largest drift per million.
@@ -36,10 +43,15 @@ pub struct Settings {
     pub loss: u8,
     /// Messages in a hundred that come twice.
     pub duplicate: u8,
+    /// Bytes per second that each link carries; what does not fit waits, and is dropped if it would wait
+    /// too long.
+    pub bandwidth: Option<u32>,
     /// A message that carries registers takes up to this long to send; the next one waits.
     pub sending: Duration,
     /// Messages to a node that is paused are lost instead of waiting.
     pub pause_drops: bool,
+    /// Replicas also hear of and speak to those that their process holds for dead: worse than any real node.
+    pub heed_the_dead: bool,
     /// Known mistakes to put back.
     pub bugs: Bugs,
     /// How often each kind of action is picked.
@@ -60,6 +72,10 @@ enum Kind {
     InvalidateAll,
     Fill,
     Evict,
+    Read,
+    CloseCache,
+    OpenCache,
+    Forget,
     Crash,
     Restart,
     Join,
@@ -68,6 +84,7 @@ enum Kind {
     Resume,
     Cut,
     CutOneWay,
+    SlowLink,
     Isolate,
     Split,
     HealLinks,
@@ -76,7 +93,99 @@ enum Kind {
     Idle,
 }
 
+impl Default for Settings {
+    /// Three replicas of one cache with three keys, short timers, exact clocks, and a network without a
+    /// fault: what strategies and shrinking go back to.
+    fn default() -> Self {
+        Self {
+            replicas: 3,
+            caches: 1,
+            keys: 3,
+            actions: 250,
+            config: ReplicaConfig {
+                max_drift: millis(200),
+                digest_interval: millis(100),
+                gc_grace: millis(300),
+                forget_after: millis(5_000),
+                audit_interval: millis(1_000),
+                fill_hold: millis(1_000),
+                ..ReplicaConfig::default()
+            },
+            max_capacity: None,
+            time_to_live: None,
+            suspect_after: millis(1_000),
+            skew: Duration::ZERO,
+            drift_ppm: 0,
+            latency: millis(1),
+            tail_one_in: 0,
+            tail: Duration::ZERO,
+            loss: 0,
+            duplicate: 0,
+            bandwidth: None,
+            sending: Duration::ZERO,
+            pause_drops: false,
+            heed_the_dead: false,
+            bugs: Bugs::default(),
+            weights: Weights(vec![(Kind::Write, 10), (Kind::Delete, 4), (Kind::Idle, 1)]),
+            gap: millis(50),
+        }
+    }
+}
+
+impl std::fmt::Display for Settings {
+    /// The cluster, and what is wrong with its network and clocks; nothing that is as it should be.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { replicas, caches, keys, .. } = self;
+        write!(f, "{replicas} nodes, {caches} cache(s) of {keys} key(s), latency up to {:?}", self.latency)?;
+        let rarely = |said: bool, text: String| if said { format!(", {text}") } else { String::new() };
+        let told = [
+            rarely(self.loss > 0, format!("{} % lost", self.loss)),
+            rarely(self.duplicate > 0, format!("{} % twice", self.duplicate)),
+            rarely(self.tail_one_in > 0, format!("1 in {} up to {:?} late", self.tail_one_in, self.tail)),
+            rarely(self.bandwidth.is_some(), format!("{} bytes/s", self.bandwidth.unwrap_or_default())),
+            rarely(!self.sending.is_zero(), format!("sending takes up to {:?}", self.sending)),
+            rarely(!self.skew.is_zero(), format!("clocks up to {:?} apart", self.skew)),
+            rarely(self.drift_ppm > 0, format!("drifting {} ppm", self.drift_ppm)),
+            rarely(self.max_capacity.is_some(), format!("capacity {}", self.max_capacity.unwrap_or_default())),
+            rarely(self.time_to_live.is_some(), format!("time to live {:?}", self.time_to_live.unwrap_or_default())),
+            rarely(self.pause_drops, "pauses drop messages".into()),
+            rarely(self.heed_the_dead, "the dead are heard".into()),
+        ];
+        f.write_str(&told.concat())?;
+        let ReplicaConfig { max_drift, gc_grace, forget_after, max_tombstones, max_frame_bytes, .. } = &self.config;
+        write!(
+            f,
+            "\n  drift {max_drift:?}, digest {:?}, grace {gc_grace:?}, forget after {forget_after:?}, suspect after \
+             {:?}, {max_tombstones} tombstones, frames of {max_frame_bytes} bytes, broadcast up to {}",
+            self.config.digest_interval, self.suspect_after, self.config.broadcast_up_to
+        )
+    }
+}
+
 impl Settings {
+    /// Both orders of eviction have their turn.
+    pub(super) fn eviction(&self) -> Eviction {
+        if self.max_capacity.is_some_and(|capacity| capacity % 3 == 0) { Eviction::SegmentedLru } else { Eviction::Lru }
+    }
+
+    /// Ways to make a run easier to read, for shrinking.
+    pub(super) const CALMER: [fn(&mut Self); 14] = [
+        |it| it.loss = 0,
+        |it| it.duplicate = 0,
+        |it| it.tail_one_in = 0,
+        |it| it.bandwidth = None,
+        |it| it.sending = Duration::ZERO,
+        |it| it.drift_ppm = 0,
+        |it| it.skew = Duration::ZERO,
+        |it| it.latency = millis(1),
+        |it| it.max_capacity = None,
+        |it| it.time_to_live = None,
+        |it| it.pause_drops = false,
+        |it| it.heed_the_dead = false,
+        |it| it.caches = 1,
+        |it| it.config.max_tombstones = 1_000_000,
+    ];
+
     /// The settings that a seed stands for.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
@@ -84,9 +193,12 @@ impl Settings {
         let drift = pick(rng, &[50, 200, 1_000]);
         Self {
             replicas: rng.u8(2..=5),
+            caches: pick(rng, &[1, 1, 1, 1, 2, 3]),
             keys: pick(rng, &[1, 2, 3, 5, 8, 13, 20]),
             actions: 250,
             config: config(rng, drift),
+            max_capacity: pick(rng, &[None, None, None, None, None, None, Some(1), Some(3)]),
+            time_to_live: pick(rng, &[None, None, None, None, None, None, None, Some(millis(20_000))]),
             suspect_after: millis(pick(rng, &[300, 1_000, 4_000])),
             skew: millis(pick(rng, &[0, 1, drift / 4, drift / 4])),
             drift_ppm: pick(rng, &[0, 0, 50, 1_000]),
@@ -95,8 +207,10 @@ impl Settings {
             tail: millis(pick(rng, &[500, 5_000, 30_000])),
             loss: pick(rng, &[0, 0, 1, 5, 30]),
             duplicate: pick(rng, &[0, 0, 2, 10, 50]),
+            bandwidth: pick(rng, &[None, None, Some(5_000), Some(50_000), Some(500_000)]),
             sending: millis(pick(rng, &[0, 1, 20, 300])),
             pause_drops: rng.bool(),
+            heed_the_dead: rng.bool(),
             bugs: Bugs::default(),
             weights: weights(rng),
             gap: millis(pick(rng, &[5, 50, 300, 1_500])),
@@ -136,6 +250,8 @@ impl Settings {
         self.duplicate = 0;
         self.tail_one_in = 0;
         self.drift_ppm = 0;
+        self.bandwidth = None;
+        self.max_capacity = None;
         self.weights = Weights(vec![(Kind::Write, 10), (Kind::Delete, 4), (Kind::Idle, 1)]);
         self.config.max_tombstones = 1_000_000;
         self
@@ -167,23 +283,28 @@ impl Settings {
     }
 
     fn action_of(&self, kind: Kind, rng: &mut Rng) -> Action {
-        let (node, other, key) = (rng.u8(..), rng.u8(..), rng.u16(..) % self.keys);
+        let (node, other, key) = (rng.u8(..), rng.u8(..), rng.u16(..) % (self.keys * u16::from(self.caches)));
         let drift = self.config.max_drift.as_millis() as i32;
         match kind {
             Kind::Write => Action::Write(node, key, 0),
             Kind::WriteTtl => Action::Write(node, key, rng.u32(1..20_000)),
             Kind::Delete => Action::Delete(node, key),
-            Kind::InvalidateAll => Action::InvalidateAll(node),
+            Kind::InvalidateAll => Action::InvalidateAll(node, other),
             Kind::Fill => Action::Fill(node, key, pick(rng, &[1, 20, 500, 5_000])),
             Kind::Evict => Action::Evict(node, key),
+            Kind::Read => Action::Read(node, key),
+            Kind::CloseCache => Action::CloseCache(node, other),
+            Kind::OpenCache => Action::OpenCache(node, other),
+            Kind::Forget => Action::Forget(node, other),
             Kind::Crash => Action::Crash(node),
             Kind::Restart => Action::Restart(node),
             Kind::Join => Action::Join,
             Kind::Leave => Action::Leave(node),
             Kind::Pause => Action::Pause(node),
-            Kind::Resume => Action::Resume(node),
+            Kind::Resume => Action::Resume,
             Kind::Cut => Action::Cut(node, other),
             Kind::CutOneWay => Action::CutOneWay(node, other),
+            Kind::SlowLink => Action::SlowLink(node, other),
             Kind::Isolate => Action::Isolate(node),
             Kind::Split => Action::Split(other),
             Kind::HealLinks => Action::HealLinks,
@@ -192,7 +313,7 @@ impl Settings {
                 Action::StepClock(node, rng.i32(-far..=far))
             }
             Kind::FreezeClock => Action::FreezeClock(node, rng.bool()),
-            Kind::Idle => Action::Latency(self.latency.as_millis() as u32),
+            Kind::Idle => Action::Wait,
         }
     }
 }
@@ -237,6 +358,11 @@ fn weights(rng: &mut Rng) -> Weights {
     maybe(Kind::InvalidateAll, &[0, 0, 0, 1, 3]);
     maybe(Kind::Fill, &[0, 0, 10, 60]);
     maybe(Kind::Evict, &[0, 0, 10, 60]);
+    maybe(Kind::Read, &[0, 20]);
+    maybe(Kind::CloseCache, &[0, 0, 0, 2, 6]);
+    maybe(Kind::OpenCache, &[5, 10]);
+    maybe(Kind::Forget, &[0, 0, 0, 2]);
+    maybe(Kind::SlowLink, &[0, 0, 0, 5]);
     maybe(Kind::Crash, &[0, 0, 1, 3]);
     maybe(Kind::Restart, &[0, 0, 1, 5]);
     maybe(Kind::Join, &[0, 0, 1, 5]);

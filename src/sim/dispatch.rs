@@ -1,0 +1,217 @@
+//! Between the replicas and the network: what the node's driver does, without sockets.
+
+use bytes::Bytes;
+
+use super::cluster::{Cluster, Event};
+use super::codec::{self, MAX_DATAGRAM};
+use super::network::Fate;
+use super::process::{Payload, Presence, State, View};
+use super::report::Violation;
+use super::trace::describe;
+use super::types::{SimKey, SimValue};
+use crate::replica::Transmit;
+use crate::replica::message::Message;
+use crate::replica::wire::{self, MessageKind, Peeked};
+use crate::replica_id::ReplicaId;
+
+/// A process that said it does not have a cache open is asked again after this, nanoseconds.
+const ASK_AGAIN: u64 = 30_000_000_000;
+/// What is not a message takes this many bytes.
+const SIGNAL_BYTES: usize = 24;
+
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
+    fn encode(&self, number: usize, message: &Message<K, V>) -> Result<Bytes, Violation> {
+        let opening = &self.openings[number];
+        codec::encode(opening.cache, opening.id, opening.process, message).map_err(|error| {
+            self.violation(format!("types: {} cannot encode what it is to send: {error}", self.name(number)))
+        })
+    }
+
+    /// Encodes a message once and sends it to each of its receivers.
+    pub(super) fn send(&mut self, number: usize, transmit: Transmit<K, V>) -> Result<(), Violation> {
+        let Transmit { to, message, bulk } = transmit;
+        let bytes = self.encode(number, &message)?;
+        self.trace(|| format!("r{number} sends {to:?} {} bytes: {}", bytes.len(), describe(&message)));
+        let entries = codec::entries_in(&message);
+        for id in to {
+            let home = self.home(number, &id);
+            let mut left = 0;
+            let mut ok = false;
+            if let Some(address) = home {
+                self.report.entries += entries;
+                let from = self.openings[number].process;
+                let fate = self.carry(from, address, bytes.len(), Payload::Message(bytes.clone()));
+                // A datagram that is lost goes unnoticed, and mostly also one to nowhere; a connection that
+                // cannot be made does not.
+                ok = fate.is_some() || (bytes.len() <= MAX_DATAGRAM && self.rng.bool());
+                left = fate.filter(|_| bytes.len() > MAX_DATAGRAM).unwrap_or_default();
+            }
+            if bulk {
+                let after = left + self.network.sending();
+                self.schedule(after, Event::Sent { opening: number, to: id, ok });
+            }
+        }
+        Ok(())
+    }
+
+    /// The address of the process on which a member lives, as far as this replica's process knows.
+    fn home(&self, number: usize, id: &ReplicaId) -> Option<usize> {
+        let opening = &self.openings[number];
+        let process = &self.processes[opening.process];
+        let lives = |((other, cache), presence): (&(usize, u8), &Presence)| {
+            (*cache == opening.cache && *presence == Presence::Open(*id)).then_some(*other)
+        };
+        let other = process.directory.iter().find_map(lives)?;
+        let heard = self.settings.heed_the_dead || process.view_of(other) == View::Up;
+        heard.then(|| self.processes[other].address)
+    }
+
+    /// Hands bytes to the network. Returns how long they take to leave, or nothing if they cannot.
+    fn carry(&mut self, from: usize, address: usize, size: usize, payload: Payload) -> Option<u64> {
+        self.report.messages += 1;
+        self.report.bytes += size as u64;
+        #[cfg(test)]
+        if let Some(copies) = &mut self.copies {
+            copies.push((address, payload.clone()));
+        }
+        let here = self.processes[from].address;
+        if self.network.is_cut(here, address) || !self.processes[self.holders[address]].runs() {
+            self.report.fault("refused");
+            return None;
+        }
+        let sent = self.network.send(self.at, here, address, size);
+        if sent.waited {
+            self.report.fault("queued for bandwidth");
+        }
+        match sent.fate {
+            Fate::Arrives => {}
+            Fate::Twice(after) => {
+                self.report.fault("duplicated");
+                self.schedule(after, Event::Deliver { address, payload: payload.clone() });
+            }
+            Fate::Overflows => {
+                self.report.fault("queue overflowed");
+                return Some(sent.queued);
+            }
+            Fate::Lost => {
+                self.report.fault("lost");
+                return Some(sent.queued);
+            }
+        }
+        self.schedule(sent.after, Event::Deliver { address, payload });
+        Some(sent.queued)
+    }
+
+    /// Something arrives at a process.
+    pub(super) fn arrive(&mut self, to: usize, payload: Payload) -> Result<(), Violation> {
+        match self.processes[to].state {
+            State::Gone => return Ok(()),
+            State::Paused => {
+                if !self.settings.pause_drops {
+                    self.processes[to].inbox.push(payload);
+                }
+                return Ok(());
+            }
+            State::Up => {}
+        }
+        match payload {
+            Payload::Message(bytes) => self.dispatch(to, &bytes),
+            Payload::NotOpen { process, cache } => self.note_not_open(to, process, cache),
+        }
+    }
+
+    fn dispatch(&mut self, to: usize, bytes: &Bytes) -> Result<(), Violation> {
+        let (envelope, kind) = match wire::peek(bytes) {
+            Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
+            other => return Err(self.violation(format!("wire: what was encoded is not understood: {other:?}"))),
+        };
+        let (process, cache) = (codec::process_of(envelope.node), codec::cache_of(envelope.cache));
+        let (Some(from), Some(cache)) = (process, cache) else {
+            return Err(self.violation("wire: a message without a sender or a cache".to_owned()));
+        };
+        if !self.settings.heed_the_dead && self.processes[to].view_of(from) != View::Up {
+            self.report.fault("late words");
+            return Ok(());
+        }
+        let Some(number) = self.processes[to].open[usize::from(cache)] else {
+            self.report.fault("not open here");
+            if kind == MessageKind::Digest {
+                let address = self.processes[from].address;
+                self.carry(to, address, SIGNAL_BYTES, Payload::NotOpen { process: to, cache });
+            }
+            return Ok(());
+        };
+        if kind == MessageKind::Digest {
+            self.note_heard(to, from, number, envelope.from)?;
+        }
+        let decoded = codec::decode(self.types, bytes);
+        let (from, message) = decoded.map_err(|error| {
+            self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)))
+        })?;
+        self.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
+        let now = self.now_at(number);
+        self.openings[number].engine.replica.handle_message(now, from, message);
+        self.settle(number)
+    }
+
+    /// A replica spoke from a process: it takes the place of one whose cache was closed there.
+    fn note_heard(&mut self, to: usize, from: usize, number: usize, id: ReplicaId) -> Result<(), Violation> {
+        let cache = self.openings[number].cache;
+        match self.processes[to].directory.insert((from, cache), Presence::Open(id)) {
+            Some(Presence::Open(before)) if before != id => {
+                self.report.fault("took another's place");
+                self.tell_left(number, before)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_not_open(&mut self, to: usize, process: usize, cache: u8) -> Result<(), Violation> {
+        let before = self.processes[to].directory.insert((process, cache), Presence::NotOpen(self.at));
+        match (before, self.processes[to].open[usize::from(cache)]) {
+            (Some(Presence::Open(id)), Some(number)) => self.tell_left(number, id),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn tell_left(&mut self, number: usize, id: ReplicaId) -> Result<(), Violation> {
+        self.trace(|| format!("r{number} hears that {id} is gone"));
+        let now = self.now_at(number);
+        self.openings[number].engine.replica.handle_member_left(now, id);
+        self.settle(number)
+    }
+
+    /// Tells a process which caches are open here.
+    pub(super) fn greet(&mut self, process: usize, other: usize) -> Result<(), Violation> {
+        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
+        open.into_iter().try_for_each(|number| self.greet_of(number, other))
+    }
+
+    fn greet_of(&mut self, number: usize, other: usize) -> Result<(), Violation> {
+        let now = self.now_at(number);
+        let digest = self.openings[number].engine.replica.digest(now, false);
+        let bytes = self.encode(number, &Message::Digest(digest))?;
+        let (from, address) = (self.openings[number].process, self.processes[other].address);
+        self.carry(from, address, bytes.len(), Payload::Message(bytes));
+        Ok(())
+    }
+
+    /// Greets processes of which it is not known whether they have a cache open, or whose replica ours
+    /// does not know or holds for dead: the greeting when it was found up again may have been lost.
+    pub(super) fn greet_the_unknown(&mut self, process: usize) -> Result<(), Violation> {
+        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
+        for number in open {
+            let members: Vec<_> = self.replica(number).peers().filter(|peer| peer.live).map(|peer| peer.id).collect();
+            let (here, cache, at) = (&self.processes[process], self.openings[number].cache, self.at);
+            let stranger = |other: &usize| match here.directory.get(&(*other, cache)) {
+                None => true,
+                Some(Presence::Open(id)) => !members.contains(id),
+                Some(Presence::NotOpen(since)) => at - since >= ASK_AGAIN,
+            };
+            let up = here.views.iter().filter(|(_, view)| **view == View::Up).map(|(other, _)| *other);
+            let strangers: Vec<_> = up.filter(stranger).collect();
+            strangers.into_iter().try_for_each(|other| self.greet_of(number, other))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! One opening of one cache in one process: the production engine, and what a watcher knows of it.
+
+use std::collections::BTreeMap;
+
+use crate::cache::engine::Engine;
+use crate::hlc::Stamp;
+use crate::recency::ReadLog;
+use crate::replica::FillTicket;
+use crate::replica_id::ReplicaId;
+
+/// A fill that runs.
+pub(super) struct RunningFill {
+    /// The number of its key.
+    pub(super) key: usize,
+    pub(super) ticket: FillTicket,
+    /// When it began, by true time and by the clock of its process.
+    pub(super) at: u64,
+    pub(super) began: u64,
+    /// Writes stamped up to here had lost before it began.
+    pub(super) above: u64,
+}
+
+pub(super) struct Opening<K, V> {
+    pub(super) id: ReplicaId,
+    pub(super) process: usize,
+    pub(super) cache: u8,
+    pub(super) engine: Engine<K, V>,
+    pub(super) reads: ReadLog,
+    /// Not closed, and its process not gone.
+    pub(super) is_open: bool,
+    pub(super) wake: u64,
+    pub(super) fills: BTreeMap<u64, RunningFill>,
+    /// By key: the newest register it ever had here, and whether it was a tombstone.
+    pub(super) newest: Vec<Option<(Stamp, bool)>>,
+    /// By key: what a listener who follows the changes believes to be there.
+    pub(super) mirror: Vec<Option<Stamp>>,
+    /// Consecutive wake-ups at one instant.
+    pub(super) spins: u32,
+    pub(super) last_timeout: u64,
+}

@@ -1,0 +1,80 @@
+//! One process of the simulated cluster: an address, clocks, and whatever caches it has open.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::clock::SimClock;
+use crate::hlc::Now;
+use crate::replica_id::ReplicaId;
+
+/// Whether a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Up,
+    Paused,
+    /// Crashed, left or replaced: it never comes back.
+    Gone,
+}
+
+/// What a process's failure detector thinks of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum View {
+    #[default]
+    Unknown,
+    Up,
+    Down,
+    Left,
+}
+
+/// What a process knows of one cache on another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Open, as this replica.
+    Open(ReplicaId),
+    /// Not open there, as it said at this time.
+    NotOpen(u64),
+}
+
+/// What is on its way between two processes.
+#[derive(Clone, Debug)]
+pub(super) enum Payload {
+    /// A message of a replica, encoded.
+    Message(Bytes),
+    /// "This cache is not open here": the answer to a digest.
+    NotOpen { process: usize, cache: u8 },
+}
+
+pub(super) struct Process {
+    /// Where messages to it go. A process that restarts keeps it.
+    pub(super) address: usize,
+    /// The process whose place it took: a restart under the same name.
+    pub(super) replaces: Option<usize>,
+    pub(super) clock: SimClock,
+    pub(super) state: State,
+    /// The opening of each cache.
+    pub(super) open: Vec<Option<usize>>,
+    pub(super) inbox: Vec<Payload>,
+    pub(super) views: BTreeMap<usize, View>,
+    pub(super) silent_since: BTreeMap<usize, u64>,
+    /// By process and cache.
+    pub(super) directory: BTreeMap<(usize, u8), Presence>,
+}
+
+impl Process {
+    pub(super) fn now(&self, at: u64) -> Now {
+        self.clock.now(at)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.state != State::Gone
+    }
+
+    pub(super) fn view_of(&self, other: usize) -> View {
+        self.views.get(&other).copied().unwrap_or_default()
+    }
+}

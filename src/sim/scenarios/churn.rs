@@ -1,0 +1,118 @@
+//! Nodes that come and go.
+
+use std::time::Duration;
+
+use super::stage::Stage;
+use crate::sim::action::Action;
+
+/// scenario 27: records of origins that are gone are dropped, and what they wrote is not.
+#[test]
+fn dropping_a_departed_origin_loses_no_key() {
+    let mut stage = Stage::new(|settings| settings.config.max_retired = 1);
+    let mut written = Vec::new();
+    for key in 0..8 {
+        let newest = *stage.nodes().last().unwrap();
+        written.push(stage.write(newest, key));
+        stage.wait(1_000);
+        let leaving = stage.at(newest);
+        stage.act(Action::Join);
+        stage.act(Action::Leave(leaving));
+        stage.wait(3_000);
+    }
+    stage.wait(10_000);
+    let dropped: u64 = stage.nodes().into_iter().map(|node| stage.counters(node).retired_dropped).sum();
+    assert!(dropped > 0, "records were dropped");
+    for (key, number) in (0..).zip(written) {
+        assert_eq!(stage.everywhere(key), Some(number), "key {key}");
+    }
+}
+
+/// What a node says of itself, in bytes.
+fn digest_bytes(stage: &mut Stage) -> usize {
+    let now = stage.cluster.now_at(0);
+    let digest = stage.cluster.openings[0].engine.replica.digest(now, false);
+    let id = stage.replica(0).id();
+    let message = crate::replica::message::Message::<u16, String>::Digest(digest);
+    crate::sim::codec::encode(0, id, 0, &message).expect("a digest").len()
+}
+
+/// Nodes join, write and leave, one after the other.
+fn churn(stage: &mut Stage, times: u32) {
+    for n in 0..times {
+        stage.cluster.start(None);
+        let newcomer = stage.cluster.processes.len() - 1;
+        stage.wait(250);
+        stage.write(newcomer, n as u16 % 20);
+        stage.wait(50);
+        let leaving = stage.at(newcomer);
+        stage.act(Action::Leave(leaving));
+        // What nobody looks at any more is not worth the time it takes.
+        let gone = &mut stage.cluster.processes[newcomer];
+        gone.views.clear();
+        gone.directory.clear();
+        stage.cluster.report.events = 0; // A run is bounded; this one is long on purpose.
+    }
+}
+
+fn comes_and_goes(times: u32) {
+    let mut stage = Stage::new(|settings| settings.suspect_after = Duration::from_millis(300));
+    (0..20).for_each(|key| {
+        stage.write(0, key);
+    });
+    stage.wait(2_000);
+    let before = digest_bytes(&mut stage);
+    churn(&mut stage, times);
+    stage.wait(20_000);
+    for node in 0..3 {
+        let replica = stage.replica(node);
+        assert_eq!((replica.peer_len(), replica.tombstone_len()), (2, 0), "n{node} knows no ghosts");
+        assert!(
+            replica.origin_len() <= 20 && replica.log_len() < 40 + 65 * 24,
+            "n{node} has {} log entries",
+            replica.log_len()
+        );
+    }
+    let after = digest_bytes(&mut stage);
+    assert!(after <= before + 32, "a digest takes {after} bytes after {times} churned replicas, {before} before");
+    assert!((0..20).all(|key| stage.everywhere(key).is_some()));
+}
+
+/// scenario 28: churned replicas leave no ghosts, and digests stay as small as they were.
+#[test]
+fn churned_replicas_leave_nothing() {
+    comes_and_goes(150);
+}
+
+/// scenario 28 and scenario 69, in full.
+#[test]
+#[ignore = "minutes; run with --profile sim -- --ignored"]
+fn ten_thousand_churned_replicas_leave_nothing() {
+    comes_and_goes(10_000);
+}
+
+/// scenario 68: cut off and back every few seconds, for an hour.
+#[test]
+fn flapping_for_an_hour_grows_nothing() {
+    let mut stage = Stage::new(|settings| {
+        settings.keys = 5;
+        settings.config.digest_interval = Duration::from_secs(1);
+    });
+    let (mut logs, mut peers) = (0, 0);
+    for n in 0..900u32 {
+        stage.isolate(2);
+        stage.write((n % 3) as usize, n as u16 % 5);
+        stage.wait(2_000);
+        stage.heal();
+        stage.wait(2_000);
+        let most = |count: fn(&super::stage::Replica) -> usize, stage: &Stage| {
+            (0..3).map(|node| count(stage.replica(node))).max().unwrap_or_default()
+        };
+        logs = logs.max(most(|replica| replica.log_len(), &stage));
+        peers = peers.max(most(|replica| replica.peer_len(), &stage));
+    }
+    assert!(stage.cluster.report.faults["found down"] > 500, "it flapped");
+    assert!(logs <= 3 * (2 * 5 + 65) && peers == 2, "{logs} log entries, {peers} members");
+    stage.wait(10_000);
+    stage.agree();
+    stage.at_baseline();
+}

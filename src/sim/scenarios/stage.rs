@@ -1,0 +1,143 @@
+//! A cluster that a test drives step by step. Nodes are numbers in the order in which they started.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use crate::replica::Counters;
+use crate::sim::action::Action;
+use crate::sim::cluster::Cluster;
+use crate::sim::process::Payload;
+use crate::sim::settings::Settings;
+use crate::sim::types::{Types, numbers};
+
+static NUMBERS: LazyLock<Types<u16, String>> = LazyLock::new(numbers);
+
+pub type Replica = crate::replica::Replica<u16, String>;
+
+pub struct Stage {
+    pub cluster: Cluster<'static, u16, String>,
+}
+
+impl Stage {
+    /// Three nodes on a network without a fault that have met, or as `change` has it.
+    pub fn new(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings { keys: 20, ..Settings::default() };
+        settings.config.session_idle = Duration::from_millis(300);
+        change(&mut settings);
+        let mut stage = Self { cluster: Cluster::new(&NUMBERS, settings, 1, false) };
+        stage.wait(3_000);
+        stage
+    }
+
+    /// Lets time pass. Everything that is checked after every event is checked.
+    pub fn wait(&mut self, millis: u64) {
+        let until = self.cluster.at + millis * 1_000_000;
+        self.cluster.advance_to(until).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+
+    /// Lets time pass in small steps until something is so; fails after a minute.
+    pub fn wait_for(&mut self, what: &str, mut so: impl FnMut(&Self) -> bool) {
+        for _ in 0..240_000 {
+            if so(self) {
+                return;
+            }
+            let until = self.cluster.at + 250_000;
+            self.cluster.advance_to(until).unwrap_or_else(|violation| panic!("{violation}"));
+        }
+        panic!("not within a minute: {what}");
+    }
+
+    pub fn act(&mut self, action: Action) {
+        self.cluster.act(action).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+
+    /// A node as actions name it: by its place among those that are up.
+    pub fn at(&self, node: usize) -> u8 {
+        self.cluster.up().iter().position(|up| *up == node).expect("a node that is up") as u8
+    }
+
+    /// Writes the next number.
+    pub fn write(&mut self, node: usize, key: u16) -> u64 {
+        self.write_for(node, key, 0)
+    }
+
+    pub fn write_for(&mut self, node: usize, key: u16, millis: u32) -> u64 {
+        let number = self.cluster.writes;
+        self.act(Action::Write(self.at(node), key, millis));
+        number
+    }
+
+    pub fn delete(&mut self, node: usize, key: u16) {
+        self.act(Action::Delete(self.at(node), key));
+    }
+
+    pub fn isolate(&mut self, node: usize) {
+        self.act(Action::Isolate(self.at(node)));
+    }
+
+    pub fn heal(&mut self) {
+        self.act(Action::HealLinks);
+    }
+
+    pub fn crash(&mut self, node: usize) {
+        self.act(Action::Crash(self.at(node)));
+    }
+
+    fn opening(&self, node: usize) -> usize {
+        self.cluster.processes[node].open[0].expect("a node that is up")
+    }
+
+    pub fn replica(&self, node: usize) -> &Replica {
+        self.cluster.replica(self.opening(node))
+    }
+
+    pub fn counters(&self, node: usize) -> &Counters {
+        self.replica(node).counters()
+    }
+
+    /// The number that a reader on a node is given.
+    pub fn get(&self, node: usize, key: u16) -> Option<u64> {
+        let (_, held) = self.cluster.served(self.opening(node), key.into())?;
+        held.item.value().and_then(|text| text.trim_end_matches('.').parse().ok())
+    }
+
+    /// When what a node holds for a key expires, in wall time.
+    pub fn expires(&self, node: usize, key: u16) -> Option<u64> {
+        self.cluster.held(self.opening(node), key.into()).map(|held| held.meta.expires)
+    }
+
+    pub fn nodes(&self) -> Vec<usize> {
+        self.cluster.up()
+    }
+
+    /// What every node serves, if that is the same.
+    #[track_caller]
+    pub fn everywhere(&self, key: u16) -> Option<u64> {
+        let all: Vec<_> = self.nodes().into_iter().map(|node| self.get(node, key)).collect();
+        assert!(all.windows(2).all(|two| two[0] == two[1]), "key {key} is {all:?}");
+        all[0]
+    }
+
+    #[track_caller]
+    pub fn agree(&self) {
+        self.cluster.check_agreement().unwrap_or_else(|violation| panic!("{violation}"));
+    }
+
+    #[track_caller]
+    pub fn at_baseline(&self) {
+        self.cluster.check_baseline().unwrap_or_else(|violation| panic!("{violation}"));
+    }
+
+    /// What was sent to a node since the stage keeps copies.
+    pub fn copies_to(&self, node: usize) -> Vec<Payload> {
+        let address = self.cluster.processes[node].address;
+        self.cluster.copies.iter().flatten().filter(|(to, _)| *to == address).map(|(_, copy)| copy.clone()).collect()
+    }
+
+    /// Sends copies to a node once more.
+    pub fn replay(&mut self, node: usize, copies: &[Payload]) {
+        for copy in copies {
+            self.cluster.arrive(node, copy.clone()).unwrap_or_else(|violation| panic!("{violation}"));
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Whole clusters of a user's own cache: their keys, their values, their settings.
+
+use std::ops::Range;
+
+use super::act::MAX_UP;
+use super::codec::MAX_CACHES;
+use super::failure::Failure;
+use super::report::{Report, Violation};
+use super::run::run_scenario;
+use super::scenario::Scenario;
+use super::settings::Settings;
+use super::shrink::shrink;
+use super::soundness;
+use super::types::{SimKey, SimValue, Types};
+use crate::cache::CacheSettings;
+
+/// Runs one seed, and tells what happened in it.
+const SEED: &str = "DRIFTLESS_SEED";
+/// Runs this many seeds.
+const SEEDS: &str = "DRIFTLESS_SEEDS";
+
+type Adjust = Box<dyn Fn(&mut Settings) + Send + Sync>;
+
+/// Whole clusters of a user's own cache. Each seed is one cluster, with faults of its own; every promise
+/// is checked after every event, and once more when everything has healed.
+///
+/// ```
+/// use driftless::sim::Simulation;
+/// use std::time::Duration;
+///
+/// let mut settings = driftless::CacheSettings::default(); // as they are in production
+/// settings.max_capacity = Some(1_000);
+/// settings.time_to_live = Some(Duration::from_secs(60));
+///
+/// let report = Simulation::new(|n| format!("user-{n}"), |n| vec![n; 3])
+///     .settings(settings)
+///     .weigher(|_, value| value.len() as u32)
+///     .replicas(3)
+///     .seeds(0..4)
+///     .run()?;
+/// assert!(report.faults["lost"] > 0, "the network misbehaved, and the cache did not");
+/// # Ok::<(), Box<driftless::sim::Failure>>(())
+/// ```
+///
+/// The environment can ask for more: `DRIFTLESS_SEEDS=10000` runs that many seeds, `DRIFTLESS_SEED=17` runs
+/// that one and tells all that happened in it.
+pub struct Simulation<K, V> {
+    types: Types<K, V>,
+    seeds: Range<u64>,
+    given: Option<CacheSettings>,
+    replicas: Option<u8>,
+    caches: Option<u8>,
+    keys: Option<u16>,
+    actions: Option<u32>,
+    adjust: Option<Adjust>,
+}
+
+impl<K, V> std::fmt::Debug for Simulation<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulation").field("seeds", &self.seeds).finish_non_exhaustive()
+    }
+}
+
+/// Runs 64 clusters of two to five nodes, with 250 writes, faults and other actions in each.
+///
+/// `key` makes the `n`-th key and `value` the value of the `n`-th write, from zero; different numbers must
+/// give different keys. For more, see [`Simulation`].
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// struct Sku(String);
+///
+/// #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// struct Price { cents: u64, currency: String }
+///
+/// // In a test of yours:
+/// driftless::sim::check(|n| Sku(format!("sku-{n}")), |n| Price { cents: n, currency: "EUR".into() });
+/// ```
+///
+/// A type that breaks convergence is named in words:
+///
+/// ```should_panic
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// struct Price { cents: u64, #[serde(skip)] rebate: u64 }
+///
+/// driftless::sim::check(|n| n, |n| Price { cents: n, rebate: 5 }); // the rebate never reaches another node
+/// ```
+///
+/// # Panics
+/// If a promise is broken, with a script that shows how, or if the types cannot be replicated.
+#[track_caller]
+pub fn check<K: SimKey, V: SimValue>(
+    key: impl Fn(u64) -> K + Send + Sync + 'static,
+    value: impl Fn(u64) -> V + Send + Sync + 'static,
+) {
+    if let Err(failure) = Simulation::new(key, value).run() {
+        panic!("{failure}");
+    }
+}
+
+impl<K: SimKey, V: SimValue> Simulation<K, V> {
+    /// 64 seeds of a cache with these keys and values: `key` makes the `n`-th key, `value` the value of the
+    /// `n`-th write, from zero. Different numbers must give different keys; values may repeat.
+    pub fn new(
+        key: impl Fn(u64) -> K + Send + Sync + 'static,
+        value: impl Fn(u64) -> V + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            types: Types::new(key, value),
+            seeds: 0..64,
+            given: None,
+            replicas: None,
+            caches: None,
+            keys: None,
+            actions: None,
+            adjust: None,
+        }
+    }
+
+    /// These seeds: each is one run, and always the same one with one release of driftless. Default 0 to 63.
+    #[must_use]
+    pub fn seeds(mut self, seeds: Range<u64>) -> Self {
+        self.seeds = seeds;
+        self
+    }
+
+    /// One seed.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        self.seeds(seed..seed.saturating_add(1))
+    }
+
+    /// Nodes at the start, 2 to 7; more may join. Default: what the seed says, 2 to 5.
+    #[must_use]
+    pub fn replicas(mut self, replicas: u8) -> Self {
+        self.replicas = Some(replicas.clamp(2, MAX_UP as u8));
+        self
+    }
+
+    /// Caches that each node has open at the start, 1 to 4. Default: what the seed says, mostly 1.
+    #[must_use]
+    pub fn caches(mut self, caches: u8) -> Self {
+        self.caches = Some(caches.clamp(1, MAX_CACHES));
+        self
+    }
+
+    /// Different keys in each cache, at least 1. Few keys make many conflicts. Default: what the seed
+    /// says, 1 to 20.
+    #[must_use]
+    pub fn keys(mut self, keys: u16) -> Self {
+        self.keys = Some(keys.clamp(1, 1_000));
+        self
+    }
+
+    /// Writes, faults and other actions in one run. Default 250.
+    #[must_use]
+    pub fn actions(mut self, actions: u32) -> Self {
+        self.actions = Some(actions);
+        self
+    }
+
+    /// The settings of the cache, as they are in production: capacity, time to live, limits, replication.
+    /// Default: what the seed says, with short timers, so that everything happens often. With long timers,
+    /// as in production, a run takes longer and sees fewer collected tombstones.
+    #[must_use]
+    pub fn settings(mut self, settings: CacheSettings) -> Self {
+        self.given = Some(settings);
+        self
+    }
+
+    /// What an entry weighs against `max_capacity`, as in [`CacheBuilder::weigher`](crate::CacheBuilder::weigher).
+    #[must_use]
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.types = self.types.weigher(weigher);
+        self
+    }
+
+    /// The last word on the settings of each run: the network, the clocks, the faults.
+    #[must_use]
+    pub fn adjust(mut self, adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
+        self.adjust = Some(Box::new(adjust));
+        self
+    }
+
+    /// Runs all seeds, to the first that fails. The report adds them up.
+    ///
+    /// # Errors
+    /// A promise was broken; or the types or settings cannot be: what is wrong, in words.
+    pub fn run(&self) -> Result<Report, Box<Failure>> {
+        self.check_types()?;
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let alone = number(SEED);
+        let seeds = match (alone, number(SEEDS)) {
+            (Some(seed), _) => seed..seed.saturating_add(1),
+            (None, Some(count)) => self.seeds.start..self.seeds.start.saturating_add(count),
+            (None, None) => self.seeds.clone(),
+        };
+        let mut total = Report::default();
+        for seed in seeds {
+            let scenario = Scenario::with_settings(seed, self.settings_of(seed));
+            total.add(&self.run_one(&scenario, alone.is_some())?);
+        }
+        Ok(total)
+    }
+
+    /// Runs one scenario, from [`strategy`](super::strategy) for instance, with these types. What this
+    /// simulation says of settings counts; seeds do not.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run). The script is not shrunk: whoever made it can.
+    pub fn run_scenario(&self, scenario: &Scenario) -> Result<Report, Box<Failure>> {
+        self.check_types()?;
+        let mut scenario = scenario.clone();
+        self.override_settings(&mut scenario.settings);
+        let report = run_scenario(&self.types, &scenario, false);
+        match &report.violation {
+            None => Ok(report),
+            Some(violation) => Err(Box::new(Failure {
+                violation: violation.clone(),
+                steps_before: scenario.script.len(),
+                scenario: Some(scenario),
+                trace: Vec::new(),
+                replay: "run this scenario again".to_owned(),
+            })),
+        }
+    }
+
+    fn run_one(&self, scenario: &Scenario, tracing: bool) -> Result<Report, Box<Failure>> {
+        let report = run_scenario(&self.types, scenario, false);
+        let Some(first) = report.violation.clone() else { return Ok(report) };
+        let shrunk = shrink(&self.types, scenario.clone());
+        let again = run_scenario(&self.types, &shrunk, tracing);
+        Err(Box::new(Failure {
+            violation: again.violation.unwrap_or(first),
+            scenario: Some(shrunk),
+            steps_before: scenario.script.len(),
+            trace: again.trace,
+            replay: replay(scenario.seed),
+        }))
+    }
+
+    fn settings_of(&self, seed: u64) -> Settings {
+        let mut settings = Settings::from_seed(seed);
+        self.override_settings(&mut settings);
+        settings
+    }
+
+    fn override_settings(&self, settings: &mut Settings) {
+        if let Some(given) = &self.given {
+            settings.config = given.replication.clone();
+            settings.max_capacity = given.max_capacity;
+            settings.time_to_live = given.time_to_live;
+        }
+        settings.replicas = self.replicas.unwrap_or(settings.replicas);
+        settings.caches = self.caches.unwrap_or(settings.caches);
+        settings.keys = self.keys.unwrap_or(settings.keys);
+        settings.actions = self.actions.unwrap_or(settings.actions);
+        if let Some(adjust) = &self.adjust {
+            adjust(settings);
+        }
+    }
+
+    fn check_types(&self) -> Result<(), Box<Failure>> {
+        let settings = self.given.clone().unwrap_or_default();
+        let sound = settings.validate().map_err(|error| error.to_string());
+        let keys = u64::from(self.keys.unwrap_or(0).max(64));
+        sound.and_then(|()| soundness::check(&self.types, &settings, keys)).map_err(|what| {
+            Box::new(Failure {
+                violation: Violation { at: 0, what },
+                scenario: None,
+                steps_before: 0,
+                trace: Vec::new(),
+                replay: String::new(),
+            })
+        })
+    }
+}
+
+/// The command that runs one seed of the test we are in: the harness names its threads after tests.
+fn replay(seed: u64) -> String {
+    let thread = std::thread::current();
+    match thread.name().filter(|name| *name != "main") {
+        Some(test) => format!("{SEED}={seed} cargo test --all-features {test} -- --exact --nocapture"),
+        None => {
+            let program = std::env::args().next().unwrap_or_else(|| "this program".to_owned());
+            format!("{SEED}={seed} {program}")
+        }
+    }
+}

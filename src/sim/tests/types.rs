@@ -1,0 +1,185 @@
+//! Types of users: good ones converge, bad ones are told in words what is wrong with them.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+enum Key {
+    User(u64),
+    Page { path: String, language: Option<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Session {
+    name: String,
+    roles: Vec<Role>,
+    extra: BTreeMap<String, f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Role {
+    Admin,
+    Guest { until: u64 },
+}
+
+fn key(n: u64) -> Key {
+    match n % 2 {
+        0 => Key::User(n),
+        _ => Key::Page { path: format!("/{n}"), language: (n % 3 == 0).then(|| "en".to_owned()) },
+    }
+}
+
+fn session(n: u64) -> Session {
+    let roles = vec![Role::Admin, Role::Guest { until: n }];
+    Session { name: format!("user {n}"), roles, extra: BTreeMap::from([("load".to_owned(), n as f64 / 3.0)]) }
+}
+
+#[test]
+fn rich_types_converge_with_settings_of_their_own() {
+    let mut settings = CacheSettings::default();
+    settings.max_capacity = Some(40);
+    settings.time_to_live = Some(Duration::from_secs(30));
+    let simulation =
+        Simulation::new(key, session).settings(settings).weigher(|_, session| session.roles.len() as u32 * 5);
+    let report = simulation.replicas(4).caches(2).keys(6).seeds(0..6).run().unwrap();
+    assert!(report.states.evicted_stable + report.states.evicted_unstable > 0, "beyond the capacity");
+    assert!(report.states.expired > 0 && report.faults["several caches"] == 6);
+}
+
+#[test]
+fn a_capacity_makes_completeness_no_promise_and_nothing_else() {
+    let mut settings = CacheSettings::default();
+    settings.max_capacity = Some(0);
+    let report = Simulation::new(key, session).settings(settings).seeds(0..2).run().unwrap();
+    assert!(report.states.writes > 0);
+}
+
+/// What is said of types that cannot be replicated.
+#[track_caller]
+fn complaint<K: SimKey, V: SimValue>(simulation: Simulation<K, V>) -> String {
+    let failure = simulation.run().expect_err("these types cannot work");
+    assert!(failure.scenario.is_none(), "found before any cluster ran: {failure}");
+    failure.to_string()
+}
+
+macro_rules! told {
+    ($complaint:expr, $($words:literal),+) => {{
+        let complaint = $complaint;
+        $(assert!(complaint.contains($words), "{complaint}");)+
+    }};
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Skips {
+    cents: u64,
+    #[serde(skip)]
+    rebate: u64,
+}
+
+#[derive(Clone, Debug, Eq, Serialize, Deserialize)]
+struct Name(String);
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl std::hash::Hash for Name {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.to_ascii_lowercase().hash(state);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Narrow {
+    id: u64,
+    #[serde(skip)]
+    shard: u64,
+}
+
+/// Equal whatever its second part is, and hashed by it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Hashed(u64, #[serde(skip)] u64);
+
+impl PartialEq for Hashed {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Hashed {}
+
+impl std::hash::Hash for Hashed {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.1.hash(state);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct OneWay(u64);
+
+impl Serialize for OneWay {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for OneWay {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(OneWay)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Fussy(u64);
+
+#[test]
+fn values_that_change_on_their_way_are_named() {
+    told!(complaint(Simulation::new(key, |n| Skips { cents: n, rebate: 5 })), "value 0", "comes back", "serde(skip)");
+    told!(complaint(Simulation::new(key, OneWay)), "value 0", "cannot be read back");
+    told!(complaint(Simulation::new(key, |_| f64::NAN)), "not equal to its own clone");
+    let heavy = Simulation::new(key, |n| "v".repeat(2_000_000 + n as usize));
+    told!(complaint(heavy), "max_value_bytes is 1048576");
+    let fickle = std::sync::atomic::AtomicU32::new(0);
+    let weigher = move |_: &Key, _: &Fussy| fickle.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    told!(complaint(Simulation::new(key, Fussy).weigher(weigher)), "weighs differently");
+}
+
+#[test]
+fn keys_that_are_not_one_key_everywhere_are_named() {
+    let name = |n: u64| Name(if n.is_multiple_of(2) { format!("k{}", n / 2) } else { format!("K{}", n / 2) });
+    told!(complaint(Simulation::new(name, session)), "key 0", "key 1", "equal and encoded differently");
+    told!(complaint(Simulation::new(|n| Narrow { id: n, shard: 3 }, session)), "key 0", "comes back", "inverse");
+    told!(complaint(Simulation::new(|n| Hashed(n, n + 1), session)), "different hashes", "Hash must agree with Eq");
+    told!(complaint(Simulation::new(|n| n / 2, session)), "key 0 (0) and key 1 (0) are equal");
+    told!(complaint(Simulation::new(|n| "k".repeat(n as usize * 1_000), session)), "max_key_bytes is 4096");
+    told!(complaint(Simulation::new(|_| -> u64 { panic!("no keys today") }, session)), "panicked: no keys today");
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused_in_words() {
+    let mut settings = CacheSettings::default();
+    settings.time_to_live = Some(Duration::ZERO);
+    told!(complaint(Simulation::new(key, session).settings(settings)), "time_to_live must be more than zero");
+}
+
+/// A run that fails prints what broke, its script and the command that replays it.
+#[test]
+fn a_failure_tells_its_story() {
+    let broken = |settings: &mut Settings| settings.bugs = Bugs::only("apply_over_gap").unwrap();
+    let failure = Simulation::new(key, session).adjust(broken).run().expect_err("a mistake was put back");
+    let (story, steps) = (failure.to_string(), failure.scenario.as_ref().map(|scenario| scenario.script.len()));
+    println!("{story}");
+    assert!(steps.is_some_and(|steps| steps > 0 && steps < failure.steps_before), "{story}");
+    let seed = failure.scenario.as_ref().map(|scenario| scenario.seed).unwrap();
+    let replay =
+        format!("DRIFTLESS_SEED={seed} cargo test --all-features sim::tests::types::a_failure_tells_its_story");
+    assert!(story.contains(&replay), "{story}");
+    assert!(story.contains("a promise was broken") && story.contains("Write("), "{story}");
+    assert_eq!(format!("{failure:?}").trim_start(), story, "what unwrap shows is readable");
+    // The same scenario, run again, fails the same way.
+    let again = Simulation::new(key, session).run_scenario(failure.scenario.as_ref().unwrap()).unwrap_err();
+    assert_eq!(again.violation, failure.violation);
+}

@@ -1,0 +1,63 @@
+//! What happened, in lines that a person can read.
+
+use std::fmt::Debug;
+
+use super::clock::EPOCH;
+use crate::replica::message::{Entry, Message};
+use crate::replica_id::ReplicaId;
+
+/// The line with names for ids and seconds for times.
+pub(super) fn readable(ids: impl Iterator<Item = ReplicaId>, mut line: String) -> String {
+    for (number, id) in ids.enumerate() {
+        line = line.replace(&id.to_string(), &format!("r{number}"));
+    }
+    let mut out = String::with_capacity(line.len());
+    for part in line.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
+        match digits.parse::<u64>() {
+            Ok(time) if time > EPOCH / 2 => {
+                let seconds = (i128::from(time) - i128::from(EPOCH)) as f64 / 1e9;
+                out.push_str(&format!("{seconds:.9}"));
+                out.push_str(&part[digits.len()..]);
+            }
+            _ => out.push_str(part),
+        }
+    }
+    out
+}
+
+/// A message in one line.
+pub(super) fn describe<K: Debug, V>(message: &Message<K, V>) -> String {
+    match message {
+        Message::Digest(d) => format!(
+            "digest clock {} quiet {} wm {} epoch {} full {} want {} reply {} vector {:?}",
+            d.clock,
+            d.quiet_since,
+            d.watermark,
+            d.epoch,
+            d.full,
+            d.want_full,
+            d.reply,
+            d.vector.iter().collect::<Vec<_>>()
+        ),
+        Message::Ack(ack) => format!("ack {}", ack.time),
+        Message::Push(p) => {
+            format!("push of {} ({}, {}] hops {} {:?}", p.origin, p.from, p.to, p.hops, list(&p.entries))
+        }
+        Message::Frame(f) => format!(
+            "frame {}/{} reconcile {} base {:?} last {:?} dropped {:?} {:?}",
+            f.session,
+            f.index,
+            f.reconcile,
+            f.base,
+            f.last,
+            f.dropped,
+            f.intervals.iter().map(|i| (i.origin, i.from, i.to, list(&i.entries))).collect::<Vec<_>>()
+        ),
+        Message::Audit(a) => format!("audit reply {} vector {:?} {:?}", a.reply, a.vector, list(&a.entries)),
+    }
+}
+
+fn list<K: Debug, V>(entries: &[Entry<K, V>]) -> Vec<String> {
+    entries.iter().map(|entry| format!("{:?}: {:?}", entry.item.key, entry.marker)).collect()
+}

@@ -1,0 +1,75 @@
+//! The keys and values of a run: the user's own types, or numbers.
+
+use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+
+use crate::cache::{CacheKey, CacheValue};
+
+/// What a key must be to be simulated: a cache's key that can be printed.
+pub trait SimKey: CacheKey + Debug {}
+impl<K: CacheKey + Debug> SimKey for K {}
+
+/// What a value must be to be simulated: a cache's value that can be compared and printed.
+pub trait SimValue: CacheValue + PartialEq + Debug {}
+impl<V: CacheValue + PartialEq + Debug> SimValue for V {}
+
+type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+
+/// Where the keys and values of a run come from.
+pub struct Types<K, V> {
+    key: Box<dyn Fn(u64) -> K + Send + Sync>,
+    value: Box<dyn Fn(u64) -> V + Send + Sync>,
+    weigher: Option<Weigher<K, V>>,
+}
+
+impl<K, V> Debug for Types<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Types").field("weigher", &self.weigher.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<K, V> Types<K, V> {
+    /// `key` makes the `n`-th key, `value` the value of the `n`-th write, from zero. Different numbers
+    /// must give different keys; values may repeat.
+    pub fn new(
+        key: impl Fn(u64) -> K + Send + Sync + 'static,
+        value: impl Fn(u64) -> V + Send + Sync + 'static,
+    ) -> Self {
+        Self { key: Box::new(key), value: Box::new(value), weigher: None }
+    }
+
+    /// What an entry weighs against `max_capacity`; without, each weighs 1.
+    #[must_use]
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    pub(super) fn key(&self, n: u64) -> K {
+        (self.key)(n)
+    }
+
+    pub(super) fn value(&self, n: u64) -> V {
+        (self.value)(n)
+    }
+
+    pub(super) fn weigh(&self, key: &K, value: &V) -> u32 {
+        self.weigher.as_ref().map_or(1, |weigh| weigh(key, value))
+    }
+}
+
+/// Numbers as keys, and values of many lengths, so that frames are cut in many places.
+#[must_use]
+pub fn numbers() -> Types<u16, String> {
+    let length = |n: u64| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55) as usize;
+    Types::new(|n| n as u16, move |n| format!("{n:.<0$}", length(n)))
+}
+
+/// The hash of a key, the same in every run.
+pub(super) fn hash_of<T: Hash + ?Sized>(key: &T) -> u64 {
+    // SipHash with fixed keys.
+    #[allow(deprecated)]
+    let mut hasher = std::hash::SipHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
