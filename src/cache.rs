@@ -18,13 +18,14 @@ use crate::recency::ReadLog;
 use crate::replica::message::Message;
 use crate::replica::{RemovalCause, Write, wire};
 use crate::replica_id::ReplicaId;
-use crate::store::{Position, Snapshot, Store};
+use crate::store::{Position, Reading, Snapshot, Store};
 use crate::sync::{Arc, AtomicBool, Event, Mutex, Ordering};
 
 pub mod builder;
 mod bulk;
 mod bytes_by_kind;
 pub(crate) mod engine;
+mod entry;
 pub(crate) mod examine;
 pub(crate) mod feed;
 mod fill;
@@ -42,6 +43,7 @@ mod replicated;
 #[cfg(feature = "metrics")]
 pub mod report;
 mod settings;
+mod settling;
 mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -50,8 +52,10 @@ mod tests;
 mod turn;
 mod waits;
 
+pub use crate::recency::Eviction;
 pub use builder::{CacheBuilder, Limits, OpenError, Policy};
 pub use bulk::BulkError;
+pub use entry::EntryInfo;
 pub use feed::{ChangeEvent, ChangeKind, Subscription, SubscriptionError};
 pub use fill_error::FillError;
 pub use filled::Filled;
@@ -61,7 +65,7 @@ pub use replicated::{Members, NotReplicated, Replicated};
 pub use settings::CacheSettings;
 pub use stats::{CacheStats, FillStats, PeerLag, RemovalStats};
 
-use engine::{Engine, Settled};
+use engine::Engine;
 use listener::Listeners;
 
 /// What a key must be.
@@ -177,62 +181,6 @@ pub enum InsertError {
     ZeroTimeToLive,
 }
 
-/// A value with what is known of it.
-#[derive(Clone)]
-pub struct EntryInfo<V> {
-    value: V,
-    stamp: Stamp,
-    expires: HlcTime,
-    now: HlcTime,
-    time: Arc<dyn TimeSource>,
-}
-
-impl<V: std::fmt::Debug> std::fmt::Debug for EntryInfo<V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = f.debug_struct("EntryInfo");
-        shown.field("value", &self.value).field("stamp", &self.stamp).field("expires_in", &self.expires_in());
-        shown.finish_non_exhaustive()
-    }
-}
-
-impl<V> EntryInfo<V> {
-    /// The value.
-    pub fn value(&self) -> &V {
-        &self.value
-    }
-
-    /// The value, by value.
-    pub fn into_value(self) -> V {
-        self.value
-    }
-
-    /// The stamp of its write.
-    pub fn stamp(&self) -> Stamp {
-        self.stamp
-    }
-
-    /// The replica that wrote it.
-    pub fn origin(&self) -> ReplicaId {
-        self.stamp.replica
-    }
-
-    /// Time from its write to this look-up, by this node's clock. A filled value counts from a little
-    /// before the start of its fill.
-    pub fn age(&self) -> Duration {
-        Duration::from_nanos(self.now.saturating_sub(self.stamp.time))
-    }
-
-    /// Whether its time to live has not ended since it was looked up: an `EntryInfo` may be kept.
-    pub fn is_fresh(&self) -> bool {
-        self.expires == 0 || self.expires > self.time.wall()
-    }
-
-    /// Time from this look-up until it expires; `None` is never.
-    pub fn expires_in(&self) -> Option<Duration> {
-        (self.expires != 0).then(|| Duration::from_nanos(self.expires.saturating_sub(self.now)))
-    }
-}
-
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
         let patience = shared.settings.cluster_single_flight;
@@ -245,16 +193,12 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Q: Equivalent<K> + Hash + ?Sized,
     {
         let found = self.shared.visible(key);
-        match found.as_ref().and_then(|found| Some((found.slot, found.item.value()?))) {
-            Some((slot, value)) => {
-                self.shared.reads.hit(slot);
-                Some(value.clone())
-            }
-            None => {
-                self.shared.reads.miss();
-                None
-            }
-        }
+        let Some((id, value)) = found.as_ref().and_then(|found| Some((found.id, found.item.value()?))) else {
+            self.shared.reads.miss();
+            return None;
+        };
+        self.shared.reads.hit(id);
+        Some(value.clone())
     }
 
     /// Whether [`get`](Self::get) would find a value. Does not count as a use.
@@ -336,6 +280,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// This cache, with another word on whether fills through this handle wait for other nodes' (see
     /// [`CacheBuilder::cluster_single_flight`]): for calls that differ from the rest. `None` is off.
+    #[must_use]
     pub fn with_cluster_single_flight(&self, patience: Option<Duration>) -> Self {
         Self { shared: Arc::clone(&self.shared), patience }
     }
@@ -369,53 +314,64 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// The keys and values here, in no order, as they are met. Does not count as a use, and holds no
     /// lock while the caller works.
+    #[must_use]
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter::new(&self.shared)
     }
 
     /// How many values are here, including expired ones that are not yet swept.
+    #[must_use]
     pub fn entry_count(&self) -> u64 {
         self.shared.engine.lock().replica.live_len()
     }
 
     /// The sum of the weights of the values here.
+    #[must_use]
     pub fn weighted_size(&self) -> u64 {
         self.shared.engine.lock().replica.live_weight()
     }
 
     /// The settings this cache was opened with.
+    #[must_use]
     pub fn policy(&self) -> Policy {
-        let CacheSettings { max_capacity, time_to_live, max_key_bytes, max_value_bytes, .. } = self.shared.settings;
-        Policy { max_capacity, time_to_live, limits: Limits { max_key_bytes, max_value_bytes } }
+        let CacheSettings { max_capacity, eviction, time_to_live, max_key_bytes, max_value_bytes, .. } =
+            self.shared.settings;
+        Policy { max_capacity, eviction, time_to_live, limits: Limits { max_key_bytes, max_value_bytes } }
     }
 
     /// Every knob of this cache, the protocol's included.
+    #[must_use]
     pub fn settings(&self) -> &CacheSettings {
         &self.shared.settings
     }
 
     /// The name this cache was opened under.
+    #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
     /// This opening of this cache.
+    #[must_use]
     pub fn replica_id(&self) -> ReplicaId {
         self.shared.id
     }
 
     /// How many other members are known to have this cache open, dead but not yet forgotten ones
     /// included.
+    #[must_use]
     pub fn members(&self) -> usize {
         self.shared.engine.lock().replica.peer_len()
     }
 
     /// Hits and misses of [`get`](Self::get) so far.
+    #[must_use]
     pub fn hits_and_misses(&self) -> (u64, u64) {
         self.shared.reads.totals()
     }
 
     /// What the replication has counted so far.
+    #[must_use]
     pub fn counters(&self) -> crate::replica::Counters {
         self.shared.engine.lock().replica.counters().clone()
     }
@@ -446,12 +402,13 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         self.hasher.hash_one(key)
     }
 
-    fn visible<Q>(&self, key: &Q) -> Option<Snapshot<K, V>>
+    #[inline]
+    fn visible<Q>(&self, key: &Q) -> Option<Reading<K, V>>
     where
         Q: Equivalent<K> + Hash + ?Sized,
     {
-        let found = self.store.get(self.hash(key), key)?;
-        self.is_visible(&found).then_some(found)
+        let found = self.store.read(self.hash(key), key)?;
+        (found.live && self.is_current(found.stamp_time, found.expires)).then_some(found)
     }
 
     /// What a key holds, and its stamp, at one moment.
@@ -467,43 +424,18 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
-        let meta = &found.meta;
-        meta.kind.is_live()
-            && meta.stamp_time > self.store.epoch()
-            && (meta.expires == 0 || meta.expires > self.time.wall())
+        found.meta.kind.is_live() && self.is_current(found.meta.stamp_time, found.meta.expires)
+    }
+
+    #[inline]
+    fn is_current(&self, stamp_time: HlcTime, expires: HlcTime) -> bool {
+        stamp_time > self.store.epoch() && (expires == 0 || expires > self.time.wall())
     }
 
     fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
         let (mut page, next) = self.store.page(from, limit);
         page.retain(|found| self.is_visible(found));
         (page, next)
-    }
-
-    /// Runs `act` under the replica's lock; then, without it, tells who has to know and drops what was
-    /// displaced.
-    pub(crate) fn with_engine<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
-        let (result, settled, unread) = {
-            let mut engine = self.engine.lock();
-            let result = act(&mut engine);
-            let listening = self.listeners.is_listening() || self.feed.is_watched();
-            let settled = engine.settle(now, &self.reads, listening);
-            self.listeners.enqueue(&settled.changes);
-            let unread = self.feed.publish(&settled.changes);
-            (result, settled, unread)
-        };
-        let Settled { changes, garbage, touched } = settled;
-        for flight in &touched {
-            flight.touched.notify(usize::MAX);
-        }
-        if !changes.is_empty() {
-            self.feed.announce();
-        }
-        drop_quietly(touched);
-        drop_quietly(changes);
-        drop_quietly(unread);
-        self.listeners.deliver();
-        drop_quietly(garbage);
-        result
     }
 
     fn wake_driver(&self) {

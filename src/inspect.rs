@@ -189,13 +189,22 @@ impl Inspector {
         Ok(KeysPage { keys, next: next.map(|next| next.to_string()) })
     }
 
-    /// Compares the whole key space with every live member. Reports, and repairs nothing: repair is what the
-    /// protocol does by itself.
+    /// Compares the whole key space with every live member. What differs without a reason is handed to the protocol's own
+    /// audit, which compares both registers at one instant, counts a conflict, and mends it by giving the winner a new
+    /// dot. Over HTTP an audit only reports.
     ///
     /// # Errors
     /// The cache is not open here.
     pub async fn audit_now(&self, cache: &str) -> Result<AuditReport, InspectError> {
-        audit::audit(self, cache).await
+        audit::audit(self, cache, audit::Mend::Yes).await
+    }
+
+    /// As [`audit_now`](Self::audit_now), and hands nothing to the protocol.
+    ///
+    /// # Errors
+    /// The cache is not open here.
+    pub async fn compare_all(&self, cache: &str) -> Result<AuditReport, InspectError> {
+        audit::audit(self, cache, audit::Mend::No).await
     }
 
     fn port(&self, cache: &str) -> Result<Arc<dyn Port>, InspectError> {

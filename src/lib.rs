@@ -76,20 +76,42 @@
 //! | --- | --- | --- |
 //! | edges | [`node`], [`sim`] | tokio and memberlist: the only sockets, spawns and clock reads; whole clusters in one thread, from a seed |
 //! | the cache people use | [`cache`] | handles, builder, eviction, fills, change stream |
+//! | what people look at | [`report`], [`inspect`] | plain data with names and readable times; how to get it from a running node |
 //! | the machine | `replica` | the protocol: no IO, no clock, no randomness of its own |
-//! | structures | [`crdt`], `store`, `recency`, `item` | registers, dots and vectors with their laws; the table readers share; order of use |
+//! | structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table readers share; order of use |
 //! | ground | [`hlc`], [`replica_id`], `sync`, `durations` | names and time, as arguments; the one door to locks |
 //!
 //! For a change of what wins: `crdt/register.rs`. Of what is sent: `replica/push.rs`, `replica/outgoing.rs`. Of what is
 //! forgotten: `replica/collect.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and
 //! the tests that cover it name it: `rg -o 'scenario \d+' src tests`.
 //!
+//! # Features
+//!
+//! | feature | default | what |
+//! | --- | --- | --- |
+//! | `node` | yes | [`Node`]: tokio and memberlist. Without it there are only the types and the simulator |
+//! | `metrics` | | numbers for the `metrics` facade, once a second |
+//! | `inspect-http` | | JSON, Prometheus text and a page about a running node; off until it is started |
+//! | `sim` | | whole clusters in one thread, from a seed |
+//!
+//! # Public dependencies
+//!
+//! Signatures name types of `serde`, `uuid` and `equivalent` (all at 1; with the feature `sim` also `proptest`), and nothing else of
+//! other crates: memberlist, tokio, axum, crdts and ciborium may change their major version without a change of ours. What is
+//! `#[doc(hidden)]` is no part of the interface.
+//!
 //! # To read on
 //!
-//! [guarantees](docs::guarantees), [protocol](docs::protocol), [limits](docs::limits), [operations](docs::operations),
-//! [design decisions](docs::design), [glossary](docs::glossary).
+//! [Questions and short answers](docs::questions), [guarantees](docs::guarantees), [protocol](docs::protocol), [limits](docs::limits),
+//! [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
+//! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
+//! [moka](docs::migrating_from_moka) or [bcache](docs::migrating_from_bcache).
+
+// Without a node nobody opens a cache: what serves an open one has no caller.
+#![cfg_attr(not(feature = "node"), allow(dead_code))]
 
 pub mod cache;
+#[doc(hidden)]
 pub mod crdt;
 mod durations;
 pub mod hlc;
@@ -97,6 +119,7 @@ pub mod hlc;
 pub mod inspect;
 #[doc(hidden)]
 pub mod item;
+mod learnt;
 #[cfg(feature = "node")]
 pub mod node;
 #[cfg(feature = "sim")]
@@ -115,18 +138,22 @@ mod sync;
 mod testing;
 
 pub use cache::{
-    BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, FillError, Filled,
-    InsertError, Members, NotReplicated, OpenError, Policy, Ready, Replicated, Subscription, SubscriptionError,
+    BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
+    Filled, InsertError, Members, NotReplicated, OpenError, Policy, Ready, Replicated, Subscription, SubscriptionError,
     Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]
-pub use node::{Member, Node, NodeBuilder, StartError, Traffic};
-pub use replica::{Counters, RemovalCause, ReplicaConfig};
+pub use node::{KeyError, Member, Node, NodeBuilder, NodeSettings, StartError, Traffic};
+pub use replica::{ConfigError, Counters, RemovalCause, ReplicaConfig};
 pub use replica_id::ReplicaId;
 
 /// The pages: what is promised, how it works, and how to run it.
 pub mod docs {
+    /// What one wants to know, with short answers.
+    pub mod questions {
+        #![doc = include_str!("docs/questions.md")]
+    }
     /// What is promised, and where each promise ends.
     pub mod guarantees {
         #![doc = include_str!("docs/guarantees.md")]
@@ -142,6 +169,26 @@ pub mod docs {
     /// Running it.
     pub mod operations {
         #![doc = include_str!("docs/operations.md")]
+    }
+    /// Testing that your own types and settings converge, and replaying a seed.
+    pub mod testing {
+        #![doc = include_str!("docs/testing.md")]
+    }
+    /// Coming from moka.
+    pub mod migrating_from_moka {
+        #![doc = include_str!("docs/migrating-from-moka.md")]
+    }
+    /// Coming from bcache.
+    pub mod migrating_from_bcache {
+        #![doc = include_str!("docs/migrating-from-bcache.md")]
+    }
+    /// What a cluster costs as it grows.
+    pub mod scaling {
+        #![doc = include_str!("docs/scaling.md")]
+    }
+    /// What it costs, measured beside others.
+    pub mod performance {
+        #![doc = include_str!("docs/performance.md")]
     }
     /// Decisions, and what was not done instead.
     pub mod design {

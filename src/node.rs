@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `builder` | settings, start |
+//! | `builder`, `settings` | settings, start |
 //! | `driver` | the loop between caches and mesh, on a thread of its own |
 //! | `registry` | the caches that are open here |
 //! | `directory` | which replica lives on which process |
@@ -30,11 +30,13 @@ pub mod mesh;
 mod ready;
 mod registry;
 pub(crate) mod report;
+mod settings;
 mod signal;
 mod spare;
 
 pub use builder::{NodeBuilder, StartError};
 pub use mesh::KeyError;
+pub use settings::NodeSettings;
 
 use crate::cache::{CacheBuilder, CacheKey, CacheValue};
 use driver::Command;
@@ -196,6 +198,12 @@ impl Node {
     /// The key is in use.
     pub fn remove_encryption_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
         self.alive.mesh.remove_key(key)
+    }
+
+    /// Test switch: the driver dies, as by a bug.
+    #[doc(hidden)]
+    pub fn kill_driver(&self) {
+        let _ = self.alive.commands.send(Command::Panic);
     }
 
     /// Test switch: nothing passes between this node and these addresses; `None` heals.

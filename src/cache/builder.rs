@@ -12,7 +12,7 @@ use super::listener::Listeners;
 use super::port::{Host, IntakeCounts, Port};
 use super::settings::CacheSettings;
 use super::{Cache, CacheKey, CacheValue, Shared, Weigher};
-use crate::recency::ReadLog;
+use crate::recency::{Eviction, ReadLog};
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig, wire};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicBool, Event, Mutex};
@@ -44,6 +44,8 @@ pub(crate) const LARGEST: Limits = Limits { max_key_bytes: 64 << 10, max_value_b
 pub struct Policy {
     /// The weight this node holds at most; `None` is unbounded.
     pub max_capacity: Option<u64>,
+    /// In which order values go beyond that.
+    pub eviction: Eviction,
     /// How long a value lives unless it is written with a time of its own; `None` is for ever.
     pub time_to_live: Option<Duration>,
     /// How large an entry may be.
@@ -116,6 +118,14 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// Beyond it the least recently used values are evicted, here only. Default: unbounded.
     pub fn max_capacity(mut self, max_capacity: u64) -> Self {
         self.settings.max_capacity = Some(max_capacity);
+        self
+    }
+
+    /// In which order values go when there is no room: the least recently used first, or first those
+    /// that were never used again. Default: [`Eviction::Lru`]. Each node has its own; what one evicts,
+    /// others keep.
+    pub fn eviction(mut self, eviction: Eviction) -> Self {
+        self.settings.eviction = eviction;
         self
     }
 
@@ -230,7 +240,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             host: Arc::clone(&self.host),
             id,
             store,
-            engine: Mutex::new(Engine::new(replica, self.settings.max_capacity)),
+            engine: Mutex::new(Engine::new(replica, self.settings.max_capacity, self.settings.eviction)),
             hasher: foldhash::fast::RandomState::default(),
             reads: ReadLog::new(self.settings.max_capacity.is_some()),
             time,

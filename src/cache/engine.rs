@@ -2,21 +2,36 @@
 
 use smallvec::SmallVec;
 
+use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
 use super::stats::RemovalStats;
 use crate::hlc::Now;
 use crate::item::Item;
-use crate::recency::{ReadLog, Recency};
+use crate::recency::{Eviction, ReadLog, Recency};
 use crate::replica::{Change, CoreKey, Effect, Replica};
 use crate::store::SlotRef;
 use crate::sync::Arc;
 
-/// What is to be done once the lock is gone: tell listeners, drop user types.
+/// What is to be done once the lock is gone: drop user types, and tell whoever listens.
 pub(crate) struct Settled<K, V> {
-    pub(crate) changes: SmallVec<[Change<K, V>; 1]>,
     pub(crate) garbage: SmallVec<[Arc<Item<K, V>>; 2]>,
+    /// Nothing, as a rule, if nobody listens.
+    pub(crate) news: Option<Box<News<K, V>>>,
+}
+
+/// Who is to be told what.
+pub(crate) struct News<K, V> {
+    pub(crate) changes: Vec<Change<K, V>>,
     /// Fills whose key was written to.
-    pub(crate) touched: SmallVec<[Arc<Flight<K, V>>; 1]>,
+    pub(crate) touched: Vec<Arc<Flight<K, V>>>,
+    /// What fell out of the change stream.
+    pub(crate) unread: Vec<ChangeEvent<K, V>>,
+}
+
+impl<K, V> Settled<K, V> {
+    fn news(&mut self) -> &mut News<K, V> {
+        self.news.get_or_insert_with(|| Box::new(News { changes: Vec::new(), touched: Vec::new(), unread: Vec::new() }))
+    }
 }
 
 /// A replica and the order in which its values were used.
@@ -31,11 +46,11 @@ pub(crate) struct Engine<K, V> {
 }
 
 impl<K: CoreKey, V> Engine<K, V> {
-    pub(crate) fn new(replica: Replica<K, V>, capacity: Option<u64>) -> Self {
+    pub(crate) fn new(replica: Replica<K, V>, capacity: Option<u64>, eviction: Eviction) -> Self {
         Self {
             replica,
             capacity,
-            recency: capacity.map(|_| Recency::new()),
+            recency: capacity.map(|_| Recency::new(eviction)),
             removals: RemovalStats::default(),
             flights: Flights::new(),
         }
@@ -45,11 +60,9 @@ impl<K: CoreKey, V> Engine<K, V> {
     /// lock. To be called after every command and every `handle_*`. `listening`: whether somebody wants
     /// to know of changes.
     pub(crate) fn settle(&mut self, now: Now, reads: &ReadLog, listening: bool) -> Settled<K, V> {
-        let mut settled = Settled { changes: SmallVec::new(), garbage: SmallVec::new(), touched: SmallVec::new() };
-        if self.is_full() {
-            // What was read before this write was used before it.
-            self.apply_reads(reads);
-        }
+        let mut settled = Settled { garbage: SmallVec::new(), news: None };
+        // What was read before this write was used before it.
+        self.apply_reads(reads);
         self.follow(now, listening, &mut settled);
         while self.is_over_capacity() && self.evict_one(now) {
             self.follow(now, listening, &mut settled);
@@ -65,10 +78,6 @@ impl<K: CoreKey, V> Engine<K, V> {
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.capacity.is_some_and(|capacity| self.replica.live_weight() >= capacity)
-    }
-
     fn is_over_capacity(&self) -> bool {
         self.capacity.is_some_and(|capacity| self.replica.live_weight() > capacity)
     }
@@ -81,14 +90,14 @@ impl<K: CoreKey, V> Engine<K, V> {
 
     fn follow(&mut self, now: Now, listening: bool, settled: &mut Settled<K, V>) {
         while let Some(change) = self.replica.poll_change() {
-            let slot = change.slot;
+            let (slot, weight) = (change.slot, u64::from(change.weight));
             let remains = self.note_use(&change);
             self.removals.note(change.effect);
             self.touch_flight(slot, settled);
             if listening {
-                settled.changes.push(change);
+                settled.news().changes.push(change);
             }
-            if remains && self.is_too_heavy(slot) {
+            if remains && self.capacity.is_some_and(|capacity| weight > capacity) && self.is_too_heavy(slot) {
                 // Heavier than everything we may hold: giving up others would not help.
                 self.replica.evict(now, slot);
             }
@@ -101,7 +110,9 @@ impl<K: CoreKey, V> Engine<K, V> {
             return;
         }
         let hash = self.replica.store().resolve(slot).map(|found| found.hash);
-        settled.touched.extend(hash.and_then(|hash| self.flights.with_hash(hash)));
+        if let Some(flight) = hash.and_then(|hash| self.flights.with_hash(hash)) {
+            settled.news().touched.push(flight);
+        }
     }
 
     /// Whether there is a value now. Merging does not refresh what is here: only local use does.
@@ -124,7 +135,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.capacity.is_some_and(|capacity| weight > capacity)
     }
 
-    /// The live values, the most recently used first.
+    /// The live values; what would be evicted last comes first.
     pub(crate) fn by_recency(&self) -> impl Iterator<Item = SlotRef> + '_ {
         self.recency.iter().flat_map(Recency::iter)
     }

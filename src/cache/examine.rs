@@ -33,6 +33,8 @@ pub trait Examine {
     fn marks(&self, keys: &[Vec<u8>], hash: bool) -> Marks;
     /// A page of what is held, and where to go on.
     fn marks_page(&self, cursor: u64, limit: usize) -> (Marks, Option<u64>);
+    /// Has the protocol compare these keys with a member's. Returns how many it will.
+    fn audit_keys(&self, with: ReplicaId, keys: &[Vec<u8>]) -> usize;
     /// The value of a key as text. Does not count as a use.
     fn value_text(&self, key: &[u8]) -> Option<String>;
     /// Keys, the most recently used first; nothing without a capacity.
@@ -221,7 +223,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         }
     }
 
-    fn mark(&self, found: &Snapshot<K, V>, marker: crate::crdt::Marker, hash: bool) -> Option<Mark> {
+    fn mark(&self, found: &Snapshot<K, V>, marker: crate::crdt::Marker, opened: HlcTime, hash: bool) -> Option<Mark> {
         let key = Self::encoded_key(&found.item)?;
         let hash = if hash { Self::encoded_value(&found.item).map(|bytes| wire::value_hash(&bytes)) } else { None };
         Some(Mark {
@@ -233,12 +235,15 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             expires: found.meta.expires,
             size: found.meta.size,
             hash,
+            learnt_at: opened.saturating_add(found.meta.learnt.since_start()),
+            learnt_by: Some(found.meta.learnt.path),
         })
     }
 
     /// Marks of registers found a moment ago. User types are encoded without the lock.
     fn mark_all(&self, found: &[Option<Snapshot<K, V>>], hash: bool) -> Marks {
         let mut marks = self.standing_now();
+        let opened = self.opened_by_todays_clock();
         for part in found.chunks(PER_HOLD) {
             let markers: Vec<_> = {
                 let engine = self.engine.lock();
@@ -247,12 +252,19 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             };
             for (found, marker) in part.iter().zip(markers) {
                 let mark = found.as_ref().zip(marker).and_then(|(found, marker)| {
-                    catch_unwind(AssertUnwindSafe(|| self.mark(found, marker, hash))).ok().flatten()
+                    catch_unwind(AssertUnwindSafe(|| self.mark(found, marker, opened, hash))).ok().flatten()
                 });
                 marks.marks.push(mark);
             }
         }
         marks
+    }
+
+    /// When this replica started, as the wall clock would have told it had it always gone as it goes now.
+    fn opened_by_todays_clock(&self) -> HlcTime {
+        let now = self.time.now();
+        let age = now.mono.saturating_sub(self.engine.lock().replica.opened());
+        now.wall.saturating_sub(age)
     }
 
     fn standing_now(&self) -> Marks {
@@ -340,6 +352,14 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
         let (page, next) = self.store.page(Position::from_cursor(cursor), limit);
         let found: Vec<_> = page.into_iter().map(Some).collect();
         (self.mark_all(&found, false), next.map(Position::to_cursor))
+    }
+
+    fn audit_keys(&self, with: ReplicaId, keys: &[Vec<u8>]) -> usize {
+        let find = |key: &Vec<u8>| catch_unwind(AssertUnwindSafe(|| self.find_encoded(key))).ok().flatten();
+        let slots: Vec<_> = keys.iter().filter_map(find).map(|found| found.slot).collect();
+        let sent = self.engine.lock().replica.audit_registers(with, &slots);
+        self.wake_driver();
+        sent
     }
 
     fn value_text(&self, key: &[u8]) -> Option<String> {

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::fill_error::{Failure, FillError};
 use super::fill_task::{Brought, FillTask, Work};
 use super::filled::{Filled, Keep};
@@ -138,20 +140,24 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     /// The filler, after its turn has come.
+    ///
+    /// It runs as a task of its own, in a span of the caller's: what it logs belongs to the request that missed.
     fn work<F, Fut>(&self, flight: &Arc<Flight<K, V>>, filler: F) -> Work<K, V>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
     {
         let turn = self.shared.turn(flight, self.patience);
+        let span = tracing::info_span!("driftless.fill", cache = %self.shared.name);
+        let filler = async move { filler().await.map(Brought::Filled) }.instrument(span);
         if turn.is_zero() {
-            return Box::pin(async move { filler().await.map(Brought::Filled) });
+            return Box::pin(filler);
         }
         let (shared, flight) = (Arc::downgrade(&self.shared), Arc::clone(flight));
         Box::pin(async move {
             match turn::await_arrival(shared, flight, turn).await {
                 Some(item) => Ok(Brought::Arrived(item)),
-                None => filler().await.map(Brought::Filled),
+                None => filler.await,
             }
         })
     }

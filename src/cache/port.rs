@@ -67,8 +67,8 @@ pub struct Standing {
     pub caught_up: Option<CaughtUp>,
     /// Members known to have it open, live or not yet forgotten.
     pub members: Vec<ReplicaId>,
-    /// A session is coming in.
-    pub receiving: bool,
+    /// Those of them that are believed to be alive.
+    pub live: Vec<ReplicaId>,
     /// Values here.
     pub entries: u64,
 }
@@ -78,6 +78,7 @@ pub trait Port: Any + Examine + Send + Sync {
     /// The cache's name.
     fn name(&self) -> &Arc<str>;
     /// This opening of it.
+    #[cfg(test)]
     fn id(&self) -> ReplicaId;
     /// For the typed handle.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -97,6 +98,8 @@ pub trait Port: Any + Examine + Send + Sync {
     fn member_left(&self, id: ReplicaId);
     /// Whether this node has peers at all: without, writes wake nobody.
     fn set_connected(&self, connected: bool);
+    /// Whether there are others who may have this cache open and were not heard yet.
+    fn await_company(&self, awaits: bool);
     /// Whether some own write has not been sent to any live member.
     fn has_unsent(&self) -> bool;
     /// How far it is.
@@ -175,6 +178,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         &self.name
     }
 
+    #[cfg(test)]
     fn id(&self) -> ReplicaId {
         self.id
     }
@@ -247,6 +251,10 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.connected.store(connected, Ordering::Relaxed);
     }
 
+    fn await_company(&self, awaits: bool) {
+        self.engine.lock().replica.await_company(awaits);
+    }
+
     fn has_unsent(&self) -> bool {
         self.engine.lock().replica.has_unsent()
     }
@@ -257,7 +265,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         Standing {
             caught_up: replica.caught_up(),
             members: replica.peers().map(|peer| peer.id).collect(),
-            receiving: replica.is_receiving(),
+            live: replica.live_members(),
             entries: replica.live_len(),
         }
     }

@@ -7,6 +7,7 @@ use crate::replica_id::ReplicaId;
 
 /// How many members are to have a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Members {
     /// All that are alive at the call and do not depart meanwhile.
     All,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::builder::{LARGEST, OpenError};
+use crate::recency::Eviction;
 use crate::replica::ReplicaConfig;
 
 /// The settings of a cache. Part of a configuration file, through `serde`, or of code:
@@ -19,6 +20,9 @@ pub struct CacheSettings {
     /// recently used values are evicted, here only. Default: none, unbounded. Any number; 0 holds
     /// nothing. Larger hits more often; smaller takes less memory.
     pub max_capacity: Option<u64>,
+    /// In which order values go beyond that: `"lru"` or `"segmented_lru"`. Default `lru`. Segmented
+    /// hits more often where few keys are used again and again, and costs a move for each second use.
+    pub eviction: Eviction,
     /// How long a value lives unless it is written with a time of its own. Default: none, for ever.
     /// More than zero; more than a hundred years counts as a hundred. Shorter bounds how long a value
     /// outlives a change that nobody told the cache of; longer fills less often.
@@ -54,6 +58,7 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             max_capacity: None,
+            eviction: Eviction::default(),
             time_to_live: None,
             max_key_bytes: 4 << 10,
             max_value_bytes: 1 << 20,

@@ -130,6 +130,7 @@ pub struct PeerLag {
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// What this cache did and how it stands on this node. Takes the lock of writers for as long as a
     /// write, however many values are here.
+    #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.shared.stats()
     }

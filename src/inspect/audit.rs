@@ -1,4 +1,7 @@
 //! The audit of a whole key space, member by member.
+//!
+//! Differences are found here, by looking. Those without a reason are handed to the protocol, whose own audit
+//! compares both registers at one instant and gives the winner a new dot.
 
 use super::{InspectError, Inspector};
 use crate::report::{AuditReport, AuditedMember, DiffPage};
@@ -8,24 +11,36 @@ const SAMPLES: usize = 20;
 /// Keys compared between two looks at the time.
 const STEP: usize = 8_192;
 
-pub(super) async fn audit(inspector: &Inspector, cache: &str) -> Result<AuditReport, InspectError> {
+/// What is to be done about differences without a reason.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mend {
+    /// The protocol compares them, and mends conflicts.
+    Yes,
+    /// They are reported.
+    No,
+}
+
+pub(super) async fn audit(inspector: &Inspector, cache: &str, mend: Mend) -> Result<AuditReport, InspectError> {
     inspector.port(cache)?;
     let mut report = AuditReport { cache: cache.to_owned(), members: Vec::new(), clean: true };
     for peer in inspector.peers() {
-        let audited = audit_member(inspector, cache, &peer.name).await;
+        let audited = audit_member(inspector, cache, &peer.name, mend).await;
         report.clean &= audited.error.is_none() && audited.unexplained == 0;
         report.members.push(audited);
     }
     Ok(report)
 }
 
-async fn audit_member(inspector: &Inspector, cache: &str, member: &str) -> AuditedMember {
+async fn audit_member(inspector: &Inspector, cache: &str, member: &str, mend: Mend) -> AuditedMember {
     let mut audited = AuditedMember { node: member.to_owned(), ..AuditedMember::default() };
     let mut cursor = None;
     loop {
         match inspector.diff(cache, member, cursor.as_deref(), STEP).await {
             Ok(page) => {
                 note(&mut audited, &page);
+                if mend == Mend::Yes {
+                    audited.handed_over += hand_over(inspector, cache, &page);
+                }
                 cursor = page.next;
             }
             Err(error) => {
@@ -36,6 +51,16 @@ async fn audit_member(inspector: &Inspector, cache: &str, member: &str) -> Audit
         if cursor.is_none() {
             return audited;
         }
+    }
+}
+
+/// Differences without a reason go to the protocol. Returns how many.
+fn hand_over(inspector: &Inspector, cache: &str, page: &DiffPage) -> u64 {
+    let suspects: Vec<_> =
+        page.differences.iter().filter(|found| found.reason.is_none()).map(|found| found.raw.clone()).collect();
+    match (inspector.port(cache), page.replica) {
+        (Ok(port), Some(with)) if !suspects.is_empty() => port.audit_keys(with, &suspects) as u64,
+        _ => 0,
     }
 }
 

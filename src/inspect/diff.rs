@@ -88,6 +88,7 @@ impl Inspector {
                 if !keys.is_empty() {
                     let theirs = self.look(port, peer, keys.clone()).await?;
                     let ours = only(&ours, &keys);
+                    page.replica = theirs.replica;
                     page.differences.extend(compare(&ours, &theirs));
                 }
                 Ok(Some(next.map_or(Cursor::There(0), Cursor::Here)))

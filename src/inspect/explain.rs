@@ -7,7 +7,9 @@ use super::{InspectError, Inspector};
 use crate::cache::port::Port;
 use crate::node::inquiry::{Ask, Reply};
 use crate::replica_id::ReplicaId;
-use crate::report::{Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, show, standing_of};
+use crate::report::{
+    Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, readable_to_hundredths, show, standing_of,
+};
 
 /// What one node answered.
 struct Answered {
@@ -98,6 +100,8 @@ fn held(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, winner: Opt
         expires: mark.filter(|mark| mark.expires != 0).map(|mark| readable(mark.expires)),
         size: mark.map(|mark| mark.size),
         value_hash: mark.and_then(|mark| mark.hash).map(|hash| format!("{hash:016x}")),
+        learnt: mark.filter(|mark| mark.learnt_by.is_some()).map(|mark| readable_to_hundredths(mark.learnt_at)),
+        learnt_by: mark.and_then(|mark| mark.learnt_by),
         why: explain_why(&one.marks, mark, winner),
     }
 }

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::clock::SystemClock;
 use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
 use super::registry::{Facts, Registry};
@@ -16,6 +18,8 @@ use super::{Alive, Node, clock};
 const MAX_MESSAGE: usize = 16 << 20;
 /// Messages that wait for the driver, at most.
 const INBOX: usize = 16_384;
+/// A node whose driver died says goodbye within this.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A node that did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,7 @@ pub struct NodeBuilder {
     seeds: Vec<String>,
     keys: Keys,
     timing: FailureTiming,
+    clock_offset: Option<Arc<AtomicI64>>,
 }
 
 #[derive(Clone, Default)]
@@ -67,6 +72,7 @@ impl Default for NodeBuilder {
             seeds: Vec::new(),
             keys: Keys::default(),
             timing: FailureTiming::lan(),
+            clock_offset: None,
         }
     }
 }
@@ -96,6 +102,11 @@ impl NodeBuilder {
         self
     }
 
+    pub(super) fn advertise_what_is_bound(mut self) -> Self {
+        self.advertise = None;
+        self
+    }
+
     /// `host:port` of nodes to join. Names are resolved again at every attempt, and attempts never
     /// end. Without seeds the node is a cluster of one until others name it as theirs.
     pub fn seeds<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
@@ -122,6 +133,13 @@ impl NodeBuilder {
         self
     }
 
+    /// By how many nanoseconds the wall clock is to be wrong, changed at will: for drills.
+    #[doc(hidden)]
+    pub fn clock_offset(mut self, offset: Arc<AtomicI64>) -> Self {
+        self.clock_offset = Some(offset);
+        self
+    }
+
     /// Starts the node. Seeds need not be there.
     ///
     /// # Errors
@@ -129,7 +147,7 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, StartError> {
         let (incarnation, _) = clock::entropy();
         let facts = Facts { cluster: self.cluster.clone(), encrypted: !self.keys.0.is_empty() };
-        let registry = Arc::new(Registry::new(incarnation, facts));
+        let registry = Arc::new(Registry::new(incarnation, facts, SystemClock::new(self.clock_offset)));
         let seeds = self.seeds.clone();
         let config = MeshConfig {
             name: self.name,
@@ -146,7 +164,7 @@ impl NodeBuilder {
         let mesh = Arc::new(mesh);
         let (commands, inbox) = mpsc::unbounded_channel();
         let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
-        spawn(driver, Arc::clone(&registry), mesh.name()).await?;
+        spawn(driver, Arc::clone(&registry), Arc::clone(&mesh)).await?;
         Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }) })
     }
 }
@@ -155,20 +173,25 @@ impl NodeBuilder {
 ///
 /// If it panics, which would be a bug of ours, the node must not live on as a zombie: its members are
 /// told nothing any more, so it leaves them, refuses new caches and says so.
-async fn spawn(driver: Driver, registry: Arc<Registry>, name: &str) -> Result<(), StartError> {
+async fn spawn(driver: Driver, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Result<(), StartError> {
     let (started, result) = oneshot::channel();
+    let span = tracing::info_span!(parent: None, "driftless.node", node = mesh.name());
+    let name = mesh.name().to_owned();
     let run = move || {
+        let _inside = span.entered();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => {
                 let _ = started.send(Ok(()));
                 let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run())));
+                registry.down.store(true, Ordering::Release);
                 if ran.is_err() {
                     tracing::error!(
                         "the driver of this node panicked: the node is down, its caches are local from now on"
                     );
+                    // Others would wait for a member that answers pings and nothing else.
+                    runtime.block_on(mesh.shutdown(GOODBYE));
                 }
-                registry.down.store(true, Ordering::Release);
                 registry.stopped.store(true, Ordering::Release);
             }
             Err(error) => {

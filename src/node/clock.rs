@@ -6,16 +6,36 @@ use uuid::Uuid;
 
 use crate::cache::TimeSource;
 use crate::hlc::{HlcTime, Now, nanos};
+use crate::sync::{Arc, AtomicI64, AtomicU64, Ordering};
 
 /// The clocks of this machine.
 #[derive(Debug)]
 pub(crate) struct SystemClock {
     start: Instant,
+    /// Wall time less monotonic time, and the monotonic time at which that was looked up.
+    ahead: AtomicU64,
+    looked_up: AtomicU64,
+    /// By how much wall time is wrong, in nanoseconds: for drills, where clocks are stepped.
+    offset: Option<Arc<AtomicI64>>,
 }
 
+/// A step of the wall clock is noticed within this many nanoseconds: every write asks for both times,
+/// and pays for reading one clock.
+const LOOK_AGAIN: u64 = 1_000_000;
+
 impl SystemClock {
-    pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+    pub(crate) fn new(offset: Option<Arc<AtomicI64>>) -> Self {
+        let (ahead, looked_up) = (AtomicU64::new(0), AtomicU64::new(0));
+        let clock = Self { start: Instant::now(), ahead, looked_up, offset };
+        clock.look_up(0);
+        clock
+    }
+
+    fn look_up(&self, mono: u64) -> HlcTime {
+        let wall = self.wall();
+        self.ahead.store(wall.wrapping_sub(mono), Ordering::Relaxed);
+        self.looked_up.store(mono, Ordering::Release);
+        wall
     }
 
     /// The instant of a monotonic time.
@@ -27,12 +47,16 @@ impl SystemClock {
 
 impl TimeSource for SystemClock {
     fn now(&self) -> Now {
-        Now { wall: self.wall(), mono: nanos(self.start.elapsed()) }
+        let mono = nanos(self.start.elapsed());
+        let due = mono.saturating_sub(self.looked_up.load(Ordering::Acquire)) >= LOOK_AGAIN;
+        let wall = if due { self.look_up(mono) } else { mono.wrapping_add(self.ahead.load(Ordering::Relaxed)) };
+        Now { wall, mono }
     }
 
     /// A wall clock before 1970 counts as 1970: stamps still rise, and others call us late.
     fn wall(&self) -> HlcTime {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos);
+        self.offset.as_ref().map_or(wall, |offset| wall.saturating_add_signed(offset.load(Ordering::Relaxed)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The loop that moves messages between caches and the mesh. One task on a thread of its own: a busy
 //! application does not delay the cluster, and the cluster does not delay the application.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,12 +32,21 @@ const SEND_DEADLINE: Duration = Duration::from_secs(10);
 const GREET_EVERY: Duration = Duration::from_millis(500);
 /// The driver looks around at least this often.
 const IDLE: Duration = Duration::from_secs(1);
+const IDLE_NANOS: u64 = 1_000_000_000;
 
 /// What handles ask of the driver.
 pub(crate) enum Command {
     Ready(Waiter),
-    Forget { member: String, done: oneshot::Sender<bool> },
-    Shutdown { deadline: Duration, done: oneshot::Sender<()> },
+    Forget {
+        member: String,
+        done: oneshot::Sender<bool>,
+    },
+    /// Test switch: the driver panics.
+    Panic,
+    Shutdown {
+        deadline: Duration,
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// A bulk parcel has left, or could not be sent.
@@ -108,7 +118,10 @@ impl Driver {
                 Some(sent) = self.sent.1.recv() => self.note_sent(&sent),
                 event = self.events.recv() => match event {
                     Some(event) => self.handle_events(event).await,
-                    None => return,
+                    None => {
+                        tracing::error!("the network of this node has died: the node is down, its caches are local from now on");
+                        return;
+                    }
                 },
                 () = wake.notified() => {}
                 () = sleep_until(next) => {}
@@ -158,11 +171,11 @@ impl Driver {
         let replicas = self.directory.down(incarnation, for_good);
         for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
-            if for_good {
-                port.member_left(replica);
-            } else {
-                port.member_down(replica);
-            }
+            self.contain(
+                &port,
+                (),
+                |port| if for_good { port.member_left(replica) } else { port.member_down(replica) },
+            );
         }
         self.registry.set_connected(self.directory.live().next().is_some());
     }
@@ -170,7 +183,7 @@ impl Driver {
     fn forget(&mut self, incarnation: Uuid) {
         for (cache, replica) in self.directory.forget(incarnation) {
             if let Some(port) = self.registry.port(&cache) {
-                port.member_left(replica);
+                self.contain(&port, (), |port| port.member_left(replica));
             }
         }
     }
@@ -184,7 +197,7 @@ impl Driver {
             if let Some(replica) = self.directory.not_open(node, cache, now.mono)
                 && let Some(port) = self.registry.port(cache)
             {
-                port.member_left(replica);
+                self.contain(&port, (), |port| port.member_left(replica));
             }
             return;
         }
@@ -210,9 +223,9 @@ impl Driver {
         if kind == MessageKind::Digest
             && let Some(before) = self.directory.heard(envelope.node, envelope.cache, envelope.from)
         {
-            port.member_left(before);
+            self.contain(&port, (), |port| port.member_left(before));
         }
-        port.deliver(bytes.clone());
+        self.contain(&port, false, |port| port.deliver(bytes.clone()));
     }
 
     fn ignore(&mut self) {
@@ -223,7 +236,7 @@ impl Driver {
     async fn greet(&self, peer: &Peer, only: Option<&Arc<dyn Port>>) {
         let ports = only.map_or_else(|| self.registry.ports(), |port| vec![Arc::clone(port)]);
         for port in ports {
-            let Some(bytes) = port.greeting() else { continue };
+            let Some(bytes) = self.contain(&port, None, |port| port.greeting()) else { continue };
             if bytes.len() <= MAX_DATAGRAM {
                 let _ = self.mesh.send_datagram(peer, bytes).await;
             } else {
@@ -237,7 +250,7 @@ impl Driver {
         let mut more = false;
         for port in self.registry.ports() {
             let mut sent = 0;
-            while let Some(parcel) = port.poll() {
+            while let Some(parcel) = self.contain(&port, None, |port| port.poll()) {
                 self.send(&port, parcel).await;
                 sent += 1;
                 if sent == PARCELS_PER_TURN {
@@ -254,14 +267,14 @@ impl Driver {
         for replica in to {
             let Some(peer) = self.directory.home(port.name(), replica).cloned() else {
                 if bulk {
-                    port.sent(replica, false);
+                    self.contain(port, (), |port| port.sent(replica, false));
                 }
                 continue;
             };
             if bytes.len() <= MAX_DATAGRAM {
                 let ok = self.mesh.send_datagram(&peer, bytes.clone()).await.is_ok();
                 if bulk {
-                    port.sent(replica, ok);
+                    self.contain(port, (), |port| port.sent(replica, ok));
                 }
             } else {
                 self.send_stream(port, &peer, bulk.then_some(replica), bytes.clone());
@@ -285,23 +298,28 @@ impl Driver {
     }
 
     fn note_sent(&mut self, sent: &Sent) {
-        let note = |sent: &Sent| {
-            if let Some(port) = self.registry.port(&sent.cache) {
-                port.sent(sent.to, sent.ok);
-            }
-        };
-        note(sent);
+        self.tell_sent(sent);
         while let Ok(sent) = self.sent.1.try_recv() {
-            note(&sent);
+            self.tell_sent(&sent);
+        }
+    }
+
+    fn tell_sent(&self, sent: &Sent) {
+        if let Some(port) = self.registry.port(&sent.cache) {
+            self.contain(&port, (), |port| port.sent(sent.to, sent.ok));
         }
     }
 
     /// Lets time pass for every cache; gives the instant of the next turn.
     async fn pass_time(&mut self) -> Instant {
         let now = Instant::now();
+        let now_mono = self.registry.clock.now().mono;
         let mut next = now + IDLE;
         for port in self.registry.ports() {
-            let at = port.tick();
+            let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
+                port.await_company(self.awaits_company(port.name()));
+                port.tick()
+            });
             next = next.min(Instant::from_std(self.registry.clock.instant(at)));
         }
         if self.registry.take_opened() || self.greet_at <= now {
@@ -315,10 +333,29 @@ impl Driver {
         next.min(self.greet_at)
     }
 
+    /// Whether somebody may have this cache open whom it has not heard yet. A cache that was alone for a while with
+    /// others out there must not take its own word for everybody's.
+    fn awaits_company(&self, cache: &str) -> bool {
+        let others = self.directory.live().next().is_some();
+        if others { !self.directory.nobody_has(cache) } else { self.registry.seeds_unreachable.load(Ordering::Relaxed) }
+    }
+
+    /// Calls a cache, in which types of the user may panic: that costs the call, not the node.
+    fn contain<T>(&self, port: &Arc<dyn Port>, otherwise: T, call: impl FnOnce(&Arc<dyn Port>) -> T) -> T {
+        catch_unwind(AssertUnwindSafe(|| call(port))).unwrap_or_else(|_| {
+            let before = self.registry.contained_panics.fetch_add(1, Ordering::Relaxed);
+            if before == 0 || before.is_power_of_two() {
+                tracing::error!(cache = %port.name(), count = before + 1, "a type of this cache panicked in the driver");
+            }
+            otherwise
+        })
+    }
+
     async fn greet_the_unknown(&self) {
         let mono = self.registry.clock.now().mono;
         for port in self.registry.ports() {
-            let members = port.standing().members;
+            // Not those that it still holds for dead: the greeting when they came back may have been lost.
+            let members = port.standing().live;
             for peer in self.directory.to_greet(port.name(), &members, mono) {
                 self.greet(&peer, Some(&port)).await;
             }
@@ -333,6 +370,7 @@ impl Driver {
                 let _ = done.send(!named.is_empty());
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
+            Command::Panic => panic!("a test asked for it"),
             Command::Shutdown { .. } => {}
         }
     }

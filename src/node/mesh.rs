@@ -27,6 +27,9 @@ mod idle;
 mod inbound;
 mod instance;
 mod keys;
+#[cfg(feature = "sim")]
+pub mod probe;
+mod refusals;
 mod rejoin;
 mod roster;
 mod stream;

@@ -44,16 +44,18 @@ pub(crate) struct Registry {
     /// When the driver last went round, by monotonic time.
     pub(crate) pulse: AtomicU64,
     pub(crate) seeds_unreachable: AtomicBool,
+    /// Panics of users' types on the driver's thread.
+    pub(crate) contained_panics: AtomicU64,
     pub(crate) inquiries: Inquiries,
     facts: Facts,
     roll: Mutex<Arc<Roll>>,
 }
 
 impl Registry {
-    pub(crate) fn new(incarnation: Uuid, facts: Facts) -> Self {
+    pub(crate) fn new(incarnation: Uuid, facts: Facts, clock: SystemClock) -> Self {
         Self {
             incarnation,
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::new(clock),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
             opened: AtomicBool::new(false),
@@ -62,6 +64,7 @@ impl Registry {
             connected: AtomicBool::new(false),
             pulse: AtomicU64::new(0),
             seeds_unreachable: AtomicBool::new(false),
+            contained_panics: AtomicU64::new(0),
             inquiries: Inquiries::default(),
             facts,
             roll: Mutex::default(),

@@ -31,7 +31,7 @@ pub(crate) fn summary(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> N
         down: registry.down.load(Ordering::Relaxed),
         driver_alive,
         driver_silent_ms: silent / 1_000_000,
-        network: network(&mesh.stats()),
+        network: network(&mesh.stats(), registry.contained_panics.load(Ordering::Relaxed)),
         caches: Vec::new(),
         warnings: Vec::new(),
     };
@@ -53,7 +53,7 @@ fn members(mesh: &Mesh) -> Vec<MemberReport> {
     members
 }
 
-fn network(stats: &MeshStats) -> BTreeMap<String, u64> {
+fn network(stats: &MeshStats, contained_panics: u64) -> BTreeMap<String, u64> {
     [
         ("bytes_in", stats.datagram_bytes_in + stats.stream_bytes_in),
         ("bytes_out", stats.datagram_bytes_out + stats.stream_bytes_out),
@@ -67,6 +67,8 @@ fn network(stats: &MeshStats) -> BTreeMap<String, u64> {
         ("oversize_frames", stats.oversize_frames),
         ("refused_connections", stats.refused_connections),
         ("refused_plaintext", stats.refused_plaintext),
+        ("undecipherable", stats.undecipherable),
+        ("refused_members", stats.refused_members),
         ("foreign_label", stats.foreign_label),
         ("name_conflicts", stats.name_conflicts),
         ("rebuilds", stats.rebuilds),
@@ -74,6 +76,7 @@ fn network(stats: &MeshStats) -> BTreeMap<String, u64> {
         ("join_attempts", stats.join_attempts),
         ("join_failures", stats.join_failures),
         ("send_failures", stats.send_failures),
+        ("contained_panics", contained_panics),
     ]
     .into_iter()
     .map(|(name, count)| (name.to_owned(), count))

@@ -47,6 +47,10 @@ pub async fn cluster(name: &str, count: usize) -> (Vec<Node>, Vec<Cache<String, 
         let ready = cache.ready(SOON).await;
         assert!(ready.is_ready(), "{ready}");
     }
+    // Ready says that a cache has what others had, not that all of them know of it yet.
+    for cache in &caches {
+        eventually("replicas", || cache.members(), |seen| *seen == count - 1);
+    }
     (nodes, caches)
 }
 

@@ -123,7 +123,7 @@ async fn the_same_name_at_a_new_address_is_accepted() {
     assert_eq!(view.len(), 3);
 }
 
-/// The first process keeps the name; the second is told, and nobody flaps.
+/// scenario 66: the first process keeps the name; the second is told, and nobody flaps.
 #[tokio::test]
 async fn two_processes_under_one_name_do_not_flap() {
     let mut nodes = cluster(2, |_| {}).await;

@@ -36,7 +36,7 @@ fn looking_and_merging_is_no_use() {
     cluster.exchange();
     assert!(small.contains_key(&0) && small.entry(&0).is_some());
     assert_eq!(small.iter().count(), 3);
-    small.stats();
+    let _ = small.stats();
     other.insert(0, 100).unwrap();
     cluster.exchange();
     assert_eq!(small.entry(&0).unwrap().into_value(), 100);

@@ -1,7 +1,7 @@
 //! What goes back: JSON or text, never anything that a browser would run or keep.
 
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 
 use crate::inspect::InspectError;
@@ -45,13 +45,12 @@ pub(super) fn refuse(status: StatusCode, why: &str) -> Response {
     json(status, &Refusal { error: why })
 }
 
-impl IntoResponse for InspectError {
-    fn into_response(self) -> Response {
-        let status = match self {
-            Self::NoSuchCache(_) | Self::NoSuchMember(_) => StatusCode::NOT_FOUND,
-            Self::NotAKey(_) | Self::BadCursor => StatusCode::BAD_REQUEST,
-            Self::NoAnswer(_) => StatusCode::GATEWAY_TIMEOUT,
-        };
-        refuse(status, &self.to_string())
-    }
+/// A question that cannot be answered. No `IntoResponse` for the error: that would make axum's version ours.
+pub(super) fn failed(error: &InspectError) -> Response {
+    let status = match error {
+        InspectError::NoSuchCache(_) | InspectError::NoSuchMember(_) => StatusCode::NOT_FOUND,
+        InspectError::NotAKey(_) | InspectError::BadCursor => StatusCode::BAD_REQUEST,
+        InspectError::NoAnswer(_) => StatusCode::GATEWAY_TIMEOUT,
+    };
+    refuse(status, &error.to_string())
 }

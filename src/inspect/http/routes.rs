@@ -5,11 +5,12 @@ use std::time::Duration;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{self, ok, refuse};
+use super::answer::{self, failed, ok, refuse};
 use super::{App, metrics as text};
+use crate::inspect::InspectError;
 
 const PAGE: &str = include_str!("page.html");
 const OPENAPI: &str = include_str!("openapi.json");
@@ -52,8 +53,8 @@ fn name(cache: Cache) -> Result<Path<String>, Box<Response>> {
     cache.map_err(|rejection| Box::new(refuse(StatusCode::BAD_REQUEST, &rejection.body_text())))
 }
 
-fn told<T: Serialize, E: IntoResponse>(result: Result<T, E>) -> Response {
-    result.map_or_else(IntoResponse::into_response, |body| ok(&body))
+fn told<T: Serialize>(result: Result<T, InspectError>) -> Response {
+    result.map_or_else(|error| failed(&error), |body| ok(&body))
 }
 
 pub(super) async fn page() -> Response {
@@ -166,7 +167,7 @@ pub(super) async fn audit(State(app): State<App>, cache: Cache) -> Response {
         Err(response) => return *response,
     };
     let Ok(_place) = app.heavy.try_acquire() else { return busy() };
-    told(app.inspector.audit_now(&cache).await)
+    told(app.inspector.compare_all(&cache).await)
 }
 
 fn busy() -> Response {

@@ -34,6 +34,8 @@ pub struct MeshConfig {
     pub max_frame: usize,
     /// Open inbound stream connections; above it, unproven ones are shed first.
     pub max_inbound: usize,
+    /// Members of the cluster, this one aside; more are refused, so that forged ones cannot fill the table.
+    pub max_members: usize,
     /// Received messages waiting for the consumer; above it they are dropped and counted.
     pub inbox: usize,
     /// How fast failures are noticed and repaired.
@@ -53,6 +55,7 @@ impl std::fmt::Debug for MeshConfig {
             .field("incarnation", &self.incarnation)
             .field("max_frame", &self.max_frame)
             .field("max_inbound", &self.max_inbound)
+            .field("max_members", &self.max_members)
             .field("inbox", &self.inbox)
             .field("failure", &self.failure)
             .finish()
@@ -72,6 +75,7 @@ impl MeshConfig {
             incarnation: Uuid::new_v4(),
             max_frame: 1 << 20,
             max_inbound: 256,
+            max_members: 1_024,
             inbox: 4096,
             failure: FailureTiming::lan(),
         }
@@ -278,6 +282,7 @@ pub enum SendError {
 
 /// Why the keyring did not change.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyError {
     /// Encryption cannot be switched on in a running mesh.
     #[error("this mesh was started without keys: restart it with a key to encrypt")]

@@ -41,6 +41,8 @@ counters! {
     foreign_label,
     /// Unencrypted frames or datagrams while a key is set.
     refused_plaintext,
+    /// Datagrams that none of our keys opens.
+    undecipherable,
     /// Frames or datagrams that are not the protocol.
     malformed_frames,
     /// Frames above the limit, refused before anything was allocated.

@@ -97,6 +97,7 @@ pub(super) struct Ears {
     pub(super) canary: Canary,
     pub(super) counters: Arc<Counters>,
     pub(super) incarnation: Uuid,
+    pub(super) max_members: usize,
 }
 
 /// The delegate of one instance.
@@ -182,7 +183,7 @@ impl EventDelegate for MeshDelegate {
 
 /// The member's metadata is not ours.
 #[derive(Debug, thiserror::Error)]
-#[error("metadata of another program or version")]
+#[error("metadata of another program or version, or too many members")]
 pub(super) struct NotOurs;
 
 impl AliveDelegate for MeshDelegate {
@@ -191,7 +192,8 @@ impl AliveDelegate for MeshDelegate {
     type Error = NotOurs;
 
     async fn notify_alive(&self, node: Arc<Node>) -> Result<(), NotOurs> {
-        if decode_meta(node.meta()).is_some() {
+        let ours = decode_meta(node.meta()).is_some();
+        if ours && self.ears.roster.has_room_for(node.id(), self.ears.max_members) {
             return Ok(());
         }
         self.ears.counters.refused_members.one();

@@ -46,6 +46,17 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Self::ForeignLabel => "of another cluster, or no cluster traffic",
+            Self::Plaintext => "not encrypted",
+            Self::Malformed => "malformed",
+            Self::Oversize => "too large",
+        }
+    }
+}
+
 impl From<Refusal> for std::io::Error {
     fn from(refusal: Refusal) -> Self {
         std::io::Error::new(std::io::ErrorKind::InvalidData, format!("refused: {refusal:?}"))
@@ -84,10 +95,15 @@ impl Policy {
         let tag = *bytes.get(start).ok_or(Refusal::Malformed)?;
         self.check_encryption(tag)?;
         // memberlist indexes this header and matches this algorithm exhaustively: never let it see another.
-        if tag == ENCRYPTED && bytes.get(start + 1) != Some(&NO_PADDING) {
+        // Nobody of ours compresses, and a small datagram could stand for a large one.
+        if tag == COMPRESSED || tag == ENCRYPTED && bytes.get(start + 1) != Some(&NO_PADDING) {
             return Err(Refusal::Malformed);
         }
         Ok(())
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.encrypted
     }
 
     fn limit(&self) -> usize {

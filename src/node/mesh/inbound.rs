@@ -33,7 +33,7 @@ pub(super) async fn pump_datagrams(wire: Arc<Wire>, ears: Arc<Ears>) {
         match sockets.udp.recv_from(&mut buf).await {
             Ok((n, from)) => {
                 let bytes = &buf[..n];
-                if !admits(&wire, bytes, from) || short_cut(&wire, &ears, bytes).await {
+                if !admits(&wire, bytes, from) || taken(&wire, &ears, bytes, from).await {
                     continue;
                 }
                 let packet = Packet::new(from, Instant::now(), Bytes::copy_from_slice(bytes));
@@ -58,6 +58,7 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
     }
     if let Err(refusal) = wire.policy.check_datagram(bytes) {
         refusal.count(&wire.counters);
+        wire.refusals.note(from.ip(), refusal.why());
         return false;
     }
     wire.counters.datagrams_in.one();
@@ -65,10 +66,23 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
     true
 }
 
+/// Whether a datagram needs no more: it was delivered, or cannot be read with any of our keys, which memberlist would log each
+/// time.
+async fn taken(wire: &Wire, ears: &Ears, bytes: &[u8], from: SocketAddr) -> bool {
+    match wire.decoder().decode::<TokioRuntime>(BytesMut::from(bytes)).await {
+        Ok(plain) => short_cut(ears, plain),
+        Err(_) if wire.policy.is_encrypted() => {
+            wire.counters.undecipherable.one();
+            wire.refusals.note(from.ip(), "encrypted with another key, or damaged");
+            true
+        }
+        Err(_) => false,
+    }
+}
+
 /// Delivers a user datagram without the way through memberlist's listener, queue and handler, which costs two more
 /// wake-ups and loses bursts. Everything else, our canaries among it, takes that way. `true` if delivered.
-async fn short_cut(wire: &Wire, ears: &Ears, bytes: &[u8]) -> bool {
-    let Ok(plain) = wire.decoder().decode::<TokioRuntime>(BytesMut::from(bytes)).await else { return false };
+fn short_cut(ears: &Ears, plain: Bytes) -> bool {
     match <UserMessage<'_> as DataRef<'_, Message<Arc<str>, SocketAddr>>>::decode(&plain) {
         Ok((read, MessageRef::UserData(body)))
             if read == plain.len() && Kind::of_sealed(body) == Some(Kind::Datagram) =>
@@ -168,7 +182,12 @@ async fn screen(wire: &Wire, mut conn: Returned, from: SocketAddr, back: mpsc::U
     let mut conn = Conn::new(conn.socket, conn.rest, lifetime, wire.counters.clone(), recycle);
     match timeout(wire.timing.header_timeout, conn.screen(&wire.policy)).await {
         Ok(Ok(())) => hand_over(wire, from, conn).await,
-        Ok(Err(e)) => tracing::debug!(%from, error = %e, "connection refused"),
+        Ok(Err(e)) => {
+            if e.kind() == std::io::ErrorKind::InvalidData {
+                wire.refusals.note(from.ip(), "a connection that speaks something else");
+            }
+            tracing::debug!(%from, error = %e, "connection refused");
+        }
         Err(_) => {
             wire.counters.header_timeouts.one();
             tracing::debug!(%from, "connection showed no header in time");

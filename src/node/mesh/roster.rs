@@ -222,6 +222,12 @@ impl Roster {
         state.entries.values().filter_map(|e| e.here.as_ref()).map(|h| h.peer.clone()).collect()
     }
 
+    /// Whether this member is known, or one more would not be too many.
+    pub(super) fn has_room_for(&self, name: &Arc<str>, most: usize) -> bool {
+        let state = self.state.lock();
+        *name == self.own || state.entries.contains_key(name) || state.entries.len() < most
+    }
+
     pub(super) fn is_here(&self, addr: SocketAddr) -> bool {
         let state = self.state.lock();
         state.entries.values().filter_map(|e| e.here.as_ref()).any(|h| h.peer.addr == addr)

@@ -95,6 +95,7 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<(Bytes, bool)>) -> Resul
         canary: Canary::default(),
         counters,
         incarnation: config.incarnation,
+        max_members: config.max_members,
     };
     let core = Arc::new(Core::new(config, wire, ears));
     core.start().await?;

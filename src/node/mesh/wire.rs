@@ -29,6 +29,7 @@ use super::{
     frame::Policy,
     idle::Idle,
     inbound::{Packets, Streams},
+    refusals::Refusals,
     stream::{Conn, Recycle},
 };
 
@@ -53,6 +54,7 @@ pub(super) struct Wire {
     pub(super) keys: Mutex<Vec<[u8; 32]>>,
     pub(super) counters: Arc<Counters>,
     label: Label,
+    pub(super) refusals: Refusals,
     idle: Idle,
     cut: Cut,
 }
@@ -81,6 +83,7 @@ impl Wire {
             counters,
             label: Label::try_from(config.cluster.as_str()).unwrap_or_default(),
             idle: Idle::default(),
+            refusals: Refusals::default(),
             cut: Cut::default(),
         })
     }
