@@ -1,5 +1,6 @@
 //! The commands: one table, looked up by name, arity checked before anything runs.
 
+mod drill;
 mod keyspace;
 mod server;
 mod strings;
@@ -82,7 +83,7 @@ impl Command {
 
 /// All commands; the most used first, for the search is a linear one.
 fn all() -> impl Iterator<Item = &'static Command> {
-    strings::COMMANDS.iter().chain(keyspace::COMMANDS).chain(server::COMMANDS)
+    strings::COMMANDS.iter().chain(keyspace::COMMANDS).chain(server::COMMANDS).chain(drill::COMMANDS)
 }
 
 fn find(name: &[u8]) -> Option<&'static Command> {

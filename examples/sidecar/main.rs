@@ -51,7 +51,7 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicI64},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -96,6 +96,9 @@ struct Arguments {
     /// other machines can reach takes a token, in the variable DRIFTLESS_HTTP_TOKEN
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Take the command DRILL, which bends this node's clock: for `examples/chaos`
+    #[arg(long, hide = true)]
+    drill: bool,
 }
 
 #[derive(Clone)]
@@ -128,9 +131,10 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let listener =
         TcpListener::bind(arguments.redis).await.map_err(|error| format!("--redis {}: {error}", arguments.redis))?;
-    let node = start_node(&arguments).await?;
+    let drill = arguments.drill.then(Arc::<AtomicI64>::default);
+    let node = start_node(&arguments, drill.clone()).await?;
     let _debug = debug::serve(&node, arguments.http).await?;
-    let shared = Arc::new(share(&arguments, node.clone(), listener.local_addr()?)?);
+    let shared = Arc::new(share(&arguments, node.clone(), listener.local_addr()?, drill)?);
     let told = tokio::select! {
         told = announce(&shared, arguments.wait) => told,
         () = signals.next() => {
@@ -175,8 +179,11 @@ impl Signals {
     }
 }
 
-async fn start_node(arguments: &Arguments) -> Result<Node, Box<dyn Error>> {
+async fn start_node(arguments: &Arguments, drill: Option<Arc<AtomicI64>>) -> Result<Node, Box<dyn Error>> {
     let mut builder = Node::builder().cluster(&arguments.cluster).bind(arguments.bind).seeds(arguments.seeds.clone());
+    if let Some(offset) = drill {
+        builder = builder.clock_offset(offset);
+    }
     if let Some(name) = &arguments.name {
         builder = builder.name(name);
     }
@@ -194,7 +201,12 @@ fn key_from_environment(arguments: &Arguments) -> Result<Option<Key>, String> {
     }
 }
 
-fn share(arguments: &Arguments, node: Node, redis: SocketAddr) -> Result<Shared, OpenError> {
+fn share(
+    arguments: &Arguments,
+    node: Node,
+    redis: SocketAddr,
+    drill: Option<Arc<AtomicI64>>,
+) -> Result<Shared, OpenError> {
     let mut builder = node.cache::<Bytes, Bytes>("redis");
     if let Some(entries) = arguments.max_capacity {
         builder = builder.max_capacity(entries);
@@ -209,6 +221,7 @@ fn share(arguments: &Arguments, node: Node, redis: SocketAddr) -> Result<Shared,
         places: Arc::new(Semaphore::new(arguments.max_clients)),
         started: Instant::now(),
         stats: Stats::default(),
+        drill,
     })
 }
 

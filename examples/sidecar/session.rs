@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -23,6 +23,8 @@ pub struct Shared {
     pub places: Arc<Semaphore>,
     pub started: Instant,
     pub stats: Stats,
+    /// By how many nanoseconds this node's clock is wrong, if this is a drill.
+    pub drill: Option<Arc<AtomicI64>>,
 }
 
 /// Counters for `INFO`.

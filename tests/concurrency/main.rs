@@ -1,0 +1,254 @@
+//! Scenario 96: the structures that threads share, under a scheduler that tries their interleavings.
+//!
+//! The files of the library are compiled here a second time, with another door to locks and atomics (`sync`): shuttle's, which lets one
+//! thread run at a time and chooses at every use who is next. A deadlock, a lost wake-up and a broken assertion end the run and
+//! print the schedule. Random and priority-based schedules (Burckhardt et al. 2010), `SHUTTLE_ITERATIONS` of each.
+//!
+//! No test harness: with one, the files' own tests would be compiled, too, and these run without the scheduler.
+
+#[path = "../../src/cache/flight.rs"]
+#[allow(dead_code)]
+mod flight;
+#[path = "../../src/learnt.rs"]
+#[allow(dead_code, unused_imports)]
+mod learnt;
+#[path = "../../src/recency.rs"]
+#[allow(dead_code)]
+mod recency;
+#[path = "../../src/store.rs"]
+#[allow(dead_code)]
+mod store;
+mod sync;
+
+use driftless::{crdt, hlc, item};
+
+/// What a flight needs of its neighbours.
+mod replica {
+    pub(crate) struct FillTicket;
+}
+
+mod fill_error {
+    pub(crate) struct Failure;
+}
+
+mod waits {
+    pub(crate) fn number() -> u64 {
+        1
+    }
+}
+
+use crdt::Kind;
+use flight::{Flight, Flights};
+use item::{Body, Item, Key};
+use recency::ReadLog;
+use shuttle::thread;
+use store::{Meta, SlotId, Store};
+use sync::Arc;
+
+fn main() {
+    let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
+    let iterations: usize = wanted.unwrap_or(300);
+    let checks: [(&str, fn()); 7] = [
+        ("readers see whole registers, and never go back", readers_see_whole_registers),
+        ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
+        ("a walk sees what is there all along", a_walk_sees_what_stays),
+        ("reads are noted at most once, and counted exactly", reads_are_counted),
+        ("one thread lands a fill, and everybody hears of it", landings_are_heard),
+        ("those who wait in a future hear of it as well", landings_are_heard_by_futures),
+        ("an epoch hides at once what is below it", an_epoch_only_rises),
+    ];
+    for (name, check) in checks {
+        shuttle::check_random(check, iterations);
+        shuttle::check_pct(check, iterations, 3);
+        println!("{name}: {} schedules", 2 * iterations);
+    }
+}
+
+fn meta(time: u64) -> Meta {
+    Meta {
+        stamp_time: time,
+        dot_time: time,
+        stamp_replica: 0,
+        dot_origin: 0,
+        expires: 0,
+        size: 0,
+        weight: 1,
+        learnt: learnt::Learnt::default(),
+        kind: Kind::Live,
+        retained: false,
+    }
+}
+
+fn item(key: u64, value: u64) -> Arc<Item<u64, u64>> {
+    Arc::new(Item { key: Key::Known(key), body: Body::Known(value) })
+}
+
+const HASH: u64 = 7;
+
+fn readers_see_whole_registers() {
+    let store = Arc::new(Store::new());
+    let slot = store.insert(HASH, meta(1), item(1, 1));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                let mut last = 0;
+                for _ in 0..4 {
+                    let Some(found) = store.get(HASH, &1_u64) else {
+                        last = u64::MAX; // Removed: it does not come back here.
+                        continue;
+                    };
+                    assert_eq!(found.item.value(), Some(&found.meta.dot_time), "key and value of two writes");
+                    assert!(found.meta.dot_time >= last, "{} after {last}", found.meta.dot_time);
+                    last = found.meta.dot_time;
+                }
+            })
+        })
+        .collect();
+    for time in 2..5 {
+        assert!(store.replace(slot, meta(time), item(1, time)).is_some());
+    }
+    assert!(store.remove(slot).is_some());
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+}
+
+/// Two keys with one hash, in one place after the other.
+fn a_reused_place_is_not_mistaken() {
+    let store = Arc::new(Store::new());
+    let old = store.insert(HASH, meta(1), item(1, 1));
+    let reader = {
+        let store = Arc::clone(&store);
+        thread::spawn(move || {
+            for _ in 0..4 {
+                if let Some(found) = store.get(HASH, &1_u64) {
+                    assert_eq!(found.item.value(), Some(&1));
+                }
+                if let Some(found) = store.get(HASH, &2_u64) {
+                    assert_eq!(found.item.value(), Some(&2));
+                }
+                if let Some(found) = store.resolve(old) {
+                    assert_eq!(found.item.key, Key::Known(1));
+                }
+            }
+        })
+    };
+    store.remove(old);
+    let new = store.insert(HASH, meta(2), item(2, 2));
+    assert_eq!(old.id, new.id, "the place is given to another");
+    reader.join().unwrap();
+}
+
+fn a_walk_sees_what_stays() {
+    let store = Arc::new(Store::new());
+    let keep: Vec<u64> = (0..3).collect();
+    let mut go = Vec::new();
+    for key in &keep {
+        store.insert(*key << 48, meta(1), item(*key, 1));
+        go.push(store.insert(*key << 48, meta(1), item(key + 100, 1)));
+    }
+    let walker = {
+        let store = Arc::clone(&store);
+        thread::spawn(move || {
+            let (mut seen, mut next) = (Vec::new(), Some(store::Position::default()));
+            while let Some(from) = next {
+                let (page, after) = store.page(from, 2);
+                seen.extend(page.into_iter().filter_map(|held| held.item.key.known().copied()));
+                next = after;
+            }
+            keep.iter().for_each(|key| assert_eq!(seen.iter().filter(|other| *other == key).count(), 1, "{seen:?}"));
+        })
+    };
+    go.into_iter().for_each(|slot| drop(store.remove(slot)));
+    store.insert(1 << 48, meta(2), item(200, 2));
+    walker.join().unwrap();
+}
+
+fn reads_are_counted() {
+    let log = Arc::new(ReadLog::new(true));
+    let readers: Vec<_> = (0..2_u32)
+        .map(|number| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || {
+                for read in 0..3 {
+                    log.hit(SlotId(number * 10 + read));
+                }
+                log.miss();
+            })
+        })
+        .collect();
+    let mut seen = Vec::new();
+    log.drain(|id| seen.push(id.0));
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    log.drain(|id| seen.push(id.0));
+    assert_eq!(log.totals(), (6, 2));
+    seen.sort_unstable();
+    let noted = seen.len();
+    seen.dedup();
+    assert_eq!(seen.len(), noted, "noted once, drained twice: {seen:?}");
+    assert!(seen.iter().all(|id| [0, 1, 2, 10, 11, 12].contains(id)), "{seen:?}");
+}
+
+fn flight() -> Arc<Flight<u64, u64>> {
+    Arc::new(Flight::new(HASH, Key::Known(1), replica::FillTicket))
+}
+
+fn landings_are_heard() {
+    let flight = flight();
+    let mut flights = Flights::new();
+    assert!(flights.put(Arc::clone(&flight)).is_none());
+    let waiters: Vec<_> = (0..2)
+        .map(|_| {
+            let flight = Arc::clone(&flight);
+            thread::spawn(move || flight.outcome_blocking().as_ref().is_ok_and(|item| item.value() == Some(&9)))
+        })
+        .collect();
+    let landers: Vec<_> = (0..2)
+        .map(|_| {
+            let flight = Arc::clone(&flight);
+            thread::spawn(move || {
+                let first = flight.claim_landing();
+                if first {
+                    flight.land(Ok(item(1, 9)));
+                }
+                first
+            })
+        })
+        .collect();
+    let landed = landers.into_iter().map(|lander| lander.join().unwrap()).filter(|first| *first).count();
+    assert_eq!(landed, 1);
+    assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap()));
+    assert!(flights.remove(&flight).is_some() && flights.is_empty());
+}
+
+fn landings_are_heard_by_futures() {
+    let flight = flight();
+    let waiter = {
+        let flight = Arc::clone(&flight);
+        thread::spawn(move || {
+            shuttle::future::block_on(async {
+                flight.outcome().await.as_ref().is_ok_and(|item| item.value() == Some(&9))
+            })
+        })
+    };
+    assert!(flight.claim_landing());
+    flight.land(Ok(item(1, 9)));
+    assert!(waiter.join().unwrap());
+}
+
+fn an_epoch_only_rises() {
+    let store: Arc<Store<u64, u64>> = Arc::new(Store::new());
+    let writers: Vec<_> = [5, 3]
+        .into_iter()
+        .map(|epoch| {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                store.raise_epoch(epoch);
+                assert!(store.epoch() >= epoch);
+            })
+        })
+        .collect();
+    let (before, after) = (store.epoch(), store.epoch());
+    assert!(after >= before);
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    assert_eq!(store.epoch(), 5);
+}

@@ -1,0 +1,138 @@
+//! Scenario 88 with caches on top: whenever and however a node ends, nothing is left of it.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use driftless::{Cache, Node};
+
+use crate::supervision::{node, until};
+
+type Values = Cache<u64, Vec<u8>>;
+
+/// In a process of its own, because it counts what the process has.
+fn alone(name: &str, cycles: usize) {
+    if std::env::var("SHUTDOWN_CHILD").as_deref() != Ok(name) {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", &format!("shutdown::{name}"), "--include-ignored", "--nocapture"]);
+        assert!(child.env("SHUTDOWN_CHILD", name).status().unwrap().success());
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(run(cycles));
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// What they are, for a failure.
+fn describe_descriptors() -> Vec<String> {
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    let mut links: Vec<_> = links.map(|link| link.display().to_string()).collect();
+    links.sort();
+    links
+}
+
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("driftless")).count()
+}
+
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+}
+
+async fn run(cycles: usize) {
+    let seed = node("cycles", &[]).await;
+    let full: Values = seed.cache("c").open().unwrap();
+    (0..2_000).for_each(|key| drop(full.insert(key, vec![1; 100]).map(|_| ())));
+    // The first cycles warm up allocators and lazy statics.
+    for cycle in 0..8 {
+        end_one(&seed, cycle).await;
+    }
+    until("quiet", || seed.members().is_empty()).await;
+    let before = (descriptors(), threads(), resident());
+    for cycle in 0..cycles {
+        let start = Instant::now();
+        end_one(&seed, cycle).await;
+        assert!(start.elapsed() < Duration::from_secs(30), "cycle {cycle} took {:?}", start.elapsed());
+    }
+    until("threads end", || threads() <= before.1).await;
+    // Connections between two messages are kept for a while.
+    let start = Instant::now();
+    while descriptors() > before.0 + 4 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{before:?}, now {:?}", describe_descriptors());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let grown = resident().saturating_sub(before.2) >> 20;
+    println!("{cycles} cycles: {} descriptors, {} threads, {grown} MiB more", descriptors(), threads());
+    assert!(grown < 32 + cycles / 20, "{grown} MiB more after {cycles} cycles");
+    assert_eq!(full.entry_count(), 2_000);
+}
+
+/// One node, ended in the middle of one thing or another.
+async fn end_one(seed: &Node, cycle: usize) {
+    let node = node("cycles", &[seed]).await;
+    // Without a limit a filler that never ends stays in its caller's runtime for ever, with the cache's timer.
+    let cache: Values = node.cache("c").fill_timeout(Duration::from_millis(200)).open().unwrap();
+    match cycle % 8 {
+        // While it joins, by drop.
+        0 => {}
+        // While it joins, politely.
+        1 => node.shutdown().await,
+        // While it is being filled by others.
+        2 => {
+            while cache.entry_count() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            node.shutdown().await;
+        }
+        // While a filler runs that never ends.
+        3 => {
+            let waiting = cache.clone();
+            let fill = tokio::spawn(async move { waiting.get_with(9_999_999, std::future::pending::<Vec<u8>>).await });
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            node.shutdown().await;
+            fill.abort();
+            let _ = fill.await;
+        }
+        // Twice and at once.
+        4 => {
+            tokio::join!(node.shutdown(), node.shutdown(), node.shutdown());
+            node.shutdown().await;
+        }
+        // With writes that nobody has.
+        5 => {
+            (0..500).for_each(|key| drop(cache.insert(key, vec![1; 100]).map(|_| ())));
+            node.shutdown().await;
+        }
+        // The cache outlives the node's handle.
+        6 => {
+            drop(node);
+            assert!(cache.insert(1, vec![1; 100]).is_ok());
+        }
+        // While somebody waits for it to be ready.
+        _ => {
+            let waiting = cache.clone();
+            let ready = tokio::spawn(async move { waiting.ready(Duration::from_secs(60)).await.is_ready() });
+            node.shutdown().await;
+            let _ = tokio::time::timeout(Duration::from_secs(20), ready).await.expect("an answer");
+        }
+    }
+}
+
+// scenario 88
+#[test]
+fn forty_cycles_leave_nothing() {
+    alone("forty_cycles_leave_nothing", 40);
+}
+
+// scenario 88
+#[test]
+#[ignore = "minutes"]
+fn a_thousand_cycles_leave_nothing() {
+    let cycles = std::env::var("CYCLES").map_or(1_000, |number| number.parse().expect("a number"));
+    alone("a_thousand_cycles_leave_nothing", cycles);
+}

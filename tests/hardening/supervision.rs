@@ -1,0 +1,166 @@
+//! What dies says so: scenario 73, and types of the user that panic where the node works.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once};
+use std::time::{Duration, Instant};
+
+use driftless::inspect::Inspector;
+use driftless::inspect::http::{HttpConfig, HttpServer};
+use driftless::{Cache, Node};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Tee;
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything that any thread logs from now on.
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = tracing_subscriber::EnvFilter::new("warn,memberlist_core=off");
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Tee);
+        subscriber.init();
+    });
+}
+
+fn logged(words: &str) -> usize {
+    String::from_utf8_lossy(&LOG.lock().unwrap()).matches(words).count()
+}
+
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(30), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub async fn node(cluster: &str, seeds: &[&Node]) -> Node {
+    let seeds: Vec<_> = seeds.iter().map(|node| node.local_addr().to_string()).collect();
+    Node::builder().cluster(cluster).seeds(seeds).local_timing().start().await.unwrap()
+}
+
+async fn get(server: &HttpServer, path: &str) -> (u16, String) {
+    let at = server.local_addr();
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+// scenario 73
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_driver_is_told_by_health_metrics_log_and_members() {
+    listen();
+    let one = node("dead-driver", &[]).await;
+    let two = node("dead-driver", &[&one]).await;
+    let (here, there): (Cache<u32, u32>, Cache<u32, u32>) =
+        (one.cache("c").open().unwrap(), two.cache("c").open().unwrap());
+    until("they meet", || here.members() == 1 && there.members() == 1).await;
+    let server = HttpServer::start(Inspector::new(&one), HttpConfig::new(([127, 0, 0, 1], 0).into())).await.unwrap();
+    here.insert(1, 1).unwrap();
+    until("arrived", || there.get(&1) == Some(1)).await;
+    assert_eq!((get(&server, "/health/ready").await.0, get(&server, "/health/live").await.0), (200, 200));
+    let before = logged("the driver of this node panicked");
+
+    one.kill_driver();
+    until("it says so", || !one.is_running()).await;
+    assert_eq!((get(&server, "/health/ready").await.0, get(&server, "/health/live").await.0), (503, 503));
+    assert!(get(&server, "/metrics").await.1.contains("\ndriftless_driver_alive 0\n"));
+    assert!(!Inspector::new(&one).summary().warnings.is_empty());
+    assert_eq!(logged("the driver of this node panicked"), before + 1);
+    assert!(one.cache::<u32, u32>("another").open().is_err(), "no cache is opened on a dead node");
+    // The rule: it leaves. A member that answers pings and nothing else would hold back collection everywhere.
+    until("others know", || two.members().is_empty() && there.members() == 0).await;
+    assert_eq!(here.get(&1), Some(1), "what is here can be read");
+    here.insert(2, 2).unwrap();
+    assert_eq!(here.get(&2), Some(2));
+    two.shutdown().await;
+    one.shutdown().await;
+}
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+
+/// A value that panics once when it is dropped on a thread of the node.
+#[derive(Clone, Serialize, Deserialize)]
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        let ours = std::thread::current().name().is_some_and(|name| name.starts_with("driftless "));
+        if ours && !std::thread::panicking() && ARMED.swap(false, Ordering::SeqCst) {
+            panic!("the user's Drop");
+        }
+    }
+}
+
+// scenario 90: on the driver's thread, where values are dropped that expired or were replaced by others
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panicking_value_costs_one_cache_one_call() {
+    listen();
+    let one = node("bomb", &[]).await;
+    let two = node("bomb", &[&one]).await;
+    let (bombs, far): (Cache<u32, Bomb>, Cache<u32, Bomb>) =
+        (one.cache("bombs").open().unwrap(), two.cache("bombs").open().unwrap());
+    let (plain, other): (Cache<u32, u32>, Cache<u32, u32>) =
+        (one.cache("plain").open().unwrap(), two.cache("plain").open().unwrap());
+    until("they meet", || [bombs.members(), far.members(), plain.members(), other.members()] == [1; 4]).await;
+    for number in 0..20 {
+        far.insert_with_ttl(number, Bomb(number), Duration::from_millis(300)).unwrap();
+    }
+    until("arrived", || bombs.contains_key(&19)).await;
+    ARMED.store(true, Ordering::SeqCst);
+    until("it went off", || !ARMED.load(Ordering::SeqCst)).await;
+    assert!(one.is_running() && two.is_running());
+    plain.insert(1, 1).unwrap();
+    until("the other cache works", || other.get(&1) == Some(1)).await;
+    far.insert(100, Bomb(100)).unwrap();
+    until("so does this one", || bombs.get(&100).is_some() && bombs.entry_count() == 1).await;
+    bombs.insert(101, Bomb(101)).unwrap();
+    until("both ways", || far.get(&101).is_some()).await;
+    one.shutdown().await;
+    two.shutdown().await;
+}
+
+// scenario 80: however often a stranger knocks, the log has one line.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_one_line_in_the_log() {
+    listen();
+    let ours = Node::builder().cluster("strangers").encryption_key([1; 32]).local_timing().start().await.unwrap();
+    let before = logged("refused: not of this cluster");
+    let seed = ours.local_addr().to_string();
+    let builder = || Node::builder().seeds([seed.clone()]).local_timing();
+    let plain = builder().cluster("strangers").start().await.unwrap();
+    let wrong = builder().cluster("strangers").encryption_key([2; 32]).start().await.unwrap();
+    let foreign = builder().cluster("others").encryption_key([1; 32]).start().await.unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..200 {
+        udp.send_to(b"hello", ours.local_addr()).unwrap();
+    }
+    until("refused", || {
+        let network = Inspector::new(&ours).node().network;
+        ["foreign_label", "refused_plaintext"].iter().all(|name| network[*name] > 0)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(ours.members().is_empty());
+    assert_eq!(logged("refused: not of this cluster"), before + 1);
+    for node in [&ours, &plain, &wrong, &foreign] {
+        node.shutdown().await;
+    }
+}

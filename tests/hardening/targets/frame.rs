@@ -1,0 +1,125 @@
+//! The outermost bytes: the screen by itself, then a live member of a cluster without a key, as a stranger would find it.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use driftless::node::mesh::probe::Screen;
+use driftless::node::mesh::{FailureTiming, Mesh, MeshConfig, MeshEvent, MeshEvents};
+use tokio::runtime::Runtime;
+
+use super::Verdict;
+
+pub const CLUSTER: &str = "test";
+const MAX_FRAME: usize = 64 << 10;
+/// Label, headers, nonce and tag, as the screen allows.
+const OVERHEAD: usize = 512 + 512;
+/// Inputs between two looks whether the member still does its work.
+const LOOK_EVERY: u64 = 512;
+
+/// The input is a datagram, and the start of a stream.
+pub fn run(data: &[u8]) -> Verdict {
+    let mut verdict = Verdict::default();
+    for encrypted in [false, true] {
+        screen(&Screen::new(CLUSTER, encrypted, MAX_FRAME), data, &mut verdict);
+    }
+    stage().lock().unwrap_or_else(|poisoned| poisoned.into_inner()).receive(data);
+    verdict
+}
+
+fn screen(screen: &Screen, data: &[u8], verdict: &mut Verdict) {
+    verdict.note(screen.datagram(data).is_ok());
+    let whole = screen.frame_len(data);
+    verdict.note(whole.is_ok());
+    if let Ok(Some(len)) = whole {
+        assert!(len <= MAX_FRAME + OVERHEAD, "a frame of {len} bytes was let in");
+    }
+    // What more bytes will not change is known from the first: a verdict once given stays.
+    let mut given = None;
+    for cut in 0..=data.len().min(300) {
+        let here = screen.frame_len(&data[..cut]);
+        if let Some(given) = &given {
+            assert_eq!(&here, given, "another verdict with {cut} bytes");
+        } else if here != Ok(None) {
+            given = Some(here);
+        }
+    }
+}
+
+struct Stage {
+    runtime: Runtime,
+    member: Mesh,
+    events: MeshEvents,
+    friend: Mesh,
+    udp: UdpSocket,
+    at: SocketAddr,
+    received: u64,
+}
+
+static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
+
+fn stage() -> &'static Mutex<Stage> {
+    STAGE.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let config = |seed: Option<SocketAddr>| {
+            let mut config = MeshConfig::new(CLUSTER, ([127, 0, 0, 1], 0).into());
+            config.failure = FailureTiming::local();
+            config.max_frame = MAX_FRAME;
+            config.seeds = seed.map(|seed| seed.to_string()).into_iter().collect();
+            config
+        };
+        let (member, events) = runtime.block_on(Mesh::start(config(None))).unwrap();
+        let at = member.local_addr();
+        let (friend, _) = runtime.block_on(Mesh::start(config(Some(at)))).unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Mutex::new(Stage { runtime, member, events, friend, udp, at, received: 0 })
+    })
+}
+
+impl Stage {
+    fn receive(&mut self, data: &[u8]) {
+        self.received += 1;
+        let _ = self.udp.send_to(&data[..data.len().min(60_000)], self.at);
+        if self.received % 4 == 0
+            && let Ok(mut stream) = TcpStream::connect(self.at)
+        {
+            let _ = stream.write_all(data);
+        }
+        if self.received % LOOK_EVERY == 0 {
+            self.look();
+        }
+        while self.events.try_recv().is_some() {}
+    }
+
+    /// A friend's message still arrives, and nothing had to be built again.
+    fn look(&mut self) {
+        let word = Bytes::from(format!("word {}", self.received));
+        let Self { runtime, member, events, friend, at, .. } = self;
+        let start = Instant::now();
+        let heard = runtime.block_on(async {
+            while start.elapsed() < Duration::from_secs(60) {
+                if let Some(peer) = friend.members().into_iter().find(|peer| peer.addr == *at) {
+                    let _ = friend.send_stream(&peer, word.clone(), Duration::from_secs(2)).await;
+                }
+                let listen = async {
+                    loop {
+                        match events.recv().await {
+                            Some(MeshEvent::Message { bytes, .. }) if bytes == word => return true,
+                            Some(_) => {}
+                            None => return false,
+                        }
+                    }
+                };
+                if tokio::time::timeout(Duration::from_millis(500), listen).await == Ok(true) {
+                    return true;
+                }
+            }
+            false
+        });
+        let stats = member.stats();
+        assert!(heard, "a friend's message does not arrive any more: {stats:?}");
+        assert_eq!(stats.task_restarts, 0, "a task died: {stats:?}");
+    }
+}
