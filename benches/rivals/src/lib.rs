@@ -1,0 +1,13 @@
+//! What the three benchmarks share: contestants, access patterns, tables, and nodes in processes of
+//! their own. The library's own tests and CI never build this.
+
+pub mod args;
+pub mod child;
+pub mod contestants;
+pub mod fleet;
+pub mod member;
+pub mod pattern;
+pub mod redis;
+pub mod rounds;
+pub mod table;
+pub mod usage;
