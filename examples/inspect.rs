@@ -113,6 +113,7 @@ fn explain(arguments: &Arguments, key: &str) -> Result<bool> {
         println!("  {:<24} {:<12} {}", text(&held["node"]), text(&held["state"]), text(&held["why"]));
         if let Some(stamp) = held["stamp"].as_str() {
             println!("  {:<24} {:<12} written {stamp}, hash {}", "", "", text(&held["value_hash"]));
+            println!("  {:<24} {:<12} here since {} ({})", "", "", text(&held["learnt"]), text(&held["learnt_by"]));
         }
     }
     list(&told["silent"]).iter().for_each(|line| println!("  {}", text(line)));

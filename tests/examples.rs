@@ -1,0 +1,109 @@
+//! Each example runs, and ends by itself: it asserts what it shows, so its exit status is the test.
+//!
+#![cfg(feature = "node")]
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No example takes a tenth of it on a quiet machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Beside the test's own file; missing means not built, which is a failure.
+fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps");
+    let binary = profile.join("examples").join(name);
+    let shown = binary.display();
+    assert!(
+        binary.is_file(),
+        "{shown} is missing: run `cargo build --examples --all-features` (`cargo test` does it, too)"
+    );
+    binary
+}
+
+/// Waits for its end. `None` is a process that did not end in time, and was killed.
+fn ended(child: &mut Child) -> Option<std::process::ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().expect("it was started here") {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// Runs an example; its output is shown if it fails.
+fn run(name: &str, arguments: &[&str]) -> String {
+    let output = tempfile::NamedTempFile::new().expect("a file for its output");
+    let append = || {
+        let file = std::fs::OpenOptions::new().append(true).open(output.path());
+        Stdio::from(file.expect("the file is there"))
+    };
+    let mut command = Command::new(binary(name));
+    // The simulator's own tests run more seeds than these.
+    let command =
+        command.args(arguments).env("DRIFTLESS_SEEDS", "8").stdin(Stdio::null()).stdout(append()).stderr(append());
+    let status = ended(&mut command.spawn().expect("an example that was built starts"));
+    let told = std::fs::read_to_string(output.path()).expect("its output");
+    let status = status.unwrap_or_else(|| panic!("{name} did not end within {PATIENCE:?}:\n{told}"));
+    assert!(status.success(), "{name}: {status}\n{told}");
+    told
+}
+
+/// Those that have a test of their own, and those that run for minutes and measure.
+const ELSEWHERE: &[&str] = &["sidecar", "inspect"];
+const BY_HAND: &[&str] = &["chaos", "soak"];
+
+macro_rules! examples {
+    ($($name:ident $(if $feature:literal)?: $($argument:literal)*;)*) => {
+        $(
+            $(#[cfg(feature = $feature)])?
+            #[test]
+            fn $name() {
+                run(stringify!($name), &[$($argument),*]);
+            }
+        )*
+
+        const HERE: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+examples! {
+    quickstart: ;
+    three_nodes: ;
+    fills: ;
+    invalidate_all: ;
+    change_stream: ;
+    encryption: ;
+    web_service: "--demo";
+    prometheus if "inspect-http": ;
+    storefront: "--accesses" "5000" "--products" "500" "--capacity" "100";
+    simulate if "sim": "--seeds" "3";
+    ci_convergence if "sim": ;
+    scale if "sim": "--replicas" "3" "--loss" "0" "--writes" "3" "--warm-up" "1";
+}
+
+#[test]
+fn every_example_is_run() {
+    let listed = std::fs::read_dir("examples").expect("the package's folder");
+    let names =
+        listed.map(|entry| entry.expect("an entry").path()).filter(|path| path.extension().is_none_or(|it| it == "rs"));
+    let table = std::fs::read_to_string("examples/README.md").expect("the table of examples");
+    for path in names {
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a plain name").to_owned();
+        let known = [HERE, ELSEWHERE, BY_HAND].concat();
+        assert!(known.contains(&name.as_str()), "examples/{name} is never run: give it a line here");
+        assert!(table.contains(&format!("`{name}`")), "examples/README.md does not say what `{name}` is for");
+    }
+}
+
+#[test]
+#[should_panic(expected = "no_such_example is missing")]
+fn an_example_that_was_not_built_is_a_failure() {
+    run("no_such_example", &[]);
+}
