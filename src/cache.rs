@@ -408,7 +408,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         Q: Equivalent<K> + Hash + ?Sized,
     {
         let found = self.store.read(self.hash(key), key)?;
-        (found.live && self.is_current(found.stamp_time, found.expires)).then_some(found)
+        (found.live && self.is_fresh(found.expires)).then_some(found)
     }
 
     /// What a key holds, and its stamp, at one moment.
@@ -424,12 +424,13 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
-        found.meta.kind.is_live() && self.is_current(found.meta.stamp_time, found.meta.expires)
+        let meta = &found.meta;
+        meta.kind.is_live() && meta.stamp_time > self.store.epoch() && self.is_fresh(meta.expires)
     }
 
     #[inline]
-    fn is_current(&self, stamp_time: HlcTime, expires: HlcTime) -> bool {
-        stamp_time > self.store.epoch() && (expires == 0 || expires > self.time.wall())
+    fn is_fresh(&self, expires: HlcTime) -> bool {
+        expires == 0 || expires > self.time.wall()
     }
 
     fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {

@@ -7,8 +7,9 @@ use bytes::Bytes;
 pub enum Key<K> {
     /// A key of the type this cache was opened with.
     Known(K),
-    /// The canonical encoding of a key that does not decode here. Kept and relayed.
-    Opaque(Bytes),
+    /// The canonical encoding of a key that does not decode here. Kept and relayed. Rare: boxed, so that it
+    /// does not make the others larger.
+    Opaque(Box<Bytes>),
 }
 
 impl<K> Key<K> {
@@ -29,7 +30,7 @@ pub enum Body<V> {
     /// A value of the type this cache was opened with.
     Known(V),
     /// The encoding of a value that does not decode here. Kept, counted and relayed; never read.
-    Opaque(Bytes),
+    Opaque(Box<Bytes>),
 }
 
 /// Key and value of one register in one allocation. User types live only in here, so that the core

@@ -4,14 +4,13 @@
 //! threads, and applied in batches by whoever is about to evict. When a ring is full its oldest notes
 //! are overwritten: what matters for eviction is what was read last.
 
-use std::cell::Cell;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use ::lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{SlotId, SlotRef};
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, seat};
 
 /// Places are small distinct numbers: a multiplication spreads them.
 #[derive(Default)]
@@ -127,6 +126,7 @@ impl Recency {
     }
 }
 
+/// The last one is shared by all threads beyond as many as there are others.
 const STRIPES: usize = 16;
 const RING: usize = 512;
 const EMPTY: u32 = u32::MAX;
@@ -141,24 +141,20 @@ struct Stripe {
     ring: Box<[AtomicU32]>,
 }
 
+/// Adds one and returns what was there; a counter that only this thread changes needs no bus lock.
+fn count(counter: &AtomicU64, own: bool) -> u64 {
+    if own {
+        let before = counter.load(Ordering::Relaxed);
+        counter.store(before.wrapping_add(1), Ordering::Release);
+        before
+    } else {
+        counter.fetch_add(1, Ordering::AcqRel)
+    }
+}
+
 /// Reads noted by many threads without waiting for each other.
 pub(crate) struct ReadLog {
     stripes: Box<[Stripe]>,
-}
-
-thread_local! {
-    static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-static NEXT_STRIPE: AtomicUsize = AtomicUsize::new(0);
-
-fn stripe() -> usize {
-    STRIPE.with(|stripe| {
-        if stripe.get() == usize::MAX {
-            stripe.set(NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES);
-        }
-        stripe.get()
-    })
 }
 
 impl ReadLog {
@@ -173,17 +169,24 @@ impl ReadLog {
         Self { stripes: (0..STRIPES).map(|_| stripe()).collect() }
     }
 
+    /// The stripe of this thread, and whether it is no other's.
+    fn stripe(&self) -> (&Stripe, bool) {
+        let own = seat().filter(|seat| *seat < STRIPES - 1);
+        (&self.stripes[own.unwrap_or(STRIPES - 1)], own.is_some())
+    }
+
     #[inline]
     pub(crate) fn hit(&self, id: SlotId) {
-        let stripe = &self.stripes[stripe()];
-        let note = stripe.hits.fetch_add(1, Ordering::Relaxed);
+        let (stripe, own) = self.stripe();
+        let note = count(&stripe.hits, own);
         if let Some(place) = stripe.ring.get(note as usize % RING) {
             place.store(id.0, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn miss(&self) {
-        self.stripes[stripe()].misses.fetch_add(1, Ordering::Relaxed);
+        let (stripe, own) = self.stripe();
+        count(&stripe.misses, own);
     }
 
     /// Hits and misses so far.
@@ -196,13 +199,17 @@ impl ReadLog {
 
     /// Hands out what was read, each thread's reads in their order, and forgets it. One at a time.
     pub(crate) fn drain(&self, mut each: impl FnMut(SlotId)) {
-        // Stripes are given to threads one after another.
-        let used = NEXT_STRIPE.load(Ordering::Relaxed).min(STRIPES);
-        for stripe in self.stripes.iter().take(used).filter(|stripe| !stripe.ring.is_empty()) {
-            let end = stripe.hits.load(Ordering::Relaxed);
-            let first = stripe.drained.load(Ordering::Relaxed).max(end.saturating_sub(RING as u64));
-            for note in first..end {
-                let id = stripe.ring[note as usize % RING].swap(EMPTY, Ordering::Relaxed);
+        for stripe in self.stripes.iter().filter(|stripe| !stripe.ring.is_empty()) {
+            let end = stripe.hits.load(Ordering::Acquire);
+            let drained = stripe.drained.load(Ordering::Relaxed);
+            if drained == end {
+                continue;
+            }
+            for note in drained.max(end.saturating_sub(RING as u64))..end {
+                let place = &stripe.ring[note as usize % RING];
+                let id = place.load(Ordering::Relaxed);
+                // A read that overtakes the ring just now may be forgotten by this.
+                place.store(EMPTY, Ordering::Relaxed);
                 if id != EMPTY {
                     each(SlotId(id));
                 }

@@ -63,7 +63,8 @@ mod validate;
 pub mod wire;
 
 pub use bugs::Bugs;
-pub use change::{Change, Effect, RemovalCause};
+pub use change::{Change, Effect, RemovalCause, RemovalStats};
+pub(crate) use change::Watch;
 pub use config::{ConfigError, ReplicaConfig};
 pub use counters::Counters;
 pub use fill::FillTicket;
@@ -134,8 +135,9 @@ pub struct Replica<K, V> {
     timers: timers::Timers,
     control: VecDeque<(ReplicaId, Message<K, V>)>,
     changes: VecDeque<Change<K, V>>,
-    /// Whether changes are to carry keys and values.
-    watched: bool,
+    /// Who wants to know of changes.
+    watch: change::Watch,
+    removals: RemovalStats,
     /// Items that were displaced: user types are dropped outside of locks.
     garbage: Garbage<K, V>,
     counters: Counters,
@@ -197,7 +199,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             timers,
             control: VecDeque::new(),
             changes: VecDeque::new(),
-            watched: true,
+            watch: change::Watch::default(),
+            removals: RemovalStats::default(),
             garbage: Garbage::new(),
             counters: Counters::default(),
             caught_up: None,
@@ -342,10 +345,14 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.bugs = bugs;
     }
 
-    /// Says whether anybody wants to know which keys and values change from now on: without, changes say
-    /// only where and how.
-    pub(crate) fn set_watched(&mut self, watched: bool) {
-        self.watched = watched;
+    /// Says who wants to know of changes from now on.
+    pub(crate) fn set_watch(&mut self, watch: change::Watch) {
+        self.watch = watch;
+    }
+
+    /// Values that are no longer here, by cause.
+    pub(crate) fn removals(&self) -> RemovalStats {
+        self.removals
     }
 
     /// Takes out the next change of what readers see.

@@ -1,9 +1,11 @@
 //! The table that readers share with the one writer.
 //!
-//! Sharded slabs of registers with a hash index beside each. A reader takes a shard's read lock for
-//! the look-up only: it leaves with a counted pointer, and compares keys and clones the value after
-//! the lock is gone. The replica is the only writer and takes a shard's write lock for one register
-//! at a time. No user code runs under these locks.
+//! Sharded. Each shard has an index, which has all that a reader needs of most registers, and a slab of what
+//! else is known of them. A reader takes a shard's read lock for the look-up only: it leaves with a counted
+//! pointer, and compares keys and clones the value after the lock is gone. The replica is the only writer
+//! and takes a shard's write lock for one register at a time. No user code runs under these locks.
+
+use std::num::NonZeroU32;
 
 use equivalent::Equivalent;
 use hashbrown::HashTable;
@@ -12,7 +14,7 @@ use crate::crdt::Kind;
 use crate::hlc::HlcTime;
 use crate::item::{Item, Key};
 use crate::learnt::{Learnt, LearntBy};
-use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering, RwLock};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, RwLock};
 
 const SHARD_BITS: u32 = 6;
 const SHARDS: usize = 1 << SHARD_BITS;
@@ -62,19 +64,18 @@ pub(crate) struct Meta {
     pub(crate) retained: bool,
 }
 
-/// Where the path by which it was learnt is kept, in three bits.
-const PATH_SHIFT: u32 = 27;
-
 /// Sizes are kept in this many bits; the largest entry that can be written needs fewer.
 const SIZE_BITS: u32 = 24;
 const SIZE_MASK: u32 = (1 << SIZE_BITS) - 1;
+/// Where the path by which it was learnt is kept, in three bits.
+const PATH_SHIFT: u32 = 27;
+/// Set in every slot that is taken, so that a free one needs no room of its own.
+const TAKEN: NonZeroU32 = NonZeroU32::new(1 << 30).expect("not zero");
 const RETAINED: u32 = 1 << 31;
 
-/// A register, packed so that a look-up touches one cache line of it.
-#[repr(align(64))]
-struct Slot<K, V> {
+/// A register without its key and value, packed.
+struct Slot {
     hash: u64,
-    item: Arc<Item<K, V>>,
     stamp_time: HlcTime,
     dot_time: HlcTime,
     expires: HlcTime,
@@ -85,40 +86,29 @@ struct Slot<K, V> {
     learnt_at: u32,
     /// The size in the low bits, above it the numbers of the kind and of the path by which it was learnt, and at
     /// the top whether the body is retained.
-    packed: u32,
+    packed: NonZeroU32,
 }
 
-impl<K, V> Slot<K, V> {
-    fn new(hash: u64, generation: u32, meta: Meta, item: Arc<Item<K, V>>) -> Self {
+impl Slot {
+    fn new(hash: u64, generation: u32, meta: Meta) -> Self {
         let Meta { stamp_time, dot_time, stamp_replica, dot_origin, expires, weight, .. } = meta;
         let (packed, learnt_at) = (Self::pack(&meta), meta.learnt.at);
-        Self {
-            hash,
-            item,
-            stamp_time,
-            dot_time,
-            expires,
-            generation,
-            stamp_replica,
-            dot_origin,
-            weight,
-            learnt_at,
-            packed,
-        }
+        Self { hash, stamp_time, dot_time, expires, generation, stamp_replica, dot_origin, weight, learnt_at, packed }
     }
 
-    fn pack(meta: &Meta) -> u32 {
+    fn pack(meta: &Meta) -> NonZeroU32 {
         let retained = if meta.retained { RETAINED } else { 0 };
         let (kind, path) = (u32::from(meta.kind.code()), meta.learnt.path as u32);
-        meta.size.min(SIZE_MASK) | (kind << SIZE_BITS) | (path << PATH_SHIFT) | retained
+        TAKEN | meta.size.min(SIZE_MASK) | (kind << SIZE_BITS) | (path << PATH_SHIFT) | retained
     }
 
     fn kind(&self) -> Kind {
-        Kind::from_code((self.packed >> SIZE_BITS) as u8 & 7).unwrap_or(Kind::Live)
+        Kind::from_code((self.packed.get() >> SIZE_BITS) as u8 & 7).unwrap_or(Kind::Live)
     }
 
     fn learnt(&self) -> Learnt {
-        Learnt { at: self.learnt_at, path: LearntBy::from_code((self.packed >> PATH_SHIFT) as u8 & 7) }
+        let path = LearntBy::from_code((self.packed.get() >> PATH_SHIFT) as u8 & 7);
+        Learnt { at: self.learnt_at, path }
     }
 
     fn meta(&self) -> Meta {
@@ -128,48 +118,71 @@ impl<K, V> Slot<K, V> {
             stamp_replica: self.stamp_replica,
             dot_origin: self.dot_origin,
             expires: self.expires,
-            size: self.packed & SIZE_MASK,
+            size: self.packed.get() & SIZE_MASK,
             weight: self.weight,
             learnt: self.learnt(),
             kind: self.kind(),
-            retained: self.packed & RETAINED != 0,
+            retained: self.packed.get() & RETAINED != 0,
         }
     }
+}
 
-    fn set_meta(&mut self, meta: Meta) {
-        self.stamp_time = meta.stamp_time;
-        self.dot_time = meta.dot_time;
-        self.stamp_replica = meta.stamp_replica;
-        self.dot_origin = meta.dot_origin;
-        self.expires = meta.expires;
-        self.weight = meta.weight;
-        self.learnt_at = meta.learnt.at;
-        self.packed = Self::pack(&meta);
+/// A value that readers may have without a look at its slot, unless an epoch is being swept.
+const PLAIN: u32 = 1;
+/// So many of the low bits of a tag are no part of a hash.
+const TAG_SHIFT: u32 = 8;
+
+/// What the index has of a register.
+struct Indexed<K, V> {
+    item: Arc<Item<K, V>>,
+    /// The number of its slot within the shard.
+    slot: u32,
+    /// Some of its hash, and whether it is plain.
+    tag: u32,
+}
+
+/// The part of a hash that is in a tag: neither the index's positions nor its own tags, nor the shard.
+fn tag_of(hash: u64) -> u32 {
+    ((hash >> 24) as u32) << TAG_SHIFT
+}
+
+impl<K, V> Indexed<K, V> {
+    fn may_be(&self, hash: u64) -> bool {
+        self.tag & !(u32::MAX >> (32 - TAG_SHIFT)) == tag_of(hash)
+    }
+
+    fn is_plain(&self) -> bool {
+        self.tag & PLAIN != 0
     }
 }
 
 struct Shard<K, V> {
-    index: HashTable<u32>,
-    chunks: Vec<Vec<Option<Slot<K, V>>>>,
+    index: HashTable<Indexed<K, V>>,
+    chunks: Vec<Vec<Option<Slot>>>,
     free: Vec<u32>,
 }
 
 impl<K, V> Shard<K, V> {
-    fn slot(&self, index: usize) -> Option<&Slot<K, V>> {
+    fn slot(&self, index: usize) -> Option<&Slot> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)?.as_ref()
     }
 
-    fn slot_mut(&mut self, index: usize) -> Option<&mut Slot<K, V>> {
+    fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
         self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?.as_mut()
     }
 
-    /// Where the first register with this hash is.
+    /// The first register that may have this hash: its slot says for certain.
     #[inline]
-    fn position(&self, hash: u64) -> Option<&u32> {
-        self.index.find(hash, |&index| self.slot(index as usize).is_some_and(|slot| slot.hash == hash))
+    fn find(&self, hash: u64) -> Option<&Indexed<K, V>> {
+        self.index.find(hash, |indexed| indexed.may_be(hash))
     }
 
-    fn place(&mut self, slot: Slot<K, V>) -> usize {
+    /// What the index has of a slot that is taken.
+    fn indexed(&self, slot: &Slot, index: usize) -> Option<&Indexed<K, V>> {
+        self.index.find(slot.hash, |indexed| indexed.slot as usize == index)
+    }
+
+    fn place(&mut self, slot: Slot) -> usize {
         if let Some(index) = self.free.pop() {
             let index = index as usize;
             self.chunks[index / CHUNK][index % CHUNK] = Some(slot);
@@ -184,13 +197,24 @@ impl<K, V> Shard<K, V> {
         self.chunks[chunk].push(Some(slot));
         chunk * CHUNK + self.chunks[chunk].len() - 1
     }
+
+    /// Gives a register other marks, and another item if there is one; returns what was displaced.
+    fn update(&mut self, place: SlotRef, meta: Meta, plain: u32, item: Option<Arc<Item<K, V>>>) -> Option<Arc<Item<K, V>>> {
+        let index = place.id.index();
+        let slot = self.slot_mut(index).filter(|slot| slot.generation == place.generation)?;
+        let hash = slot.hash;
+        *slot = Slot::new(hash, place.generation, meta);
+        let indexed = self.index.find_mut(hash, |indexed| indexed.slot as usize == index)?;
+        indexed.tag = tag_of(hash) | plain;
+        item.map(|item| std::mem::replace(&mut indexed.item, item))
+    }
 }
 
 /// What a reader needs of a register.
 pub(crate) struct Reading<K, V> {
     pub(crate) id: SlotId,
+    /// A value, and none that the epoch made absent.
     pub(crate) live: bool,
-    pub(crate) stamp_time: HlcTime,
     pub(crate) expires: HlcTime,
     pub(crate) item: Arc<Item<K, V>>,
 }
@@ -203,10 +227,15 @@ pub(crate) struct Snapshot<K, V> {
     pub(crate) item: Arc<Item<K, V>>,
 }
 
+/// An item that was not placed, and the register that is in its way.
+pub(crate) type Found<K, V> = (Arc<Item<K, V>>, Snapshot<K, V>);
+
 /// See the module.
 pub(crate) struct Store<K, V> {
     shards: Box<[RwLock<Shard<K, V>>]>,
     epoch: AtomicU64,
+    /// Whether registers that the epoch made absent may still be here.
+    unswept: AtomicBool,
     generations: AtomicU32,
 }
 
@@ -216,6 +245,7 @@ impl<K, V> Store<K, V> {
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             epoch: AtomicU64::new(0),
+            unswept: AtomicBool::new(false),
             generations: AtomicU32::new(0),
         }
     }
@@ -230,8 +260,20 @@ impl<K, V> Store<K, V> {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// From now on readers look at every stamp, until [`note_swept`](Self::note_swept).
     pub(crate) fn raise_epoch(&self, epoch: HlcTime) {
         self.epoch.fetch_max(epoch, Ordering::AcqRel);
+        self.unswept.store(true, Ordering::Release);
+    }
+
+    /// All that was there when the epoch rose has been looked at, and removed if it had become absent.
+    pub(crate) fn note_swept(&self) {
+        self.unswept.store(false, Ordering::Release);
+    }
+
+    /// What a tag says of a register: whether its slot tells a reader nothing that matters.
+    fn plain(&self, meta: &Meta) -> u32 {
+        if meta.kind.is_live() && meta.expires == 0 && meta.stamp_time > self.epoch() { PLAIN } else { 0 }
     }
 
     /// The register of a key. The key is compared after the lock is gone.
@@ -247,13 +289,14 @@ impl<K, V> Store<K, V> {
         let number = Self::shard_of(hash);
         let first = {
             let shard = self.shards[number].read();
-            let index = *shard.position(hash)? as usize;
-            Self::snapshot(&shard, number, index)?
+            let indexed = shard.find(hash)?;
+            let slot = shard.slot(indexed.slot as usize)?;
+            Self::snapshot(number, slot, indexed)
         };
-        if matches(&first.item.key) {
+        if first.hash == hash && matches(&first.item.key) {
             return Some(first);
         }
-        // Two keys with one 64-bit hash: look at every register that has it.
+        // Two keys with one hash: look at every register that has it.
         self.all_with(hash).into_iter().find(|found| matches(&found.item.key))
     }
 
@@ -266,49 +309,63 @@ impl<K, V> Store<K, V> {
         let number = Self::shard_of(hash);
         let first = {
             let shard = self.shards[number].read();
-            let index = *shard.position(hash)? as usize;
-            let slot = shard.slot(index)?;
-            Reading {
-                id: SlotId::new(number, index),
-                live: slot.kind().is_live(),
-                stamp_time: slot.stamp_time,
-                expires: slot.expires,
-                item: Arc::clone(&slot.item),
-            }
+            let indexed = shard.find(hash)?;
+            let index = indexed.slot as usize;
+            let (live, expires) = if indexed.is_plain() && !self.unswept.load(Ordering::Acquire) {
+                (true, 0)
+            } else {
+                let slot = shard.slot(index)?;
+                (slot.kind().is_live() && slot.stamp_time > self.epoch(), slot.expires)
+            };
+            Reading { id: SlotId::new(number, index), live, expires, item: Arc::clone(&indexed.item) }
         };
         if first.item.key.known().is_some_and(|known| key.equivalent(known)) {
             return Some(first);
         }
+        self.read_among(hash, key)
+    }
+
+    /// One of several keys with one hash.
+    #[cold]
+    fn read_among<Q>(&self, hash: u64, key: &Q) -> Option<Reading<K, V>>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
         let Snapshot { slot, meta, item, .. } = self.get(hash, key)?;
-        let Meta { stamp_time, expires, kind, .. } = meta;
-        Some(Reading { id: slot.id, live: kind.is_live(), stamp_time, expires, item })
+        let live = meta.kind.is_live() && meta.stamp_time > self.epoch();
+        Some(Reading { id: slot.id, live, expires: meta.expires, item })
     }
 
     fn all_with(&self, hash: u64) -> Vec<Snapshot<K, V>> {
         let number = Self::shard_of(hash);
         let shard = self.shards[number].read();
-        let same = shard.index.iter_hash(hash).filter_map(|&index| Self::snapshot(&shard, number, index as usize));
+        let same = shard.index.iter_hash(hash).filter(|indexed| indexed.may_be(hash));
+        let same = same.filter_map(|indexed| Some((shard.slot(indexed.slot as usize)?, indexed)));
+        let same = same.map(|(slot, indexed)| Self::snapshot(number, slot, indexed));
         same.filter(|found| found.hash == hash).collect()
     }
 
-    fn snapshot(shard: &Shard<K, V>, number: usize, index: usize) -> Option<Snapshot<K, V>> {
-        let slot = shard.slot(index)?;
-        Some(Snapshot {
-            slot: SlotRef { id: SlotId::new(number, index), generation: slot.generation },
+    fn snapshot(number: usize, slot: &Slot, indexed: &Indexed<K, V>) -> Snapshot<K, V> {
+        Snapshot {
+            slot: SlotRef { id: SlotId::new(number, indexed.slot as usize), generation: slot.generation },
             hash: slot.hash,
             meta: slot.meta(),
-            item: Arc::clone(&slot.item),
-        })
+            item: Arc::clone(&indexed.item),
+        }
     }
 
-    /// The register in a place, if the place is taken.
-    pub(crate) fn at(&self, id: SlotId) -> Option<Snapshot<K, V>> {
-        Self::snapshot(&self.shards[id.shard()].read(), id.shard(), id.index())
+    /// The register in a slot of a shard, if the slot is taken.
+    fn snapshot_at(shard: &Shard<K, V>, number: usize, index: usize) -> Option<Snapshot<K, V>> {
+        let slot = shard.slot(index)?;
+        Some(Self::snapshot(number, slot, shard.indexed(slot, index)?))
     }
 
     /// The register in a place, if it is still the same key's.
-    pub(crate) fn resolve(&self, slot: SlotRef) -> Option<Snapshot<K, V>> {
-        self.at(slot.id).filter(|found| found.slot == slot)
+    pub(crate) fn resolve(&self, place: SlotRef) -> Option<Snapshot<K, V>> {
+        let (number, index) = (place.id.shard(), place.id.index());
+        let shard = self.shards[number].read();
+        let slot = shard.slot(index).filter(|slot| slot.generation == place.generation)?;
+        Some(Self::snapshot(number, slot, shard.indexed(slot, index)?))
     }
 
     /// What is known of the register in a place, if it is still the same key's.
@@ -317,37 +374,51 @@ impl<K, V> Store<K, V> {
         shard.slot(slot.id.index()).filter(|found| found.generation == slot.generation).map(Slot::meta)
     }
 
+    /// The hash of the key in a place, if it is still the same key's.
+    pub(crate) fn hash(&self, slot: SlotRef) -> Option<u64> {
+        let shard = self.shards[slot.id.shard()].read();
+        shard.slot(slot.id.index()).filter(|found| found.generation == slot.generation).map(|found| found.hash)
+    }
+
     /// Adds a register for a key that has none.
     pub(crate) fn insert(&self, hash: u64, meta: Meta, item: Arc<Item<K, V>>) -> SlotRef {
+        let (number, plain) = (Self::shard_of(hash), self.plain(&meta));
+        self.add(&mut self.shards[number].write(), hash, meta, plain, item)
+    }
+
+    /// Adds a register if none may have this hash; otherwise gives back the item, and the first that may.
+    pub(crate) fn insert_if_new(&self, hash: u64, meta: Meta, item: Arc<Item<K, V>>) -> Result<SlotRef, Found<K, V>> {
+        let (number, plain) = (Self::shard_of(hash), self.plain(&meta));
+        let mut shard = self.shards[number].write();
+        let found = shard.find(hash).and_then(|indexed| Some((shard.slot(indexed.slot as usize)?, indexed)));
+        match found.map(|(slot, indexed)| Self::snapshot(number, slot, indexed)) {
+            Some(found) => Err((item, found)),
+            None => Ok(self.add(&mut shard, hash, meta, plain, item)),
+        }
+    }
+
+    fn add(&self, shard: &mut Shard<K, V>, hash: u64, meta: Meta, plain: u32, item: Arc<Item<K, V>>) -> SlotRef {
         // Only the one writer counts.
         let generation = self.generations.load(Ordering::Relaxed);
         self.generations.store(generation.wrapping_add(1), Ordering::Relaxed);
-        let number = Self::shard_of(hash);
-        let mut shard = self.shards[number].write();
-        let index = shard.place(Slot::new(hash, generation, meta, item));
-        let Shard { index: table, chunks, .. } = &mut *shard;
-        let hash_of = |&index: &u32| {
-            let slot = chunks[index as usize / CHUNK][index as usize % CHUNK].as_ref();
-            slot.map_or(0, |slot| slot.hash)
+        let index = shard.place(Slot::new(hash, generation, meta));
+        let Shard { index: table, chunks, .. } = shard;
+        let hash_of = |indexed: &Indexed<K, V>| {
+            let index = indexed.slot as usize;
+            chunks[index / CHUNK][index % CHUNK].as_ref().map_or(0, |slot| slot.hash)
         };
-        table.insert_unique(hash, index as u32, hash_of);
-        SlotRef { id: SlotId::new(number, index), generation }
+        table.insert_unique(hash, Indexed { item, slot: index as u32, tag: tag_of(hash) | plain }, hash_of);
+        SlotRef { id: SlotId::new(Self::shard_of(hash), index), generation }
     }
 
     /// Replaces what a place holds; returns what was there, for the caller to drop.
     pub(crate) fn replace(&self, slot: SlotRef, meta: Meta, item: Arc<Item<K, V>>) -> Option<Arc<Item<K, V>>> {
-        let mut shard = self.shards[slot.id.shard()].write();
-        let found = shard.slot_mut(slot.id.index()).filter(|found| found.generation == slot.generation)?;
-        found.set_meta(meta);
-        Some(std::mem::replace(&mut found.item, item))
+        self.shards[slot.id.shard()].write().update(slot, meta, self.plain(&meta), Some(item))
     }
 
     /// Changes what is known of a register without touching key or value.
     pub(crate) fn set_meta(&self, slot: SlotRef, meta: Meta) {
-        let mut shard = self.shards[slot.id.shard()].write();
-        if let Some(found) = shard.slot_mut(slot.id.index()).filter(|found| found.generation == slot.generation) {
-            found.set_meta(meta);
-        }
+        self.shards[slot.id.shard()].write().update(slot, meta, self.plain(&meta), None);
     }
 
     /// Frees a place; returns what was there, for the caller to drop.
@@ -355,12 +426,11 @@ impl<K, V> Store<K, V> {
         let mut shard = self.shards[slot.id.shard()].write();
         let index = slot.id.index();
         let hash = shard.slot(index).filter(|found| found.generation == slot.generation)?.hash;
-        if let Ok(entry) = shard.index.find_entry(hash, |&other| other as usize == index) {
-            entry.remove();
-        }
-        let taken = shard.chunks[index / CHUNK][index % CHUNK].take();
+        let entry = shard.index.find_entry(hash, |indexed| indexed.slot as usize == index).ok()?;
+        let (indexed, _) = entry.remove();
+        shard.chunks[index / CHUNK][index % CHUNK] = None;
         shard.free.push(index as u32);
-        taken.map(|slot| slot.item)
+        Some(indexed.item)
     }
 
     /// Up to `limit` registers from a position on, and the position to go on from. A walk sees every
@@ -372,7 +442,7 @@ impl<K, V> Store<K, V> {
             let guard = self.shards[shard].read();
             let end = guard.chunks.last().map_or(0, |last| (guard.chunks.len() - 1) * CHUNK + last.len());
             while index < end && found.len() < limit {
-                found.extend(Self::snapshot(&guard, shard, index));
+                found.extend(Self::snapshot_at(&guard, shard, index));
                 index += 1;
             }
             if index < end {
@@ -433,8 +503,9 @@ mod tests {
     }
 
     #[test]
-    fn a_register_is_one_cache_line_and_comes_out_as_it_went_in() {
-        assert_eq!(size_of::<Option<Slot<String, bytes::Bytes>>>(), 64);
+    fn a_register_is_small_and_comes_out_as_it_went_in() {
+        assert_eq!(size_of::<Option<Slot>>(), 56);
+        assert_eq!(size_of::<Indexed<String, bytes::Bytes>>(), 16);
         let store = Store::new();
         let kinds = (0..5).filter_map(Kind::from_code).flat_map(|kind| [(kind, false), (kind, true)]);
         for (number, (kind, retained)) in (1u64..).zip(kinds) {
@@ -455,7 +526,7 @@ mod tests {
             store.set_meta(slot, meta(9));
             assert_eq!(store.meta(slot), Some(meta(9)));
             let read = store.read(number, &number).unwrap();
-            assert_eq!((read.id, read.stamp_time, read.expires, read.live), (slot.id, 9, 0, true));
+            assert_eq!((read.id, read.expires, read.live), (slot.id, 0, true));
         }
     }
 
@@ -465,7 +536,7 @@ mod tests {
         let slots: Vec<_> = (0..5).map(|key| store.insert(7, meta(key), item(key))).collect();
         for key in 0..5 {
             assert_eq!(store.get(7, &key).unwrap().meta.dot_time, key);
-            assert_eq!(store.read(7, &key).unwrap().stamp_time, key);
+            assert_eq!(store.read(7, &key).unwrap().id, slots[key as usize].id);
         }
         store.remove(slots[0]);
         assert!(store.get(7, &0).is_none());

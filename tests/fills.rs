@@ -439,3 +439,25 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         std::thread::park();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrowed_key_is_looked_up_once_and_filled_like_an_owned_one() {
+    let node = node("by-ref", &[]).await;
+    let cache: Strings = open(&node);
+    assert_eq!(cache.get_with_by_ref("a", || async { "filled".to_owned() }).await, "filled");
+    assert_eq!(cache.get_with_by_ref("a", || async { unreachable!("it is there") }).await, "filled");
+    let blocking = cache.clone();
+    let thread = std::thread::spawn(move || {
+        let b = blocking.get_with_by_ref_blocking("b", || "filled here".to_owned());
+        let kept: Result<String, FillError<NoRow>> = blocking.try_get_with_by_ref_blocking("b", || Err(NoRow));
+        let none: Result<String, FillError<NoRow>> = blocking.try_get_with_by_ref_blocking("c", || Err(NoRow));
+        (b, kept, none)
+    });
+    let (b, kept, none) = thread.join().unwrap();
+    assert_eq!((b.as_str(), kept.unwrap().as_str()), ("filled here", "filled here"));
+    assert!(matches!(none, Err(FillError::Failed(error)) if *error == NoRow));
+    let none: Result<String, FillError<NoRow>> = cache.try_get_with_by_ref("d", || async { Err(NoRow) }).await;
+    assert!(matches!(none, Err(FillError::Failed(error)) if *error == NoRow));
+    assert_eq!((cache.hits_and_misses(), cache.entry_count()), ((2, 4), 2), "one look-up for each call");
+    stop(vec![node]).await;
+}

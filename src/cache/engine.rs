@@ -4,11 +4,10 @@ use smallvec::SmallVec;
 
 use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
-use super::stats::RemovalStats;
 use crate::hlc::Now;
 use crate::item::Item;
 use crate::recency::{Eviction, ReadLog, Recency};
-use crate::replica::{Change, CoreKey, Effect, Replica};
+use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
 use crate::store::SlotRef;
 use crate::sync::Arc;
 
@@ -39,8 +38,6 @@ pub(crate) struct Engine<K, V> {
     pub(crate) replica: Replica<K, V>,
     capacity: Option<u64>,
     recency: Option<Recency>,
-    /// What went, and why.
-    pub(crate) removals: RemovalStats,
     /// The fills that run.
     pub(crate) flights: Flights<K, V>,
 }
@@ -51,9 +48,18 @@ impl<K: CoreKey, V> Engine<K, V> {
             replica,
             capacity,
             recency: capacity.map(|_| Recency::new(eviction)),
-            removals: RemovalStats::default(),
             flights: Flights::new(),
         }
+    }
+
+    /// Says whether somebody wants to know of changes from now on.
+    pub(crate) fn set_listening(&mut self, listening: bool) {
+        let ours = self.recency.is_some() || !self.flights.is_empty();
+        self.replica.set_watch(match (listening, ours) {
+            (true, _) => Watch::Everything,
+            (false, true) => Watch::Places,
+            (false, false) => Watch::Nobody,
+        });
     }
 
     /// Follows what changed, evicts down to capacity, and hands out what is left to do without the
@@ -92,7 +98,6 @@ impl<K: CoreKey, V> Engine<K, V> {
         while let Some(change) = self.replica.poll_change() {
             let (slot, weight) = (change.slot, u64::from(change.weight));
             let remains = self.note_use(&change);
-            self.removals.note(change.effect);
             self.touch_flight(slot, settled);
             if listening {
                 settled.news().changes.push(change);
@@ -109,7 +114,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         if self.flights.is_empty() {
             return;
         }
-        let hash = self.replica.store().resolve(slot).map(|found| found.hash);
+        let hash = self.replica.store().hash(slot);
         if let Some(flight) = hash.and_then(|hash| self.flights.with_hash(hash)) {
             settled.news().touched.push(flight);
         }

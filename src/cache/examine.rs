@@ -206,7 +206,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn find_encoded(&self, key: &[u8]) -> Option<Snapshot<K, V>> {
         let key = match wire::decode_key::<K>(key) {
             Ok(known) => Key::Known(known),
-            Err(_) => Key::Opaque(key.to_vec().into()),
+            Err(_) => Key::Opaque(Box::new(key.to_vec().into())),
         };
         self.store.find_by(wire::Intake::<K, V>::hash(self, &key), |other| *other == key)
     }

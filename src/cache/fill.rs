@@ -1,9 +1,11 @@
 //! The filler barrier: a miss is filled once, however many ask, and never over something newer.
 
 use std::error::Error;
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use equivalent::Equivalent;
 use tracing::Instrument;
 
 use super::fill_error::{Failure, FillError};
@@ -117,14 +119,94 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.fill_blocking(key, || filler().map_err(Failure::of)).map_err(Failure::typed)
     }
 
+    /// As [`get_with`](Self::get_with), by a borrowed key: it is made an owned one only on a miss.
+    ///
+    /// # Panics
+    /// As [`get_with`](Self::get_with).
+    pub async fn get_with_by_ref<Q, F, Fut>(&self, key: &Q, filler: F) -> V
+    where
+        Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = V> + Send + 'static,
+    {
+        if let Some(value) = self.get(key) {
+            return value;
+        }
+        let filler = move || async move { Ok(Filled::new(filler().await)) };
+        self.fill_missing(key.to_owned(), filler).await.unwrap_or_else(|failure| no_value(failure))
+    }
+
+    /// As [`try_get_with`](Self::try_get_with), by a borrowed key: it is made an owned one only on a miss.
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with).
+    pub async fn try_get_with_by_ref<Q, F, Fut, E>(&self, key: &Q, filler: F) -> Result<V, FillError<E>>
+    where
+        Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        if let Some(value) = self.get(key) {
+            return Ok(value);
+        }
+        let filler = move || async move { filler().await.map(Filled::new).map_err(Failure::of) };
+        self.fill_missing(key.to_owned(), filler).await.map_err(Failure::typed)
+    }
+
+    /// As [`get_with_blocking`](Self::get_with_blocking), by a borrowed key: it is made an owned one only
+    /// on a miss.
+    ///
+    /// # Panics
+    /// As [`get_with_blocking`](Self::get_with_blocking).
+    pub fn get_with_by_ref_blocking<Q>(&self, key: &Q, filler: impl FnOnce() -> V) -> V
+    where
+        Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        if let Some(value) = self.get(key) {
+            return value;
+        }
+        let filled = self.fill_missing_blocking(key.to_owned(), || Ok(Filled::new(filler())));
+        filled.unwrap_or_else(|failure| no_value(failure))
+    }
+
+    /// As [`try_get_with_blocking`](Self::try_get_with_blocking), by a borrowed key: it is made an owned one
+    /// only on a miss.
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with).
+    pub fn try_get_with_by_ref_blocking<Q, E>(
+        &self,
+        key: &Q,
+        filler: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, FillError<E>>
+    where
+        Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
+        E: Error + Send + Sync + 'static,
+    {
+        if let Some(value) = self.get(key) {
+            return Ok(value);
+        }
+        let filled = self.fill_missing_blocking(key.to_owned(), || filler().map(Filled::new).map_err(Failure::of));
+        filled.map_err(Failure::typed)
+    }
+
     async fn fill<F, Fut>(&self, key: K, filler: F) -> Result<V, Failure>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
     {
-        if let Some(value) = self.get(&key) {
-            return Ok(value);
+        match self.get(&key) {
+            Some(value) => Ok(value),
+            None => self.fill_missing(key, filler).await,
         }
+    }
+
+    async fn fill_missing<F, Fut>(&self, key: K, filler: F) -> Result<V, Failure>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
+    {
         let (flight, lead) = match self.shared.board(&key) {
             Boarding::Found(item) => return value_of(&Ok(item)),
             Boarding::Join(flight) => (flight, false),
@@ -163,9 +245,13 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     fn fill_blocking(&self, key: K, filler: impl FnOnce() -> Result<Filled<V>, Failure>) -> Result<V, Failure> {
-        if let Some(value) = self.get(&key) {
-            return Ok(value);
+        match self.get(&key) {
+            Some(value) => Ok(value),
+            None => self.fill_missing_blocking(key, filler),
         }
+    }
+
+    fn fill_missing_blocking(&self, key: K, filler: impl FnOnce() -> Result<Filled<V>, Failure>) -> Result<V, Failure> {
         let (flight, lead) = match self.shared.board(&key) {
             Boarding::Found(item) => return value_of(&Ok(item)),
             Boarding::Join(flight) => (flight, false),

@@ -119,7 +119,7 @@ impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
     fn hash(&self, key: &Key<K>) -> u64 {
         match key {
             Key::Known(key) => self.hash(key),
-            Key::Opaque(bytes) => self.hash(bytes.as_ref()),
+            Key::Opaque(bytes) => self.hash::<[u8]>(bytes),
         }
     }
 

@@ -10,10 +10,10 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     pub(crate) fn with_engine<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
         let (result, settled) = {
             let mut engine = self.engine.lock();
-            let watched = self.listeners.is_listening() || self.feed.is_watched();
-            engine.replica.set_watched(watched);
+            let listening = self.listeners.is_listening() || self.feed.is_watched();
+            engine.set_listening(listening);
             let result = act(&mut engine);
-            let settled = engine.settle(now, &self.reads, watched);
+            let settled = engine.settle(now, &self.reads, listening);
             (result, self.put_out(settled))
         };
         if let Some(news) = settled.news {

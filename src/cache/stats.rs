@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Cache, CacheKey, CacheValue};
-use crate::replica::{Effect, RemovalCause};
+pub use crate::replica::RemovalStats;
 use crate::replica_id::ReplicaId;
 use crate::sync::Ordering;
 
@@ -61,57 +61,6 @@ pub struct FillStats {
     pub deadlocks: u64,
 }
 
-macro_rules! removals {
-    ($($(#[$doc:meta])* $name:ident: $cause:ident,)*) => {
-        /// Values that are no longer here, by cause.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-        #[non_exhaustive]
-        pub struct RemovalStats {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        impl RemovalStats {
-            fn of(&mut self, cause: RemovalCause) -> &mut u64 {
-                match cause {
-                    $(RemovalCause::$cause => &mut self.$name,)*
-                }
-            }
-
-            /// Name and count of each cause.
-            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
-            }
-        }
-    };
-}
-
-removals! {
-    /// Their time to live ended.
-    expired: Expired,
-    /// They were removed, here or on another node.
-    explicit: Explicit,
-    /// A newer value took their place.
-    replaced: Replaced,
-    /// They were evicted here, to stay within capacity.
-    size: Size,
-    /// `invalidate_all`, here or on another node.
-    invalidated: Invalidated,
-    /// A miss was preferred to a value that might have been stale.
-    void: Void,
-    /// Their deletion was collected while this node was away.
-    reconcile: Reconcile,
-}
-
-impl RemovalStats {
-    pub(super) fn note(&mut self, effect: Effect) {
-        match effect {
-            Effect::Inserted => {}
-            Effect::Updated => self.replaced += 1,
-            Effect::Removed(cause) => *self.of(cause) += 1,
-        }
-    }
-}
-
 /// How far a member is behind this node's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -153,7 +102,7 @@ impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
             hits,
             misses,
             fills,
-            removals: engine.removals,
+            removals: engine.replica.removals(),
             entries: engine.replica.live_len(),
             weight: engine.replica.live_weight(),
             tombstones: engine.replica.tombstone_len() as u64,

@@ -57,3 +57,66 @@ pub struct Change<K, V> {
     /// Whether it was done through this replica.
     pub local: bool,
 }
+
+/// Who wants to know of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Watch {
+    /// Nobody: they are only counted.
+    Nobody,
+    /// Whoever keeps an order of places: changes carry neither keys nor values.
+    Places,
+    /// Somebody who wants to be told everything.
+    #[default]
+    Everything,
+}
+
+macro_rules! removals {
+    ($($(#[$doc:meta])* $name:ident: $cause:ident,)*) => {
+        /// Values that are no longer here, by cause.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[non_exhaustive]
+        pub struct RemovalStats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl RemovalStats {
+            fn of(&mut self, cause: RemovalCause) -> &mut u64 {
+                match cause {
+                    $(RemovalCause::$cause => &mut self.$name,)*
+                }
+            }
+
+            /// Name and count of each cause.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+removals! {
+    /// Their time to live ended.
+    expired: Expired,
+    /// They were removed, here or on another node.
+    explicit: Explicit,
+    /// A newer value took their place.
+    replaced: Replaced,
+    /// They were evicted here, to stay within capacity.
+    size: Size,
+    /// `invalidate_all`, here or on another node.
+    invalidated: Invalidated,
+    /// A miss was preferred to a value that might have been stale.
+    void: Void,
+    /// Their deletion was collected while this node was away.
+    reconcile: Reconcile,
+}
+
+impl RemovalStats {
+    pub(super) fn note(&mut self, effect: Effect) {
+        match effect {
+            Effect::Inserted => {}
+            Effect::Updated => self.replaced += 1,
+            Effect::Removed(cause) => *self.of(cause) += 1,
+        }
+    }
+}

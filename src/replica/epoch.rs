@@ -4,10 +4,9 @@
 //! swept in the background; one that arrives later is skipped. The sweep raises neither floor nor
 //! dropped vector: whoever is told of the claim is told of the epoch in the same message.
 
-use super::{Change, CoreKey, Effect, RemovalCause, Replica};
+use super::{CoreKey, Effect, RemovalCause, Replica};
 use crate::hlc::{HlcTime, Now};
 use crate::store::{Position, Snapshot};
-use crate::sync::Arc;
 
 /// Registers looked at in one go.
 const BATCH: usize = 512;
@@ -41,7 +40,10 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.erase(&held, RemovalCause::Invalidated);
         }
         self.sweep = next;
-        self.sweep.is_some()
+        if next.is_none() {
+            self.store.note_swept();
+        }
+        next.is_some()
     }
 
     /// A value that an epoch made absent is reported once, when its register goes or is replaced.
@@ -49,16 +51,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         if !held.meta.kind.is_live() || self.is_readable(&held.meta) {
             return;
         }
-        let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
-        self.changes.push_back(Change {
-            slot: held.slot,
-            weight: 0,
-            effect: Effect::Removed(RemovalCause::Invalidated),
-            before: Some(Arc::clone(&held.item)),
-            after: None,
-            stamp,
-            origin,
-            local: origin == self.id,
-        });
+        let marker = self.marker_of(&held.meta);
+        let effect = Effect::Removed(RemovalCause::Invalidated);
+        self.note_change(held.slot, 0, effect, (Some(&held.item), None), marker);
     }
 }

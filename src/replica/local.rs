@@ -59,13 +59,21 @@ impl<K: CoreKey, V> Replica<K, V> {
         let Write { hash, item, expires, size, weight } = write;
         let dot = self.issue_dot(now);
         let stamp = Stamp::new(dot.counter, self.id);
-        let held = self.find(hash, &item.key);
         let learnt = self.learnt(now, LearntBy::Written);
         let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, learnt, item };
-        self.place(held.as_ref(), placing, RemovalCause::Explicit);
+        let held = self.place_own(placing);
         self.counters.writes += 1;
         self.enforce_tombstone_cap();
         (stamp, held)
+    }
+
+    /// Puts an own write in place; gives what its key held before.
+    fn place_own(&mut self, placing: Placing<K, V>) -> Option<Snapshot<K, V>> {
+        let (placing, found) = self.place_new(placing).err()?;
+        let is_same = found.hash == placing.hash && found.item.key == placing.item.key;
+        let held = if is_same { Some(found) } else { self.find(placing.hash, &placing.item.key) };
+        self.place(held.as_ref(), placing, RemovalCause::Explicit);
+        held
     }
 
     /// Gives up the value in a place to stay within capacity. Local: other replicas keep theirs.

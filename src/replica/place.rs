@@ -1,6 +1,7 @@
 //! The one place where a register changes: store, logs, counts and change stream together.
 
 use super::log::OriginLog;
+use super::change::Watch;
 use super::{Change, CoreKey, Effect, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::{HlcTime, Stamp};
@@ -61,8 +62,51 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Puts a register in place of what its key held, or of nothing.
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
-        let Placing { hash, marker, expires, size, weight, learnt, item } = new;
-        let meta = Meta {
+        let meta = self.meta_of(&new);
+        let Placing { hash, marker, item, .. } = new;
+        let after = self.is_watched().then(|| Arc::clone(&item));
+        let Some(held) = held else {
+            let slot = self.store.insert(hash, meta, item);
+            self.note_placed(slot, &meta, marker, after);
+            return slot;
+        };
+        self.note_invalidated(held);
+        // The log names a dot once: a register that only loses its body keeps its entry.
+        let same_dot = self.dot_of(&held.meta) == marker.dot;
+        self.unindex(held, same_dot);
+        self.garbage.extend(self.store.replace(held.slot, meta, item));
+        self.index(held.slot, &meta, marker.dot, same_dot);
+        let effect = match (self.is_readable(&held.meta), self.is_readable(&meta)) {
+            (false, true) => Effect::Inserted,
+            (true, true) => Effect::Updated,
+            (true, false) => Effect::Removed(why),
+            (false, false) => return held.slot,
+        };
+        self.note_change(held.slot, meta.weight, effect, (Some(&held.item), after), marker);
+        held.slot
+    }
+
+    /// Puts a register where nothing has its hash; otherwise gives it back, with the one that may be its key's.
+    pub(super) fn place_new(&mut self, new: Placing<K, V>) -> Result<SlotRef, (Placing<K, V>, Snapshot<K, V>)> {
+        let meta = self.meta_of(&new);
+        let after = self.is_watched().then(|| Arc::clone(&new.item));
+        match self.store.insert_if_new(new.hash, meta, new.item) {
+            Ok(slot) => {
+                self.note_placed(slot, &meta, new.marker, after);
+                Ok(slot)
+            }
+            Err((item, found)) => {
+                self.origins.release(meta.stamp_replica);
+                self.origins.release(meta.dot_origin);
+                Err((Placing { item, ..new }, found))
+            }
+        }
+    }
+
+    /// What the table is to know of a register; its ids count as used from now on.
+    fn meta_of(&mut self, new: &Placing<K, V>) -> Meta {
+        let Placing { marker, expires, size, weight, learnt, .. } = *new;
+        Meta {
             stamp_time: marker.stamp.time,
             dot_time: marker.dot.counter,
             stamp_replica: self.origins.acquire(marker.stamp.replica),
@@ -73,40 +117,36 @@ impl<K: CoreKey, V> Replica<K, V> {
             learnt,
             kind: marker.kind,
             retained: false,
-        };
-        if let Some(held) = held {
-            self.note_invalidated(held);
         }
-        let was_readable = held.is_some_and(|held| self.is_readable(&held.meta));
-        let after = self.watched.then(|| Arc::clone(&item));
-        // The log names a dot once: a register that only loses its body keeps its entry.
-        let same_dot = held.is_some_and(|held| self.dot_of(&held.meta) == marker.dot);
-        let slot = match held {
-            Some(held) => {
-                self.unindex(held, same_dot);
-                self.garbage.extend(self.store.replace(held.slot, meta, item));
-                held.slot
-            }
-            None => self.store.insert(hash, meta, item),
-        };
-        self.index(slot, &meta, marker.dot, same_dot);
-        let effect = match (was_readable, self.is_readable(&meta)) {
-            (false, true) => Effect::Inserted,
-            (true, true) => Effect::Updated,
-            (true, false) => Effect::Removed(why),
-            (false, false) => return slot,
-        };
-        self.changes.push_back(Change {
-            slot,
-            weight,
-            effect,
-            before: held.filter(|_| self.watched).map(|held| Arc::clone(&held.item)),
-            after,
-            stamp: marker.stamp,
-            origin: marker.dot.actor,
-            local: marker.dot.actor == self.id,
-        });
-        slot
+    }
+
+    fn note_placed(&mut self, slot: SlotRef, meta: &Meta, marker: Marker, after: Option<Arc<Item<K, V>>>) {
+        self.index(slot, meta, marker.dot, false);
+        if self.is_readable(meta) {
+            self.note_change(slot, meta.weight, Effect::Inserted, (None, after), marker);
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watch == Watch::Everything
+    }
+
+    /// Counts a change of what readers see, and keeps it for whoever wants to know.
+    pub(super) fn note_change(
+        &mut self,
+        slot: SlotRef,
+        weight: u32,
+        effect: Effect,
+        (before, after): (Option<&Arc<Item<K, V>>>, Option<Arc<Item<K, V>>>),
+        Marker { stamp, dot, .. }: Marker,
+    ) {
+        self.removals.note(effect);
+        if self.watch == Watch::Nobody {
+            return;
+        }
+        let before = before.filter(|_| self.is_watched()).cloned();
+        let (origin, local) = (dot.actor, dot.actor == self.id);
+        self.changes.push_back(Change { slot, weight, effect, before, after, stamp, origin, local });
     }
 
     fn index(&mut self, slot: SlotRef, meta: &Meta, dot: Dot, logged: bool) {
@@ -154,21 +194,11 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// knows why not.
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         self.note_invalidated(held);
-        let was_readable = self.is_readable(&held.meta);
-        let (stamp, origin) = (self.stamp_of(&held.meta), self.dot_of(&held.meta).actor);
+        let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
         self.unindex(held, false);
         self.garbage.extend(self.store.remove(held.slot));
         if was_readable {
-            self.changes.push_back(Change {
-                slot: held.slot,
-                weight: 0,
-                effect: Effect::Removed(why),
-                before: self.watched.then(|| Arc::clone(&held.item)),
-                after: None,
-                stamp,
-                origin,
-                local: origin == self.id,
-            });
+            self.note_change(held.slot, 0, Effect::Removed(why), (Some(&held.item), None), marker);
         }
     }
 

@@ -45,7 +45,7 @@ impl<K: SimKey, V: SimValue> Intake<K, V> for Taken<'_, K, V> {
     fn hash(&self, key: &Key<K>) -> u64 {
         match key {
             Key::Known(key) => hash_of(key),
-            Key::Opaque(bytes) => hash_of(bytes.as_ref()),
+            Key::Opaque(bytes) => hash_of::<[u8]>(bytes),
         }
     }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub(crate) use std::sync::Arc;
 
 /// As parking_lot's: no poisoning.
@@ -23,6 +23,11 @@ impl<T> RwLock<T> {
     pub(crate) fn write(&self) -> shuttle::sync::RwLockWriteGuard<'_, T> {
         self.0.write().unwrap()
     }
+}
+
+/// As the library's: the scheduler numbers its threads.
+pub(crate) fn seat() -> Option<usize> {
+    Some(usize::from(shuttle::thread::current().id()))
 }
 
 /// The standard one, with a chance for others before each use.

@@ -123,7 +123,7 @@ impl<V: Value> Contestant<V> for Cache<String, V> {
     }
 
     fn get_or_fill(&self, key: &String, fill: &dyn Fn() -> V) -> V {
-        self.get_with_blocking(key.to_owned(), fill)
+        self.get_with_by_ref_blocking(key, fill)
     }
 }
 

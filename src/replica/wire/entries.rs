@@ -143,7 +143,7 @@ impl<'a, I> Decoder<'a, '_, I> {
             Some(key) => Key::Known(key),
             None => {
                 self.undecodable_keys = self.undecodable_keys.saturating_add(1);
-                Key::Opaque(keep(bytes))
+                Key::Opaque(Box::new(keep(bytes)))
             }
         }
     }
@@ -154,7 +154,7 @@ impl<'a, I> Decoder<'a, '_, I> {
             Some(value) => Body::Known(value),
             None => {
                 self.undecodable_values = self.undecodable_values.saturating_add(1);
-                Body::Opaque(keep(bytes))
+                Body::Opaque(Box::new(keep(bytes)))
             }
         }
     }

@@ -81,7 +81,7 @@ fn a_value_that_is_no_value_is_set_aside_alone() {
         assert_eq!(decoded.undecodable_values, 1, "{value:?}");
         let message = decoded.message.unwrap();
         let [first, _, third, _] = entries(&message) else { panic!("four entries") };
-        assert_eq!(first.item.body, Body::Opaque(Bytes::copy_from_slice(value)));
+        assert_eq!(first.item.body, Body::Opaque(Box::new(Bytes::copy_from_slice(value))));
         assert_eq!(third.item.value(), Some(&Value::Bytes(vec![0, 0xff])));
         assert_eq!(bytes_of(&message), bytes);
     }
