@@ -4,13 +4,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use clap::Parser;
 use driftless::hlc::Now;
-use driftless::item::{Body, Item, Key};
+use driftless::item::{Body, Item, ItemRef, Key};
 use driftless::replica::message::Message;
 use driftless::replica::wire::{self, Envelope, Intake, Limits, MessageKind, Peeked};
 use driftless::replica::{Effect, Replica, Transmit, Write};
@@ -261,7 +260,7 @@ impl Cluster {
     }
 
     fn put(&mut self, number: usize, key: u32, bytes: usize) {
-        let item = Arc::new(Item { key: Key::Known(key), body: Body::Known("x".repeat(bytes)) });
+        let item = ItemRef::new(Item { key: Key::Known(key), body: Body::Known("x".repeat(bytes)) });
         let write = Write { hash: hash_of(key), item, expires: 0, size: bytes as u32 + 8, weight: 1 };
         self.nodes[number].write(now(self.at), write);
     }

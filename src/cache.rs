@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::recency::ReadLog;
 use crate::replica::message::Message;
 use crate::replica::{RemovalCause, Write, wire};
@@ -455,7 +455,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     fn prepare(&self, now: Now, key: K, value: V, time_to_live: Option<Duration>) -> Result<Write<K, V>, InsertError> {
         let hash = self.hash(&key);
-        let item = Arc::new(Item { key: Key::Known(key), body: Body::Known(value) });
+        let item = ItemRef::new(Item { key: Key::Known(key), body: Body::Known(value) });
         self.prepare_item(now, hash, &item, time_to_live)
     }
 
@@ -464,7 +464,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         &self,
         now: Now,
         hash: u64,
-        item: &Arc<Item<K, V>>,
+        item: &ItemRef<K, V>,
         time_to_live: Option<Duration>,
     ) -> Result<Write<K, V>, InsertError> {
         let expires = self.deadline(now, time_to_live)?;
@@ -483,7 +483,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         }
         let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(key, value));
         let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
-        Ok(Write { hash, item: Arc::clone(item), expires, size, weight })
+        Ok(Write { hash, item: ItemRef::clone(item), expires, size, weight })
     }
 
     fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Result<Written, InsertError> {
@@ -503,7 +503,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     ) -> Result<Option<Written>, InsertError> {
         let now = self.time.now();
         let write = self.prepare(now, key, value, time_to_live)?;
-        let kept = Arc::clone(&write.item); // A write that is not made is not dropped under the lock.
+        let kept = ItemRef::clone(&write.item); // A write that is not made is not dropped under the lock.
         let stamp = self.with_engine(now, |engine| {
             let found = engine.replica.find_key(write.hash, &write.item.key).filter(|found| self.is_visible(found));
             condition(engine, found.as_ref()).then(|| engine.replica.write(now, write))
@@ -536,7 +536,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             None => self.own_key(key)?,
         };
         let size = wire::encoded_len(&owned, wire::MAX_DEPTH).ok().and_then(|size| u32::try_from(size).ok())?;
-        let item = Arc::new(Item { key: Key::Known(owned), body: Body::Absent });
+        let item = ItemRef::new(Item { key: Key::Known(owned), body: Body::Absent });
         Some(Write { hash, item, expires: 0, size, weight: 0 })
     }
 

@@ -43,6 +43,9 @@ pub struct Item<K, V> {
     pub body: Body<V>,
 }
 
+/// A counted pointer to an item. Nobody holds a weak one: the count of those would be eight bytes for each entry.
+pub type ItemRef<K, V> = triomphe::Arc<Item<K, V>>;
+
 impl<K, V> Item<K, V> {
     /// The value, if there is one that decodes here.
     pub fn value(&self) -> Option<&V> {

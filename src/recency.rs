@@ -170,6 +170,7 @@ impl ReadLog {
     }
 
     /// The stripe of this thread, and whether it is no other's.
+    #[inline]
     fn stripe(&self) -> (&Stripe, bool) {
         let own = seat().filter(|seat| *seat < STRIPES - 1);
         (&self.stripes[own.unwrap_or(STRIPES - 1)], own.is_some())

@@ -63,8 +63,8 @@ mod validate;
 pub mod wire;
 
 pub use bugs::Bugs;
-pub use change::{Change, Effect, RemovalCause, RemovalStats};
 pub(crate) use change::Watch;
+pub use change::{Change, Effect, RemovalCause, RemovalStats};
 pub use config::{ConfigError, ReplicaConfig};
 pub use counters::Counters;
 pub use fill::FillTicket;
@@ -79,7 +79,7 @@ use message::Message;
 pub trait CoreKey: Eq + Clone {}
 impl<T: Eq + Clone> CoreKey for T {}
 
-type Garbage<K, V> = smallvec::SmallVec<[Arc<crate::item::Item<K, V>>; 2]>;
+type Garbage<K, V> = smallvec::SmallVec<[crate::item::ItemRef<K, V>; 2]>;
 
 /// The state of one replica. See the [module](self).
 pub struct Replica<K, V> {
@@ -134,10 +134,7 @@ pub struct Replica<K, V> {
     fills: fill::Fills,
     timers: timers::Timers,
     control: VecDeque<(ReplicaId, Message<K, V>)>,
-    changes: VecDeque<Change<K, V>>,
-    /// Who wants to know of changes.
-    watch: change::Watch,
-    removals: RemovalStats,
+    changes: change::Changes<K, V>,
     /// Items that were displaced: user types are dropped outside of locks.
     garbage: Garbage<K, V>,
     counters: Counters,
@@ -198,9 +195,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             fills: fill::Fills::default(),
             timers,
             control: VecDeque::new(),
-            changes: VecDeque::new(),
-            watch: change::Watch::default(),
-            removals: RemovalStats::default(),
+            changes: change::Changes::default(),
             garbage: Garbage::new(),
             counters: Counters::default(),
             caught_up: None,
@@ -347,17 +342,17 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Says who wants to know of changes from now on.
     pub(crate) fn set_watch(&mut self, watch: change::Watch) {
-        self.watch = watch;
+        self.changes.watch = watch;
     }
 
     /// Values that are no longer here, by cause.
     pub(crate) fn removals(&self) -> RemovalStats {
-        self.removals
+        self.changes.removals
     }
 
     /// Takes out the next change of what readers see.
     pub fn poll_change(&mut self) -> Option<Change<K, V>> {
-        self.changes.pop_front()
+        self.changes.next()
     }
 
     /// Takes out the items that were displaced, for the caller to drop once its lock is gone.

@@ -12,9 +12,9 @@ use hashbrown::HashTable;
 
 use crate::crdt::Kind;
 use crate::hlc::HlcTime;
-use crate::item::{Item, Key};
+use crate::item::{ItemRef, Key};
 use crate::learnt::{Learnt, LearntBy};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, RwLock};
 
 const SHARD_BITS: u32 = 6;
 const SHARDS: usize = 1 << SHARD_BITS;
@@ -134,7 +134,7 @@ const TAG_SHIFT: u32 = 8;
 
 /// What the index has of a register.
 struct Indexed<K, V> {
-    item: Arc<Item<K, V>>,
+    item: ItemRef<K, V>,
     /// The number of its slot within the shard.
     slot: u32,
     /// Some of its hash, and whether it is plain.
@@ -155,6 +155,10 @@ impl<K, V> Indexed<K, V> {
         self.tag & PLAIN != 0
     }
 }
+
+/// Aligned, so that readers of two shards do not wait for one cache line.
+#[repr(align(128))]
+struct Aligned<T>(T);
 
 struct Shard<K, V> {
     index: HashTable<Indexed<K, V>>,
@@ -199,7 +203,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Gives a register other marks, and another item if there is one; returns what was displaced.
-    fn update(&mut self, place: SlotRef, meta: Meta, plain: u32, item: Option<Arc<Item<K, V>>>) -> Option<Arc<Item<K, V>>> {
+    fn update(&mut self, place: SlotRef, meta: Meta, plain: u32, item: Option<ItemRef<K, V>>) -> Option<ItemRef<K, V>> {
         let index = place.id.index();
         let slot = self.slot_mut(index).filter(|slot| slot.generation == place.generation)?;
         let hash = slot.hash;
@@ -216,7 +220,7 @@ pub(crate) struct Reading<K, V> {
     /// A value, and none that the epoch made absent.
     pub(crate) live: bool,
     pub(crate) expires: HlcTime,
-    pub(crate) item: Arc<Item<K, V>>,
+    pub(crate) item: ItemRef<K, V>,
 }
 
 /// A register as it was at one moment.
@@ -224,15 +228,15 @@ pub(crate) struct Snapshot<K, V> {
     pub(crate) slot: SlotRef,
     pub(crate) hash: u64,
     pub(crate) meta: Meta,
-    pub(crate) item: Arc<Item<K, V>>,
+    pub(crate) item: ItemRef<K, V>,
 }
 
 /// An item that was not placed, and the register that is in its way.
-pub(crate) type Found<K, V> = (Arc<Item<K, V>>, Snapshot<K, V>);
+pub(crate) type Found<K, V> = (ItemRef<K, V>, Snapshot<K, V>);
 
 /// See the module.
 pub(crate) struct Store<K, V> {
-    shards: Box<[RwLock<Shard<K, V>>]>,
+    shards: Box<[Aligned<RwLock<Shard<K, V>>>]>,
     epoch: AtomicU64,
     /// Whether registers that the epoch made absent may still be here.
     unswept: AtomicBool,
@@ -241,9 +245,9 @@ pub(crate) struct Store<K, V> {
 
 impl<K, V> Store<K, V> {
     pub(crate) fn new() -> Self {
-        let shard = || RwLock::new(Shard { index: HashTable::new(), chunks: Vec::new(), free: Vec::new() });
+        let empty = || Shard { index: HashTable::new(), chunks: Vec::new(), free: Vec::new() };
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..SHARDS).map(|_| Aligned(RwLock::new(empty()))).collect(),
             epoch: AtomicU64::new(0),
             unswept: AtomicBool::new(false),
             generations: AtomicU32::new(0),
@@ -288,7 +292,7 @@ impl<K, V> Store<K, V> {
     pub(crate) fn find_by(&self, hash: u64, matches: impl Fn(&Key<K>) -> bool) -> Option<Snapshot<K, V>> {
         let number = Self::shard_of(hash);
         let first = {
-            let shard = self.shards[number].read();
+            let shard = self.shards[number].0.read();
             let indexed = shard.find(hash)?;
             let slot = shard.slot(indexed.slot as usize)?;
             Self::snapshot(number, slot, indexed)
@@ -308,7 +312,7 @@ impl<K, V> Store<K, V> {
     {
         let number = Self::shard_of(hash);
         let first = {
-            let shard = self.shards[number].read();
+            let shard = self.shards[number].0.read();
             let indexed = shard.find(hash)?;
             let index = indexed.slot as usize;
             let (live, expires) = if indexed.is_plain() && !self.unswept.load(Ordering::Acquire) {
@@ -317,7 +321,7 @@ impl<K, V> Store<K, V> {
                 let slot = shard.slot(index)?;
                 (slot.kind().is_live() && slot.stamp_time > self.epoch(), slot.expires)
             };
-            Reading { id: SlotId::new(number, index), live, expires, item: Arc::clone(&indexed.item) }
+            Reading { id: SlotId::new(number, index), live, expires, item: ItemRef::clone(&indexed.item) }
         };
         if first.item.key.known().is_some_and(|known| key.equivalent(known)) {
             return Some(first);
@@ -338,7 +342,7 @@ impl<K, V> Store<K, V> {
 
     fn all_with(&self, hash: u64) -> Vec<Snapshot<K, V>> {
         let number = Self::shard_of(hash);
-        let shard = self.shards[number].read();
+        let shard = self.shards[number].0.read();
         let same = shard.index.iter_hash(hash).filter(|indexed| indexed.may_be(hash));
         let same = same.filter_map(|indexed| Some((shard.slot(indexed.slot as usize)?, indexed)));
         let same = same.map(|(slot, indexed)| Self::snapshot(number, slot, indexed));
@@ -350,7 +354,7 @@ impl<K, V> Store<K, V> {
             slot: SlotRef { id: SlotId::new(number, indexed.slot as usize), generation: slot.generation },
             hash: slot.hash,
             meta: slot.meta(),
-            item: Arc::clone(&indexed.item),
+            item: ItemRef::clone(&indexed.item),
         }
     }
 
@@ -363,33 +367,33 @@ impl<K, V> Store<K, V> {
     /// The register in a place, if it is still the same key's.
     pub(crate) fn resolve(&self, place: SlotRef) -> Option<Snapshot<K, V>> {
         let (number, index) = (place.id.shard(), place.id.index());
-        let shard = self.shards[number].read();
+        let shard = self.shards[number].0.read();
         let slot = shard.slot(index).filter(|slot| slot.generation == place.generation)?;
         Some(Self::snapshot(number, slot, shard.indexed(slot, index)?))
     }
 
     /// What is known of the register in a place, if it is still the same key's.
     pub(crate) fn meta(&self, slot: SlotRef) -> Option<Meta> {
-        let shard = self.shards[slot.id.shard()].read();
+        let shard = self.shards[slot.id.shard()].0.read();
         shard.slot(slot.id.index()).filter(|found| found.generation == slot.generation).map(Slot::meta)
     }
 
     /// The hash of the key in a place, if it is still the same key's.
     pub(crate) fn hash(&self, slot: SlotRef) -> Option<u64> {
-        let shard = self.shards[slot.id.shard()].read();
+        let shard = self.shards[slot.id.shard()].0.read();
         shard.slot(slot.id.index()).filter(|found| found.generation == slot.generation).map(|found| found.hash)
     }
 
     /// Adds a register for a key that has none.
-    pub(crate) fn insert(&self, hash: u64, meta: Meta, item: Arc<Item<K, V>>) -> SlotRef {
+    pub(crate) fn insert(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> SlotRef {
         let (number, plain) = (Self::shard_of(hash), self.plain(&meta));
-        self.add(&mut self.shards[number].write(), hash, meta, plain, item)
+        self.add(&mut self.shards[number].0.write(), hash, meta, plain, item)
     }
 
     /// Adds a register if none may have this hash; otherwise gives back the item, and the first that may.
-    pub(crate) fn insert_if_new(&self, hash: u64, meta: Meta, item: Arc<Item<K, V>>) -> Result<SlotRef, Found<K, V>> {
+    pub(crate) fn insert_if_new(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> Result<SlotRef, Found<K, V>> {
         let (number, plain) = (Self::shard_of(hash), self.plain(&meta));
-        let mut shard = self.shards[number].write();
+        let mut shard = self.shards[number].0.write();
         let found = shard.find(hash).and_then(|indexed| Some((shard.slot(indexed.slot as usize)?, indexed)));
         match found.map(|(slot, indexed)| Self::snapshot(number, slot, indexed)) {
             Some(found) => Err((item, found)),
@@ -397,7 +401,7 @@ impl<K, V> Store<K, V> {
         }
     }
 
-    fn add(&self, shard: &mut Shard<K, V>, hash: u64, meta: Meta, plain: u32, item: Arc<Item<K, V>>) -> SlotRef {
+    fn add(&self, shard: &mut Shard<K, V>, hash: u64, meta: Meta, plain: u32, item: ItemRef<K, V>) -> SlotRef {
         // Only the one writer counts.
         let generation = self.generations.load(Ordering::Relaxed);
         self.generations.store(generation.wrapping_add(1), Ordering::Relaxed);
@@ -412,18 +416,18 @@ impl<K, V> Store<K, V> {
     }
 
     /// Replaces what a place holds; returns what was there, for the caller to drop.
-    pub(crate) fn replace(&self, slot: SlotRef, meta: Meta, item: Arc<Item<K, V>>) -> Option<Arc<Item<K, V>>> {
-        self.shards[slot.id.shard()].write().update(slot, meta, self.plain(&meta), Some(item))
+    pub(crate) fn replace(&self, slot: SlotRef, meta: Meta, item: ItemRef<K, V>) -> Option<ItemRef<K, V>> {
+        self.shards[slot.id.shard()].0.write().update(slot, meta, self.plain(&meta), Some(item))
     }
 
     /// Changes what is known of a register without touching key or value.
     pub(crate) fn set_meta(&self, slot: SlotRef, meta: Meta) {
-        self.shards[slot.id.shard()].write().update(slot, meta, self.plain(&meta), None);
+        self.shards[slot.id.shard()].0.write().update(slot, meta, self.plain(&meta), None);
     }
 
     /// Frees a place; returns what was there, for the caller to drop.
-    pub(crate) fn remove(&self, slot: SlotRef) -> Option<Arc<Item<K, V>>> {
-        let mut shard = self.shards[slot.id.shard()].write();
+    pub(crate) fn remove(&self, slot: SlotRef) -> Option<ItemRef<K, V>> {
+        let mut shard = self.shards[slot.id.shard()].0.write();
         let index = slot.id.index();
         let hash = shard.slot(index).filter(|found| found.generation == slot.generation)?.hash;
         let entry = shard.index.find_entry(hash, |indexed| indexed.slot as usize == index).ok()?;
@@ -439,7 +443,7 @@ impl<K, V> Store<K, V> {
         let mut found = Vec::new();
         let Position { mut shard, mut index } = from;
         while shard < SHARDS {
-            let guard = self.shards[shard].read();
+            let guard = self.shards[shard].0.read();
             let end = guard.chunks.last().map_or(0, |last| (guard.chunks.len() - 1) * CHUNK + last.len());
             while index < end && found.len() < limit {
                 found.extend(Self::snapshot_at(&guard, shard, index));
@@ -481,7 +485,7 @@ pub(crate) struct Position {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::item::Body;
+    use crate::item::{Body, Item};
 
     fn meta(time: u64) -> Meta {
         Meta {
@@ -498,8 +502,8 @@ mod tests {
         }
     }
 
-    fn item(key: u64) -> Arc<Item<u64, u64>> {
-        Arc::new(Item { key: Key::Known(key), body: Body::Known(key) })
+    fn item(key: u64) -> ItemRef<u64, u64> {
+        ItemRef::new(Item { key: Key::Known(key), body: Body::Known(key) })
     }
 
     #[test]

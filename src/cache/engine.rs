@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
 use crate::hlc::Now;
-use crate::item::Item;
+use crate::item::ItemRef;
 use crate::recency::{Eviction, ReadLog, Recency};
 use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
 use crate::store::SlotRef;
@@ -13,7 +13,7 @@ use crate::sync::Arc;
 
 /// What is to be done once the lock is gone: drop user types, and tell whoever listens.
 pub(crate) struct Settled<K, V> {
-    pub(crate) garbage: SmallVec<[Arc<Item<K, V>>; 2]>,
+    pub(crate) garbage: SmallVec<[ItemRef<K, V>; 2]>,
     /// Nothing, as a rule, if nobody listens.
     pub(crate) news: Option<Box<News<K, V>>>,
 }
@@ -44,12 +44,7 @@ pub(crate) struct Engine<K, V> {
 
 impl<K: CoreKey, V> Engine<K, V> {
     pub(crate) fn new(replica: Replica<K, V>, capacity: Option<u64>, eviction: Eviction) -> Self {
-        Self {
-            replica,
-            capacity,
-            recency: capacity.map(|_| Recency::new(eviction)),
-            flights: Flights::new(),
-        }
+        Self { replica, capacity, recency: capacity.map(|_| Recency::new(eviction)), flights: Flights::new() }
     }
 
     /// Says whether somebody wants to know of changes from now on.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Cache, CacheKey, CacheValue};
 use crate::hlc::Stamp;
-use crate::item::Item;
+use crate::item::ItemRef;
 use crate::replica::{Change, Effect, RemovalCause};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicUsize, Event, Listening, Mutex, Ordering};
@@ -29,8 +29,8 @@ pub enum ChangeKind {
 /// One change of what readers of this node see. Cheap to clone.
 pub struct ChangeEvent<K, V> {
     kind: ChangeKind,
-    before: Option<Arc<Item<K, V>>>,
-    after: Option<Arc<Item<K, V>>>,
+    before: Option<ItemRef<K, V>>,
+    after: Option<ItemRef<K, V>>,
     stamp: Stamp,
     origin: ReplicaId,
     local: bool,

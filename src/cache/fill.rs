@@ -15,13 +15,13 @@ use super::flight::{Flight, Outcome};
 use super::waits::{self, Deadlock, Inside, Waiting};
 use super::{Cache, CacheKey, CacheValue, Shared, turn};
 use crate::hlc::Now;
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::sync::{Arc, Ordering};
 
 /// How a caller that missed goes on.
 enum Boarding<K, V> {
     /// The value has come meanwhile.
-    Found(Arc<Item<K, V>>),
+    Found(ItemRef<K, V>),
     /// Somebody fills already.
     Join(Arc<Flight<K, V>>),
     /// The caller's filler is the one that runs.
@@ -401,7 +401,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             Keep::For(time) => Some(time),
             Keep::Forever | Keep::Not => None,
         };
-        let item = Arc::new(Item { key: flight.key.clone(), body: Body::Known(filled.value) });
+        let item = ItemRef::new(Item { key: flight.key.clone(), body: Body::Known(filled.value) });
         if filled.keep == Keep::Not {
             self.abort(flight);
             self.fills.uncached.fetch_add(1, Ordering::Relaxed);
@@ -421,7 +421,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn finish(&self, now: Now, flight: &Arc<Flight<K, V>>, write: crate::replica::Write<K, V>) {
-        let kept = Arc::clone(&write.item);
+        let kept = ItemRef::clone(&write.item);
         let _joinable = self.with_engine(now, |engine| {
             let stored = engine.replica.finish_fill(now, &flight.ticket, write);
             if stored.is_none() {

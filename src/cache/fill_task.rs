@@ -11,7 +11,7 @@ use super::flight::Flight;
 use super::port::Task;
 use super::waits::Inside;
 use super::{CacheKey, CacheValue, Shared};
-use crate::item::Item;
+use crate::item::ItemRef;
 use crate::sync::{Arc, Weak};
 
 /// What a fill brings home.
@@ -19,7 +19,7 @@ pub(crate) enum Brought<K, V> {
     /// The filler's value.
     Filled(Filled<V>),
     /// Another node's value, which came by replication.
-    Arrived(Arc<Item<K, V>>),
+    Arrived(ItemRef<K, V>),
 }
 
 /// A filler.

@@ -4,12 +4,12 @@ use hashbrown::HashTable;
 
 use super::fill_error::Failure;
 use super::waits;
-use crate::item::{Item, Key};
+use crate::item::{ItemRef, Key};
 use crate::replica::FillTicket;
 use crate::sync::{Arc, AtomicBool, Event, Listening, OnceLock, Ordering};
 
 /// What a fill came to.
-pub(crate) type Outcome<K, V> = Result<Arc<Item<K, V>>, Failure>;
+pub(crate) type Outcome<K, V> = Result<ItemRef<K, V>, Failure>;
 
 /// A running fill.
 pub(crate) struct Flight<K, V> {

@@ -1,7 +1,7 @@
 //! A walk over the values that are here.
 
 use super::{CacheKey, CacheValue, Shared};
-use crate::item::Item;
+use crate::item::ItemRef;
 use crate::store::Position;
 use crate::sync::Arc;
 
@@ -13,7 +13,7 @@ const PAGE: usize = 256;
 /// or may not be.
 pub struct Iter<'a, K, V> {
     shared: &'a Shared<K, V>,
-    page: std::vec::IntoIter<Arc<Item<K, V>>>,
+    page: std::vec::IntoIter<ItemRef<K, V>>,
     next: Option<Position>,
 }
 

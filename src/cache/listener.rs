@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::removal_cause;
+use crate::item::ItemRef;
 use crate::replica::{Change, RemovalCause};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 type Listener<K, V> = Box<dyn Fn(Arc<K>, V, RemovalCause) + Send + Sync>;
 
 struct Removal<K, V> {
-    item: Arc<crate::item::Item<K, V>>,
+    item: ItemRef<K, V>,
     cause: RemovalCause,
 }
 
@@ -44,7 +45,7 @@ impl<K, V> Listeners<K, V> {
         let mut waiting = self.waiting.lock();
         for change in changes {
             if let (Some(cause), Some(item)) = (removal_cause(change.effect), &change.before) {
-                waiting.push_back(Removal { item: Arc::clone(item), cause });
+                waiting.push_back(Removal { item: ItemRef::clone(item), cause });
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::flight::Flight;
 use super::{CacheKey, CacheValue, Shared, race};
-use crate::item::Item;
+use crate::item::ItemRef;
 use crate::replica::wire;
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Listening, Weak};
@@ -49,13 +49,13 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     /// The value of a flight's key, if it has come by replication.
-    fn arrived(&self, flight: &Flight<K, V>) -> Option<Arc<Item<K, V>>> {
+    fn arrived(&self, flight: &Flight<K, V>) -> Option<ItemRef<K, V>> {
         let found = self.store.get(flight.hash, flight.key.known()?)?;
         (self.is_visible(&found) && found.item.value().is_some()).then_some(found.item)
     }
 
     /// Waits on this thread for another node's value.
-    pub(crate) fn await_arrival_blocking(&self, flight: &Flight<K, V>, turn: Duration) -> Option<Arc<Item<K, V>>> {
+    pub(crate) fn await_arrival_blocking(&self, flight: &Flight<K, V>, turn: Duration) -> Option<ItemRef<K, V>> {
         if turn.is_zero() {
             return None;
         }
@@ -77,7 +77,7 @@ pub(crate) async fn await_arrival<K: CacheKey, V: CacheValue>(
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
     turn: Duration,
-) -> Option<Arc<Item<K, V>>> {
+) -> Option<ItemRef<K, V>> {
     let mut limit = shared.upgrade()?.host.sleep(turn);
     loop {
         let touched = flight.touched.listen();

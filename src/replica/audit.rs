@@ -7,10 +7,9 @@ use super::message::{Audit, Entry, Message};
 use super::{CoreKey, Replica};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::Now;
-use crate::item::{Body, Item};
+use crate::item::{Body, Item, ItemRef};
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
-use crate::sync::Arc;
 
 impl<K: CoreKey, V> Replica<K, V> {
     /// Compares a random slice with a random live member.
@@ -61,7 +60,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn without_body(&self, entry: Entry<K, V>) -> Entry<K, V> {
-        let item = Arc::new(Item { key: entry.item.key.clone(), body: Body::Absent });
+        let item = ItemRef::new(Item { key: entry.item.key.clone(), body: Body::Absent });
         Entry { item, size: entry.size.min(64), weight: 0, ..entry }
     }
 

@@ -1,10 +1,11 @@
 //! How what readers see has changed.
 
+use std::collections::VecDeque;
+
 use crate::hlc::Stamp;
-use crate::item::Item;
+use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
-use crate::sync::Arc;
 
 /// Why a value is no longer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -47,9 +48,9 @@ pub struct Change<K, V> {
     /// What happened.
     pub effect: Effect,
     /// The value that is gone, with its key; nothing if nobody watches. To be dropped outside of locks.
-    pub before: Option<Arc<Item<K, V>>>,
+    pub before: Option<ItemRef<K, V>>,
     /// The register as it is now, without a body if the value is gone; nothing if nobody watches.
-    pub after: Option<Arc<Item<K, V>>>,
+    pub after: Option<ItemRef<K, V>>,
     /// The stamp of what is there now.
     pub stamp: Stamp,
     /// The replica whose write this is.
@@ -68,6 +69,37 @@ pub(crate) enum Watch {
     /// Somebody who wants to be told everything.
     #[default]
     Everything,
+}
+
+/// What readers see has changed: counted, and kept for whoever wants to know.
+pub(super) struct Changes<K, V> {
+    queue: VecDeque<Change<K, V>>,
+    pub(super) watch: Watch,
+    pub(super) removals: RemovalStats,
+}
+
+impl<K, V> Default for Changes<K, V> {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), watch: Watch::default(), removals: RemovalStats::default() }
+    }
+}
+
+impl<K, V> Changes<K, V> {
+    /// Whether keys and values are wanted.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch == Watch::Everything
+    }
+
+    pub(super) fn note(&mut self, change: Change<K, V>) {
+        self.removals.note(change.effect);
+        if self.watch != Watch::Nobody {
+            self.queue.push_back(change);
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Change<K, V>> {
+        self.queue.pop_front()
+    }
 }
 
 macro_rules! removals {

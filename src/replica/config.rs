@@ -96,7 +96,7 @@ impl Default for ReplicaConfig {
             broadcast_up_to: 16,
             fanout: 4,
             audit_interval: Duration::from_secs(10),
-            audit_slice: 64,
+            audit_slice: 32,
         }
     }
 }

@@ -71,7 +71,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn take_deferred(&mut self, place: Place) -> Option<Entry<K, V>> {
         let entry = self.deferred.waiting.remove(&place)?;
         self.deferred.bytes = self.deferred.bytes.saturating_sub(entry.size as usize);
-        self.garbage.push(crate::sync::Arc::clone(&entry.item)); // Not dropped under the lock.
+        self.garbage.push(crate::item::ItemRef::clone(&entry.item)); // Not dropped under the lock.
         Some(entry)
     }
 

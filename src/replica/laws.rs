@@ -10,9 +10,8 @@ use super::{Replica, ReplicaConfig};
 use crate::crdt::register::join;
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::{Now, Stamp};
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica_id::ReplicaId;
-use crate::sync::Arc;
 
 const NOW: Now = Now { wall: 1_000_000, mono: 0 };
 
@@ -32,7 +31,7 @@ fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
     let body = if live { Body::Known((u32::from(origin) << 16) | dot as u32) } else { Body::Absent };
     Entry {
         hash: u64::from(key % 2), // Keys share hashes on purpose.
-        item: Arc::new(Item { key: Key::Known(key), body }),
+        item: ItemRef::new(Item { key: Key::Known(key), body }),
         marker: Marker {
             stamp: Stamp::new(dot.saturating_sub(below).max(1), id(origin)),
             kind,

@@ -4,10 +4,9 @@ use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{HlcTime, Now, Stamp};
-use crate::item::Item;
+use crate::item::ItemRef;
 use crate::learnt::LearntBy;
 use crate::store::{SlotRef, Snapshot};
-use crate::sync::Arc;
 
 /// A write or a delete, ready to be stamped.
 #[derive(Debug)]
@@ -15,7 +14,7 @@ pub struct Write<K, V> {
     /// This process's hash of the key.
     pub hash: u64,
     /// Key and value; a body of `Absent` is a delete.
-    pub item: Arc<Item<K, V>>,
+    pub item: ItemRef<K, V>,
     /// Absolute wall time after which the value is expired; zero is never.
     pub expires: HlcTime,
     /// Bytes of the encoded key and value.
@@ -25,7 +24,7 @@ pub struct Write<K, V> {
 }
 
 /// What a delete took away, and when it would have expired.
-pub type Removed<K, V> = (Arc<Item<K, V>>, HlcTime);
+pub type Removed<K, V> = (ItemRef<K, V>, HlcTime);
 
 /// What an eviction came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +64,6 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.counters.writes += 1;
         self.enforce_tombstone_cap();
         (stamp, held)
-    }
-
-    /// Puts an own write in place; gives what its key held before.
-    fn place_own(&mut self, placing: Placing<K, V>) -> Option<Snapshot<K, V>> {
-        let (placing, found) = self.place_new(placing).err()?;
-        let is_same = found.hash == placing.hash && found.item.key == placing.item.key;
-        let held = if is_same { Some(found) } else { self.find(placing.hash, &placing.item.key) };
-        self.place(held.as_ref(), placing, RemovalCause::Explicit);
-        held
     }
 
     /// Gives up the value in a place to stay within capacity. Local: other replicas keep theirs.
@@ -117,7 +107,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             size: held.meta.size,
             weight: 0,
             learnt: held.meta.learnt,
-            item: Arc::clone(&held.item),
+            item: ItemRef::clone(&held.item),
         };
         let slot = self.place(Some(held), placing, RemovalCause::Size);
         if let Some(meta) = self.store.meta(slot) {

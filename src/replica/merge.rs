@@ -6,9 +6,8 @@ use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::register::{Side, join};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{Now, Stamp};
-use crate::item::{Body, Item};
+use crate::item::{Body, Item, ItemRef};
 use crate::store::{SlotRef, Snapshot};
-use crate::sync::Arc;
 
 /// What came of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub(super) enum Merged {
 impl<K: CoreKey, V> Replica<K, V> {
     /// Merges one entry. See "Merging an entry" in the protocol.
     pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
-        self.garbage.push(Arc::clone(&entry.item)); // Whatever becomes of it, it is not dropped here.
+        self.garbage.push(ItemRef::clone(&entry.item)); // Whatever becomes of it, it is not dropped here.
         if entry.stamp().time <= self.store.epoch() && !self.bugs.epoch_only_sweeps {
             self.counters.skipped_by_epoch += 1;
             return Merged::Expunged;
@@ -58,7 +57,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return entry;
         }
         let marker = Marker { kind: Kind::Tombstone(Cause::Expired), ..entry.marker };
-        let item = Arc::new(Item { key: entry.item.key.clone(), body: Body::Absent });
+        let item = ItemRef::new(Item { key: entry.item.key.clone(), body: Body::Absent });
         Entry { marker, item, size: entry.size.min(64), weight: 0, ..entry }
     }
 
@@ -89,8 +88,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn place_void(&mut self, now: Now, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>, stamp: Stamp) {
         let dot = self.issue_dot(now);
         let item = match entry.item.body {
-            Body::Absent => Arc::clone(&entry.item),
-            Body::Known(_) | Body::Opaque(_) => Arc::new(Item { key: entry.item.key.clone(), body: Body::Absent }),
+            Body::Absent => ItemRef::clone(&entry.item),
+            Body::Known(_) | Body::Opaque(_) => ItemRef::new(Item { key: entry.item.key.clone(), body: Body::Absent }),
         };
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
         let learnt = self.learnt(now, self.path);
@@ -129,7 +128,7 @@ impl<K: CoreKey, V> Replica<K, V> {
                 size: held.meta.size,
                 weight: held.meta.weight,
                 learnt: held.meta.learnt,
-                item: Arc::clone(&held.item),
+                item: ItemRef::clone(&held.item),
             },
         };
         let retained = held.meta.retained && joined.body == Side::Held;

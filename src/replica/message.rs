@@ -7,9 +7,8 @@ use bytes::Bytes;
 
 use crate::crdt::{Dot, Kind, Marker, VersionVector};
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::Item;
+use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
-use crate::sync::Arc;
 
 /// A message between two replicas of one cache.
 #[derive(Debug)]
@@ -159,7 +158,7 @@ pub struct Entry<K, V> {
     /// This process's hash of the key; not on the wire.
     pub hash: u64,
     /// Key and value.
-    pub item: Arc<Item<K, V>>,
+    pub item: ItemRef<K, V>,
     /// Stamp, kind and dot.
     pub marker: Marker,
     /// Absolute wall time after which the value is expired; zero is never.
@@ -172,7 +171,7 @@ pub struct Entry<K, V> {
 
 impl<K, V> Clone for Entry<K, V> {
     fn clone(&self) -> Self {
-        Self { item: Arc::clone(&self.item), ..*self }
+        Self { item: ItemRef::clone(&self.item), ..*self }
     }
 }
 

@@ -16,11 +16,18 @@ pub(crate) struct Origins {
 
 impl Origins {
     /// The number of `id`, counted once more.
+    #[inline]
     pub(crate) fn acquire(&mut self, id: ReplicaId) -> u32 {
-        if let Some((_, number)) = self.last.filter(|(last, _)| *last == id) {
-            self.ids[number as usize].1 += 1;
-            return number;
+        match self.last {
+            Some((last, number)) if last == id => {
+                self.ids[number as usize].1 += 1;
+                number
+            }
+            _ => self.look_up(id),
         }
+    }
+
+    fn look_up(&mut self, id: ReplicaId) -> u32 {
         let number = self.number(id);
         self.last = Some((id, number));
         number
@@ -46,6 +53,7 @@ impl Origins {
     }
 
     /// Gives back one count.
+    #[inline]
     pub(crate) fn release(&mut self, number: u32) {
         let (id, count) = &mut self.ids[number as usize];
         *count -= 1;

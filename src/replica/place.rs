@@ -1,15 +1,13 @@
 //! The one place where a register changes: store, logs, counts and change stream together.
 
 use super::log::OriginLog;
-use super::change::Watch;
 use super::{Change, CoreKey, Effect, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::learnt::{Learnt, LearntBy};
 use crate::replica_id::ReplicaId;
 use crate::store::{Meta, SlotRef, Snapshot};
-use crate::sync::Arc;
 
 /// A register to be put in place.
 pub(super) struct Placing<K, V> {
@@ -19,7 +17,7 @@ pub(super) struct Placing<K, V> {
     pub(super) size: u32,
     pub(super) weight: u32,
     pub(super) learnt: Learnt,
-    pub(super) item: Arc<Item<K, V>>,
+    pub(super) item: ItemRef<K, V>,
 }
 
 impl<K: CoreKey, V> Replica<K, V> {
@@ -64,12 +62,24 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
-        let after = self.is_watched().then(|| Arc::clone(&item));
         let Some(held) = held else {
+            let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
             let slot = self.store.insert(hash, meta, item);
             self.note_placed(slot, &meta, marker, after);
             return slot;
         };
+        self.replace(held, meta, marker, item, why)
+    }
+
+    fn replace(
+        &mut self,
+        held: &Snapshot<K, V>,
+        meta: Meta,
+        marker: Marker,
+        item: ItemRef<K, V>,
+        why: RemovalCause,
+    ) -> SlotRef {
+        let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
         self.note_invalidated(held);
         // The log names a dot once: a register that only loses its body keeps its entry.
         let same_dot = self.dot_of(&held.meta) == marker.dot;
@@ -86,21 +96,28 @@ impl<K: CoreKey, V> Replica<K, V> {
         held.slot
     }
 
-    /// Puts a register where nothing has its hash; otherwise gives it back, with the one that may be its key's.
-    pub(super) fn place_new(&mut self, new: Placing<K, V>) -> Result<SlotRef, (Placing<K, V>, Snapshot<K, V>)> {
+    /// Puts an own write in place; gives what its key held before. One look at the table is enough where
+    /// nothing has its hash.
+    pub(super) fn place_own(&mut self, new: Placing<K, V>) -> Option<Snapshot<K, V>> {
         let meta = self.meta_of(&new);
-        let after = self.is_watched().then(|| Arc::clone(&new.item));
-        match self.store.insert_if_new(new.hash, meta, new.item) {
+        let Placing { hash, marker, item, .. } = new;
+        let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
+        let (item, found) = match self.store.insert_if_new(hash, meta, item) {
             Ok(slot) => {
-                self.note_placed(slot, &meta, new.marker, after);
-                Ok(slot)
+                self.note_placed(slot, &meta, marker, after);
+                return None;
             }
-            Err((item, found)) => {
-                self.origins.release(meta.stamp_replica);
-                self.origins.release(meta.dot_origin);
-                Err((Placing { item, ..new }, found))
-            }
+            Err(found) => found,
+        };
+        let is_same = found.hash == hash && found.item.key == item.key;
+        let held = if is_same { Some(found) } else { self.find(hash, &item.key) };
+        if let Some(held) = &held {
+            self.replace(held, meta, marker, item, RemovalCause::Explicit);
+        } else {
+            let slot = self.store.insert(hash, meta, item);
+            self.note_placed(slot, &meta, marker, after);
         }
+        held
     }
 
     /// What the table is to know of a register; its ids count as used from now on.
@@ -120,33 +137,24 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    fn note_placed(&mut self, slot: SlotRef, meta: &Meta, marker: Marker, after: Option<Arc<Item<K, V>>>) {
+    fn note_placed(&mut self, slot: SlotRef, meta: &Meta, marker: Marker, after: Option<ItemRef<K, V>>) {
         self.index(slot, meta, marker.dot, false);
         if self.is_readable(meta) {
             self.note_change(slot, meta.weight, Effect::Inserted, (None, after), marker);
         }
     }
 
-    fn is_watched(&self) -> bool {
-        self.watch == Watch::Everything
-    }
-
-    /// Counts a change of what readers see, and keeps it for whoever wants to know.
     pub(super) fn note_change(
         &mut self,
         slot: SlotRef,
         weight: u32,
         effect: Effect,
-        (before, after): (Option<&Arc<Item<K, V>>>, Option<Arc<Item<K, V>>>),
+        (before, after): (Option<&ItemRef<K, V>>, Option<ItemRef<K, V>>),
         Marker { stamp, dot, .. }: Marker,
     ) {
-        self.removals.note(effect);
-        if self.watch == Watch::Nobody {
-            return;
-        }
-        let before = before.filter(|_| self.is_watched()).cloned();
+        let before = before.filter(|_| self.changes.is_watched()).cloned();
         let (origin, local) = (dot.actor, dot.actor == self.id);
-        self.changes.push_back(Change { slot, weight, effect, before, after, stamp, origin, local });
+        self.changes.note(Change { slot, weight, effect, before, after, stamp, origin, local });
     }
 
     fn index(&mut self, slot: SlotRef, meta: &Meta, dot: Dot, logged: bool) {
@@ -226,8 +234,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// The register without its body under another marker.
     pub(super) fn tombstone_for(&self, held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
         let item = match held.item.body {
-            Body::Absent => Arc::clone(&held.item),
-            Body::Known(_) | Body::Opaque(_) => Arc::new(Item { key: held.item.key.clone(), body: Body::Absent }),
+            Body::Absent => ItemRef::clone(&held.item),
+            Body::Known(_) | Body::Opaque(_) => ItemRef::new(Item { key: held.item.key.clone(), body: Body::Absent }),
         };
         let Meta { expires, size, learnt, .. } = held.meta;
         Placing { hash: held.hash, marker, expires, size: size.min(64), weight: 0, learnt, item }
@@ -237,7 +245,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn reissue(&mut self, now: crate::hlc::Now, held: &Snapshot<K, V>) -> SlotRef {
         let marker = Marker { dot: self.issue_dot(now), ..self.marker_of(&held.meta) };
         let Meta { expires, size, weight, learnt, .. } = held.meta;
-        let placing = Placing { hash: held.hash, marker, expires, size, weight, learnt, item: Arc::clone(&held.item) };
+        let placing =
+            Placing { hash: held.hash, marker, expires, size, weight, learnt, item: ItemRef::clone(&held.item) };
         self.place(Some(held), placing, RemovalCause::Replaced)
     }
 

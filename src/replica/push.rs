@@ -73,7 +73,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         debug_assert!(marker.kind.is_live() != matches!(held.item.body, Body::Absent));
         let entry = Entry {
             hash: held.hash,
-            item: crate::sync::Arc::clone(&held.item),
+            item: crate::item::ItemRef::clone(&held.item),
             marker,
             expires: held.meta.expires,
             size: held.meta.size,

@@ -4,8 +4,7 @@
 use super::message::Message;
 use super::*;
 use crate::crdt::Dot;
-use crate::item::{Body, Item, Key};
-use crate::sync::Arc;
+use crate::item::{Body, Item, ItemRef, Key};
 use net::{Net, S, id, plain};
 
 mod mistakes;
@@ -209,7 +208,7 @@ fn an_audit_of_suspects_finds_and_mends_a_conflict() {
     net.run(2);
     let spoilt = net.r[1].store().get(7 << 48 | 7, &7).unwrap();
     let newer = crate::store::Meta { stamp_time: spoilt.meta.stamp_time + 16, ..spoilt.meta };
-    let other = Arc::new(Item { key: Key::Known(7), body: Body::Known(2) });
+    let other = ItemRef::new(Item { key: Key::Known(7), body: Body::Known(2) });
     net.r[1].store().replace(spoilt.slot, newer, other);
     net.run(30);
     assert_eq!((net.get(0, 7), net.get(1, 7)), (Some(1), Some(2)), "nothing but an audit compares what both have seen");
@@ -276,7 +275,7 @@ fn a_fill_past_its_hold_is_not_cached() {
     let ticket = net.r[0].begin_fill(now, 5, &Key::Known(5));
     net.run(10);
     let now = net.now(0);
-    let item = Arc::new(Item { key: Key::Known(5), body: Body::Known(5) });
+    let item = ItemRef::new(Item { key: Key::Known(5), body: Body::Known(5) });
     let stored = net.r[0].finish_fill(now, &ticket, Write { hash: 5, item, expires: 0, size: 8, weight: 1 });
     assert_eq!(stored, None, "watermark told to others {:?}", net.r[1].peers().next().unwrap().watermark);
 }

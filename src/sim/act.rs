@@ -9,10 +9,9 @@ use super::report::Violation;
 use super::types::{SimKey, SimValue};
 use crate::crdt::Dot;
 use crate::hlc::{Stamp, nanos};
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::Write;
 use crate::replica::wire::{MAX_DEPTH, encoded_len};
-use crate::sync::Arc;
 
 /// Processes that run at one time, processes and openings in one run, at most.
 pub(super) const MAX_UP: usize = 7;
@@ -74,7 +73,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let ttl = if ttl == 0 { self.settings.time_to_live.map_or(0, nanos) } else { u64::from(ttl) * 1_000_000 };
         let expires = if ttl == 0 { 0 } else { now.wall.saturating_add(ttl) };
         let write = self.new_write(key, expires)?;
-        let item = Some(Arc::clone(&write.item));
+        let item = Some(ItemRef::clone(&write.item));
         let opening = &mut self.openings[number];
         let stamp = opening.engine.replica.write(now, write);
         let dot = Dot::new(opening.id, stamp.time);
@@ -89,7 +88,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let value = self.types.value(self.writes);
         let size = self.size(key, Some(&value))?;
         let weight = self.types.weigh(key, &value);
-        let item = Arc::new(Item { key: Key::Known(key.clone()), body: Body::Known(value) });
+        let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Known(value) });
         self.writes += 1;
         Ok(Write { hash: *hash, item, expires, size, weight })
     }
@@ -97,7 +96,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn new_delete(&self, key: usize) -> Result<Write<K, V>, Violation> {
         let (hash, key) = &self.keys[key];
         let size = self.size(key, None)?;
-        let item = Arc::new(Item { key: Key::Known(key.clone()), body: Body::Absent });
+        let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Absent });
         Ok(Write { hash: *hash, item, expires: 0, size, weight: 0 })
     }
 
@@ -179,7 +178,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let Some(running) = self.openings[number].fills.remove(&fill) else { return Ok(()) };
         let now = self.now_at(number);
         let write = self.new_write(running.key, 0)?;
-        let item = Some(Arc::clone(&write.item));
+        let item = Some(ItemRef::clone(&write.item));
         let opening = &mut self.openings[number];
         if let Some(stamp) = opening.engine.replica.finish_fill(now, &running.ticket, write) {
             let dot = Dot::new(opening.id, opening.engine.replica.vector().get(&opening.id));

@@ -9,7 +9,6 @@ use crate::crdt::{Cause, Kind, VersionVector};
 use crate::hlc::Stamp;
 use crate::replica::Counters;
 use crate::store::Snapshot;
-use crate::sync::Arc;
 
 /// A replica checks itself after every so many events.
 const VALIDATE_EVERY: u64 = 8;
@@ -90,8 +89,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// What is served under a stamp is what was written under it.
     fn check_value(&self, number: usize, key: usize, stamp: Stamp, held: &Snapshot<K, V>) -> Result<(), Violation> {
         let written = self.oracle(number).get(key, &stamp).and_then(|record| record.item.as_ref());
-        let same = |written: &Arc<_>| {
-            Arc::ptr_eq(written, &held.item) || crate::item::Item::value(written) == held.item.value()
+        let same = |written: &crate::item::ItemRef<K, V>| {
+            crate::item::ItemRef::ptr_eq(written, &held.item) || crate::item::Item::value(written) == held.item.value()
         };
         if written.is_some_and(same) {
             return Ok(());

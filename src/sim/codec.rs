@@ -6,11 +6,10 @@ use uuid::Uuid;
 use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::crdt::{Dot, Kind, Marker};
 use crate::hlc::Stamp;
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::message::{Entry, Message, Push};
 use crate::replica::wire::{self, Envelope, Intake, Limits};
 use crate::replica_id::ReplicaId;
-use crate::sync::Arc;
 
 /// What is larger travels over a stream, as in the node.
 pub(super) const MAX_DATAGRAM: usize = 1_400;
@@ -90,7 +89,7 @@ pub(super) fn decode<K: SimKey, V: SimValue>(
 pub(super) fn round_trip<K: SimKey, V: SimValue>(types: &Types<K, V>, key: &K, value: &V) -> Result<V, String> {
     let origin = ReplicaId::from_uuid(incarnation(0));
     let marker = Marker { stamp: Stamp::new(2, origin), kind: Kind::Live, dot: Dot::new(origin, 2) };
-    let item = Arc::new(Item { key: Key::Known(key.clone()), body: Body::Known(value.clone()) });
+    let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Known(value.clone()) });
     let entry = Entry { hash: hash_of(key), item, marker, expires: 0, size: 0, weight: 1 };
     let push = Push { origin, from: 1, to: 2, epoch: 0, entries: vec![entry], hops: 0, raw: Bytes::new() };
     let bytes = encode(0, origin, 0, &Message::Push(push))?;

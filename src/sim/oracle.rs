@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::Stamp;
-use crate::item::Item;
-use crate::sync::Arc;
+use crate::item::ItemRef;
 
 /// One write, delete or fill that was stored.
 #[derive(Debug)]
@@ -13,7 +12,7 @@ pub(super) struct Record<K, V> {
     pub(super) stamp: Stamp,
     pub(super) dot: Dot,
     /// What was written; none is a delete.
-    pub(super) item: Option<Arc<Item<K, V>>>,
+    pub(super) item: Option<ItemRef<K, V>>,
     /// Wall time after which it is expired; zero is never.
     pub(super) expires: u64,
     /// When it was issued, and what the writer's wall clock said.

@@ -39,7 +39,7 @@ mod waits {
 
 use crdt::Kind;
 use flight::{Flight, Flights};
-use item::{Body, Item, Key};
+use item::{Body, Item, ItemRef, Key};
 use recency::ReadLog;
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
@@ -79,8 +79,8 @@ fn meta(time: u64) -> Meta {
     }
 }
 
-fn item(key: u64, value: u64) -> Arc<Item<u64, u64>> {
-    Arc::new(Item { key: Key::Known(key), body: Body::Known(value) })
+fn item(key: u64, value: u64) -> ItemRef<u64, u64> {
+    ItemRef::new(Item { key: Key::Known(key), body: Body::Known(value) })
 }
 
 const HASH: u64 = 7;

@@ -1,12 +1,11 @@
 //! A process that starts alone although there are others, works for a while, and then meets them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use driftless::hlc::Now;
-use driftless::item::{Body, Item, Key};
+use driftless::item::{Body, Item, ItemRef, Key};
 use driftless::probe;
 use driftless::replica::wire::{self, Intake, Limits};
 use driftless::replica::{Replica, Write};
@@ -26,7 +25,7 @@ fn write(key: &str, value: Option<&'static [u8]>) -> Write<String, Bytes> {
     let key = Key::Known(key.to_owned());
     let hash = Plain.hash(&key);
     let body = value.map_or(Body::Absent, |value| Body::Known(Bytes::from_static(value)));
-    Write { hash, item: Arc::new(Item { key, body }), expires: 0, size: 10, weight: 1 }
+    Write { hash, item: ItemRef::new(Item { key, body }), expires: 0, size: 10, weight: 1 }
 }
 
 /// Runs every machine from one time to another; messages take a while, and pass if `linked`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftless::crdt::{Marker, VersionVector};
 use driftless::hlc::{Now, Stamp, nanos};
-use driftless::item::{Body, Item, Key};
+use driftless::item::{Body, Item, ItemRef, Key};
 use driftless::probe;
 use driftless::replica::message::{Entry, Message};
 use driftless::replica::wire::{self, Envelope, Intake, Limits};
@@ -284,7 +284,7 @@ impl<'a> Machine<'a> {
         let value = format!("{:.<1$}", format!("r{} #{}", self.who, self.writes), self.rules.value_bytes);
         let size = value.len() as u32 + 8;
         let body = if live { Body::Known(value) } else { Body::Absent };
-        let (item, size) = (Arc::new(Item { key: Key::Known(key), body }), if live { size } else { 8 });
+        let (item, size) = (ItemRef::new(Item { key: Key::Known(key), body }), if live { size } else { 8 });
         Write { hash: hash_of(key), item, expires: 0, size, weight: u32::from(live) }
     }
 

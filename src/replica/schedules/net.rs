@@ -1,11 +1,10 @@
 //! What the schedules run in.
 
 use crate::hlc::{Now, Stamp};
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::message::{Digest, Entry, Message, Push, Retired};
 use crate::replica::{Bugs, Replica, ReplicaConfig, Write};
 use crate::replica_id::ReplicaId;
-use crate::sync::Arc;
 
 pub(super) const S: u64 = 1_000_000_000;
 const BASE: u64 = 1_700_000_000 * S;
@@ -88,7 +87,7 @@ impl Net {
     pub(super) fn put(&mut self, i: usize, key: u32, value: Option<u32>, size: u32) -> Stamp {
         let now = self.now(i);
         let body = value.map_or(Body::Absent, Body::Known);
-        let item = Arc::new(Item { key: Key::Known(key), body });
+        let item = ItemRef::new(Item { key: Key::Known(key), body });
         let write = Write { hash: u64::from(key) << 48 | u64::from(key), item, expires: 0, size, weight: 1 };
         let s = if value.is_some() { self.r[i].write(now, write) } else { self.r[i].delete(now, write).0 };
         self.clean(i);

@@ -10,10 +10,9 @@ use super::scan::{self, Rule};
 use super::user;
 use crate::crdt::{Dot, Kind, Marker};
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::message::Entry;
 use crate::replica_id::ReplicaId;
-use crate::sync::Arc;
 
 const WHAT: &str = "an entry";
 
@@ -82,7 +81,7 @@ impl<'a, I> Decoder<'a, '_, I> {
             (Key::Known(key), Body::Known(value)) => self.intake.weigh(key, value),
             _ => self.intake.weigh_opaque(size),
         };
-        Entry { hash: self.intake.hash(&item.key), item: Arc::new(item), marker, expires, size, weight }
+        Entry { hash: self.intake.hash(&item.key), item: ItemRef::new(item), marker, expires, size, weight }
     }
 
     fn key_bytes(&mut self) -> Result<&'a [u8], DecodeError> {

@@ -7,12 +7,11 @@ use bytes::Bytes;
 use super::stage::{Replica, Stage};
 use crate::crdt::{Dot, Kind, Marker};
 use crate::hlc::Stamp;
-use crate::item::{Body, Item, Key};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::message::{Digest, Entry, Message, Push, Retired};
 use crate::replica_id::ReplicaId;
 use crate::sim::action::Action;
 use crate::sim::process::Payload;
-use crate::sync::Arc;
 
 /// scenario 30: yesterday's traffic once more, to those who had it and to those who restarted since.
 #[test]
@@ -115,7 +114,7 @@ fn a_hop_is_encoded_and_decoded() {
 
 fn hostile_push(origin: ReplicaId, stamp: u64, from: u64, to: u64) -> Message<u16, String> {
     let marker = Marker { stamp: Stamp::new(stamp, origin), kind: Kind::Live, dot: Dot::new(origin, to) };
-    let item = Arc::new(Item { key: Key::Known(5), body: Body::Known("0".to_owned()) });
+    let item = ItemRef::new(Item { key: Key::Known(5), body: Body::Known("0".to_owned()) });
     let entry = Entry { hash: stage_hash(5), item, marker, expires: u64::MAX, size: u32::MAX, weight: 1 };
     Message::Push(Push { origin, from, to, epoch: 0, entries: vec![entry], hops: u8::MAX, raw: Bytes::new() })
 }

@@ -5,13 +5,12 @@
 //! write is the same on both.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use driftless::ReplicaConfig;
 use driftless::hlc::Now;
-use driftless::item::{Body, Item, Key};
+use driftless::item::{Body, Item, ItemRef, Key};
 use driftless::probe;
 use driftless::replica::message::{Digest, Message, Retired};
 use driftless::replica::wire::{self, Envelope, Intake, Limits};
@@ -161,7 +160,7 @@ impl Stage {
         let key = Key::Known(KEYS[key % KEYS.len()].to_owned());
         let hash = Plain.hash(&key);
         let body = if delete { Body::Absent } else { Body::Known(self.serial.to_be_bytes().to_vec().into()) };
-        Write { hash, item: Arc::new(Item { key, body }), expires: 0, size: 10, weight: 8 }
+        Write { hash, item: ItemRef::new(Item { key, body }), expires: 0, size: 10, weight: 8 }
     }
 
     pub fn write(&mut self, number: u8, key: usize) {

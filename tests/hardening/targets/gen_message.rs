@@ -2,12 +2,10 @@
 //!
 //! Random CBOR hardly ever hits the ids, times and sessions that a replica is in the middle of. A hostile member can.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use driftless::crdt::{Dot, Kind, Marker, VersionVector};
 use driftless::hlc::Stamp;
-use driftless::item::{Body, Item, Key};
+use driftless::item::{Body, Item, ItemRef, Key};
 use driftless::replica::message::*;
 use driftless::replica::wire::{self, Intake};
 use driftless::replica_id::ReplicaId;
@@ -124,7 +122,14 @@ fn entry(source: &mut Source<'_>, times: &Times, dot: Dot) -> Entry<String, Byte
     let expires = if source.below(4) == 0 { times.pick(source) } else { 0 };
     let body = if kind.is_live() { Body::Known(Bytes::from(vec![source.byte(); 3])) } else { Body::Absent };
     let hash = Plain.hash(&key);
-    Entry { hash, item: Arc::new(Item { key, body }), marker: Marker { stamp, kind, dot }, expires, size: 8, weight: 1 }
+    Entry {
+        hash,
+        item: ItemRef::new(Item { key, body }),
+        marker: Marker { stamp, kind, dot },
+        expires,
+        size: 8,
+        weight: 1,
+    }
 }
 
 fn entries(source: &mut Source<'_>, times: &Times, origin: ReplicaId, from: u64, to: u64) -> Vec<Entry<String, Bytes>> {
@@ -182,7 +187,7 @@ fn audited(source: &mut Source<'_>, times: &Times) -> Vec<Entry<String, Bytes>> 
     let one = |source: &mut Source<'_>| {
         let dot = Dot::new(replica(source), times.pick(source).max(1));
         let mut entry = entry(source, times, dot);
-        entry.item = Arc::new(Item { key: entry.item.key.clone(), body: Body::Absent });
+        entry.item = ItemRef::new(Item { key: entry.item.key.clone(), body: Body::Absent });
         entry
     };
     (0..count).map(|_| one(source)).collect()

@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::crdt::{Dot, Kind, Marker, VersionVector};
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{Body, Item};
+use crate::item::{Body, Item, ItemRef};
 use crate::replica::message::*;
-use crate::sync::Arc;
 
 pub(super) type TestMessage = Message<String, Bytes>;
 
@@ -70,7 +69,7 @@ pub(super) fn entry(key: String, body: Body<Bytes>, marker: Marker, expires: Hlc
     let encoded = encode_key(&key).unwrap();
     Entry {
         hash: key_hash(&encoded),
-        item: Arc::new(Item { key: Key::Known(key), body }),
+        item: ItemRef::new(Item { key: Key::Known(key), body }),
         marker,
         expires,
         size: u32::try_from(encoded.len() + value_len).unwrap(),
