@@ -12,6 +12,9 @@ use crate::report::{
     standing_of,
 };
 
+/// Of a node that answers, and has nothing to say: no reason to worry.
+const NOT_OPEN: &str = "does not have the cache open";
+
 /// What one node answered.
 struct Answered {
     node: String,
@@ -42,7 +45,7 @@ impl Inspector {
         for peer in peers {
             match answers.remove(&peer.incarnation) {
                 Some(Reply::Marks(marks)) => answered.push(Answered { node: peer.name.to_string(), marks }),
-                Some(Reply::NotOpen) => silent.push((peer.name.to_string(), "does not have the cache open")),
+                Some(Reply::NotOpen) => silent.push((peer.name.to_string(), NOT_OPEN)),
                 _ => silent.push((peer.name.to_string(), "did not answer")),
             }
         }
@@ -71,12 +74,13 @@ fn tell(
     let winner = holder.and_then(Answered::mark);
     let lacking = winner.map_or_else(Vec::new, |mark| port.who_lacks(mark.origin, mark.dot));
     let silent = tell_silent(answered, silent, lacking);
+    let missing = silent.iter().filter(|told| !told.ends_with(NOT_OPEN)).count();
     Explanation {
         cache: cache.to_owned(),
         key,
         nodes: answered.iter().map(|one| held(port, answered, one, winner)).collect(),
         agreement: holder.map_or(Agreement::Agree, |holder| agreement(holder, answered)),
-        verdict: verdict(port, answered, holder, silent.len()),
+        verdict: verdict(port, answered, holder, missing),
         silent,
         value: None,
     }
@@ -124,9 +128,9 @@ fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
     }
 }
 
-fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered>, silent: usize) -> String {
+fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered>, missing: usize) -> String {
     // Those who answered may agree while somebody who does not answer lacks the write.
-    let unasked = if silent == 0 { String::new() } else { format!(", and {silent} did not answer") };
+    let unasked = if missing == 0 { String::new() } else { format!(", {missing} silent") };
     let Some((holder, winner)) = holder.and_then(|holder| Some((holder, holder.mark()?))) else {
         return format!("no node that answered knows this key{unasked}");
     };
