@@ -4,7 +4,7 @@
 //! cargo run --release --example sidecar --features inspect-http -- --http 127.0.0.1:7980 &
 //! cargo run --release --example inspect -- status
 //! cargo run --release --example inspect -- explain greeting
-//! cargo run --release --example inspect -- diff OTHER-NODE
+//! cargo run --release --example inspect -- diff OTHER-NODE              # or: diff THIS-NODE OTHER-NODE
 //! cargo run --release --example inspect -- audit
 //! cargo run --release --example inspect -- watch
 //! ```
@@ -42,8 +42,11 @@ enum Command {
     Status,
     /// What every node holds for a key, and why; fails if they disagree
     Explain { key: String },
-    /// Keys on which the node and another member differ; fails if one has no reason
-    Diff { member: String },
+    /// Keys on which the node and another member, or these two, differ; fails if one has no reason
+    Diff {
+        #[arg(num_args = 1..=2, required = true, value_name = "MEMBER")]
+        members: Vec<String>,
+    },
     /// The status, once a second
     Watch,
     /// Compares the whole key space with every member; fails if a difference has no reason
@@ -72,7 +75,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             std::thread::sleep(Duration::from_secs(1));
         },
         Command::Explain { key } => explain(arguments, key),
-        Command::Diff { member } => diff(arguments, member),
+        Command::Diff { members } => diff(arguments, &other_than_asked(arguments, members)?),
         Command::Audit => audit(arguments),
     }
 }
@@ -118,6 +121,17 @@ fn explain(arguments: &Arguments, key: &str) -> Result<bool> {
     }
     list(&told["silent"]).iter().for_each(|line| println!("  {}", text(line)));
     Ok(told["agreement"] != "disagree")
+}
+
+/// A node compares itself with others: of two members, one has to be the node that is asked.
+fn other_than_asked(arguments: &Arguments, members: &[String]) -> Result<String> {
+    let [one, other] = members else { return Ok(members.concat()) };
+    let node = get(arguments, "/v1/node")?;
+    match text(&node["node"]) {
+        asked if asked == one => Ok(other.clone()),
+        asked if asked == other => Ok(one.clone()),
+        asked => Err(format!("{} is {asked}: ask {one} or {other}, with --node", arguments.node).into()),
+    }
 }
 
 fn diff(arguments: &Arguments, member: &str) -> Result<bool> {

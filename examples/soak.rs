@@ -196,7 +196,7 @@ async fn restart(count: usize, places: &Places, seeds: &[String]) -> Result<(), 
     let number = count % NODES;
     let Some(old) = place(places, number).take() else { return Ok(()) };
     let bind = old.node.local_addr();
-    if count % 2 == 0 {
+    if count.is_multiple_of(2) {
         old.node.shutdown().await;
     }
     drop(old);

@@ -20,7 +20,7 @@ pub(crate) use marks::{Mark, Marks};
 pub(crate) use marks::{explain_why, standing_of};
 pub(crate) use time::readable;
 #[cfg(feature = "node")]
-pub(crate) use time::readable_to_hundredths;
+pub(crate) use time::{readable_to_hundredths, span};
 
 /// One cache on one node, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -270,7 +270,7 @@ pub struct MemberReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Staleness {
-    /// The bound over all live members, in milliseconds; absent if some member was never heard.
+    /// The bound over all live members, in milliseconds; absent while nothing a live member wrote is known yet.
     pub bound_ms: Option<u64>,
     /// By member.
     pub peers: Vec<PeerStaleness>,
@@ -294,6 +294,8 @@ impl CacheReport {
     /// How old what is read here may be, by member and overall.
     #[must_use]
     pub fn staleness(&self) -> Staleness {
+        let unheard =
+            |peer: &PeerReport| self.vector.iter().any(|seen| seen.replica == peer.replica && seen.time == time::NEVER);
         let one = |peer: &PeerReport| PeerStaleness {
             replica: peer.replica.clone(),
             node: peer.node.clone(),
@@ -301,8 +303,9 @@ impl CacheReport {
             bound_ms: peer.staleness_ms,
         };
         let peers: Vec<_> = self.peers.iter().map(one).collect();
-        let bound_ms = peers.iter().filter(|peer| peer.live).map(|peer| peer.bound_ms).max();
-        Staleness { bound_ms: Some(bound_ms.unwrap_or(0)), peers }
+        let bound_ms = peers.iter().filter(|peer| peer.live).map(|peer| peer.bound_ms).max().unwrap_or(0);
+        let bounded = !self.peers.iter().any(|peer| peer.live && unheard(peer));
+        Staleness { bound_ms: bounded.then_some(bound_ms), peers }
     }
 }
 
@@ -337,4 +340,21 @@ pub struct AuditedMember {
     pub samples: Vec<Difference>,
     /// Why it was not compared to the end.
     pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_live_member_that_was_never_heard_leaves_staleness_without_a_bound() {
+        let seen = |time| Seen { replica: "b".into(), time: readable(time), ..Seen::default() };
+        let peer = PeerReport { replica: "b".into(), live: true, staleness_ms: 7, ..PeerReport::default() };
+        let mut report = CacheReport { peers: vec![peer], vector: vec![seen(1)], ..CacheReport::default() };
+        assert_eq!(report.staleness().bound_ms, Some(7));
+        report.vector = vec![seen(0)];
+        assert_eq!(report.staleness().bound_ms, None);
+        report.peers[0].live = false;
+        assert_eq!(report.staleness().bound_ms, Some(0), "dead members are not waited for");
+    }
 }

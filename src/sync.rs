@@ -1,6 +1,8 @@
 //! The one door to locks and atomics, so that they can be exchanged for a model checker's.
 
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+#[cfg(feature = "node")]
+pub(crate) use std::sync::atomic::AtomicI64;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};

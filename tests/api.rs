@@ -57,6 +57,10 @@ fn futures_can_be_spawned() {
         future_is_send(subscription.recv());
         future_is_send(node.shutdown());
         future_is_send(node.forget("member"));
+        let inspector = driftless::inspect::Inspector::new(node);
+        future_is_send(inspector.explain("cache", "key", time));
+        future_is_send(inspector.diff("cache", "member", None, 1));
+        future_is_send(inspector.audit_now("cache"));
         future_is_send(Node::builder().start());
     };
 }

@@ -215,6 +215,54 @@ fn the_published_metrics_are_those_in_the_table() {
     assert_eq!(names, documented_metrics("metrics"));
 }
 
+/// How the table of limits may write a default.
+fn written(default: &serde_json::Value) -> Vec<String> {
+    let grouped = |number: u64| {
+        let digits = number.to_string();
+        let parts: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|part| String::from_utf8_lossy(part)).collect();
+        parts.join(",")
+    };
+    match default {
+        serde_json::Value::Null => ["none", "unbounded", "for ever", "off"].map(str::to_owned).into(),
+        serde_json::Value::String(text) => vec![text.clone(), format!("`{text}`")],
+        serde_json::Value::Number(number) => {
+            let number = number.as_u64().expect("a count");
+            let units = [(1 << 20, "MiB"), (1 << 10, "KiB")].into_iter().filter(|(unit, _)| number % unit == 0);
+            units.map(|(unit, name)| format!("{}{name}", number / unit)).chain([grouped(number)]).collect()
+        }
+        other => panic!("{other} is no setting"),
+    }
+}
+
+/// The number of a cell and its unit, if that is one of time or size.
+fn quantity(cell: &str) -> String {
+    let mut words = cell.split_whitespace().map(|word| word.trim_end_matches(','));
+    let (number, unit) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    match unit {
+        "min" => format!("{number}m"),
+        "ms" | "s" | "KiB" | "MiB" => format!("{number}{unit}"),
+        "ever" => format!("{number} ever"),
+        _ => number.to_owned(),
+    }
+}
+
+#[test]
+fn the_table_of_limits_has_every_setting_and_its_default() {
+    let page = read("src/docs/limits.md");
+    let defaults = serde_json::to_value(driftless::CacheSettings::default()).unwrap();
+    let replication = defaults["replication"].as_object().unwrap();
+    let cache = defaults.as_object().unwrap().iter().filter(|(name, _)| *name != "replication");
+    let mut count = 0;
+    for (name, default) in cache.chain(replication) {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let said = quantity(row.unwrap_or_else(|| panic!("{name} is missing")).split('|').nth(2).unwrap());
+        let wanted = written(default);
+        assert!(wanted.contains(&said), "{name}: `{said}` is written, and the default is {default}");
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+}
+
 #[test]
 fn the_readme_has_the_two_commands() {
     let readme = read("README.md");

@@ -99,10 +99,10 @@ async fn a_node_that_is_cut_off_shows_as_lagging_and_explain_says_who_lacks_the_
     let lagging = |warnings: &Vec<driftless::report::Warning>| {
         warnings.iter().any(|warning| warning.name == "lagging-peer" && warning.about == nodes[2].name())
     };
-    let after = eventually("lagging", warned, lagging);
-    assert!(after < Duration::from_secs(4), "took {after:?}");
+    eventually("lagging", warned, lagging);
     let told = inspector.explain("test", "meanwhile", Duration::from_millis(500)).await.unwrap();
     assert!(told.silent.iter().any(|text| text.contains(nodes[2].name()) && text.contains("newest write")), "{told:?}");
+    assert!(told.verdict.ends_with(", 1 silent"), "nobody takes this for an agreement of all: {told:?}");
     nodes[2].sever(None);
     eventually("healed", || caches[2].get("meanwhile"), Option::is_some);
     eventually("green", warned, Vec::is_empty);

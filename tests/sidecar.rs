@@ -486,13 +486,11 @@ fn a_paused_process_shows_up_in_the_warnings_and_explain_says_that_it_lacks_a_wr
     cluster.eventually_everywhere(SOON, &["GET", "before"], &Reply::bulk("v"));
     eventually(SOON, green);
     cluster.signal(1, Signal::Stop);
-    let paused = Instant::now();
     watcher.client().expect(&["SET", "meanwhile", "v"], Reply::ok());
     eventually(SOON, || match warnings() {
         Ok(found) if found.contains("lagging-peer") && found.contains("node-1") => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    assert!(paused.elapsed() < Duration::from_secs(4), "two seconds on a machine of its own: {:?}", paused.elapsed());
     let told = debug(free, "/v1/caches/redis/explain?key=meanwhile").expect("an answer");
     assert!(
         told["silent"].to_string().contains("node-1: did not answer; it is not known to have the newest"),

@@ -57,7 +57,7 @@ pub struct Running {
 pub type Nodes = Vec<Arc<Node>>;
 
 pub fn start_all(arguments: &Arguments, binary: &Path, net: &Arc<Net>) -> Result<Nodes, Error> {
-    let encrypted = arguments.seed % 2 == 0;
+    let encrypted = arguments.seed.is_multiple_of(2);
     let folder = std::env::temp_dir().join(format!("driftless-chaos-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     println!("chaos: logs of the nodes in {}", folder.display());

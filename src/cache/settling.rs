@@ -34,8 +34,9 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         Settled { garbage, news }
     }
 
-    /// Tells everybody, without the lock.
+    /// Tells everybody, without the lock. What only this cold path opens stays boxed on the way there.
     #[cold]
+    #[allow(clippy::boxed_local)]
     fn announce(&self, news: Box<News<K, V>>) {
         let News { changes, touched, unread } = *news;
         for flight in &touched {

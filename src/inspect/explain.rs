@@ -8,8 +8,12 @@ use crate::cache::port::Port;
 use crate::node::inquiry::{Ask, Reply};
 use crate::replica_id::ReplicaId;
 use crate::report::{
-    Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, readable_to_hundredths, show, standing_of,
+    Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, readable_to_hundredths, show, span,
+    standing_of,
 };
+
+/// Of a node that answers, and has nothing to say: no reason to worry.
+const NOT_OPEN: &str = "does not have the cache open";
 
 /// What one node answered.
 struct Answered {
@@ -41,7 +45,7 @@ impl Inspector {
         for peer in peers {
             match answers.remove(&peer.incarnation) {
                 Some(Reply::Marks(marks)) => answered.push(Answered { node: peer.name.to_string(), marks }),
-                Some(Reply::NotOpen) => silent.push((peer.name.to_string(), "does not have the cache open")),
+                Some(Reply::NotOpen) => silent.push((peer.name.to_string(), NOT_OPEN)),
                 _ => silent.push((peer.name.to_string(), "did not answer")),
             }
         }
@@ -69,13 +73,15 @@ fn tell(
     let holder = answered.iter().filter(|one| one.mark().is_some()).max_by_key(|one| rank(one));
     let winner = holder.and_then(Answered::mark);
     let lacking = winner.map_or_else(Vec::new, |mark| port.who_lacks(mark.origin, mark.dot));
+    let silent = tell_silent(answered, silent, lacking);
+    let missing = silent.iter().filter(|told| !told.ends_with(NOT_OPEN)).count();
     Explanation {
         cache: cache.to_owned(),
         key,
         nodes: answered.iter().map(|one| held(port, answered, one, winner)).collect(),
-        silent: tell_silent(answered, silent, lacking),
         agreement: holder.map_or(Agreement::Agree, |holder| agreement(holder, answered)),
-        verdict: verdict(port, answered, holder),
+        verdict: verdict(port, answered, holder, missing),
+        silent,
         value: None,
     }
 }
@@ -122,15 +128,17 @@ fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
     }
 }
 
-fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered>) -> String {
+fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered>, missing: usize) -> String {
+    // Those who answered may agree while somebody who does not answer lacks the write.
+    let unasked = if missing == 0 { String::new() } else { format!(", {missing} silent") };
     let Some((holder, winner)) = holder.and_then(|holder| Some((holder, holder.mark()?))) else {
-        return "no node that answered knows this key".into();
+        return format!("no node that answered knows this key{unasked}");
     };
     let what = if holder.marks.state(Some(winner)) == State::Deleted { "the delete" } else { "the write" };
     let by = node_of(port, answered, &winner.stamp.replica).unwrap_or_else(|| winner.stamp.replica.to_string());
     let having = answered.iter().filter(|one| one.mark().is_some_and(|mark| mark.stamp == winner.stamp)).count();
     format!(
-        "{what} by {by} at {} has the greatest stamp and wins everywhere; {having} of {} nodes that answered have it",
+        "{what} by {by} at {} has the greatest stamp and wins everywhere; {having} of {} nodes that answered have it{unasked}",
         readable(winner.stamp.time),
         answered.len()
     )
@@ -143,7 +151,7 @@ fn tell_silent(
     lacking: Vec<(ReplicaId, String, u64)>,
 ) -> Vec<String> {
     let known = |name: &str| lacking.iter().find(|(_, node, _)| node == name).map(|(.., ms)| *ms);
-    let lacks = |ms: u64| format!("is not known to have the newest write, and was last heard {ms} ms ago");
+    let lacks = |ms: u64| format!("is not known to have the newest write, and was last heard {} ago", span(ms));
     let mut told: Vec<_> = silent
         .iter()
         .map(|(name, why)| match known(name) {

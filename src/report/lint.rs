@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::time::span;
 use super::{Blocker, CacheReport, NodeReport, PeerReport};
 
 /// A member that lacks one of our writes for longer than this is lagging, milliseconds.
@@ -48,10 +49,12 @@ fn lagging(peer: &PeerReport) -> Option<Warning> {
     }
     let state = if peer.live { "alive" } else { "dead" };
     let text = format!(
-        "{} of our writes, the oldest {} ms old, are not known to have reached it; it is called {state} and was last heard {} ms ago. \
+        "{} of our writes, the oldest {} old, are not known to have reached it; it is called {state} and was last heard {} ago. \
          Look whether the process is paused or starved and whether the network passes UDP and TCP both ways. What it \
          misses is repaired by itself once it answers.",
-        peer.lag_entries, peer.lag_ms, peer.silent_ms
+        peer.lag_entries,
+        span(peer.lag_ms),
+        span(peer.silent_ms)
     );
     Some(warning("lagging-peer", called(peer), text))
 }
@@ -98,10 +101,10 @@ fn tombstones(report: &CacheReport) -> Vec<Warning> {
     if stones.oldest_ms.is_some_and(|age| age > STALLED) && !stones.blocked_by.is_empty() {
         let whom: Vec<_> = stones.blocked_by.iter().map(blocker).collect();
         let text = format!(
-            "{} tombstones, the oldest {} s old, cannot be collected: {}. If a member will not return, `forget` it; \
+            "{} tombstones, the oldest {} old, cannot be collected: {}. If a member will not return, `forget` it; \
              else bring it back.",
             stones.total,
-            stones.oldest_ms.unwrap_or(0) / 1_000,
+            span(stones.oldest_ms.unwrap_or(0)),
             whom.join("; ")
         );
         found.push(warning("collection-stalled", &report.cache, text));
@@ -124,10 +127,10 @@ fn blocker(blocker: &Blocker) -> String {
         Blocker::Session => "a session is coming in".into(),
         Blocker::OwnWatermark => "a fill runs here".into(),
         Blocker::Unseen { replica, node, silent_ms } => {
-            format!("{} is not known to have seen it (silent for {} s)", name(replica, node), silent_ms / 1_000)
+            format!("{} is not known to have seen it (silent for {})", name(replica, node), span(*silent_ms))
         }
         Blocker::Watermark { replica, node, silent_ms } => {
-            format!("{} may still write below it (silent for {} s)", name(replica, node), silent_ms / 1_000)
+            format!("{} may still write below it (silent for {})", name(replica, node), span(*silent_ms))
         }
     }
 }

@@ -127,6 +127,7 @@ pub struct Held {
 /// Whether nodes agree on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Agreement {
     /// Every node that answered gives its readers the same.
     Agree,
@@ -159,6 +160,7 @@ pub struct Explanation {
 /// How two nodes differ on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum DifferenceKind {
     /// A value here and none there.
     OnlyHere,

@@ -5,7 +5,7 @@ use crate::hlc::HlcTime;
 /// A time as RFC 3339 in UTC with nanoseconds: stamps differ by nanoseconds. Zero is `never`.
 pub(crate) fn readable(time: HlcTime) -> String {
     if time == 0 {
-        return "never".into();
+        return NEVER.into();
     }
     let (seconds, nanos) = (time / 1_000_000_000, time % 1_000_000_000);
     let (year, month, day) = civil(seconds / 86_400);
@@ -20,6 +20,19 @@ pub(crate) fn readable_to_hundredths(time: HlcTime) -> String {
         text.replace_range(at + 3.., "Z");
     }
     text
+}
+
+/// How a time that is not known reads: nothing is stamped zero.
+pub(super) const NEVER: &str = "never";
+
+/// A span of milliseconds, as coarse as a person wants it.
+pub(crate) fn span(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
 }
 
 /// The date of a day since 1970.
@@ -39,6 +52,12 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_read_well() {
+        let told = [0, 999, 1_000, 11_420, 59_999, 60_000, 7_199_999, 7_200_000].map(span);
+        assert_eq!(told, ["0 ms", "999 ms", "1.0 s", "11.4 s", "59.9 s", "1 min", "119 min", "2 h"]);
+    }
 
     #[test]
     fn known_dates() {

@@ -26,8 +26,11 @@ impl Verdict {
     }
 }
 
+/// Takes any bytes; what they come to is for the count.
+type Target = fn(&[u8]) -> Verdict;
+
 /// Every target by name.
-pub const ALL: &[(&str, fn(&[u8]) -> Verdict)] = &[
+pub const ALL: &[(&str, Target)] = &[
     ("frame", frame::run),
     ("digest", wire::digest),
     ("delta", wire::delta),

@@ -18,7 +18,6 @@ const CACHE: &[(&str, &str, Of<CacheReport>)] = &[
     ("deferred", "Registers from the future that wait.", |cache| cache.deferred),
     ("fills_running", "Fills that run now.", |cache| cache.fills_running),
     ("memory_bytes", "Memory, estimated.", |cache| cache.memory_estimate),
-    ("staleness_ms", "How old what is read may be.", |cache| cache.staleness().bound_ms.unwrap_or(0)),
     ("hits_total", "Reads that found a value.", |cache| cache.hits),
     ("misses_total", "Reads that did not.", |cache| cache.misses),
 ];
@@ -40,6 +39,7 @@ pub(super) fn write(node: &NodeReport) -> String {
             line(&mut out, name, &[("cache", &cache.cache)], of(cache));
         }
     }
+    staleness(&mut out, node);
     for (name, help, of) in PEER {
         head(&mut out, name, help);
         for cache in &node.caches {
@@ -69,6 +69,16 @@ fn node_metrics(out: &mut String, node: &NodeReport) {
     head(out, "network_total", "Faults and traffic of the network layer.");
     for (name, count) in &node.network {
         line(out, "network_total", &[("what", name)], *count);
+    }
+}
+
+/// No line while there is no bound: zero would read as perfect.
+fn staleness(out: &mut String, node: &NodeReport) {
+    head(out, "staleness_ms", "How old what is read may be; absent while a live member was never heard.");
+    for cache in &node.caches {
+        if let Some(bound) = cache.staleness().bound_ms {
+            line(out, "staleness_ms", &[("cache", &cache.cache)], bound);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ enum Role {
 fn key(n: u64) -> Key {
     match n % 2 {
         0 => Key::User(n),
-        _ => Key::Page { path: format!("/{n}"), language: (n % 3 == 0).then(|| "en".to_owned()) },
+        _ => Key::Page { path: format!("/{n}"), language: n.is_multiple_of(3).then(|| "en".to_owned()) },
     }
 }
 
@@ -37,9 +37,8 @@ fn session(n: u64) -> Session {
 
 #[test]
 fn rich_types_converge_with_settings_of_their_own() {
-    let mut settings = CacheSettings::default();
-    settings.max_capacity = Some(40);
-    settings.time_to_live = Some(Duration::from_secs(30));
+    let time_to_live = Some(Duration::from_secs(30));
+    let settings = CacheSettings { max_capacity: Some(40), time_to_live, ..CacheSettings::default() };
     let simulation =
         Simulation::new(key, session).settings(settings).weigher(|_, session| session.roles.len() as u32 * 5);
     let report = simulation.replicas(4).caches(2).keys(6).seeds(0..6).run().unwrap();
@@ -49,8 +48,7 @@ fn rich_types_converge_with_settings_of_their_own() {
 
 #[test]
 fn a_capacity_makes_completeness_no_promise_and_nothing_else() {
-    let mut settings = CacheSettings::default();
-    settings.max_capacity = Some(0);
+    let settings = CacheSettings { max_capacity: Some(0), ..CacheSettings::default() };
     let report = Simulation::new(key, session).settings(settings).seeds(0..2).run().unwrap();
     assert!(report.states.writes > 0);
 }
@@ -160,8 +158,7 @@ fn keys_that_are_not_one_key_everywhere_are_named() {
 
 #[test]
 fn settings_that_cannot_be_are_refused_in_words() {
-    let mut settings = CacheSettings::default();
-    settings.time_to_live = Some(Duration::ZERO);
+    let settings = CacheSettings { time_to_live: Some(Duration::ZERO), ..CacheSettings::default() };
     told!(complaint(Simulation::new(key, session).settings(settings)), "time_to_live must be more than zero");
 }
 
