@@ -118,6 +118,8 @@ pub struct Replica<K, V> {
     /// There are others, none of whom has been heard: nothing can be stable.
     awaits_company: bool,
     peers: BTreeMap<ReplicaId, peers::Peer>,
+    /// How far we were when a member was last forgotten: it has seen no more of us.
+    forgot_at: HlcTime,
     /// Told of us, and not heard of yet: a greeting may have been lost.
     greeted: BTreeSet<ReplicaId>,
     incoming: Option<incoming::Incoming>,
@@ -183,6 +185,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             lossy: false,
             awaits_company: false,
             peers: BTreeMap::new(),
+            forgot_at: 0,
             greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),

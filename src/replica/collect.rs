@@ -84,6 +84,8 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Collects tombstones that are stable. Returns whether there may be more.
     pub(super) fn collect(&mut self, now: Now) -> bool {
+        // A member may have got from others what was kept to be sent to it.
+        self.release_retained();
         let cut = self.stable_cut(now);
         let before = self.counters.collected;
         if self.incoming.is_none() {
@@ -101,7 +103,18 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         self.timers.set_cut(cut);
         self.compact_expiry();
+        self.compact_retained();
         self.counters.collected - before >= BATCH as u64 / 2
+    }
+
+    /// Drops notes of bodies that were overwritten since: without it they pile up for as long as one member
+    /// takes to be sent something.
+    fn compact_retained(&mut self) {
+        if self.retained.len() > 2 * self.tombstones.len() + 64 {
+            let store = &self.store;
+            let is_kept = |time, slot| store.meta(slot).is_some_and(|meta| meta.retained && meta.dot_time == time);
+            self.retained.retain(|(time, slot)| is_kept(*time, *slot));
+        }
     }
 
     fn is_collectable(&self, cut: &StableCut, held: &Snapshot<K, V>) -> bool {

@@ -12,7 +12,7 @@ use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
-use crate::store::SlotRef;
+use crate::store::{SlotRef, Snapshot};
 
 /// Frames of one session, at most.
 const MAX_FRAMES: u32 = 1 << 20;
@@ -316,9 +316,20 @@ impl<K: CoreKey, V> Replica<K, V> {
             let held = self.store.resolve(slot);
             let held = held.filter(|held| !self.vector.covers(&self.dot_of(&held.meta)));
             if let Some(held) = held.filter(|_| !self.bugs.no_adoption) {
-                self.counters.adopted += 1;
-                self.reissue(now, &held);
+                self.counters.adopted += u64::from(held.meta.stamp_time > self.store.epoch());
+                self.spread_again(now, &held);
             }
+        }
+    }
+
+    /// Gives a register a dot of ours. What an epoch has made absent goes instead, as if it were swept now: it
+    /// is told of once, and nobody else need hear of it.
+    pub(super) fn spread_again(&mut self, now: Now, held: &Snapshot<K, V>) {
+        if held.meta.stamp_time > self.store.epoch() {
+            self.reissue(now, held);
+        } else {
+            self.counters.swept_by_epoch += 1;
+            self.erase(held, RemovalCause::Invalidated);
         }
     }
 

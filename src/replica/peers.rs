@@ -161,6 +161,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.handle_member_down(now, id);
         if self.peers.remove(&id).is_some() {
             self.counters.forgotten += 1;
+            self.forgot_at = self.vector.get(&self.id);
         }
         self.control.retain(|(to, _)| *to != id);
         self.release_retained();

@@ -68,19 +68,38 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         retired.sort_by_key(|(origin, time)| (*time, *origin));
         let excess = retired.len() - self.config.max_retired;
+        let crowded = excess > self.config.max_retired;
         for (origin, time) in retired.into_iter().take(excess) {
+            let Some(own) = self.stand_in_for(now, origin, crowded) else { continue };
             self.reissue_all_of(now, origin);
             self.floor = self.floor.max(Stamp::end_of(time));
             self.vector.remove(&origin);
-            if self.dropped.remove(&origin).is_some() {
-                // Whoever returns from before that must still get a reconcile: a time of our own that all
-                // present members have seen says so instead.
-                let seen = self.own_seen_by_all().min(self.vector.get(&self.id));
-                self.dropped.raise(self.id, seen);
-            }
+            self.dropped.remove(&origin);
+            self.dropped.raise(self.id, own);
             self.logs.remove(&origin);
             self.counters.retired_dropped += 1;
         }
+    }
+
+    /// Whoever has not seen what we dropped of an origin must get a reconcile, also when its record is gone. A
+    /// time of our own says so instead, which only those must have seen who need none: the members that
+    /// are here, and nobody who was forgotten. While there is no such time the record is kept; once there are
+    /// twice as many as there should be, everybody gets a reconcile.
+    fn stand_in_for(&mut self, now: Now, origin: ReplicaId, crowded: bool) -> Option<HlcTime> {
+        let dropped = self.dropped.get(&origin);
+        if dropped == 0 {
+            return Some(0);
+        }
+        let seen = self.own_seen_by_all();
+        let everybody_knows = self.peers.values().all(|peer| peer.reported.get(&origin) >= dropped);
+        if everybody_knows && seen > self.forgot_at && !self.peers.is_empty() {
+            return Some(seen.min(self.vector.get(&self.id)));
+        }
+        (crowded || self.peers.is_empty()).then(|| {
+            let own = self.clock.tick(now);
+            self.vector.raise(self.id, own);
+            own
+        })
     }
 
     fn reissue_all_of(&mut self, now: Now, origin: ReplicaId) {
@@ -89,7 +108,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             let held = self.store.resolve(slot);
             let held = held.filter(|held| self.dot_of(&held.meta) == crate::crdt::Dot::new(origin, time));
             if let Some(held) = held {
-                self.reissue(now, &held);
+                self.spread_again(now, &held);
             }
         }
     }

@@ -5,11 +5,12 @@ use super::message::Message;
 use super::*;
 use crate::crdt::Dot;
 use crate::item::{Body, Item, ItemRef, Key};
-use net::{Net, S, id, plain};
+use net::{Net, S, copy, id, plain};
 
 mod mistakes;
 mod net;
 mod relaying;
+mod retiring;
 
 /// `a` writes a key that y gets and x does not, then other keys, then `overwrite` writes the key again.
 /// x goes back for it, gets a push that the frame size cuts, and `a` dies before the next one.
@@ -329,4 +330,176 @@ fn what_a_repaired_clock_stamped_waits_until_the_restart() {
     net.put(b, 7, None, 8);
     net.run(2);
     assert_eq!(net.get(again, 7), None);
+}
+
+/// Whoever has the winner mends a conflict by a new dot; a write that comes between, on either side, is
+/// newer than both and stays.
+#[test]
+fn an_audit_that_races_a_write_keeps_the_write() {
+    let quiet = |_| ReplicaConfig { audit_interval: std::time::Duration::ZERO, ..Default::default() };
+    for (writer, sees_the_mending_first) in [(0, false), (1, false), (0, true), (1, true)] {
+        let mut net = Net::new(2, quiet);
+        net.meet(0, 1);
+        net.put(0, 7, Some(1), 8);
+        net.run(2);
+        let spoilt = net.r[1].store().get(7 << 48 | 7, &7).unwrap();
+        let newer = crate::store::Meta { stamp_time: spoilt.meta.stamp_time + 16, ..spoilt.meta };
+        net.r[1].store().replace(spoilt.slot, newer, Arc::new(Item { key: Key::Known(7), body: Body::Known(2) }));
+        let slot = net.r[0].store().get(7 << 48 | 7, &7).unwrap().slot;
+        assert_eq!(net.r[0].audit_registers(id(1), &[slot]), 1);
+        let now = net.now(0);
+        let audit = net.r[0].poll_transmit(now).unwrap();
+        assert!(matches!(audit.message, Message::Audit(_)));
+        if sees_the_mending_first {
+            net.give(0, id(1), &audit.message);
+            net.put(writer, 7, Some(3), 8);
+        } else {
+            net.put(writer, 7, Some(3), 8);
+            net.give(0, id(1), &audit.message);
+        }
+        net.run(2);
+        assert_eq!((net.get(0, 7), net.get(1, 7)), (Some(3), Some(3)), "written by {writer}");
+    }
+}
+
+/// An epoch from the future takes nothing before its time, and neither does anything that comes with it;
+/// when its time has come everybody has it.
+#[test]
+fn an_epoch_of_tomorrow_waits_until_tomorrow() {
+    let (a, b, c) = (0, 1, 2);
+    let mut net = Net::new(3, plain);
+    net.all_meet();
+    net.put(b, 7, Some(1), 8);
+    net.run(1);
+    net.skew[a] = 86_400 * S as i64;
+    let now = net.now(a);
+    let epoch = net.r[a].invalidate_all(now);
+    net.put(a, 8, Some(2), 8);
+    net.run(5);
+    net.skew[a] = 0;
+    net.run(30);
+    for i in [b, c] {
+        assert_eq!((net.r[i].epoch(), net.get(i, 7), net.get(i, 8)), (0, Some(1), None));
+    }
+    net.put(b, 9, Some(3), 8);
+    net.run(2);
+    assert_eq!(net.get(c, 9), Some(3), "the others go on");
+    net.at += 86_400 * S;
+    net.run(10);
+    for i in [a, b, c] {
+        assert_eq!((net.r[i].epoch(), net.get(i, 7), net.get(i, 8), net.get(i, 9)), (epoch, None, Some(2), None));
+    }
+}
+
+/// A fill on the fastest node, and a write after its start by a clock that is nearly the drift behind and
+/// has not heard anything for long: the write wins, whichever ends first.
+#[test]
+fn a_fill_loses_to_a_writer_whose_clock_is_behind() {
+    let (fast, slow) = (0, 1);
+    for filled_first in [true, false] {
+        let mut net = Net::new(2, plain);
+        net.skew[slow] = -900_000_000;
+        net.all_meet();
+        net.run(3);
+        net.up[slow] = false;
+        net.run(10);
+        let now = net.now(fast);
+        let ticket = net.r[fast].begin_fill(now, 5 << 48 | 5, &Key::Known(5));
+        net.at += 10_000_000;
+        let written = net.put(slow, 5, Some(2), 8);
+        assert!(written > ticket.stamp());
+        if !filled_first {
+            net.up[slow] = true;
+            net.run(2);
+        }
+        let now = net.now(fast);
+        let item = Arc::new(Item { key: Key::Known(5), body: Body::Known(1) });
+        let fill = Write { hash: 5 << 48 | 5, item, expires: 0, size: 8, weight: 1 };
+        assert_eq!(net.r[fast].finish_fill(now, &ticket, fill).is_some(), filled_first);
+        net.clean(fast);
+        net.up[slow] = true;
+        net.run(5);
+        assert_eq!((net.get(fast, 5), net.get(slow, 5)), (Some(2), Some(2)));
+    }
+}
+
+/// scenario 85: one member takes for ever to be sent something; meanwhile one key is written and evicted again
+/// and again. What was kept for that member does not grow with it.
+#[test]
+fn overwritten_bodies_that_wait_for_a_slow_member_leave_nothing() {
+    let mut net = Net::new(2, plain);
+    net.meet(0, 1);
+    net.run(1);
+    net.put(0, 1, Some(1), 8);
+    let now = net.now(0);
+    assert!(net.r[0].poll_transmit(now).unwrap().bulk, "and nothing is heard of it any more");
+    for _ in 0..20 {
+        for _ in 0..500 {
+            net.at += 1_000;
+            net.put(0, 7, Some(1), 8);
+            net.evict(0, 7);
+        }
+        net.at += 2 * S;
+        let now = net.now(0);
+        net.r[0].handle_timeout(now);
+    }
+    assert!(net.r[0].retained.len() <= 600, "{} notes of one body", net.r[0].retained.len());
+}
+
+/// Half of a session is in when an epoch makes it absent, and then its source dies: listeners are told of the
+/// end of each value once, and nothing absent spreads.
+#[test]
+fn what_an_epoch_made_absent_is_not_adopted() {
+    let (s, p, n) = (0, 1, 2);
+    let mut net = Net::new(3, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) });
+    net.meet(s, p);
+    for key in 0..20 {
+        net.put(p, key, Some(1), 150);
+    }
+    net.run(1);
+    net.die(p, true);
+    let asks = net.digest_of(n);
+    let frames = net.frames_for(s, n, &asks);
+    assert!(frames.len() > 1, "several frames");
+    net.at += S;
+    let now = net.now(n);
+    net.r[n].handle_message(now, id(s), copy(&frames[0]));
+    let mut balance = 0;
+    let mut listen = |replica: &mut Replica<u32, u32>| {
+        while let Some(change) = replica.poll_change() {
+            balance += match change.effect {
+                Effect::Inserted => 1,
+                Effect::Updated => 0,
+                Effect::Removed(_) => -1,
+            };
+        }
+        balance
+    };
+    assert!(listen(&mut net.r[n]) > 0, "readable at once");
+    net.r[n].invalidate_all(now);
+    net.at += 200 * S;
+    let now = net.now(n);
+    net.r[n].check_incoming(now);
+    assert_eq!((net.r[n].counters().sessions_abandoned, net.r[n].counters().adopted), (1, 0));
+    net.r[n].run_pending(now);
+    assert_eq!(listen(&mut net.r[n]), 0, "each was told of as gone once");
+    assert_eq!(net.r[n].validate(), Ok(()));
+}
+
+/// An evicted body is kept for a member that cannot be pushed to, and then gets the write from somebody else.
+/// Nothing more is sent to it, and the body goes all the same.
+#[test]
+fn a_body_goes_once_its_last_member_has_it_from_others() {
+    let mut net = Net::new(2, plain);
+    net.meet(0, 1);
+    net.run(1);
+    let peer = net.r[0].peers.get_mut(&id(1)).unwrap();
+    (peer.needs_session, peer.serve_after) = (true, u64::MAX);
+    let written = net.put(0, 7, Some(1), 8);
+    net.evict(0, 7);
+    net.run(1);
+    assert_eq!(net.r[0].retained_bytes, 8, "kept");
+    net.give(1, id(0), &Message::Ack(super::message::Ack { time: written.time }));
+    net.run(3);
+    assert_eq!(net.r[0].retained_bytes, 0);
 }

@@ -42,6 +42,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// After every event: O2, the bounds, and the machine against itself.
     pub(super) fn check_replica(&mut self, number: usize) -> Result<(), Violation> {
+        let opening = &mut self.openings[number];
+        opening.seen.join(opening.engine.replica.vector());
         (0..self.keys.len()).try_for_each(|key| self.check_key(number, key))?;
         let name = self.name(number);
         let counters = self.replica(number).counters();
@@ -78,12 +80,25 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 let (name, key) = (self.name(number), self.key_name(key));
                 return Err(self.violation(format!("O2: {name} serves {key:?} of {stamp:?} after {newest:?}")));
             }
+            self.check_claim(number, key, stamp)?;
             self.check_value(number, key, stamp, &held)?;
             if opening.mirror[key] != Some(stamp) {
                 return Err(self.misled(number, key, &format!("serves {stamp:?}"), opening.mirror[key]));
             }
         }
         self.note_newest(number, key, &held)
+    }
+
+    /// Nothing is served that is older than a write which this replica claims to have seen, also one that it
+    /// never held because something newer was said to be there.
+    fn check_claim(&self, number: usize, key: usize, stamp: Stamp) -> Result<(), Violation> {
+        match self.oracle(number).winner(key, &[&self.openings[number].seen]) {
+            Some(record) if record.stamp > stamp => {
+                let (name, key, claimed) = (self.name(number), self.key_name(key), record.dot);
+                Err(self.violation(format!("claim: {name} serves {key:?} of {stamp:?} and claims {claimed:?}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is served under a stamp is what was written under it.
@@ -144,14 +159,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn check_cache(&self, cache: u8) -> Result<(), Violation> {
         let open = self.replicas_of(cache);
-        let vectors: Vec<&VersionVector> = open.iter().map(|&number| self.replica(number).vector()).collect();
+        let vectors: Vec<&VersionVector> = open.iter().map(|&number| &self.openings[number].seen).collect();
         let epoch = open.iter().map(|&number| self.replica(number).epoch()).max().unwrap_or_default();
         let lossless = self.is_lossless(cache);
         let oracle = &self.oracles[usize::from(cache)];
         for key in 0..self.keys.len() {
             let known = oracle.winner(key, &vectors);
             let stamp = |&number: &usize| self.held(number, key).map(|held| self.replica(number).stamp_at(&held.meta));
-            let newest = known.map(|record| record.stamp).max(open.iter().filter_map(stamp).max());
+            // What was held and collected counts as well: it may have come under another dot than its own.
+            let was = open.iter().filter_map(|&number| self.openings[number].newest[key]).map(|(stamp, _)| stamp).max();
+            let newest = known.map(|record| record.stamp).max(open.iter().filter_map(stamp).max()).max(was);
             for &number in &open {
                 self.check_served(number, key, newest, epoch)?;
             }
@@ -217,19 +234,20 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     /// Whether no replica of a cache gave anything up that it was not told to. A void is an excuse only
-    /// where somebody came late, and may have written before the others knew of it.
+    /// where somebody came late or was forgotten, and may have written what the others did not know of; to
+    /// be forgotten alone is none.
     fn is_lossless(&self, cache: u8) -> bool {
         let ever = || self.openings.iter().filter(|opening| opening.cache == cache);
-        let came_late = ever().count() > usize::from(self.settings.replicas);
+        let forgot = ever().any(|opening| opening.engine.replica.counters().forgotten > 0);
+        let may_void = forgot || ever().count() > usize::from(self.settings.replicas);
         let lost = |counters: &Counters| {
             let voided = counters.voided + counters.reconcile_voided + counters.reconcile_removed;
             counters.evicted_stable
                 + counters.evicted_unstable
                 + counters.evicted_unsent
                 + counters.forced_drops
-                + counters.forgotten
                 + counters.retired_dropped
-                + if came_late { voided } else { 0 }
+                + if may_void { voided } else { 0 }
         };
         ever().all(|opening| lost(opening.engine.replica.counters()) == 0)
     }

@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::trace::readable;
 use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::cache::engine::Engine;
+use crate::crdt::VersionVector;
 use crate::recency::ReadLog;
 use crate::replica::{Change, Effect, Replica};
 use crate::replica_id::ReplicaId;
@@ -49,6 +50,8 @@ pub(super) struct Cluster<'a, K, V> {
     pub(super) openings: Vec<Opening<K, V>>,
     pub(super) network: Network,
     pub(super) rng: Rng,
+    /// Decides which sends are called failed although they arrive; by itself, so that seeds stay what they were.
+    pub(super) doubts: Rng,
     pub(super) at: u64,
     events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
@@ -81,6 +84,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             openings: Vec::new(),
             network,
             rng,
+            doubts: Rng::with_seed(seed ^ 0x00D0_0B75),
             at: 0,
             events: BTreeMap::new(),
             sequence: 0,
@@ -146,6 +150,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             is_open: true,
             wake,
             fills: BTreeMap::new(),
+            seen: VersionVector::new(),
             newest: vec![None; self.keys.len()],
             mirror: vec![None; self.keys.len()],
             spins: 0,

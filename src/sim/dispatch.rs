@@ -44,6 +44,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 // A datagram that is lost goes unnoticed, and mostly also one to nowhere; a connection that
                 // cannot be made does not.
                 ok = fate.is_some() || (bytes.len() <= MAX_DATAGRAM && self.rng.bool());
+                if ok && self.is_in_doubt(bytes.len()) {
+                    self.report.fault("sent and called failed");
+                    ok = false;
+                }
                 left = fate.filter(|_| bytes.len() > MAX_DATAGRAM).unwrap_or_default();
             }
             if bulk {
@@ -52,6 +56,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             }
         }
         Ok(())
+    }
+
+    /// A connection may break after everything has arrived.
+    fn is_in_doubt(&mut self, size: usize) -> bool {
+        !self.healed && size > MAX_DATAGRAM && self.doubts.u8(0..16) == 0
     }
 
     /// The address of the process on which a member lives, as far as this replica's process knows.

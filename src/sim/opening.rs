@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cache::engine::Engine;
+use crate::crdt::VersionVector;
 use crate::hlc::Stamp;
 use crate::recency::ReadLog;
 use crate::replica::FillTicket;
@@ -30,6 +31,8 @@ pub(super) struct Opening<K, V> {
     pub(super) is_open: bool,
     pub(super) wake: u64,
     pub(super) fills: BTreeMap<u64, RunningFill>,
+    /// Everything it ever claimed to have seen: also of origins whose records it has dropped since.
+    pub(super) seen: VersionVector,
     /// By key: the newest register it ever had here, and whether it was a tombstone.
     pub(super) newest: Vec<Option<(Stamp, bool)>>,
     /// By key: what a listener who follows the changes believes to be there.

@@ -41,7 +41,7 @@ fn one_seed_is_one_run() {
 }
 
 /// Every fault that the simulator can inject.
-const FAULTS: [&str; 27] = [
+const FAULTS: [&str; 28] = [
     "cache closed",
     "cache opened",
     "clock ahead",
@@ -65,6 +65,7 @@ const FAULTS: [&str; 27] = [
     "queued for bandwidth",
     "refused",
     "restart",
+    "sent and called failed",
     "slow link",
     "split",
     "took another's place",

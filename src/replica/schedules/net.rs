@@ -166,6 +166,11 @@ impl Net {
     }
     /// A twentieth of a second.
     pub(super) fn step(&mut self) {
+        self.tick();
+        self.flush();
+    }
+    /// The same, and nothing is sent yet.
+    pub(super) fn tick(&mut self) {
         self.at += S / 20;
         for i in 0..self.r.len() {
             if self.up[i] {
@@ -176,7 +181,6 @@ impl Net {
                 }
             }
         }
-        self.flush();
     }
     pub(super) fn meet(&mut self, a: usize, b: usize) {
         let now = self.now(a);

@@ -1,0 +1,100 @@
+//! Records of departed origins that are dropped at their cap.
+
+use super::*;
+
+/// One record of a departed origin each; the first replica keeps one tombstone.
+fn forgetful(n: usize, tombstones: usize) -> Net {
+    Net::new(n, |i| ReplicaConfig {
+        max_retired: 1,
+        max_tombstones: if i == 0 { tombstones } else { 1_000_000 },
+        ..plain(i)
+    })
+}
+
+/// Another opening comes and goes, so that there is one record more than the cap.
+fn comes_and_goes(net: &mut Net, who: usize) {
+    net.meet(0, who);
+    net.run(3);
+    net.die(who, true);
+    net.run(5);
+}
+
+fn comes_back(net: &mut Net, who: usize, gone: usize) {
+    net.up[who] = true;
+    let now = net.now(who);
+    net.r[who].handle_member_left(now, id(gone));
+    net.meet(0, who);
+    net.run(30);
+}
+
+/// scenario 31: z is away and not forgotten; the delete it has not seen is dropped by force; then the
+/// record of whoever deleted is dropped too. That z has seen what all members have of us says nothing.
+#[test]
+fn a_member_that_missed_a_forced_drop_keeps_nothing_deleted_once_the_deleter_is_capped() {
+    let (a, z, d, e) = (0, 1, 2, 3);
+    let mut net = forgetful(4, 1);
+    for (m, n) in [(a, z), (a, d), (z, d)] {
+        net.meet(m, n);
+    }
+    net.put(a, 7, Some(1), 8);
+    net.run(5);
+    assert_eq!(net.get(z, 7), Some(1));
+    net.die(z, false);
+    for key in [7, 8, 9] {
+        net.put(d, key, None, 8);
+        net.run(1);
+    }
+    assert!(net.held(a, 7).is_none(), "dropped by force");
+    net.die(d, true);
+    comes_and_goes(&mut net, e);
+    comes_back(&mut net, z, d);
+    assert_eq!(net.get(z, 7), None, "deleted, as a knew");
+}
+
+/// scenario 20: z is forgotten, and what it has is deleted. A newcomer has been heard of and has seen
+/// nothing of us yet when the record of whoever deleted is dropped: that all members have seen nothing of
+/// us is no time to tell z by.
+#[test]
+fn a_newcomer_hides_no_drop_from_a_member_that_returns() {
+    let (a, z, p, x, e) = (0, 1, 2, 3, 4);
+    let mut net = forgetful(5, 1_000_000);
+    for (m, n) in [(a, z), (a, p), (z, p)] {
+        net.meet(m, n);
+    }
+    net.put(a, 7, Some(1), 8);
+    net.run(5);
+    assert_eq!(net.get(z, 7), Some(1));
+    net.die(z, true);
+    net.put(p, 7, None, 8);
+    net.run(20);
+    assert!(net.held(a, 7).is_none(), "collected");
+    net.die(p, true);
+    let first = net.digest_of(x);
+    net.give(x, id(a), &first);
+    net.die(x, false);
+    comes_and_goes(&mut net, e);
+    comes_back(&mut net, z, p);
+    assert_eq!(net.get(z, 7), None, "deleted, as a knew");
+}
+
+/// However long somebody stays away, there are never more than twice as many records as there should be.
+#[test]
+fn records_are_bounded_also_while_a_member_is_away() {
+    let (a, z) = (0, 1);
+    let mut net = forgetful(12, 1);
+    net.meet(a, z);
+    net.run(2);
+    net.die(z, false);
+    for who in 2..12 {
+        net.meet(a, who);
+        for key in [7, 8, 9] {
+            net.put(who, key, None, 8);
+        }
+        net.run(2);
+        net.die(who, true);
+        net.run(2);
+        let records = net.r[a].vector().len();
+        assert!(records <= 2 + 2, "{records} records, of which two are of members");
+    }
+    assert!(net.r[a].counters().retired_dropped > 0);
+}
