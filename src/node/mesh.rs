@@ -125,7 +125,7 @@ impl Mesh {
     /// Any number of callers may wait at once; the first one's deadline counts for the goodbye.
     pub async fn shutdown(&self, deadline: Duration) {
         self.stop.send_if_modified(|stop| {
-            let first = *stop == Stop::No;
+            let first = stop.is_running();
             if first {
                 *stop = Stop::Leave(deadline);
             }
@@ -165,10 +165,10 @@ impl Mesh {
         tasks.keys().copied().collect()
     }
 
-    /// Test switch: nothing of this member runs for so long, as on a machine without a processor to spare.
+    /// Test switch: nothing of this member runs for so long, as on a machine without a processor to spare. Once.
     #[doc(hidden)]
-    pub async fn starve(&self, time: Duration) {
-        drop(self.core.runtime.spawn(async move { std::thread::sleep(time) }).await);
+    pub fn starve(&self, time: Duration) {
+        self.stop.send_replace(Stop::Starve(time));
     }
 
     /// Test switch: rebuilds membership as the watchdog would.
@@ -182,7 +182,7 @@ impl Drop for Mesh {
     fn drop(&mut self) {
         self.core.take_live();
         self.stop.send_if_modified(|stop| {
-            let running = *stop == Stop::No;
+            let running = stop.is_running();
             if running {
                 *stop = Stop::Now;
             }

@@ -92,6 +92,7 @@ async fn a_stranger_with_many_ports_is_one_address() {
 async fn an_address_that_holds_connections_leaves_some_for_the_others() {
     let mut nodes = cluster(2, |c| {
         c.max_inbound = 26;
+        c.failure.header_timeout = Duration::from_secs(60);
         c.failure.stream_timeout = Duration::from_secs(60);
     })
     .await;

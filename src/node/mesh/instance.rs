@@ -11,7 +11,6 @@ use memberlist::{
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::{
-    runtime::Handle,
     sync::Notify,
     task::AbortHandle,
     time::{Instant, timeout},
@@ -57,8 +56,6 @@ pub(super) struct Core {
     live: RwLock<Option<List>>,
     /// Somebody asked for a rebuild.
     pub(super) rebuild_asked: Notify,
-    /// What everything runs on.
-    pub(super) runtime: Handle,
     /// The supervised tasks, by name.
     pub(super) tasks: Mutex<BTreeMap<&'static str, AbortHandle>>,
 }
@@ -75,7 +72,6 @@ impl Core {
             ears: Arc::new(ears),
             live: RwLock::new(None),
             rebuild_asked: Notify::new(),
-            runtime: Handle::current(),
             tasks: Mutex::default(),
             config,
         }

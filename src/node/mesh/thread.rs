@@ -37,6 +37,14 @@ pub(super) enum Stop {
     Now,
     /// Test switch: the thread panics, as by a bug.
     Panic,
+    /// Test switch: nothing runs for so long, as on a machine without a processor to spare. Then it goes on.
+    Starve(Duration),
+}
+
+impl Stop {
+    pub(super) fn is_running(self) -> bool {
+        matches!(self, Self::No | Self::Starve(_))
+    }
 }
 
 type Ready = oneshot::Sender<Result<Arc<Core>, MeshError>>;
@@ -117,11 +125,15 @@ async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) {
     supervise(core, "rejoin", rejoin::rejoin);
     supervise(core, "watchdog", watchdog::watch);
     // An error means that the owner is gone.
-    let order = stop.wait_for(|s| *s != Stop::No).await.map_or(Stop::Now, |order| *order);
+    let mut order = stop.wait_for(|s| *s != Stop::No).await.map_or(Stop::Now, |order| *order);
+    if let Stop::Starve(time) = order {
+        thread::sleep(time);
+        order = stop.wait_for(|s| !s.is_running()).await.map_or(Stop::Now, |order| *order);
+    }
     match order {
         Stop::Leave(deadline) => core.leave(deadline.mul_f64(0.75)).await,
         Stop::Panic => panic!("a test asked for it"),
-        Stop::No | Stop::Now => {}
+        Stop::No | Stop::Now | Stop::Starve(_) => {}
     }
 }
 
@@ -150,5 +162,7 @@ impl Drop for End {
     fn drop(&mut self) {
         self.0.take_live();
         self.0.wire.close();
+        // A handle to a task holds the runtime, and whoever holds the core would hold its descriptors.
+        self.0.tasks.lock().clear();
     }
 }
