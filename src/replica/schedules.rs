@@ -344,7 +344,7 @@ fn an_audit_that_races_a_write_keeps_the_write() {
         net.run(2);
         let spoilt = net.r[1].store().get(7 << 48 | 7, &7).unwrap();
         let newer = crate::store::Meta { stamp_time: spoilt.meta.stamp_time + 16, ..spoilt.meta };
-        net.r[1].store().replace(spoilt.slot, newer, Arc::new(Item { key: Key::Known(7), body: Body::Known(2) }));
+        net.r[1].store().replace(spoilt.slot, newer, ItemRef::new(Item { key: Key::Known(7), body: Body::Known(2) }));
         let slot = net.r[0].store().get(7 << 48 | 7, &7).unwrap().slot;
         assert_eq!(net.r[0].audit_registers(id(1), &[slot]), 1);
         let now = net.now(0);
@@ -413,7 +413,7 @@ fn a_fill_loses_to_a_writer_whose_clock_is_behind() {
             net.run(2);
         }
         let now = net.now(fast);
-        let item = Arc::new(Item { key: Key::Known(5), body: Body::Known(1) });
+        let item = ItemRef::new(Item { key: Key::Known(5), body: Body::Known(1) });
         let fill = Write { hash: 5 << 48 | 5, item, expires: 0, size: 8, weight: 1 };
         assert_eq!(net.r[fast].finish_fill(now, &ticket, fill).is_some(), filled_first);
         net.clean(fast);
