@@ -115,11 +115,8 @@ pub struct Replica<K, V> {
     retained_bytes: usize,
     /// Whether values were given up here that others may still hold.
     lossy: bool,
-    /// There are others, none of whom has been heard: nothing can be stable.
-    awaits_company: bool,
+    absent: peers::Absent,
     peers: BTreeMap<ReplicaId, peers::Peer>,
-    /// How far we were when a member was last forgotten: it has seen no more of us.
-    forgot_at: HlcTime,
     /// Told of us, and not heard of yet: a greeting may have been lost.
     greeted: BTreeSet<ReplicaId>,
     incoming: Option<incoming::Incoming>,
@@ -183,9 +180,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             retained: VecDeque::new(),
             retained_bytes: 0,
             lossy: false,
-            awaits_company: false,
+            absent: peers::Absent::default(),
             peers: BTreeMap::new(),
-            forgot_at: 0,
             greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),

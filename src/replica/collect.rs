@@ -50,11 +50,11 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// without a trace: a floor of our own, from a time when we were alone, would void everything that they
     /// wrote before it and that we have not seen, on all of them.
     pub fn await_company(&mut self, awaits: bool) {
-        self.awaits_company = awaits;
+        self.absent.awaited = awaits;
     }
 
     fn is_lonely(&self) -> bool {
-        self.awaits_company && self.peers.is_empty()
+        self.absent.awaited && self.peers.is_empty()
     }
 
     /// Our low watermark at a clock of ours: every write we have not yet issued by then will carry a

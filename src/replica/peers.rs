@@ -53,6 +53,15 @@ pub(super) struct Peer {
     pub(super) session_done: u64,
 }
 
+/// Those who are not here.
+#[derive(Debug, Default)]
+pub(super) struct Absent {
+    /// There are others, none of whom has been heard: nothing can be stable.
+    pub(super) awaited: bool,
+    /// How far we were when a member was last forgotten: it has seen no more of us.
+    pub(super) forgot_at: HlcTime,
+}
+
 impl Peer {
     fn new(now: Now) -> Self {
         Self {
@@ -161,7 +170,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.handle_member_down(now, id);
         if self.peers.remove(&id).is_some() {
             self.counters.forgotten += 1;
-            self.forgot_at = self.vector.get(&self.id);
+            self.absent.forgot_at = self.vector.get(&self.id);
         }
         self.control.retain(|(to, _)| *to != id);
         self.release_retained();

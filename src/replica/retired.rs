@@ -92,7 +92,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let seen = self.own_seen_by_all();
         let everybody_knows = self.peers.values().all(|peer| peer.reported.get(&origin) >= dropped);
-        if everybody_knows && seen > self.forgot_at && !self.peers.is_empty() {
+        if everybody_knows && seen > self.absent.forgot_at && !self.peers.is_empty() {
             return Some(seen.min(self.vector.get(&self.id)));
         }
         (crowded || self.peers.is_empty()).then(|| {
