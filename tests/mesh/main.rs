@@ -6,6 +6,4 @@ mod common;
 mod ending;
 mod hostile;
 mod measure;
-mod scarce;
 mod secrets;
-mod shares;
