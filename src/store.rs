@@ -160,6 +160,8 @@ impl<K, V> Indexed<K, V> {
 #[repr(align(128))]
 struct Aligned<T>(T);
 
+type Guarded<K, V> = Aligned<RwLock<Shard<K, V>>>;
+
 struct Shard<K, V> {
     index: HashTable<Indexed<K, V>>,
     chunks: Vec<Vec<Option<Slot>>>,
@@ -236,7 +238,7 @@ pub(crate) type Found<K, V> = (ItemRef<K, V>, Snapshot<K, V>);
 
 /// See the module.
 pub(crate) struct Store<K, V> {
-    shards: Box<[Aligned<RwLock<Shard<K, V>>>]>,
+    shards: Box<[Guarded<K, V>]>,
     epoch: AtomicU64,
     /// Whether registers that the epoch made absent may still be here.
     unswept: AtomicBool,

@@ -20,6 +20,9 @@ pub(super) struct Placing<K, V> {
     pub(super) item: ItemRef<K, V>,
 }
 
+/// What a key held, and what it holds now.
+type BeforeAndAfter<'a, K, V> = (Option<&'a ItemRef<K, V>>, Option<ItemRef<K, V>>);
+
 impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn find(&self, hash: u64, key: &Key<K>) -> Option<Snapshot<K, V>> {
         self.store.find_by(hash, |other| other == key)
@@ -149,7 +152,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         slot: SlotRef,
         weight: u32,
         effect: Effect,
-        (before, after): (Option<&ItemRef<K, V>>, Option<ItemRef<K, V>>),
+        (before, after): BeforeAndAfter<'_, K, V>,
         Marker { stamp, dot, .. }: Marker,
     ) {
         let before = before.filter(|_| self.changes.is_watched()).cloned();
