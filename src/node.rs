@@ -92,6 +92,8 @@ pub struct Traffic {
     pub streams_out: u64,
     /// Stream messages received.
     pub streams_in: u64,
+    /// Received messages dropped because too many waited, or too many of that sender's; anti-entropy repairs that.
+    pub dropped_in: u64,
 }
 
 impl Alive {
@@ -164,6 +166,7 @@ impl Node {
             datagrams_in: stats.datagrams_in,
             streams_out: stats.streams_out,
             streams_in: stats.streams_in,
+            dropped_in: stats.inbox_dropped,
         }
     }
 
@@ -204,6 +207,13 @@ impl Node {
     #[doc(hidden)]
     pub fn kill_driver(&self) {
         let _ = self.alive.commands.send(Command::Panic);
+    }
+
+    /// Test switch: a task of the network dies, as by a bug. Gives the names of those there are; `thread` is what they
+    /// run on.
+    #[doc(hidden)]
+    pub fn kill_network_task(&self, name: &str) -> Vec<&'static str> {
+        self.alive.mesh.kill_task(name)
     }
 
     /// Test switch: nothing passes between this node and these addresses; `None` heals.

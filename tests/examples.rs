@@ -56,8 +56,8 @@ fn run(name: &str, arguments: &[&str]) -> String {
 }
 
 /// Those that have a test of their own, and those that run for minutes and measure.
-const ELSEWHERE: &[&str] = &["sidecar", "inspect"];
-const BY_HAND: &[&str] = &["chaos", "soak"];
+const ELSEWHERE: &[&str] = &["sidecar", "inspect", "chaos"];
+const BY_HAND: &[&str] = &["soak"];
 
 macro_rules! examples {
     ($($name:ident $(if $feature:literal)?: $($argument:literal)*;)*) => {
@@ -86,6 +86,23 @@ examples! {
     simulate if "sim": "--seeds" "3";
     ci_convergence if "sim": ;
     scale if "sim": "--replicas" "3" "--loss" "0" "--writes" "3" "--warm-up" "1";
+}
+
+/// The short form of the chaos command: every kind of fault once, or those of processes where the rights for network namespaces are
+/// missing, which it then says.
+#[cfg(all(target_os = "linux", feature = "inspect-http"))]
+#[test]
+fn a_little_chaos() {
+    let sidecar = binary("sidecar");
+    let sidecar = sidecar.to_str().expect("a plain path");
+    let told =
+        run("chaos", &["--faults", "14", "--nodes", "4", "--keys", "100", "--pace", "600", "--sidecar", sidecar]);
+    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("chaos: ")).collect();
+    println!("{}", lines.join("\n"));
+    let bitten = told.lines().filter(|line| line.starts_with("fault ") && !line.ends_with("bite 0 times")).count();
+    let everywhere = told.contains("in network namespaces");
+    assert!(everywhere || told.contains("chaos: no namespaces here ("), "neither network faults nor a reason:\n{told}");
+    assert!(bitten >= if everywhere { 12 } else { 6 }, "{bitten} kinds of faults were seen to happen:\n{told}");
 }
 
 #[test]

@@ -248,6 +248,8 @@ impl Faults {
         let millis = self.rng.i64(-MAX_STEP..=MAX_STEP);
         let mut client = node.client()?;
         client.clock(millis)?;
+        // Clocks look for a step once a millisecond.
+        std::thread::sleep(Duration::from_millis(20));
         let (time, _) = client.set(&format!("clock-{}", node.number), "x")?;
         let ours = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as i128;
         let ahead = (i128::from(time) - ours) / 1_000_000;
@@ -260,7 +262,12 @@ impl Faults {
     fn fill_descriptors(&mut self, node: &Node) -> Result<String, Error> {
         let open = node.descriptors().ok_or("no process")?;
         node.limit(&format!("--nofile={}:", open.saturating_sub(1)))?;
-        let refused = (0..3).any(|_| node.client().and_then(|mut client| client.counters()).is_err());
+        // Its own connections come and go and leave some free: these are held until one finds none.
+        let mut held = Vec::new();
+        let refused = (0..16).any(|_| {
+            let answer = node.client().and_then(|mut client| client.counters().map(|_| client));
+            answer.map(|client| held.push(client)).is_err()
+        });
         self.prove(Kind::Descriptors, refused);
         Ok(format!("no descriptors on node {} beyond its {open}", node.number))
     }

@@ -184,6 +184,7 @@ async fn spawn(driver: Driver, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Resu
             Ok(runtime) => {
                 let _ = started.send(Ok(()));
                 let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run())));
+                registry.died.fetch_or(ran.is_err(), Ordering::AcqRel);
                 registry.down.store(true, Ordering::Release);
                 if ran.is_err() {
                     tracing::error!(

@@ -66,7 +66,6 @@ pub(crate) struct Driver {
     waiters: Vec<Waiter>,
     seeds: Vec<String>,
     greet_at: Instant,
-    ignored: u64,
 }
 
 impl Driver {
@@ -87,7 +86,6 @@ impl Driver {
             waiters: Vec::new(),
             seeds,
             greet_at: Instant::now(),
-            ignored: 0,
         }
     }
 
@@ -119,6 +117,7 @@ impl Driver {
                 event = self.events.recv() => match event {
                     Some(event) => self.handle_events(event).await,
                     None => {
+                        self.registry.died.store(true, Ordering::Release);
                         tracing::error!("the network of this node has died: the node is down, its caches are local from now on");
                         return;
                     }
@@ -228,8 +227,8 @@ impl Driver {
         self.contain(&port, false, |port| port.deliver(bytes.clone()));
     }
 
-    fn ignore(&mut self) {
-        self.ignored += 1;
+    fn ignore(&self) {
+        self.registry.ignored.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells a process which caches are open here: all of them, or one.

@@ -7,11 +7,7 @@
 //! A mesh runs on one thread of its own. memberlist starts tasks that nobody can wait for or stop; ending their
 //! runtime ends them all. It also keeps a busy application from delaying pings, and the other way round.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -32,6 +28,7 @@ pub mod probe;
 mod refusals;
 mod rejoin;
 mod roster;
+mod shares;
 mod stream;
 mod thread;
 mod transport;
@@ -42,7 +39,7 @@ pub use config::{FailureTiming, KeyError, MAX_DATAGRAM, MeshConfig, MeshError, S
 pub use counters::MeshStats;
 pub use roster::{MeshEvent, Peer};
 
-use delegate::Kind;
+use delegate::{Kind, Waiting};
 use instance::Core;
 use roster::Roster;
 use thread::Stop;
@@ -58,8 +55,7 @@ pub struct Mesh {
 /// The events of one mesh, to be read by one consumer.
 pub struct MeshEvents {
     roster: Arc<Roster>,
-    inbox: mpsc::Receiver<(Bytes, bool)>,
-    core: Arc<Core>,
+    inbox: mpsc::Receiver<Waiting>,
     done: watch::Receiver<bool>,
 }
 
@@ -81,7 +77,7 @@ impl Mesh {
             Ok(result) => result?,
             Err(_) => return Err(MeshError::Membership("the mesh thread died while starting".into())),
         };
-        let events = MeshEvents { roster: core.ears.roster.clone(), inbox, core: core.clone(), done: done.clone() };
+        let events = MeshEvents { roster: core.ears.roster.clone(), inbox, done: done.clone() };
         Ok((Mesh { core, stop: guard, done }, events))
     }
 
@@ -129,7 +125,7 @@ impl Mesh {
     /// Any number of callers may wait at once; the first one's deadline counts for the goodbye.
     pub async fn shutdown(&self, deadline: Duration) {
         self.stop.send_if_modified(|stop| {
-            let first = *stop == Stop::No;
+            let first = stop.is_running();
             if first {
                 *stop = Stop::Leave(deadline);
             }
@@ -156,6 +152,25 @@ impl Mesh {
         }
     }
 
+    /// Test switch: a background task ends, as by a panic. Gives the names of all; `thread` is what they run on.
+    #[doc(hidden)]
+    pub fn kill_task(&self, name: &str) -> Vec<&'static str> {
+        if name == "thread" {
+            self.stop.send_replace(Stop::Panic);
+        }
+        let tasks = self.core.tasks.lock();
+        if let Some(task) = tasks.get(name) {
+            task.abort();
+        }
+        tasks.keys().copied().collect()
+    }
+
+    /// Test switch: nothing of this member runs for so long, as on a machine without a processor to spare. Once.
+    #[doc(hidden)]
+    pub fn starve(&self, time: Duration) {
+        self.stop.send_replace(Stop::Starve(time));
+    }
+
     /// Test switch: rebuilds membership as the watchdog would.
     #[doc(hidden)]
     pub fn rebuild(&self) {
@@ -167,7 +182,7 @@ impl Drop for Mesh {
     fn drop(&mut self) {
         self.core.take_live();
         self.stop.send_if_modified(|stop| {
-            let running = *stop == Stop::No;
+            let running = stop.is_running();
             if running {
                 *stop = Stop::Now;
             }
@@ -189,13 +204,13 @@ impl MeshEvents {
             }
             // The sender is gone as well if the thread died.
             if *self.done.borrow() || self.done.has_changed().is_err() {
-                return self.inbox.try_recv().ok().map(|m| self.message(m));
+                return self.inbox.try_recv().ok().map(message);
             }
             let roster = self.roster.clone();
             tokio::select! {
                 biased;
                 () = roster.changed.notified() => {}
-                Some(message) = self.inbox.recv() => return Some(self.message(message)),
+                Some(waiting) = self.inbox.recv() => return Some(message(waiting)),
                 _ = self.done.changed() => {}
             }
         }
@@ -203,12 +218,12 @@ impl MeshEvents {
 
     /// The next event if one is waiting.
     pub fn try_recv(&mut self) -> Option<MeshEvent> {
-        self.roster.next_event().or_else(|| self.inbox.try_recv().ok().map(|m| self.message(m)))
+        self.roster.next_event().or_else(|| self.inbox.try_recv().ok().map(message))
     }
+}
 
-    fn message(&self, (bytes, reliable): (Bytes, bool)) -> MeshEvent {
-        let queued: &AtomicUsize = &self.core.ears.inbox.bytes;
-        queued.fetch_sub(bytes.len(), std::sync::atomic::Ordering::Relaxed);
-        MeshEvent::Message { bytes, reliable }
-    }
+/// Its place in the queue is free from here on.
+fn message(waiting: Waiting) -> MeshEvent {
+    drop(waiting.place);
+    MeshEvent::Message { bytes: waiting.bytes, reliable: waiting.reliable }
 }

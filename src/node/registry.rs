@@ -38,6 +38,8 @@ pub(crate) struct Registry {
     opened: AtomicBool,
     /// No cache is opened any more.
     pub(crate) down: AtomicBool,
+    /// The node went down although nobody shut it down.
+    pub(crate) died: AtomicBool,
     /// The driver has ended.
     pub(crate) stopped: AtomicBool,
     connected: AtomicBool,
@@ -46,6 +48,8 @@ pub(crate) struct Registry {
     pub(crate) seeds_unreachable: AtomicBool,
     /// Panics of users' types on the driver's thread.
     pub(crate) contained_panics: AtomicU64,
+    /// Messages that are not for us: of a newer release, of a cache that is not open here, of a process that has left.
+    pub(crate) ignored: AtomicU64,
     pub(crate) inquiries: Inquiries,
     facts: Facts,
     roll: Mutex<Arc<Roll>>,
@@ -60,11 +64,13 @@ impl Registry {
             ports: Mutex::new(BTreeMap::new()),
             opened: AtomicBool::new(false),
             down: AtomicBool::new(false),
+            died: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             connected: AtomicBool::new(false),
             pulse: AtomicU64::new(0),
             seeds_unreachable: AtomicBool::new(false),
             contained_panics: AtomicU64::new(0),
+            ignored: AtomicU64::new(0),
             inquiries: Inquiries::default(),
             facts,
             roll: Mutex::default(),

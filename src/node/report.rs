@@ -28,10 +28,11 @@ pub(crate) fn summary(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> N
         loopback: mesh.local_addr().ip().is_loopback(),
         members: members(mesh),
         seeds_unreachable: registry.seeds_unreachable.load(Ordering::Relaxed),
-        down: registry.down.load(Ordering::Relaxed),
+        // What died by itself must not look like something that was meant.
+        down: registry.down.load(Ordering::Relaxed) && !registry.died.load(Ordering::Relaxed),
         driver_alive,
         driver_silent_ms: silent / 1_000_000,
-        network: network(&mesh.stats(), registry.contained_panics.load(Ordering::Relaxed)),
+        network: network(&mesh.stats(), registry),
         caches: Vec::new(),
         warnings: Vec::new(),
     };
@@ -53,7 +54,7 @@ fn members(mesh: &Mesh) -> Vec<MemberReport> {
     members
 }
 
-fn network(stats: &MeshStats, contained_panics: u64) -> BTreeMap<String, u64> {
+fn network(stats: &MeshStats, registry: &Registry) -> BTreeMap<String, u64> {
     [
         ("bytes_in", stats.datagram_bytes_in + stats.stream_bytes_in),
         ("bytes_out", stats.datagram_bytes_out + stats.stream_bytes_out),
@@ -62,8 +63,13 @@ fn network(stats: &MeshStats, contained_panics: u64) -> BTreeMap<String, u64> {
         ("streams_in", stats.streams_in),
         ("streams_out", stats.streams_out),
         ("inbox_dropped", stats.inbox_dropped),
+        ("inbox_over_share", stats.inbox_over_share),
+        ("crowded_connections", stats.crowded_connections),
+        ("crowded_frames", stats.crowded_frames),
+        ("shed_connections", stats.shed_connections),
         ("membership_dropped", stats.membership_dropped),
         ("malformed", stats.malformed_messages + stats.malformed_frames),
+        ("broken_streams", stats.broken_streams),
         ("oversize_frames", stats.oversize_frames),
         ("refused_connections", stats.refused_connections),
         ("refused_plaintext", stats.refused_plaintext),
@@ -76,7 +82,8 @@ fn network(stats: &MeshStats, contained_panics: u64) -> BTreeMap<String, u64> {
         ("join_attempts", stats.join_attempts),
         ("join_failures", stats.join_failures),
         ("send_failures", stats.send_failures),
-        ("contained_panics", contained_panics),
+        ("contained_panics", registry.contained_panics.load(Ordering::Relaxed)),
+        ("ignored_messages", registry.ignored.load(Ordering::Relaxed)),
     ]
     .into_iter()
     .map(|(name, count)| (name.to_owned(), count))

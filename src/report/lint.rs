@@ -194,6 +194,21 @@ pub fn lint_node(report: &NodeReport) -> Vec<Warning> {
         let text = format!("{dropped} messages came faster than they were taken and were dropped; digests repair that");
         found.push(warning("inbox-overflow", &report.node, text));
     }
+    let of_one = ["inbox_over_share", "crowded_connections", "crowded_frames"];
+    let [messages, connections, frames] = of_one.map(|name| report.network.get(name).copied().unwrap_or(0));
+    if messages + connections + frames > 0 {
+        let text = format!(
+            "single addresses wanted more than their share: {messages} of their messages, {connections} of their connections and {frames} \
+             of their frames were dropped, so that others were heard. The log names one a minute."
+        );
+        found.push(warning("source-over-share", &report.node, text));
+    }
+    let restarts = report.network.get("task_restarts").copied().unwrap_or(0);
+    if restarts > 0 {
+        let text =
+            format!("background tasks died {restarts} times and were restarted: report what the log says of them");
+        found.push(warning("task-restarted", &report.node, text));
+    }
     if report.network.get("name_conflicts").is_some_and(|count| *count > 0) {
         found.push(warning("name-conflict", &report.node, "two processes used one member name: give each its own"));
     }
@@ -251,5 +266,17 @@ mod tests {
         assert_eq!(names(&lint_cache(&cache)), expected);
         let node = NodeReport { seeds_unreachable: true, ..NodeReport::default() };
         assert_eq!(names(&lint_node(&node)), ["seeds-unreachable", "unencrypted", "task-died"]);
+        for (what, name) in [
+            ("inbox_dropped", "inbox-overflow"),
+            ("inbox_over_share", "source-over-share"),
+            ("crowded_connections", "source-over-share"),
+            ("crowded_frames", "source-over-share"),
+            ("task_restarts", "task-restarted"),
+            ("name_conflicts", "name-conflict"),
+        ] {
+            let network = [(what.to_owned(), 1)].into();
+            let node = NodeReport { loopback: true, driver_alive: true, network, ..NodeReport::default() };
+            assert_eq!(names(&lint_node(&node)), [name], "{what}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod shutdown;
 mod stable;
 mod supervision;
 mod targets;
+mod versions;
 
 /// The sidecar's own files: what they call `crate` is this one.
 #[path = "../../examples/sidecar"]

@@ -63,6 +63,68 @@ async fn get(server: &HttpServer, path: &str) -> (u16, String) {
     (answer[9..12].parse().unwrap(), answer)
 }
 
+fn warnings(node: &Node) -> Vec<String> {
+    Inspector::new(node).summary().warnings.into_iter().map(|warning| warning.name).collect()
+}
+
+// scenario 73: what can go on with another task does, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_network_task_is_restarted_and_told() {
+    listen();
+    let one = node("dead-tasks", &[]).await;
+    let two = node("dead-tasks", &[&one]).await;
+    let (here, there): (Cache<u32, Vec<u8>>, Cache<u32, Vec<u8>>) =
+        (one.cache("c").open().unwrap(), two.cache("c").open().unwrap());
+    until("they meet", || here.members() == 1 && there.members() == 1).await;
+    let server = HttpServer::start(Inspector::new(&one), HttpConfig::new(([127, 0, 0, 1], 0).into())).await.unwrap();
+    assert!(warnings(&one).is_empty());
+    let restarts = || Inspector::new(&one).node().network["task_restarts"];
+    let tasks = one.kill_network_task("none of them");
+    assert_eq!(tasks, ["datagrams", "rejoin", "streams", "watchdog"], "those that are killed below");
+    for (number, task) in (1..).zip(tasks) {
+        let line = format!("a mesh task died and is restarted task=\"{task}\"");
+        let before = logged(&line);
+        one.kill_network_task(task);
+        until("its death is counted", || restarts() == u64::from(number)).await;
+        until("and logged", || logged(&line) == before + 1).await;
+        // Small ones come by datagram, large ones by stream, and both ways.
+        for (key, (from, to)) in (number * 4..).zip([(&here, &there), (&there, &here)]) {
+            from.insert(key, vec![1; 8]).unwrap();
+            from.insert(key + 2, vec![2; 100_000]).unwrap();
+            until("both arrive", || to.get(&key).is_some() && to.get(&(key + 2)).is_some()).await;
+        }
+    }
+    assert_eq!(warnings(&one), ["task-restarted"]);
+    assert!(get(&server, "/metrics").await.1.contains("\ndriftless_network_total{what=\"task_restarts\"} 4\n"));
+    assert_eq!(get(&server, "/health/ready").await.0, 200, "it works");
+    two.shutdown().await;
+    one.shutdown().await;
+}
+
+// scenario 73: what cannot go on stops, and does not look as if it had been stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_network_thread_is_told_by_health_metrics_log_and_members() {
+    listen();
+    let one = node("dead-thread", &[]).await;
+    let two = node("dead-thread", &[&one]).await;
+    let (here, there): (Cache<u32, u32>, Cache<u32, u32>) =
+        (one.cache("c").open().unwrap(), two.cache("c").open().unwrap());
+    until("they meet", || here.members() == 1 && there.members() == 1).await;
+    let server = HttpServer::start(Inspector::new(&one), HttpConfig::new(([127, 0, 0, 1], 0).into())).await.unwrap();
+    let before = logged("the network of this node has died");
+    one.kill_network_task("thread");
+    until("it says so", || !one.is_running()).await;
+    assert_eq!((get(&server, "/health/ready").await.0, get(&server, "/health/live").await.0), (503, 503));
+    assert!(get(&server, "/metrics").await.1.contains("\ndriftless_driver_alive 0\n"));
+    assert_eq!(logged("the network of this node has died"), before + 1);
+    assert_eq!(warnings(&one), ["task-died"]);
+    here.insert(1, 1).unwrap();
+    assert_eq!(here.get(&1), Some(1), "it is a local cache from now on");
+    until("others know", || two.members().is_empty()).await;
+    two.shutdown().await;
+    one.shutdown().await;
+}
+
 // scenario 73
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_driver_is_told_by_health_metrics_log_and_members() {
@@ -82,7 +144,7 @@ async fn a_dead_driver_is_told_by_health_metrics_log_and_members() {
     until("it says so", || !one.is_running()).await;
     assert_eq!((get(&server, "/health/ready").await.0, get(&server, "/health/live").await.0), (503, 503));
     assert!(get(&server, "/metrics").await.1.contains("\ndriftless_driver_alive 0\n"));
-    assert!(!Inspector::new(&one).summary().warnings.is_empty());
+    assert_eq!(warnings(&one), ["task-died"], "and not that it was shut down");
     assert_eq!(logged("the driver of this node panicked"), before + 1);
     assert!(one.cache::<u32, u32>("another").open().is_err(), "no cache is opened on a dead node");
     // The rule: it leaves. A member that answers pings and nothing else would hold back collection everywhere.

@@ -6,4 +6,6 @@ mod common;
 mod ending;
 mod hostile;
 mod measure;
+mod scarce;
 mod secrets;
+mod shares;

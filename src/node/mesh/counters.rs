@@ -23,6 +23,8 @@ macro_rules! counters {
 counters! {
     /// Messages dropped because the consumer was behind.
     inbox_dropped,
+    /// Those of them for which there was room, but not for more from that address.
+    inbox_over_share,
     /// Membership datagrams and connections dropped because memberlist was behind.
     membership_dropped,
     /// Messages whose trailer was not ours.
@@ -31,6 +33,10 @@ counters! {
     refused_connections,
     /// Inbound connections without a header, closed to make room.
     shed_connections,
+    /// Connections of an address that had its share, refused, or let in in place of another of its own.
+    crowded_connections,
+    /// Frames not read because their address had its share of what is being read.
+    crowded_frames,
     /// Inbound connections closed because no complete header came in time.
     header_timeouts,
     /// Connections closed because they outlived their deadline.

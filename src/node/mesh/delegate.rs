@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,7 +21,9 @@ use uuid::Uuid;
 
 use super::{
     counters::Counters,
+    refusals::Refusals,
     roster::{Peer, Roster},
+    shares::{Amount, Place, Refused, Shares},
 };
 
 /// First byte of the member metadata; later versions may append, this one reads its first 17 bytes.
@@ -62,24 +64,39 @@ impl Kind {
     }
 }
 
-/// Received messages on their way to the consumer, bounded in number and bytes.
+/// A received message that waits, and its place in the queue.
+pub(super) struct Waiting {
+    pub(super) bytes: Bytes,
+    pub(super) reliable: bool,
+    pub(super) place: Place,
+}
+
+/// Received messages on their way to the consumer, bounded in number and bytes, for all and for each address.
 pub(super) struct Inbox {
-    pub(super) sender: mpsc::Sender<(Bytes, bool)>,
-    pub(super) bytes: AtomicUsize,
-    pub(super) max_bytes: usize,
+    pub(super) sender: mpsc::Sender<Waiting>,
+    pub(super) shares: Arc<Shares>,
+    pub(super) refusals: Refusals,
 }
 
 impl Inbox {
     /// Drops when full: anti-entropy repairs what is lost, while waiting here would stop the failure detector.
-    pub(super) fn push(&self, bytes: Bytes, reliable: bool, counters: &Counters) {
-        let fits = self.bytes.load(Ordering::Relaxed) + bytes.len() <= self.max_bytes;
-        let Some(permit) = fits.then(|| self.sender.try_reserve().ok()).flatten() else {
-            counters.inbox_dropped.one();
-            return;
+    pub(super) fn push(&self, from: SocketAddr, bytes: Bytes, reliable: bool, counters: &Counters) {
+        let message = match self.shares.take(from, Amount::one(bytes.len())) {
+            Ok(place) => Waiting { bytes, reliable, place },
+            Err(refused) => {
+                counters.inbox_dropped.one();
+                if refused == Refused::Share {
+                    counters.inbox_over_share.one();
+                    self.refusals.crowd(from.ip(), "messages");
+                }
+                return;
+            }
         };
-        self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
-        counters.messages_in.one();
-        permit.send((bytes, reliable));
+        // Whoever has a place finds one in the channel, unless the consumer is gone.
+        match self.sender.try_send(message) {
+            Ok(()) => counters.messages_in.one(),
+            Err(_) => counters.inbox_dropped.one(),
+        }
     }
 }
 
@@ -145,8 +162,8 @@ impl NodeDelegate for MeshDelegate {
             return;
         };
         match Kind::of(trailer) {
-            Some(Kind::Datagram) => ears.inbox.push(Bytes::copy_from_slice(body), false, &ears.counters),
-            Some(Kind::Stream) => ears.inbox.push(Bytes::copy_from_slice(body), true, &ears.counters),
+            // These never come this way: they are delivered where it is known from whom they are, see `inbound`.
+            Some(Kind::Datagram | Kind::Stream) => ears.counters.malformed_messages.one(),
             Some(Kind::Goodbye) => match Uuid::from_slice(body) {
                 Ok(incarnation) if incarnation != ears.incarnation => ears.roster.goodbye(incarnation),
                 _ => ears.counters.malformed_messages.one(),

@@ -1,6 +1,13 @@
 //! What comes in: datagrams and connections, screened before memberlist sees them.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::{Bytes, BytesMut};
 use memberlist::{
@@ -10,7 +17,7 @@ use memberlist::{
 };
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
@@ -18,6 +25,7 @@ use tokio::{
 use super::{
     delegate::{Ears, Kind},
     idle::LINGER,
+    shares::{Amount, Place, Refused, any_port, host},
     stream::{Conn, Recycle, Returned},
     wire::{SOCKET_ERROR_PAUSE, Wire},
 };
@@ -70,7 +78,7 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
 /// time.
 async fn taken(wire: &Wire, ears: &Ears, bytes: &[u8], from: SocketAddr) -> bool {
     match wire.decoder().decode::<TokioRuntime>(BytesMut::from(bytes)).await {
-        Ok(plain) => short_cut(ears, plain),
+        Ok(plain) => short_cut(ears, plain, Kind::Datagram, from),
         Err(_) if wire.policy.is_encrypted() => {
             wire.counters.undecipherable.one();
             wire.refusals.note(from.ip(), "encrypted with another key, or damaged");
@@ -80,14 +88,14 @@ async fn taken(wire: &Wire, ears: &Ears, bytes: &[u8], from: SocketAddr) -> bool
     }
 }
 
-/// Delivers a user datagram without the way through memberlist's listener, queue and handler, which costs two more
-/// wake-ups and loses bursts. Everything else, our canaries among it, takes that way. `true` if delivered.
-fn short_cut(ears: &Ears, plain: Bytes) -> bool {
+/// Delivers a user message without the way through memberlist's listener, queue and handler, which costs two more
+/// wake-ups, loses bursts, and does not say from whom a message is. Everything else, our canaries among it, takes that way.
+/// `true` if delivered.
+fn short_cut(ears: &Ears, plain: Bytes, kind: Kind, from: SocketAddr) -> bool {
     match <UserMessage<'_> as DataRef<'_, Message<Arc<str>, SocketAddr>>>::decode(&plain) {
-        Ok((read, MessageRef::UserData(body)))
-            if read == plain.len() && Kind::of_sealed(body) == Some(Kind::Datagram) =>
-        {
-            ears.inbox.push(plain.slice_ref(&body[..body.len() - 1]), false, &ears.counters);
+        Ok((read, MessageRef::UserData(body))) if read == plain.len() && Kind::of_sealed(body) == Some(kind) => {
+            let reliable = kind == Kind::Stream;
+            ears.inbox.push(from, plain.slice_ref(&body[..body.len() - 1]), reliable, &ears.counters);
             true
         }
         _ => false,
@@ -96,11 +104,11 @@ fn short_cut(ears: &Ears, plain: Bytes) -> bool {
 
 type UserMessage<'a> = MessageRef<'a, &'a str, SocketAddr>;
 
-/// Accepts connections, waits for their header and passes them on; takes them back between two frames.
-pub(super) async fn accept_streams(wire: Arc<Wire>) {
+/// Accepts connections, waits for their frame and passes it on; takes them back between two frames.
+pub(super) async fn accept_streams(wire: Arc<Wire>, ears: Arc<Ears>) {
     let Ok(sockets) = wire.sockets() else { return };
     let (back, mut returned) = mpsc::unbounded_channel();
-    let mut screens = Screens { wire, back, running: JoinSet::new(), oldest: VecDeque::new() };
+    let mut screens = Screens { wire, ears, back, running: JoinSet::new(), oldest: VecDeque::new() };
     loop {
         tokio::select! {
             accepted = sockets.tcp.accept() => match accepted {
@@ -117,81 +125,136 @@ pub(super) async fn accept_streams(wire: Arc<Wire>) {
     }
 }
 
-/// Connections that have not shown a header yet, oldest first.
+/// Connections that are being read, oldest first.
 struct Screens {
     wire: Arc<Wire>,
+    ears: Arc<Ears>,
     back: mpsc::UnboundedSender<Returned>,
     running: JoinSet<()>,
-    oldest: VecDeque<AbortHandle>,
+    oldest: VecDeque<Screen>,
+}
+
+/// One of them.
+struct Screen {
+    host: IpAddr,
+    task: AbortHandle,
+    /// It has shown the header of a frame, and does not yield to others until that frame has been read.
+    proven: Arc<AtomicBool>,
 }
 
 impl Screens {
     fn admit(&mut self, socket: TcpStream, from: SocketAddr) {
-        let Some(permit) = self.permit() else {
+        let Some(place) = self.place(from) else {
             self.wire.counters.refused_connections.one();
             return;
         };
         self.wire.counters.streams_in.one();
         let _ = socket.set_nodelay(true);
-        let (wire, back) = (self.wire.clone(), self.back.clone());
-        self.spawn(async move {
-            // A victim's permit comes back when its task is dropped, a moment later.
-            let Ok(permit) = (match permit {
-                Some(permit) => Ok(permit),
-                None => wire.inbound.clone().acquire_owned().await,
-            }) else {
-                return;
-            };
-            screen(&wire, Returned { socket, rest: BytesMut::new(), permit, used: false }, from, back).await;
-        });
+        self.spawn(Returned { socket, rest: BytesMut::new(), place, used: false }, from);
     }
 
     fn readmit(&mut self, conn: Returned) {
         let Ok(from) = conn.socket.peer_addr() else { return };
-        let (wire, back) = (self.wire.clone(), self.back.clone());
-        self.spawn(async move { screen(&wire, conn, from, back).await });
+        self.spawn(conn, from);
     }
 
-    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.oldest.retain(|h| !h.is_finished());
-        self.oldest.push_back(self.running.spawn(task));
+    fn spawn(&mut self, conn: Returned, from: SocketAddr) {
+        let proven = Arc::new(AtomicBool::new(false));
+        let visit = Visit {
+            wire: self.wire.clone(),
+            ears: self.ears.clone(),
+            back: self.back.clone(),
+            proven: proven.clone(),
+            from,
+        };
+        self.oldest.retain(|screen| !screen.task.is_finished());
+        let task = self.running.spawn(visit.screen(conn));
+        self.oldest.push_back(Screen { host: host(from), task, proven });
     }
 
-    /// A place in the table. When it is full, a connection that has proven nothing yields to the newcomer, so that
-    /// silent connections cannot shut out members.
-    fn permit(&mut self) -> Option<Option<OwnedSemaphorePermit>> {
-        if let Ok(permit) = self.wire.inbound.clone().try_acquire_owned() {
-            return Some(Some(permit));
+    /// A place in the table. When there is none, a connection that has proven nothing yields to the newcomer, so that
+    /// silent connections cannot shut out members. For an address that has its share it is one of its own.
+    fn place(&mut self, from: SocketAddr) -> Option<Place> {
+        let (inbound, one) = (&self.wire.inbound, Amount::one(0));
+        let refused = match inbound.take(any_port(from), one) {
+            Ok(place) => return Some(place),
+            Err(refused) => refused,
+        };
+        if refused == Refused::Share {
+            self.wire.counters.crowded_connections.one();
+            self.wire.crowds.crowd(from.ip(), "connections");
         }
-        self.oldest.retain(|h| !h.is_finished());
-        self.oldest.pop_front().map(|victim| {
-            victim.abort();
-            self.wire.counters.shed_connections.one();
-            None
-        })
+        self.oldest.retain(|screen| !screen.task.is_finished());
+        let yields = |screen: &Screen| {
+            !screen.proven.load(Ordering::Relaxed) && (refused == Refused::Full || screen.host == host(from))
+        };
+        let victim = self.oldest.iter().position(yields).and_then(|at| self.oldest.remove(at))?;
+        victim.task.abort();
+        self.wire.counters.shed_connections.one();
+        // The victim's place comes back when its task is dropped, a moment later.
+        Some(inbound.take_over(any_port(from), one))
     }
 }
 
-/// Waits for a frame and its header, then lets memberlist have the connection.
-async fn screen(wire: &Wire, mut conn: Returned, from: SocketAddr, back: mpsc::UnboundedSender<Returned>) {
-    if conn.used && !matches!(timeout(LINGER, conn.awake(&wire.counters)).await, Ok(Ok(true))) {
-        return;
-    }
-    let recycle = Recycle::Accepted(back, conn.permit);
-    let lifetime = wire.timing.stream_timeout;
-    let mut conn = Conn::new(conn.socket, conn.rest, lifetime, wire.counters.clone(), recycle);
-    match timeout(wire.timing.header_timeout, conn.screen(&wire.policy)).await {
-        Ok(Ok(())) => hand_over(wire, from, conn).await,
-        Ok(Err(e)) => {
-            if e.kind() == std::io::ErrorKind::InvalidData {
-                wire.refusals.note(from.ip(), "a connection that speaks something else");
+/// What the task of one connection knows.
+struct Visit {
+    wire: Arc<Wire>,
+    ears: Arc<Ears>,
+    back: mpsc::UnboundedSender<Returned>,
+    proven: Arc<AtomicBool>,
+    from: SocketAddr,
+}
+
+impl Visit {
+    /// Waits for a frame and its header, then reads it.
+    async fn screen(self, mut conn: Returned) {
+        let Self { wire, from, .. } = &self;
+        if conn.used && !matches!(timeout(LINGER, conn.awake(&wire.counters)).await, Ok(Ok(true))) {
+            return;
+        }
+        let recycle = Recycle::Accepted(self.back.clone(), conn.place);
+        let lifetime = wire.timing.stream_timeout;
+        let mut conn = Conn::new(conn.socket, conn.rest, lifetime, wire.counters.clone(), recycle);
+        match timeout(wire.timing.header_timeout, conn.screen(&wire.policy)).await {
+            Ok(Ok(())) => self.pass_on(conn).await,
+            Ok(Err(e)) => {
+                if e.kind() == std::io::ErrorKind::InvalidData {
+                    wire.refusals.note(from.ip(), "a connection that speaks something else");
+                }
+                tracing::debug!(%from, error = %e, "connection refused");
             }
-            tracing::debug!(%from, error = %e, "connection refused");
+            Err(_) => {
+                wire.counters.header_timeouts.one();
+                tracing::debug!(%from, "connection showed no header in time");
+            }
         }
-        Err(_) => {
-            wire.counters.header_timeouts.one();
-            tracing::debug!(%from, "connection showed no header in time");
-        }
+    }
+
+    /// Reads the frame; delivers it if it is a user's message, else lets memberlist have the connection.
+    async fn pass_on(&self, mut conn: Conn) {
+        self.proven.store(true, Ordering::Relaxed);
+        let Self { wire, ears, from, .. } = self;
+        let announced = Amount { count: 0, bytes: conn.frame_len() };
+        let Ok(place) = wire.inbound.take(any_port(*from), announced) else {
+            wire.counters.crowded_frames.one();
+            wire.crowds.crowd(from.ip(), "bytes of frames at one time");
+            return;
+        };
+        conn.hold(place);
+        let frame = match conn.frame().await {
+            Ok(frame) => BytesMut::from(frame),
+            Err(e) => return tracing::debug!(%from, error = %e, "a connection ended within its frame"),
+        };
+        let delivered = match wire.decoder_of_frames().decode::<TokioRuntime>(frame).await {
+            Ok(plain) => short_cut(ears, plain, Kind::Stream, *from),
+            Err(_) if wire.policy.is_encrypted() => {
+                wire.counters.undecipherable.one();
+                wire.refusals.note(from.ip(), "encrypted with another key, or damaged");
+                return;
+            }
+            Err(_) => false,
+        };
+        if delivered { conn.skip_frame() } else { hand_over(wire, *from, conn).await }
     }
 }
 

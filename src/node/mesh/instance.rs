@@ -1,6 +1,6 @@
 //! One memberlist instance after another, over the same sockets, roster and keys.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -9,9 +9,10 @@ use memberlist::{
     error::Error,
     proto::{ChecksumAlgorithm, EncryptionAlgorithm, Label, MaybeResolvedAddress, SecretKey},
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::Notify,
+    task::AbortHandle,
     time::{Instant, timeout},
 };
 
@@ -55,6 +56,8 @@ pub(super) struct Core {
     live: RwLock<Option<List>>,
     /// Somebody asked for a rebuild.
     pub(super) rebuild_asked: Notify,
+    /// The supervised tasks, by name.
+    pub(super) tasks: Mutex<BTreeMap<&'static str, AbortHandle>>,
 }
 
 impl Core {
@@ -69,6 +72,7 @@ impl Core {
             ears: Arc::new(ears),
             live: RwLock::new(None),
             rebuild_asked: Notify::new(),
+            tasks: Mutex::default(),
             config,
         }
     }

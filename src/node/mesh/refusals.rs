@@ -1,4 +1,5 @@
-//! One line in the log for all who knock without the right name or key, however often they do.
+//! One line in the log for all who knock without the right name or key, and one for all who want more than their share,
+//! however often they do.
 
 use std::{
     net::IpAddr,
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 /// Between two lines.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// When the last line was written, and how many refusals have not been told since.
+/// One kind of line: when the last was written, and how many refusals have not been told since.
 #[derive(Default)]
 pub(super) struct Refusals(Mutex<(Option<Instant>, u64)>);
 
@@ -19,6 +20,12 @@ impl Refusals {
     pub(super) fn note(&self, from: IpAddr, why: &str) {
         let Some(untold) = self.due(Instant::now()) else { return };
         tracing::warn!(%from, why, untold, "refused: not of this cluster, or without its key; told once a minute");
+    }
+
+    /// Notes that an address got less than it wanted.
+    pub(super) fn crowd(&self, from: IpAddr, what: &str) {
+        let Some(untold) = self.due(Instant::now()) else { return };
+        tracing::warn!(%from, what, untold, "an address has its share and wants more: the rest is dropped; told once a minute");
     }
 
     /// How many were not told before this one, if it is to be told.

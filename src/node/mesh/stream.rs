@@ -18,17 +18,20 @@ use memberlist::{
 use parking_lot::Mutex;
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     time::{Instant, timeout_at},
 };
 
 use super::{
     counters::Counters,
     frame::{MAX_HEADER, Policy},
+    shares::Place,
 };
 
-/// One read brings a small message whole; a large one goes straight to its destination.
+/// One read brings a small message whole.
 const CHUNK: usize = 4096;
+/// A large frame is read in pieces of at most this, so that what is held is what has arrived, whatever was announced.
+const LARGE_CHUNK: usize = 256 << 10;
 
 /// What both halves of a connection share. When both are gone the socket closes, or is used again.
 ///
@@ -49,21 +52,23 @@ struct Link {
     closed: AtomicBool,
     /// The announced frame was read to its end; these bytes came after it.
     rest: Mutex<Option<BytesMut>>,
+    /// The frame's place among those that are being read, until nobody needs the connection any more.
+    held: Mutex<Option<Place>>,
 }
 
 /// Takes back a socket and the bytes read past the frame.
 pub(super) enum Recycle {
     /// We dialled it: kept for the next message to this address.
     Dialled(Box<dyn Fn(TcpStream) + Send + Sync>),
-    /// We accepted it: the next frame may come, under the same permit.
-    Accepted(mpsc::UnboundedSender<Returned>, OwnedSemaphorePermit),
+    /// We accepted it: the next frame may come, in the same place.
+    Accepted(mpsc::UnboundedSender<Returned>, Place),
 }
 
 /// An accepted connection between two frames.
 pub(super) struct Returned {
     pub(super) socket: TcpStream,
     pub(super) rest: BytesMut,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) place: Place,
     /// It carried a frame before, so the next one may take its time.
     pub(super) used: bool,
 }
@@ -98,9 +103,9 @@ impl Drop for Link {
             Recycle::Dialled(keep) if *self.closed.get_mut() && rest.as_ref().is_none_or(|r| r.is_empty()) => {
                 keep(socket)
             }
-            Recycle::Accepted(back, permit) => {
+            Recycle::Accepted(back, place) => {
                 if let Some(rest) = rest {
-                    drop(back.send(Returned { socket, rest, permit, used: true }));
+                    drop(back.send(Returned { socket, rest, place, used: true }));
                 }
             }
             Recycle::Dialled(_) => {}
@@ -129,6 +134,22 @@ impl Link {
         loop {
             socket.readable().await?;
             match socket.try_read(buf) {
+                Ok(n) => {
+                    self.counters.stream_bytes_in.add(n);
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Appends to the buffer, within its capacity.
+    async fn read_into(&self, buf: &mut BytesMut) -> io::Result<usize> {
+        let socket = self.socket()?;
+        loop {
+            socket.readable().await?;
+            match socket.try_read_buf(buf) {
                 Ok(n) => {
                     self.counters.stream_bytes_in.add(n);
                     return Ok(n);
@@ -179,6 +200,7 @@ impl Conn {
             unread: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             rest: Mutex::new(None),
+            held: Mutex::new(None),
         });
         Self {
             reader: Reader { link: link.clone(), buf, shown: 0, left: None, touched: false, eof: false },
@@ -189,6 +211,30 @@ impl Conn {
     /// Waits for a whole frame header and judges it, so that memberlist only ever sees bounded frames of this cluster.
     pub(super) async fn screen(&mut self, policy: &Policy) -> io::Result<()> {
         self.reader.screen(policy).await
+    }
+
+    /// How long the screened frame is.
+    pub(super) fn frame_len(&self) -> usize {
+        self.reader.left.unwrap_or(0)
+    }
+
+    /// The frame's place is given back when the last of the two halves is gone.
+    pub(super) fn hold(&self, place: Place) {
+        *self.reader.link.held.lock() = Some(place);
+    }
+
+    /// Reads the screened frame to its end. It can still be read by others afterwards.
+    pub(super) async fn frame(&mut self) -> io::Result<&[u8]> {
+        let len = self.frame_len();
+        self.reader.whole(len).await?;
+        Ok(&self.reader.buf[..len])
+    }
+
+    /// The frame needs no other reader; the connection is free for the next one.
+    pub(super) fn skip_frame(&mut self) {
+        let len = self.frame_len();
+        self.reader.buf.advance(len);
+        self.reader.consumed(len);
     }
 }
 
@@ -208,7 +254,8 @@ pub(super) struct Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         match self.left {
-            Some(0) => *self.link.rest.lock() = Some(std::mem::take(&mut self.buf)),
+            // A copy of the few bytes there are, if any: an idle connection must not keep a large frame's memory.
+            Some(0) => *self.link.rest.lock() = Some(BytesMut::from(&self.buf[..])),
             None if !self.touched && self.buf.is_empty() => {}
             _ => self.link.unread.store(true, Ordering::Relaxed),
         }
@@ -244,6 +291,19 @@ impl Reader {
             0 => Err(self.end()),
             _ => Ok(()),
         }
+    }
+
+    /// Buffers at least `len` bytes.
+    async fn whole(&mut self, len: usize) -> io::Result<()> {
+        self.touched = true;
+        while self.buf.len() < len {
+            self.buf.reserve((len - self.buf.len()).min(LARGE_CHUNK));
+            let Self { link, buf, .. } = self;
+            if link.within(link.read_into(buf)).await? == 0 {
+                return Err(self.end());
+            }
+        }
+        Ok(())
     }
 
     fn end(&mut self) -> io::Error {

@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, thread, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{mpsc, oneshot, watch},
@@ -12,12 +11,14 @@ use tokio::{
 use super::{
     config::{MeshConfig, MeshError},
     counters::Counters,
-    delegate::{Canary, Ears, Inbox},
+    delegate::{Canary, Ears, Inbox, Waiting},
     frame::Policy,
     inbound,
     instance::Core,
+    refusals::Refusals,
     rejoin,
     roster::Roster,
+    shares::{Amount, Shares},
     watchdog,
     wire::Wire,
 };
@@ -34,13 +35,23 @@ pub(super) enum Stop {
     No,
     Leave(Duration),
     Now,
+    /// Test switch: the thread panics, as by a bug.
+    Panic,
+    /// Test switch: nothing runs for so long, as on a machine without a processor to spare. Then it goes on.
+    Starve(Duration),
+}
+
+impl Stop {
+    pub(super) fn is_running(self) -> bool {
+        matches!(self, Self::No | Self::Starve(_))
+    }
 }
 
 type Ready = oneshot::Sender<Result<Arc<Core>, MeshError>>;
 
 pub(super) fn spawn(
     config: MeshConfig,
-    inbox: mpsc::Sender<(Bytes, bool)>,
+    inbox: mpsc::Sender<Waiting>,
     stop: watch::Receiver<Stop>,
     ready: Ready,
     finished: watch::Sender<bool>,
@@ -61,7 +72,7 @@ fn spawn_named(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
 fn live(
     runtime: &Runtime,
     config: MeshConfig,
-    inbox: mpsc::Sender<(Bytes, bool)>,
+    inbox: mpsc::Sender<Waiting>,
     stop: watch::Receiver<Stop>,
     ready: Ready,
 ) {
@@ -79,7 +90,7 @@ fn live(
     });
 }
 
-async fn start(config: MeshConfig, sender: mpsc::Sender<(Bytes, bool)>) -> Result<Arc<Core>, MeshError> {
+async fn start(config: MeshConfig, sender: mpsc::Sender<Waiting>) -> Result<Arc<Core>, MeshError> {
     let counters = Arc::new(Counters::default());
     let policy = Policy {
         label: config.cluster.as_str().into(),
@@ -91,7 +102,7 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<(Bytes, bool)>) -> Resul
         if config.name.is_empty() { config.advertise.unwrap_or(wire.local).to_string() } else { config.name.clone() };
     let ears = Ears {
         roster: Arc::new(Roster::new(name.into(), counters.clone())),
-        inbox: Inbox { sender, bytes: Default::default(), max_bytes: INBOX_BYTES.max(config.max_frame * 4) },
+        inbox: inbox(&config, sender),
         canary: Canary::default(),
         counters,
         incarnation: config.incarnation,
@@ -102,16 +113,27 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<(Bytes, bool)>) -> Resul
     Ok(core)
 }
 
+fn inbox(config: &MeshConfig, sender: mpsc::Sender<Waiting>) -> Inbox {
+    let limit = Amount { count: config.inbox, bytes: INBOX_BYTES.max(config.max_frame * 4) };
+    Inbox { sender, shares: Shares::new(limit), refusals: Refusals::default() }
+}
+
 /// Until the owner stops us or is gone.
 async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) {
     supervise(core, "datagrams", |core| inbound::pump_datagrams(core.wire.clone(), core.ears.clone()));
-    supervise(core, "streams", |core| inbound::accept_streams(core.wire.clone()));
+    supervise(core, "streams", |core| inbound::accept_streams(core.wire.clone(), core.ears.clone()));
     supervise(core, "rejoin", rejoin::rejoin);
     supervise(core, "watchdog", watchdog::watch);
     // An error means that the owner is gone.
-    let order = stop.wait_for(|s| *s != Stop::No).await.map_or(Stop::Now, |order| *order);
-    if let Stop::Leave(deadline) = order {
-        core.leave(deadline.mul_f64(0.75)).await;
+    let mut order = stop.wait_for(|s| *s != Stop::No).await.map_or(Stop::Now, |order| *order);
+    if let Stop::Starve(time) = order {
+        thread::sleep(time);
+        order = stop.wait_for(|s| !s.is_running()).await.map_or(Stop::Now, |order| *order);
+    }
+    match order {
+        Stop::Leave(deadline) => core.leave(deadline.mul_f64(0.75)).await,
+        Stop::Panic => panic!("a test asked for it"),
+        Stop::No | Stop::Now | Stop::Starve(_) => {}
     }
 }
 
@@ -123,7 +145,9 @@ where
     let core = core.clone();
     tokio::spawn(async move {
         loop {
-            let ended = tokio::spawn(task(core.clone())).await;
+            let running = tokio::spawn(task(core.clone()));
+            core.tasks.lock().insert(name, running.abort_handle());
+            let ended = running.await;
             core.counters.task_restarts.one();
             tracing::error!(task = name, error = ?ended.err(), "a mesh task died and is restarted");
             sleep(RESTART_PAUSE).await;
@@ -138,5 +162,7 @@ impl Drop for End {
     fn drop(&mut self) {
         self.0.take_live();
         self.0.wire.close();
+        // A handle to a task holds the runtime, and whoever holds the core would hold its descriptors.
+        self.0.tasks.lock().clear();
     }
 }

@@ -92,7 +92,7 @@ impl Watch {
         }
         // With a full table the stream canary may be refused although everything works.
         let streams = self.streams.beat(canary.streams.load(Ordering::Relaxed));
-        if streams > self.patience + 2 * STREAM_EVERY as u32 && core.wire.inbound.available_permits() > 0 {
+        if streams > self.patience + 2 * STREAM_EVERY as u32 && core.wire.inbound.has_room() {
             return Some("the stream path to ourselves is silent");
         }
         match timeout(core.config.failure.canary_silence, departed(list)).await {

@@ -19,7 +19,6 @@ use memberlist::{
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
-    sync::Semaphore,
     time::timeout,
 };
 
@@ -30,12 +29,17 @@ use super::{
     idle::Idle,
     inbound::{Packets, Streams},
     refusals::Refusals,
+    shares::{Amount, Shares},
     stream::{Conn, Recycle},
 };
 
 /// A burst of datagrams waits in the kernel while the mesh thread is busy.
 const RECEIVE_BUFFER: usize = 2 << 20;
 const BACKLOG: u32 = 1024;
+/// A frame that is larger is decrypted on another thread, so that pings do not wait for it.
+const INLINE_DECRYPTION: usize = 64 << 10;
+/// Frames that are being read hold at most this many bytes (or four frames).
+const READING_BYTES: usize = 256 << 20;
 /// Port 0: the port the kernel gave to TCP may be taken for UDP.
 const PORT_ATTEMPTS: usize = 32;
 
@@ -45,7 +49,8 @@ pub(super) struct Wire {
     pub(super) local: SocketAddr,
     pub(super) policy: Policy,
     pub(super) timing: FailureTiming,
-    pub(super) inbound: Arc<Semaphore>,
+    /// Places for inbound connections, and for the frames that are being read from them.
+    pub(super) inbound: Arc<Shares>,
     /// The instance that hears what comes in.
     pub(super) ears_of: RwLock<Option<(Packets, Streams)>>,
     /// Connections waiting to be handed over, in order.
@@ -55,6 +60,8 @@ pub(super) struct Wire {
     pub(super) counters: Arc<Counters>,
     label: Label,
     pub(super) refusals: Refusals,
+    /// Of those who want more than their share of connections.
+    pub(super) crowds: Refusals,
     idle: Idle,
     cut: Cut,
 }
@@ -76,7 +83,7 @@ impl Wire {
             local,
             policy,
             timing: config.failure.clone(),
-            inbound: Arc::new(Semaphore::new(config.max_inbound)),
+            inbound: Shares::new(Amount { count: config.max_inbound, bytes: READING_BYTES.max(config.max_frame * 4) }),
             keys: Mutex::new(config.keys.clone()),
             ears_of: RwLock::new(None),
             turn: tokio::sync::Mutex::default(),
@@ -84,6 +91,7 @@ impl Wire {
             label: Label::try_from(config.cluster.as_str()).unwrap_or_default(),
             idle: Idle::default(),
             refusals: Refusals::default(),
+            crowds: Refusals::default(),
             cut: Cut::default(),
         })
     }
@@ -160,6 +168,13 @@ impl Wire {
             let keys: Vec<SecretKey> = self.keys.lock().iter().map(|k| SecretKey::Aes256(*k)).collect();
             decoder.with_encryption(keys).with_verify_incoming(true);
         }
+        decoder
+    }
+
+    /// The same for frames of connections, which may be large.
+    pub(super) fn decoder_of_frames(&self) -> ProtoDecoder {
+        let mut decoder = self.decoder();
+        decoder.with_offload_size(INLINE_DECRYPTION);
         decoder
     }
 

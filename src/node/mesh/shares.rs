@@ -1,0 +1,294 @@
+//! Who may hold how much of what all share: of the queue of messages, of the table of connections.
+//!
+//! Dynamic thresholds (Choudhury and Hahne 1998): an address may hold a few times what is free. Whoever is alone gets most of
+//! it, several who want all get equal parts, and something is always left for one that holds little. Nobody is
+//! configured or remembered: an address is in the table while it holds something, so the table is as
+//! bounded as what is shared.
+//!
+//! Two levels, because members may share an address (one machine, one NAT) and because ports cost nothing: a host may hold a few
+//! times what is free, and each of its ports a few times what its host may yet take.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+/// How many times of what is free an address may hold. One alone gets nine thirteenths, and four thirteenths stay free.
+const EAGERNESS: usize = 3;
+/// Who has an IPv6 address has the 64 bits below its prefix.
+const PREFIX: u128 = !0 << 64;
+
+/// Things and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) count: usize,
+    pub(super) bytes: usize,
+}
+
+impl Amount {
+    pub(super) fn one(bytes: usize) -> Self {
+        Self { count: 1, bytes }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+    }
+
+    fn sub(&mut self, other: Self) {
+        self.count = self.count.saturating_sub(other.count);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+
+    fn minus(mut self, other: Self) -> Self {
+        self.sub(other);
+        self
+    }
+
+    fn times(self, factor: usize) -> Self {
+        Self { count: self.count.saturating_mul(factor), bytes: self.bytes.saturating_mul(factor) }
+    }
+
+    /// Whether `more` goes on top of this below `most`. What is not asked for is not a reason to refuse.
+    fn may_grow(self, more: Self, most: Self) -> bool {
+        let fits = |held: usize, more: usize, most: usize| more == 0 || held.saturating_add(more) <= most;
+        fits(self.count, more.count, most.count) && fits(self.bytes, more.bytes, most.bytes)
+    }
+}
+
+/// Why somebody gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Nothing is left for anybody.
+    Full,
+    /// There is room, but not for this address.
+    Share,
+}
+
+#[derive(Default)]
+struct Host {
+    held: Amount,
+    ports: HashMap<SocketAddr, Amount>,
+}
+
+#[derive(Default)]
+struct State {
+    held: Amount,
+    hosts: HashMap<IpAddr, Host>,
+}
+
+/// Something bounded that many addresses take from.
+pub(super) struct Shares {
+    limit: Amount,
+    state: Mutex<State>,
+}
+
+/// A part of it, given back when dropped.
+pub(super) struct Place {
+    shares: Arc<Shares>,
+    from: SocketAddr,
+    amount: Amount,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shares.give_back(self.from, self.amount);
+    }
+}
+
+/// What is one source as far as fairness goes.
+pub(super) fn host(from: SocketAddr) -> IpAddr {
+    match from.ip().to_canonical() {
+        IpAddr::V6(ip) if !ip.is_loopback() => Ipv6Addr::from(u128::from(ip) & PREFIX).into(),
+        ip => ip,
+    }
+}
+
+/// All ports of an address as one, for what comes from ports that mean nothing.
+pub(super) fn any_port(from: SocketAddr) -> SocketAddr {
+    SocketAddr::new(from.ip(), 0)
+}
+
+impl Shares {
+    pub(super) fn new(limit: Amount) -> Arc<Self> {
+        Arc::new(Self { limit, state: Mutex::default() })
+    }
+
+    /// A part for this address, if there is one.
+    pub(super) fn take(self: &Arc<Self>, from: SocketAddr, amount: Amount) -> Result<Place, Refused> {
+        let mut state = self.state.lock();
+        self.judge(&state, from, amount)?;
+        state.take(from, amount);
+        Ok(Place { shares: self.clone(), from, amount })
+    }
+
+    /// A part that somebody is about to give back.
+    pub(super) fn take_over(self: &Arc<Self>, from: SocketAddr, amount: Amount) -> Place {
+        self.state.lock().take(from, amount);
+        Place { shares: self.clone(), from, amount }
+    }
+
+    /// Whether one more address could get something.
+    pub(super) fn has_room(&self) -> bool {
+        self.limit.count > self.state.lock().held.count
+    }
+
+    fn judge(&self, state: &State, from: SocketAddr, amount: Amount) -> Result<(), Refused> {
+        let free = self.limit.minus(state.held);
+        if !Amount::default().may_grow(amount, free) {
+            return Err(Refused::Full);
+        }
+        let host = state.hosts.get(&host(from));
+        let held = host.map_or_else(Amount::default, |host| host.held);
+        let port = host.and_then(|host| host.ports.get(&from)).copied().unwrap_or_default();
+        let most = free.times(EAGERNESS);
+        let fair = held.may_grow(amount, most) && port.may_grow(amount, most.minus(held).times(EAGERNESS));
+        if fair { Ok(()) } else { Err(Refused::Share) }
+    }
+
+    fn give_back(&self, from: SocketAddr, amount: Amount) {
+        let mut state = self.state.lock();
+        state.held.sub(amount);
+        let Some(of) = state.hosts.get_mut(&host(from)) else { return };
+        of.held.sub(amount);
+        if let Some(port) = of.ports.get_mut(&from) {
+            port.sub(amount);
+            if *port == Amount::default() {
+                of.ports.remove(&from);
+            }
+        }
+        if of.ports.is_empty() {
+            state.hosts.remove(&host(from));
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, from: SocketAddr, amount: Amount) {
+        self.held.add(amount);
+        let of = self.hosts.entry(host(from)).or_default();
+        of.held.add(amount);
+        of.ports.entry(from).or_default().add(amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(count: usize) -> Arc<Shares> {
+        Shares::new(Amount { count, bytes: 1 << 30 })
+    }
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    /// Takes all it can get.
+    fn gorge(shares: &Arc<Shares>, from: SocketAddr) -> (Vec<Place>, Refused) {
+        let mut places = Vec::new();
+        loop {
+            match shares.take(from, Amount::one(1)) {
+                Ok(place) => places.push(place),
+                Err(refused) => return (places, refused),
+            }
+        }
+    }
+
+    #[test]
+    fn one_alone_gets_most_and_leaves_some() {
+        let shares = shares(1_300);
+        let (hog, refused) = gorge(&shares, at("10.0.0.1:1"));
+        assert_eq!((hog.len(), refused), (900, Refused::Share));
+        let (other, _) = gorge(&shares, at("10.0.0.2:1"));
+        assert!(other.len() >= 200, "{} left for another", other.len());
+        assert!(shares.take(at("10.0.0.3:1"), Amount::one(1)).is_ok());
+    }
+
+    #[test]
+    fn those_who_want_everything_get_the_same() {
+        let shares = shares(10_000);
+        let addresses = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1"];
+        let mut held: Vec<Vec<Place>> = addresses.iter().map(|_| Vec::new()).collect();
+        // The first is there long before the others; what it gives back it has to ask for again.
+        held[0] = gorge(&shares, at(addresses[0])).0;
+        for _ in 0..40_000 {
+            for (address, places) in addresses.iter().zip(&mut held) {
+                places.extend(shares.take(at(address), Amount::one(1)));
+            }
+            for places in &mut held {
+                let served = places.len().div_ceil(100);
+                places.drain(..served);
+            }
+        }
+        let counts: Vec<usize> = held.iter().map(Vec::len).collect();
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(*most <= least + least / 4 + 2, "{counts:?}");
+    }
+
+    #[test]
+    fn many_ports_are_one_address() {
+        let shares = shares(1_000);
+        let mut hog = Vec::new();
+        for port in 1..=u16::MAX {
+            hog.extend(shares.take(SocketAddr::new([10, 0, 0, 1].into(), port), Amount::one(1)));
+        }
+        assert!(hog.len() <= 750, "{}", hog.len());
+        let (member, _) = gorge(&shares, at("10.0.0.2:7946"));
+        assert!(member.len() >= 150, "{}", member.len());
+    }
+
+    #[test]
+    fn ports_of_one_address_are_fair_among_themselves() {
+        let shares = shares(16_384);
+        let (_hog, _) = gorge(&shares, at("127.0.0.1:1"));
+        let places: Vec<Place> = (2..=61)
+            .map(|port| shares.take(SocketAddr::new([127, 0, 0, 1].into(), port), Amount::one(1)))
+            .map(|place| place.unwrap_or_else(|refused| panic!("{refused:?}")))
+            .collect();
+        assert_eq!(places.len(), 60);
+    }
+
+    #[test]
+    fn bytes_count_as_well_as_things() {
+        let shares = Shares::new(Amount { count: 1_000, bytes: 1_300 });
+        let held: Vec<Place> = std::iter::from_fn(|| shares.take(at("10.0.0.1:1"), Amount::one(100)).ok()).collect();
+        assert_eq!(held.len(), 9);
+        assert_eq!(shares.take(at("10.0.0.1:1"), Amount::one(100)).err(), Some(Refused::Share));
+        assert_eq!(shares.take(at("10.0.0.2:1"), Amount::one(1_000)).err(), Some(Refused::Full));
+        assert!(shares.take(at("10.0.0.1:1"), Amount::one(0)).is_ok(), "what has no bytes needs none");
+        assert!(shares.take(at("10.0.0.2:1"), Amount::one(100)).is_ok());
+    }
+
+    #[test]
+    fn whoever_holds_nothing_is_not_remembered() {
+        let shares = shares(1_000);
+        for n in 0..100_000u32 {
+            drop(shares.take(SocketAddr::new(n.to_be_bytes().into(), 1), Amount::one(1)));
+        }
+        assert!(shares.state.lock().hosts.is_empty());
+        assert_eq!(shares.state.lock().held, Amount::default());
+    }
+
+    #[test]
+    fn a_prefix_of_ipv6_is_one_host() {
+        assert_eq!(host(at("[2001:db8::1]:1")), host(at("[2001:db8::ffff]:2")));
+        assert_ne!(host(at("[2001:db8::1]:1")), host(at("[2001:db8:0:1::1]:1")));
+        assert_eq!(host(at("[::ffff:10.0.0.1]:1")), host(at("10.0.0.1:2")));
+    }
+
+    #[test]
+    fn what_is_taken_over_counts_until_it_is_given_back() {
+        let shares = shares(1);
+        let first = shares.take(at("10.0.0.1:1"), Amount::one(0)).ok();
+        assert!(!shares.has_room());
+        let second = shares.take_over(at("10.0.0.1:1"), Amount::one(0));
+        drop(first);
+        assert!(!shares.has_room());
+        drop(second);
+        assert!(shares.has_room());
+    }
+}

@@ -1,0 +1,176 @@
+//! Somebody who wants everything that all share: the queue of messages, the table of connections, the bytes being read.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use driftless::node::mesh::{FailureTiming, MeshConfig, MeshEvent};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream, UdpSocket},
+};
+
+use crate::common::*;
+
+const LABEL: &[u8] = &[12, 4, b't', b'e', b's', b't'];
+
+/// A user's message as memberlist frames it: label, tag, length, bytes and our trailer.
+fn frame(body: &[u8], trailer: u8) -> Vec<u8> {
+    let len = u8::try_from(body.len() + 1).unwrap();
+    assert!(len < 0x80, "a length of one byte");
+    [LABEL, &[9, len], body, &[trailer]].concat()
+}
+
+/// A connection from another address of this machine.
+async fn dial_from(ip: [u8; 4], to: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((ip, 0).into()).unwrap();
+    socket.connect(to).await.ok()
+}
+
+/// Everything that waits for the consumer, as text.
+fn waiting(node: &mut Node) -> Vec<String> {
+    let text = |event| match event {
+        MeshEvent::Message { bytes, .. } => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        _ => None,
+    };
+    node.drain().into_iter().filter_map(text).collect()
+}
+
+// scenario 85: the consumer is behind, and one member says more than the queue holds.
+#[tokio::test]
+async fn a_member_that_talks_too_much_leaves_room_for_the_others() {
+    let mut nodes = cluster(3, |c| c.inbox = 1_300).await;
+    let mut behind = nodes.remove(0);
+    let to = |node: &Node| node.peer(behind.addr()).unwrap();
+    let (loud, quiet) = (&nodes[0], &nodes[1]);
+    let (from_loud, from_quiet) = (to(loud), to(quiet));
+    while behind.mesh.stats().inbox_over_share < 100 {
+        loud.mesh.send_datagram(&from_loud, Bytes::from_static(b"loud")).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let held = behind.mesh.stats().messages_in;
+    assert!((890..=901).contains(&held), "nine thirteenths for one: {held}");
+    for number in 0..5 {
+        quiet.mesh.send_datagram(&from_quiet, Bytes::from(format!("quiet {number}"))).await.unwrap();
+        quiet.mesh.send_stream(&from_quiet, Bytes::from(format!("sure {number}")), SHORT).await.unwrap();
+    }
+    until("all of the quiet one's came in", || behind.mesh.stats().messages_in == held + 10).await;
+    let texts = waiting(&mut behind);
+    assert_eq!(texts.iter().filter(|text| *text != "loud").count(), 10, "{texts:?}");
+    let dropped = behind.mesh.stats().inbox_over_share;
+    loud.mesh.send_datagram(&from_loud, Bytes::from_static(b"welcome again")).await.unwrap();
+    assert_eq!(behind.message().await.0, "welcome again", "what was taken is free again");
+    assert_eq!(behind.mesh.stats().inbox_over_share, dropped);
+}
+
+// scenario 85
+#[tokio::test]
+async fn a_stranger_with_many_ports_is_one_address() {
+    let mut nodes = cluster(2, |c| c.inbox = 130).await;
+    let mut behind = nodes.remove(0);
+    let junk = frame(b"junk", 1);
+    // Each socket says little enough; together they are one who says too much.
+    while behind.mesh.stats().inbox_over_share < 100 {
+        let socket = UdpSocket::bind("127.0.0.9:0").await.unwrap();
+        for _ in 0..4 {
+            socket.send_to(&junk, behind.addr()).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    let held = behind.mesh.stats().messages_in;
+    assert!(held <= 98, "three quarters for one address: {held}");
+    let peer = nodes[0].peer(behind.addr()).unwrap();
+    for _ in 0..10 {
+        nodes[0].mesh.send_stream(&peer, Bytes::from_static(b"member"), SHORT).await.unwrap();
+    }
+    until("the member is heard", || behind.mesh.stats().messages_in >= held + 10).await;
+    assert_eq!(waiting(&mut behind).iter().filter(|text| *text == "member").count(), 10);
+}
+
+// scenario 82: connections that have shown a header and hold. They cannot be told from members that are slow.
+#[tokio::test]
+async fn an_address_that_holds_connections_leaves_some_for_the_others() {
+    let mut nodes = cluster(2, |c| {
+        c.max_inbound = 26;
+        c.failure.header_timeout = Duration::from_secs(60);
+        c.failure.stream_timeout = Duration::from_secs(60);
+    })
+    .await;
+    let mut a = nodes.remove(0);
+    let half = frame(b"never finished", 2);
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        if let Some(mut socket) = dial_from([127, 0, 0, 9], a.addr()).await {
+            let _ = socket.write_all(&half[..half.len() - 1]).await;
+            held.push(socket);
+        }
+    }
+    // Some yield to others of that address before they have shown a header, the rest is turned away.
+    until("it has its share", || a.mesh.stats().crowded_connections >= 15).await;
+    let stats = a.mesh.stats();
+    assert!(stats.refused_connections + stats.shed_connections >= 15, "{stats:?}");
+    for text in ["one", "two", "three"] {
+        exchange(&nodes[0], &mut a, text).await;
+    }
+    let late = Node::start(seeded("test", a.addr())).await;
+    until("a third joins", || late.sees(2) && a.sees(2)).await;
+    drop(held);
+}
+
+// scenario 75: what is announced is reserved before it is read, for an address as for all.
+#[tokio::test]
+async fn an_address_that_announces_much_leaves_room_to_read_for_the_others() {
+    let mut nodes = cluster(2, |c| {
+        c.max_frame = 16 << 20;
+        c.failure.stream_timeout = Duration::from_secs(60);
+    })
+    .await;
+    let mut a = nodes.remove(0);
+    let sixteen_megabytes = [LABEL, &[9, 0x80, 0x80, 0x80, 0x08, 1, 2, 3]].concat();
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let mut socket = dial_from([127, 0, 0, 9], a.addr()).await.expect("accepted");
+        let _ = socket.write_all(&sixteen_megabytes).await;
+        held.push(socket);
+    }
+    until("the rest is not read", || a.mesh.stats().crowded_frames >= 5).await;
+    assert_eq!(a.mesh.stats().oversize_frames, 0);
+    let peer = nodes[0].peer(a.addr()).unwrap();
+    let large = Bytes::from(vec![7; 15 << 20]);
+    nodes[0].mesh.send_stream(&peer, large.clone(), PATIENCE).await.unwrap();
+    assert_eq!(a.message().await.0, large);
+    drop(held);
+}
+
+async fn speak(node: &Node, to: SocketAddr) {
+    let peer = node.peer(to).unwrap();
+    node.mesh.send_datagram(&peer, Bytes::from_static(b"short")).await.unwrap();
+    node.mesh.send_stream(&peer, Bytes::from(vec![1; 20_000]), PATIENCE).await.unwrap();
+}
+
+/// A cluster behind one address is fair by ports, and nobody in it gets less than it needs.
+#[tokio::test]
+async fn sixty_members_on_one_address_have_room() {
+    const MEMBERS: usize = 60;
+    // At its usual pace: sixty in a hurry would leave the tests beside them nothing.
+    let usual = |mut config: MeshConfig| {
+        config.failure = FailureTiming::lan();
+        config
+    };
+    let mut nodes = vec![Node::start(usual(config("test"))).await];
+    for _ in 1..MEMBERS {
+        nodes.push(Node::start(usual(seeded("test", nodes[0].addr()))).await);
+    }
+    let mut first = nodes.remove(0);
+    let found = || first.sees(MEMBERS - 1) && nodes.iter().all(|node| node.peer(first.addr()).is_some());
+    until("the first sees all, and all see it", found).await;
+    futures_util::future::join_all(nodes.iter().map(|node| speak(node, first.addr()))).await;
+    let mut long = 0;
+    while long < MEMBERS - 1 {
+        long += usize::from(first.message().await.1);
+    }
+    let stats = first.mesh.stats();
+    let turned_away =
+        [stats.inbox_over_share, stats.crowded_connections, stats.crowded_frames, stats.refused_connections];
+    assert_eq!(turned_away, [0; 4], "{stats:?}");
+}
