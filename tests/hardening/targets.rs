@@ -26,8 +26,11 @@ impl Verdict {
     }
 }
 
+/// What runs one input.
+pub type Run = fn(&[u8]) -> Verdict;
+
 /// Every target by name.
-pub const ALL: &[(&str, fn(&[u8]) -> Verdict)] = &[
+pub const ALL: &[(&str, Run)] = &[
     ("frame", frame::run),
     ("digest", wire::digest),
     ("delta", wire::delta),

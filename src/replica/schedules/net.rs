@@ -118,12 +118,10 @@ impl Net {
         if !self.up[j] {
             return;
         }
-        if let (Message::Frame(_), Some(f)) = (message, self.drop_frames_from) {
-            if f == from {
-                self.frames_seen += 1;
-                if self.frames_seen > 1 {
-                    return;
-                }
+        if matches!(message, Message::Frame(_)) && self.drop_frames_from == Some(from) {
+            self.frames_seen += 1;
+            if self.frames_seen > 1 {
+                return;
             }
         }
         let now = self.now(j);

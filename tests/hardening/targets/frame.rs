@@ -82,12 +82,12 @@ impl Stage {
     fn receive(&mut self, data: &[u8]) {
         self.received += 1;
         let _ = self.udp.send_to(&data[..data.len().min(60_000)], self.at);
-        if self.received % 4 == 0
+        if self.received.is_multiple_of(4)
             && let Ok(mut stream) = TcpStream::connect(self.at)
         {
             let _ = stream.write_all(data);
         }
-        if self.received % LOOK_EVERY == 0 {
+        if self.received.is_multiple_of(LOOK_EVERY) {
             self.look();
         }
         while self.events.try_recv().is_some() {}
