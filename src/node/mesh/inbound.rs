@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     delegate::{Ears, Kind},
     idle::LINGER,
-    shares::{Amount, Place, Refused, any_port, host},
+    shares::{Amount, Refused, Seat, any_port, host},
     stream::{Conn, Recycle, Returned},
     wire::{SOCKET_ERROR_PAUSE, Wire},
 };
@@ -138,19 +138,21 @@ struct Screens {
 struct Screen {
     host: IpAddr,
     task: AbortHandle,
+    /// Gone when the connection is.
+    seat: Weak<Seat>,
     /// It has shown the header of a frame, and does not yield to others until that frame has been read.
     proven: Arc<AtomicBool>,
 }
 
 impl Screens {
     fn admit(&mut self, socket: TcpStream, from: SocketAddr) {
-        let Some(place) = self.place(from) else {
+        let Some(seat) = self.seat(from) else {
             self.wire.counters.refused_connections.one();
             return;
         };
         self.wire.counters.streams_in.one();
         let _ = socket.set_nodelay(true);
-        self.spawn(Returned { socket, rest: BytesMut::new(), place, used: false }, from);
+        self.spawn(Returned { socket, rest: BytesMut::new(), seat, used: false }, from);
     }
 
     fn readmit(&mut self, conn: Returned) {
@@ -159,7 +161,7 @@ impl Screens {
     }
 
     fn spawn(&mut self, conn: Returned, from: SocketAddr) {
-        let proven = Arc::new(AtomicBool::new(false));
+        let (proven, seat) = (Arc::new(AtomicBool::new(false)), Arc::downgrade(&conn.seat));
         let visit = Visit {
             wire: self.wire.clone(),
             ears: self.ears.clone(),
@@ -169,15 +171,15 @@ impl Screens {
         };
         self.oldest.retain(|screen| !screen.task.is_finished());
         let task = self.running.spawn(visit.screen(conn));
-        self.oldest.push_back(Screen { host: host(from), task, proven });
+        self.oldest.push_back(Screen { host: host(from), task, seat, proven });
     }
 
     /// A place in the table. When there is none, a connection that has proven nothing yields to the newcomer, so that
     /// silent connections cannot shut out members. For an address that has its share it is one of its own.
-    fn place(&mut self, from: SocketAddr) -> Option<Place> {
+    fn seat(&mut self, from: SocketAddr) -> Option<Arc<Seat>> {
         let (inbound, one) = (&self.wire.inbound, Amount::one(0));
         let refused = match inbound.take(any_port(from), one) {
-            Ok(place) => return Some(place),
+            Ok(place) => return Some(Seat::new(place)),
             Err(refused) => refused,
         };
         if refused == Refused::Share {
@@ -191,8 +193,12 @@ impl Screens {
         let victim = self.oldest.iter().position(yields).and_then(|at| self.oldest.remove(at))?;
         victim.task.abort();
         self.wire.counters.shed_connections.one();
-        // The victim's place comes back when its task is dropped, a moment later.
-        Some(inbound.take_over(any_port(from), one))
+        // Its task is dropped only when this one pauses. Until then a burst would fill the table with those that are gone, and what
+        // is full for all is taken from all.
+        if let Some(seat) = victim.seat.upgrade() {
+            seat.vacate();
+        }
+        inbound.take(any_port(from), one).ok().map(Seat::new)
     }
 }
 
@@ -212,7 +218,7 @@ impl Visit {
         if conn.used && !matches!(timeout(LINGER, conn.awake(&wire.counters)).await, Ok(Ok(true))) {
             return;
         }
-        let recycle = Recycle::Accepted(self.back.clone(), conn.place);
+        let recycle = Recycle::Accepted(self.back.clone(), conn.seat);
         let lifetime = wire.timing.stream_timeout;
         let mut conn = Conn::new(conn.socket, conn.rest, lifetime, wire.counters.clone(), recycle);
         match timeout(wire.timing.header_timeout, conn.screen(&wire.policy)).await {

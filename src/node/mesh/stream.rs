@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     counters::Counters,
     frame::{MAX_HEADER, Policy},
-    shares::Place,
+    shares::{Place, Seat},
 };
 
 /// One read brings a small message whole.
@@ -60,15 +60,15 @@ struct Link {
 pub(super) enum Recycle {
     /// We dialled it: kept for the next message to this address.
     Dialled(Box<dyn Fn(TcpStream) + Send + Sync>),
-    /// We accepted it: the next frame may come, in the same place.
-    Accepted(mpsc::UnboundedSender<Returned>, Place),
+    /// We accepted it: the next frame may come, in the same seat.
+    Accepted(mpsc::UnboundedSender<Returned>, Arc<Seat>),
 }
 
 /// An accepted connection between two frames.
 pub(super) struct Returned {
     pub(super) socket: TcpStream,
     pub(super) rest: BytesMut,
-    pub(super) place: Place,
+    pub(super) seat: Arc<Seat>,
     /// It carried a frame before, so the next one may take its time.
     pub(super) used: bool,
 }
@@ -103,9 +103,9 @@ impl Drop for Link {
             Recycle::Dialled(keep) if *self.closed.get_mut() && rest.as_ref().is_none_or(|r| r.is_empty()) => {
                 keep(socket)
             }
-            Recycle::Accepted(back, place) => {
+            Recycle::Accepted(back, seat) => {
                 if let Some(rest) = rest {
-                    drop(back.send(Returned { socket, rest, place, used: true }));
+                    drop(back.send(Returned { socket, rest, seat, used: true }));
                 }
             }
             Recycle::Dialled(_) => {}
