@@ -485,6 +485,11 @@ fn a_paused_process_shows_up_in_the_warnings_and_explain_says_that_it_lacks_a_wr
     watcher.client().expect(&["SET", "before", "v"], Reply::ok());
     cluster.eventually_everywhere(SOON, &["GET", "before"], &Reply::bulk("v"));
     eventually(SOON, green);
+    // Nobody misses a member that was not met.
+    eventually(SOON, || match debug(free, "/v1/node")?["caches"][0]["peers"].as_array().map(Vec::len) {
+        Some(2) => Ok(()),
+        met => Err(format!("{met:?} peers")),
+    });
     cluster.signal(1, Signal::Stop);
     watcher.client().expect(&["SET", "meanwhile", "v"], Reply::ok());
     eventually(SOON, || match warnings() {
