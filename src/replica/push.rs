@@ -211,11 +211,8 @@ impl<K: CoreKey, V> Replica<K, V> {
                 Some((entry, _)) => {
                     let cost = entry.size as usize + ENTRY_OVERHEAD;
                     if cost > budget && budget < self.config.max_frame_bytes {
-                        if from < self.compacted {
-                            return Cut { to: from, entries: Vec::new(), blocked: true };
-                        }
-                        cut.blocked = cut.to == from;
-                        return cut;
+                        let blocked = cut.to == from;
+                        return self.end_early(from, Cut { blocked, ..cut });
                     }
                     budget = budget.saturating_sub(cost);
                     entries.push(entry);
@@ -223,7 +220,7 @@ impl<K: CoreKey, V> Replica<K, V> {
                 None if self.bugs.push_over_overtaken => {}
                 None => match self.moved_on_by_ourselves(slot) {
                     Some(successor) => successors = successors.max(successor),
-                    None => return Cut { blocked: true, ..cut },
+                    None => return self.end_early(from, Cut { blocked: true, ..cut }),
                 },
             }
             if successors <= time {
@@ -233,6 +230,12 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         cut.entries.append(&mut entries);
         Cut { to: self.last_own, ..cut }
+    }
+
+    /// A cut that does not reach all the way, for whatever reason: none at all where the log no longer
+    /// shows what it leaves out.
+    fn end_early(&self, from: HlcTime, cut: Cut<K, V>) -> Cut<K, V> {
+        if from < self.compacted { Cut { to: from, entries: Vec::new(), blocked: true } } else { cut }
     }
 
     /// The dot time of the register this place has now, if that is our own.

@@ -80,6 +80,45 @@ fn a_cut_push_claims_no_write_that_compaction_forgot() {
     });
 }
 
+/// Nor where it is cut at a write that another replica overtook. (Found by the simulator, seeds 6449 and 27403.)
+#[test]
+fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
+    let (a, x) = (0, 1);
+    let mut net = Net::new(2, plain);
+    net.meet(a, x);
+    net.put(a, 0, Some(1), 8);
+    net.run(2);
+    assert_eq!(net.get(x, 0), Some(1));
+    // What x is not told of: key 0 many times, 5 and 2 once, and 0 again until nothing is left of the first ones.
+    for number in 10..60 {
+        net.put(a, 0, Some(number), 8);
+    }
+    let forgotten = net.r[a].last_own;
+    net.put(a, 5, Some(1), 8);
+    net.put(a, 2, Some(1), 8);
+    let mut before = 0;
+    while net.r[a].log_len() >= before {
+        before = net.r[a].log_len();
+        net.put(a, 0, Some(100), 8);
+    }
+    assert!(net.r[a].compacted >= forgotten, "compacted");
+    net.at += S;
+    net.put(x, 2, Some(9), 8);
+    let overtaking = net.intercept(x);
+    net.give(x, id(a), &overtaking);
+    assert_eq!(net.get(a, 2), Some(9));
+    // a says what it can by pushes alone, and dies.
+    let now = net.now(a);
+    while let Some(t) = net.r[a].poll_transmit(now) {
+        if matches!(t.message, Message::Push(_)) {
+            net.give(a, id(x), &t.message);
+            net.r[a].handle_sent(now, id(x), true);
+        }
+    }
+    let claimed = net.r[x].vector().get(&id(a));
+    assert!(claimed < forgotten || net.get(x, 0) == Some(100), "{claimed} is claimed, and 0 is {:?}", net.get(x, 0));
+}
+
 /// a reconcile leaves a tombstone that its sender does not know below the adopted floor: mistake 8.
 #[test]
 fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
