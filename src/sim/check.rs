@@ -239,7 +239,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn is_lossless(&self, cache: u8) -> bool {
         let ever = || self.openings.iter().filter(|opening| opening.cache == cache);
         let forgot = ever().any(|opening| opening.engine.replica.counters().forgotten > 0);
-        let may_void = forgot || ever().count() > usize::from(self.settings.replicas);
+        // Without a grace a delete may be collected before anybody has met the one whose write it was.
+        let unmet = self.settings.config.gc_grace < self.settings.suspect_after;
+        let may_void = forgot || unmet || ever().count() > usize::from(self.settings.replicas);
         let lost = |counters: &Counters| {
             let voided = counters.voided + counters.reconcile_voided + counters.reconcile_removed;
             counters.evicted_stable
