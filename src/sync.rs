@@ -5,34 +5,9 @@ pub(crate) use std::sync::atomic::AtomicI64;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
-pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
+pub(crate) use parking_lot::{Mutex, RwLock};
 
 pub(crate) use event_listener::{Event, Listener as Listening};
-
-/// So often is a lock looked at before its thread goes to sleep: a microsecond or two.
-const LOOKS: u32 = 64;
-
-/// Locks what is held for less time than it takes to put a thread to sleep and wake it again.
-#[inline]
-pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    match mutex.try_lock() {
-        Some(guard) => guard,
-        None => lock_contended(mutex),
-    }
-}
-
-#[cold]
-fn lock_contended<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    for _ in 0..LOOKS {
-        std::hint::spin_loop();
-        if !mutex.is_locked()
-            && let Some(guard) = mutex.try_lock()
-        {
-            return guard;
-        }
-    }
-    mutex.lock()
-}
 
 /// Seats that threads have left, and how many there are.
 static SEATS: Mutex<(Vec<usize>, usize)> = Mutex::new((Vec::new(), 0));

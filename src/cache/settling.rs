@@ -3,14 +3,13 @@
 use super::engine::{Engine, News, Settled};
 use super::{CacheKey, CacheValue, Shared, drop_quietly};
 use crate::hlc::Now;
-use crate::sync::lock_soon;
 
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Runs `act` under the replica's lock; then, without it, tells who has to know and drops what was
     /// displaced.
     pub(crate) fn with_engine<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
         let (result, settled) = {
-            let mut engine = lock_soon(&self.engine);
+            let mut engine = self.engine.lock();
             let listening = self.listeners.is_listening() || self.feed.is_watched();
             engine.set_listening(listening);
             let result = act(&mut engine);
