@@ -43,6 +43,14 @@ pub struct Item<K, V> {
     pub body: Body<V>,
 }
 
+/// The key of an item by itself: the item of a tombstone, which must not hold on to the value.
+pub(crate) fn without_body<K: Clone, V>(item: &ItemRef<K, V>) -> ItemRef<K, V> {
+    match item.body {
+        Body::Absent => ItemRef::clone(item),
+        Body::Known(_) | Body::Opaque(_) => ItemRef::new(Item { key: item.key.clone(), body: Body::Absent }),
+    }
+}
+
 /// A counted pointer to an item. Nobody holds a weak one: the count of those would be eight bytes for each entry.
 pub type ItemRef<K, V> = triomphe::Arc<Item<K, V>>;
 

@@ -1,7 +1,7 @@
 //! Which of the entries were used last: knows places, nothing of replication.
 //!
-//! Reads do not take the index's lock. They are noted in small rings, one for each of a few groups of
-//! threads, and applied in batches by whoever is about to evict. When a ring is full its oldest notes
+//! Reads do not take the index's lock. They are noted in small rings, one for each of a few threads and one for
+//! all others, and applied in batches by whoever is about to evict. When a ring is full its oldest notes
 //! are overwritten: what matters for eviction is what was read last.
 
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,7 +10,7 @@ use ::lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{SlotId, SlotRef};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, seat};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, seat, seats};
 
 /// Places are small distinct numbers: a multiplication spreads them.
 #[derive(Default)]
@@ -200,7 +200,9 @@ impl ReadLog {
 
     /// Hands out what was read, each thread's reads in their order, and forgets it. One at a time.
     pub(crate) fn drain(&self, mut each: impl FnMut(SlotId)) {
-        for stripe in self.stripes.iter().filter(|stripe| !stripe.ring.is_empty()) {
+        let (own, shared) = self.stripes.split_at(STRIPES - 1);
+        let used = own.iter().take(seats()).chain(shared);
+        for stripe in used.filter(|stripe| !stripe.ring.is_empty()) {
             let end = stripe.hits.load(Ordering::Acquire);
             let drained = stripe.drained.load(Ordering::Relaxed);
             if drained == end {

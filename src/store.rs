@@ -148,7 +148,7 @@ fn tag_of(hash: u64) -> u32 {
 
 impl<K, V> Indexed<K, V> {
     fn may_be(&self, hash: u64) -> bool {
-        self.tag & !(u32::MAX >> (32 - TAG_SHIFT)) == tag_of(hash)
+        (self.tag ^ tag_of(hash)) >> TAG_SHIFT == 0
     }
 
     fn is_plain(&self) -> bool {
@@ -171,6 +171,11 @@ struct Shard<K, V> {
 impl<K, V> Shard<K, V> {
     fn slot(&self, index: usize) -> Option<&Slot> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)?.as_ref()
+    }
+
+    /// The slot of a place, if it is still the same key's.
+    fn slot_of(&self, place: SlotRef) -> Option<&Slot> {
+        self.slot(place.id.index()).filter(|slot| slot.generation == place.generation)
     }
 
     fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
@@ -293,12 +298,7 @@ impl<K, V> Store<K, V> {
     /// The register whose key `matches` says it is, compared after the lock is gone.
     pub(crate) fn find_by(&self, hash: u64, matches: impl Fn(&Key<K>) -> bool) -> Option<Snapshot<K, V>> {
         let number = Self::shard_of(hash);
-        let first = {
-            let shard = self.shards[number].0.read();
-            let indexed = shard.find(hash)?;
-            let slot = shard.slot(indexed.slot as usize)?;
-            Self::snapshot(number, slot, indexed)
-        };
+        let first = Self::first_with(&self.shards[number].0.read(), number, hash)?;
         if first.hash == hash && matches(&first.item.key) {
             return Some(first);
         }
@@ -360,6 +360,12 @@ impl<K, V> Store<K, V> {
         }
     }
 
+    /// The first register that may have this hash.
+    fn first_with(shard: &Shard<K, V>, number: usize, hash: u64) -> Option<Snapshot<K, V>> {
+        let indexed = shard.find(hash)?;
+        Some(Self::snapshot(number, shard.slot(indexed.slot as usize)?, indexed))
+    }
+
     /// The register in a slot of a shard, if the slot is taken.
     fn snapshot_at(shard: &Shard<K, V>, number: usize, index: usize) -> Option<Snapshot<K, V>> {
         let slot = shard.slot(index)?;
@@ -370,20 +376,18 @@ impl<K, V> Store<K, V> {
     pub(crate) fn resolve(&self, place: SlotRef) -> Option<Snapshot<K, V>> {
         let (number, index) = (place.id.shard(), place.id.index());
         let shard = self.shards[number].0.read();
-        let slot = shard.slot(index).filter(|slot| slot.generation == place.generation)?;
+        let slot = shard.slot_of(place)?;
         Some(Self::snapshot(number, slot, shard.indexed(slot, index)?))
     }
 
     /// What is known of the register in a place, if it is still the same key's.
     pub(crate) fn meta(&self, slot: SlotRef) -> Option<Meta> {
-        let shard = self.shards[slot.id.shard()].0.read();
-        shard.slot(slot.id.index()).filter(|found| found.generation == slot.generation).map(Slot::meta)
+        self.shards[slot.id.shard()].0.read().slot_of(slot).map(Slot::meta)
     }
 
     /// The hash of the key in a place, if it is still the same key's.
     pub(crate) fn hash(&self, slot: SlotRef) -> Option<u64> {
-        let shard = self.shards[slot.id.shard()].0.read();
-        shard.slot(slot.id.index()).filter(|found| found.generation == slot.generation).map(|found| found.hash)
+        self.shards[slot.id.shard()].0.read().slot_of(slot).map(|found| found.hash)
     }
 
     /// Adds a register for a key that has none.
@@ -396,8 +400,7 @@ impl<K, V> Store<K, V> {
     pub(crate) fn insert_if_new(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> Result<SlotRef, Found<K, V>> {
         let (number, plain) = (Self::shard_of(hash), self.plain(&meta));
         let mut shard = self.shards[number].0.write();
-        let found = shard.find(hash).and_then(|indexed| Some((shard.slot(indexed.slot as usize)?, indexed)));
-        match found.map(|(slot, indexed)| Self::snapshot(number, slot, indexed)) {
+        match Self::first_with(&shard, number, hash) {
             Some(found) => Err((item, found)),
             None => Ok(self.add(&mut shard, hash, meta, plain, item)),
         }
@@ -431,7 +434,7 @@ impl<K, V> Store<K, V> {
     pub(crate) fn remove(&self, slot: SlotRef) -> Option<ItemRef<K, V>> {
         let mut shard = self.shards[slot.id.shard()].0.write();
         let index = slot.id.index();
-        let hash = shard.slot(index).filter(|found| found.generation == slot.generation)?.hash;
+        let hash = shard.slot_of(slot)?.hash;
         let entry = shard.index.find_entry(hash, |indexed| indexed.slot as usize == index).ok()?;
         let (indexed, _) = entry.remove();
         shard.chunks[index / CHUNK][index % CHUNK] = None;

@@ -9,25 +9,22 @@ pub(crate) use parking_lot::{Mutex, RwLock};
 
 pub(crate) use event_listener::{Event, Listener as Listening};
 
-/// Seats that threads have left, and how many there are.
-static SEATS: Mutex<(Vec<usize>, usize)> = Mutex::new((Vec::new(), 0));
+/// Seats that threads have left.
+static LEFT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// How many there are.
+static SEATS: AtomicUsize = AtomicUsize::new(0);
 
 struct Seat(usize);
 
 impl Seat {
     fn take() -> Self {
-        let mut seats = SEATS.lock();
-        let (left, all) = &mut *seats;
-        Self(left.pop().unwrap_or_else(|| {
-            *all += 1;
-            *all - 1
-        }))
+        Self(LEFT.lock().pop().unwrap_or_else(|| SEATS.fetch_add(1, Ordering::AcqRel)))
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        SEATS.lock().0.push(self.0);
+        LEFT.lock().push(self.0);
     }
 }
 
@@ -39,4 +36,9 @@ std::thread_local! {
 #[inline]
 pub(crate) fn seat() -> Option<usize> {
     SEAT.try_with(|seat| seat.0).ok()
+}
+
+/// Every [`seat`] that was ever taken is below this.
+pub(crate) fn seats() -> usize {
+    SEATS.load(Ordering::Acquire)
 }

@@ -129,11 +129,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = V> + Send + 'static,
     {
-        if let Some(value) = self.get(key) {
-            return value;
-        }
-        let filler = move || async move { Ok(Filled::new(filler().await)) };
-        self.fill_missing(key.to_owned(), filler).await.unwrap_or_else(|failure| no_value(failure))
+        let filled = self.fill_by_ref(key, move || async move { Ok(Filled::new(filler().await)) }).await;
+        filled.unwrap_or_else(|failure| no_value(failure))
     }
 
     /// As [`try_get_with`](Self::try_get_with), by a borrowed key: it is made an owned one only on a miss.
@@ -147,11 +144,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Error + Send + Sync + 'static,
     {
-        if let Some(value) = self.get(key) {
-            return Ok(value);
-        }
         let filler = move || async move { filler().await.map(Filled::new).map_err(Failure::of) };
-        self.fill_missing(key.to_owned(), filler).await.map_err(Failure::typed)
+        self.fill_by_ref(key, filler).await.map_err(Failure::typed)
     }
 
     /// As [`get_with_blocking`](Self::get_with_blocking), by a borrowed key: it is made an owned one only
@@ -163,11 +157,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     where
         Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        if let Some(value) = self.get(key) {
-            return value;
-        }
-        let filled = self.fill_missing_blocking(key.to_owned(), || Ok(Filled::new(filler())));
-        filled.unwrap_or_else(|failure| no_value(failure))
+        self.fill_by_ref_blocking(key, || Ok(Filled::new(filler()))).unwrap_or_else(|failure| no_value(failure))
     }
 
     /// As [`try_get_with_blocking`](Self::try_get_with_blocking), by a borrowed key: it is made an owned one
@@ -184,11 +174,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
         E: Error + Send + Sync + 'static,
     {
-        if let Some(value) = self.get(key) {
-            return Ok(value);
-        }
-        let filled = self.fill_missing_blocking(key.to_owned(), || filler().map(Filled::new).map_err(Failure::of));
-        filled.map_err(Failure::typed)
+        self.fill_by_ref_blocking(key, || filler().map(Filled::new).map_err(Failure::of)).map_err(Failure::typed)
     }
 
     async fn fill<F, Fut>(&self, key: K, filler: F) -> Result<V, Failure>
@@ -199,6 +185,18 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         match self.get(&key) {
             Some(value) => Ok(value),
             None => self.fill_missing(key, filler).await,
+        }
+    }
+
+    async fn fill_by_ref<Q, F, Fut>(&self, key: &Q, filler: F) -> Result<V, Failure>
+    where
+        Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
+    {
+        match self.get(key) {
+            Some(value) => Ok(value),
+            None => self.fill_missing(key.to_owned(), filler).await,
         }
     }
 
@@ -248,6 +246,20 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         match self.get(&key) {
             Some(value) => Ok(value),
             None => self.fill_missing_blocking(key, filler),
+        }
+    }
+
+    fn fill_by_ref_blocking<Q>(
+        &self,
+        key: &Q,
+        filler: impl FnOnce() -> Result<Filled<V>, Failure>,
+    ) -> Result<V, Failure>
+    where
+        Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        match self.get(key) {
+            Some(value) => Ok(value),
+            None => self.fill_missing_blocking(key.to_owned(), filler),
         }
     }
 

@@ -7,7 +7,7 @@ use super::message::{Audit, Entry, Message};
 use super::{CoreKey, Replica};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::Now;
-use crate::item::{Body, Item, ItemRef};
+use crate::item::without_body;
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 
@@ -60,7 +60,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn without_body(&self, entry: Entry<K, V>) -> Entry<K, V> {
-        let item = ItemRef::new(Item { key: entry.item.key.clone(), body: Body::Absent });
+        let item = without_body(&entry.item);
         Entry { item, size: entry.size.min(64), weight: 0, ..entry }
     }
 

@@ -60,7 +60,7 @@ pub struct Change<K, V> {
 }
 
 /// Who wants to know of changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Watch {
     /// Nobody: they are only counted.
     Nobody,

@@ -36,14 +36,19 @@ impl<K: CoreKey, V> Replica<K, V> {
         let (page, next) = self.store.page(from, BATCH);
         let epoch = self.store.epoch();
         for held in page.into_iter().filter(|held| held.meta.stamp_time <= epoch) {
-            self.counters.swept_by_epoch += 1;
-            self.erase(&held, RemovalCause::Invalidated);
+            self.sweep_register(&held);
         }
         self.sweep = next;
         if next.is_none() {
             self.store.note_swept();
         }
         next.is_some()
+    }
+
+    /// Removes a register that an epoch has made absent.
+    pub(super) fn sweep_register(&mut self, held: &Snapshot<K, V>) {
+        self.counters.swept_by_epoch += 1;
+        self.erase(held, RemovalCause::Invalidated);
     }
 
     /// A value that an epoch made absent is reported once, when its register goes or is replaced.

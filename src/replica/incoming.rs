@@ -316,21 +316,21 @@ impl<K: CoreKey, V> Replica<K, V> {
             let held = self.store.resolve(slot);
             let held = held.filter(|held| !self.vector.covers(&self.dot_of(&held.meta)));
             if let Some(held) = held.filter(|_| !self.bugs.no_adoption) {
-                self.counters.adopted += u64::from(held.meta.stamp_time > self.store.epoch());
-                self.spread_again(now, &held);
+                self.counters.adopted += u64::from(self.spread_again(now, &held));
             }
         }
     }
 
     /// Gives a register a dot of ours. What an epoch has made absent goes instead, as if it were swept now: it
-    /// is told of once, and nobody else need hear of it.
-    pub(super) fn spread_again(&mut self, now: Now, held: &Snapshot<K, V>) {
-        if held.meta.stamp_time > self.store.epoch() {
+    /// is told of once, and nobody else need hear of it. Returns whether it is still here.
+    pub(super) fn spread_again(&mut self, now: Now, held: &Snapshot<K, V>) -> bool {
+        let spreads = held.meta.stamp_time > self.store.epoch();
+        if spreads {
             self.reissue(now, held);
         } else {
-            self.counters.swept_by_epoch += 1;
-            self.erase(held, RemovalCause::Invalidated);
+            self.sweep_register(held);
         }
+        spreads
     }
 
     /// The session that is open will not be finished.

@@ -6,7 +6,7 @@ use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::register::{Side, join};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{Now, Stamp};
-use crate::item::{Body, Item, ItemRef};
+use crate::item::{ItemRef, without_body};
 use crate::store::{SlotRef, Snapshot};
 
 /// What came of an entry.
@@ -57,7 +57,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return entry;
         }
         let marker = Marker { kind: Kind::Tombstone(Cause::Expired), ..entry.marker };
-        let item = ItemRef::new(Item { key: entry.item.key.clone(), body: Body::Absent });
+        let item = without_body(&entry.item);
         Entry { marker, item, size: entry.size.min(64), weight: 0, ..entry }
     }
 
@@ -87,10 +87,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn place_void(&mut self, now: Now, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>, stamp: Stamp) {
         let dot = self.issue_dot(now);
-        let item = match entry.item.body {
-            Body::Absent => ItemRef::clone(&entry.item),
-            Body::Known(_) | Body::Opaque(_) => ItemRef::new(Item { key: entry.item.key.clone(), body: Body::Absent }),
-        };
+        let item = without_body(&entry.item);
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
         let learnt = self.learnt(now, self.path);
         let placing =

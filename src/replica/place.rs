@@ -4,7 +4,7 @@ use super::log::OriginLog;
 use super::{Change, CoreKey, Effect, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{Body, Item, ItemRef, Key};
+use crate::item::{ItemRef, Key, without_body};
 use crate::learnt::{Learnt, LearntBy};
 use crate::replica_id::ReplicaId;
 use crate::store::{Meta, SlotRef, Snapshot};
@@ -65,13 +65,17 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
-        let Some(held) = held else {
-            let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
-            let slot = self.store.insert(hash, meta, item);
-            self.note_placed(slot, &meta, marker, after);
-            return slot;
-        };
-        self.replace(held, meta, marker, item, why)
+        match held {
+            Some(held) => self.replace(held, meta, marker, item, why),
+            None => self.add(hash, meta, marker, item),
+        }
+    }
+
+    fn add(&mut self, hash: u64, meta: Meta, marker: Marker, item: ItemRef<K, V>) -> SlotRef {
+        let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
+        let slot = self.store.insert(hash, meta, item);
+        self.note_placed(slot, &meta, marker, after);
+        slot
     }
 
     fn replace(
@@ -114,12 +118,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         };
         let is_same = found.hash == hash && found.item.key == item.key;
         let held = if is_same { Some(found) } else { self.find(hash, &item.key) };
-        if let Some(held) = &held {
-            self.replace(held, meta, marker, item, RemovalCause::Explicit);
-        } else {
-            let slot = self.store.insert(hash, meta, item);
-            self.note_placed(slot, &meta, marker, after);
-        }
+        match &held {
+            Some(held) => self.replace(held, meta, marker, item, RemovalCause::Explicit),
+            None => self.add(hash, meta, marker, item),
+        };
         held
     }
 
@@ -236,11 +238,8 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The register without its body under another marker.
     pub(super) fn tombstone_for(&self, held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
-        let item = match held.item.body {
-            Body::Absent => ItemRef::clone(&held.item),
-            Body::Known(_) | Body::Opaque(_) => ItemRef::new(Item { key: held.item.key.clone(), body: Body::Absent }),
-        };
         let Meta { expires, size, learnt, .. } = held.meta;
+        let item = without_body(&held.item);
         Placing { hash: held.hash, marker, expires, size: size.min(64), weight: 0, learnt, item }
     }
 

@@ -238,9 +238,8 @@ fn audits_reach_recent_registers() {
     assert!(seen.len() > 500, "only {} of 1000 keys were ever audited, the highest {:?}", seen.len(), seen.last());
 }
 
-/// Two replicas made to differ behind the protocol's back: only an audit sees it, and mends it.
-#[test]
-fn an_audit_of_suspects_finds_and_mends_a_conflict() {
+/// Two replicas that hold different values for key 7 although both have seen both; neither audits by itself.
+fn two_that_differ() -> Net {
     let quiet = |_| ReplicaConfig { audit_interval: std::time::Duration::ZERO, ..Default::default() };
     let mut net = Net::new(2, quiet);
     net.meet(0, 1);
@@ -250,6 +249,13 @@ fn an_audit_of_suspects_finds_and_mends_a_conflict() {
     let newer = crate::store::Meta { stamp_time: spoilt.meta.stamp_time + 16, ..spoilt.meta };
     let other = ItemRef::new(Item { key: Key::Known(7), body: Body::Known(2) });
     net.r[1].store().replace(spoilt.slot, newer, other);
+    net
+}
+
+/// Two replicas made to differ behind the protocol's back: only an audit sees it, and mends it.
+#[test]
+fn an_audit_of_suspects_finds_and_mends_a_conflict() {
+    let mut net = two_that_differ();
     net.run(30);
     assert_eq!((net.get(0, 7), net.get(1, 7)), (Some(1), Some(2)), "nothing but an audit compares what both have seen");
     let slot = net.r[0].store().get(7 << 48 | 7, &7).unwrap().slot;
@@ -375,15 +381,8 @@ fn what_a_repaired_clock_stamped_waits_until_the_restart() {
 /// newer than both and stays.
 #[test]
 fn an_audit_that_races_a_write_keeps_the_write() {
-    let quiet = |_| ReplicaConfig { audit_interval: std::time::Duration::ZERO, ..Default::default() };
     for (writer, sees_the_mending_first) in [(0, false), (1, false), (0, true), (1, true)] {
-        let mut net = Net::new(2, quiet);
-        net.meet(0, 1);
-        net.put(0, 7, Some(1), 8);
-        net.run(2);
-        let spoilt = net.r[1].store().get(7 << 48 | 7, &7).unwrap();
-        let newer = crate::store::Meta { stamp_time: spoilt.meta.stamp_time + 16, ..spoilt.meta };
-        net.r[1].store().replace(spoilt.slot, newer, ItemRef::new(Item { key: Key::Known(7), body: Body::Known(2) }));
+        let mut net = two_that_differ();
         let slot = net.r[0].store().get(7 << 48 | 7, &7).unwrap().slot;
         assert_eq!(net.r[0].audit_registers(id(1), &[slot]), 1);
         let now = net.now(0);

@@ -101,16 +101,22 @@ async fn a_dead_network_task_is_restarted_and_told() {
     one.shutdown().await;
 }
 
-// scenario 73: what cannot go on stops, and does not look as if it had been stopped.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_network_thread_is_told_by_health_metrics_log_and_members() {
+/// Two nodes with a cache each that know of each other, and what the first says of itself.
+async fn two_that_met(cluster: &str) -> (Node, Cache<u32, u32>, Node, Cache<u32, u32>, HttpServer) {
     listen();
-    let one = node("dead-thread", &[]).await;
-    let two = node("dead-thread", &[&one]).await;
+    let one = node(cluster, &[]).await;
+    let two = node(cluster, &[&one]).await;
     let (here, there): (Cache<u32, u32>, Cache<u32, u32>) =
         (one.cache("c").open().unwrap(), two.cache("c").open().unwrap());
     until("they meet", || here.members() == 1 && there.members() == 1).await;
     let server = HttpServer::start(Inspector::new(&one), HttpConfig::new(([127, 0, 0, 1], 0).into())).await.unwrap();
+    (one, here, two, there, server)
+}
+
+// scenario 73: what cannot go on stops, and does not look as if it had been stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_network_thread_is_told_by_health_metrics_log_and_members() {
+    let (one, here, two, _there, server) = two_that_met("dead-thread").await;
     let before = logged("the network of this node has died");
     one.kill_network_task("thread");
     until("it says so", || !one.is_running()).await;
@@ -128,13 +134,7 @@ async fn a_dead_network_thread_is_told_by_health_metrics_log_and_members() {
 // scenario 73
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_driver_is_told_by_health_metrics_log_and_members() {
-    listen();
-    let one = node("dead-driver", &[]).await;
-    let two = node("dead-driver", &[&one]).await;
-    let (here, there): (Cache<u32, u32>, Cache<u32, u32>) =
-        (one.cache("c").open().unwrap(), two.cache("c").open().unwrap());
-    until("they meet", || here.members() == 1 && there.members() == 1).await;
-    let server = HttpServer::start(Inspector::new(&one), HttpConfig::new(([127, 0, 0, 1], 0).into())).await.unwrap();
+    let (one, here, two, there, server) = two_that_met("dead-driver").await;
     here.insert(1, 1).unwrap();
     until("arrived", || there.get(&1) == Some(1)).await;
     assert_eq!((get(&server, "/health/ready").await.0, get(&server, "/health/live").await.0), (200, 200));

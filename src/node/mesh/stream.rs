@@ -130,26 +130,19 @@ impl Link {
     }
 
     async fn read_some(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let socket = self.socket()?;
-        loop {
-            socket.readable().await?;
-            match socket.try_read(buf) {
-                Ok(n) => {
-                    self.counters.stream_bytes_in.add(n);
-                    return Ok(n);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e),
-            }
-        }
+        self.read_by(|socket| socket.try_read(buf)).await
     }
 
     /// Appends to the buffer, within its capacity.
     async fn read_into(&self, buf: &mut BytesMut) -> io::Result<usize> {
+        self.read_by(|socket| socket.try_read_buf(buf)).await
+    }
+
+    async fn read_by(&self, mut read: impl FnMut(&TcpStream) -> io::Result<usize>) -> io::Result<usize> {
         let socket = self.socket()?;
         loop {
             socket.readable().await?;
-            match socket.try_read_buf(buf) {
+            match read(socket) {
                 Ok(n) => {
                     self.counters.stream_bytes_in.add(n);
                     return Ok(n);
