@@ -25,6 +25,7 @@ mod clock;
 mod directory;
 mod driver;
 pub(crate) mod inquiry;
+mod lanes;
 #[doc(hidden)]
 pub mod mesh;
 mod ready;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::directory::Directory;
 use super::inquiry;
+use super::lanes::Lanes;
 use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
 use super::ready::Waiter;
 use super::registry::Registry;
@@ -61,6 +62,7 @@ pub(crate) struct Driver {
     events: MeshEvents,
     registry: Arc<Registry>,
     directory: Directory,
+    lanes: Lanes,
     commands: mpsc::UnboundedReceiver<Command>,
     sent: (mpsc::UnboundedSender<Sent>, mpsc::UnboundedReceiver<Sent>),
     waiters: Vec<Waiter>,
@@ -81,6 +83,7 @@ impl Driver {
             events,
             registry,
             directory: Directory::default(),
+            lanes: Lanes::default(),
             commands,
             sent: mpsc::unbounded_channel(),
             waiters: Vec::new(),
@@ -261,8 +264,9 @@ impl Driver {
         more
     }
 
-    async fn send(&self, port: &Arc<dyn Port>, parcel: Parcel) {
+    async fn send(&mut self, port: &Arc<dyn Port>, parcel: Parcel) {
         let Parcel { to, bytes, bulk } = parcel;
+        let now = Instant::now();
         for replica in to {
             let Some(peer) = self.directory.home(port.name(), replica).cloned() else {
                 if bulk {
@@ -270,12 +274,13 @@ impl Driver {
                 }
                 continue;
             };
-            if bytes.len() <= MAX_DATAGRAM {
+            if bytes.len() <= MAX_DATAGRAM && (!bulk || self.lanes.takes_datagram(replica, now)) {
                 let ok = self.mesh.send_datagram(&peer, bytes.clone()).await.is_ok();
                 if bulk {
                     self.contain(port, (), |port| port.sent(replica, ok));
                 }
             } else {
+                self.lanes.streamed(replica, now);
                 self.send_stream(port, &peer, bulk.then_some(replica), bytes.clone());
             }
         }
@@ -303,7 +308,8 @@ impl Driver {
         }
     }
 
-    fn tell_sent(&self, sent: &Sent) {
+    fn tell_sent(&mut self, sent: &Sent) {
+        self.lanes.streamed(sent.to, Instant::now());
         if let Some(port) = self.registry.port(&sent.cache) {
             self.contain(&port, (), |port| port.sent(sent.to, sent.ok));
         }
@@ -323,6 +329,7 @@ impl Driver {
         }
         if self.registry.take_opened() || self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
+            self.lanes.tidy(now);
             self.greet_the_unknown().await;
             self.registry.publish(self.directory.roll());
         }

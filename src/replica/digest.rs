@@ -11,6 +11,8 @@ use crate::replica_id::ReplicaId;
 /// Bytes that facts about others may take in a digest, and what an origin in a vector takes.
 const FACT_BUDGET: usize = 4_096;
 const BYTES_PER_ORIGIN: usize = 28;
+/// Entries of one origin that a member may lack and is sent at once, although they may be on their way.
+const LITTLE: usize = 64;
 
 impl<K: CoreKey, V> Replica<K, V> {
     /// A message came from another replica of this cache.
@@ -221,11 +223,12 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
             return;
         }
+        self.forget_progress(&to);
         let mut lacks_ours = false;
         let mut lacks_others = false;
         let behind = self.vector.beside(&reported).filter(|(origin, seen, theirs)| *origin != to && theirs < seen);
         for (origin, seen, theirs) in behind.collect::<Vec<_>>() {
-            let lacks = self.lacks(now, to, origin, theirs, seen);
+            let lacks = self.lacks(now, to, origin, theirs, seen) && !self.gets_on(now, to, origin, theirs, seen);
             lacks_ours |= lacks && origin == self.id;
             lacks_others |= lacks && origin != self.id;
         }
@@ -251,6 +254,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.first_after(origin, theirs).is_some_and(|time| time <= settled)
     }
 
+    /// Who has all we have of an origin starts anew when it lacks something again.
+    fn forget_progress(&mut self, of: &ReplicaId) {
+        let Some(peer) = self.peers.get_mut(of) else { return };
+        let (reported, vector) = (&peer.reported, &self.vector);
+        peer.progress.retain(|origin, _| reported.get(origin) < vector.get(origin));
+    }
+
     /// Whether a member lacks own writes that are not on their way. Writes that were overtaken since
     /// count as well: without the empty interval that stands for them its vector could never move.
     fn lacks_own(&mut self, to: ReplicaId, theirs: HlcTime, settled: HlcTime) -> bool {
@@ -265,6 +275,26 @@ impl<K: CoreKey, V> Replica<K, V> {
             || compacted
             || self.last_own <= settled
             || first.is_some_and(|(time, _)| time <= settled)
+    }
+
+    /// Whether a member that lacks much of a live origin gets it from there: it has come further since this
+    /// was last looked at. Who is merely slower than a burst is not helped by getting everything twice.
+    fn gets_on(&mut self, now: Now, to: ReplicaId, origin: ReplicaId, theirs: HlcTime, seen: HlcTime) -> bool {
+        let tells_itself = origin == self.id || self.is_live_peer(&origin);
+        let late = theirs == 0 || seen.saturating_sub(theirs) > self.claim_lag();
+        let much = self.logs.get(&origin).is_some_and(|log| log.count_after(theirs).0 > LITTLE);
+        if !tells_itself || late || !much || self.relays() {
+            return false;
+        }
+        let patience = self.in_flight();
+        let Some(peer) = self.peers.get_mut(&to) else { return false };
+        match peer.progress.get(&origin) {
+            Some((reached, since)) if *reached >= theirs => now.mono.saturating_sub(*since) < patience,
+            _ => {
+                peer.progress.insert(origin, (theirs, now.mono));
+                true
+            }
+        }
     }
 
     /// Writes younger than this are taken to be on their way, nanoseconds.

@@ -1,5 +1,7 @@
 //! The members that have this cache open, and what they are known to have.
 
+use std::collections::BTreeMap;
+
 use super::{CoreKey, Replica};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Now, nanos};
@@ -40,6 +42,8 @@ pub(super) struct Peer {
     pub(super) needs_session: bool,
     /// No answer to a digest of it before this monotonic time.
     pub(super) serve_after: u64,
+    /// How far it was with live origins of which it lacks much, and since which monotonic time.
+    pub(super) progress: BTreeMap<ReplicaId, (HlcTime, u64)>,
     /// Monotonic time of the last push that is not yet acknowledged, and how often we have asked.
     pub(super) unacked_since: Option<u64>,
     pub(super) asked: u32,
@@ -78,6 +82,7 @@ impl Peer {
             behind: false,
             needs_session: false,
             serve_after: 0,
+            progress: BTreeMap::new(),
             unacked_since: None,
             asked: 0,
             ack_due: None,
