@@ -167,7 +167,7 @@ pub fn join(kind: Kind, count: u64) -> Join {
     std::thread::sleep(Duration::from_millis(500));
     let alone = fleet.nodes[0].ask(&json!({ "do": "read_stop" }));
     fleet.nodes[0].ask(&json!({ "do": "read", "keys": count.min(100_000) }));
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(500));
     let pids: Vec<_> = fleet.nodes.iter().map(Process::pid).collect();
     let before: Vec<_> = pids.iter().map(|pid| resident(*pid)).collect();
     let watch = Watch::start(pids);
