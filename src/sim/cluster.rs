@@ -63,6 +63,8 @@ pub(super) struct Cluster<'a, K, V> {
     pub(super) tracing: bool,
     /// No faults any more.
     pub(super) healed: bool,
+    /// When the last of what was sent over the sick network arrives.
+    pub(super) stragglers_until: u64,
     /// Copies of all that is sent, by address, if somebody wants them.
     #[cfg(test)]
     pub(super) copies: Option<Vec<(usize, Payload)>>,
@@ -94,6 +96,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             report: Report::default(),
             tracing,
             healed: false,
+            stragglers_until: 0,
             #[cfg(test)]
             copies: None,
         };

@@ -96,6 +96,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             Fate::Arrives => {}
             Fate::Twice(after) => {
                 self.report.fault("duplicated");
+                self.note_straggler(after);
                 self.schedule(after, Event::Deliver { address, payload: payload.clone() });
             }
             Fate::Overflows => {
@@ -107,8 +108,15 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 return Some(sent.queued);
             }
         }
+        self.note_straggler(sent.after);
         self.schedule(sent.after, Event::Deliver { address, payload });
         Some(sent.queued)
+    }
+
+    fn note_straggler(&mut self, after: u64) {
+        if !self.healed {
+            self.stragglers_until = self.stragglers_until.max(self.at + after);
+        }
     }
 
     /// Something arrives at a process.
