@@ -395,6 +395,12 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
             entries: self.entry_count(),
         })
     }
+
+    /// As [`ready`](Self::ready), for callers outside of a runtime: it blocks the thread.
+    #[must_use]
+    pub fn ready_blocking(&self, timeout: Duration) -> Ready {
+        crate::sync::block_on(self.ready(timeout))
+    }
 }
 
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {

@@ -144,12 +144,25 @@ impl Stamp {
     }
 }
 
+/// Seconds since 1970, and who wrote: `1764081234.000000321@0d9f2c1a-...`.
+impl std::fmt::Display for Stamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:09}@{}", self.time / 1_000_000_000, self.time % 1_000_000_000, self.replica)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(wall: u64, mono: u64) -> Now {
         Now { wall, mono }
+    }
+
+    #[test]
+    fn a_stamp_reads_as_seconds_and_writer() {
+        let stamp = Stamp::new(1_764_081_234_000_000_321, crate::replica_id::ReplicaId::MIN);
+        assert_eq!(stamp.to_string(), format!("1764081234.000000321@{}", crate::replica_id::ReplicaId::MIN));
     }
 
     /// scenario 9: the wall clock goes back one hour.

@@ -233,6 +233,13 @@ impl Node {
         }
         self.alive.mesh.shutdown(SHUTDOWN_DEADLINE).await;
     }
+
+    /// As [`shutdown`](Self::shutdown), for applications without a runtime: it blocks the thread.
+    pub fn shutdown_blocking(&self) {
+        let timers = self.alive.spare.handle().cloned();
+        let _inside = timers.as_ref().map(tokio::runtime::Handle::enter);
+        crate::sync::block_on(self.shutdown());
+    }
 }
 
 impl fmt::Debug for Node {

@@ -133,8 +133,8 @@ pub struct PeerReport {
     pub lag_entries: u64,
     /// Entries of any origin that it is not known to have, at most: others' are only known by digest.
     pub unconfirmed_entries: u64,
-    /// How far we may be behind its writes, in milliseconds.
-    pub staleness_ms: u64,
+    /// How far we may be behind its writes, in milliseconds; nothing as long as it has said nothing of them.
+    pub staleness_ms: Option<u64>,
     /// What it said it has seen.
     pub reported: Vec<Seen>,
 }
@@ -286,16 +286,14 @@ pub struct PeerStaleness {
     pub node: Option<String>,
     /// Whether it is live; the writes of dead ones are not bounded.
     pub live: bool,
-    /// Everything it wrote longer ago than this is here, in milliseconds.
-    pub bound_ms: u64,
+    /// Everything it wrote longer ago than this is here, in milliseconds; nothing as long as it was never heard.
+    pub bound_ms: Option<u64>,
 }
 
 impl CacheReport {
     /// How old what is read here may be, by member and overall.
     #[must_use]
     pub fn staleness(&self) -> Staleness {
-        let unheard =
-            |peer: &PeerReport| self.vector.iter().any(|seen| seen.replica == peer.replica && seen.time == time::NEVER);
         let one = |peer: &PeerReport| PeerStaleness {
             replica: peer.replica.clone(),
             node: peer.node.clone(),
@@ -303,9 +301,9 @@ impl CacheReport {
             bound_ms: peer.staleness_ms,
         };
         let peers: Vec<_> = self.peers.iter().map(one).collect();
-        let bound_ms = peers.iter().filter(|peer| peer.live).map(|peer| peer.bound_ms).max().unwrap_or(0);
-        let bounded = !self.peers.iter().any(|peer| peer.live && unheard(peer));
-        Staleness { bound_ms: bounded.then_some(bound_ms), peers }
+        let live = peers.iter().filter(|peer| peer.live);
+        let bound_ms = live.map(|peer| peer.bound_ms).try_fold(0, |worst, bound| bound.map(|bound| worst.max(bound)));
+        Staleness { bound_ms, peers }
     }
 }
 
@@ -348,11 +346,10 @@ mod tests {
 
     #[test]
     fn a_live_member_that_was_never_heard_leaves_staleness_without_a_bound() {
-        let seen = |time| Seen { replica: "b".into(), time: readable(time), ..Seen::default() };
-        let peer = PeerReport { replica: "b".into(), live: true, staleness_ms: 7, ..PeerReport::default() };
-        let mut report = CacheReport { peers: vec![peer], vector: vec![seen(1)], ..CacheReport::default() };
+        let peer = PeerReport { replica: "b".into(), live: true, staleness_ms: Some(7), ..PeerReport::default() };
+        let mut report = CacheReport { peers: vec![peer], ..CacheReport::default() };
         assert_eq!(report.staleness().bound_ms, Some(7));
-        report.vector = vec![seen(0)];
+        report.peers[0].staleness_ms = None;
         assert_eq!(report.staleness().bound_ms, None);
         report.peers[0].live = false;
         assert_eq!(report.staleness().bound_ms, Some(0), "dead members are not waited for");

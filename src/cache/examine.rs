@@ -81,7 +81,7 @@ impl Scribe {
     }
 
     fn peer(&self, look: &Look, peer: &PeerLook) -> PeerReport {
-        let seen = look.vector.iter().find(|(id, _)| *id == peer.id).map_or(0, |(_, time)| *time);
+        let seen = look.vector.iter().find(|(id, time)| *id == peer.id && *time > 0);
         PeerReport {
             replica: peer.id.to_string(),
             node: self.name(&peer.id),
@@ -92,7 +92,7 @@ impl Scribe {
             lag_ms: peer.lacks_since.map_or(0, |since| ms(self.judging.saturating_sub(since))),
             lag_entries: peer.lacks as u64,
             unconfirmed_entries: peer.unconfirmed as u64,
-            staleness_ms: ms(self.judging.saturating_sub(seen)),
+            staleness_ms: seen.map(|(_, time)| ms(self.judging.saturating_sub(*time))),
             reported: peer.reported.iter().map(|seen| self.seen(seen)).collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! A walk over the values that are here.
 
-use super::{CacheKey, CacheValue, Shared};
+use super::{Cache, CacheKey, CacheValue, Shared};
 use crate::item::ItemRef;
 use crate::store::Position;
 use crate::sync::Arc;
@@ -37,6 +37,15 @@ impl<K: CacheKey, V: CacheValue> Iterator for Iter<'_, K, V> {
             self.next = next;
             self.page = page.into_iter().map(|found| found.item).collect::<Vec<_>>().into_iter();
         }
+    }
+}
+
+impl<'a, K: CacheKey, V: CacheValue> IntoIterator for &'a Cache<K, V> {
+    type Item = (Arc<K>, V);
+    type IntoIter = Iter<'a, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 

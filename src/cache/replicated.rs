@@ -86,6 +86,19 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         }
     }
 
+    /// As [`wait_replicated`](Self::wait_replicated), for callers outside of a runtime: it blocks the thread.
+    ///
+    /// # Errors
+    /// As [`wait_replicated`](Self::wait_replicated).
+    pub fn wait_replicated_blocking(
+        &self,
+        written: Written,
+        members: Members,
+        timeout: Duration,
+    ) -> Result<Replicated, NotReplicated> {
+        crate::sync::block_on(self.wait_replicated(written, members, timeout))
+    }
+
     fn standing(&self, asked: &[ReplicaId], written: Written) -> NotReplicated {
         let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new() };
         let engine = self.shared.engine.lock();

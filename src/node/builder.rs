@@ -26,8 +26,13 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum StartError {
     /// A setting is out of range, or the address cannot be used.
-    #[error("{0}")]
-    Network(String),
+    #[error("{what}")]
+    Network {
+        /// What, and what to do about it.
+        what: String,
+        /// What the operating system said, if it was asked.
+        source: Option<std::io::Error>,
+    },
     /// The thread of the node could not be started.
     #[error("the node's thread could not be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -35,7 +40,14 @@ pub enum StartError {
 
 impl From<MeshError> for StartError {
     fn from(error: MeshError) -> Self {
-        Self::Network(error.to_string())
+        let what = error.to_string();
+        let source = match error {
+            MeshError::Bind { source, .. } | MeshError::Thread(source) => Some(source),
+            MeshError::Invalid(_) | MeshError::NoAdvertise(_) | MeshError::BadSeed(_) | MeshError::Membership(_) => {
+                None
+            }
+        };
+        Self::Network { what, source }
     }
 }
 
@@ -166,6 +178,14 @@ impl NodeBuilder {
         let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
         spawn(driver, Arc::clone(&registry), Arc::clone(&mesh)).await?;
         Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }) })
+    }
+
+    /// As [`start`](Self::start), for applications without a runtime: it blocks the thread.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_blocking(self) -> Result<Node, StartError> {
+        crate::sync::block_on(self.start())
     }
 }
 
