@@ -53,3 +53,32 @@ async fn beyond_loopback_a_token_is_needed() {
     // scenario 92
     assert!(!format!("{:?}", open.token("0123456789abcdef")).contains("0123"));
 }
+
+/// What the description says of an answer is what the answer has.
+#[test]
+fn every_field_of_every_answer_is_described() {
+    fn check<T: serde::Serialize + Default>(described: &serde_json::Value, name: &str) {
+        let keys = |value: &serde_json::Value| -> std::collections::BTreeSet<String> {
+            value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+        };
+        let fields = keys(&serde_json::to_value(T::default()).unwrap());
+        assert!(!fields.is_empty(), "{name} has no fields");
+        assert_eq!(fields, keys(&described["components"]["schemas"][name]["properties"]), "{name}");
+    }
+    let described: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+    check::<crate::report::CacheReport>(&described, "CacheReport");
+    check::<crate::report::PeerReport>(&described, "PeerReport");
+    check::<crate::report::Seen>(&described, "Seen");
+    check::<crate::report::TombstoneReport>(&described, "TombstoneReport");
+    check::<crate::report::Repairs>(&described, "Repairs");
+    check::<crate::report::NodeReport>(&described, "NodeReport");
+    check::<crate::report::MemberReport>(&described, "MemberReport");
+    check::<crate::report::Staleness>(&described, "Staleness");
+    check::<crate::report::PeerStaleness>(&described, "PeerStaleness");
+    check::<crate::report::AuditReport>(&described, "AuditReport");
+    check::<crate::report::AuditedMember>(&described, "AuditedMember");
+    check::<crate::report::DiffPage>(&described, "DiffPage");
+    check::<crate::inspect::ClusterReport>(&described, "ClusterReport");
+    check::<crate::inspect::KeysPage>(&described, "KeysPage");
+    check::<crate::inspect::KeyLine>(&described, "KeyLine");
+}
