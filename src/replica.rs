@@ -115,6 +115,8 @@ pub struct Replica<K, V> {
     retained_bytes: usize,
     /// Whether values were given up here that others may still hold.
     lossy: bool,
+    /// So many times the cap of tombstones is not looked at, after that took long.
+    cap_rests: usize,
     absent: peers::Absent,
     peers: BTreeMap<ReplicaId, peers::Peer>,
     /// Told of us, and not heard of yet: a greeting may have been lost.
@@ -180,6 +182,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             retained: VecDeque::new(),
             retained_bytes: 0,
             lossy: false,
+            cap_rests: 0,
             absent: peers::Absent::default(),
             peers: BTreeMap::new(),
             greeted: BTreeSet::new(),

@@ -542,3 +542,36 @@ fn a_body_goes_once_its_last_member_has_it_from_others() {
     net.run(3);
     assert_eq!(net.r[0].retained_bytes, 0);
 }
+
+/// A session brings many more tombstones than the cap allows and does not end; meanwhile this replica deletes as well.
+/// Its own are dropped, what the session brought stays, and once that is claimed the cap holds again.
+#[test]
+fn the_cap_holds_around_what_a_session_brought() {
+    let (s, n, writer, cap) = (0, 1, 2, 100);
+    let mut net = Net::new(3, |i| ReplicaConfig {
+        max_frame_bytes: 1_024,
+        max_tombstones: if i == n { cap } else { 1_000_000 },
+        ..plain(i)
+    });
+    net.meet(s, writer);
+    for key in 0..2_000 {
+        net.put(writer, key, None, 8);
+    }
+    net.run(1);
+    net.die(writer, true);
+    let asks = net.digest_of(n);
+    let frames = net.frames_for(s, n, &asks);
+    let (last, others) = frames.split_last().unwrap();
+    others.iter().for_each(|frame| net.give(s, id(n), frame));
+    let brought = net.r[n].tombstone_len();
+    assert!(brought > 10 * cap, "only {brought} were brought");
+    for key in 10_000..12_000 {
+        net.put(n, key, None, 8);
+        let held = net.r[n].tombstone_len();
+        assert!(held <= brought + cap + brought / 64 + 1, "{held} tombstones, {brought} of them of the session");
+    }
+    assert!(net.r[n].counters().forced_drops > 1_800);
+    net.give(s, id(n), last);
+    net.put(n, 20_000, None, 8);
+    assert!(net.r[n].tombstone_len() <= cap);
+}
