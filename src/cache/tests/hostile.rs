@@ -101,6 +101,49 @@ fn user_types_that_panic_while_they_are_merged_stop_nobody() {
     }
 }
 
+/// A number that cannot be read where it is 13, and not be weighed where it is 14.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize)]
+struct Unlucky(u32);
+
+impl<'de> Deserialize<'de> for Unlucky {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(from)?;
+        assert!(number != 13, "on every node, every time");
+        Ok(Self(number))
+    }
+}
+
+#[test]
+fn an_entry_that_can_be_read_nowhere_stops_nothing_else() {
+    // scenario 84
+    let weigh = |_: &Unlucky, value: &Unlucky| if value.0 == 14 { panic!("on every node") } else { 1 };
+    let cluster = Cluster::<Unlucky, Unlucky>::new(3, |index, it| match index {
+        0 => it,
+        _ => it.max_capacity(1_000).weigher(weigh),
+    });
+    for (key, value) in [(1, 1), (2, 13), (3, 14), (13, 4), (5, 5)] {
+        cluster.caches[0].insert(Unlucky(key), Unlucky(value)).unwrap();
+    }
+    cluster.exchange();
+    cluster.advance(Duration::from_secs(5));
+    for cache in &cluster.caches[1..] {
+        let read = |key| cache.get(&Unlucky(key)).map(|value| value.0);
+        assert_eq!([read(1), read(2), read(3), read(5)], [Some(1), None, Some(14), Some(5)]);
+        let report = cache.inspect();
+        assert_eq!((report.intake["undecodable_keys"], report.intake["undecodable_values"]), (1, 1));
+        assert_eq!(report.intake["malformed"], 0, "no message is lost for it");
+        assert_eq!(report.entries, 5, "it is kept");
+    }
+    // A good value takes its place, and a delete removes it.
+    cluster.caches[0].insert(Unlucky(2), Unlucky(2)).unwrap();
+    cluster.caches[0].remove(&Unlucky(13));
+    cluster.exchange();
+    for cache in &cluster.caches[1..] {
+        assert_eq!(cache.get(&Unlucky(2)).map(|value| value.0), Some(2));
+        assert_eq!(cache.entry_count(), 4);
+    }
+}
+
 #[test]
 fn listeners_may_call_back_and_panic() {
     // scenario 60

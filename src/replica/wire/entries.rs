@@ -69,19 +69,21 @@ impl<'a, I> Decoder<'a, '_, I> {
 
         let size = key_bytes.len() + value_bytes.map_or(0, <[u8]>::len);
         let item = Item { key: self.key(key_bytes), body: value_bytes.map_or(Body::Absent, |bytes| self.body(bytes)) };
-        Ok(self.finish(item, Marker { stamp, kind, dot }, expires, u32::try_from(size).unwrap_or(u32::MAX)))
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let (weight, marker) = (self.weight(&item, size), Marker { stamp, kind, dot });
+        Ok(Entry { hash: self.intake.hash(&item.key), item: ItemRef::new(item), marker, expires, size, weight })
     }
 
-    fn finish<K, V>(&self, item: Item<K, V>, marker: Marker, expires: HlcTime, size: u32) -> Entry<K, V>
+    fn weight<K, V>(&self, item: &Item<K, V>, size: u32) -> u32
     where
         I: Intake<K, V>,
     {
         let weight = match (&item.key, &item.body) {
-            (_, Body::Absent) => 0,
-            (Key::Known(key), Body::Known(value)) => self.intake.weigh(key, value),
-            _ => self.intake.weigh_opaque(size),
+            (_, Body::Absent) => Some(0),
+            (Key::Known(key), Body::Known(value)) => user::contain(|| self.intake.weigh(key, value)),
+            _ => None,
         };
-        Entry { hash: self.intake.hash(&item.key), item: ItemRef::new(item), marker, expires, size, weight }
+        weight.unwrap_or_else(|| self.intake.weigh_opaque(size))
     }
 
     fn key_bytes(&mut self) -> Result<&'a [u8], DecodeError> {

@@ -1,6 +1,7 @@
 //! The user's keys and values, through `serde` and `ciborium`.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -73,7 +74,8 @@ pub(super) fn write_value<V: Serialize>(out: &mut Vec<u8>, value: &V) -> Result<
     ciborium::into_writer(value, out).map_err(refused)
 }
 
-/// A `T` from `bytes`, which were scanned before; nothing if they are no `T`.
+/// A `T` from `bytes`, which were scanned before; nothing if they are no `T`, or if its `Deserialize` panics over them:
+/// one value that does it on every node must not keep everything that travels with it from ever arriving.
 ///
 /// `scratch` is kept between calls. `ciborium` refuses any borrowed string that does not fit in it
 /// (some types only ask for borrowed ones), and builds longer owned ones piecemeal: it is grown to
@@ -84,8 +86,14 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], scratch: &mut Vec<u8>) -> 
         scratch.resize(bytes.len().next_power_of_two().max(256), 0);
     }
     let mut rest = bytes;
-    let value = ciborium::de::from_reader_with_buffer(&mut rest, scratch).ok()?;
+    let value = contain(|| ciborium::de::from_reader_with_buffer(&mut rest, scratch).ok()).flatten()?;
     rest.is_empty().then_some(value)
+}
+
+/// What code of the user says, unless it panics.
+#[inline]
+pub(super) fn contain<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
 #[cold]
