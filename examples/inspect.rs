@@ -88,8 +88,14 @@ fn status(arguments: &Arguments) -> Result<bool> {
         warnings.extend(list(&node["warnings"]));
         for cache in list(&node["caches"]) {
             warnings.extend(list(&cache["warnings"]));
-            let most =
-                |field: &str| list(&cache["peers"]).iter().filter_map(|peer| peer[field].as_u64()).max().unwrap_or(0);
+            let live = list(&cache["peers"]).into_iter().filter(|peer| peer["live"] == true);
+            let live: Vec<_> = live.collect();
+            // Nothing is known of a member that was never heard: that is no zero.
+            let most = |field: &str| {
+                let each = live.iter().map(|peer| peer[field].as_u64());
+                each.collect::<Option<Vec<_>>>()
+                    .map_or("-".into(), |all| all.into_iter().max().unwrap_or(0).to_string())
+            };
             println!(
                 "{:<24} {:<16} {:>10} {:>10} {:>9} {:>9}",
                 text(&node["node"]),

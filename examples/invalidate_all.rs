@@ -1,4 +1,4 @@
-//! A million entries are gone everywhere with one message: `cargo run --release --example invalidate_all`.
+//! Twenty thousand entries are gone everywhere with one message: `cargo run --release --example invalidate_all`.
 
 use std::error::Error;
 use std::time::{Duration, Instant};

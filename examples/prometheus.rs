@@ -1,7 +1,7 @@
 //! What Prometheus scrapes from a node: `cargo run --example prometheus --features inspect-http`.
 //!
 //! The debug interface needs nothing else. An application that has a recorder for the `metrics` facade already turns on the feature
-//! `metrics` instead, and finds the same numbers there. All names: `src/docs/operations.md`.
+//! `metrics` instead, and finds most of these numbers there, some under other names. All names: `src/docs/operations.md`.
 
 use std::error::Error;
 use std::net::SocketAddr;

@@ -73,7 +73,7 @@ struct Outcome {
     failed: BTreeMap<u64, Report>,
 }
 
-/// Runs the seeds on every core; failing ones come back with their reports.
+/// Runs the seeds on so many threads; failing ones come back with their reports.
 fn run_all(args: &Args, seeds: std::ops::Range<u64>) -> Outcome {
     let next = AtomicU64::new(seeds.start);
     let shared = Mutex::new(Outcome::default());
@@ -206,6 +206,10 @@ fn sizes(sizes: &[u8]) -> ExitCode {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(bug) = args.bug.as_ref().filter(|bug| Bugs::only(bug).is_none()) {
+        eprintln!("there is no bug {bug:?}; there are {}", Bugs::NAMES.join(", "));
+        return ExitCode::from(2);
+    }
     // Panics of the core are violations like any other.
     std::panic::set_hook(Box::new(|_| {}));
     if let Some(given) = &args.sizes {

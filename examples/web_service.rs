@@ -22,7 +22,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
-use driftless::{Cache, Members, Node};
+use driftless::{Cache, FillError, Members, Node};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -121,7 +121,11 @@ async fn product(State(service): State<Service>, Path(id): Path<u32>) -> Result<
         let found = database.products.lock().expect("nobody panics").get(&id).cloned();
         found.ok_or_else(|| std::io::Error::other("no such product"))
     };
-    service.products.try_get_with(id, load).await.map(Json).map_err(|_| StatusCode::NOT_FOUND)
+    service.products.try_get_with(id, load).await.map(Json).map_err(|why| match why {
+        FillError::Failed(_) => StatusCode::NOT_FOUND,
+        // It took too long, or panicked: the next call may do better.
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    })
 }
 
 /// First the database, then the cache. A fill that read the old row meanwhile loses against the `invalidate`.

@@ -2,8 +2,8 @@
 //!
 //! A [`Cache`] is a handle to one replica; clones share it. Reads go to a table that no writer or
 //! merge holds for longer than one register takes; writes take the replica's lock for the time of one
-//! write. User code (`Clone`, `Drop`, serialisation, weighers, listeners) runs outside of both; only
-//! `Hash` and `Eq` of keys are called where any hash table calls them.
+//! write. User code (`Clone` of values, `Drop`, serialisation, weighers, listeners) runs outside of both; only
+//! `Hash` and `Eq` of keys are called where any hash table calls them, and `Clone` of a key that becomes a tombstone.
 
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -121,7 +121,10 @@ pub(crate) struct Shared<K, V> {
 
 /// A handle to a replicated cache. Cheap to clone; clones are the same cache.
 ///
-/// All operations here are synchronous, never wait for the network, and work outside of a runtime.
+/// Whatever does not wait is synchronous: reads, writes, deletes never wait for the network, and work outside of a runtime. What waits
+/// (fills, `ready`, `wait_replicated`) is `async`, with a `_blocking` form.
+///
+/// The cache is open for as long as a handle to it is there; with the last one this node's copy is gone.
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
     /// How long a fill through this handle waits for another node's.
@@ -279,16 +282,19 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     /// This cache, with another word on whether fills through this handle wait for other nodes' (see
-    /// [`CacheBuilder::cluster_single_flight`]): for calls that differ from the rest. `None` is off.
+    /// [`CacheBuilder::cluster_single_flight`]): for calls that differ from the rest. `None` is off. Between 1 ms and 1 min, and at most a
+    /// quarter of [`CacheBuilder::fill_timeout`]: what is outside of that is cut to it.
     #[must_use]
     pub fn with_cluster_single_flight(&self, patience: Option<Duration>) -> Self {
+        let patience = patience.map(|patience| self.shared.settings.bounded_patience(patience));
         Self { shared: Arc::clone(&self.shared), patience }
     }
 
     /// Deletes a key on every node, also one never heard of here: its write may still be on its way.
-    /// Returns the value that was here.
+    /// Returns the value that was here. Whether it has arrived elsewhere: [`last_written`](Self::last_written).
     ///
-    /// `Q` must serialise to what `K` deserialises from, as borrowed forms do.
+    /// `Q` must serialise to what `K` deserialises from, as borrowed forms do: if it does not, nothing is deleted, and an
+    /// error is logged.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized,
@@ -310,6 +316,24 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         let now = self.shared.time.now();
         self.shared.with_engine(now, |engine| engine.replica.invalidate_all(now));
         self.shared.wake_driver();
+    }
+
+    /// The newest write, delete, fill or invalidation that this node has made of this cache; nothing if there was none. To be
+    /// waited for: members see one node's changes in order, so whoever has this one has all before it.
+    ///
+    /// ```
+    /// # async fn logout(sessions: driftless::Cache<String, u64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// sessions.remove("token");
+    /// if let Some(written) = sessions.last_written() {
+    ///     sessions.wait_replicated(written, driftless::Members::All, Duration::from_secs(1)).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn last_written(&self) -> Option<Written> {
+        self.shared.engine.lock().replica.last_own_stamp().map(|stamp| Written { stamp })
     }
 
     /// The keys and values here, in no order, as they are met. Does not count as a use, and holds no

@@ -74,16 +74,17 @@
 //!
 //! | floor | modules | what |
 //! | --- | --- | --- |
-//! | edges | [`node`], [`sim`] | tokio and memberlist: the only sockets, spawns and clock reads; whole clusters in one thread, from a seed |
+//! | people | [`inspect`] | how to look into a running node: questions to others, differences, the debug server |
+//! | edges | [`node`], [`sim`] | tokio and memberlist: the only sockets, spawns and clock reads but the debug server's; whole clusters in one thread, from a seed |
 //! | the cache people use | [`cache`] | handles, builder, eviction, fills, change stream |
-//! | what people look at | [`report`], [`inspect`] | plain data with names and readable times; how to get it from a running node |
+//! | what people look at | [`report`] | plain data with names and readable times, and warnings |
 //! | the machine | `replica` | the protocol: no IO, no clock, no randomness of its own |
-//! | structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table readers share; order of use |
+//! | structures | `crdt`, `store`, `recency`, `item`, `learnt` | registers, dots and vectors with their laws; the table readers share; order of use |
 //! | ground | [`hlc`], [`replica_id`], `sync`, `durations` | names and time, as arguments; the one door to locks |
 //!
 //! For a change of what wins: `crdt/register.rs`. Of what is sent: `replica/push.rs`, `replica/outgoing.rs`. Of what is
 //! forgotten: `replica/collect.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and
-//! the tests that cover it name it: `rg -o 'scenario \d+' src tests`.
+//! the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
 //!

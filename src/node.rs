@@ -1,5 +1,5 @@
 //! The node: membership and transport for any number of caches. The only sockets, spawns and clock
-//! reads of the crate.
+//! reads of the crate, but for those of the debug server in `src/inspect/http.rs`.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -50,8 +50,8 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A member of a cluster. Cheap to clone; clones are the same node.
 ///
-/// It runs until [`shutdown`](Self::shutdown), or until the last handle to it and to its caches is
-/// dropped.
+/// It runs until [`shutdown`](Self::shutdown), or until the last handle to it, to its caches, and of its `Inspector`s and debug servers is
+/// dropped. Only `shutdown` hands over what was written a moment before.
 #[derive(Clone)]
 pub struct Node {
     registry: Arc<Registry>,
@@ -191,7 +191,7 @@ impl Node {
     /// Encrypts with this key from now on. Second step of a rotation: once every node has it.
     ///
     /// # Errors
-    /// The key was not added before.
+    /// The key was not added before, or the node was started without a key.
     pub fn use_encryption_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
         self.alive.mesh.use_key(key)
     }
@@ -199,7 +199,7 @@ impl Node {
     /// Accepts this key no longer. Last step of a rotation: once every node uses the new one.
     ///
     /// # Errors
-    /// The key is in use.
+    /// The key is in use, or the node was started without a key.
     pub fn remove_encryption_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
         self.alive.mesh.remove_key(key)
     }
@@ -224,7 +224,11 @@ impl Node {
     }
 
     /// Hands unsent writes to at least one member, leaves and stops, within about five seconds. Open
-    /// caches stay readable and are no longer replicated. May be called more than once.
+    /// caches stay readable and writable, by this process alone: what is written then is replicated nowhere. May be called more
+    /// than once.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime; there is [`shutdown_blocking`](Self::shutdown_blocking).
     pub async fn shutdown(&self) {
         self.registry.down.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();

@@ -13,10 +13,12 @@
 //!
 //! 1. [`Replica::poll_change`] until `None`: what readers see has already changed; this says how.
 //! 2. [`Replica::poll_transmit`] until `None`: messages to encode and send. Large ones are cut one
-//!    at a time, and a peer gets the next only after [`Replica::handle_sent`] for the one before.
+//!    at a time, and a peer gets the next only after [`Replica::handle_sent`] for the one before. That is owed for each
+//!    receiver of a message that is [`Transmit::bulk`], and for no other.
 //! 3. [`Replica::poll_timeout`]: call [`Replica::handle_timeout`] at that monotonic time.
 //!
-//! These are all its effects; nothing else leaves. The same calls with the same arguments give the
+//! These are all its effects. What it no longer needs of keys and values waits for [`Replica::take_garbage`], to be dropped
+//! outside of any lock. The same calls with the same arguments give the
 //! same effects, which is what lets the simulator replay a failure from a seed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

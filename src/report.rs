@@ -32,10 +32,10 @@ pub struct CacheReport {
     pub node: String,
     /// This opening of it.
     pub replica: String,
-    /// The wall clock there.
+    /// The wall clock there: like every time here, as `2026-11-25T14:39:32.123456789Z`, or `never`.
     pub wall: String,
     /// The highest time issued or observed, less the wall clock, in milliseconds; not
-    /// below zero. What others' clocks are ahead.
+    /// below zero. By how much the clocks that were heard of are ahead of this one.
     pub clock_ahead_ms: i64,
     /// By how much the wall clock has stepped against the monotonic one, in milliseconds.
     pub clock_step_ms: i64,

@@ -50,7 +50,7 @@ struct Other;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_miss_is_filled_once_for_all_who_wait_and_then_hits() {
-    // scenarios 53 and 58
+    // scenario 53, scenario 58
     let node = node("once", &[]).await;
     let cache: Strings = open(&node);
     let calls = Arc::new(AtomicUsize::new(0));
@@ -128,7 +128,7 @@ async fn a_slow_fill_does_not_bring_back_what_was_deleted_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_after_a_write_or_delete_does_not_join_the_older_fill() {
-    // scenarios 55 and 57
+    // scenario 55, scenario 57
     let node = node("join-no-older", &[]).await;
     let cache: Strings = open(&node);
     type Act = fn(&Strings);
@@ -152,7 +152,7 @@ async fn a_caller_after_a_write_or_delete_does_not_join_the_older_fill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_or_an_error_reaches_every_waiter_once_and_poisons_nothing() {
-    // scenarios 51 and 54
+    // scenario 51, scenario 54
     let node = node("poison", &[]).await;
     let cache: Strings = open(&node);
     for panics in [true, false] {

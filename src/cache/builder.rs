@@ -143,9 +143,10 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         self
     }
 
-    /// Called for each value that is no longer here, with the reason; outside of locks, in order, by
-    /// whichever thread made the change. It may call into the cache. If it panics, the panic is
-    /// counted and logged.
+    /// Called for each value that is no longer here, with the reason; outside of locks, in order, by one thread at a
+    /// time: that of a change, or the node's own for what others changed and what expires. It may call into the cache. It
+    /// must not block: what takes long belongs in a channel, for a node whose thread is held up for
+    /// seconds replicates nothing meanwhile and says so (`task-died`). If it panics, the panic is counted and logged.
     pub fn eviction_listener(mut self, listener: impl Fn(Arc<K>, V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
         self

@@ -41,8 +41,9 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ///
     /// # Panics
     /// If there is no value to return: the filler panicked, the fill took longer than
-    /// [`fill_timeout`](super::CacheBuilder::fill_timeout), or a filler waits for its own key. Use
-    /// [`try_get_with`](Self::try_get_with) to get an error instead.
+    /// [`fill_timeout`](super::CacheBuilder::fill_timeout), a filler waits for its own key, maybe through others, the runtime
+    /// it ran in has ended or none could be started; or this call joined a [`try_get_with`](Self::try_get_with) of the
+    /// same key, whose filler failed. Use that form to get an error instead, for all callers of a key.
     pub async fn get_with<F, Fut>(&self, key: K, filler: F) -> V
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -55,9 +56,9 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// As [`get_with`](Self::get_with), with a filler that can fail.
     ///
     /// # Errors
-    /// The filler failed, panicked or took too long, or it waits for its own key, maybe through
-    /// others. Everybody who waited for it is told once; nothing is cached; the next call runs its
-    /// own filler.
+    /// The filler failed, here or (with [`cluster_single_flight`](super::CacheBuilder::cluster_single_flight)) on the node that was asked; it
+    /// panicked or took too long; it waits for its own key, maybe through others; or its runtime has ended or could not be
+    /// started. Everybody who waited for it is told once; nothing is cached; the next call runs its own filler.
     pub async fn try_get_with<F, Fut, E>(&self, key: K, filler: F) -> Result<V, FillError<E>>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -87,7 +88,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ///
     /// # Panics
     /// As [`get_with`](Self::get_with). A filler that takes longer than `fill_timeout` cannot be
-    /// interrupted: those who wait for it are released in time, its own caller when it ends.
+    /// interrupted: those who wait for it panic in time, and its own caller once it has returned; its value is thrown away.
     pub fn get_with_blocking(&self, key: K, filler: impl FnOnce() -> V) -> V {
         self.fill_blocking(key, || Ok(Filled::new(filler()))).unwrap_or_else(|failure| no_value(failure))
     }

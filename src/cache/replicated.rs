@@ -61,6 +61,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Waits until so many members have a write, or something newer for its key. The members are those
     /// that are alive at the call: joiners do not count, departures are reported.
     ///
+    /// With [`Members::All`] and nobody known it is true at once: after a start wait for [`ready`](Self::ready) first, or ask for
+    /// a [`Count`](Members::Count), which fails at once while fewer are alive. For deletes and invalidations wait for
+    /// [`last_written`](Self::last_written). In a cluster whose pushes are relayed (more than 16 other members) members say what
+    /// they have in digests only: allow one `digest_interval` for each member.
+    ///
     /// It makes nothing durable: it says that other processes hold the value in memory. A member that
     /// evicts it afterwards has seen it all the same.
     ///

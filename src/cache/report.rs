@@ -73,7 +73,7 @@ impl super::FillStats {
             ("panicked", self.panicked),
             ("timed_out", self.timed_out),
             ("abandoned", self.abandoned),
-            ("deadlock", self.deadlocks),
+            ("deadlocks", self.deadlocks),
         ]
     }
 }

@@ -8,6 +8,10 @@ use super::builder::{LARGEST, OpenError};
 use crate::recency::Eviction;
 use crate::replica::ReplicaConfig;
 
+/// How long one node may be waited for in a fill of the whole cluster.
+const SHORTEST_TURN: Duration = Duration::from_millis(1);
+const LONGEST_TURN: Duration = Duration::from_secs(60);
+
 /// The settings of a cache. Part of a configuration file, through `serde`, or of code:
 /// [`CacheBuilder::settings`](super::CacheBuilder::settings).
 ///
@@ -92,8 +96,14 @@ impl CacheSettings {
         }
     }
 
+    /// The patience of single calls, within what [`validate`](Self::validate) lets the setting be.
+    pub(super) fn bounded_patience(&self, patience: Duration) -> Duration {
+        let third = self.fill_timeout.map_or(LONGEST_TURN, |limit| limit / 4);
+        patience.min(third).clamp(SHORTEST_TURN, LONGEST_TURN)
+    }
+
     fn impossible(&self) -> Option<(&'static str, &'static str)> {
-        let turn = Duration::from_millis(1)..=Duration::from_secs(60);
+        let turn = SHORTEST_TURN..=LONGEST_TURN;
         let rules = [
             (
                 self.fill_timeout.is_none_or(|limit| !limit.is_zero()),

@@ -96,7 +96,7 @@ impl NodeBuilder {
         self
     }
 
-    /// A name for this member that stays the same over restarts. Default: the advertised address.
+    /// A name for this member that stays the same over restarts, at most 255 bytes. Default: the advertised address.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -108,7 +108,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Where others reach this node. Default: the bound address.
+    /// Where others reach this node. Default: the bound address. Needed if that is unspecified, as `0.0.0.0` is.
     pub fn advertise(mut self, addr: SocketAddr) -> Self {
         self.advertise = Some(addr);
         self
@@ -119,7 +119,7 @@ impl NodeBuilder {
         self
     }
 
-    /// `host:port` of nodes to join. Names are resolved again at every attempt, and attempts never
+    /// `host:port` of nodes to join, always with a port. Names are resolved again at every attempt, and attempts never
     /// end. Without seeds the node is a cluster of one until others name it as theirs.
     pub fn seeds<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
         self.seeds = seeds.into_iter().map(Into::into).collect();
@@ -155,7 +155,8 @@ impl NodeBuilder {
     /// Starts the node. Seeds need not be there.
     ///
     /// # Errors
-    /// A setting is out of range, or the address cannot be bound.
+    /// A setting is out of range, a seed is not `host:port`, an unspecified address is bound and none advertised, or the
+    /// address cannot be bound.
     pub async fn start(self) -> Result<Node, StartError> {
         let (incarnation, _) = clock::entropy();
         let facts = Facts { cluster: self.cluster.clone(), encrypted: !self.keys.0.is_empty() };

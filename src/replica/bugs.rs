@@ -55,11 +55,11 @@ bugs! {
     reconcile_hides_removals,
     /// Mistake 13: a newcomer gets no reconcile.
     no_reconcile_for_newcomers,
-    /// Scenario 5: keys missing from a partial delta are read as deleted.
+    /// scenario 5: keys missing from a partial delta are read as deleted.
     absent_is_deleted,
-    /// Scenario 32: a push above a gap is applied.
+    /// scenario 32: a push above a gap is applied.
     apply_over_gap,
-    /// Scenario 41: eviction of an unstable register leaves nothing.
+    /// scenario 41: eviction of an unstable register leaves nothing.
     evict_without_tombstone,
     /// Tombstones are collected by age alone.
     collect_by_age,

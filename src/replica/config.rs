@@ -32,7 +32,7 @@ pub struct ReplicaConfig {
     /// 1 on. More takes memory (about 150 bytes and the key each); fewer makes laggards reconcile and the entry
     /// is lost rather than stale.
     pub max_tombstones: usize,
-    /// Bytes of keys and values in one frame. Default 256 KiB. Range 1 KiB to 8 MiB. Larger needs
+    /// Bytes of keys and values in one frame or push. Default 256 KiB. Range 1 KiB to 8 MiB. Larger needs
     /// fewer messages; smaller occupies the network and locks for shorter. A larger entry travels alone.
     pub max_frame_bytes: usize,
     /// Registers from the future that wait for their time. Default 4,096. At least 1. What does not
@@ -62,7 +62,7 @@ pub struct ReplicaConfig {
     /// slowest fill; shorter caches fewer slow fills.
     #[serde(with = "crate::durations")]
     pub fill_hold: Duration,
-    /// With more members than this a push goes to `fanout` of them, who pass it on.
+    /// With more other members than this, dead and not yet forgotten ones counted, a push goes to `fanout` of them, who pass it on.
     /// Default 16. Any number. More is faster; fewer spreads the work of large clusters.
     pub broadcast_up_to: usize,
     /// How many members a push is sent to, or passed on to, in a large cluster: a successor in each of so
@@ -73,7 +73,7 @@ pub struct ReplicaConfig {
     /// More often finds faults sooner and costs a slice of traffic each time.
     #[serde(with = "crate::durations")]
     pub audit_interval: Duration,
-    /// Registers in one audit slice. Default 64. Range 1 to 4,096. About 60 bytes each.
+    /// Registers in one audit slice. Default 32. Range 1 to 4,096. About 60 bytes each.
     pub audit_slice: usize,
 }
 

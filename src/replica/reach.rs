@@ -26,6 +26,12 @@ impl<K: CoreKey, V> Replica<K, V> {
         Some(member == write.replica || peer.reported.get(&write.replica) >= write.time)
     }
 
+    /// The dot of our newest own change, as a stamp.
+    #[must_use]
+    pub fn last_own_stamp(&self) -> Option<Stamp> {
+        (self.last_own > 0).then(|| Stamp::new(self.last_own, self.id))
+    }
+
     /// The members that the failure detector calls alive.
     #[must_use]
     pub fn live_members(&self) -> Vec<ReplicaId> {

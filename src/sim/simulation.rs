@@ -43,7 +43,7 @@ type Adjust = Box<dyn Fn(&mut Settings) + Send + Sync>;
 /// ```
 ///
 /// The environment can ask for more: `DRIFTLESS_SEEDS=10000` runs that many seeds, `DRIFTLESS_SEED=17` runs
-/// that one and tells all that happened in it.
+/// that one and, if it fails, tells all that happens in its shortened script.
 pub struct Simulation<K, V> {
     types: Types<K, V>,
     seeds: Range<u64>,
@@ -162,7 +162,8 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
         self
     }
 
-    /// The settings of the cache, as they are in production: capacity, time to live, limits, replication.
+    /// The settings of the cache, as they are in production. `replication`, `max_capacity` and `time_to_live` rule the runs, the limits of
+    /// keys and values are checked against your types, the rest does not matter here.
     /// Default: what the seed says, with short timers, so that everything happens often. With long timers,
     /// as in production, a run takes longer and sees fewer collected tombstones.
     #[must_use]

@@ -1,4 +1,4 @@
-//! Scenario 96: the structures that threads share, under a scheduler that tries their interleavings.
+//! scenario 96: the structures that threads share, under a scheduler that tries their interleavings.
 //!
 //! The files of the library are compiled here a second time, with another door to locks and atomics (`sync`): shuttle's, which lets one
 //! thread run at a time and chooses at every use who is next. A deadlock, a lost wake-up and a broken assertion end the run and

@@ -1,4 +1,4 @@
-//! Scenario 88 with caches on top: whenever and however a node ends, nothing is left of it.
+//! scenario 88 with caches on top: whenever and however a node ends, nothing is left of it.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -80,7 +80,7 @@ fn a_capacity_of_nothing_holds_nothing_and_still_replicates() {
 
 #[test]
 fn a_small_member_evicts_for_itself_and_the_traffic_ends() {
-    // scenarios 39 and 40
+    // scenario 39, scenario 40
     let cluster = Cluster::<u32, u32>::new(3, |index, it| if index == 0 { it.max_capacity(10) } else { it });
     for key in 0..1_000 {
         cluster.caches[1].insert(key, key).unwrap();

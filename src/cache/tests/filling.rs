@@ -42,7 +42,7 @@ const ACTS: [(&str, Act, Option<u32>); 3] = [
 
 #[test]
 fn a_local_write_delete_or_invalidation_beats_a_running_fill() {
-    // scenarios 55 and 57
+    // scenario 55, scenario 57
     for (what, act, expected) in ACTS {
         let (cache, _) = alone::<u32, u32>(|it| it);
         let fill = begin(&cache, 1);

@@ -73,7 +73,7 @@ fn what_was_overwritten_is_not_sent_and_counts_as_seen() {
     assert!((1..=6).contains(&sent), "{sent} registers sent for 200 writes of one key");
 }
 
-/// scenario 36: each peer misses other deltas. (Scenario 37: they arrive as bytes, like all messages here.)
+/// scenario 36: each peer misses other deltas. (scenario 37: they arrive as bytes, like all messages here.)
 #[test]
 fn gaps_are_filled_without_a_storm() {
     let mut stage = Stage::new(|settings| settings.replicas = 5);
