@@ -125,7 +125,7 @@ async fn values_of_another_type_are_kept_and_relayed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_under_the_same_name_comes_back_empty_and_catches_up() {
-    // scenario 33, scenario 64
+    // scenario 64
     let a = node("restart", &[]).await;
     let named = |seed: String| Node::builder().cluster("restart").name("b").seeds([seed]).local_timing().start();
     let seed = a.local_addr().to_string();

@@ -73,6 +73,7 @@ fn a_large_value_arrives_whole() {
     });
 }
 
+// scenario 33: killed, and back under the same address.
 #[test]
 fn a_killed_and_restarted_process_catches_up() {
     let mut cluster = Cluster::start(3, Flags::default());

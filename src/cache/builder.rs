@@ -17,8 +17,8 @@ use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig, wire};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicBool, Event, Mutex};
 
-/// How large an entry may be. Should be the same on every node: a node refuses what is larger than
-/// its own limits.
+/// How large an entry may be that is written here. Should be the same on every node: what others were allowed to write is
+/// taken, up to what a message can hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -152,13 +152,13 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         self
     }
 
-    /// How large an encoded key may be, in bytes. Default 4 KiB.
+    /// How large an encoded key may be, in bytes. Default 4 KiB. Range 1 B to 64 KiB.
     pub fn max_key_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_key_bytes = bytes;
         self
     }
 
-    /// How large an encoded value may be, in bytes. Default 1 MiB.
+    /// How large an encoded value may be, in bytes. Default 1 MiB. Range 1 B to 14 MiB.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_value_bytes = bytes;
         self

@@ -32,10 +32,10 @@ pub struct CacheSettings {
     /// outlives a change that nobody told the cache of; longer fills less often.
     #[serde(with = "crate::durations::option")]
     pub time_to_live: Option<Duration>,
-    /// Encoded bytes of a key at most. Default 4 KiB. Range 1 B to 64 KiB. The same on every node: a
-    /// node refuses what is larger than its own limit.
+    /// Encoded bytes of a key at most. Default 4 KiB. Range 1 B to 64 KiB. Should be the
+    /// same on every node: it holds for what is written there.
     pub max_key_bytes: usize,
-    /// Encoded bytes of a value at most. Default 1 MiB. Range 1 B to 14 MiB. The same on every node.
+    /// Encoded bytes of a value at most. Default 1 MiB. Range 1 B to 14 MiB. As above.
     /// Larger values occupy the network longer at a time.
     pub max_value_bytes: usize,
     /// How long a fill may take before all who wait for it get an error. Default: none, for ever. More

@@ -1,0 +1,109 @@
+//! scenario 92: what may be told of a cache's content, and to whom. Alone in its process: it listens to all that is logged.
+#![cfg(feature = "inspect-http")]
+
+mod common;
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use common::{SOON, eventually, open, stop};
+use driftless::inspect::Inspector;
+use driftless::inspect::http::{HttpConfig, HttpServer};
+use driftless::{Cache, Node};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Tee;
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const KEY: &str = "key-that-nobody-may-read-in-a-log";
+const VALUE: &str = "value-that-nobody-may-read-in-a-log";
+const SECRET: [u8; 32] = *b"encryption-key-that-is-not-told!";
+
+async fn node(seeds: &[&Node]) -> Node {
+    let seeds: Vec<_> = seeds.iter().map(|node| node.local_addr().to_string()).collect();
+    let builder = Node::builder().cluster("secrets").seeds(seeds).local_timing().encryption_key(SECRET);
+    assert!(!format!("{builder:?}").contains("not-told"));
+    builder.start().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_line_has_a_key_a_value_or_a_secret() {
+    let filter = tracing_subscriber::EnvFilter::new("trace");
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Tee).init();
+    let a = node(&[]).await;
+    let b = node(&[&a]).await;
+    let (here, there) = (open(&a), open(&b));
+    assert!(there.ready(SOON).await.is_ready());
+    here.insert(KEY.into(), VALUE.into()).unwrap();
+    eventually("arrives", || there.get(KEY), Option::is_some);
+    // Refused, filled, failed, deleted, invalidated: whatever has a line of its own.
+    here.insert("k".repeat(10_000), VALUE.into()).unwrap_err();
+    here.insert(KEY.into(), VALUE.repeat(100_000)).unwrap_err();
+    here.remove(KEY);
+    assert_eq!(here.get_with(KEY.into(), || async { VALUE.repeat(100_000) }).await.len(), VALUE.len() * 100_000);
+    let failed = here.try_get_with(KEY.into(), || async { Err::<String, _>(std::io::Error::other(VALUE)) }).await;
+    assert!(failed.is_err());
+    here.get_with(KEY.into(), || async { VALUE.to_owned() }).await;
+    // The same name with other types on the other node: what does not decode is logged, not shown.
+    let other: Cache<u64, u64> = b.cache("other").open().unwrap();
+    let text: Cache<String, String> = a.cache("other").open().unwrap();
+    text.insert(KEY.into(), VALUE.into()).unwrap();
+    eventually("undecodable", || other.inspect().intake["undecodable_keys"], |count| *count > 0);
+    here.invalidate_all();
+    let inspector = Inspector::new(&a);
+    inspector.explain("test", KEY, Duration::from_secs(1)).await.unwrap();
+    stop(vec![a, b]).await;
+
+    let log = String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
+    assert!(log.lines().count() > 50, "somebody listened: {log}");
+    for secret in [KEY, VALUE, "encryption-key-that-is-not-told", "kkkkkkkk"] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line.map(|line| line.chars().take(300).collect::<String>()), None, "{secret} is in the log");
+    }
+}
+
+/// A name that would end a label, a line, a tag or a script.
+const NAME: &str = "a\\b\"} 1\n# </script><b>&";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_cache_name_breaks_out_of_nothing() {
+    let a = Node::builder().cluster("names").start().await.unwrap();
+    let cache: Cache<String, String> = a.cache(NAME).open().unwrap();
+    cache.insert("k".into(), "v".into()).unwrap();
+    let config = HttpConfig::new(([127, 0, 0, 1], 0).into());
+    let running = HttpServer::start(Inspector::new(&a), config).await.unwrap();
+    let server = running.local_addr();
+    let get = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(server).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\nHost: {server}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    let metrics = get("/metrics").await;
+    let label = r#"cache="a\\b\"} 1\n# </script><b>&""#;
+    assert!(metrics.lines().any(|line| line.starts_with("driftless_entries{") && line.contains(label)), "{metrics}");
+    for line in metrics.lines().filter(|line| !line.starts_with("# HELP ") && !line.starts_with("# TYPE ")) {
+        let (series, number) = line.rsplit_once(' ').expect("a series and its number");
+        assert!(number.parse::<f64>().is_ok() && series.starts_with("driftless_"), "{line}");
+    }
+    // The page is the same whatever is in the caches: names come as JSON and are put in as text.
+    assert!(!get("/").await.contains("<b>&"));
+    let node: serde_json::Value = serde_json::from_str(&get("/v1/node").await).unwrap();
+    assert_eq!(node["caches"][0]["cache"], NAME);
+    stop(vec![a]).await;
+}
