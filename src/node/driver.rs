@@ -266,7 +266,7 @@ impl Driver {
 
     async fn send(&mut self, port: &Arc<dyn Port>, parcel: Parcel) {
         let Parcel { to, bytes, bulk } = parcel;
-        let now = Instant::now();
+        let now = self.registry.clock.now().mono;
         for replica in to {
             let Some(peer) = self.directory.home(port.name(), replica).cloned() else {
                 if bulk {
@@ -309,7 +309,7 @@ impl Driver {
     }
 
     fn tell_sent(&mut self, sent: &Sent) {
-        self.lanes.streamed(sent.to, Instant::now());
+        self.lanes.streamed(sent.to, self.registry.clock.now().mono);
         if let Some(port) = self.registry.port(&sent.cache) {
             self.contain(&port, (), |port| port.sent(sent.to, sent.ok));
         }
@@ -329,7 +329,7 @@ impl Driver {
         }
         if self.registry.take_opened() || self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
-            self.lanes.tidy(now);
+            self.lanes.tidy(now_mono);
             self.greet_the_unknown().await;
             self.registry.publish(self.directory.roll());
         }

@@ -2,19 +2,15 @@
 //! that is lost holds up everything after it until it is sent again; and it overtakes a stream that has not been read
 //! yet. So a member gets a few datagrams at a time, and streams for as long as there is no pause.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 use crate::replica_id::ReplicaId;
+use std::collections::BTreeMap;
 
 /// Datagrams with pushes for one member within [`PAUSE`], at most.
 const FEW: u32 = 16;
-/// After this long without a stream to a member, what was sent is taken to have been read.
-const PAUSE: Duration = Duration::from_millis(10);
+/// After this long without a stream to a member, what was sent is taken to have been read, nanoseconds.
+const PAUSE: u64 = 10_000_000;
 
-/// The ways to all members.
+/// The ways to all members. Times are monotonic, in nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
     lanes: BTreeMap<ReplicaId, Lane>,
@@ -22,20 +18,20 @@ pub(crate) struct Lanes {
 
 #[derive(Debug)]
 struct Lane {
-    streamed: Option<Instant>,
+    streamed: Option<u64>,
     /// When the count of datagrams began.
-    began: Instant,
+    began: u64,
     datagrams: u32,
 }
 
 impl Lanes {
     /// Whether the next small push to this member goes by datagram; if not, it goes by stream.
-    pub(crate) fn takes_datagram(&mut self, to: ReplicaId, now: Instant) -> bool {
+    pub(crate) fn takes_datagram(&mut self, to: ReplicaId, now: u64) -> bool {
         let lane = self.lane(to, now);
-        if lane.streamed.is_some_and(|at| now.saturating_duration_since(at) < PAUSE) {
+        if lane.streamed.is_some_and(|at| now.saturating_sub(at) < PAUSE) {
             return false;
         }
-        if now.saturating_duration_since(lane.began) >= PAUSE {
+        if now.saturating_sub(lane.began) >= PAUSE {
             (lane.began, lane.datagrams) = (now, 0);
         }
         lane.datagrams += 1;
@@ -43,17 +39,17 @@ impl Lanes {
     }
 
     /// A stream to this member begins or has been taken by its kernel.
-    pub(crate) fn streamed(&mut self, to: ReplicaId, now: Instant) {
+    pub(crate) fn streamed(&mut self, to: ReplicaId, now: u64) {
         self.lane(to, now).streamed = Some(now);
     }
 
     /// Forgets members that were sent nothing for a while.
-    pub(crate) fn tidy(&mut self, now: Instant) {
+    pub(crate) fn tidy(&mut self, now: u64) {
         let last = |lane: &Lane| lane.streamed.map_or(lane.began, |at| at.max(lane.began));
-        self.lanes.retain(|_, lane| now.saturating_duration_since(last(lane)) < PAUSE);
+        self.lanes.retain(|_, lane| now.saturating_sub(last(lane)) < PAUSE);
     }
 
-    fn lane(&mut self, to: ReplicaId, now: Instant) -> &mut Lane {
+    fn lane(&mut self, to: ReplicaId, now: u64) -> &mut Lane {
         self.lanes.entry(to).or_insert(Lane { streamed: None, began: now, datagrams: 0 })
     }
 }
@@ -66,43 +62,37 @@ mod tests {
         ReplicaId::from_bytes([7; 16])
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_turns_to_streams_until_there_is_a_pause() {
-        let mut lanes = Lanes::default();
-        let mut by_datagram = 0;
-        for _ in 0..100 {
-            let now = Instant::now();
+    const MICRO: u64 = 1_000;
+
+    #[test]
+    fn a_burst_turns_to_streams_until_there_is_a_pause() {
+        let (mut lanes, mut by_datagram) = (Lanes::default(), 0);
+        let times = (0..100).map(|n| n * 200 * MICRO);
+        for now in times.clone() {
             if lanes.takes_datagram(member(), now) {
                 by_datagram += 1;
             } else {
                 lanes.streamed(member(), now);
             }
-            tokio::time::advance(Duration::from_micros(200)).await;
         }
         assert_eq!(by_datagram, FEW, "a push every 200 us is a burst");
-        tokio::time::advance(PAUSE).await;
-        assert!(lanes.takes_datagram(member(), Instant::now()));
+        assert!(lanes.takes_datagram(member(), times.last().unwrap_or(0) + PAUSE));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_comes_now_and_then_never_waits_for_a_stream() {
+    #[test]
+    fn what_comes_now_and_then_never_waits_for_a_stream() {
         let mut lanes = Lanes::default();
-        for _ in 0..1_000 {
-            assert!(lanes.takes_datagram(member(), Instant::now()));
-            tokio::time::advance(Duration::from_millis(1)).await;
-        }
+        assert!((0..1_000).all(|n| lanes.takes_datagram(member(), n * 1_000 * MICRO)));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn nothing_overtakes_a_stream() {
+    #[test]
+    fn nothing_overtakes_a_stream() {
         let mut lanes = Lanes::default();
-        lanes.streamed(member(), Instant::now());
-        tokio::time::advance(PAUSE / 2).await;
-        assert!(!lanes.takes_datagram(member(), Instant::now()));
-        lanes.tidy(Instant::now());
+        lanes.streamed(member(), 0);
+        assert!(!lanes.takes_datagram(member(), PAUSE / 2));
+        lanes.tidy(PAUSE / 2);
         assert_eq!(lanes.lanes.len(), 1, "it is still of use");
-        tokio::time::advance(PAUSE).await;
-        lanes.tidy(Instant::now());
+        lanes.tidy(2 * PAUSE);
         assert!(lanes.lanes.is_empty());
     }
 }
