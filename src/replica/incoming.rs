@@ -241,11 +241,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         let dropped = incoming.dropped.clone();
         self.finish_session_of(from, session);
         self.path = if reconcile { LearntBy::Reconcile } else { LearntBy::Digest };
-        // What is ahead of our time is not claimed. Nothing of it was in the frames, or the session
-        // would be unclaimable; so nothing else rests on it.
+        // What is ahead of our time is not claimed. Nothing of it was in the frames, or the session would be
+        // unclaimable. But what else is claimed may rest on something that the sender had of such an origin
+        // and dropped: so far it is claimed all the same, or whoever is told by us is never told of that.
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| self.is_ahead(now, *time)).collect();
         ahead.iter().for_each(|(origin, time)| self.note_offender(*origin, *time));
-        if unclaimable || self.is_ahead(now, last.floor.time) {
+        let rests_on_the_future = ahead.iter().any(|(origin, _)| self.is_ahead(now, dropped.get(origin)));
+        if unclaimable || rests_on_the_future || self.is_ahead(now, last.floor.time) {
             self.counters.sessions_unclaimed += 1;
             self.incoming = None;
             self.adopt_orphans(now);
@@ -260,8 +262,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.void_unknown_to(now, &seen, last.floor);
         }
         self.incoming = None;
-        for (origin, time) in last.claim.iter().filter(|claimed| !ahead.contains(claimed)) {
-            self.claim(origin, time);
+        for (origin, time) in last.claim.iter() {
+            self.claim(origin, if ahead.contains(&(origin, time)) { dropped.get(&origin) } else { time });
         }
         self.take_dropped(&dropped);
         self.floor = self.floor.max(last.floor);

@@ -575,3 +575,38 @@ fn the_cap_holds_around_what_a_session_brought() {
     net.put(n, 20_000, None, 8);
     assert!(net.r[n].tombstone_len() <= cap);
 }
+
+/// A writer whose clock is ahead has evicted, without a trace, what overtook another's write. A newcomer is told of the other's
+/// write by its claim alone, and cannot believe the clock of the one that had overtaken it. It must not pass on that claim without
+/// what it rests on, to somebody who was away and still has the value from before both.
+#[test]
+fn a_claim_that_rests_on_a_dropped_write_of_a_clock_ahead_is_not_passed_on_alone() {
+    let (ahead, other, away, new) = (0, 1, 2, 3);
+    let mut net = Net::new(4, plain);
+    for (a, b) in [(ahead, other), (ahead, away), (other, away)] {
+        net.meet(a, b);
+    }
+    net.put(ahead, 7, Some(1), 8);
+    net.run(3);
+    assert_eq!(net.get(away, 7), Some(1));
+    net.die(away, true);
+    net.put(other, 7, Some(2), 8);
+    net.run(3);
+    let overtaken = net.held(other, 7).unwrap().dot;
+    net.put(ahead, 7, Some(3), 8);
+    net.run(30);
+    net.evict(ahead, 7);
+    assert!(net.held(ahead, 7).is_none(), "gone without a trace");
+    net.die(other, false);
+    net.skew[ahead] = 2 * S as i64;
+    net.meet(new, ahead);
+    net.run(1);
+    assert!(net.r[new].vector().covers(&overtaken), "the newcomer knows of it");
+    net.up[away] = true;
+    let asks = net.digest_of(away);
+    for frame in net.frames_for(new, away, &asks) {
+        net.give(new, id(away), &frame);
+    }
+    assert!(net.r[away].vector().covers(&overtaken));
+    assert_eq!(net.get(away, 7), None, "the value from before both");
+}
