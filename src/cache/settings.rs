@@ -98,8 +98,8 @@ impl CacheSettings {
 
     /// The patience of single calls, within what [`validate`](Self::validate) lets the setting be.
     pub(super) fn bounded_patience(&self, patience: Duration) -> Duration {
-        let third = self.fill_timeout.map_or(LONGEST_TURN, |limit| limit / 4);
-        patience.min(third).clamp(SHORTEST_TURN, LONGEST_TURN)
+        let quarter = self.fill_timeout.map_or(LONGEST_TURN, |limit| limit / 4);
+        patience.min(quarter).clamp(SHORTEST_TURN, LONGEST_TURN)
     }
 
     fn impossible(&self) -> Option<(&'static str, &'static str)> {

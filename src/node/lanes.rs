@@ -2,8 +2,9 @@
 //! that is lost holds up everything after it until it is sent again; and it overtakes a stream that has not been read
 //! yet. So a member gets a few datagrams at a time, and streams for as long as there is no pause.
 
-use crate::replica_id::ReplicaId;
 use std::collections::BTreeMap;
+
+use crate::replica_id::ReplicaId;
 
 /// Datagrams with pushes for one member within [`PAUSE`], at most.
 const FEW: u32 = 16;
