@@ -327,7 +327,64 @@ impl Bench {
             let row = Row::new(if set { "set, one thread, no peers" } else { "get, one thread" }, "ns").cells(cells);
             self.table.push(row.against("redis"));
         }
+        let cells = interleave(self.options.rounds, storefront(&cache, &moka, &redis, &order, &value));
+        let row = Row::new("a page: get, else read the row and put; one in twenty an update", "ns").cells(cells);
+        self.table.push(row.against("redis"));
     }
+}
+
+/// What a shop does for each page, one after the other, as a request cannot be piped with the next visitor's. The row costs nothing
+/// here: it is the cache that is measured.
+fn storefront<'a>(
+    cache: &'a Cache<String, Bytes>,
+    moka: &'a moka::sync::Cache<String, Bytes>,
+    redis: &'a std::sync::Mutex<Redis>,
+    order: &'a [&'a String],
+    value: &'a Bytes,
+) -> Vec<Turn<'a>> {
+    let visit =
+        |order: &'a [&'a String], mut put: Box<dyn FnMut(&str) + 'a>, mut read: Box<dyn FnMut(&str) -> bool + 'a>| {
+            move |round: usize| {
+                let names: Vec<_> = order.iter().map(|name| format!("{round}/{name}")).collect();
+                let start = Instant::now();
+                for (number, name) in names.iter().enumerate() {
+                    if number % 20 == 0 || !read(name) {
+                        put(name);
+                    }
+                }
+                start.elapsed().as_nanos() as f64 / names.len() as f64
+            }
+        };
+    let ours = visit(
+        order,
+        Box::new(|name| {
+            cache.insert(name.to_owned(), value.clone()).expect("the entry is accepted");
+        }),
+        Box::new(|name| cache.get(name).is_some()),
+    );
+    let theirs = visit(
+        order,
+        Box::new(|name| moka.insert(name.to_owned(), value.clone())),
+        Box::new(|name| moka.get(name).is_some()),
+    );
+    // It answers in another length if it has nothing.
+    let has = std::rc::Rc::new(std::cell::RefCell::new(std::collections::HashSet::new()));
+    let had = std::rc::Rc::clone(&has);
+    let remote = visit(
+        &order[..order.len() / 10],
+        Box::new(move |name| {
+            exchange(&mut redis.lock().expect("nobody panicked"), &[&name.to_owned()], value, true);
+            has.borrow_mut().insert(name.to_owned());
+        }),
+        Box::new(move |name| {
+            let hit = had.borrow().contains(name);
+            let mut redis = redis.lock().expect("nobody panicked");
+            redis.queue_get(name);
+            redis.exchange(if hit { 6 + value.len() + 2 } else { 5 });
+            hit
+        }),
+    );
+    vec![("driftless".into(), Box::new(ours)), ("moka".into(), Box::new(theirs)), ("redis".into(), Box::new(remote))]
 }
 
 fn exchange(redis: &mut Redis, part: &[&String], value: &[u8], set: bool) {
