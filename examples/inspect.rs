@@ -88,7 +88,7 @@ fn status(arguments: &Arguments) -> Result<bool> {
         warnings.extend(list(&node["warnings"]));
         for cache in list(&node["caches"]) {
             warnings.extend(list(&cache["warnings"]));
-            let live = list(&cache["peers"]).into_iter().filter(|peer| peer["live"] == true);
+            let live = list(&cache["peers"]).iter().filter(|peer| peer["live"] == true);
             let live: Vec<_> = live.collect();
             // Nothing is known of a member that was never heard: that is no zero.
             let most = |field: &str| {
