@@ -88,8 +88,7 @@ fn status(arguments: &Arguments) -> Result<bool> {
         warnings.extend(list(&node["warnings"]));
         for cache in list(&node["caches"]) {
             warnings.extend(list(&cache["warnings"]));
-            let live = list(&cache["peers"]).iter().filter(|peer| peer["live"] == true);
-            let live: Vec<_> = live.collect();
+            let live: Vec<_> = list(&cache["peers"]).iter().filter(|peer| peer["live"] == true).collect();
             // Nothing is known of a member that was never heard: that is no zero.
             let most = |field: &str| {
                 let each = live.iter().map(|peer| peer[field].as_u64());

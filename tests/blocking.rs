@@ -1,11 +1,12 @@
 //! The whole life of a node in a process without a runtime.
 #![cfg(feature = "node")]
 
+mod common;
+
 use std::time::Duration;
 
+use common::{SOON, eventually};
 use driftless::{Cache, Members, Node, Ready};
-
-const SOON: Duration = Duration::from_secs(10);
 
 fn node(seeds: &[String]) -> Node {
     Node::builder().cluster("blocking").bind(([127, 0, 0, 1], 0).into()).seeds(seeds).start_blocking().unwrap()
@@ -25,9 +26,7 @@ fn nothing_needs_a_runtime() {
     assert!(!matches!(here.ready_blocking(SOON), Ready::TimedOut { .. }));
 
     let written = here.insert("a".into(), 1).unwrap();
-    while here.members() == 0 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually("they meet", || here.members(), |members| *members == 1);
     let replicated = here.wait_replicated_blocking(written, Members::Count(1), SOON).unwrap();
     assert_eq!(replicated.seen, [there.replica_id()]);
     assert_eq!(there.get("a"), Some(1));

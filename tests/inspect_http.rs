@@ -2,6 +2,8 @@
 #![cfg(feature = "inspect-http")]
 
 mod common;
+#[path = "common/http.rs"]
+mod http;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use common::{cluster, eventually, node, open, stop};
 use driftless::inspect::Inspector;
 use driftless::inspect::http::{HttpConfig, HttpError, HttpServer};
+use http::{get, get_with};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,20 +27,6 @@ async fn raw(addr: SocketAddr, request: &[u8], patience: Duration) -> String {
     let _ = stream.shutdown().await;
     let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("an answer");
     String::from_utf8_lossy(&answer).into_owned()
-}
-
-async fn get_with(addr: SocketAddr, path: &str, headers: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
-async fn get(addr: SocketAddr, path: &str) -> (u16, String) {
-    get_with(addr, path, &format!("Host: {addr}\r\n")).await
 }
 
 async fn json(addr: SocketAddr, path: &str) -> Value {

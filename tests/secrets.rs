@@ -2,31 +2,18 @@
 #![cfg(feature = "inspect-http")]
 
 mod common;
+#[path = "common/http.rs"]
+#[allow(dead_code)]
+mod http;
+#[path = "common/log.rs"]
+mod log;
 
-use std::io::Write;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use common::{SOON, eventually, open, stop};
 use driftless::inspect::Inspector;
 use driftless::inspect::http::{HttpConfig, HttpServer};
 use driftless::{Cache, Node};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-struct Tee;
-
-impl Write for Tee {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LOG.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 const KEY: &str = "key-that-nobody-may-read-in-a-log";
 const VALUE: &str = "value-that-nobody-may-read-in-a-log";
@@ -41,8 +28,7 @@ async fn node(seeds: &[&Node]) -> Node {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_line_has_a_key_a_value_or_a_secret() {
-    let filter = tracing_subscriber::EnvFilter::new("trace");
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Tee).init();
+    log::listen("trace");
     let a = node(&[]).await;
     let b = node(&[&a]).await;
     let (here, there) = (open(&a), open(&b));
@@ -67,7 +53,7 @@ async fn no_log_line_has_a_key_a_value_or_a_secret() {
     inspector.explain("test", KEY, Duration::from_secs(1)).await.unwrap();
     stop(vec![a, b]).await;
 
-    let log = String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
+    let log = log::text();
     assert!(log.lines().count() > 50, "somebody listened: {log}");
     for secret in [KEY, VALUE, "encryption-key-that-is-not-told", "kkkkkkkk"] {
         let line = log.lines().find(|line| line.contains(secret));
@@ -86,14 +72,7 @@ async fn a_hostile_cache_name_breaks_out_of_nothing() {
     let config = HttpConfig::new(([127, 0, 0, 1], 0).into());
     let running = HttpServer::start(Inspector::new(&a), config).await.unwrap();
     let server = running.local_addr();
-    let get = async |path: &str| {
-        let mut stream = tokio::net::TcpStream::connect(server).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\nHost: {server}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-    };
+    let get = async |path: &str| http::get(server, path).await.1;
     let metrics = get("/metrics").await;
     let label = r#"cache="a\\b\"} 1\n# </script><b>&""#;
     assert!(metrics.lines().any(|line| line.starts_with("driftless_entries{") && line.contains(label)), "{metrics}");

@@ -12,6 +12,12 @@ mod supervision;
 mod targets;
 mod versions;
 
+#[path = "../common/http.rs"]
+#[allow(dead_code)]
+mod http;
+#[path = "../common/log.rs"]
+mod log;
+
 /// The sidecar's own files: what they call `crate` is this one.
 #[path = "../../examples/sidecar"]
 #[allow(dead_code)]

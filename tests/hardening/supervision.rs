@@ -1,43 +1,22 @@
 //! What dies says so: scenario 73, and types of the user that panic where the node works.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 use driftless::inspect::Inspector;
 use driftless::inspect::http::{HttpConfig, HttpServer};
 use driftless::{Cache, Node};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-struct Tee;
-
-impl Write for Tee {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LOG.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use crate::{http, log};
 
 /// Everything that any thread logs from now on.
 fn listen() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let filter = tracing_subscriber::EnvFilter::new("warn,memberlist_core=off");
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Tee);
-        subscriber.init();
-    });
+    log::listen("warn,memberlist_core=off");
 }
 
 fn logged(words: &str) -> usize {
-    String::from_utf8_lossy(&LOG.lock().unwrap()).matches(words).count()
+    log::text().matches(words).count()
 }
 
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -54,13 +33,7 @@ pub async fn node(cluster: &str, seeds: &[&Node]) -> Node {
 }
 
 async fn get(server: &HttpServer, path: &str) -> (u16, String) {
-    let at = server.local_addr();
-    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    (answer[9..12].parse().unwrap(), answer)
+    http::get(server.local_addr(), path).await
 }
 
 fn warnings(node: &Node) -> Vec<String> {
