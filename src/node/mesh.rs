@@ -5,7 +5,7 @@
 //! `watchdog` and `instance` (dead tasks, a table that must not be reaped), `rejoin` (partitions).
 //!
 //! A mesh runs on one thread of its own. memberlist starts tasks that nobody can wait for or stop; ending their
-//! runtime ends them all. It also keeps a busy application from delaying pings, and the other way round.
+//! runtime ends them all, once their `timers` have run out. It also keeps a busy application from delaying pings, and the other way round.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,9 +28,11 @@ pub mod probe;
 mod refusals;
 mod rejoin;
 mod roster;
+mod runtime;
 mod shares;
 mod stream;
 mod thread;
+mod timers;
 mod transport;
 mod watchdog;
 mod wire;
@@ -180,7 +182,6 @@ impl Mesh {
 
 impl Drop for Mesh {
     fn drop(&mut self) {
-        self.core.take_live();
         self.stop.send_if_modified(|stop| {
             let running = stop.is_running();
             if running {

@@ -12,7 +12,6 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use memberlist::{
     proto::{DataRef, Message, MessageRef},
-    tokio::TokioRuntime,
     transport::{Packet, PacketProducer, StreamProducer},
 };
 use tokio::{
@@ -25,6 +24,7 @@ use tokio::{
 use super::{
     delegate::{Ears, Kind},
     idle::LINGER,
+    runtime::MeshRuntime,
     shares::{Amount, Refused, Seat, any_port, host},
     stream::{Conn, Recycle, Returned},
     wire::{SOCKET_ERROR_PAUSE, Wire},
@@ -77,7 +77,7 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
 /// Whether a datagram needs no more: it was delivered, or cannot be read with any of our keys, which memberlist would log each
 /// time.
 async fn taken(wire: &Wire, ears: &Ears, bytes: &[u8], from: SocketAddr) -> bool {
-    match wire.decoder().decode::<TokioRuntime>(BytesMut::from(bytes)).await {
+    match wire.decoder().decode::<MeshRuntime>(BytesMut::from(bytes)).await {
         Ok(plain) => short_cut(ears, plain, Kind::Datagram, from),
         Err(_) if wire.policy.is_encrypted() => {
             wire.counters.undecipherable.one();
@@ -251,7 +251,7 @@ impl Visit {
             Ok(frame) => BytesMut::from(frame),
             Err(e) => return tracing::debug!(%from, error = %e, "a connection ended within its frame"),
         };
-        let delivered = match wire.decoder_of_frames().decode::<TokioRuntime>(frame).await {
+        let delivered = match wire.decoder_of_frames().decode::<MeshRuntime>(frame).await {
             Ok(plain) => short_cut(ears, plain, Kind::Stream, *from),
             Err(_) if wire.policy.is_encrypted() => {
                 wire.counters.undecipherable.one();

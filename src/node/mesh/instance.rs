@@ -21,6 +21,7 @@ use super::{
     counters::Counters,
     delegate::{Ears, Kind, MeshDelegate},
     roster::{MeshEvent, Peer},
+    timers,
     transport::{MeshTransport, TransportOptions, WireError},
     wire::Wire,
 };
@@ -227,11 +228,25 @@ impl Core {
         })
     }
 
-    /// Says goodbye to everyone, then leaves the member table; all within the deadline.
-    pub(super) async fn leave(&self, deadline: Duration) {
-        let end = Instant::now() + deadline;
+    /// Ends the last instance, after a goodbye if there is a deadline for it, so that nothing holds it any more.
+    pub(super) async fn end(&self, goodbye: Option<Duration>) {
         let Some(list) = self.take_live() else { return };
-        let goodbyes = self.goodbyes(&list, self.ears.roster.members());
+        if let Some(deadline) = goodbye {
+            self.leave(&list, deadline).await;
+        }
+        drop(timeout(Duration::from_millis(100), list.shutdown()).await);
+        // The verdicts of timers that go off too early are not to be heard, neither here nor elsewhere.
+        self.ears.roster.next_generation();
+        self.wire.close();
+        if timeout(Duration::from_millis(100), timers::run_out()).await.is_err() {
+            tracing::debug!("membership ended with timers running");
+        }
+    }
+
+    /// Says goodbye to everyone, then leaves the member table; all within the deadline.
+    async fn leave(&self, list: &List, deadline: Duration) {
+        let end = Instant::now() + deadline;
+        let goodbyes = self.goodbyes(list, self.ears.roster.members());
         if timeout(deadline / 2, goodbyes).await.is_err() {
             tracing::debug!("not every member heard the goodbye; they will notice the silence");
         }
@@ -239,7 +254,6 @@ impl Core {
         if let Err(e) = list.leave(remaining.max(Duration::from_millis(1))).await {
             tracing::debug!(error = %e, "leaving was not confirmed");
         }
-        drop(timeout(Duration::from_millis(100), list.shutdown()).await);
     }
 
     async fn goodbyes(&self, list: &List, members: Vec<Peer>) {

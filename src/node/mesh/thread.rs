@@ -80,11 +80,10 @@ fn live(
         match start(config, inbox).await {
             Err(e) => drop(ready.send(Err(e))),
             Ok(core) => {
-                // A start that was cancelled has nobody to stop it later.
                 let _end = End(core.clone());
-                if ready.send(Ok(core.clone())).is_ok() {
-                    run(&core, stop).await;
-                }
+                // A start that was cancelled has nobody to stop it later.
+                let goodbye = if ready.send(Ok(core.clone())).is_ok() { run(&core, stop).await } else { None };
+                core.end(goodbye).await;
             }
         }
     });
@@ -118,8 +117,8 @@ fn inbox(config: &MeshConfig, sender: mpsc::Sender<Waiting>) -> Inbox {
     Inbox { sender, shares: Shares::new(limit), refusals: Refusals::default() }
 }
 
-/// Until the owner stops us or is gone.
-async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) {
+/// Until the owner stops us or is gone. Gives the time for a goodbye, if there shall be one.
+async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) -> Option<Duration> {
     supervise(core, "datagrams", |core| inbound::pump_datagrams(core.wire.clone(), core.ears.clone()));
     supervise(core, "streams", |core| inbound::accept_streams(core.wire.clone(), core.ears.clone()));
     supervise(core, "rejoin", rejoin::rejoin);
@@ -131,9 +130,9 @@ async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) {
         order = stop.wait_for(|s| !s.is_running()).await.map_or(Stop::Now, |order| *order);
     }
     match order {
-        Stop::Leave(deadline) => core.leave(deadline.mul_f64(0.75)).await,
+        Stop::Leave(deadline) => Some(deadline.mul_f64(0.75)),
         Stop::Panic => panic!("a test asked for it"),
-        Stop::No | Stop::Now | Stop::Starve(_) => {}
+        Stop::No | Stop::Now | Stop::Starve(_) => None,
     }
 }
 

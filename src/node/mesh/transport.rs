@@ -4,14 +4,14 @@ use std::{borrow::Cow, io, net::SocketAddr, sync::Arc};
 
 use memberlist::{
     proto::Payload,
-    tokio::{TokioRuntime, TokioSocketAddrResolver},
     transport::{
         Connection, PacketSubscriber, StreamSubscriber, Transport, TransportError, packet_stream, promised_stream,
+        resolver::socket_addr::SocketAddrResolver,
     },
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{stream::Conn, wire::Wire};
+use super::{runtime::MeshRuntime, stream::Conn, wire::Wire};
 
 /// Packets on their way from our pump to memberlist's listener.
 const PACKET_QUEUE: usize = 1024;
@@ -57,9 +57,9 @@ impl Transport for MeshTransport {
     type Id = Arc<str>;
     type Address = SocketAddr;
     type ResolvedAddress = SocketAddr;
-    type Resolver = TokioSocketAddrResolver;
+    type Resolver = SocketAddrResolver<MeshRuntime>;
     type Connection = Conn;
-    type Runtime = TokioRuntime;
+    type Runtime = MeshRuntime;
     type Options = TransportOptions;
 
     async fn new(options: TransportOptions) -> Result<Self, WireError> {
