@@ -1,7 +1,8 @@
 //! Small clusters on the loopback.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU8, Ordering},
     time::{Duration, Instant},
 };
 
@@ -11,8 +12,18 @@ use driftless::node::mesh::{FailureTiming, Mesh, MeshConfig, MeshEvent, MeshEven
 pub const SHORT: Duration = Duration::from_secs(2);
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+thread_local! {
+    /// Each test has an address of its own: members are looked for where they were, for ever, and whoever got their port from the
+    /// kernel would be met there.
+    static HOME: Ipv4Addr = {
+        static TESTS: AtomicU8 = AtomicU8::new(1);
+        let process = (std::process::id() % (1 << 15)) as u16;
+        Ipv4Addr::new(127, (process >> 8) as u8, process as u8, TESTS.fetch_add(1, Ordering::Relaxed))
+    };
+}
+
 pub fn config(cluster: &str) -> MeshConfig {
-    let mut config = MeshConfig::new(cluster, "127.0.0.1:0".parse().unwrap());
+    let mut config = MeshConfig::new(cluster, (HOME.with(Ipv4Addr::clone), 0).into());
     config.failure = FailureTiming::local();
     config
 }
