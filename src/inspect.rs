@@ -131,6 +131,9 @@ impl Inspector {
 
     /// Whether every open cache has what some member had, or has nobody to get it from: as
     /// [`Cache::ready`](crate::Cache::ready) says without waiting.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn is_ready(&self) -> bool {
         for port in self.registry.ports() {
             let asked = self.alive.ask_ready(port.name());
@@ -143,6 +146,9 @@ impl Inspector {
     }
 
     /// What all nodes say of themselves; those that do not answer within `patience` are named.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn cluster(&self, patience: Duration) -> ClusterReport {
         let peers = self.peers();
         let mut answers = self.ask(&peers, Ask::Report, patience).await;
@@ -195,6 +201,9 @@ impl Inspector {
     ///
     /// # Errors
     /// The cache is not open here.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn audit_now(&self, cache: &str) -> Result<AuditReport, InspectError> {
         audit::audit(self, cache, audit::Mend::Yes).await
     }
@@ -203,6 +212,9 @@ impl Inspector {
     ///
     /// # Errors
     /// The cache is not open here.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn compare_all(&self, cache: &str) -> Result<AuditReport, InspectError> {
         audit::audit(self, cache, audit::Mend::No).await
     }

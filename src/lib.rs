@@ -74,13 +74,13 @@
 //!
 //! | floor | modules | what |
 //! | --- | --- | --- |
-//! | people | [`inspect`] | how to look into a running node: questions to others, differences, the debug server |
-//! | edges | [`node`], [`sim`] | tokio and memberlist: the only sockets, spawns and clock reads but the debug server's; whole clusters in one thread, from a seed |
+//! | people | [`inspect`], [`sim`] | how to look into a running node: questions to others, differences, the debug server; whole clusters in one thread, from a seed |
+//! | edges | [`node`] | tokio and memberlist: the only sockets, spawns and clock reads but the debug server's |
 //! | the cache people use | [`cache`] | handles, builder, eviction, fills, change stream |
 //! | what people look at | [`report`] | plain data with names and readable times, and warnings |
 //! | the machine | `replica` | the protocol: no IO, no clock, no randomness of its own |
-//! | structures | `crdt`, `store`, `recency`, `item`, `learnt` | registers, dots and vectors with their laws; the table readers share; order of use |
-//! | ground | [`hlc`], [`replica_id`], `sync`, `durations` | names and time, as arguments; the one door to locks |
+//! | structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table readers share; order of use |
+//! | ground | [`hlc`], [`replica_id`], `sync`, `durations`, `learnt` | names and time, as arguments; the one door to locks |
 //!
 //! For a change of what wins: `crdt/register.rs`. Of what is sent: `replica/push.rs`, `replica/outgoing.rs`. Of what is
 //! forgotten: `replica/collect.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and

@@ -10,7 +10,10 @@
 //! | `mesh` | everything that is shaped by memberlist |
 //! | `spare` | a runtime for fillers of callers that have none, and timers |
 //! | `inquiry`, `report` | what nodes ask each other for people who look, and what a node shows of itself |
-//! | `clock` | the one place where clocks are read |
+//! | `lanes` | datagram or stream for a small push |
+//! | `ready` | who waits for a cache to be ready |
+//! | `signal` | what nodes say about caches: "not open here" |
+//! | `clock` | the one place where the wall clock is read, and ids and seeds of replicas are drawn |
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -37,7 +37,8 @@ pub struct CacheReport {
     /// The highest time issued or observed, less the wall clock, in milliseconds; not
     /// below zero. By how much the clocks that were heard of are ahead of this one.
     pub clock_ahead_ms: i64,
-    /// By how much the wall clock has stepped against the monotonic one, in milliseconds.
+    /// How far the wall clock is from where it would have got by itself, in milliseconds: set back it is below zero until it
+    /// has caught up, set ahead above zero until the next write or digest.
     pub clock_step_ms: i64,
     /// How far ahead a stamp may be before it is deferred, in milliseconds.
     pub max_drift_ms: u64,

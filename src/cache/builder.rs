@@ -201,7 +201,8 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// name again with the same types gives the cache that is open, with the settings it has.
     ///
     /// # Errors
-    /// A setting is out of range, the name is open with other types, or the node was shut down.
+    /// The name is empty or longer than 255 bytes, a setting is out of range, the name is open with other types, or the node
+    /// was shut down.
     pub fn open(self) -> Result<Cache<K, V>, OpenError> {
         self.check()?;
         let (host, name) = (Arc::clone(&self.host), self.name.clone());

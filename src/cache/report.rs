@@ -4,7 +4,7 @@
 //! | name | kind | what |
 //! | --- | --- | --- |
 //! | `driftless_hits_total`, `driftless_misses_total` | counter | look-ups |
-//! | `driftless_fills_total{outcome}` | counter | fills: `filled`, `arrived`, `lost`, `uncached`, `refused`, `failed`, `panicked`, `timed_out`, `abandoned`, `deadlock` |
+//! | `driftless_fills_total{outcome}` | counter | fills: `filled`, `arrived`, `lost`, `uncached`, `refused`, `failed`, `panicked`, `timed_out`, `abandoned`, `deadlocks` |
 //! | `driftless_fills_running` | gauge | fills that run |
 //! | `driftless_removals_total{cause}` | counter | values gone: `expired`, `explicit`, `replaced`, `size`, `invalidated`, `void`, `reconcile` |
 //! | `driftless_entries`, `driftless_weight`, `driftless_tombstones` | gauge | what is here |

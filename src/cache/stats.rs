@@ -43,7 +43,8 @@ pub struct FillStats {
     pub filled: u64,
     /// Fills that another node's value made unnecessary while they waited for their turn.
     pub arrived: u64,
-    /// Values given to their callers and not cached, because something newer was known.
+    /// Values given to their callers and not cached, because something newer was known or the filler took longer than
+    /// `fill_hold`.
     pub lost: u64,
     /// Values not cached because the filler said so.
     pub uncached: u64,

@@ -51,7 +51,10 @@ impl Inspector {
     /// `limit` keys or a few more.
     ///
     /// # Errors
-    /// The cache is not open here, there is no such member, or it does not answer.
+    /// The cache is not open here, there is no such member, it does not answer, or the cursor was not made here.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn diff(
         &self,
         cache: &str,

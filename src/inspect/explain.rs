@@ -33,6 +33,9 @@ impl Inspector {
     ///
     /// # Errors
     /// The cache is not open here, or the text stands for no key of its type.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn explain(&self, cache: &str, key: &str, patience: Duration) -> Result<Explanation, InspectError> {
         let port = self.port(cache)?;
         let bytes = port.key_of(key).ok_or_else(|| InspectError::NotAKey(key.to_owned()))?;

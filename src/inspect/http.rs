@@ -125,7 +125,10 @@ impl HttpServer {
     /// Binds and serves in the current runtime, until this is dropped.
     ///
     /// # Errors
-    /// The address needs a token, or cannot be bound.
+    /// The address needs a token, the token is shorter than 16 bytes, or the address cannot be bound.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn start(inspector: Inspector, config: HttpConfig) -> Result<Self, HttpError> {
         check(&config)?;
         let bind = config.bind;

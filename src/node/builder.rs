@@ -25,7 +25,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A setting is out of range, or the address cannot be used.
+    /// A setting is out of range, the address cannot be used, or the thread of the network could not be started.
     #[error("{what}")]
     Network {
         /// What, and what to do about it.
@@ -156,7 +156,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// A setting is out of range, a seed is not `host:port`, an unspecified address is bound and none advertised, or the
-    /// address cannot be bound.
+    /// address cannot be bound; or there is no thread or descriptor left to run on.
     pub async fn start(self) -> Result<Node, StartError> {
         let (incarnation, _) = clock::entropy();
         let facts = Facts { cluster: self.cluster.clone(), encrypted: !self.keys.0.is_empty() };

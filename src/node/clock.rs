@@ -1,4 +1,5 @@
-//! The one place where clocks are read and randomness is drawn.
+//! The one place where the wall clock is read, and ids and random seeds of replicas are drawn. (Driver and mesh have timers by
+//! tokio's clock, the mesh its own jitter.)
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

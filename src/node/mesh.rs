@@ -5,7 +5,7 @@
 //! `watchdog` and `instance` (dead tasks, a table that must not be reaped), `rejoin` (partitions).
 //!
 //! A mesh runs on one thread of its own. memberlist starts tasks that nobody can wait for or stop; ending their
-//! runtime ends them all, once their `timers` have run out. It also keeps a busy application from delaying pings, and the other way round.
+//! runtime ends them all, once their `timers` have run out. The thread also keeps a busy application from delaying pings, and the other way round.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -38,7 +38,7 @@ counters! {
     skipped_by_epoch,
     /// Two registers with one marker and different bodies: a replica id used twice.
     conflicts,
-    /// Messages from a replica that has our own id.
+    /// Messages from a replica that has our own id, and what others say we have written and we have not.
     cloned_id,
     /// Digests sent.
     digests_out,
@@ -100,7 +100,8 @@ counters! {
     evicted_stable,
     /// Values evicted and replaced by an `Evicted` tombstone.
     evicted_unstable,
-    /// Own writes evicted before they were sent to everybody.
+    /// Own writes whose value was lost by eviction before it was sent to every live member: more than
+    /// `max_retained_bytes` of them waited, or it was dropped by force.
     evicted_unsent,
     /// Registers swept because of an epoch.
     swept_by_epoch,
@@ -108,7 +109,7 @@ counters! {
     epochs,
     /// Fills begun.
     fills,
-    /// Fills that lost against a write, a delete, the floor or the epoch.
+    /// Fills that lost against a write, a delete, the floor or the epoch, or took longer than `fill_hold`.
     fills_lost,
     /// Fills that no longer hold the watermark.
     fills_expired,
@@ -126,6 +127,4 @@ counters! {
     audit_conflicts,
     /// Keys an audit found live elsewhere and missing here without a reason.
     audit_missing,
-    /// Messages that were not understood.
-    malformed,
 }

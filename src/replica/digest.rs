@@ -153,7 +153,10 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn note_reported(&mut self, now: Now, member: ReplicaId, theirs: &VersionVector) {
-        let believed = |(_, time): &(ReplicaId, HlcTime)| !self.is_ahead(now, *time);
+        let own = self.vector.get(&self.id);
+        self.counters.cloned_id += u64::from(theirs.get(&self.id) > own);
+        let believed =
+            |(origin, time): &(ReplicaId, HlcTime)| !self.is_ahead(now, *time) && (*origin != self.id || *time <= own);
         let credible = if theirs.iter().all(|entry| believed(&entry)) {
             Cow::Borrowed(theirs)
         } else {

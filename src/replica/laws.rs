@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::message::{Entry, Message, Push};
-use super::{Replica, ReplicaConfig};
+use super::message::{Digest, Entry, Frame, Interval, Last, Message, Push, Retired};
+use super::{Replica, ReplicaConfig, Write};
 use crate::crdt::register::join;
-use crate::crdt::{Cause, Dot, Kind, Marker};
+use crate::crdt::{Cause, Dot, Kind, Marker, VersionVector};
 use crate::hlc::{Now, Stamp};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica_id::ReplicaId;
@@ -187,4 +187,58 @@ fn a_clone_of_our_id_is_counted() {
     let history = history(9, &[(0, true, 0)]);
     replica.handle_message(NOW, id(9), push(&history, 0, 1));
     assert_eq!((replica.counters().cloned_id, replica.live_len()), (1, 0));
+}
+
+/// scenario 34, by way of others: what a clone wrote under our id is not taken, not claimed, and not believed of a member. We
+/// would tell everybody that we wrote up to there, and never send it.
+#[test]
+fn what_others_say_we_wrote_is_not_ours() {
+    let mut replica = replica(9);
+    replica.greet(NOW, id(1));
+    let forged = [entry(9, NOW.wall + 500, (0, true, 0))];
+    let (own, theirs) = (forged[0].dot(), history(1, &[(1, true, 0)]));
+    let claim: VersionVector = [(own.actor, own.counter), (id(1), theirs[0].dot().counter)].into_iter().collect();
+    let interval = |entries: &[Entry<u8, u32>]| {
+        let Dot { actor, counter } = entries[0].dot();
+        Interval { origin: actor, from: 0, to: counter, entries: entries.to_vec() }
+    };
+    let frame = Frame {
+        to: id(9),
+        session: 1,
+        index: 0,
+        base: VersionVector::new(),
+        reconcile: false,
+        clock: 1,
+        epoch: 0,
+        intervals: vec![interval(&forged), interval(&theirs)],
+        dropped: VersionVector::new(),
+        last: Some(Last { frames: 1, claim: claim.clone(), beyond: VersionVector::new(), floor: Stamp::new(0, id(0)) }),
+    };
+    replica.handle_message(NOW, id(1), Message::Frame(frame));
+    assert_eq!((replica.counters().cloned_id, replica.counters().sessions_completed), (1, 1));
+    assert_eq!(visible(&replica).into_keys().collect::<Vec<_>>(), [1], "the rest of the session is taken");
+    assert!(replica.vector().covers(&theirs[0].dot()));
+
+    let fresh = entry(9, 0, (2, true, 0));
+    let write = Write { hash: fresh.hash, item: fresh.item, expires: 0, size: 8, weight: 1 };
+    let digest = |vector: &VersionVector, clock| Digest {
+        clock,
+        quiet_since: 0,
+        watermark: 0,
+        epoch: 0,
+        vector: vector.clone(),
+        retired: Retired::default(),
+        full: true,
+        want_full: false,
+        reply: true,
+        lossy: false,
+        facts: Vec::new(),
+    };
+    let far: VersionVector = [(id(9), NOW.wall + 1_000)].into_iter().collect();
+    replica.handle_message(NOW, id(1), Message::Digest(digest(&far, 5_000)));
+    assert_eq!(replica.counters().cloned_id, 2);
+    replica.write(NOW, write);
+    let sent = std::iter::from_fn(|| replica.poll_transmit(NOW));
+    let pushed = sent.filter(|sent| matches!(&sent.message, Message::Push(push) if !push.entries.is_empty()));
+    assert_eq!(pushed.count(), 1, "nobody has what we have just written");
 }

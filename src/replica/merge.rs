@@ -39,6 +39,11 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.seen += 1;
             return Merged::Seen;
         }
+        if entry.dot().actor == self.id {
+            // Not ours, whoever says so: our own pushes would claim it to others, and never bring it.
+            self.counters.cloned_id += 1;
+            return Merged::Seen;
+        }
         if self.is_from_the_future(now, &entry) {
             self.defer(now, entry);
             return Merged::Deferred;

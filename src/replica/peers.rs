@@ -227,7 +227,8 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Raises our vector for one origin by a claim that was properly made.
     pub(super) fn claim(&mut self, origin: ReplicaId, time: HlcTime) {
-        if self.vector.raise(origin, time) {
+        // What we have written ourselves nobody knows better.
+        if origin != self.id && self.vector.raise(origin, time) {
             self.use_pending(origin);
         }
     }

@@ -21,17 +21,16 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Takes out the next message: digests and acknowledgements first, then fresh writes, then
     /// sessions.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
-        if let Some((to, message)) = self.control.pop_front() {
-            return Some(Transmit { to: vec![to], message, bulk: false });
-        }
-        if let Some(transmit) = self.poll_relay() {
-            return Some(transmit);
-        }
-        if let Some(transmit) = self.poll_push(now).or_else(|| self.poll_frame(now)) {
-            return Some(transmit);
-        }
+        let urgent = self.poll_control().or_else(|| self.poll_relay());
+        let transmit = urgent.or_else(|| self.poll_push(now)).or_else(|| self.poll_frame(now));
         // A push that could not be made asks for what its receivers have.
-        self.control.pop_front().map(|(to, message)| Transmit { to: vec![to], message, bulk: false })
+        transmit.or_else(|| self.poll_control())
+    }
+
+    fn poll_control(&mut self) -> Option<Transmit<K, V>> {
+        let (to, message) = self.control.pop_front()?;
+        self.counters.digests_out += u64::from(matches!(message, Message::Digest(_)));
+        Some(Transmit { to: vec![to], message, bulk: false })
     }
 
     /// A bulk message to `to` has left, or could not be sent.

@@ -87,7 +87,7 @@ fn clocks(report: &CacheReport) -> Vec<Warning> {
     }
     if report.clock_step_ms.abs() > limit / 2 {
         let text = format!(
-            "the wall clock of this node has stepped by {} ms since the start: look at NTP and at whether the machine slept",
+            "the wall clock of this node was set, and is {} ms from where it would have got by itself: look at NTP and at whether the machine slept",
             report.clock_step_ms
         );
         found.push(warning("clock-stepped", &report.node, text));

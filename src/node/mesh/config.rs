@@ -138,9 +138,9 @@ pub struct FailureTiming {
     pub push_pull_interval: Duration,
     /// A TCP connection must be established within this.
     pub connect_timeout: Duration,
-    /// An inbound connection must show a complete frame header within this.
+    /// A message on an inbound connection must show a complete frame header within this of its first byte.
     pub header_timeout: Duration,
-    /// A stream connection lives at most this long.
+    /// A message on a connection takes at most this long.
     pub stream_timeout: Duration,
     /// First delay before an absent seed or lost member is tried again; doubles up to the maximum.
     pub rejoin_min: Duration,

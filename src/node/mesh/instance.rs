@@ -116,19 +116,15 @@ impl Core {
                 return;
             }
         };
-        let old = {
-            let mut live = self.live.write();
-            // Shut down meanwhile: the thread is ending and takes the fresh instance with it.
-            if live.is_none() {
-                return;
-            }
-            live.replace(fresh.clone())
+        let old = self.live.write().as_mut().map(|live| std::mem::replace(live, fresh.clone()));
+        let Some(old) = old else {
+            // Ended meanwhile.
+            drop(fresh.shutdown().await);
+            return;
         };
         self.counters.rebuilds.one();
         tracing::warn!(reason, "membership rebuilt in place");
-        if let Some(old) = old {
-            drop(timeout(Duration::from_secs(1), old.shutdown()).await);
-        }
+        drop(timeout(Duration::from_secs(1), old.shutdown()).await);
         self.ears.roster.notice(MeshEvent::Rebuilt { reason });
         self.join_all(self.ears.roster.members().iter().map(|p| p.addr).collect()).await;
     }
@@ -235,7 +231,8 @@ impl Core {
             self.leave(&list, deadline).await;
         }
         drop(timeout(Duration::from_millis(100), list.shutdown()).await);
-        // The verdicts of timers that go off too early are not to be heard, neither here nor elsewhere.
+        // The verdicts of timers that go off too early are not to be heard, neither here nor elsewhere. memberlist
+        // logs them ("marking … as failed") all the same.
         self.ears.roster.next_generation();
         self.wire.close();
         if timeout(Duration::from_millis(100), timers::run_out()).await.is_err() {
@@ -250,9 +247,13 @@ impl Core {
         if timeout(deadline / 2, goodbyes).await.is_err() {
             tracing::debug!("not every member heard the goodbye; they will notice the silence");
         }
-        let remaining = end.saturating_duration_since(Instant::now());
-        if let Err(e) = list.leave(remaining.max(Duration::from_millis(1))).await {
-            tracing::debug!(error = %e, "leaving was not confirmed");
+        let remaining = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        // Its own timeout begins once it has the member table, which a task that hangs may hold.
+        match timeout(remaining, list.leave(remaining)).await {
+            Ok(Ok(_)) => {}
+            failed => {
+                tracing::debug!(error = ?failed.map(|r| r.err().map(|e| e.to_string())), "leaving was not confirmed")
+            }
         }
     }
 

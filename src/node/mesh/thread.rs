@@ -1,7 +1,14 @@
 //! The thread a mesh lives on: it starts everything, restarts what dies, and ends it all.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
+use futures_util::FutureExt;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{mpsc, oneshot, watch},
@@ -76,16 +83,19 @@ fn live(
     stop: watch::Receiver<Stop>,
     ready: Ready,
 ) {
+    let core = match runtime.block_on(start(config, inbox)) {
+        Ok(core) => core,
+        Err(e) => return drop(ready.send(Err(e))),
+    };
+    let _inside = tracing::info_span!(parent: None, "driftless.node", node = %core.name).entered();
+    let _end = End(core.clone());
     runtime.block_on(async {
-        match start(config, inbox).await {
-            Err(e) => drop(ready.send(Err(e))),
-            Ok(core) => {
-                let _end = End(core.clone());
-                // A start that was cancelled has nobody to stop it later.
-                let goodbye = if ready.send(Ok(core.clone())).is_ok() { run(&core, stop).await } else { None };
-                core.end(goodbye).await;
-            }
-        }
+        // A start that was cancelled has nobody to stop it later.
+        let awaited = ready.send(Ok(core.clone())).is_ok();
+        let ended = async { if awaited { run(&core, stop).await } else { None } };
+        let ended = AssertUnwindSafe(ended).catch_unwind().await;
+        core.end(*ended.as_ref().unwrap_or(&None)).await;
+        ended.unwrap_or_else(|panic| resume_unwind(panic))
     });
 }
 

@@ -1,8 +1,8 @@
 //! memberlist's timers ("run this later"), which can all be made to go off at once.
 //!
-//! They are what a memberlist instance waits for with references to itself in its own tables: the suspicion of a member, the answer to
-//! a ping on behalf of another. If their runtime ends while one is running, nobody frees the instance any more, and it holds
-//! the runtime's descriptors.
+//! While one is running, a memberlist instance has references to itself in its own tables: in the suspicion of a member, which
+//! stays until there is a verdict, and in what is to be done with the answer to a ping on behalf of another. If their runtime ends
+//! meanwhile, nobody frees the instance any more, and it holds the runtime's descriptors.
 
 use std::{
     future::Future,
@@ -28,7 +28,8 @@ thread_local! {
     static HURRY: watch::Sender<bool> = watch::Sender::new(false);
 }
 
-/// Makes all timers of this mesh go off, those of its earlier instances too, and waits until the last one has run.
+/// Makes all timers of this mesh go off, those of its earlier instances too, and waits until the last one has run. (A verdict that
+/// is due the moment a suspicion is confirmed is no timer, and is not waited for.)
 pub(super) async fn run_out() {
     let hurry = HURRY.with(watch::Sender::clone);
     hurry.send_replace(true);
@@ -98,6 +99,7 @@ async fn sleep_until_due(mut due: watch::Receiver<Instant>) {
 impl<T: Send + 'static> AfterHandle<T> for Timer<T> {
     type JoinError = JoinError;
 
+    /// One that has gone off and is still at it goes on, and gives nothing here.
     async fn cancel(self) -> Option<Result<T, JoinError>> {
         if self.is_finished() {
             return Some(self.task.await);
@@ -106,6 +108,7 @@ impl<T: Send + 'static> AfterHandle<T> for Timer<T> {
         None
     }
 
+    /// The trait wants it; memberlist 0.8.5 never does.
     fn reset(&self, after: Duration) {
         self.due.send_replace(self.start + after);
     }

@@ -100,7 +100,7 @@ impl Wire {
         self.sockets.read().clone().ok_or_else(stopped)
     }
 
-    /// Releases the port as soon as the last send in flight is over.
+    /// No datagram leaves and no connection is opened from now on. The port is free once the pumps have ended, too.
     pub(super) fn close(&self) {
         self.sockets.write().take();
         self.idle.clear();
@@ -126,6 +126,9 @@ impl Wire {
 
     /// A connection to `to`: one that was used before, if it is still good.
     pub(super) async fn connect(self: &Arc<Self>, to: SocketAddr) -> io::Result<Conn> {
+        if self.sockets.read().is_none() {
+            return Err(stopped());
+        }
         let kept = if self.cut.severs(to) { None } else { self.idle.take(to) };
         let socket = match kept {
             Some(socket) => socket,
