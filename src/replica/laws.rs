@@ -189,20 +189,17 @@ fn a_clone_of_our_id_is_counted() {
     assert_eq!((replica.counters().cloned_id, replica.live_len()), (1, 0));
 }
 
-/// scenario 34, by way of others: what a clone wrote under our id is not taken, not claimed, and not believed of a member. We
-/// would tell everybody that we wrote up to there, and never send it.
-#[test]
-fn what_others_say_we_wrote_is_not_ours() {
-    let mut replica = replica(9);
-    replica.greet(NOW, id(1));
-    let forged = [entry(9, NOW.wall + 500, (0, true, 0))];
-    let (own, theirs) = (forged[0].dot(), history(1, &[(1, true, 0)]));
-    let claim: VersionVector = [(own.actor, own.counter), (id(1), theirs[0].dot().counter)].into_iter().collect();
-    let interval = |entries: &[Entry<u8, u32>]| {
-        let Dot { actor, counter } = entries[0].dot();
-        Interval { origin: actor, from: 0, to: counter, entries: entries.to_vec() }
+/// A session of one frame, of as many intervals as there are entries.
+fn session(entries: &[&Entry<u8, u32>]) -> Message<u8, u32> {
+    let interval = |entry: &&Entry<u8, u32>| {
+        let Dot { actor, counter } = entry.dot();
+        Interval { origin: actor, from: 0, to: counter, entries: vec![(*entry).clone()] }
     };
-    let frame = Frame {
+    let mut claim = VersionVector::new();
+    for entry in entries {
+        claim.raise(entry.dot().actor, entry.dot().counter);
+    }
+    Message::Frame(Frame {
         to: id(9),
         session: 1,
         index: 0,
@@ -210,35 +207,71 @@ fn what_others_say_we_wrote_is_not_ours() {
         reconcile: false,
         clock: 1,
         epoch: 0,
-        intervals: vec![interval(&forged), interval(&theirs)],
+        intervals: entries.iter().map(interval).collect(),
         dropped: VersionVector::new(),
-        last: Some(Last { frames: 1, claim: claim.clone(), beyond: VersionVector::new(), floor: Stamp::new(0, id(0)) }),
-    };
-    replica.handle_message(NOW, id(1), Message::Frame(frame));
-    assert_eq!((replica.counters().cloned_id, replica.counters().sessions_completed), (1, 1));
-    assert_eq!(visible(&replica).into_keys().collect::<Vec<_>>(), [1], "the rest of the session is taken");
-    assert!(replica.vector().covers(&theirs[0].dot()));
+        last: Some(Last { frames: 1, claim, beyond: VersionVector::new(), floor: Stamp::new(0, id(0)) }),
+    })
+}
 
-    let fresh = entry(9, 0, (2, true, 0));
-    let write = Write { hash: fresh.hash, item: fresh.item, expires: 0, size: 8, weight: 1 };
-    let digest = |vector: &VersionVector, clock| Digest {
+fn digest(clock: u64, vector: VersionVector) -> Message<u8, u32> {
+    Message::Digest(Digest {
         clock,
         quiet_since: 0,
         watermark: 0,
         epoch: 0,
-        vector: vector.clone(),
+        vector,
         retired: Retired::default(),
         full: true,
         want_full: false,
         reply: true,
         lossy: false,
         facts: Vec::new(),
-    };
-    let far: VersionVector = [(id(9), NOW.wall + 1_000)].into_iter().collect();
-    replica.handle_message(NOW, id(1), Message::Digest(digest(&far, 5_000)));
+    })
+}
+
+/// scenario 34, by way of others: what a clone wrote under our id is not taken, not claimed, and not believed of a member. We
+/// would tell everybody that we wrote up to there, and never send it.
+#[test]
+fn what_others_say_we_wrote_is_not_ours() {
+    let mut replica = replica(9);
+    replica.greet(NOW, id(1));
+    let (forged, theirs) = (entry(9, NOW.wall + 500, (0, true, 0)), entry(1, 11, (1, true, 0)));
+    replica.handle_message(NOW, id(1), session(&[&forged, &theirs]));
+    assert_eq!((replica.counters().cloned_id, replica.counters().sessions_completed), (1, 1));
+    assert_eq!(visible(&replica).into_keys().collect::<Vec<_>>(), [1], "the rest of the session is taken");
+    assert!(replica.vector().covers(&theirs.dot()));
+    assert!(!replica.vector().covers(&forged.dot()));
+
+    let far = [(id(9), NOW.wall + 1_000)].into_iter().collect();
+    replica.handle_message(NOW, id(1), digest(5_000, far));
     assert_eq!(replica.counters().cloned_id, 2);
-    replica.write(NOW, write);
+    let fresh = entry(9, 0, (2, true, 0));
+    replica.write(NOW, Write { hash: fresh.hash, item: fresh.item, expires: 0, size: 8, weight: 1 });
     let sent = std::iter::from_fn(|| replica.poll_transmit(NOW));
     let pushed = sent.filter(|sent| matches!(&sent.message, Message::Push(push) if !push.entries.is_empty()));
     assert_eq!(pushed.count(), 1, "nobody has what we have just written");
+}
+
+/// Two keys that a liar gave one dot could not be told in one interval, and whoever needs it would never be served.
+#[test]
+fn two_keys_under_one_dot_are_told_all_the_same() {
+    let mut replica = replica(9);
+    let (one, other) = (entry(1, 11, (0, true, 0)), entry(1, 11, (1, true, 0)));
+    replica.handle_message(NOW, id(1), session(&[&one, &other]));
+    assert_eq!(replica.live_len(), 2);
+    assert_eq!(replica.validate(), Ok(()));
+    replica.handle_message(NOW, id(2), digest(5_000, VersionVector::new()));
+    let mut told = Vec::new();
+    while let Some(sent) = replica.poll_transmit(NOW) {
+        let Message::Frame(frame) = &sent.message else { continue };
+        for interval in &frame.intervals {
+            assert!(interval.entries.is_sorted_by(|a, b| a.dot().counter < b.dot().counter), "{interval:?}");
+            told.extend(interval.entries.iter().map(|entry| *entry.item.key.known().unwrap()));
+        }
+        let claim = &frame.last.as_ref().unwrap().claim;
+        assert!(frame.intervals.iter().all(|interval| interval.to <= claim.get(&interval.origin)));
+    }
+    told.sort_unstable();
+    assert_eq!((told.as_slice(), replica.counters().conflicts), (&[0, 1][..], 1));
+    assert_eq!(replica.validate(), Ok(()));
 }

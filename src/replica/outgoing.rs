@@ -120,14 +120,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         let mut budget = self.config.max_frame_bytes;
         let mut intervals = Vec::new();
         let mut complete = true;
-        let mut origins: Vec<_> = self.vector.iter().collect();
-        // Our own writes last: they are the ones that are pushed as well.
-        origins.sort_by_key(|(origin, _)| *origin == self.id);
-        for (origin, seen) in origins {
+        let mut origins: Vec<_> = self.vector.iter().map(|(origin, _)| origin).collect();
+        // Our own writes last: they are the ones that are pushed as well, and what the others leave over comes to them.
+        origins.sort_by_key(|origin| *origin == self.id);
+        for origin in origins {
+            let seen = self.vector.get(&origin);
             if session.cursor.get(&origin) >= seen {
                 continue;
             }
-            let (interval, finished) = self.cut_interval(session, origin, seen, &mut budget);
+            let (interval, finished) = self.cut_interval(now, session, origin, seen, &mut budget);
             session.cursor.raise(origin, interval.to);
             if session.reconcile || !interval.entries.is_empty() {
                 intervals.push(interval);
@@ -165,6 +166,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn cut_interval(
         &mut self,
+        now: Now,
         session: &mut Outgoing,
         origin: ReplicaId,
         seen: HlcTime,
@@ -176,8 +178,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         let delivers = origin != self.id && self.is_live_peer(&origin);
         let mut finished = true;
         let mut last = from;
+        let mut twins = Vec::new();
         for (time, slot) in log.after(from).take_while(|(time, _)| *time <= seen) {
-            let Some((entry, _)) = self.entry_at(Dot::new(origin, time), slot) else { continue };
+            let Some((entry, held)) = self.entry_at(Dot::new(origin, time), slot) else { continue };
+            if time == last {
+                twins.push(held);
+                continue;
+            }
             let cost = entry.size as usize + ENTRY_OVERHEAD;
             if cost > *budget && *budget < self.config.max_frame_bytes {
                 finished = false;
@@ -193,6 +200,11 @@ impl<K: CoreKey, V> Replica<K, V> {
             last = time;
         }
         self.logs.insert(origin, log);
+        for twin in twins {
+            // Two keys under one dot, which cannot be told together: its origin lies, or its id is used twice.
+            self.counters.conflicts += 1;
+            self.spread_again(now, &twin);
+        }
         (interval, finished)
     }
 

@@ -51,7 +51,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let marker = self.marker_of(&held.meta);
         let dot = marker.dot;
         let logged = self.logs.get_mut(&dot.actor).is_some_and(|log| {
-            log.after(dot.counter - 1).next().is_some_and(|(time, slot)| time == dot.counter && slot == held.slot)
+            // A liar may have given one dot to two keys.
+            log.after(dot.counter - 1).take_while(|(time, _)| *time == dot.counter).any(|(_, slot)| slot == held.slot)
         });
         if !logged {
             return Err(format!("{marker:?} is not in its origin's log"));
