@@ -124,16 +124,30 @@ pub(crate) struct Shared<K, V> {
 /// Whatever does not wait is synchronous: reads, writes, deletes never wait for the network, and work outside of a runtime. What waits
 /// (fills, `ready`, `wait_replicated`) is `async`, with a `_blocking` form.
 ///
-/// The cache is open for as long as a handle to it is there; with the last one this node's copy is gone.
+/// The cache is open for as long as a handle to it is there; with the last one this node's copy is gone, as soon as some member
+/// has what was written to it, and after five seconds in any case.
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
     /// How long a fill through this handle waits for another node's.
     patience: Option<Duration>,
+    handles: Arc<Handles>,
+}
+
+/// What all clones of a handle have in common.
+struct Handles(Arc<dyn port::Port>, Arc<dyn port::Host>);
+
+impl Drop for Handles {
+    /// What was written just before the last handle went is told to somebody all the same.
+    fn drop(&mut self) {
+        if self.0.has_unsent() {
+            self.1.linger(Arc::clone(&self.0));
+        }
+    }
 }
 
 impl<K, V> Clone for Cache<K, V> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), patience: self.patience }
+        Self { shared: Arc::clone(&self.shared), patience: self.patience, handles: Arc::clone(&self.handles) }
     }
 }
 
@@ -185,9 +199,14 @@ pub enum InsertError {
 }
 
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
-    pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
+    pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self
+    where
+        K: CacheKey,
+        V: CacheValue,
+    {
         let patience = shared.settings.cluster_single_flight;
-        Self { shared, patience }
+        let handles = Arc::new(Handles(Arc::clone(&shared) as Arc<dyn port::Port>, Arc::clone(&shared.host)));
+        Self { shared, patience, handles }
     }
 
     /// The value of a key, if there is one here that has not expired. Counts as a use.
@@ -287,7 +306,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     #[must_use]
     pub fn with_cluster_single_flight(&self, patience: Option<Duration>) -> Self {
         let patience = patience.map(|patience| self.shared.settings.bounded_patience(patience));
-        Self { shared: Arc::clone(&self.shared), patience }
+        Self { shared: Arc::clone(&self.shared), patience, handles: Arc::clone(&self.handles) }
     }
 
     /// Deletes a key on every node, also one never heard of here: its write may still be on its way.
@@ -343,7 +362,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Iter::new(&self.shared)
     }
 
-    /// How many values are here, including expired ones that are not yet swept.
+    /// How many values are here, including those that have expired or were invalidated as a whole and are not yet swept.
     #[must_use]
     pub fn entry_count(&self) -> u64 {
         self.shared.engine.lock().replica.live_len()
@@ -502,7 +521,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             return Err(InsertError::Unserializable("nothing to write".into()));
         };
         let refused = |error: wire::EncodeError| InsertError::Unserializable(error.to_string());
-        let key_size = wire::encoded_len(key, wire::MAX_DEPTH).map_err(refused)?;
+        let key_size = wire::key_len(key).map_err(refused)?;
         let value_size = wire::encoded_len(value, wire::MAX_DEPTH).map_err(refused)?;
         let CacheSettings { max_key_bytes, max_value_bytes, .. } = self.settings;
         if key_size > max_key_bytes {
@@ -555,7 +574,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         (expires == 0 || expires > now.wall).then(|| item.value().cloned())?
     }
 
-    /// Runs user code: not to be called under a lock. `None` if the key cannot be encoded.
+    /// Runs user code: not to be called under a lock. `None` if the key cannot be encoded, or is too large for any node to hold:
+    /// then there is nothing to delete, and nobody would take the tombstone.
     fn prepare_delete<Q>(&self, key: &Q) -> Option<Write<K, V>>
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized,
@@ -565,9 +585,9 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             Some(found) => found.item.key.known().cloned()?,
             None => self.own_key(key)?,
         };
-        let size = wire::encoded_len(&owned, wire::MAX_DEPTH).ok().and_then(|size| u32::try_from(size).ok())?;
+        let size = wire::key_len(&owned).ok().filter(|size| *size <= builder::LARGEST.max_key_bytes)?;
         let item = ItemRef::new(Item { key: Key::Known(owned), body: Body::Absent });
-        Some(Write { hash, item, expires: 0, size, weight: 0 })
+        Some(Write { hash, item, expires: 0, size: u32::try_from(size).ok()?, weight: 0 })
     }
 
     /// The owned form of a borrowed key, by way of its encoding.

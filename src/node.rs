@@ -230,21 +230,24 @@ impl Node {
     /// caches stay readable and writable, by this process alone: what is written then is replicated nowhere. May be called more
     /// than once.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime; there is [`shutdown_blocking`](Self::shutdown_blocking).
+    /// Any executor can drive it, and it blocks nothing.
     pub async fn shutdown(&self) {
         self.registry.down.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
         if self.alive.commands.send(Command::Shutdown { deadline: SHUTDOWN_DEADLINE, done }).is_ok() {
             let _ = stopped.await;
         }
-        self.alive.mesh.shutdown(SHUTDOWN_DEADLINE).await;
+        let mesh = Arc::clone(&self.alive.mesh);
+        let goodbye = async move { mesh.shutdown(SHUTDOWN_DEADLINE).await };
+        match self.alive.spare.handle() {
+            // It has timers; the caller's runtime may have none, or be none of tokio's.
+            Some(spare) => drop(spare.spawn(goodbye).await),
+            None => goodbye.await,
+        }
     }
 
     /// As [`shutdown`](Self::shutdown), for applications without a runtime: it blocks the thread.
     pub fn shutdown_blocking(&self) {
-        let timers = self.alive.spare.handle().cloned();
-        let _inside = timers.as_ref().map(tokio::runtime::Handle::enter);
         crate::sync::block_on(self.shutdown());
     }
 }

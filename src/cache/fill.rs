@@ -342,6 +342,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     /// Starts a fill as a task of its own.
     fn take_off(self: &Arc<Self>, flight: &Arc<Flight<K, V>>, work: Work<K, V>) {
+        // The caller's runtime may be driven only while it waits for something; its time runs out all the same.
+        self.watch(flight);
         let limit = self.settings.fill_timeout.map(|limit| (limit, self.host.sleep(limit)));
         let task = FillTask::new(self, flight, work, limit);
         if !self.host.spawn(Box::pin(task)) {
@@ -367,7 +369,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         self.land(flight, result.map(Brought::Filled));
     }
 
-    /// Releases those who wait for a fill that runs on a thread, once its time is up.
+    /// Releases those who wait for a fill once its time is up, whatever it runs on.
     fn watch(self: &Arc<Self>, flight: &Arc<Flight<K, V>>) {
         let Some(limit) = self.settings.fill_timeout else { return };
         let landed = Arc::clone(flight);
@@ -376,7 +378,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             Err(Failure::Abandoned) // Too late to be anybody's outcome.
         });
         let task = FillTask::new(self, flight, work, Some((limit, self.host.sleep(limit))));
-        let _ = self.host.spawn(Box::pin(task));
+        let _ = self.host.spawn_apart(Box::pin(task));
     }
 
     /// Ends a fill, if it has not ended: stores what it brought, then tells everybody.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::examine::Examine;
 use super::{CacheKey, CacheValue, Ready, Shared, TimeSource};
 use crate::hlc::Now;
-use crate::item::Key;
+use crate::item::{ItemRef, Key};
 use crate::replica::message::Message;
 use crate::replica::{CaughtUp, Transmit, wire};
 use crate::replica_id::ReplicaId;
@@ -45,6 +45,10 @@ pub trait Host: Send + Sync {
     /// Runs a task to its end: in the runtime of the caller, or else in one of its own. `false` if
     /// there is none; the task is dropped then.
     fn spawn(&self, task: Task) -> bool;
+    /// Runs a task that must go on whatever becomes of the caller's runtime. `false` if that cannot be.
+    fn spawn_apart(&self, task: Task) -> bool;
+    /// Keeps a cache whose last handle is gone until some member has what was written there, for some seconds at most.
+    fn linger(&self, port: Arc<dyn Port>);
     /// Resolves after this time, in whatever runtime it is polled.
     fn sleep(&self, duration: Duration) -> Task;
 }
@@ -165,11 +169,30 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             Ok(Err(error)) => tracing::error!(cache = %self.name, %error, "a message could not be encoded"),
             Err(_) => tracing::error!(cache = %self.name, "a user type panicked while it was encoded"),
         }
-        self.intake.unencodable.fetch_add(1, Ordering::Relaxed);
+        self.give_up_unencodable(now, &message);
         if bulk {
             to.iter().for_each(|id| self.with_engine(now, |engine| engine.replica.handle_sent(now, *id, false)));
         }
         None
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Shared<K, V> {
+    /// One entry that was serialised when it was written and no longer is would hold up everything behind it for ever.
+    fn give_up_unencodable(&self, now: Now, message: &Message<K, V>) {
+        let bad = message.entries().filter_map(|entry| {
+            let what = wire::unencodable(&entry.item)?;
+            Some((entry.hash, ItemRef::clone(&entry.item), entry.dot(), what))
+        });
+        let mut given_up = 0;
+        for (hash, item, dot, what) in bad.collect::<Vec<_>>() {
+            let found = self.with_engine(now, |engine| engine.replica.give_up(now, hash, &item.key, dot, what));
+            given_up += u64::from(found);
+        }
+        if given_up > 0 {
+            tracing::error!(cache = %self.name, entries = given_up, "entries that no longer serialise were removed");
+        }
+        self.intake.unencodable.fetch_add(given_up.max(1), Ordering::Relaxed);
     }
 }
 

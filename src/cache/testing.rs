@@ -95,6 +95,12 @@ impl Host for TestHost {
         true
     }
 
+    fn spawn_apart(&self, task: Task) -> bool {
+        self.spawn(task)
+    }
+
+    fn linger(&self, _: Arc<dyn Port>) {}
+
     fn sleep(&self, duration: Duration) -> Task {
         let _inside = RUNTIME.enter();
         Box::pin(tokio::time::sleep(duration))

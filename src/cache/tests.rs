@@ -6,3 +6,4 @@ mod filling;
 mod hostile;
 mod others;
 mod stream;
+mod unencodable;

@@ -61,6 +61,8 @@ pub struct NodeBuilder {
     advertise: Option<SocketAddr>,
     seeds: Vec<String>,
     keys: Keys,
+    /// A keyring was given, with no key in it.
+    no_key_of_many: bool,
     timing: FailureTiming,
     clock_offset: Option<Arc<AtomicI64>>,
 }
@@ -83,6 +85,7 @@ impl Default for NodeBuilder {
             advertise: None,
             seeds: Vec::new(),
             keys: Keys::default(),
+            no_key_of_many: false,
             timing: FailureTiming::lan(),
             clock_offset: None,
         }
@@ -135,6 +138,7 @@ impl NodeBuilder {
     /// As [`encryption_key`](Self::encryption_key), with a keyring: the first encrypts, all decrypt.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = [u8; 32]>) -> Self {
         self.keys = Keys(keys.into_iter().collect());
+        self.no_key_of_many = self.keys.0.is_empty();
         self
     }
 
@@ -158,6 +162,10 @@ impl NodeBuilder {
     /// A setting is out of range, a seed is not `host:port`, an unspecified address is bound and none advertised, or the
     /// address cannot be bound; or there is no thread or descriptor left to run on.
     pub async fn start(self) -> Result<Node, StartError> {
+        if self.no_key_of_many {
+            let what = "`encryption_keys` was given no key: leave the call out if nothing is to be encrypted".into();
+            return Err(StartError::Network { what, source: None });
+        }
         let (incarnation, _) = clock::entropy();
         let facts = Facts { cluster: self.cluster.clone(), encrypted: !self.keys.0.is_empty() };
         let registry = Arc::new(Registry::new(incarnation, facts, SystemClock::new(self.clock_offset)));
@@ -215,6 +223,7 @@ async fn spawn(driver: Driver, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Resu
                     runtime.block_on(mesh.shutdown(GOODBYE));
                 }
                 registry.stopped.store(true, Ordering::Release);
+                registry.close_lingering(u64::MAX);
             }
             Err(error) => {
                 let _ = started.send(Err(error));

@@ -236,13 +236,13 @@ impl Driver {
 
     /// Tells a process which caches are open here: all of them, or one.
     async fn greet(&self, peer: &Peer, only: Option<&Arc<dyn Port>>) {
-        let ports = only.map_or_else(|| self.registry.ports(), |port| vec![Arc::clone(port)]);
-        for port in ports {
-            let Some(bytes) = self.contain(&port, None, |port| port.greeting()) else { continue };
+        let all = if only.is_none() { self.registry.ports() } else { Vec::new() };
+        for port in only.into_iter().chain(all.iter().map(|port| &**port)) {
+            let Some(bytes) = self.contain(port, None, |port| port.greeting()) else { continue };
             if bytes.len() <= MAX_DATAGRAM {
                 let _ = self.mesh.send_datagram(peer, bytes).await;
             } else {
-                self.send_stream(&port, peer, None, bytes);
+                self.send_stream(port, peer, None, bytes);
             }
         }
     }
@@ -327,6 +327,7 @@ impl Driver {
             });
             next = next.min(Instant::from_std(self.registry.clock.instant(at)));
         }
+        self.registry.close_lingering(now_mono);
         if self.registry.take_opened() || self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
             self.lanes.tidy(now_mono);

@@ -1,6 +1,7 @@
 //! The caches that are open on this node.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::inquiry::Inquiries;
 use super::ready::Waiter;
 use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
+use crate::hlc::nanos;
 use crate::replica_id::ReplicaId;
 
 /// Names of nodes by cache and by the replicas that live there.
@@ -28,12 +30,43 @@ pub(crate) struct Facts {
     pub(crate) encrypted: bool,
 }
 
+/// How long a cache without a handle may stay.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A cache. Whoever lets go of it last drops users' values: if one panics then, that takes nothing down.
+pub(crate) struct Held(Option<Arc<dyn Port>>);
+
+impl Held {
+    fn new(port: Arc<dyn Port>) -> Self {
+        Self(Some(port))
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Arc<dyn Port>;
+
+    fn deref(&self) -> &Arc<dyn Port> {
+        self.0.as_ref().expect("until it is dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let port = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(port))).is_err() {
+            tracing::error!("a key or value of a cache that was closed panicked in its Drop");
+        }
+    }
+}
+
 /// Shared by the node's handles, its caches and its driver.
 pub(crate) struct Registry {
     pub(crate) incarnation: Uuid,
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Weak<dyn Port>>>,
+    /// Caches without a handle that have something to tell, and until when, by monotonic time.
+    lingering: Mutex<Vec<(Held, u64)>>,
     /// Caches opened since the driver last looked.
     opened: AtomicBool,
     /// No cache is opened any more.
@@ -62,6 +95,7 @@ impl Registry {
             clock: Arc::new(clock),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
+            lingering: Mutex::new(Vec::new()),
             opened: AtomicBool::new(false),
             down: AtomicBool::new(false),
             died: AtomicBool::new(false),
@@ -78,10 +112,30 @@ impl Registry {
     }
 
     /// The open caches, by name.
-    pub(crate) fn ports(&self) -> Vec<Arc<dyn Port>> {
+    pub(crate) fn ports(&self) -> Vec<Held> {
         let mut ports = self.ports.lock();
         ports.retain(|_, port| port.strong_count() > 0);
-        ports.values().filter_map(Weak::upgrade).collect()
+        ports.values().filter_map(Weak::upgrade).map(Held::new).collect()
+    }
+
+    fn linger(&self, port: Arc<dyn Port>) {
+        if self.down.load(Ordering::Acquire) || self.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let until = self.clock.now().mono.saturating_add(nanos(LINGER));
+        self.lingering.lock().push((Held::new(port), until));
+        self.wake.notify_one();
+    }
+
+    /// Closes caches without a handle that have told what they had to, or whose time is up.
+    pub(crate) fn close_lingering(&self, now: u64) {
+        let lingering = std::mem::take(&mut *self.lingering.lock());
+        let (stay, go): (Vec<_>, _) =
+            lingering.into_iter().partition(|(port, until)| *until > now && port.has_unsent());
+        for (port, _) in go.iter().filter(|(port, _)| port.has_unsent()) {
+            tracing::warn!(cache = %port.name(), "closed with writes that no other member has");
+        }
+        self.lingering.lock().extend(stay);
     }
 
     pub(crate) fn port(&self, name: &str) -> Option<Arc<dyn Port>> {
@@ -176,6 +230,14 @@ impl Host for NodeHost {
         let Some(runtime) = Handle::try_current().ok().or_else(spare) else { return false };
         runtime.spawn(task);
         true
+    }
+
+    fn spawn_apart(&self, task: Task) -> bool {
+        self.alive.spare.handle().map(|runtime| runtime.spawn(task)).is_some()
+    }
+
+    fn linger(&self, port: Arc<dyn Port>) {
+        self.registry.linger(port);
     }
 
     fn sleep(&self, duration: Duration) -> Task {

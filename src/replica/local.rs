@@ -1,10 +1,11 @@
 //! What the user of this replica does: write, delete, evict.
 
 use super::place::Placing;
+use super::wire::Unencodable;
 use super::{CoreKey, RemovalCause, Replica};
-use crate::crdt::{Cause, Kind, Marker};
+use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::{HlcTime, Now, Stamp};
-use crate::item::ItemRef;
+use crate::item::{ItemRef, Key};
 use crate::learnt::LearntBy;
 use crate::store::{SlotRef, Snapshot};
 
@@ -64,6 +65,22 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.counters.writes += 1;
         self.enforce_tombstone_cap();
         (stamp, held)
+    }
+
+    /// Gives up a register that can no longer be told to anybody, if it is still there: a value becomes a `Void` tombstone, so that no
+    /// replica keeps what it overwrote; what has a key that cannot be told goes without a trace.
+    pub(crate) fn give_up(&mut self, now: Now, hash: u64, key: &Key<K>, dot: Dot, what: Unencodable) -> bool {
+        let held = self.find(hash, key).filter(|held| self.dot_of(&held.meta) == dot);
+        let Some(held) = held else { return false };
+        match what {
+            Unencodable::Value => self.void_held(now, &held, self.stamp_of(&held.meta)),
+            Unencodable::Key => {
+                self.lossy = true;
+                self.drop_register(&held, RemovalCause::Void);
+            }
+        }
+        self.enforce_tombstone_cap();
+        true
     }
 
     /// Gives up the value in a place to stay within capacity. Local: other replicas keep theirs.

@@ -25,6 +25,19 @@ pub enum Message<K, V> {
     Audit(Audit<K, V>),
 }
 
+impl<K, V> Message<K, V> {
+    /// The registers it carries.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry<K, V>> {
+        let (whole, intervals): (&[Entry<K, V>], &[Interval<K, V>]) = match self {
+            Self::Push(push) => (&push.entries, &[]),
+            Self::Audit(audit) => (&audit.entries, &[]),
+            Self::Frame(frame) => (&[], &frame.intervals),
+            Self::Digest(_) | Self::Ack(_) => (&[], &[]),
+        };
+        whole.iter().chain(intervals.iter().flat_map(|interval| &interval.entries))
+    }
+}
+
 /// `{ replica, clock, version vector, low watermark }`, and what goes with it. Its size depends on
 /// the number of live replicas, never on the number of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]

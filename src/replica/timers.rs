@@ -24,9 +24,9 @@ impl Timers {
     pub(super) fn new(config: &ReplicaConfig, now: Now, random: &mut fastrand::Rng) -> Self {
         Self {
             // The first digest goes out as soon as there is somebody; the phase is random.
-            digest: now.mono + random.u64(0..=nanos(config.digest_interval)),
+            digest: now.mono.saturating_add(random.u64(0..=nanos(config.digest_interval))),
             collect: now.mono + COLLECT_EVERY.min(nanos(config.digest_interval)),
-            audit: now.mono + jittered(nanos(config.audit_interval), random),
+            audit: now.mono.saturating_add(jittered(nanos(config.audit_interval), random)),
             cut: StableCut::default(),
         }
     }
@@ -84,7 +84,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.check_unacked(now);
         self.check_outgoing(now);
         if self.timers.digest <= now.mono {
-            self.timers.digest = now.mono + jittered(nanos(self.config.digest_interval), &mut self.random);
+            self.timers.digest =
+                now.mono.saturating_add(jittered(nanos(self.config.digest_interval), &mut self.random));
             self.gossip(now);
         }
         if self.timers.collect <= now.mono {
@@ -98,7 +99,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.forget_empty_logs();
         }
         if !self.config.audit_interval.is_zero() && self.timers.audit <= now.mono {
-            self.timers.audit = now.mono + jittered(nanos(self.config.audit_interval), &mut self.random);
+            self.timers.audit = now.mono.saturating_add(jittered(nanos(self.config.audit_interval), &mut self.random));
             self.audit_random_slice(now);
         }
         self.check_caught_up();

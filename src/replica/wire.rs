@@ -91,4 +91,5 @@ pub use envelope::{Envelope, MessageKind, Peeked, forward, peek};
 pub use error::{DecodeError, EncodeError};
 pub use hash::{key_hash, value_hash};
 pub use limits::{Limits, MAX_DEPTH, MAX_ENTRY_OVERHEAD};
-pub use user::{decode_key, encode_key, encoded_len};
+pub(crate) use user::{Unencodable, unencodable};
+pub use user::{decode_key, encode_key, encoded_len, key_len};

@@ -39,6 +39,7 @@ pub fn lint_cache(report: &CacheReport) -> Vec<Warning> {
     found.extend(clocks(report));
     found.extend(tombstones(report));
     found.extend(undecodable(report));
+    found.extend(unencodable(report));
     found.extend(split(report));
     found
 }
@@ -149,6 +150,15 @@ fn undecodable(report: &CacheReport) -> Option<Warning> {
     Some(warning("undecodable-entries", &report.cache, text))
 }
 
+fn unencodable(report: &CacheReport) -> Option<Warning> {
+    let count = report.intake.get("unencodable").copied().filter(|count| *count > 0)?;
+    let text = format!(
+        "{count} entries were serialised when they were written and could not be when they were to be sent; they were removed \
+         here and everywhere. Look at the `Serialize` of this cache's types: it must not depend on anything but the value."
+    );
+    Some(warning("unencodable-entries", &report.cache, text))
+}
+
 /// As many members dead as alive, counting ourselves: perhaps it is us who are cut off.
 fn split(report: &CacheReport) -> Option<Warning> {
     let dead: Vec<_> = report.peers.iter().filter(|peer| !peer.live).map(called).collect();
@@ -255,12 +265,14 @@ mod tests {
         cache.tombstones.oldest_ms = Some(1_000_000);
         cache.tombstones.blocked_by = vec![Blocker::Unseen { replica: "r".into(), node: None, silent_ms: 9_000 }];
         cache.intake.insert("undecodable_keys".into(), 1);
+        cache.intake.insert("unencodable".into(), 1);
         let expected = [
             "lagging-peer",
             "clock-behind",
             "collection-stalled",
             "tombstones-near-cap",
             "undecodable-entries",
+            "unencodable-entries",
             "split-suspected",
         ];
         assert_eq!(names(&lint_cache(&cache)), expected);

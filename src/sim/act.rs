@@ -11,7 +11,7 @@ use crate::crdt::Dot;
 use crate::hlc::{Stamp, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::Write;
-use crate::replica::wire::{MAX_DEPTH, encoded_len};
+use crate::replica::wire::{MAX_DEPTH, encoded_len, key_len};
 
 /// Processes that run at one time, processes and openings in one run, at most.
 pub(super) const MAX_UP: usize = 7;
@@ -104,7 +104,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let refused = |error: crate::replica::wire::EncodeError| {
             self.violation(format!("types: {key:?} = {value:?} cannot be encoded: {error}"))
         };
-        let key = encoded_len(key, MAX_DEPTH).map_err(refused)?;
+        let key = key_len(key).map_err(refused)?;
         let value = value.map_or(Ok(0), |value| encoded_len(value, MAX_DEPTH)).map_err(refused)?;
         Ok(u32::try_from(key + value).unwrap_or(u32::MAX))
     }

@@ -87,13 +87,22 @@ impl MeshConfig {
         if self.bind.ip().is_unspecified() && self.advertise.is_none() {
             return Err(MeshError::NoAdvertise(self.bind));
         }
-        if self.advertise.is_some_and(|a| a.ip().is_unspecified() || a.port() == 0) {
-            return Err(MeshError::Invalid("`advertise` must be an address and port that other members can reach"));
+        if self.advertise.is_some_and(|a| !self.can_be_reached_at(a)) {
+            return Err(MeshError::Invalid(
+                "`advertise` must be an address and port that other members can reach, of one host, and of the family of `bind`",
+            ));
         }
         match self.seeds.iter().find(|s| !is_host_port(s)) {
             Some(seed) => Err(MeshError::BadSeed(seed.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Everybody of a cluster speaks one family, for seeds that have addresses of both are met at those of ours.
+    fn can_be_reached_at(&self, advertised: SocketAddr) -> bool {
+        let ip = advertised.ip();
+        let of_many = ip.is_unspecified() || ip.is_multicast() || ip == std::net::Ipv4Addr::BROADCAST;
+        !of_many && advertised.port() != 0 && advertised.is_ipv4() == self.bind.is_ipv4()
     }
 
     fn validate_names(&self) -> Result<(), MeshError> {
@@ -102,6 +111,9 @@ impl MeshConfig {
         }
         if self.name.len() > MAX_NAME {
             return Err(MeshError::Invalid("`name` must have at most 255 bytes"));
+        }
+        if self.name.contains(char::is_control) {
+            return Err(MeshError::Invalid("`name` must have no control characters"));
         }
         Ok(())
     }
@@ -118,7 +130,13 @@ impl MeshConfig {
 }
 
 fn is_host_port(seed: &str) -> bool {
-    seed.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0))
+    let plain = |host: &str| {
+        !host.is_empty() && !host.contains([':', ',', '/', '[', ']']) && !host.contains(char::is_whitespace)
+    };
+    let six =
+        |host: &str| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(|ip| ip.contains(':'));
+    let parts = seed.rsplit_once(':');
+    parts.is_some_and(|(host, port)| (plain(host) || six(host)) && port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
 /// The clockwork of failure detection and repair. Start from [`lan`](Self::lan).
@@ -238,7 +256,7 @@ pub enum MeshError {
     #[error("bound to {0}, which nobody can dial: set `advertise` to the address other members should use")]
     NoAdvertise(SocketAddr),
     /// A seed is not `host:port`.
-    #[error("seed {0:?} is not `host:port`: write for example `cache-1.internal:7946`")]
+    #[error("seed {0:?} is not `host:port`: write for example `cache-1.internal:7946`, one seed in each string")]
     BadSeed(String),
     /// The sockets could not be bound.
     #[error("cannot listen on {addr} ({transport}): {source}; free the port or choose another `bind` address")]

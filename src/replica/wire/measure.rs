@@ -10,7 +10,8 @@ use serde::ser::{self, Serialize, Serializer};
 pub(super) enum Stop {
     /// It nests too deeply; noticed on the way in, which also ends the recursion.
     TooDeep,
-    /// It has something that only the encoder knows the length of: a float, a tag, a large number.
+    /// It has something that only the encoder knows the length of: a float, a tag, a large number. Or, in a key, a map, of
+    /// which only the encoder knows whether it lists something twice.
     AskTheEncoder,
     /// `Serialize` refused.
     Refused(String),
@@ -42,12 +43,22 @@ pub(super) struct Measure {
     /// Kept, because a `Serialize` may swallow the error.
     too_deep: bool,
     unsure: bool,
+    is_key: bool,
 }
 
 impl Measure {
     /// The length of `value`, which may nest `limit` levels deep.
     pub(super) fn of<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<usize, Stop> {
-        let mut measure = Self { len: 0, depth: 0, limit, too_deep: false, unsure: false };
+        Self::run(value, limit, false)
+    }
+
+    /// The same for a key, if that is all there is to ask.
+    pub(super) fn of_key<T: Serialize + ?Sized>(key: &T, limit: usize) -> Result<usize, Stop> {
+        Self::run(key, limit, true)
+    }
+
+    fn run<T: Serialize + ?Sized>(value: &T, limit: usize, is_key: bool) -> Result<usize, Stop> {
+        let mut measure = Self { len: 0, depth: 0, limit, too_deep: false, unsure: false, is_key };
         let result = value.serialize(&mut measure);
         match result {
             _ if measure.too_deep => Err(Stop::TooDeep),
@@ -99,7 +110,7 @@ impl Measure {
             // The head that leaves it open, and the break.
             None => self.len = self.len.saturating_add(2),
         }
-        Ok(Inside { measure: self, levels: 1 })
+        Ok(Inside { measure: self, levels: 1, announced: length, items: 0 })
     }
 
     /// The map from a variant's name to what it holds.
@@ -119,10 +130,19 @@ impl Measure {
 pub(super) struct Inside<'a> {
     measure: &'a mut Measure,
     levels: usize,
+    announced: Option<usize>,
+    items: usize,
 }
 
 impl Inside<'_> {
+    /// What follows a wrong number would be read as something else.
     fn leave(self) -> Result<(), Stop> {
+        if let Some(announced) = self.announced.filter(|announced| *announced != self.items) {
+            return Err(Stop::Refused(format!(
+                "its `Serialize` announces {announced} items and writes {}",
+                self.items
+            )));
+        }
         self.measure.depth -= self.levels;
         Ok(())
     }
@@ -297,6 +317,9 @@ impl<'a> Serializer for &'a mut Measure {
 
     #[inline]
     fn serialize_map(self, length: Option<usize>) -> Result<Inside<'a>, Stop> {
+        if self.is_key {
+            self.ask()?;
+        }
         self.open(length)
     }
 
@@ -329,6 +352,7 @@ macro_rules! items {
 
             #[inline]
             fn $item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+                self.items += 1;
                 value.serialize(&mut *self.measure)
             }
 
@@ -356,6 +380,7 @@ macro_rules! fields {
 
             #[inline]
             fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Stop> {
+                self.items += 1;
                 self.measure.bytes(name.len());
                 value.serialize(&mut *self.measure)
             }
@@ -375,6 +400,7 @@ impl ser::SerializeMap for Inside<'_> {
     type Error = Stop;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Stop> {
+        self.items += 1;
         key.serialize(&mut *self.measure)
     }
 

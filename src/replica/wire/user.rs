@@ -12,6 +12,7 @@ use super::gauge::Gauge;
 use super::limits::MAX_DEPTH;
 use super::measure::{Measure, Stop};
 use super::scan::{self, Rule};
+use crate::item::Item;
 
 /// The canonical encoding of a key: equal keys must have equal encodings, on every node.
 ///
@@ -47,11 +48,8 @@ pub fn decode_key<K: DeserializeOwned>(bytes: &[u8]) -> Result<K, DecodeError> {
 /// If `Serialize` fails, or the value nests deeper than `max_depth` (at most [`MAX_DEPTH`]): such
 /// a value could not be decoded elsewhere.
 pub fn encoded_len<T: Serialize + ?Sized>(value: &T, max_depth: usize) -> Result<usize, EncodeError> {
-    match Measure::of(value, max_depth.min(MAX_DEPTH)) {
-        Ok(len) => return Ok(len),
-        Err(Stop::TooDeep) => return Err(EncodeError::TooDeep { limit: max_depth.min(MAX_DEPTH) }),
-        Err(Stop::Refused(why)) => return Err(EncodeError::Serialize(why)),
-        Err(Stop::AskTheEncoder) => {}
+    if let Some(len) = measured(Measure::of(value, max_depth.min(MAX_DEPTH)), max_depth)? {
+        return Ok(len);
     }
     let mut gauge = Gauge::new(max_depth);
     let result = ciborium::into_writer(value, &mut gauge);
@@ -60,6 +58,46 @@ pub fn encoded_len<T: Serialize + ?Sized>(value: &T, max_depth: usize) -> Result
     }
     result.map_err(refused)?;
     Ok(gauge.len())
+}
+
+/// How many bytes a key takes when encoded, if it can be.
+///
+/// # Errors
+/// As [`encode_key`].
+pub fn key_len<Q: Serialize + ?Sized>(key: &Q) -> Result<usize, EncodeError> {
+    match measured(Measure::of_key(key, MAX_DEPTH), MAX_DEPTH)? {
+        Some(len) => Ok(len),
+        None => encode_key(key).map(|bytes| bytes.len()),
+    }
+}
+
+/// Nothing if the encoder is to be asked.
+fn measured(result: Result<usize, Stop>, max_depth: usize) -> Result<Option<usize>, EncodeError> {
+    match result {
+        Ok(len) => Ok(Some(len)),
+        Err(Stop::AskTheEncoder) => Ok(None),
+        Err(Stop::TooDeep) => Err(EncodeError::TooDeep { limit: max_depth.min(MAX_DEPTH) }),
+        Err(Stop::Refused(why)) => Err(EncodeError::Serialize(why)),
+    }
+}
+
+/// Which part of an entry cannot be encoded any more, if any.
+pub(crate) fn unencodable<K: Serialize, V: Serialize>(item: &Item<K, V>) -> Option<Unencodable> {
+    let mut out = Vec::new();
+    let key = item.key.known().is_none_or(|key| contain(|| write_key(&mut out, key).is_ok()) == Some(true));
+    let value = item.value().is_none_or(|value| contain(|| write_value(&mut out, value).is_ok()) == Some(true));
+    match (key, value) {
+        (false, _) => Some(Unencodable::Key),
+        (true, false) => Some(Unencodable::Value),
+        (true, true) => None,
+    }
+}
+
+/// A part of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unencodable {
+    Key,
+    Value,
 }
 
 /// Appends the canonical encoding of a key that [`encode_key`] has accepted before.
