@@ -368,8 +368,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// A member says how far it has our writes.
     pub(super) fn handle_ack(&mut self, now: Now, from: ReplicaId, time: HlcTime) {
         if time > self.vector.get(&self.id) {
-            self.counters.cloned_id += 1;
-            return;
+            return; // Of writes of a replica that lived here before, or a lie.
         }
         if !self.peers.contains_key(&from) {
             // Only a digest makes a member: a late word of a replica that was closed must not make one that
