@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::Cause;
 use crate::hlc::{HlcTime, Now};
-use crate::store::SlotRef;
+use crate::store::{SlotRef, Snapshot};
 
 /// Values are due in steps of this many nanoseconds; reads are exact all the same.
 const STEP: u64 = 100_000_000;
@@ -82,6 +82,16 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.bury(&held, Cause::Expired, RemovalCause::Expired);
             self.enforce_tombstone_cap();
         }
+    }
+
+    /// A value that is overwritten after its time has expired before, for those who listen: the register then, if so.
+    pub(super) fn expired_before(&mut self, now: Now, held: &Snapshot<K, V>) -> Option<Snapshot<K, V>> {
+        if !held.meta.kind.is_live() || held.meta.expires == 0 || held.meta.expires > now.wall {
+            return None;
+        }
+        self.counters.expired += 1;
+        let slot = self.bury(held, Cause::Expired, RemovalCause::Expired);
+        self.store.resolve(slot)
     }
 
     /// Wall time until the next value is due, in nanoseconds. Not next to nothing: a wall clock that

@@ -61,7 +61,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let stamp = Stamp::new(dot.counter, self.id);
         let learnt = self.learnt(now, LearntBy::Written);
         let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, learnt, item };
-        let held = self.place_own(placing);
+        let held = self.place_own(now, placing);
         self.counters.writes += 1;
         self.enforce_tombstone_cap();
         (stamp, held)

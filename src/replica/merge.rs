@@ -109,6 +109,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn merge_into(&mut self, now: Now, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
+        let expired = self.expired_before(now, held);
+        let held = expired.as_ref().unwrap_or(held);
         let ours = self.marker_of(&held.meta);
         let joined = join(ours, entry.marker);
         if ours.dot == entry.marker.dot && ours.stamp != entry.marker.stamp {

@@ -3,7 +3,7 @@
 use super::log::OriginLog;
 use super::{Change, CoreKey, Effect, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, Kind, Marker};
-use crate::hlc::{HlcTime, Stamp};
+use crate::hlc::{HlcTime, Now, Stamp};
 use crate::item::{ItemRef, Key, without_body};
 use crate::learnt::{Learnt, LearntBy};
 use crate::replica_id::ReplicaId;
@@ -105,7 +105,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Puts an own write in place; gives what its key held before. One look at the table is enough where
     /// nothing has its hash.
-    pub(super) fn place_own(&mut self, new: Placing<K, V>) -> Option<Snapshot<K, V>> {
+    pub(super) fn place_own(&mut self, now: Now, new: Placing<K, V>) -> Option<Snapshot<K, V>> {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
@@ -118,6 +118,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         };
         let is_same = found.hash == hash && found.item.key == item.key;
         let held = if is_same { Some(found) } else { self.find(hash, &item.key) };
+        let held = held.map(|held| self.expired_before(now, &held).unwrap_or(held));
         match &held {
             Some(held) => self.replace(held, meta, marker, item, RemovalCause::Explicit),
             None => self.add(hash, meta, marker, item),
@@ -244,7 +245,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Gives a register another dot of our own: same value, same stamp.
-    pub(super) fn reissue(&mut self, now: crate::hlc::Now, held: &Snapshot<K, V>) -> SlotRef {
+    pub(super) fn reissue(&mut self, now: Now, held: &Snapshot<K, V>) -> SlotRef {
         let marker = Marker { dot: self.issue_dot(now), ..self.marker_of(&held.meta) };
         let Meta { expires, size, weight, learnt, .. } = held.meta;
         let placing =

@@ -110,6 +110,34 @@ fn a_great_many_keys_that_expire_at_once_hold_nobody_up() {
 }
 
 #[test]
+fn what_is_overwritten_after_its_time_expired_before() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let cluster = Cluster::<u32, u32>::new(2, |index, it| {
+        let told = told.clone();
+        it.eviction_listener(move |key, value, cause| told.send((index, *key, value, cause)).unwrap())
+    });
+    let [a, b] = [&cluster.caches[0], &cluster.caches[1]];
+    let mut changes = [a.subscribe(), b.subscribe()];
+    a.insert_with_ttl(1, 1, SECOND).unwrap();
+    a.insert_with_ttl(2, 2, SECOND).unwrap();
+    cluster.exchange();
+    cluster.clocks.iter().for_each(|clock| clock.advance(2 * SECOND));
+    a.insert(1, 10).unwrap();
+    assert_eq!(a.remove(&2), None);
+    let parcels = cluster.take(0);
+    cluster.deliver(&parcels);
+    let expired = RemovalCause::Expired;
+    let mut causes: Vec<_> = heard.try_iter().collect();
+    causes.sort_by_key(|(index, key, ..)| (*index, *key));
+    assert_eq!(causes, [(0, 1, 1, expired), (0, 2, 2, expired), (1, 1, 1, expired), (1, 2, 2, expired)]);
+    for changes in &mut changes {
+        let kinds: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).map(|event| event.kind()).collect();
+        let [new, gone] = [ChangeKind::Inserted, ChangeKind::Removed(expired)];
+        assert_eq!(kinds, [new, new, gone, new, gone]);
+    }
+}
+
+#[test]
 fn what_arrives_after_its_time_is_never_visible_and_what_arrived_expires() {
     // scenario 50
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
