@@ -71,3 +71,56 @@ fn a_cache_can_be_walked_with_a_for_loop() {
     assert_eq!(sum, 499_500);
     alone.shutdown_blocking();
 }
+
+#[test]
+fn settings_that_cannot_be_meant_are_refused() {
+    let start = |set: &dyn Fn(driftless::NodeBuilder) -> driftless::NodeBuilder| {
+        let builder = Node::builder().cluster("blocking").bind(([127, 0, 0, 1], 0).into());
+        set(builder).start_blocking().map(|node| node.shutdown_blocking()).unwrap_err().to_string()
+    };
+    assert!(start(&|it| it.encryption_keys([])).contains("no key"), "not a cluster in the clear");
+    assert!(start(&|it| it.name("a\0b")).contains("control characters"));
+    for seed in
+        ["127.0.0.1:7946,127.0.0.1:7947", "http://localhost:7946", " 127.0.0.1:7946", "::1:7946", "[]:1", ":1", "a:0"]
+    {
+        assert!(start(&|it| it.seeds([seed])).contains("host:port"), "{seed}");
+    }
+    for address in ["224.0.0.1:1", "255.255.255.255:1", "[::1]:1", "0.0.0.0:1", "127.0.0.1:0"] {
+        assert!(start(&|it| it.advertise(address.parse().unwrap())).contains("advertise"), "{address}");
+    }
+}
+
+#[test]
+fn the_longest_intervals_are_taken() {
+    let alone = node(&[]);
+    let mut config = driftless::ReplicaConfig::default();
+    config.audit_interval = Duration::MAX;
+    let cache = alone.cache::<u32, u32>("seldom").replication(config).open().unwrap();
+    cache.insert(1, 1).unwrap();
+    cache.run_pending_tasks();
+    assert_eq!(cache.get(&1), Some(1));
+    alone.shutdown_blocking();
+}
+
+/// Neither timers nor sockets: nothing of it is needed.
+#[test]
+fn any_runtime_can_wait_for_the_end() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { node(&[]).shutdown().await });
+    let other = node(&[]);
+    let mut shutdown = std::pin::pin!(other.shutdown());
+    let thread = std::thread::current();
+    let waker = std::task::Waker::from(std::sync::Arc::new(Unpark(thread)));
+    while shutdown.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending() {
+        std::thread::park();
+    }
+    assert!(!other.is_running());
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -379,3 +379,68 @@ fn a_cache_works_outside_of_a_runtime() {
     eventually("no runtime is driven, yet it arrives", || second.get("k"), Option::is_some);
     drop((a, b, first, second));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_before_the_last_handle_went_arrives() {
+    let (nodes, mut caches) = cluster("last-words", 2).await;
+    let there = caches.pop().unwrap();
+    for round in 0..8 {
+        let name = format!("short-lived-{round}");
+        let here: Cache<u64, u64> = nodes[0].cache(&name).open().unwrap();
+        let there: Cache<u64, u64> = nodes[1].cache(&name).open().unwrap();
+        eventually("they meet", || here.members(), |seen| *seen == 1);
+        here.insert(round, round).unwrap();
+        drop(here);
+        eventually("arrived", || there.get(&round), |seen| *seen == Some(round));
+        // It was kept for no longer than that.
+        eventually("closed", || there.members(), |seen| *seen == 0);
+    }
+    drop(there);
+    stop(nodes).await;
+}
+
+thread_local! {
+    /// Set by the test for its own thread.
+    static CAREFUL: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+static EXPLOSIONS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Explosive(u64);
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        if !CAREFUL.get() && !std::thread::panicking() {
+            EXPLOSIONS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            panic!("a value panics when it is dropped");
+        }
+    }
+}
+
+/// The node's own thread may be the last to let go of a cache.
+#[test]
+fn values_that_panic_when_a_cache_is_closed_take_no_node_down() {
+    CAREFUL.set(true);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (nodes, _caches) = runtime.block_on(cluster("explosive", 2));
+    let exploded = || EXPLOSIONS.load(std::sync::atomic::Ordering::Relaxed);
+    for round in 0..200 {
+        let open = |node: &Node| -> Cache<u64, Explosive> { node.cache(&format!("explosive-{round}")).open().unwrap() };
+        let (here, there) = (open(&nodes[0]), open(&nodes[1]));
+        eventually("they meet", || here.members(), |seen| *seen == 1);
+        // Whoever has not told anybody is closed by the node.
+        for key in 0..20 {
+            here.insert(key, Explosive(key)).unwrap();
+        }
+        drop(here);
+        drop(there);
+        if exploded() > 0 {
+            break;
+        }
+    }
+    assert!(exploded() > 0, "the node's thread never was the last");
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(nodes.iter().all(Node::is_running));
+    runtime.block_on(stop(nodes));
+}

@@ -461,3 +461,27 @@ async fn a_borrowed_key_is_looked_up_once_and_filled_like_an_owned_one() {
     assert_eq!((cache.hits_and_misses(), cache.entry_count()), ((2, 4), 2), "one look-up for each call");
     stop(vec![node]).await;
 }
+
+/// A runtime of one thread stands still while nobody waits for anything in it.
+#[test]
+fn time_runs_out_for_those_who_wait_also_if_the_first_callers_runtime_stands_still() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let node = runtime.block_on(node("stands-still", &[]));
+    let cache: Strings = node.cache("test").fill_timeout(Duration::from_millis(300)).open().unwrap();
+    let slow = || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        "slow".to_owned()
+    };
+    let given_up = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_millis(20), cache.get_with("key".to_owned(), slow)).await
+    });
+    assert!(given_up.is_err());
+    let (told, heard) = std::sync::mpsc::channel();
+    let waiting = cache.clone();
+    std::thread::spawn(move || {
+        told.send(waiting.try_get_with_blocking("key".to_owned(), || Ok::<_, Infallible>("mine".to_owned())))
+    });
+    let error = heard.recv_timeout(SOON).expect("told in time").unwrap_err();
+    assert!(matches!(error, FillError::TimedOut(_)), "{error:?}");
+    runtime.block_on(stop(vec![node]));
+}
