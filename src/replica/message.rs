@@ -28,12 +28,12 @@ pub enum Message<K, V> {
 impl<K, V> Message<K, V> {
     /// The registers it carries.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry<K, V>> {
-        let (whole, intervals): (&[Entry<K, V>], &[Interval<K, V>]) = match self {
-            Self::Push(push) => (&push.entries, &[]),
-            Self::Audit(audit) => (&audit.entries, &[]),
-            Self::Frame(frame) => (&[], &frame.intervals),
-            Self::Digest(_) | Self::Ack(_) => (&[], &[]),
+        let whole: &[Entry<K, V>] = match self {
+            Self::Push(push) => &push.entries,
+            Self::Audit(audit) => &audit.entries,
+            Self::Frame(_) | Self::Digest(_) | Self::Ack(_) => &[],
         };
+        let intervals: &[Interval<K, V>] = if let Self::Frame(frame) = self { &frame.intervals } else { &[] };
         whole.iter().chain(intervals.iter().flat_map(|interval| &interval.entries))
     }
 }
