@@ -162,7 +162,7 @@ impl NodeBuilder {
     /// A setting is out of range, a seed is not `host:port`, an unspecified address is bound and none advertised, or the
     /// address cannot be bound; or there is no thread or descriptor left to run on.
     pub async fn start(self) -> Result<Node, StartError> {
-        if self.no_key_of_many {
+        if self.no_key_of_many && self.keys.0.is_empty() {
             let what = "`encryption_keys` was given no key: leave the call out if nothing is to be encrypted".into();
             return Err(StartError::Network { what, source: None });
         }

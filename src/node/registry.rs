@@ -125,6 +125,9 @@ impl Registry {
         let until = self.clock.now().mono.saturating_add(nanos(LINGER));
         self.lingering.lock().push((Held::new(port), until));
         self.wake.notify_one();
+        if self.stopped.load(Ordering::Acquire) {
+            self.close_lingering(u64::MAX); // The driver has looked for the last time.
+        }
     }
 
     /// Closes caches without a handle that have told what they had to, or whose time is up.
