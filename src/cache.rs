@@ -125,7 +125,8 @@ pub(crate) struct Shared<K, V> {
 /// (fills, `ready`, `wait_replicated`) is `async`, with a `_blocking` form.
 ///
 /// The cache is open for as long as a handle to it is there; with the last one this node's copy is gone, as soon as some member
-/// has what was written to it, and after five seconds in any case.
+/// has what was written to it, and after five seconds in any case. (At once where no handle of the node is left either: that is what
+/// `Node::shutdown` is for.)
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
     /// How long a fill through this handle waits for another node's.

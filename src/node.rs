@@ -59,6 +59,16 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Node {
     registry: Arc<Registry>,
     alive: Arc<Alive>,
+    _owner: Arc<Owner>,
+}
+
+/// What all handles of a node have in common: with the last, no cache lingers any more.
+struct Owner(Arc<Registry>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.disown();
+    }
 }
 
 /// While this is there, so is the driver.

@@ -186,7 +186,8 @@ impl NodeBuilder {
         let (commands, inbox) = mpsc::unbounded_channel();
         let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
         spawn(driver, Arc::clone(&registry), Arc::clone(&mesh)).await?;
-        Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }) })
+        let owner = Arc::new(super::Owner(Arc::clone(&registry)));
+        Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }), _owner: owner })
     }
 
     /// As [`start`](Self::start), for applications without a runtime: it blocks the thread.

@@ -65,6 +65,8 @@ pub(crate) struct Registry {
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Weak<dyn Port>>>,
+    /// No handle of the node is left: it ends with the last cache, and none lingers.
+    unowned: AtomicBool,
     /// Caches without a handle that have something to tell, and until when, by monotonic time.
     lingering: Mutex<Vec<(Held, u64)>>,
     /// Caches opened since the driver last looked.
@@ -95,6 +97,7 @@ impl Registry {
             clock: Arc::new(clock),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
+            unowned: AtomicBool::new(false),
             lingering: Mutex::new(Vec::new()),
             opened: AtomicBool::new(false),
             down: AtomicBool::new(false),
@@ -119,15 +122,21 @@ impl Registry {
     }
 
     fn linger(&self, port: Arc<dyn Port>) {
-        if self.down.load(Ordering::Acquire) || self.stopped.load(Ordering::Acquire) {
+        if self.down.load(Ordering::Acquire) || self.unowned.load(Ordering::Acquire) {
             return;
         }
         let until = self.clock.now().mono.saturating_add(nanos(LINGER));
         self.lingering.lock().push((Held::new(port), until));
         self.wake.notify_one();
-        if self.stopped.load(Ordering::Acquire) {
-            self.close_lingering(u64::MAX); // The driver has looked for the last time.
+        if self.stopped.load(Ordering::Acquire) || self.unowned.load(Ordering::Acquire) {
+            self.close_lingering(u64::MAX); // Nobody will look again.
         }
+    }
+
+    /// The last handle of the node is gone.
+    pub(super) fn disown(&self) {
+        self.unowned.store(true, Ordering::Release);
+        self.close_lingering(u64::MAX);
     }
 
     /// Closes caches without a handle that have told what they had to, or whose time is up.
