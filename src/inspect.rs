@@ -220,7 +220,8 @@ impl Inspector {
     }
 
     fn port(&self, cache: &str) -> Result<Arc<dyn Port>, InspectError> {
-        self.registry.port(cache).ok_or_else(|| InspectError::NoSuchCache(cache.to_owned()))
+        let held = self.registry.port(cache).ok_or_else(|| InspectError::NoSuchCache(cache.to_owned()))?;
+        Ok(Arc::clone(&held))
     }
 
     /// The other live members, by name.

@@ -150,8 +150,8 @@ impl Registry {
         self.lingering.lock().extend(stay);
     }
 
-    pub(crate) fn port(&self, name: &str) -> Option<Arc<dyn Port>> {
-        self.ports.lock().get(name).and_then(Weak::upgrade)
+    pub(crate) fn port(&self, name: &str) -> Option<Held> {
+        self.ports.lock().get(name).and_then(Weak::upgrade).map(Held::new)
     }
 
     pub(crate) fn facts(&self) -> Facts {
