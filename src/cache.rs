@@ -96,7 +96,7 @@ pub(crate) struct Shared<K, V> {
     pub(crate) name: Arc<str>,
     pub(crate) node: uuid::Uuid,
     host: Arc<dyn port::Host>,
-    pub(crate) id: ReplicaId,
+    id: Mutex<ReplicaId>,
     store: Arc<Store<K, V>>,
     engine: Mutex<Engine<K, V>>,
     hasher: foldhash::fast::RandomState,
@@ -117,6 +117,13 @@ pub(crate) struct Shared<K, V> {
     pub(crate) listeners: Listeners<K, V>,
     pub(crate) intake: port::IntakeCounts,
     bytes: bytes_by_kind::BytesByKind,
+}
+
+impl<K, V> Shared<K, V> {
+    /// This opening of this cache, as others know it.
+    fn id(&self) -> ReplicaId {
+        *self.id.lock()
+    }
 }
 
 /// A handle to a replicated cache. Cheap to clone; clones are the same cache.
@@ -156,7 +163,7 @@ impl<K, V> std::fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache")
             .field("name", &self.shared.name)
-            .field("replica", &self.shared.id)
+            .field("replica", &self.shared.id())
             .finish_non_exhaustive()
     }
 }
@@ -200,11 +207,7 @@ pub enum InsertError {
 }
 
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
-    pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self
-    where
-        K: CacheKey,
-        V: CacheValue,
-    {
+    pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
         let patience = shared.settings.cluster_single_flight;
         let handles = Arc::new(Handles(Arc::clone(&shared) as Arc<dyn port::Port>, Arc::clone(&shared.host)));
         Self { shared, patience, handles }
@@ -395,10 +398,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         &self.shared.name
     }
 
-    /// This opening of this cache.
+    /// This opening of this cache. Another one from the moment on at which it is found that some other process has the same,
+    /// a clone of this machine for instance.
     #[must_use]
     pub fn replica_id(&self) -> ReplicaId {
-        self.shared.id
+        self.shared.id()
     }
 
     /// How many other members are known to have this cache open, dead but not yet forgotten ones
@@ -606,7 +610,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     /// What the node has to do with this cache's messages.
     pub(crate) fn encode(&self, message: &Message<K, V>) -> Result<bytes::Bytes, wire::EncodeError> {
-        let envelope = wire::Envelope { cache: &self.name, from: self.id, node: self.node };
+        let envelope = wire::Envelope { cache: &self.name, from: self.id(), node: self.node };
         match message {
             Message::Push(push) if !push.raw.is_empty() => wire::forward(&envelope, &push.raw),
             other => wire::encode(&envelope, other),
@@ -615,7 +619,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 }
 
 /// Drops user types; one whose `Drop` panics takes nothing down with it.
-fn drop_quietly<T>(garbage: impl IntoIterator<Item = T>) {
+pub(crate) fn drop_quietly<T>(garbage: impl IntoIterator<Item = T>) {
     for item in garbage {
         let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(item)));
         if dropped.is_err() {

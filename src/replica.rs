@@ -56,6 +56,7 @@ mod place;
 mod push;
 mod reach;
 mod relay;
+mod renew;
 mod retired;
 #[cfg(test)]
 mod schedules;
@@ -73,6 +74,7 @@ pub use fill::FillTicket;
 pub use local::Write;
 pub use peers::PeerView;
 pub use reach::Lag;
+pub(crate) use renew::Remains;
 pub use transmit::Transmit;
 
 use message::Message;
@@ -142,7 +144,7 @@ pub struct Replica<K, V> {
     garbage: Garbage<K, V>,
     counters: Counters,
     caught_up: Option<CaughtUp>,
-    offenders: BTreeMap<ReplicaId, HlcTime>,
+    twin: renew::Twin,
 }
 
 /// When and from whom a replica first had everything a member had.
@@ -203,7 +205,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             garbage: Garbage::new(),
             counters: Counters::default(),
             caught_up: None,
-            offenders: BTreeMap::new(),
+            twin: renew::Twin::default(),
             config,
         })
     }
@@ -329,7 +331,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Replicas whose clock was found too far ahead, and the time they claimed.
     pub fn offenders(&self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + '_ {
-        self.offenders.iter().map(|(id, time)| (*id, *time))
+        self.deferred.offenders.iter().map(|(id, time)| (*id, *time))
     }
 
     /// Whether a session is coming in.
@@ -362,6 +364,15 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Takes out the items that were displaced, for the caller to drop once its lock is gone.
     pub(crate) fn take_garbage(&mut self) -> Garbage<K, V> {
         std::mem::take(&mut self.garbage)
+    }
+
+    /// Whatever becomes of these entries, what they hold of users' types is not dropped here.
+    fn set_aside<'a>(&mut self, entries: impl Iterator<Item = &'a message::Entry<K, V>>)
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.garbage.extend(entries.map(|entry| crate::item::ItemRef::clone(&entry.item)));
     }
 
     fn issue_dot(&mut self, now: Now) -> crate::crdt::Dot {

@@ -241,7 +241,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             name: Arc::from(self.name.as_str()),
             node: self.host.node(),
             host: Arc::clone(&self.host),
-            id,
+            id: Mutex::new(id),
             store,
             engine: Mutex::new(Engine::new(replica, self.settings.max_capacity, self.settings.eviction)),
             hasher: foldhash::fast::RandomState::default(),

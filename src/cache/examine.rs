@@ -155,7 +155,7 @@ fn named<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn scribe(&self, now: Now, judging: HlcTime) -> Scribe {
         let mut names = self.host.names(&self.name);
-        names.insert(self.id, self.host.node_name());
+        names.insert(self.id(), self.host.node_name());
         Scribe { names, now, judging }
     }
 
@@ -272,7 +272,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let engine = self.engine.lock();
         let replica = &engine.replica;
         Marks {
-            replica: Some(self.id),
+            replica: Some(self.id()),
             wall,
             lossy: replica.is_lossy(),
             floor: replica.floor().time,
@@ -295,7 +295,7 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
         let mut report = CacheReport {
             cache: self.name.to_string(),
             node: self.host.node_name(),
-            replica: self.id.to_string(),
+            replica: self.id().to_string(),
             wall: readable(now.wall),
             clock_ahead_ms: signed_ms(look.clock_last, now.wall).max(0),
             clock_step_ms: look.disagreement / 1_000_000,
@@ -389,6 +389,6 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
     }
 
     fn node_of(&self, replica: &ReplicaId) -> Option<String> {
-        if *replica == self.id { Some(self.host.node_name()) } else { self.host.names(&self.name).remove(replica) }
+        if *replica == self.id() { Some(self.host.node_name()) } else { self.host.names(&self.name).remove(replica) }
     }
 }

@@ -56,8 +56,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// As [`get_with`](Self::get_with), with a filler that can fail.
     ///
     /// # Errors
-    /// The filler failed, this caller's or that of the caller whose fill this one joined; it panicked or took too long; it waits for its own key, maybe through others; or its runtime has ended or could not be
-    /// started. Everybody who waited for it is told once; nothing is cached; the next call runs its own filler.
+    /// The filler failed, this caller's or that of the caller whose fill this one joined; it panicked or took too long; it waits for
+    /// its own key, maybe through others; or its runtime has ended or could not be started. Everybody who waited for it is told once; nothing is cached; the next call runs its own filler.
     pub async fn try_get_with<F, Fut, E>(&self, key: K, filler: F) -> Result<V, FillError<E>>
     where
         F: FnOnce() -> Fut + Send + 'static,

@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::engine::Engine;
 use super::examine::Examine;
 use super::{CacheKey, CacheValue, Ready, Shared, TimeSource};
 use crate::hlc::Now;
 use crate::item::{ItemRef, Key};
 use crate::replica::message::Message;
-use crate::replica::{CaughtUp, Transmit, wire};
+use crate::replica::{CaughtUp, Remains, Transmit, wire};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -175,9 +176,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         }
         None
     }
-}
 
-impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// One entry that was serialised when it was written and no longer is would hold up everything behind it for ever.
     fn give_up_unencodable(&self, now: Now, message: &Message<K, V>) {
         let bad = message.entries().filter_map(|entry| {
@@ -194,6 +193,15 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         }
         self.intake.unencodable.fetch_add(given_up.max(1), Ordering::Relaxed);
     }
+
+    /// Another process goes by our id: takes another. What is left is to be dropped without the lock.
+    fn renew(&self, now: Now, engine: &mut Engine<K, V>) -> Option<Remains<K, V>> {
+        let (uuid, seed) = self.host.entropy();
+        let id = ReplicaId::from_uuid(uuid);
+        let remains = engine.replica.renew(now, id, seed)?;
+        *self.id.lock() = id;
+        Some(remains)
+    }
 }
 
 impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
@@ -203,7 +211,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
     #[cfg(test)]
     fn id(&self) -> ReplicaId {
-        self.id
+        self.id()
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -216,7 +224,11 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.bytes.note_received(&message, size);
         let now = self.time.now();
         let handled = catch_unwind(AssertUnwindSafe(|| {
-            self.with_engine(now, |engine| engine.replica.handle_message(now, from, message));
+            let remains = self.with_engine(now, |engine| {
+                engine.replica.handle_message(now, from, message);
+                engine.replica.needs_new_id(now).then(|| self.renew(now, engine)).flatten()
+            });
+            super::drop_quietly(remains);
         }));
         self.progress.notify(usize::MAX);
         if handled.is_err() {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::port::{Host, Parcel, Port, ReadyFuture, Task};
 use super::{Cache, CacheBuilder, CacheKey, CacheValue, TimeSource};
 use crate::hlc::{HlcTime, Now, nanos};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// Where fillers of all tests run.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -55,6 +55,8 @@ impl TimeSource for TestClock {
 pub(crate) struct TestHost {
     clock: Arc<TestClock>,
     id: Uuid,
+    /// Whether the id was given out: the next one is random.
+    drawn: AtomicBool,
 }
 
 impl Host for TestHost {
@@ -75,7 +77,8 @@ impl Host for TestHost {
     }
 
     fn entropy(&self) -> (Uuid, u64) {
-        (self.id, 7)
+        let first = !self.drawn.swap(true, Ordering::Relaxed);
+        (if first { self.id } else { Uuid::new_v4() }, 7)
     }
 
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
@@ -108,7 +111,7 @@ impl Host for TestHost {
 }
 
 pub(crate) fn builder<K: CacheKey, V: CacheValue>(clock: &Arc<TestClock>, number: u8) -> CacheBuilder<K, V> {
-    let host = TestHost { clock: Arc::clone(clock), id: Uuid::from_bytes([number; 16]) };
+    let host = TestHost { clock: Arc::clone(clock), id: Uuid::from_bytes([number; 16]), drawn: AtomicBool::new(false) };
     CacheBuilder::new(Arc::new(host), "test")
 }
 
@@ -129,20 +132,18 @@ pub(crate) struct Cluster<K, V> {
 
 impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
     pub(crate) fn new(count: u8, settings: impl Fn(usize, CacheBuilder<K, V>) -> CacheBuilder<K, V>) -> Self {
-        let clocks: Vec<_> = (0..count).map(|_| TestClock::new()).collect();
-        let open = |(index, clock)| settings(index, builder(clock, index as u8 + 1)).open().unwrap();
+        Self::of(&(1..=count).collect::<Vec<_>>(), settings)
+    }
+
+    /// The same with these numbers for ids.
+    pub(crate) fn of(numbers: &[u8], settings: impl Fn(usize, CacheBuilder<K, V>) -> CacheBuilder<K, V>) -> Self {
+        let clocks: Vec<_> = numbers.iter().map(|_| TestClock::new()).collect();
+        let open = |(index, clock)| settings(index, builder(clock, numbers[index])).open().unwrap();
         let caches: Vec<Cache<K, V>> = clocks.iter().enumerate().map(open).collect();
         let ports: Vec<Arc<dyn Port>> = caches.iter().map(|cache| Arc::clone(&cache.shared) as _).collect();
         let cluster = Self { caches, clocks, ports };
-        for (index, port) in cluster.ports.iter().enumerate() {
-            port.set_connected(true);
-            let greeting = port.greeting().unwrap();
-            let others = cluster.ports.iter().enumerate().filter(|(other, _)| *other != index);
-            for (_, other) in others {
-                other.deliver(greeting.clone());
-            }
-        }
-        cluster.exchange();
+        cluster.ports.iter().for_each(|port| port.set_connected(true));
+        cluster.meet();
         cluster.advance(Duration::from_secs(3));
         cluster
     }
@@ -191,6 +192,23 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
             (0..self.ports.len()).for_each(|index| self.tick(index, step));
             self.exchange();
         }
+    }
+
+    /// Everybody greets everybody again, and ids that nobody has any more are gone for good.
+    pub(crate) fn meet(&self) {
+        for (index, port) in self.ports.iter().enumerate() {
+            let greeting = port.greeting().unwrap();
+            let others = self.ports.iter().enumerate().filter(|(other, _)| *other != index);
+            for (_, other) in others {
+                other.deliver(greeting.clone());
+            }
+        }
+        for port in &self.ports {
+            let known = port.standing().members;
+            let gone = known.into_iter().filter(|id| self.ports.iter().all(|port| port.id() != *id));
+            gone.for_each(|id| port.member_left(id));
+        }
+        self.exchange();
     }
 
     /// Closes one for the others: it is dead, or gone for good.

@@ -1,9 +1,11 @@
 //! Scenarios of one cache, and of a few that hear each other when a test says so.
 
+mod drops;
 mod eviction;
 mod expiry;
 mod filling;
 mod hostile;
 mod others;
 mod stream;
+mod twins;
 mod unencodable;

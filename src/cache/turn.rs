@@ -45,7 +45,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
         let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
         let members = self.engine.lock().replica.live_members();
-        patience.saturating_mul(rank(wire::key_hash(&encoded), self.id, &members).min(LONGEST_TURN))
+        patience.saturating_mul(rank(wire::key_hash(&encoded), self.id(), &members).min(LONGEST_TURN))
     }
 
     /// The value of a flight's key, if it has come by replication.

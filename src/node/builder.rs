@@ -60,9 +60,7 @@ pub struct NodeBuilder {
     bind: SocketAddr,
     advertise: Option<SocketAddr>,
     seeds: Vec<String>,
-    keys: Keys,
-    /// A keyring was given, with no key in it.
-    no_key_of_many: bool,
+    keys: Option<Keys>,
     timing: FailureTiming,
     clock_offset: Option<Arc<AtomicI64>>,
 }
@@ -84,8 +82,7 @@ impl Default for NodeBuilder {
             bind: ([127, 0, 0, 1], 0).into(),
             advertise: None,
             seeds: Vec::new(),
-            keys: Keys::default(),
-            no_key_of_many: false,
+            keys: None,
             timing: FailureTiming::lan(),
             clock_offset: None,
         }
@@ -131,14 +128,13 @@ impl NodeBuilder {
 
     /// Encrypts everything with AES-256-GCM under this key, and refuses what is not.
     pub fn encryption_key(mut self, key: [u8; 32]) -> Self {
-        self.keys = Keys(vec![key]);
+        self.keys = Some(Keys(vec![key]));
         self
     }
 
     /// As [`encryption_key`](Self::encryption_key), with a keyring: the first encrypts, all decrypt.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = [u8; 32]>) -> Self {
-        self.keys = Keys(keys.into_iter().collect());
-        self.no_key_of_many = self.keys.0.is_empty();
+        self.keys = Some(Keys(keys.into_iter().collect()));
         self
     }
 
@@ -162,19 +158,19 @@ impl NodeBuilder {
     /// A setting is out of range, a seed is not `host:port`, an unspecified address is bound and none advertised, or the
     /// address cannot be bound; or there is no thread or descriptor left to run on.
     pub async fn start(self) -> Result<Node, StartError> {
-        if self.no_key_of_many && self.keys.0.is_empty() {
+        if self.keys.as_ref().is_some_and(|keys| keys.0.is_empty()) {
             let what = "`encryption_keys` was given no key: leave the call out if nothing is to be encrypted".into();
             return Err(StartError::Network { what, source: None });
         }
         let (incarnation, _) = clock::entropy();
-        let facts = Facts { cluster: self.cluster.clone(), encrypted: !self.keys.0.is_empty() };
+        let facts = Facts { cluster: self.cluster.clone(), encrypted: self.keys.is_some() };
         let registry = Arc::new(Registry::new(incarnation, facts, SystemClock::new(self.clock_offset)));
         let seeds = self.seeds.clone();
         let config = MeshConfig {
             name: self.name,
             advertise: self.advertise,
             seeds: self.seeds,
-            keys: self.keys.0,
+            keys: self.keys.unwrap_or_default().0,
             incarnation,
             max_frame: MAX_MESSAGE,
             inbox: INBOX,

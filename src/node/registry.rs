@@ -1,7 +1,6 @@
 //! The caches that are open on this node.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -52,10 +51,7 @@ impl std::ops::Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let port = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(port))).is_err() {
-            tracing::error!("a key or value of a cache that was closed panicked in its Drop");
-        }
+        crate::cache::drop_quietly(self.0.take());
     }
 }
 

@@ -40,6 +40,8 @@ counters! {
     conflicts,
     /// Messages from a replica that has our own id, and what others say we have written and we have not.
     cloned_id,
+    /// New ids taken, and everything given up with the old one, because another process went by it.
+    renewed_id,
     /// Digests sent.
     digests_out,
     /// Digests received.

@@ -19,6 +19,8 @@ pub(super) struct Quarantine<K, V> {
     waiting: BTreeMap<Place, Entry<K, V>>,
     /// Of keys and values that wait.
     bytes: usize,
+    /// Whose clock was found too far ahead, and the time they claimed.
+    pub(super) offenders: BTreeMap<ReplicaId, HlcTime>,
 }
 
 /// Bytes of keys and values that wait, at most.
@@ -26,7 +28,7 @@ const MAX_BYTES: usize = 64 << 20;
 
 impl<K, V> Default for Quarantine<K, V> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), bytes: 0 }
+        Self { waiting: BTreeMap::new(), bytes: 0, offenders: BTreeMap::new() }
     }
 }
 
@@ -43,8 +45,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Notes who was ahead.
     pub(super) fn note_offender(&mut self, who: ReplicaId, time: HlcTime) {
         self.counters.deferred += 1;
-        if self.offenders.len() < MAX_OFFENDERS || self.offenders.contains_key(&who) {
-            self.offenders.insert(who, time);
+        let offenders = &mut self.deferred.offenders;
+        if offenders.len() < MAX_OFFENDERS || offenders.contains_key(&who) {
+            offenders.insert(who, time);
         }
     }
 
@@ -71,7 +74,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn take_deferred(&mut self, place: Place) -> Option<Entry<K, V>> {
         let entry = self.deferred.waiting.remove(&place)?;
         self.deferred.bytes = self.deferred.bytes.saturating_sub(entry.size as usize);
-        self.garbage.push(crate::item::ItemRef::clone(&entry.item)); // Not dropped under the lock.
+        self.set_aside(std::iter::once(&entry));
         Some(entry)
     }
 

@@ -17,12 +17,16 @@ const LITTLE: usize = 64;
 impl<K: CoreKey, V> Replica<K, V> {
     /// A message came from another replica of this cache.
     pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message<K, V>) {
+        self.set_aside(message.entries());
         if from == self.id {
-            self.counters.cloned_id += 1;
+            self.note_own_name(now, &message);
             return;
         }
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.last_heard = now.mono;
+        }
+        if self.comes_of_a_twin(from, &message) {
+            return;
         }
         match message {
             Message::Digest(digest) => self.handle_digest(now, from, digest),
@@ -56,6 +60,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             want_full: false,
             reply,
             lossy: self.lossy,
+            renew: false,
             facts: self.facts(),
         }
     }
@@ -109,6 +114,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.hear(now, from).lossy = digest.lossy;
         let honest = !self.is_ahead(now, digest.clock);
         if honest {
+            self.look_for_twins(from, &digest);
             self.clock.observe(digest.clock);
             self.take_silence(now, from, &digest);
         } else {
@@ -154,7 +160,10 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn note_reported(&mut self, now: Now, member: ReplicaId, theirs: &VersionVector) {
         let own = self.vector.get(&self.id);
-        self.counters.cloned_id += u64::from(theirs.get(&self.id) > own);
+        let ours = theirs.get(&self.id);
+        if ours > own {
+            self.note_twin(now, ours);
+        }
         let believed =
             |(origin, time): &(ReplicaId, HlcTime)| !self.is_ahead(now, *time) && (*origin != self.id || *time <= own);
         let credible = if theirs.iter().all(|entry| believed(&entry)) {
@@ -346,7 +355,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Finds out whether the sender has something for us, and asks for it.
     fn look_for_news(&mut self, now: Now, from: ReplicaId, theirs: &VersionVector, digest: &Digest, first: bool) {
         let ours = self.vector.get(&from);
-        let mut news = first && ours == 0;
+        let mut news = (first && ours == 0) || self.has_twin(&from);
         if ours < digest.quiet_since {
             // Probably on its way; looked at again in a moment.
             let at = now.mono.saturating_add(nanos(self.config.repair_delay).saturating_mul(2));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::Cause;
 use crate::hlc::{HlcTime, Now};
-use crate::store::{SlotRef, Snapshot};
+use crate::store::{Meta, SlotRef, Snapshot};
 
 /// Values are due in steps of this many nanoseconds; reads are exact all the same.
 const STEP: u64 = 100_000_000;
@@ -64,6 +64,11 @@ impl ExpiryIndex {
     }
 }
 
+/// Whether a value's time has come.
+fn is_due(meta: &Meta, now: Now) -> bool {
+    meta.expires != 0 && meta.expires <= now.wall
+}
+
 impl<K: CoreKey, V> Replica<K, V> {
     /// Buries values whose time has come, a bounded number in one go. Returns whether more are due.
     pub(super) fn expire_due(&mut self, now: Now) -> bool {
@@ -76,22 +81,24 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn expire(&mut self, now: Now, slot: SlotRef) {
         let Some(held) = self.store.resolve(slot) else { return };
-        let due = held.meta.expires != 0 && held.meta.expires <= now.wall;
-        if due && (held.meta.kind.is_live() || held.meta.retained) {
-            self.counters.expired += 1;
-            self.bury(&held, Cause::Expired, RemovalCause::Expired);
+        if is_due(&held.meta, now) && (held.meta.kind.is_live() || held.meta.retained) {
+            self.bury_expired(&held);
             self.enforce_tombstone_cap();
         }
     }
 
     /// A value that is overwritten after its time has expired before, for those who listen: the register then, if so.
     pub(super) fn expired_before(&mut self, now: Now, held: &Snapshot<K, V>) -> Option<Snapshot<K, V>> {
-        if !held.meta.kind.is_live() || held.meta.expires == 0 || held.meta.expires > now.wall {
+        if !held.meta.kind.is_live() || !is_due(&held.meta, now) {
             return None;
         }
-        self.counters.expired += 1;
-        let slot = self.bury(held, Cause::Expired, RemovalCause::Expired);
+        let slot = self.bury_expired(held);
         self.store.resolve(slot)
+    }
+
+    fn bury_expired(&mut self, held: &Snapshot<K, V>) -> SlotRef {
+        self.counters.expired += 1;
+        self.bury(held, Cause::Expired, RemovalCause::Expired)
     }
 
     /// Wall time until the next value is due, in nanoseconds. Not next to nothing: a wall clock that

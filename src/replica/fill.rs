@@ -45,6 +45,11 @@ pub(super) struct Fills {
 const REMEMBERED: usize = 256;
 
 impl Fills {
+    /// For a replica that begins anew: what runs holds nothing any more, and its numbers are not given again.
+    pub(super) fn without_holds(&mut self) -> Self {
+        Self { holding: BTreeMap::new(), ..std::mem::take(self) }
+    }
+
     /// A time just above `held` that no other fill of the key was given lately: two fills that begin
     /// above the same register must not share a stamp, should that register vanish meanwhile. (Fills of
     /// other keys may: after an invalidation, all begin above the same epoch.) It stays below

@@ -92,7 +92,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             log_len: self.log_len(),
             origins: self.origins.len(),
             deferred: self.deferred_len(),
-            offenders: self.offenders.iter().map(|(id, time)| (*id, *time)).collect(),
+            offenders: self.offenders().collect(),
             receiving: self.incoming.is_some(),
             sending: self.outgoing.len(),
             lossy: self.lossy,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::message::{Digest, Entry, Frame, Interval, Last, Message, Push, Retired};
+use super::message::{Digest, Entry, Frame, Interval, Last, Message, Push};
 use super::{Replica, ReplicaConfig, Write};
 use crate::crdt::register::join;
 use crate::crdt::{Cause, Dot, Kind, Marker, VersionVector};
@@ -214,19 +214,7 @@ fn session(entries: &[&Entry<u8, u32>]) -> Message<u8, u32> {
 }
 
 fn digest(clock: u64, vector: VersionVector) -> Message<u8, u32> {
-    Message::Digest(Digest {
-        clock,
-        quiet_since: 0,
-        watermark: 0,
-        epoch: 0,
-        vector,
-        retired: Retired::default(),
-        full: true,
-        want_full: false,
-        reply: true,
-        lossy: false,
-        facts: Vec::new(),
-    })
+    Message::Digest(Digest { clock, quiet_since: clock, vector, full: true, reply: true, ..Digest::default() })
 }
 
 /// scenario 34, by way of others: what a clone wrote under our id is not taken, not claimed, and not believed of a member. We

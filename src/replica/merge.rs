@@ -27,9 +27,8 @@ pub(super) enum Merged {
 }
 
 impl<K: CoreKey, V> Replica<K, V> {
-    /// Merges one entry. See "Merging an entry" in the protocol.
+    /// Merges one entry, which is [set aside](Self::set_aside). See "Merging an entry" in the protocol.
     pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
-        self.garbage.push(ItemRef::clone(&entry.item)); // Whatever becomes of it, it is not dropped here.
         if entry.stamp().time <= self.store.epoch() && !self.bugs.epoch_only_sweeps {
             self.counters.skipped_by_epoch += 1;
             return Merged::Expunged;
@@ -41,7 +40,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if entry.dot().actor == self.id {
             // Not ours, whoever says so: our own pushes would claim it to others, and never bring it.
-            self.counters.cloned_id += 1;
+            self.note_twin(now, entry.dot().counter);
             return Merged::Seen;
         }
         if self.is_from_the_future(now, &entry) {

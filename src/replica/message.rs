@@ -40,7 +40,7 @@ impl<K, V> Message<K, V> {
 
 /// `{ replica, clock, version vector, low watermark }`, and what goes with it. Its size depends on
 /// the number of live replicas, never on the number of keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     /// The sender's clock; also its own entry in `vector`.
     pub clock: HlcTime,
@@ -62,6 +62,8 @@ pub struct Digest {
     pub reply: bool,
     /// The sender has evicted or dropped values: others are better sources for a newcomer.
     pub lossy: bool,
+    /// Another process goes by the receiver's id, or did: it is to take a new one.
+    pub renew: bool,
     /// What the sender knows of other members, first or second hand.
     pub facts: Vec<Fact>,
 }

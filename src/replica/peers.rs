@@ -1,6 +1,6 @@
 //! The members that have this cache open, and what they are known to have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{CoreKey, Replica};
 use crate::crdt::VersionVector;
@@ -55,6 +55,12 @@ pub(super) struct Peer {
     pub(super) target: Option<(VersionVector, HlcTime)>,
     /// The greatest session of it that is finished or superseded.
     pub(super) session_done: u64,
+    /// The last own write of it that is known of.
+    pub(super) wrote: HlcTime,
+    /// Its newest clock, and since when it said then that it had written nothing.
+    pub(super) word: (HlcTime, HlcTime),
+    /// Its id is another process's too.
+    pub(super) has_twin: bool,
 }
 
 /// Those who are not here.
@@ -67,7 +73,7 @@ pub(super) struct Absent {
 }
 
 impl Peer {
-    fn new(now: Now) -> Self {
+    fn new(now: Now, wrote: HlcTime) -> Self {
         Self {
             dead_since: None,
             reported: VersionVector::new(),
@@ -89,6 +95,9 @@ impl Peer {
             suspected: None,
             target: None,
             session_done: 0,
+            wrote,
+            word: (0, 0),
+            has_twin: false,
         }
     }
 
@@ -151,7 +160,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         if !self.is_live_peer(&from) {
             self.relay.forget_successors();
         }
-        let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now));
+        let logs = &mut self.logs;
+        let mut wrote = || logs.get_mut(&from).and_then(|log| log.last_up_to(HlcTime::MAX)).unwrap_or(0);
+        let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now, wrote()));
         peer.dead_since = None;
         peer.last_heard = now.mono;
         peer
@@ -177,7 +188,10 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.forgotten += 1;
             self.absent.forgot_at = self.vector.get(&self.id);
         }
-        self.control.retain(|(to, _)| *to != id);
+        let (for_it, others): (VecDeque<_>, _) =
+            std::mem::take(&mut self.control).into_iter().partition(|(to, _)| *to == id);
+        self.control = others;
+        for_it.iter().for_each(|(_, message)| self.set_aside(message.entries()));
         self.release_retained();
     }
 

@@ -246,7 +246,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// A push came, from its origin or passed on.
     pub(super) fn handle_push(&mut self, now: Now, from: ReplicaId, push: Push<K, V>) {
         if push.origin == self.id {
-            self.note_own_echo(from, &push);
+            self.note_own_echo(now, from, &push);
             return;
         }
         if self.is_ahead(now, push.to) || self.is_ahead(now, push.epoch) {
@@ -280,9 +280,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    fn note_own_echo(&mut self, from: ReplicaId, push: &Push<K, V>) {
+    fn note_own_echo(&mut self, now: Now, from: ReplicaId, push: &Push<K, V>) {
         if from != self.id && push.to > self.last_own {
-            self.counters.cloned_id += 1;
+            self.note_twin(now, push.to);
         }
     }
 
@@ -315,6 +315,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return;
         }
         self.claim(push.origin, push.to);
+        self.note_written(&push);
         self.pass_on(from, push);
         self.enforce_tombstone_cap();
     }
@@ -324,6 +325,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             let seen = self.vector.get(&origin);
             let next = self.early.waiting.iter().position(|(_, _, push)| push.origin == origin && push.from <= seen);
             let Some((_, from, push)) = next.and_then(|index| self.early.waiting.remove(index)) else { return };
+            self.set_aside(push.entries.iter());
             if push.to > seen {
                 self.counters.gaps_reordered += 1;
                 self.apply_push(now, from, push);
@@ -347,8 +349,11 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn check_early(&mut self, now: Now) {
         let mut ask = Vec::new();
         while self.early.deadline().is_some_and(|deadline| deadline <= now.mono) {
-            let late = self.early.waiting.pop_front();
-            ask.extend(late.map(|(_, from, _)| from).filter(|from| !ask.contains(from)));
+            let Some((_, from, push)) = self.early.waiting.pop_front() else { break };
+            self.set_aside(push.entries.iter());
+            if !ask.contains(&from) {
+                ask.push(from);
+            }
         }
         for from in ask {
             let digest = self.digest(now, false);

@@ -12,6 +12,7 @@ mod mistakes;
 mod net;
 mod relaying;
 mod retiring;
+mod twins;
 
 /// `a` writes a key that y gets and x does not, then other keys, then `overwrite` writes the key again.
 /// x goes back for it, gets a push that the frame size cuts, and `a` dies before the next one.

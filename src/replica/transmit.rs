@@ -48,7 +48,10 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Queues a small message; a newer digest or acknowledgement to the same member takes the place
     /// of one that has not left yet, so the queue is bounded by the number of members.
-    pub(super) fn queue(&mut self, to: ReplicaId, message: Message<K, V>) {
+    pub(super) fn queue(&mut self, to: ReplicaId, mut message: Message<K, V>) {
+        if let Message::Digest(digest) = &mut message {
+            digest.renew = self.has_twin(&to);
+        }
         let same = |queued: &Message<K, V>| match (queued, &message) {
             (Message::Digest(a), Message::Digest(b)) => a.reply == b.reply && a.want_full == b.want_full,
             (Message::Ack(_), Message::Ack(_)) => true,
@@ -56,7 +59,10 @@ impl<K: CoreKey, V> Replica<K, V> {
             _ => false,
         };
         match self.control.iter_mut().find(|(other, queued)| *other == to && same(queued)) {
-            Some((_, queued)) => *queued = message,
+            Some((_, queued)) => {
+                let before = std::mem::replace(queued, message);
+                self.set_aside(before.entries());
+            }
             None => self.control.push_back((to, message)),
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Net {
     pub(super) up: Vec<bool>,
     pub(super) drop_frames_from: Option<usize>,
     pub(super) frames_seen: u32,
+    /// How many ids were given anew.
+    pub(super) renewed: usize,
 }
 
 impl Net {
@@ -36,6 +38,7 @@ impl Net {
             up: vec![true; n],
             drop_frames_from: None,
             frames_seen: 0,
+            renewed: 0,
         }
     }
     /// The same with a known mistake put back everywhere.
@@ -113,10 +116,13 @@ impl Net {
         e
     }
     pub(super) fn give(&mut self, from: usize, to: ReplicaId, message: &Message<u32, u32>) {
-        let Some(j) = (0..self.r.len()).find(|j| id(*j) == to) else { return };
-        if !self.up[j] {
-            return;
+        for j in 0..self.r.len() {
+            if self.up[j] && j != from && self.r[j].id() == to {
+                self.give_one(from, j, message);
+            }
         }
+    }
+    fn give_one(&mut self, from: usize, j: usize, message: &Message<u32, u32>) {
         if matches!(message, Message::Frame(_)) && self.drop_frames_from == Some(from) {
             self.frames_seen += 1;
             if self.frames_seen > 1 {
@@ -130,8 +136,31 @@ impl Net {
             push.raw = bytes::Bytes::from_static(b"push");
             push.hops = push.hops.saturating_add(1);
         }
-        self.r[j].handle_message(now, id(from), message);
+        let sender = self.r[from].id();
+        self.r[j].handle_message(now, sender, message);
         self.clean(j);
+        if self.r[j].needs_new_id(now) {
+            self.renewed += 1;
+            let before = self.r[j].id();
+            let remains = self.r[j].renew(now, id(100 + self.renewed), 0);
+            assert!(remains.is_some() && self.r[j].id() != before);
+            self.clean(j);
+            self.bury(before);
+            for i in (0..self.r.len()).filter(|i| *i != j && self.up[*i]).collect::<Vec<_>>() {
+                let (theirs, now) = (self.r[i].id(), self.now(j));
+                self.r[j].greet(now, theirs);
+            }
+        }
+    }
+    /// Nobody goes by an id any more, unless somebody does.
+    fn bury(&mut self, id: ReplicaId) {
+        let there: Vec<_> = (0..self.r.len()).filter(|i| self.up[*i]).collect();
+        if there.iter().all(|i| self.r[*i].id() != id) {
+            for i in there {
+                let now = self.now(i);
+                self.r[i].handle_member_left(now, id);
+            }
+        }
     }
     /// Sends everything that is due, at once, until nobody has anything to say.
     pub(super) fn flush(&mut self) {
@@ -183,18 +212,20 @@ impl Net {
         }
     }
     pub(super) fn meet(&mut self, a: usize, b: usize) {
+        let ids = [self.r[a].id(), self.r[b].id()];
         let now = self.now(a);
-        self.r[a].greet(now, id(b));
+        self.r[a].greet(now, ids[1]);
         let now = self.now(b);
-        self.r[b].greet(now, id(a));
+        self.r[b].greet(now, ids[0]);
         self.flush();
     }
     pub(super) fn die(&mut self, i: usize, forget: bool) {
         self.up[i] = false;
+        let id = self.r[i].id();
         for j in 0..self.r.len() {
             if self.up[j] {
                 let now = self.now(j);
-                if forget { self.r[j].handle_member_left(now, id(i)) } else { self.r[j].handle_member_down(now, id(i)) }
+                if forget { self.r[j].handle_member_left(now, id) } else { self.r[j].handle_member_down(now, id) }
             }
         }
     }

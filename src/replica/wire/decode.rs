@@ -101,7 +101,7 @@ impl<I> Decoder<'_, '_, I> {
     fn digest(&mut self) -> Result<Digest, DecodeError> {
         const WHAT: &str = "a digest";
         let mut clock = None;
-        let mut digest = empty_digest();
+        let mut digest = Digest::default();
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
@@ -116,6 +116,7 @@ impl<I> Decoder<'_, '_, I> {
                 digest::REPLY => digest.reply = self.cursor.bool(WHAT)?,
                 digest::LOSSY => digest.lossy = self.cursor.bool(WHAT)?,
                 digest::FACTS => digest.facts = self.facts()?,
+                digest::RENEW => digest.renew = self.cursor.bool(WHAT)?,
                 other => self.common_field(other)?,
             }
         }
@@ -362,22 +363,6 @@ fn range(from: Option<HlcTime>, to: Option<HlcTime>) -> Result<(HlcTime, HlcTime
     let from = from.ok_or(DecodeError::Missing("the start of an interval"))?;
     let to = to.ok_or(DecodeError::Missing("the end of an interval"))?;
     if from > to { Err(DecodeError::Interval) } else { Ok((from, to)) }
-}
-
-fn empty_digest() -> Digest {
-    Digest {
-        clock: 0,
-        quiet_since: 0,
-        watermark: 0,
-        epoch: 0,
-        vector: VersionVector::new(),
-        retired: Retired::default(),
-        full: false,
-        want_full: false,
-        reply: false,
-        lossy: false,
-        facts: Vec::new(),
-    }
 }
 
 fn empty_frame<K, V>() -> Frame<K, V> {

@@ -164,12 +164,13 @@ impl Encoder {
         self.writer.flag_field(map, digest::WANT_FULL, digest.want_full);
         self.writer.flag_field(map, digest::REPLY, digest.reply);
         self.writer.flag_field(map, digest::LOSSY, digest.lossy);
-        if digest.facts.is_empty() {
-            return Ok(());
+        if !digest.facts.is_empty() {
+            self.writer.field(map, digest::FACTS);
+            self.writer.head(Header::Array(Some(digest.facts.len())));
+            digest.facts.iter().try_for_each(|fact| self.fact(fact))?;
         }
-        self.writer.field(map, digest::FACTS);
-        self.writer.head(Header::Array(Some(digest.facts.len())));
-        digest.facts.iter().try_for_each(|fact| self.fact(fact))
+        self.writer.flag_field(map, digest::RENEW, digest.renew);
+        Ok(())
     }
 
     fn fact(&mut self, fact: &Fact) -> Result<(), EncodeError> {

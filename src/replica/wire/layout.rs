@@ -34,6 +34,7 @@ pub(super) mod digest {
     pub(in super::super) const REPLY: u64 = 9;
     pub(in super::super) const LOSSY: u64 = 10;
     pub(in super::super) const FACTS: u64 = 11;
+    pub(in super::super) const RENEW: u64 = 12;
 }
 
 /// Fields of a push.

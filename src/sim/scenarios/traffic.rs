@@ -132,10 +132,7 @@ fn hostile_digest(from: ReplicaId) -> Message<u16, String> {
         vector: [(from, u64::MAX)].into_iter().collect(),
         retired: Retired { count: u32::MAX, hash: u64::MAX },
         full: true,
-        want_full: false,
-        reply: false,
-        lossy: false,
-        facts: Vec::new(),
+        ..Digest::default()
     })
 }
 

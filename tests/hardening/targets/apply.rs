@@ -12,7 +12,7 @@ use driftless::ReplicaConfig;
 use driftless::hlc::Now;
 use driftless::item::{Body, Item, ItemRef, Key};
 use driftless::probe;
-use driftless::replica::message::{Digest, Message, Retired};
+use driftless::replica::message::{Digest, Message};
 use driftless::replica::wire::{self, Envelope, Intake, Limits};
 use driftless::replica::{Replica, Write};
 use driftless::replica_id::ReplicaId;
@@ -297,19 +297,8 @@ fn now(at: u64) -> Now {
 }
 
 fn greeting(clock: u64) -> Digest {
-    Digest {
-        clock,
-        quiet_since: 0,
-        watermark: 0,
-        epoch: 0,
-        vector: [(id(HOSTILE), clock)].into_iter().collect(),
-        retired: Retired::default(),
-        full: true,
-        want_full: false,
-        reply: true,
-        lossy: false,
-        facts: Vec::new(),
-    }
+    let vector = [(id(HOSTILE), clock)].into_iter().collect();
+    Digest { clock, vector, full: true, reply: true, ..Digest::default() }
 }
 
 /// What readers are given, by key; nothing for a value that cannot be read here.

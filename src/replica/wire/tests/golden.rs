@@ -40,6 +40,7 @@ fn digest() -> Digest {
         want_full: true,
         reply: true,
         lossy: true,
+        renew: false,
         facts: vec![
             Fact { member: id(2), clock: T, watermark: T - 5, vector: [(id(1), 1)].into_iter().collect() },
             Fact { member: id(4), clock: 0, watermark: 0, vector: Default::default() },
@@ -48,19 +49,7 @@ fn digest() -> Digest {
 }
 
 fn empty_digest() -> Digest {
-    Digest {
-        clock: 1,
-        quiet_since: 0,
-        watermark: 0,
-        epoch: 0,
-        vector: Default::default(),
-        retired: Retired::default(),
-        full: false,
-        want_full: false,
-        reply: false,
-        lossy: false,
-        facts: Vec::new(),
-    }
+    Digest { clock: 1, ..Digest::default() }
 }
 
 fn push() -> Push<String, Bytes> {
@@ -115,6 +104,7 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
     vec![
         ("digest", Message::Digest(digest())),
         ("digest-empty", Message::Digest(empty_digest())),
+        ("digest-renew", Message::Digest(Digest { renew: true, ..digest() })),
         ("push", Message::Push(push())),
         ("push-empty", Message::Push(nothing)),
         ("ack", Message::Ack(Ack { time: T })),

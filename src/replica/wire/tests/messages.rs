@@ -41,19 +41,22 @@ fn digest() -> impl Strategy<Value = Digest> {
         vector,
     });
     let retired = prop_oneof![Just(Retired::default()), retired];
-    (times, vector(), retired, any::<[bool; 4]>(), vec(fact, 0..4)).prop_map(
-        |((clock, quiet_since, watermark, epoch), vector, retired, [full, want_full, reply, lossy], facts)| Digest {
-            clock,
-            quiet_since,
-            watermark,
-            epoch,
-            vector,
-            retired,
-            full,
-            want_full,
-            reply,
-            lossy,
-            facts,
+    (times, vector(), retired, any::<[bool; 5]>(), vec(fact, 0..4)).prop_map(
+        |((clock, quiet_since, watermark, epoch), vector, retired, [full, want_full, reply, lossy, renew], facts)| {
+            Digest {
+                clock,
+                quiet_since,
+                watermark,
+                epoch,
+                vector,
+                retired,
+                full,
+                want_full,
+                reply,
+                lossy,
+                renew,
+                facts,
+            }
         },
     )
 }

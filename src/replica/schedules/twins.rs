@@ -1,0 +1,156 @@
+//! scenario 34: two processes with one replica id.
+
+use std::time::Duration;
+
+use super::net::{Net, S, id, plain};
+use crate::hlc::Now;
+use crate::replica::{Replica, ReplicaConfig};
+
+/// What is visible of some keys, by replica.
+fn views(net: &Net, keys: std::ops::Range<u32>) -> Vec<Vec<Option<u32>>> {
+    let view = |i: usize| keys.clone().map(|key| net.get(i, key)).collect();
+    (0..net.r.len()).filter(|i| net.up[*i]).map(view).collect()
+}
+
+/// Replicas of which the first `twins` are opened under one id. Writes count as young for half of `gc_grace` seconds.
+fn net(replicas: usize, twins: usize, gc_grace: u64) -> Net {
+    let config = |i| ReplicaConfig { gc_grace: Duration::from_secs(gc_grace), ..plain(i) };
+    let mut net = Net::new(replicas, config);
+    for twin in 1..twins {
+        net.r[twin] = Replica::new(id(0), config(twin), twin as u64, net.now(twin)).unwrap();
+    }
+    net
+}
+
+fn is_valid(net: &mut Net) {
+    for replica in &mut net.r {
+        assert_eq!(replica.validate(), Ok(()));
+    }
+}
+
+fn count(net: &Net, of: impl Fn(&crate::replica::Counters) -> u64) -> u64 {
+    net.r.iter().map(|replica| of(replica.counters())).sum()
+}
+
+/// Two that write under one id are told apart: each takes another, and all agree. Gives what they agree on.
+fn two_of_four_are_twins(gc_grace: u64) -> Vec<Option<u32>> {
+    let mut net = net(4, 2, gc_grace);
+    for a in [0, 1, 2] {
+        net.meet(a, 3);
+    }
+    net.meet(0, 2);
+    net.meet(1, 2);
+    for round in 0..8 {
+        for twin in [0, 1] {
+            net.put(twin, round * 2 + twin as u32, Some(round), 8);
+            net.put(twin, 50, Some(100 * twin as u32 + round), 8);
+        }
+        net.step();
+    }
+    net.put(0, 0, None, 8);
+    net.put(1, 1, None, 8);
+    net.run(8);
+    assert_eq!(net.renewed, 2);
+    assert_eq!(count(&net, |counters| counters.renewed_id), 2);
+    assert!(count(&net, |counters| counters.cloned_id) > 0);
+    let views = views(&net, 0..60);
+    assert_eq!(views[2], views[3]);
+    assert_eq!(views[0], views[2], "the first twin");
+    assert_eq!(views[1], views[2], "the second twin");
+    is_valid(&mut net);
+    net.run(70);
+    assert_eq!((net.renewed, net.r.iter().map(Replica::tombstone_len).sum::<usize>()), (2, 0));
+    views[2].clone()
+}
+
+#[test]
+fn twins_take_new_ids_and_lose_nothing_young() {
+    let kept = two_of_four_are_twins(10);
+    assert_eq!((kept[0], kept[1]), (None, None), "deleted");
+    assert_eq!(kept.iter().flatten().count(), 15, "14 keys of one of them, and one of both");
+}
+
+/// What was written so long before that it might be stale is not told again: there may be less, but it is the same everywhere.
+#[test]
+fn twins_take_new_ids_and_agree() {
+    let kept = two_of_four_are_twins(1);
+    assert!((1..15).contains(&kept.iter().flatten().count()), "{kept:?}");
+}
+
+/// A process is restored from a picture of its memory, older than what it has since told: it must not go on from there,
+/// neither with what was deleted meanwhile nor without what it wrote itself.
+#[test]
+fn a_restored_process_begins_anew() {
+    let mut net = net(4, 2, 2);
+    // The second replica stands for the picture: of the moment at which `put(0, 0, ..)` alone had happened.
+    let early = Now { wall: net.now(1).wall, mono: 0 };
+    net.r[1] = Replica::new(id(0), plain(1), 1, early).unwrap();
+    net.put(1, 7, Some(1), 8);
+    net.up[1] = false;
+    net.put(0, 7, Some(1), 8);
+    for (a, b) in [(0, 2), (0, 3), (2, 3)] {
+        net.meet(a, b);
+    }
+    net.run(3);
+    for key in 10..40 {
+        net.put(0, key, Some(key), 8);
+    }
+    net.put(2, 7, None, 8);
+    net.run(20);
+    assert_eq!(net.held(3, 7), None, "the delete is collected: everybody is taken to have seen it");
+    net.up[0] = false;
+    net.up[1] = true;
+    assert_eq!(net.get(1, 7), Some(1), "deleted everywhere else");
+    net.meet(2, 1);
+    net.meet(3, 1);
+    net.run(3);
+    assert_eq!(net.renewed, 1);
+    let views = views(&net, 0..60);
+    assert_eq!(views[0], views[1]);
+    assert_eq!(views[0], views[2]);
+    assert_eq!((net.get(1, 7), net.get(1, 20)), (None, Some(20)));
+    assert_eq!(net.r[1].removals().void, 1, "what was given up is told of");
+    is_valid(&mut net);
+}
+
+/// Without a third they take turns: the one that is behind is filled by the other, which then is filled by it.
+#[test]
+fn twins_without_a_third() {
+    let mut net = net(2, 2, 10);
+    for key in 10..30 {
+        net.put(0, key, Some(key), 8);
+        net.put(1, 20 + key, Some(key), 8);
+    }
+    net.run(10);
+    net.put(0, 1, Some(1), 8);
+    net.put(1, 2, Some(2), 8);
+    for _ in 0..5 {
+        net.meet(0, 1);
+        net.run(1);
+        net.put(1, 3, Some(3), 8);
+    }
+    assert_eq!(net.renewed, 2);
+    assert_eq!(views(&net, 0..9)[0], views(&net, 0..9)[1]);
+    assert_eq!((net.get(0, 2), net.get(1, 1)), (Some(2), Some(1)));
+    is_valid(&mut net);
+}
+
+/// A liar who says every second that somebody has our id keeps nobody empty: he is believed once a minute.
+#[test]
+fn a_liar_is_believed_once_a_minute() {
+    let mut net = net(3, 1, 2);
+    net.all_meet();
+    net.put(2, 1, Some(1), 8);
+    for _ in 0..50 {
+        net.run(1);
+        let ours = net.r[0].id();
+        let now = net.now(0);
+        let mut lie = net.r[1].digest(now, true);
+        lie.vector.raise(ours, now.wall + S / 10);
+        net.give(1, ours, &crate::replica::message::Message::Digest(lie));
+    }
+    assert_eq!(net.renewed, 1);
+    assert_eq!(net.get(0, 1), Some(1));
+    assert!(net.r[0].counters().cloned_id > 40);
+    is_valid(&mut net);
+}
