@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use common::{SOON, cluster, converge_to, eventually, node, open, stop};
@@ -443,4 +443,41 @@ fn values_that_panic_when_a_cache_is_closed_take_no_node_down() {
     std::thread::sleep(Duration::from_millis(100));
     assert!(nodes.iter().all(Node::is_running));
     runtime.block_on(stop(nodes));
+}
+
+/// scenario 34: two processes that were given one replica id, as clones of a machine are.
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_with_one_replica_id_take_others_and_agree() {
+    let id = uuid::Uuid::from_u128(34);
+    let third = node("twins", &[]).await;
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let seed = third.local_addr().to_string();
+        let builder = Node::builder().cluster("twins").seeds([seed]).local_timing().first_replica_id(id);
+        nodes.push(builder.start().await.unwrap());
+    }
+    nodes.push(third);
+    let caches: Vec<_> = nodes.iter().map(open).collect();
+    let mut expected = BTreeMap::new();
+    for round in 0..20 {
+        for (number, cache) in caches.iter().enumerate() {
+            let key = format!("{number}-{round}");
+            cache.insert(key.clone(), "value".into()).unwrap();
+            expected.insert(key, "value".to_owned());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ids = || caches.iter().map(|cache| cache.replica_id().as_uuid()).collect::<BTreeSet<_>>();
+    eventually("three ids", ids, |ids| ids.len() == 3);
+    converge_to(&caches, &expected);
+    caches[2].insert("after".into(), "all".into()).unwrap();
+    caches[0].remove("0-0");
+    expected.remove("0-0");
+    expected.insert("after".into(), "all".into());
+    converge_to(&caches, &expected);
+    assert!(caches.iter().map(|cache| cache.counters().renewed_id).sum::<u64>() > 0);
+    for cache in &caches {
+        eventually("members", || cache.members(), |members| *members == 2);
+    }
+    stop(nodes).await;
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use uuid::Uuid;
+
 use super::clock::SystemClock;
 use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
@@ -63,6 +65,7 @@ pub struct NodeBuilder {
     keys: Option<Keys>,
     timing: FailureTiming,
     clock_offset: Option<Arc<AtomicI64>>,
+    first_replica_id: Option<Uuid>,
 }
 
 #[derive(Clone, Default)]
@@ -85,6 +88,7 @@ impl Default for NodeBuilder {
             keys: None,
             timing: FailureTiming::lan(),
             clock_offset: None,
+            first_replica_id: None,
         }
     }
 }
@@ -152,6 +156,13 @@ impl NodeBuilder {
         self
     }
 
+    /// The id of the first replica that is opened here, as a clone of a machine may have another's: for drills.
+    #[doc(hidden)]
+    pub fn first_replica_id(mut self, id: Uuid) -> Self {
+        self.first_replica_id = Some(id);
+        self
+    }
+
     /// Starts the node. Seeds need not be there.
     ///
     /// # Errors
@@ -165,6 +176,7 @@ impl NodeBuilder {
         let (incarnation, _) = clock::entropy();
         let facts = Facts { cluster: self.cluster.clone(), encrypted: self.keys.is_some() };
         let registry = Arc::new(Registry::new(incarnation, facts, SystemClock::new(self.clock_offset)));
+        *registry.first_replica_id.lock() = self.first_replica_id;
         let seeds = self.seeds.clone();
         let config = MeshConfig {
             name: self.name,

@@ -1,6 +1,6 @@
 //! Which replica lives on which process, and who has which cache open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use uuid::Uuid;
 
@@ -9,6 +9,8 @@ use crate::replica_id::ReplicaId;
 
 /// Departed processes remembered, so that an operator can still name them.
 const MAX_DEPARTED: usize = 1_024;
+/// Former replicas remembered for each cache of a process.
+const MAX_FORMER: usize = 8;
 /// A process that said it does not have a cache open is asked again after this, nanoseconds.
 const ASK_AGAIN: u64 = 30_000_000_000;
 
@@ -26,6 +28,8 @@ struct Process {
     peer: Peer,
     live: bool,
     caches: BTreeMap<String, Presence>,
+    /// Replicas that lived here and whose place another one took, the last few by cache: nobody believes in them any more.
+    former: BTreeMap<String, VecDeque<ReplicaId>>,
 }
 
 /// See the module.
@@ -37,7 +41,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// A process is there. What it had open before a silence it is believed to have still.
     pub(crate) fn up(&mut self, peer: Peer) {
-        let process = Process { peer: peer.clone(), live: true, caches: BTreeMap::new() };
+        let process = Process { peer: peer.clone(), live: true, caches: BTreeMap::new(), former: BTreeMap::new() };
         let process = self.processes.entry(peer.incarnation).or_insert(process);
         process.peer = peer;
         process.live = true;
@@ -65,12 +69,15 @@ impl Directory {
     /// A replica spoke from a process. Gives the replica whose place it takes, if the cache was
     /// reopened there.
     pub(crate) fn heard(&mut self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> Option<ReplicaId> {
-        let caches = &mut self.processes.get_mut(&incarnation)?.caches;
+        let Process { caches, former, .. } = self.processes.get_mut(&incarnation)?;
         match caches.get(cache) {
             Some(Presence::Open(known)) if *known == replica => None,
             Some(Presence::Open(known)) => {
                 let before = *known;
                 caches.insert(cache.to_owned(), Presence::Open(replica));
+                let former = former.entry(cache.to_owned()).or_default();
+                former.truncate(MAX_FORMER - 1);
+                former.push_front(before);
                 Some(before)
             }
             Some(Presence::NotOpen(_)) | None => {
@@ -78,6 +85,12 @@ impl Directory {
                 None
             }
         }
+    }
+
+    /// Whether another replica has taken this one's place: what it says is late, or a clone of that process says it.
+    pub(crate) fn is_former(&self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> bool {
+        let former = self.processes.get(&incarnation).and_then(|process| process.former.get(cache));
+        former.is_some_and(|former| former.contains(&replica))
     }
 
     /// A process said that it does not have a cache open. Gives the replica that is thereby gone.
@@ -192,6 +205,11 @@ mod tests {
         assert_eq!(directory.heard(process, "c", replica(1)), None);
         assert_eq!(directory.heard(process, "c", replica(2)), Some(replica(1)));
         assert!(directory.home("c", replica(1)).is_none());
+        assert!(directory.is_former(process, "c", replica(1)) && !directory.is_former(process, "d", replica(1)));
+        assert!(
+            !directory.is_former(process, "c", replica(2))
+                && !directory.is_former(peer(2).incarnation, "c", replica(1))
+        );
         assert_eq!(directory.home("c", replica(2)), Some(&peer(1)));
         assert_eq!(directory.not_open(process, "c", 0), Some(replica(2)));
         assert!(directory.nobody_has("c"));

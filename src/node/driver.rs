@@ -207,7 +207,8 @@ impl Driver {
             Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
             Ok(Peeked::UnknownKind { .. } | Peeked::UnknownVersion(_)) | Err(_) => return self.ignore(),
         };
-        if !self.directory.is_live(envelope.node) {
+        let former = self.directory.is_former(envelope.node, envelope.cache, envelope.from);
+        if former || !self.directory.is_live(envelope.node) {
             // Late words of somebody who left would make a member that never leaves again.
             return self.ignore();
         }

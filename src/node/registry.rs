@@ -59,6 +59,8 @@ impl Drop for Held {
 pub(crate) struct Registry {
     pub(crate) incarnation: Uuid,
     pub(crate) clock: Arc<SystemClock>,
+    /// For drills: what is given out before ids are drawn.
+    pub(super) first_replica_id: Mutex<Option<Uuid>>,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Weak<dyn Port>>>,
     /// No handle of the node is left: it ends with the last cache, and none lingers.
@@ -91,6 +93,7 @@ impl Registry {
         Self {
             incarnation,
             clock: Arc::new(clock),
+            first_replica_id: Mutex::new(None),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
             unowned: AtomicBool::new(false),
@@ -202,7 +205,8 @@ impl Host for NodeHost {
     }
 
     fn entropy(&self) -> (Uuid, u64) {
-        clock::entropy()
+        let (uuid, seed) = clock::entropy();
+        (self.registry.first_replica_id.lock().take().unwrap_or(uuid), seed)
     }
 
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {

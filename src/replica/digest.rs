@@ -60,7 +60,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             want_full: false,
             reply,
             lossy: self.lossy,
-            renew: false,
+            renew: None,
             facts: self.facts(),
         }
     }
@@ -116,7 +116,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         if honest {
             self.look_for_twins(from, &digest);
             self.clock.observe(digest.clock);
-            self.take_silence(now, from, &digest);
+            if !self.was_ours(&from) {
+                self.take_silence(now, from, &digest);
+            }
         } else {
             self.note_offender(from, digest.clock);
         }

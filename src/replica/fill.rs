@@ -35,6 +35,8 @@ impl FillTicket {
 #[derive(Debug, Default)]
 pub(super) struct Fills {
     next: u64,
+    /// Those before it began when this was another replica, and what they lost against may be forgotten.
+    first: u64,
     /// Running fills that hold the watermark: stamp time and when they stop holding it.
     holding: BTreeMap<u64, (HlcTime, u64)>,
     /// The last keys, by hash, and stamps of theirs that were just above something.
@@ -47,7 +49,7 @@ const REMEMBERED: usize = 256;
 impl Fills {
     /// For a replica that begins anew: what runs holds nothing any more, and its numbers are not given again.
     pub(super) fn without_holds(&mut self) -> Self {
-        Self { holding: BTreeMap::new(), ..std::mem::take(self) }
+        Self { first: self.next, holding: BTreeMap::new(), ..std::mem::take(self) }
     }
 
     /// A time just above `held` that no other fill of the key was given lately: two fills that begin
@@ -116,6 +118,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     #[must_use]
     pub fn is_fill_overtaken(&self, ticket: &FillTicket, hash: u64, key: &Key<K>) -> bool {
         let held = self.find(hash, key).map(|held| self.stamp_of(&held.meta));
+        if ticket.number < self.fills.first {
+            return true;
+        }
         if ticket.stamp.time == 0 {
             return held != ticket.found || self.store.epoch() != ticket.epoch;
         }

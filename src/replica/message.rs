@@ -62,8 +62,8 @@ pub struct Digest {
     pub reply: bool,
     /// The sender has evicted or dropped values: others are better sources for a newcomer.
     pub lossy: bool,
-    /// Another process goes by the receiver's id, or did: it is to take a new one.
-    pub renew: bool,
+    /// Whoever goes by this id is to take a new one: another process has it too, or had it.
+    pub renew: Option<ReplicaId>,
     /// What the sender knows of other members, first or second hand.
     pub facts: Vec<Fact>,
 }

@@ -257,7 +257,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         let live = self.peers.values().filter(|peer| peer.is_live());
-        live.map(|peer| peer.reported.get(&self.id)).max().is_some_and(|seen| seen < self.last_own)
+        let seen = live.map(|peer| peer.reported.get(&self.id)).max();
+        seen.map_or_else(|| self.is_cut_off(), |seen| seen < self.last_own)
     }
 
     /// The lowest dot time of ours that every member is known to have.

@@ -22,6 +22,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// no live member.
     #[must_use]
     pub fn member_has(&self, member: ReplicaId, write: Stamp) -> Option<bool> {
+        if self.was_ours(&write.replica) {
+            return Some(false); // Under an id that another process had too: nobody can say.
+        }
         let peer = self.peers.get(&member).filter(|peer| peer.is_live())?;
         Some(member == write.replica || peer.reported.get(&write.replica) >= write.time)
     }

@@ -2,8 +2,8 @@
 //!
 //! Members believe that a replica has seen what only its twin has seen, and will not send it again; so nothing that is there
 //! can be relied on. A replica with a twin begins anew, as after a restart: empty, under a fresh id, to be filled by the
-//! others. What it wrote itself a moment ago it tells once more, under the old stamps: nobody else may have that, and what
-//! was decided against it meanwhile wins, or has left its stamp in somebody's floor.
+//! others. What it wrote itself a moment ago it tells once more, under the old stamps, and what it deleted at any time: nobody
+//! else may have that, and what was decided against it meanwhile wins, or has left its stamp in somebody's floor.
 //!
 //! Who finds out:
 //!
@@ -13,7 +13,7 @@
 //! - everybody else, by a digest that says "I wrote nothing after this" of a time before a write that is known. Its sender
 //!   and whoever else goes by that id is told.
 
-use super::message::{Digest, Message, Push};
+use super::message::{Digest, Entry, Message, Push};
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, Kind, Marker};
@@ -32,13 +32,15 @@ pub(super) struct Twin {
     seen: bool,
     /// The id we had before, and when we gave it up by monotonic time.
     left: Option<(ReplicaId, u64)>,
+    /// That was so long ago that nobody is waited for any more.
+    waited: bool,
 }
 
 /// What a replica was before it took a new id. Holds users' keys and values: to be dropped outside of locks.
 pub(crate) struct Remains<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
 
 /// An own write that is told again.
-struct Young<K, V> {
+struct Kept<K, V> {
     stamp: Stamp,
     kind: Kind,
     hash: u64,
@@ -84,20 +86,29 @@ impl<K: CoreKey, V> Replica<K, V> {
             peer.word = (digest.clock, digest.quiet_since);
         }
         peer.has_twin |= forgets;
-        self.counters.cloned_id += u64::from(forgets) + u64::from(digest.renew);
-        self.twin.seen |= digest.renew;
+        let ours = digest.renew == Some(self.id);
+        self.counters.cloned_id += u64::from(forgets) + u64::from(ours);
+        self.twin.seen |= ours;
     }
 
-    /// Whether a member is to be told that it has a twin.
+    /// Whether a member is to be told that it has a twin. Not before we have what it has: it will give that up.
     pub(super) fn has_twin(&self, member: &ReplicaId) -> bool {
-        let was_ours = self.twin.left.is_some_and(|(id, _)| id == *member);
-        (was_ours && self.caught_up.is_some()) || self.peers.get(member).is_some_and(|peer| peer.has_twin)
+        let Some(peer) = self.peers.get(member) else { return false };
+        let filled =
+            || peer.reported.iter().all(|(origin, time)| origin == *member || self.vector.get(&origin) >= time);
+        let waited = self.twin.waited || (self.caught_up.is_some() && (!self.was_ours(member) || filled()));
+        (peer.has_twin || self.was_ours(member)) && waited
+    }
+
+    /// Whether this was our own id.
+    pub(super) fn was_ours(&self, id: &ReplicaId) -> bool {
+        self.twin.left.is_some_and(|(left, _)| left == *id)
     }
 
     /// Whether a message says "this is everything" of our former id, and is not to be believed: who still goes by it does not
-    /// know what we wrote. A third member does; as long as there is one, it is waited for.
+    /// know what we wrote. A third member does; as long as there is one, it is waited for, for a minute.
     pub(super) fn comes_of_a_twin(&self, from: ReplicaId, message: &Message<K, V>) -> bool {
-        let Some((left, _)) = self.twin.left else { return false };
+        let Some((left, _)) = self.twin.left.filter(|_| !self.twin.waited) else { return false };
         let says_everything = match message {
             Message::Push(push) => push.origin == left,
             Message::Frame(_) => from == left,
@@ -106,15 +117,27 @@ impl<K: CoreKey, V> Replica<K, V> {
         says_everything && self.live_peers().chain(self.greeted.iter().copied()).any(|member| member != left)
     }
 
-    /// Whether another process goes by our id, so that [`renew`](Self::renew) is to be called.
-    pub(crate) fn needs_new_id(&self, now: Now) -> bool {
-        self.twin.seen && self.twin.left.is_none_or(|(_, at)| now.mono.saturating_sub(at) >= RENEW_EVERY)
+    pub(super) fn note_patience(&mut self, now: Now) {
+        let left = self.twin.left.filter(|(_, at)| now.mono.saturating_sub(*at) >= RENEW_EVERY);
+        self.twin.waited = left.is_some();
+    }
+
+    /// Whether we have just begun anew, have something to tell, and know of nobody yet to tell it to.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.twin.left.is_some() && self.peers.is_empty() && self.last_own > 0
+    }
+
+    /// Whether another process goes by our id, so that [`renew`](Self::renew) is to be called now. Asked once for each time that
+    /// somebody says so: what was said within the minute does not count later.
+    pub(crate) fn needs_new_id(&mut self, now: Now) -> bool {
+        let rested = |at: u64| now.mono.saturating_sub(at) >= RENEW_EVERY;
+        std::mem::take(&mut self.twin.seen) && self.twin.left.is_none_or(|(_, at)| rested(at))
     }
 
     /// Begins anew as another replica, with the own writes of the last moments only. `id` was never used before.
     pub(crate) fn renew(&mut self, now: Now, id: ReplicaId, seed: u64) -> Option<Remains<K, V>> {
         let fresh = Self::new(id, self.config.clone(), seed, now).ok()?;
-        let (young, members) = (self.young_writes(), self.live_members());
+        let (kept, members) = (self.writes_to_keep(now), self.live_members());
         self.erase_everything();
         let mut before = Box::new(std::mem::replace(self, fresh));
         self.store = crate::sync::Arc::clone(&before.store);
@@ -128,8 +151,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         std::mem::swap(&mut self.counters, &mut before.counters);
         self.counters.renewed_id += 1;
         self.twin.left = Some((before.id, now.mono));
-        tracing::error!(replica = %before.id, renewed = %id, kept = young.len(), "another process goes by the id of this replica, which begins anew under another");
-        for write in young {
+        tracing::error!(replica = %before.id, renewed = %id, kept = kept.len(), "another process goes by the id of this replica, which begins anew under another");
+        for write in kept {
             self.write_again(now, write);
         }
         for member in members {
@@ -138,24 +161,27 @@ impl<K: CoreKey, V> Replica<K, V> {
         Some(Remains(before))
     }
 
-    /// Own writes and deletes so young that nothing which overrules them has been collected.
-    fn young_writes(&mut self) -> Vec<Young<K, V>> {
-        let since = self.clock.last().saturating_sub(nanos(self.config.gc_grace) / 2);
+    /// What is told again: own tombstones, which make nothing stale, and own values so young that nothing which overrules them
+    /// has been collected.
+    fn writes_to_keep(&mut self, now: Now) -> Vec<Kept<K, V>> {
+        let since = self.clock.last().max(self.clock.judging(now)).saturating_sub(nanos(self.config.gc_grace) / 2);
         let own = self.id;
-        let places: Vec<_> = self.logs.get_mut(&own).map_or_else(Vec::new, |log| log.after(since).collect());
-        let young = places.into_iter().filter_map(|(time, slot)| {
-            let held = self.store.resolve(slot)?;
-            let Marker { stamp, kind, dot } = self.marker_of(&held.meta);
-            let told = matches!(kind, Kind::Live | Kind::Tombstone(Cause::Deleted));
-            let ours = dot == Dot::new(own, time) && stamp.replica == own && stamp.time > since;
-            let crate::store::Meta { expires, size, weight, .. } = held.meta;
-            (told && ours).then_some(Young { stamp, kind, hash: held.hash, expires, size, weight, item: held.item })
+        let places: Vec<_> = self.logs.get_mut(&own).map_or_else(Vec::new, |log| log.after(0).collect());
+        let kept = places.into_iter().filter_map(|(time, slot)| {
+            // As it goes on the wire: what was evicted before anybody had it is a value.
+            let (Entry { marker, item, expires, size, weight, hash }, _) = self.entry_at(Dot::new(own, time), slot)?;
+            let young = marker.stamp.replica == own && marker.stamp.time > since;
+            let told = match marker.kind {
+                Kind::Live => young,
+                Kind::Tombstone(cause) => cause != Cause::Evicted,
+            };
+            told.then_some(Kept { stamp: marker.stamp, kind: marker.kind, hash, expires, size, weight, item })
         });
-        young.collect()
+        kept.collect()
     }
 
-    fn write_again(&mut self, now: Now, write: Young<K, V>) {
-        let Young { stamp, kind, hash, expires, size, weight, item } = write;
+    fn write_again(&mut self, now: Now, write: Kept<K, V>) {
+        let Kept { stamp, kind, hash, expires, size, weight, item } = write;
         if stamp.time <= self.store.epoch() {
             return;
         }

@@ -77,6 +77,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.sweep_page();
         self.release_deferred(now);
         self.expire_fills(now);
+        self.note_patience(now);
         self.check_incoming(now);
         self.check_early(now);
         self.flush_acks(now);

@@ -50,7 +50,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// of one that has not left yet, so the queue is bounded by the number of members.
     pub(super) fn queue(&mut self, to: ReplicaId, mut message: Message<K, V>) {
         if let Message::Digest(digest) = &mut message {
-            digest.renew = self.has_twin(&to);
+            digest.renew = Some(to).filter(|to| self.has_twin(to));
         }
         let same = |queued: &Message<K, V>| match (queued, &message) {
             (Message::Digest(a), Message::Digest(b)) => a.reply == b.reply && a.want_full == b.want_full,

@@ -152,5 +152,7 @@ fn a_liar_is_believed_once_a_minute() {
     assert_eq!(net.renewed, 1);
     assert_eq!(net.get(0, 1), Some(1));
     assert!(net.r[0].counters().cloned_id > 40);
+    net.run(70);
+    assert_eq!(net.renewed, 1, "what was said within the minute does not count later");
     is_valid(&mut net);
 }

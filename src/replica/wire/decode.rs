@@ -116,7 +116,7 @@ impl<I> Decoder<'_, '_, I> {
                 digest::REPLY => digest.reply = self.cursor.bool(WHAT)?,
                 digest::LOSSY => digest.lossy = self.cursor.bool(WHAT)?,
                 digest::FACTS => digest.facts = self.facts()?,
-                digest::RENEW => digest.renew = self.cursor.bool(WHAT)?,
+                digest::RENEW => digest.renew = Some(self.id(WHAT)?),
                 other => self.common_field(other)?,
             }
         }

@@ -56,6 +56,7 @@ fn collect<K, V>(message: &Message<K, V>) -> Numbers {
                 ids.add(fact.member);
                 ids.add_vector(&fact.vector);
             }
+            digest.renew.into_iter().for_each(|id| ids.add(id));
         }
         Message::Push(push) => collect_interval(&mut ids, push.origin, &push.entries),
         Message::Ack(_) => {}
@@ -169,7 +170,10 @@ impl Encoder {
             self.writer.head(Header::Array(Some(digest.facts.len())));
             digest.facts.iter().try_for_each(|fact| self.fact(fact))?;
         }
-        self.writer.flag_field(map, digest::RENEW, digest.renew);
+        if let Some(id) = &digest.renew {
+            self.writer.field(map, digest::RENEW);
+            self.id(id)?;
+        }
         Ok(())
     }
 

@@ -111,7 +111,7 @@ fn digest(source: &mut Source<'_>, times: &Times) -> Digest {
         want_full: source.flag(),
         reply: source.flag(),
         lossy: source.flag(),
-        renew: false,
+        renew: None,
         facts: (0..facts).map(|_| fact(source)).collect(),
     }
 }

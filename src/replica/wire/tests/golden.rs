@@ -40,7 +40,7 @@ fn digest() -> Digest {
         want_full: true,
         reply: true,
         lossy: true,
-        renew: false,
+        renew: None,
         facts: vec![
             Fact { member: id(2), clock: T, watermark: T - 5, vector: [(id(1), 1)].into_iter().collect() },
             Fact { member: id(4), clock: 0, watermark: 0, vector: Default::default() },
@@ -104,7 +104,7 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
     vec![
         ("digest", Message::Digest(digest())),
         ("digest-empty", Message::Digest(empty_digest())),
-        ("digest-renew", Message::Digest(Digest { renew: true, ..digest() })),
+        ("digest-renew", Message::Digest(Digest { renew: Some(id(7)), ..digest() })),
         ("push", Message::Push(push())),
         ("push-empty", Message::Push(nothing)),
         ("ack", Message::Ack(Ack { time: T })),

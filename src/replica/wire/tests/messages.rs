@@ -41,8 +41,8 @@ fn digest() -> impl Strategy<Value = Digest> {
         vector,
     });
     let retired = prop_oneof![Just(Retired::default()), retired];
-    (times, vector(), retired, any::<[bool; 5]>(), vec(fact, 0..4)).prop_map(
-        |((clock, quiet_since, watermark, epoch), vector, retired, [full, want_full, reply, lossy, renew], facts)| {
+    (times, vector(), retired, (any::<[bool; 4]>(), proptest::option::of(replica())), vec(fact, 0..4)).prop_map(
+        |((clock, quiet_since, watermark, epoch), vector, retired, ([full, want_full, reply, lossy], renew), facts)| {
             Digest {
                 clock,
                 quiet_since,
