@@ -24,6 +24,8 @@ pub(super) struct Net {
     pub(super) up: Vec<bool>,
     pub(super) drop_frames_from: Option<usize>,
     pub(super) frames_seen: u32,
+    /// The even ones do not hear the odd ones, nor the other way round.
+    pub(super) parted: bool,
     /// How many ids were given anew.
     pub(super) renewed: usize,
 }
@@ -38,6 +40,7 @@ impl Net {
             up: vec![true; n],
             drop_frames_from: None,
             frames_seen: 0,
+            parted: false,
             renewed: 0,
         }
     }
@@ -88,10 +91,18 @@ impl Net {
         Now { wall: (BASE + self.at).wrapping_add_signed(self.skew[i]), mono: self.at }
     }
     pub(super) fn put(&mut self, i: usize, key: u32, value: Option<u32>, size: u32) -> Stamp {
+        self.put_expiring(i, key, value, size, 0)
+    }
+    /// The same with a value that expires after so many nanoseconds.
+    pub(super) fn put_until(&mut self, i: usize, key: u32, value: u32, after: u64) -> Stamp {
+        let expires = self.now(i).wall + after;
+        self.put_expiring(i, key, Some(value), 8, expires)
+    }
+    fn put_expiring(&mut self, i: usize, key: u32, value: Option<u32>, size: u32, expires: u64) -> Stamp {
         let now = self.now(i);
         let body = value.map_or(Body::Absent, Body::Known);
         let item = ItemRef::new(Item { key: Key::Known(key), body });
-        let write = Write { hash: u64::from(key) << 48 | u64::from(key), item, expires: 0, size, weight: 1 };
+        let write = Write { hash: u64::from(key) << 48 | u64::from(key), item, expires, size, weight: 1 };
         let s = if value.is_some() { self.r[i].write(now, write) } else { self.r[i].delete(now, write).0 };
         self.clean(i);
         s
@@ -117,7 +128,8 @@ impl Net {
     }
     pub(super) fn give(&mut self, from: usize, to: ReplicaId, message: &Message<u32, u32>) {
         for j in 0..self.r.len() {
-            if self.up[j] && j != from && self.r[j].id() == to {
+            let apart = self.parted && from % 2 != j % 2;
+            if self.up[j] && j != from && self.r[j].id() == to && !apart {
                 self.give_one(from, j, message);
             }
         }

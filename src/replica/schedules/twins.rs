@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::net::{Net, S, id, plain};
 use crate::hlc::Now;
-use crate::replica::{Replica, ReplicaConfig};
+use crate::item::{Body, Item, ItemRef, Key};
+use crate::replica::{Replica, ReplicaConfig, Write};
 
 /// What is visible of some keys, by replica.
 fn views(net: &Net, keys: std::ops::Range<u32>) -> Vec<Vec<Option<u32>>> {
@@ -154,5 +155,67 @@ fn a_liar_is_believed_once_a_minute() {
     assert!(net.r[0].counters().cloned_id > 40);
     net.run(70);
     assert_eq!(net.renewed, 1, "what was said within the minute does not count later");
+    is_valid(&mut net);
+}
+
+/// What a twin deleted or let expire on its side of a partition, long ago, the other side is told all the same, although it takes itself to
+/// have seen it.
+#[test]
+fn a_delete_that_only_one_twins_side_has_seen_reaches_the_other() {
+    let mut net = net(4, 2, 2);
+    net.up[1] = false; // Not there yet.
+    for (a, b) in [(0, 2), (0, 3), (2, 3)] {
+        net.meet(a, b);
+    }
+    for key in [7, 8] {
+        net.put(2, key, Some(1), 8);
+    }
+    net.run(2);
+    net.parted = true;
+    net.up[1] = true;
+    net.meet(1, 3);
+    net.run(2);
+    assert_eq!(views(&net, 7..9), vec![vec![Some(1); 2]; 4]);
+    net.put(0, 7, None, 8);
+    net.put_until(0, 8, 2, 3 * S);
+    net.run(1);
+    net.put(1, 9, Some(1), 8);
+    net.run(30);
+    assert_eq!((net.get(2, 7), net.get(3, 7), net.get(2, 8), net.get(3, 8)), (None, Some(1), None, Some(1)));
+    net.parted = false;
+    for (a, b) in [(0, 3), (1, 2), (0, 2), (1, 3), (2, 3)] {
+        net.meet(a, b);
+    }
+    net.run(20);
+    assert!(net.renewed > 0);
+    assert_eq!(views(&net, 7..9), vec![vec![None; 2]; 4]);
+    is_valid(&mut net);
+}
+
+/// What was begun under the old id ends without harm: fills lose, and nobody is said to have what nobody can tell.
+#[test]
+fn what_was_begun_under_the_old_id_ends() {
+    let mut net = net(3, 1, 2);
+    net.all_meet();
+    let written = net.put(0, 1, Some(1), 8);
+    let (key, hash, now) = (Key::Known(7), 7 << 48 | 7, net.now(0));
+    let ticket = net.r[0].begin_fill(now, hash, &key);
+    assert!(!net.r[0].is_fill_overtaken(&ticket, hash, &key));
+    net.run(1);
+    assert_eq!(net.r[0].member_has(id(1), written), Some(true));
+    let now = net.now(0);
+    let (remains, _) = (net.r[0].renew(now, id(50), 0), net.clean(0));
+    assert!(remains.is_some() && net.r[0].has_unsent(), "what is told again, nobody has yet");
+    assert!(net.r[0].is_fill_overtaken(&ticket, hash, &key));
+    let item = ItemRef::new(Item { key, body: Body::Known(5) });
+    let fill = Write { hash, item, expires: 0, size: 8, weight: 1 };
+    assert_eq!(net.r[0].finish_fill(now, &ticket, fill), None);
+    net.r[1].handle_member_left(now, id(0));
+    net.r[2].handle_member_left(now, id(0));
+    net.meet(0, 1);
+    net.run(2);
+    assert_eq!(net.r[0].member_has(id(1), written), Some(false));
+    assert_eq!(views(&net, 1..2), vec![vec![Some(1)]; 3]);
+    assert!(!net.r[0].has_unsent());
     is_valid(&mut net);
 }
