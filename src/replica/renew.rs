@@ -29,6 +29,7 @@ const RENEW_EVERY: u64 = 60_000_000_000;
 /// What is known of others who go by our id.
 #[derive(Debug, Default)]
 pub(super) struct Twin {
+    /// Somebody has said so since it was last asked for.
     seen: bool,
     /// The id we had before, and when we gave it up by monotonic time.
     left: Option<(ReplicaId, u64)>,
