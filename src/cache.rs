@@ -105,6 +105,8 @@ pub(crate) struct Shared<K, V> {
     wake: Arc<dyn Fn() + Send + Sync>,
     /// Whether there is anybody to send to: a lone writer wakes nobody.
     connected: AtomicBool,
+    /// The node is down: time passes with writes.
+    detached: AtomicBool,
     weigher: Option<Weigher<K, V>>,
     pub(crate) settings: CacheSettings,
     fills: fill_counts::FillCounts,
@@ -150,6 +152,7 @@ impl Drop for Handles {
         if self.0.has_unsent() {
             self.1.linger(Arc::clone(&self.0));
         }
+        self.1.close(&self.0);
     }
 }
 
@@ -496,6 +499,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn wake_driver(&self) {
         if self.connected.load(Ordering::Relaxed) {
             (self.wake)();
+        } else if self.detached.load(Ordering::Relaxed) {
+            port::Port::tick(self);
         }
     }
 
@@ -622,8 +627,11 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 pub(crate) fn drop_quietly<T>(garbage: impl IntoIterator<Item = T>) {
     for item in garbage {
         let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(item)));
-        if dropped.is_err() {
+        if let Err(panic) = dropped {
             tracing::error!("a key or value panicked in its Drop");
+            // What it panicked with is user code as well. If that panics too, what that panicked with is left alone.
+            let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(panic)));
+            again.unwrap_or_else(std::mem::forget);
         }
     }
 }

@@ -14,7 +14,7 @@ pub use crate::learnt::LearntBy;
 pub use lint::{Warning, lint_cache, lint_node};
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
 
-pub(crate) use key::{candidates, show, show_value};
+pub(crate) use key::{candidates, encoding, show, show_value};
 pub(crate) use marks::{Mark, Marks};
 #[cfg(feature = "node")]
 pub(crate) use marks::{explain_why, standing_of};

@@ -399,6 +399,95 @@ async fn what_was_written_before_the_last_handle_went_arrives() {
     stop(nodes).await;
 }
 
+#[test]
+fn a_cache_whose_last_handle_is_gone_is_not_found_again() {
+    let lone = Node::builder().cluster("reopened").start_blocking().unwrap();
+    for round in 0..3_000 {
+        let numbers: Cache<u64, u64> = lone.cache("c").open().unwrap();
+        assert_eq!(numbers.entry_count(), 0);
+        numbers.insert(round, round).unwrap();
+        let again: Cache<u64, u64> = lone.cache("c").open().unwrap();
+        drop(numbers);
+        assert!(lone.cache::<String, String>("c").open().is_err());
+        assert_eq!(again.get(&round), Some(round), "a handle is left");
+        drop(again);
+        let words: Cache<String, String> = lone.cache("c").open().unwrap();
+        assert_eq!(words.entry_count(), 0);
+    }
+    lone.shutdown_blocking();
+}
+
+/// A probe that asks again and again, and gives up each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_gave_up_waiting_costs_nothing() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = closed.local_addr().unwrap();
+    drop(closed);
+    let early = Node::builder().cluster("probed").seeds([addr.to_string()]).local_timing().start().await.unwrap();
+    let cache = open(&early);
+    for _ in 0..40_000 {
+        let asks = std::pin::pin!(cache.ready(Duration::MAX));
+        assert!(asks.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending());
+    }
+    let seed = Node::builder().cluster("probed").bind(addr).local_timing().start().await.unwrap();
+    let there = open(&seed);
+    there.insert("k".into(), "v".into()).unwrap();
+    eventually("found", || cache.get("k"), Option::is_some);
+    assert!(cache.ready(SOON).await.is_ready());
+    stop(vec![early, seed]).await;
+}
+
+/// A process may outlive its node, and use on what is left of its caches.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_shutdown_nothing_is_waited_for_and_what_expires_goes() {
+    let (nodes, caches) = cluster("alone-now", 2).await;
+    let [here, there] = [caches[0].clone(), caches[1].clone()];
+    stop(nodes).await;
+    let written = here.insert("k".into(), "v".into()).unwrap();
+    let waited = here.wait_replicated(written, driftless::Members::Count(1), Duration::MAX).await;
+    assert!(waited.is_err(), "{waited:?}");
+    for round in 0..2_000 {
+        here.insert_with_ttl(round.to_string(), "short".into(), Duration::from_millis(1)).unwrap();
+        there.insert(round.to_string(), "gone".into()).unwrap();
+    }
+    there.invalidate_all();
+    eventually(
+        "swept",
+        || {
+            here.insert("k".into(), "v".into()).unwrap();
+            there.insert("k".into(), "v".into()).unwrap();
+            (here.entry_count(), there.entry_count())
+        },
+        |counts| *counts == (1, 1),
+    );
+    assert_eq!((here.get("k").is_some(), here.stats().removals.expired), (true, 2_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_waits_no_longer_than_it_said_for_what_it_cannot_read() {
+    let (nodes, _) = cluster("other-words", 2).await;
+    let numbers: Cache<u64, u64> = nodes[0].cache("c").open().unwrap();
+    let words: Cache<String, String> = nodes[1].cache("c").open().unwrap();
+    eventually("they meet", || (numbers.members(), words.members()), |seen| *seen == (1, 1));
+    let mut changes = words.subscribe();
+    let (stop_writing, stopped) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        let mut written = 0_u64;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) && written < 2_000 {
+            numbers.insert(written, written).unwrap();
+            written += 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        written
+    });
+    eventually("they arrive", || words.entry_count(), |count| *count > 2);
+    let heard = tokio::task::spawn_blocking(move || changes.recv_timeout(Duration::from_millis(100))).await.unwrap();
+    drop(stop_writing);
+    assert_eq!(heard.unwrap_err(), driftless::SubscriptionError::Empty);
+    assert!(writer.join().unwrap() < 2_000, "as long as others wrote");
+    stop(nodes).await;
+}
+
 thread_local! {
     /// Set by the test for its own thread.
     static CAREFUL: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };

@@ -179,7 +179,9 @@ async fn looking_touches_neither_recency_nor_counts() {
     assert_eq!(cache.hits_and_misses(), (0, 0));
     cache.insert(3, "value".into()).unwrap();
     assert_eq!(cache.get(&0), None, "still the least recently used");
-    assert!(matches!(inspector.explain("test", "no number", PATIENCE).await, Err(InspectError::NotAKey(_))));
+    for typed in ["no number", "cbor:zz", "cbor:"] {
+        assert!(matches!(inspector.explain("test", typed, PATIENCE).await, Err(InspectError::NotAKey(_))), "{typed}");
+    }
     stop(vec![a]).await;
 }
 

@@ -59,8 +59,8 @@ pub enum OpenError {
     /// The name is empty or longer than 255 bytes.
     #[error("a cache name has 1 to 255 bytes; this one has {0}")]
     Name(usize),
-    /// The name is open on this node with other types.
-    #[error("the cache `{0}` is open on this node with other key or value types: give this one another name")]
+    /// The name is open on this node with other types, or was a moment ago and has writes that no other member has yet.
+    #[error("the cache `{0}` is open on this node with other key or value types, or was within the last 5 s: give this one another name")]
     OtherTypes(String),
     /// A setting is out of range.
     #[error(transparent)]
@@ -130,7 +130,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     /// What an entry weighs against [`max_capacity`](Self::max_capacity). Default: 1. Called outside
-    /// of locks, once for each value that is written or received.
+    /// of locks, once for each value that is written or received. Entries that weigh nothing are not bounded.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
         self
@@ -146,7 +146,8 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// Called for each value that is no longer here, with the reason; outside of locks, in order, by one thread at a
     /// time: that of a change, or the node's own for what others changed and what expires. It may call into the cache. It
     /// must not block: what takes long belongs in a channel, for a node whose thread is held up for
-    /// seconds replicates nothing meanwhile and says so (`task-died`). If it panics, the panic is counted and logged. A listener that
+    /// seconds replicates nothing meanwhile and says so (`task-died`). While 1,024 removals wait for it, whoever removes more waits too;
+    /// while it takes more than 100 ms for one, nobody does, and beyond 65,536 it is not told (`CacheStats::listener_lost`). If it panics, the panic is counted and logged. A listener that
     /// holds a handle of its cache keeps it open for ever; one that writes again what was evicted has no end.
     pub fn eviction_listener(mut self, listener: impl Fn(Arc<K>, V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
@@ -216,10 +217,13 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let shared = port.ok_or(OpenError::NodeIsDown)?.into_any();
-        match shared.downcast::<Shared<K, V>>() {
+        let port = port.ok_or(OpenError::NodeIsDown)?;
+        match Arc::clone(&port).into_any().downcast::<Shared<K, V>>() {
             Ok(shared) => Ok(Cache::from_shared(shared)),
-            Err(_) => Err(OpenError::OtherTypes(name)),
+            Err(_) => {
+                host.close(&port);
+                Err(OpenError::OtherTypes(name))
+            }
         }
     }
 
@@ -249,6 +253,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             time,
             wake: self.host.waker(),
             connected: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
             weigher: self.weigher,
             feed: Feed::new(self.settings.change_buffer),
             progress: Event::new(),

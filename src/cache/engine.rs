@@ -24,12 +24,12 @@ pub(crate) struct News<K, V> {
     /// Fills whose key was written to.
     pub(crate) touched: Vec<Arc<Flight<K, V>>>,
     /// What fell out of the change stream.
-    pub(crate) unread: Vec<ChangeEvent<K, V>>,
+    pub(crate) unread: Option<Vec<ChangeEvent<K, V>>>,
 }
 
 impl<K, V> Settled<K, V> {
     fn news(&mut self) -> &mut News<K, V> {
-        self.news.get_or_insert_with(|| Box::new(News { changes: Vec::new(), touched: Vec::new(), unread: Vec::new() }))
+        self.news.get_or_insert_with(|| Box::new(News { changes: Vec::new(), touched: Vec::new(), unread: None }))
     }
 }
 

@@ -167,6 +167,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             ("undecodable_keys", load(&self.intake.undecodable_keys)),
             ("unencodable", load(&self.intake.unencodable)),
             ("listener_panics", self.listeners.panics()),
+            ("listener_lost", self.listeners.lost()),
         ])
     }
 
@@ -340,7 +341,7 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
         let candidates = report::candidates(text);
         let known = catch_unwind(AssertUnwindSafe(|| candidates.iter().cloned().find_map(typed))).ok().flatten();
         // A key that does not decode here may still be held, as it came.
-        known.or_else(|| text.starts_with("cbor:").then(|| candidates.into_iter().next())?)
+        known.or_else(|| report::encoding(text))
     }
 
     fn marks(&self, keys: &[Vec<u8>], hash: bool) -> Marks {

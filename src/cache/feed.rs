@@ -83,7 +83,7 @@ impl<K, V> ChangeEvent<K, V> {
         self.known_key().expect("an event is made only with a key that is known")
     }
 
-    /// The value that is there now; `None` if it was removed.
+    /// The value that is there now; `None` if it was removed, or does not decode here (a newer release wrote it).
     #[must_use]
     pub fn value(&self) -> Option<&V> {
         let gone = matches!(self.kind, ChangeKind::Removed(_));
@@ -194,15 +194,15 @@ impl<K, V> Feed<K, V> {
     }
 
     /// Puts changes in, in order: called under the replica's lock. Gives what fell out, to be dropped
-    /// without it.
+    /// without it; nothing if there is no event for anybody.
     #[must_use]
-    pub(crate) fn publish(&self, changes: &[Change<K, V>]) -> Vec<ChangeEvent<K, V>> {
-        let mut lost = Vec::new();
+    pub(crate) fn publish(&self, changes: &[Change<K, V>]) -> Option<Vec<ChangeEvent<K, V>>> {
         if changes.is_empty() || !self.is_watched() {
-            return lost;
+            return None;
         }
+        let mut lost = Vec::new();
         let mut ring = self.shelf.ring.lock();
-        let unread = ring.subscribers;
+        let (unread, before) = (ring.subscribers, ring.end());
         for event in changes.iter().filter_map(ChangeEvent::of).filter(|_| unread > 0) {
             if ring.slots.len() == self.capacity {
                 lost.extend(ring.slots.pop_front().and_then(|slot| slot.event));
@@ -210,7 +210,7 @@ impl<K, V> Feed<K, V> {
             }
             ring.slots.push_back(Slot { event: Some(event), unread });
         }
-        lost
+        (ring.end() > before).then_some(lost)
     }
 
     /// Wakes subscribers: not under a lock, since wakers are the executor's code.

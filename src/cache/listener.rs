@@ -1,12 +1,33 @@
 //! Tells user code what was removed: in order, outside of every lock, whatever it does.
+//!
+//! One thread at a time calls the listener; the others leave what they removed to that one. Were that all, one thread would work
+//! for as long as others write, and what waits would grow without end under a listener that is slower than they are. So
+//! the listener sets the pace: whoever removes more while a thousand wait lets it come along first, and takes its turn at calling
+//! it. Nobody waits for a listener that stands still, nor from within one: then what is too much is not told, and counted.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
-use super::removal_cause;
+use super::{drop_quietly, removal_cause};
 use crate::item::ItemRef;
 use crate::replica::{Change, RemovalCause};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Event, Listening, Mutex, Ordering};
+
+/// So many removals wait before whoever makes more does.
+const PACED: usize = 1_024;
+/// Beyond these a listener that stands still is not told.
+const MOST: usize = 65_536;
+/// Removals that one thread tells of before another one that waits takes over.
+const SHARE: usize = 64;
+/// A listener that takes longer for one removal stands still.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+std::thread_local! {
+    /// Whether this thread is inside of a listener: it must not wait for one.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
 
 type Listener<K, V> = Box<dyn Fn(Arc<K>, V, RemovalCause) + Send + Sync>;
 
@@ -20,6 +41,14 @@ pub(crate) struct Listeners<K, V> {
     listener: Option<Listener<K, V>>,
     waiting: Mutex<VecDeque<Removal<K, V>>>,
     delivering: AtomicBool,
+    /// Threads that wait for room.
+    paced: AtomicUsize,
+    /// Notified when there is some, or a turn to be taken.
+    room: Event,
+    told: AtomicU64,
+    /// Somebody has waited for nothing since the last removal was told.
+    stands_still: AtomicBool,
+    lost: AtomicU64,
     panics: AtomicU64,
 }
 
@@ -29,6 +58,11 @@ impl<K, V> Listeners<K, V> {
             listener,
             waiting: Mutex::new(VecDeque::new()),
             delivering: AtomicBool::new(false),
+            paced: AtomicUsize::new(0),
+            room: Event::new(),
+            told: AtomicU64::new(0),
+            stands_still: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }
     }
@@ -45,31 +79,91 @@ impl<K, V> Listeners<K, V> {
         let mut waiting = self.waiting.lock();
         for change in changes {
             if let (Some(cause), Some(item)) = (removal_cause(change.effect), &change.before) {
-                waiting.push_back(Removal { item: ItemRef::clone(item), cause });
+                if waiting.len() >= MOST && self.stands_still.load(Ordering::Relaxed) {
+                    self.lose();
+                } else {
+                    waiting.push_back(Removal { item: ItemRef::clone(item), cause });
+                }
             }
         }
     }
 
-    /// Calls the listener until nothing waits. One thread at a time does so; others, and the
-    /// listener's own calls into the cache, leave it to that one.
+    #[cold]
+    fn lose(&self) {
+        let before = self.lost.fetch_add(1, Ordering::Relaxed);
+        if before == 0 || before.is_power_of_two() {
+            tracing::error!(count = before + 1, "the eviction listener stands still, and is not told of all removals");
+        }
+    }
+
+    /// Calls the listener until nothing waits, or somebody else does it.
     pub(crate) fn deliver(&self)
     where
         K: Clone,
         V: Clone,
     {
         let Some(listener) = &self.listener else { return };
-        while !self.waiting.lock().is_empty() {
-            if self.delivering.swap(true, Ordering::AcqRel) {
+        let mut patient = true;
+        loop {
+            let waiting = self.waiting.lock().len();
+            if waiting == 0 {
                 return;
             }
-            loop {
-                let next = self.waiting.lock().pop_front();
-                let Some(removal) = next else { break };
-                self.tell(listener, &removal);
-                super::drop_quietly([removal]);
+            if !self.delivering.swap(true, Ordering::SeqCst) {
+                self.take_turn(listener);
+                // Whoever is counted here looks once more after it is not.
+                if self.paced.load(Ordering::SeqCst) > 0 {
+                    self.room.notify(usize::MAX);
+                    return;
+                }
+            } else if patient && waiting > PACED && !INSIDE.get() && !self.stands_still.load(Ordering::Relaxed) {
+                patient = self.await_room();
+            } else {
+                return;
             }
-            self.delivering.store(false, Ordering::Release);
         }
+    }
+
+    /// Calls the listener until nothing waits, or a share is done and somebody is there to do the next.
+    fn take_turn(&self, listener: &Listener<K, V>)
+    where
+        K: Clone,
+        V: Clone,
+    {
+        let outer = INSIDE.replace(true);
+        for done in 0_usize.. {
+            if done >= SHARE && self.paced.load(Ordering::SeqCst) > 0 {
+                break;
+            }
+            let (next, left) = {
+                let mut waiting = self.waiting.lock();
+                (waiting.pop_front(), waiting.len())
+            };
+            let Some(removal) = next else { break };
+            self.tell(listener, &removal);
+            drop_quietly([removal]);
+            self.told.fetch_add(1, Ordering::Relaxed);
+            self.stands_still.store(false, Ordering::Relaxed);
+            if left < PACED {
+                self.room.notify(1);
+            }
+        }
+        INSIDE.set(outer);
+        self.delivering.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits until fewer wait, or nobody calls the listener. Returns whether waiting any longer makes sense.
+    fn await_room(&self) -> bool {
+        self.paced.fetch_add(1, Ordering::SeqCst);
+        let room = self.room.listen();
+        let told = self.told.load(Ordering::Relaxed);
+        let is_needed = self.delivering.load(Ordering::SeqCst) && self.waiting.lock().len() > PACED;
+        let came = !is_needed || room.wait_timeout(PATIENCE).is_some() || self.told.load(Ordering::Relaxed) != told;
+        self.paced.fetch_sub(1, Ordering::SeqCst);
+        if !came {
+            self.stands_still.store(true, Ordering::Relaxed);
+        }
+        came
     }
 
     fn tell(&self, listener: &Listener<K, V>, removal: &Removal<K, V>)
@@ -82,14 +176,25 @@ impl<K, V> Listeners<K, V> {
                 listener(Arc::new(key.clone()), value.clone(), removal.cause);
             }
         }));
-        if told.is_err() {
+        if let Err(panic) = told {
             self.panics.fetch_add(1, Ordering::Relaxed);
             tracing::error!("the eviction listener panicked; it will be called again for the next removal");
+            drop_quietly([panic]);
         }
     }
 
     /// How often the listener panicked.
     pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Removals that the listener was not told of.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.lock().len()
     }
 }

@@ -39,7 +39,7 @@ pub trait Host: Send + Sync {
     fn entropy(&self) -> (Uuid, u64);
     /// Called after a write when there is somebody to send it to.
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync>;
-    /// The cache of this name, made now if it is not open. `None` if the node was shut down.
+    /// The cache of this name, made now if it is not open; [`close`](Self::close) is owed for it. `None` if the node was shut down.
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>>;
     /// Waits until a cache is ready.
     fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture;
@@ -50,6 +50,8 @@ pub trait Host: Send + Sync {
     fn spawn_apart(&self, task: Task) -> bool;
     /// Keeps a cache whose last handle is gone until some member has what was written there, for some seconds at most.
     fn linger(&self, port: Arc<dyn Port>);
+    /// A handle that [`open`](Self::open) was asked for is gone.
+    fn close(&self, port: &Arc<dyn Port>);
     /// Resolves after this time, in whatever runtime it is polled.
     fn sleep(&self, duration: Duration) -> Task;
 }
@@ -103,6 +105,8 @@ pub trait Port: Any + Examine + Send + Sync {
     fn member_left(&self, id: ReplicaId);
     /// Whether this node has peers at all: without, writes wake nobody.
     fn set_connected(&self, connected: bool);
+    /// The node is down: there is nobody any more, and nobody lets time pass but who writes.
+    fn detach(&self);
     /// Whether there are others who may have this cache open and were not heard yet.
     fn await_company(&self, awaits: bool);
     /// Whether some own write has not been sent to any live member.
@@ -284,6 +288,18 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
     fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    fn detach(&self) {
+        let now = self.time.now();
+        self.set_connected(false);
+        self.detached.store(true, Ordering::Release);
+        self.with_engine(now, |engine| {
+            for member in engine.replica.live_members() {
+                engine.replica.handle_member_down(now, member);
+            }
+        });
+        self.progress.notify(usize::MAX);
     }
 
     fn await_company(&self, awaits: bool) {

@@ -9,6 +9,7 @@
 //! | `driftless_removals_total{cause}` | counter | values gone: `expired`, `explicit`, `replaced`, `size`, `invalidated`, `void`, `reconcile` |
 //! | `driftless_entries`, `driftless_weight`, `driftless_tombstones` | gauge | what is here |
 //! | `driftless_listener_panics_total` | counter | panics of the eviction listener |
+//! | `driftless_listener_lost_total` | counter | removals that the eviction listener was not told of |
 //! | `driftless_lag_seconds{member}` | gauge | age of the oldest own write a live member is not known to have |
 //! | `driftless_lag_writes{member}` | gauge | how many |
 //! | `driftless_replication_total{event}` | counter | every field of `Counters`, by name |
@@ -44,6 +45,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             counter!("driftless_removals_total", "cache" => cache.clone(), "cause" => cause).absolute(count);
         }
         counter!("driftless_listener_panics_total", "cache" => cache.clone()).absolute(stats.listener_panics);
+        counter!("driftless_listener_lost_total", "cache" => cache.clone()).absolute(stats.listener_lost);
         gauge!("driftless_fills_running", "cache" => cache.clone()).set(stats.fills.running as f64);
         gauge!("driftless_entries", "cache" => cache.clone()).set(stats.entries as f64);
         gauge!("driftless_weight", "cache" => cache.clone()).set(stats.weight as f64);

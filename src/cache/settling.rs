@@ -41,12 +41,12 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         for flight in &touched {
             flight.touched.notify(usize::MAX);
         }
-        if !changes.is_empty() {
+        if unread.is_some() {
             self.feed.announce();
         }
         drop_quietly(touched);
         drop_quietly(changes);
-        drop_quietly(unread);
+        drop_quietly(unread.into_iter().flatten());
         self.listeners.deliver();
     }
 }

@@ -29,6 +29,8 @@ pub struct CacheStats {
     pub tombstones: u64,
     /// Panics of the eviction listener.
     pub listener_panics: u64,
+    /// Removals that the eviction listener was not told of, because it stood still while very many waited.
+    pub listener_lost: u64,
     /// How far other members are behind this node's writes.
     pub lags: Vec<PeerLag>,
 }
@@ -108,6 +110,7 @@ impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
             weight: engine.replica.live_weight(),
             tombstones: engine.replica.tombstone_len() as u64,
             listener_panics: self.listeners.panics(),
+            listener_lost: self.listeners.lost(),
             lags: engine.replica.lags().into_iter().map(lag).collect(),
         }
     }

@@ -104,6 +104,8 @@ impl Host for TestHost {
 
     fn linger(&self, _: Arc<dyn Port>) {}
 
+    fn close(&self, _: &Arc<dyn Port>) {}
+
     fn sleep(&self, duration: Duration) -> Task {
         let _inside = RUNTIME.enter();
         Box::pin(tokio::time::sleep(duration))

@@ -5,6 +5,7 @@ mod eviction;
 mod expiry;
 mod filling;
 mod hostile;
+mod listening;
 mod others;
 mod stream;
 mod twins;

@@ -232,6 +232,7 @@ async fn spawn(driver: Driver, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Resu
                     runtime.block_on(mesh.shutdown(GOODBYE));
                 }
                 registry.stopped.store(true, Ordering::Release);
+                registry.detach();
                 registry.close_lingering(u64::MAX);
             }
             Err(error) => {

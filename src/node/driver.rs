@@ -27,6 +27,8 @@ use crate::replica_id::ReplicaId;
 const PARCELS_PER_TURN: usize = 64;
 /// Events handled before parcels are looked for again.
 const EVENTS_PER_TURN: usize = 64;
+/// What callers ask for, before events are handled.
+const COMMANDS_PER_TURN: usize = 1_024;
 /// A stream message must be taken by the peer's kernel within this.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
 /// Processes that have not answered are greeted this often.
@@ -66,6 +68,8 @@ pub(crate) struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     sent: (mpsc::UnboundedSender<Sent>, mpsc::UnboundedReceiver<Sent>),
     waiters: Vec<Waiter>,
+    /// A shutdown was asked for.
+    ending: Option<(Duration, oneshot::Sender<()>)>,
     seeds: Vec<String>,
     greet_at: Instant,
 }
@@ -87,6 +91,7 @@ impl Driver {
             commands,
             sent: mpsc::unbounded_channel(),
             waiters: Vec::new(),
+            ending: None,
             seeds,
             greet_at: Instant::now(),
         }
@@ -104,12 +109,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(Command::Shutdown { deadline, done }) => {
-                        self.shut_down(deadline).await;
-                        let _ = done.send(());
-                        return;
-                    }
-                    Some(command) => self.handle_command(command),
+                    Some(command) => self.handle_commands(command),
                     None => {
                         self.registry.down.store(true, Ordering::Release);
                         self.mesh.shutdown(Duration::from_secs(1)).await;
@@ -127,6 +127,11 @@ impl Driver {
                 },
                 () = wake.notified() => {}
                 () = sleep_until(next) => {}
+            }
+            if let Some((deadline, done)) = self.ending.take() {
+                self.shut_down(deadline).await;
+                let _ = done.send(());
+                return;
             }
         }
     }
@@ -370,6 +375,16 @@ impl Driver {
         }
     }
 
+    fn handle_commands(&mut self, first: Command) {
+        self.handle_command(first);
+        for _ in 0..COMMANDS_PER_TURN {
+            match self.commands.try_recv() {
+                Ok(command) => self.handle_command(command),
+                Err(_) => return,
+            }
+        }
+    }
+
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Ready(waiter) => self.waiters.push(waiter),
@@ -379,13 +394,13 @@ impl Driver {
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
             Command::Panic => panic!("a test asked for it"),
-            Command::Shutdown { .. } => {}
+            Command::Shutdown { deadline, done } => self.ending = Some((deadline, done)),
         }
     }
 
     fn answer_waiters(&mut self) {
         let waiters = std::mem::take(&mut self.waiters);
-        for waiter in waiters {
+        for waiter in waiters.into_iter().filter(|waiter| !waiter.is_gone()) {
             match self.readiness(&waiter) {
                 Some(ready) => waiter.answer(ready),
                 None => self.waiters.push(waiter),

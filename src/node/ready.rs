@@ -22,6 +22,11 @@ impl Waiter {
         (Self { cache: cache.to_owned(), deadline, answer }, receiver)
     }
 
+    /// Nobody waits any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     pub(crate) fn answer(self, ready: Ready) {
         let _ = self.answer.send(ready);
     }

@@ -1,6 +1,7 @@
 //! The caches that are open on this node.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -55,6 +56,19 @@ impl Drop for Held {
     }
 }
 
+/// An open cache.
+struct Opened {
+    port: Weak<dyn Port>,
+    /// How many handles have it open; none while it lingers.
+    handles: usize,
+}
+
+impl Opened {
+    fn is(&self, port: &Arc<dyn Port>) -> bool {
+        std::ptr::addr_eq(self.port.as_ptr(), Arc::as_ptr(port))
+    }
+}
+
 /// Shared by the node's handles, its caches and its driver.
 pub(crate) struct Registry {
     pub(crate) incarnation: Uuid,
@@ -62,7 +76,7 @@ pub(crate) struct Registry {
     /// For drills: what is given out before ids are drawn.
     pub(super) first_replica_id: Mutex<Option<Uuid>>,
     pub(crate) wake: Arc<Notify>,
-    ports: Mutex<BTreeMap<String, Weak<dyn Port>>>,
+    ports: Mutex<BTreeMap<String, Opened>>,
     /// No handle of the node is left: it ends with the last cache, and none lingers.
     unowned: AtomicBool,
     /// Caches without a handle that have something to tell, and until when, by monotonic time.
@@ -116,8 +130,8 @@ impl Registry {
     /// The open caches, by name.
     pub(crate) fn ports(&self) -> Vec<Held> {
         let mut ports = self.ports.lock();
-        ports.retain(|_, port| port.strong_count() > 0);
-        ports.values().filter_map(Weak::upgrade).map(Held::new).collect()
+        ports.retain(|_, opened| opened.port.strong_count() > 0);
+        ports.values().filter_map(|opened| opened.port.upgrade()).map(Held::new).collect()
     }
 
     fn linger(&self, port: Arc<dyn Port>) {
@@ -147,10 +161,31 @@ impl Registry {
             tracing::warn!(cache = %port.name(), "closed with writes that no other member has");
         }
         self.lingering.lock().extend(stay);
+        go.iter().for_each(|(port, _)| self.unlist(port));
+    }
+
+    /// One handle less.
+    fn close(&self, port: &Arc<dyn Port>) {
+        if let Some(opened) = self.ports.lock().get_mut(&**port.name())
+            && opened.is(port)
+        {
+            opened.handles = opened.handles.saturating_sub(1);
+        }
+        self.unlist(port);
+    }
+
+    /// Whoever opens a cache again that nobody has open, and that does not linger, gets another one: also while the driver
+    /// still has its hands on it.
+    fn unlist(&self, port: &Arc<dyn Port>) {
+        let mut ports = self.ports.lock();
+        let lingers = self.lingering.lock().iter().any(|(held, _)| Arc::ptr_eq(held, port));
+        if !lingers && ports.get(&**port.name()).is_some_and(|opened| opened.handles == 0 && opened.is(port)) {
+            ports.remove(&**port.name());
+        }
     }
 
     pub(crate) fn port(&self, name: &str) -> Option<Held> {
-        self.ports.lock().get(name).and_then(Weak::upgrade).map(Held::new)
+        self.ports.lock().get(name).and_then(|opened| opened.port.upgrade()).map(Held::new)
     }
 
     pub(crate) fn facts(&self) -> Facts {
@@ -170,6 +205,14 @@ impl Registry {
     /// Whether a cache was opened since the last call.
     pub(crate) fn take_opened(&self) -> bool {
         self.opened.swap(false, Ordering::AcqRel)
+    }
+
+    /// Tells all caches that they are on their own.
+    pub(crate) fn detach(&self) {
+        for port in &self.ports() {
+            let told = catch_unwind(AssertUnwindSafe(|| port.detach()));
+            crate::cache::drop_quietly(told.err());
+        }
     }
 
     /// Tells all caches whether there is anybody to send to.
@@ -219,12 +262,15 @@ impl Host for NodeHost {
             return None;
         }
         let mut ports = self.registry.ports.lock();
-        if let Some(open) = ports.get(name).and_then(Weak::upgrade) {
+        if let Some(opened) = ports.get_mut(name)
+            && let Some(open) = opened.port.upgrade()
+        {
+            opened.handles += 1;
             return Some(open);
         }
         let port = make()?;
         port.set_connected(self.registry.connected.load(Ordering::Acquire));
-        ports.insert(name.to_owned(), Arc::downgrade(&port));
+        ports.insert(name.to_owned(), Opened { port: Arc::downgrade(&port), handles: 1 });
         drop(ports);
         self.registry.opened.store(true, Ordering::Release);
         self.registry.wake.notify_one();
@@ -250,6 +296,10 @@ impl Host for NodeHost {
 
     fn linger(&self, port: Arc<dyn Port>) {
         self.registry.linger(port);
+    }
+
+    fn close(&self, port: &Arc<dyn Port>) {
+        self.registry.close(port);
     }
 
     fn sleep(&self, duration: Duration) -> Task {

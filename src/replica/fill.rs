@@ -105,6 +105,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return None;
         }
         let Write { hash, item, expires, size, weight } = write;
+        let held = held.map(|held| self.expired_before(now, &held).unwrap_or(held));
         let marker = Marker { stamp, kind: Kind::Live, dot: self.issue_dot(now) };
         let learnt = self.learnt(now, crate::learnt::LearntBy::Filled);
         let placing = Placing { hash, marker, expires, size, weight, learnt, item };

@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 16;
 /// What a text may stand for: a string, a number, bytes, a truth value, or with `cbor:` in front an
 /// encoding in hexadecimal digits. The cache's key type decides.
 pub(crate) fn candidates(text: &str) -> Vec<Vec<u8>> {
-    if let Some(bytes) = text.strip_prefix("cbor:").and_then(unhex) {
+    if let Some(bytes) = encoding(text) {
         return vec![bytes];
     }
     let mut values = vec![Value::Text(text.into()), Value::Bytes(text.as_bytes().into())];
@@ -25,6 +25,11 @@ pub(crate) fn candidates(text: &str) -> Vec<Vec<u8>> {
         values.push(Value::Bool(flag));
     }
     values.iter().filter_map(encode).collect()
+}
+
+/// The encoding that a text spells out with `cbor:` in front.
+pub(crate) fn encoding(text: &str) -> Option<Vec<u8>> {
+    text.strip_prefix("cbor:").and_then(unhex).filter(|bytes| !bytes.is_empty())
 }
 
 fn encode(value: &Value) -> Option<Vec<u8>> {

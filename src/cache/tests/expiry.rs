@@ -120,20 +120,23 @@ fn what_is_overwritten_after_its_time_expired_before() {
     let mut changes = [a.subscribe(), b.subscribe()];
     a.insert_with_ttl(1, 1, SECOND).unwrap();
     a.insert_with_ttl(2, 2, SECOND).unwrap();
+    a.insert_with_ttl(3, 3, SECOND).unwrap();
     cluster.exchange();
     cluster.clocks.iter().for_each(|clock| clock.advance(2 * SECOND));
     a.insert(1, 10).unwrap();
     assert_eq!(a.remove(&2), None);
+    assert_eq!(a.get_with_blocking(3, || 30), 30);
     let parcels = cluster.take(0);
     cluster.deliver(&parcels);
     let expired = RemovalCause::Expired;
     let mut causes: Vec<_> = heard.try_iter().collect();
     causes.sort_by_key(|(index, key, ..)| (*index, *key));
-    assert_eq!(causes, [(0, 1, 1, expired), (0, 2, 2, expired), (1, 1, 1, expired), (1, 2, 2, expired)]);
+    let all = [0, 1].map(|index| [1, 2, 3].map(|key| (index, key, key, expired)));
+    assert_eq!(causes, all.concat());
     for changes in &mut changes {
         let kinds: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).map(|event| event.kind()).collect();
         let [new, gone] = [ChangeKind::Inserted, ChangeKind::Removed(expired)];
-        assert_eq!(kinds, [new, new, gone, new, gone]);
+        assert_eq!(kinds, [new, new, new, gone, new, gone, gone, new]);
     }
 }
 
