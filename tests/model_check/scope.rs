@@ -15,7 +15,7 @@ pub struct Scope {
     pub limits: Spent,
     /// Who writes, deletes and so on. All replicas receive and tick.
     pub actors: &'static [u8],
-    /// One in so many states is healed, those where nothing more can happen always.
+    /// One in so many states is healed, whether or not more can happen in it.
     pub heal_one_in: u64,
     pub rules: Rules,
 }
