@@ -36,6 +36,7 @@ mod process;
 mod report;
 mod run;
 mod scenario;
+mod seeds;
 mod settings;
 mod shrink;
 mod simulation;

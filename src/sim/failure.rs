@@ -12,8 +12,8 @@ use super::scenario::Scenario;
 pub struct Failure {
     /// What went wrong.
     pub violation: Violation,
-    /// The smallest scenario found that fails the same way; nothing if the types are at fault before
-    /// anything has run.
+    /// The smallest scenario found that fails the same way; nothing if no schedule is at fault, but types,
+    /// settings or seeds that cannot be.
     pub scenario: Option<Scenario>,
     /// Steps of the script before it was shrunk.
     pub steps_before: usize,
@@ -23,10 +23,23 @@ pub struct Failure {
     pub replay: String,
 }
 
+impl Failure {
+    /// What nothing can be run with.
+    pub(super) fn refused(what: String) -> Box<Self> {
+        Box::new(Self {
+            violation: Violation { at: 0, what },
+            scenario: None,
+            steps_before: 0,
+            trace: Vec::new(),
+            replay: String::new(),
+        })
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(scenario) = &self.scenario else {
-            return write!(f, "these types cannot be replicated: {}", self.violation.what);
+            return f.write_str(&self.violation.what);
         };
         for line in &self.trace {
             writeln!(f, "{line}")?;

@@ -5,19 +5,15 @@ use std::ops::Range;
 use super::act::MAX_UP;
 use super::codec::MAX_CACHES;
 use super::failure::Failure;
-use super::report::{Report, Violation};
+use super::report::Report;
 use super::run::run_scenario;
 use super::scenario::Scenario;
+use super::seeds::{Chosen, SEED, Seeds};
 use super::settings::Settings;
 use super::shrink::shrink;
 use super::soundness;
 use super::types::{SimKey, SimValue, Types};
 use crate::cache::CacheSettings;
-
-/// Runs one seed, and tells what happened in it.
-const SEED: &str = "DRIFTLESS_SEED";
-/// Runs this many seeds.
-const SEEDS: &str = "DRIFTLESS_SEEDS";
 
 type Adjust = Box<dyn Fn(&mut Settings) + Send + Sync>;
 
@@ -46,7 +42,7 @@ type Adjust = Box<dyn Fn(&mut Settings) + Send + Sync>;
 /// that one and, if it fails, tells all that happens in its shortened script.
 pub struct Simulation<K, V> {
     types: Types<K, V>,
-    seeds: Range<u64>,
+    seeds: Seeds,
     given: Option<CacheSettings>,
     replicas: Option<u8>,
     caches: Option<u8>,
@@ -110,7 +106,7 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
     ) -> Self {
         Self {
             types: Types::new(key, value),
-            seeds: 0..64,
+            seeds: Seeds::Range(0..64),
             given: None,
             replicas: None,
             caches: None,
@@ -121,16 +117,18 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
     }
 
     /// These seeds: each is one run, and always the same one with one release of driftless. Default 0 to 63.
+    /// An empty range is an error of [`run`](Self::run).
     #[must_use]
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
-        self.seeds = seeds;
+        self.seeds = Seeds::Range(seeds);
         self
     }
 
     /// One seed.
     #[must_use]
-    pub fn seed(self, seed: u64) -> Self {
-        self.seeds(seed..seed.saturating_add(1))
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seeds = Seeds::One(seed);
+        self
     }
 
     /// Nodes at the start, 2 to 7; more may join. Default: what the seed says, 2 to 5.
@@ -189,20 +187,15 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
     /// Runs all seeds, to the first that fails. The report adds them up.
     ///
     /// # Errors
-    /// A promise was broken; or the types or settings cannot be: what is wrong, in words.
+    /// A promise was broken; or the types, the settings, the range of seeds or what the environment asks for
+    /// cannot be: what is wrong, in words.
     pub fn run(&self) -> Result<Report, Box<Failure>> {
+        let Chosen { seeds, alone } = self.seeds.choose().map_err(Failure::refused)?;
         self.check_types()?;
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.trim().parse::<u64>().ok());
-        let alone = number(SEED);
-        let seeds = match (alone, number(SEEDS)) {
-            (Some(seed), _) => seed..seed.saturating_add(1),
-            (None, Some(count)) => self.seeds.start..self.seeds.start.saturating_add(count),
-            (None, None) => self.seeds.clone(),
-        };
         let mut total = Report::default();
         for seed in seeds {
             let scenario = Scenario::with_settings(seed, self.settings_of(seed));
-            total.add(&self.run_one(&scenario, alone.is_some())?);
+            total.add(&self.run_one(&scenario, alone)?);
         }
         Ok(total)
     }
@@ -268,15 +261,9 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
         let settings = self.given.clone().unwrap_or_default();
         let sound = settings.validate().map_err(|error| error.to_string());
         let keys = u64::from(self.keys.unwrap_or(0).max(64));
-        sound.and_then(|()| soundness::check(&self.types, &settings, keys)).map_err(|what| {
-            Box::new(Failure {
-                violation: Violation { at: 0, what },
-                scenario: None,
-                steps_before: 0,
-                trace: Vec::new(),
-                replay: String::new(),
-            })
-        })
+        sound
+            .and_then(|()| soundness::check(&self.types, &settings, keys))
+            .map_err(|what| Failure::refused(format!("these types cannot be replicated: {what}")))
     }
 }
 
