@@ -33,6 +33,7 @@ mod network;
 mod opening;
 mod oracle;
 mod process;
+mod quiet;
 mod report;
 mod run;
 mod scenario;

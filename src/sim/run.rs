@@ -1,13 +1,11 @@
 //! One run: a safety phase in which everything goes wrong, then a liveness phase in which the
 //! healed cluster has to come to agree within a bound.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::action::Step;
 use super::cluster::Cluster;
+use super::quiet::caught;
 use super::report::{Report, Violation};
 use super::scenario::Scenario;
-use super::soundness::text_of;
 use super::types::{SimKey, SimValue, Types, numbers};
 use crate::crdt::Dot;
 use crate::hlc::nanos;
@@ -28,20 +26,28 @@ pub fn run_seed(seed: u64) -> Report {
     run_scenario(&numbers(), &Scenario::from_seed(seed), false)
 }
 
-/// The run of a scenario. With `tracing`, the report has a line for everything that happened.
-///
-/// # Panics
-/// If the settings of the replicas are out of range. What panics later is a violation.
+/// The run of a scenario. With `tracing`, the report has a line for everything that happened. What panics is
+/// a violation.
 #[must_use]
 pub fn run_scenario<K: SimKey, V: SimValue>(types: &Types<K, V>, scenario: &Scenario, tracing: bool) -> Report {
     let Scenario { seed, settings, script } = scenario;
-    let mut cluster = Cluster::new(types, settings.clone(), *seed, tracing);
-    let outcome = catch_unwind(AssertUnwindSafe(|| cluster.run(script)));
-    let violation = match outcome {
-        Ok(outcome) => outcome.err(),
-        Err(panic) => Some(cluster.violation(format!("O5: panic: {}", text_of(&*panic)))),
+    let mut cluster = match caught(|| Cluster::new(types, settings.clone(), *seed, tracing)) {
+        Ok(cluster) => cluster,
+        Err(panic) => return Report { violation: Some(panicked(0, &panic)), ..Report::default() },
     };
-    cluster.into_report(violation)
+    let violation = match caught(|| cluster.run(script)) {
+        Ok(outcome) => outcome.err(),
+        Err(panic) => Some(cluster.violation(format!("O5: panic: {panic}"))),
+    };
+    let mut report = cluster.take_report();
+    let at = report.simulated;
+    let dropped = caught(|| drop(cluster)).map_err(|panic| panicked(at, &panic));
+    report.violation = violation.or(dropped.err());
+    report
+}
+
+fn panicked(at: u64, panic: &str) -> Violation {
+    Violation { at, what: format!("O5: panic: {panic}") }
 }
 
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
@@ -216,13 +222,12 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         Dot::new(id, self.replica(number).vector().get(&id))
     }
 
-    fn into_report(self, violation: Option<Violation>) -> Report {
-        let mut report = self.report;
+    fn take_report(&mut self) -> Report {
+        let mut report = std::mem::take(&mut self.report);
         report.simulated = self.at;
         for opening in &self.openings {
             report.states.add(opening.engine.replica.counters());
         }
-        report.violation = violation;
         report
     }
 }

@@ -2,9 +2,9 @@
 //! type that breaks it is named in words instead of as a strange schedule.
 
 use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::codec::round_trip;
+use super::quiet::caught;
 use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::cache::CacheSettings;
 use crate::replica::wire::{MAX_DEPTH, encode_key, encoded_len};
@@ -18,18 +18,12 @@ pub(super) fn check<K: SimKey, V: SimValue>(
     settings: &CacheSettings,
     keys: u64,
 ) -> Result<(), String> {
-    let looked = catch_unwind(AssertUnwindSafe(|| {
+    let looked = caught(|| {
         let keys: Vec<_> = (0..keys).map(|n| Sample::of(types, n, settings)).collect::<Result<_, _>>()?;
         (1..keys.len()).try_for_each(|at| keys[..at].iter().try_for_each(|other| keys[at].compare(other)))?;
         (0..SAMPLES).try_for_each(|n| value(types, n, settings))
-    }));
-    looked.unwrap_or_else(|panic| Err(format!("a key or a value panicked: {}", text_of(&*panic))))
-}
-
-/// What a panic said.
-pub(super) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    });
+    looked.unwrap_or_else(|panic| Err(format!("a key or a value panicked: {panic}")))
 }
 
 struct Sample<K> {

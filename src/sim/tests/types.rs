@@ -162,6 +162,53 @@ fn settings_that_cannot_be_are_refused_in_words() {
     told!(complaint(Simulation::new(key, session).settings(settings)), "time_to_live must be more than zero");
 }
 
+/// A pass that ran nothing would say that all is well.
+#[test]
+#[allow(clippy::reversed_empty_ranges)]
+fn a_range_without_seeds_is_refused_and_the_last_seed_runs() {
+    if std::env::var_os("DRIFTLESS_SEEDS").is_some() {
+        return; // it counts more than what the code says
+    }
+    for range in [5..5, 10..5] {
+        told!(complaint(Simulation::new(key, session).seeds(range)), "is empty and runs nothing");
+    }
+    let report = Simulation::new(key, session).seed(u64::MAX).run().unwrap();
+    assert!(report.events > 0 && report.simulated > 0);
+}
+
+/// Its destructor panics once it has been in a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Clings(u64);
+
+thread_local! {
+    static LAST: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+impl Drop for Clings {
+    fn drop(&mut self) {
+        if self.0 == 3 && LAST.get() > 70 {
+            LAST.set(0);
+            panic!("will not go");
+        }
+    }
+}
+
+#[test]
+fn a_destructor_that_panics_is_a_violation_of_its_seed() {
+    let value = |n| {
+        LAST.set(n);
+        Clings(n)
+    };
+    let types = Types::new(key, value);
+    let mut settings = Settings::default();
+    settings.keys = 20;
+    // One write of each number; the one that will not go is kept by the oracle up to the end.
+    let script = (0..100).map(|n| Step::after_millis(1, Action::Write(0, n, 0))).collect();
+    let report = run_scenario(&types, &Scenario::new(1, settings, script), false);
+    let violation = report.violation.expect("a panic");
+    assert!(violation.what.starts_with("O5: panic: will not go") && violation.at > 0, "{violation}");
+}
+
 /// A run that fails prints what broke, its script and the command that replays it.
 #[test]
 fn a_failure_tells_its_story() {
