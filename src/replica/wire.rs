@@ -93,3 +93,5 @@ pub use hash::{key_hash, value_hash};
 pub use limits::{Limits, MAX_DEPTH, MAX_ENTRY_OVERHEAD};
 pub(crate) use user::{Unencodable, unencodable};
 pub use user::{decode_key, encode_key, encoded_len, key_len};
+#[cfg(feature = "sim")]
+pub(crate) use user::{reread_key, reread_value};

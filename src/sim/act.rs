@@ -6,6 +6,8 @@ use super::opening::RunningFill;
 use super::oracle::Record;
 use super::process::State;
 use super::report::Violation;
+use super::soundness;
+use super::trace::brief;
 use super::types::{SimKey, SimValue};
 use crate::crdt::Dot;
 use crate::hlc::{Stamp, nanos};
@@ -84,6 +86,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A write as the cache prepares it.
     fn new_write(&mut self, key: usize, expires: u64) -> Result<Write<K, V>, Violation> {
+        if let Err(what) = soundness::check_value(self.types, self.writes) {
+            self.report.unfit = true;
+            return Err(Violation { at: self.at, what });
+        }
         let (hash, key) = &self.keys[key];
         let value = self.types.value(self.writes);
         let size = self.size(key, Some(&value))?;
@@ -102,7 +108,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn size(&self, key: &K, value: Option<&V>) -> Result<u32, Violation> {
         let refused = |error: crate::replica::wire::EncodeError| {
-            self.violation(format!("types: {key:?} = {value:?} cannot be encoded: {error}"))
+            let (key, value) = (brief(key), value.map(brief));
+            self.violation(format!("types: {key} = {value:?} cannot be encoded: {error}"))
         };
         let key = key_len(key).map_err(refused)?;
         let value = value.map_or(Ok(0), |value| encoded_len(value, MAX_DEPTH)).map_err(refused)?;
@@ -115,7 +122,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.trace(|| format!("  r{number} key {key} {kind} stamp {stamp:?} dot {:?}", record.dot));
         let cache = usize::from(self.openings[number].cache);
         if self.oracles[cache].record(key, record) {
-            return Err(self.violation(format!("stamps: {stamp:?} was issued twice for {:?}", self.keys[key].1)));
+            return Err(self.violation(format!("stamps: {stamp:?} was issued twice for {}", brief(&self.keys[key].1))));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::cluster::Cluster;
 use super::opening::RunningFill;
 use super::oracle::Record;
 use super::report::Violation;
+use super::trace::brief;
 use super::types::{SimKey, SimValue};
 use crate::crdt::{Cause, Kind, VersionVector};
 use crate::hlc::Stamp;
@@ -25,8 +26,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         &self.oracles[usize::from(self.openings[number].cache)]
     }
 
-    fn key_name(&self, key: usize) -> &K {
-        &self.keys[key].1
+    fn key_name(&self, key: usize) -> String {
+        brief(&self.keys[key].1)
     }
 
     /// What a reader is given now.
@@ -80,7 +81,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 .is_some_and(|(newest, gone)| newest > stamp || (gone && newest == stamp && !self.buried_early(&held)))
             {
                 let (name, key) = (self.name(number), self.key_name(key));
-                return Err(self.violation(format!("O2: {name} serves {key:?} of {stamp:?} after {newest:?}")));
+                return Err(self.violation(format!("O2: {name} serves {key} of {stamp:?} after {newest:?}")));
             }
             self.check_claim(number, key, stamp)?;
             self.check_value(number, key, stamp, &held)?;
@@ -103,7 +104,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         match self.oracle(number).winner(key, &[&self.openings[number].seen]) {
             Some(record) if record.stamp > stamp => {
                 let (name, key, claimed) = (self.name(number), self.key_name(key), record.dot);
-                Err(self.violation(format!("claim: {name} serves {key:?} of {stamp:?} and claims {claimed:?}")))
+                Err(self.violation(format!("claim: {name} serves {key} of {stamp:?} and claims {claimed:?}")))
             }
             _ => Ok(()),
         }
@@ -118,14 +119,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if written.is_some_and(same) {
             return Ok(());
         }
-        let (name, key, served) = (self.name(number), self.key_name(key), held.item.value());
-        let written = written.map(|written| written.value());
-        Err(self.violation(format!("value: {name} serves {key:?} = {served:?} of {stamp:?}, written was {written:?}")))
+        let (name, key, served) = (self.name(number), self.key_name(key), brief(&held.item.value()));
+        let written = brief(&written.map(|written| written.value()));
+        Err(self.violation(format!("value: {name} serves {key} = {served} of {stamp:?}, written was {written}")))
     }
 
     fn misled(&self, number: usize, key: usize, what: &str, believed: Option<Stamp>) -> Violation {
         let (name, key) = (self.name(number), self.key_name(key));
-        self.violation(format!("changes: {name} {what} for {key:?}, a listener believes {believed:?}"))
+        self.violation(format!("changes: {name} {what} for {key}, a listener believes {believed:?}"))
     }
 
     fn note_newest(&mut self, number: usize, key: usize, held: &Snapshot<K, V>) -> Result<(), Violation> {
@@ -152,7 +153,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         };
         match self.oracle(number).of(fill.key).find(unfair) {
             Some(record) => Err(self.violation(format!(
-                "fill: {:?} of {stamp:?} beats {:?}, which came after its start",
+                "fill: {} of {stamp:?} beats {:?}, which came after its start",
                 self.key_name(fill.key),
                 record.stamp
             ))),
@@ -207,7 +208,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if stale || deleted {
             let (name, key) = (self.name(number), self.key_name(key));
             return Err(
-                self.violation(format!("O3: {name} serves {key:?} of {stamp:?}, known is {newest:?}, epoch {epoch}"))
+                self.violation(format!("O3: {name} serves {key} of {stamp:?}, known is {newest:?}, epoch {epoch}"))
             );
         }
         Ok(())
@@ -233,9 +234,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 let held = self.held(number, key);
                 let held = held.map(|held| (held.meta.kind, self.replica(number).stamp_at(&held.meta)));
                 let (name, key, stamp) = (self.name(number), self.key_name(key), record.stamp);
-                return Err(
-                    self.violation(format!("complete: {name} holds {held:?} for {key:?}, written was {stamp:?}"))
-                );
+                return Err(self.violation(format!("complete: {name} holds {held:?} for {key}, written was {stamp:?}")));
             }
         }
         Ok(())

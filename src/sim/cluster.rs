@@ -13,7 +13,7 @@ use super::oracle::Oracle;
 use super::process::{Payload, Process, State};
 use super::report::{Report, Violation};
 use super::settings::Settings;
-use super::trace::readable;
+use super::trace::{brief, readable};
 use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::cache::engine::Engine;
 use crate::crdt::VersionVector;
@@ -328,8 +328,9 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         };
         let Some(at) = self.keys.iter().position(|(_, known)| known == key) else {
             return Err(self.violation(format!(
-                "types: {} holds {key:?}, which was never written: a key changed on its way",
-                self.name(number)
+                "types: {} holds {}, which was never written: a key changed on its way",
+                self.name(number),
+                brief(key)
             )));
         };
         let believed = &mut self.openings[number].mirror[at];
@@ -344,6 +345,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             return Ok(());
         }
         let name = self.name(number);
-        Err(self.violation(format!("changes: {name} reports {:?} for {key:?}, believed {before:?}", change.effect)))
+        Err(self.violation(format!(
+            "changes: {name} reports {:?} for {}, believed {before:?}",
+            change.effect,
+            brief(key)
+        )))
     }
 }

@@ -46,7 +46,10 @@ impl fmt::Display for Failure {
         }
         let steps = scenario.script.len();
         writeln!(f, "a promise was broken {}", self.violation)?;
-        writeln!(f, "seed {}, shrunk from {} steps to {steps}:", scenario.seed, self.steps_before)?;
+        match self.steps_before {
+            before if before == steps => writeln!(f, "seed {}, {steps} steps:", scenario.seed)?,
+            before => writeln!(f, "seed {}, shrunk from {before} steps to {steps}:", scenario.seed)?,
+        }
         writeln!(f, "{scenario}")?;
         write!(f, "replay with a trace: {}", self.replay)
     }

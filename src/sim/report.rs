@@ -52,6 +52,8 @@ pub struct Report {
     pub violation: Option<Violation>,
     /// What happened, one line each, if asked for.
     pub trace: Vec<String>,
+    /// What went wrong is no schedule: the types or the settings cannot be.
+    pub(super) unfit: bool,
 }
 
 impl Report {

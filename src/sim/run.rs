@@ -27,10 +27,14 @@ pub fn run_seed(seed: u64) -> Report {
 }
 
 /// The run of a scenario. With `tracing`, the report has a line for everything that happened. What panics is
-/// a violation.
+/// a violation, and so are settings that cannot be.
 #[must_use]
 pub fn run_scenario<K: SimKey, V: SimValue>(types: &Types<K, V>, scenario: &Scenario, tracing: bool) -> Report {
     let Scenario { seed, settings, script } = scenario;
+    if let Err(what) = settings.validate() {
+        let violation = Some(Violation { at: 0, what });
+        return Report { violation, unfit: true, ..Report::default() };
+    }
     let mut cluster = match caught(|| Cluster::new(types, settings.clone(), *seed, tracing)) {
         Ok(cluster) => cluster,
         Err(panic) => return Report { violation: Some(panicked(0, &panic)), ..Report::default() },

@@ -6,18 +6,22 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::action::{Action, Step};
+use super::codec::MAX_CACHES;
 use crate::recency::Eviction;
 use crate::replica::{Bugs, ReplicaConfig};
+
+/// Keys of one cache: each is looked at after every event.
+pub(super) const MAX_KEYS: u16 = 1_000;
 
 /// The settings of one run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Nodes at the start.
+    /// Nodes at the start, at least 1.
     pub replicas: u8,
     /// Caches that every node opens at the start, 1 to 4.
     pub caches: u8,
-    /// Different keys in each cache.
+    /// Different keys in each cache, 1 to 1,000.
     pub keys: u16,
     /// Actions in the safety phase.
     pub actions: u32,
@@ -25,28 +29,30 @@ pub struct Settings {
     pub config: ReplicaConfig,
     /// The weight a replica may hold; beyond it the least recently used values are evicted there.
     pub max_capacity: Option<u64>,
-    /// How long a value lives that was written without a time of its own.
+    /// How long a value lives that was written without a time of its own. More than zero.
     pub time_to_live: Option<Duration>,
-    /// How long a node must be unreachable before others call it dead.
+    /// How long a node must be unreachable before others call it dead. 1 ms to 1 h.
     pub suspect_after: Duration,
-    /// Largest offset of a wall clock at the start, and its largest drift per million.
+    /// Largest offset of a wall clock at the start, and its largest drift per million. At most 1 h, and
+    /// a million.
     pub skew: Duration,
     /// See `skew`.
     pub drift_ppm: u32,
-    /// Messages take up to this long.
+    /// Messages take up to this long. At most 1 h.
     pub latency: Duration,
     /// One in this many messages takes up to `tail`; zero is none.
     pub tail_one_in: u32,
-    /// See `tail_one_in`.
+    /// See `tail_one_in`. At most 1 h.
     pub tail: Duration,
-    /// Lost messages in a hundred.
+    /// Lost messages in a hundred, 0 to 100.
     pub loss: u8,
-    /// Messages in a hundred that come twice.
+    /// Messages in a hundred that come twice, 0 to 100.
     pub duplicate: u8,
     /// Bytes per second that each link carries; what does not fit waits, and is dropped if it would wait
     /// too long.
     pub bandwidth: Option<u32>,
-    /// A message that carries registers takes up to this long to send; the next one waits.
+    /// A message that carries registers takes up to this long to send; the next one waits. At most
+    /// 1 h.
     pub sending: Duration,
     /// Messages to a node that is paused are lost instead of waiting.
     pub pause_drops: bool,
@@ -56,7 +62,7 @@ pub struct Settings {
     pub bugs: Bugs,
     /// How often each kind of action is picked.
     pub weights: Weights,
-    /// Largest time between two actions.
+    /// Largest time between two actions. At most 1 h.
     pub gap: Duration,
 }
 
@@ -163,6 +169,33 @@ impl std::fmt::Display for Settings {
 }
 
 impl Settings {
+    /// Checks the range of every field.
+    ///
+    /// # Errors
+    /// Names the first field that is out of its range, and the range.
+    pub fn validate(&self) -> Result<(), String> {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        let rules = [
+            (self.replicas >= 1, "replicas", "between 1 and 255"),
+            ((1..=MAX_CACHES).contains(&self.caches), "caches", "between 1 and 4"),
+            ((1..=MAX_KEYS).contains(&self.keys), "keys", "between 1 and 1,000"),
+            (self.time_to_live.is_none_or(|ttl| !ttl.is_zero()), "time_to_live", "more than zero; None is for ever"),
+            ((millis(1)..=HOUR).contains(&self.suspect_after), "suspect_after", "between 1 ms and 1 h"),
+            (self.skew <= HOUR, "skew", "at most 1 h"),
+            (self.drift_ppm <= 1_000_000, "drift_ppm", "at most 1,000,000"),
+            (self.latency <= HOUR, "latency", "at most 1 h"),
+            (self.tail <= HOUR, "tail", "at most 1 h"),
+            (self.loss <= 100, "loss", "between 0 and 100, in a hundred"),
+            (self.duplicate <= 100, "duplicate", "between 0 and 100, in a hundred"),
+            (self.sending <= HOUR, "sending", "at most 1 h"),
+            (self.gap <= HOUR, "gap", "at most 1 h"),
+        ];
+        let config = self.config.validate().map_err(|error| format!("config.{error}"));
+        let wrong = rules.into_iter().find(|(holds, ..)| !holds);
+        let ours = wrong.map_or(Ok(()), |(_, field, must_be)| Err(format!("{field} must be {must_be}")));
+        ours.and(config).map_err(unfit_settings)
+    }
+
     /// Both orders of eviction have their turn.
     pub(super) fn eviction(&self) -> Eviction {
         if self.max_capacity.is_some_and(|capacity| capacity % 3 == 0) { Eviction::SegmentedLru } else { Eviction::Lru }
@@ -271,6 +304,11 @@ impl Settings {
         Step { after, action: self.action(rng) }
     }
 
+    /// Never zero, so that a script can be made of any settings.
+    fn all_keys(&self) -> u16 {
+        self.keys.saturating_mul(self.caches.into()).max(1)
+    }
+
     fn action(&self, rng: &mut Rng) -> Action {
         let total = self.weights.0.iter().map(|(_, weight)| weight).sum();
         let mut at = rng.u32(0..total);
@@ -283,7 +321,7 @@ impl Settings {
     }
 
     fn action_of(&self, kind: Kind, rng: &mut Rng) -> Action {
-        let (node, other, key) = (rng.u8(..), rng.u8(..), rng.u16(..) % (self.keys * u16::from(self.caches)));
+        let (node, other, key) = (rng.u8(..), rng.u8(..), rng.u16(..) % self.all_keys());
         let drift = self.config.max_drift.as_millis() as i32;
         match kind {
             Kind::Write => Action::Write(node, key, 0),
@@ -316,6 +354,11 @@ impl Settings {
             Kind::Idle => Action::Wait,
         }
     }
+}
+
+/// What is said of any settings that cannot be.
+pub(super) fn unfit_settings(what: impl std::fmt::Display) -> String {
+    format!("these settings cannot be: {what}")
 }
 
 fn millis(n: u32) -> Duration {

@@ -10,11 +10,13 @@ use super::types::{SimKey, SimValue, Types};
 const BUDGET: u32 = 1_500;
 
 /// Leaves out steps, faults and nodes, and makes numbers smaller, as long as the same checker complains.
-/// Takes at most some 1,500 runs. A scenario that does not fail comes back as it is.
+/// Takes at most some 1,500 runs. A scenario that does not fail comes back as it is, and so
+/// does one whose types or settings cannot be.
 #[must_use]
 pub fn shrink<K: SimKey, V: SimValue>(types: &Types<K, V>, scenario: Scenario) -> Scenario {
     let verdict = |scenario: &Scenario| {
-        run_scenario(types, scenario, false).violation.map(|violation| violation.checker().to_owned())
+        let report = run_scenario(types, scenario, false);
+        report.violation.filter(|_| !report.unfit).map(|violation| violation.checker().to_owned())
     };
     let Some(wanted) = verdict(&scenario) else { return scenario };
     let mut left = BUDGET;

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::run::run_scenario;
 use super::scenario::Scenario;
 use super::seeds::{Chosen, SEED, Seeds};
-use super::settings::Settings;
+use super::settings::{MAX_KEYS, Settings, unfit_settings};
 use super::shrink::shrink;
 use super::soundness;
 use super::types::{SimKey, SimValue, Types};
@@ -145,11 +145,11 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
         self
     }
 
-    /// Different keys in each cache, at least 1. Few keys make many conflicts. Default: what the seed
+    /// Different keys in each cache, 1 to 1,000. Few keys make many conflicts. Default: what the seed
     /// says, 1 to 20.
     #[must_use]
     pub fn keys(mut self, keys: u16) -> Self {
-        self.keys = Some(keys.clamp(1, 1_000));
+        self.keys = Some(keys.clamp(1, MAX_KEYS));
         self
     }
 
@@ -166,6 +166,7 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
     /// as in production, a run takes longer and sees fewer collected tombstones.
     #[must_use]
     pub fn settings(mut self, settings: CacheSettings) -> Self {
+        self.types.limits = settings.clone();
         self.given = Some(settings);
         self
     }
@@ -191,10 +192,13 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
     /// cannot be: what is wrong, in words.
     pub fn run(&self) -> Result<Report, Box<Failure>> {
         let Chosen { seeds, alone } = self.seeds.choose().map_err(Failure::refused)?;
-        self.check_types()?;
+        self.check_given()?;
         let mut total = Report::default();
+        let mut looked_at = 0;
         for seed in seeds {
-            let scenario = Scenario::with_settings(seed, self.settings_of(seed));
+            let settings = self.settings_of(seed);
+            self.check_types(&settings, &mut looked_at)?;
+            let scenario = Scenario::with_settings(seed, settings);
             total.add(&self.run_one(&scenario, alone)?);
         }
         Ok(total)
@@ -206,25 +210,30 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
     /// # Errors
     /// As [`run`](Self::run). The script is not shrunk: whoever made it can.
     pub fn run_scenario(&self, scenario: &Scenario) -> Result<Report, Box<Failure>> {
-        self.check_types()?;
+        self.check_given()?;
         let mut scenario = scenario.clone();
         self.override_settings(&mut scenario.settings);
+        self.check_types(&scenario.settings, &mut 0)?;
         let report = run_scenario(&self.types, &scenario, false);
-        match &report.violation {
-            None => Ok(report),
-            Some(violation) => Err(Box::new(Failure {
-                violation: violation.clone(),
-                steps_before: scenario.script.len(),
-                scenario: Some(scenario),
-                trace: Vec::new(),
-                replay: "run this scenario again".to_owned(),
-            })),
+        let Some(violation) = report.violation.clone() else { return Ok(report) };
+        if report.unfit {
+            return Err(Failure::refused(violation.what));
         }
+        Err(Box::new(Failure {
+            violation,
+            steps_before: scenario.script.len(),
+            scenario: Some(scenario),
+            trace: Vec::new(),
+            replay: "run this scenario again".to_owned(),
+        }))
     }
 
     fn run_one(&self, scenario: &Scenario, tracing: bool) -> Result<Report, Box<Failure>> {
         let report = run_scenario(&self.types, scenario, false);
         let Some(first) = report.violation.clone() else { return Ok(report) };
+        if report.unfit {
+            return Err(Failure::refused(first.what));
+        }
         let shrunk = shrink(&self.types, scenario.clone());
         let again = run_scenario(&self.types, &shrunk, tracing);
         Err(Box::new(Failure {
@@ -232,7 +241,7 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
             scenario: Some(shrunk),
             steps_before: scenario.script.len(),
             trace: again.trace,
-            replay: replay(scenario.seed),
+            replay: replay(std::thread::current().name(), scenario.seed),
         }))
     }
 
@@ -257,24 +266,55 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
         }
     }
 
-    fn check_types(&self) -> Result<(), Box<Failure>> {
-        let settings = self.given.clone().unwrap_or_default();
-        let sound = settings.validate().map_err(|error| error.to_string());
-        let keys = u64::from(self.keys.unwrap_or(0).max(64));
-        sound
-            .and_then(|()| soundness::check(&self.types, &settings, keys))
-            .map_err(|what| Failure::refused(format!("these types cannot be replicated: {what}")))
+    fn check_given(&self) -> Result<(), Box<Failure>> {
+        let sound = self.given.as_ref().map_or(Ok(()), CacheSettings::validate);
+        sound.map_err(|error| Failure::refused(unfit_settings(error)))
+    }
+
+    /// Settings and types of one run; keys that were looked at for another run are not again.
+    fn check_types(&self, settings: &Settings, looked_at: &mut u64) -> Result<(), Box<Failure>> {
+        settings.validate().map_err(Failure::refused)?;
+        let keys = u64::from(settings.keys).max(soundness::SAMPLES);
+        if *looked_at < keys {
+            soundness::check(&self.types, keys).map_err(Failure::refused)?;
+            *looked_at = keys;
+        }
+        Ok(())
     }
 }
 
-/// The command that runs one seed of the test we are in: the harness names its threads after tests.
-fn replay(seed: u64) -> String {
-    let thread = std::thread::current();
-    match thread.name().filter(|name| *name != "main") {
-        Some(test) => format!("{SEED}={seed} cargo test --all-features {test} -- --exact --nocapture"),
-        None => {
-            let program = std::env::args().next().unwrap_or_else(|| "this program".to_owned());
-            format!("{SEED}={seed} {program}")
+/// How to run one seed again: the harness names its threads after tests, others name theirs otherwise.
+fn replay(thread: Option<&str>, seed: u64) -> String {
+    match thread.filter(|name| is_a_test(name)) {
+        Some(test) => format!(
+            "{SEED}={seed} cargo test {test} -- --exact --nocapture, with the flags that it was run with (--features, \
+             --test, --release)"
+        ),
+        None => format!("set {SEED}={seed} and run this test again"),
+    }
+}
+
+/// A path, or a name of several words.
+fn is_a_test(name: &str) -> bool {
+    let is_name = |part: &str| {
+        let first = part.starts_with(|c: char| c.is_alphabetic() || c == '_');
+        first && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    name.split("::").all(is_name) && (name.contains("::") || name.contains('_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_looks_like_a_test_is_one() {
+        for test in ["our_types_converge", "sim::tests::types::one", "a::b"] {
+            let command = format!("DRIFTLESS_SEED=7 cargo test {test} -- --exact --nocapture");
+            assert!(replay(Some(test), 7).starts_with(&command), "{test}");
+        }
+        for other in [None, Some("main"), Some("tokio-runtime-worker"), Some("worker"), Some("a b_c"), Some("::")] {
+            assert_eq!(replay(other, 7), "set DRIFTLESS_SEED=7 and run this test again");
         }
     }
 }

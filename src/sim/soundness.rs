@@ -1,29 +1,46 @@
-//! What a type must keep to, for its replicas to agree: looked at before any cluster runs, so that a
-//! type that breaks it is named in words instead of as a strange schedule.
+//! What a type must keep to, for its replicas to agree: looked at before any cluster runs, and for each value
+//! that a run makes beyond those, so that a type that breaks it is named in words instead of as a strange
+//! schedule.
 
+use std::cell::Cell;
 use std::fmt::Debug;
 
 use super::codec::round_trip;
 use super::quiet::caught;
+use super::trace::brief;
 use super::types::{SimKey, SimValue, Types, hash_of};
-use crate::cache::CacheSettings;
-use crate::replica::wire::{MAX_DEPTH, encode_key, encoded_len};
+use crate::replica::wire::{self, MAX_DEPTH, encode_key, encoded_len};
 
-/// Keys and values that are looked at.
-const SAMPLES: u64 = 64;
+/// Keys and values that are looked at before anything runs.
+pub(super) const SAMPLES: u64 = 64;
 
-/// The first thing wrong with the types, in words.
-pub(super) fn check<K: SimKey, V: SimValue>(
-    types: &Types<K, V>,
-    settings: &CacheSettings,
-    keys: u64,
-) -> Result<(), String> {
-    let looked = caught(|| {
-        let keys: Vec<_> = (0..keys).map(|n| Sample::of(types, n, settings)).collect::<Result<_, _>>()?;
-        (1..keys.len()).try_for_each(|at| keys[..at].iter().try_for_each(|other| keys[at].compare(other)))?;
-        (0..SAMPLES).try_for_each(|n| value(types, n, settings))
-    });
-    looked.unwrap_or_else(|panic| Err(format!("a key or a value panicked: {panic}")))
+/// Looks at so many keys and at the first values. What is wrong first, in words.
+pub(super) fn check<K: SimKey, V: SimValue>(types: &Types<K, V>, keys: u64) -> Result<(), String> {
+    let keys: Vec<_> = (0..keys.max(SAMPLES)).map(|n| sample(types, n)).collect::<Result<_, _>>()?;
+    let alike = |at: usize| keys[..at].iter().try_for_each(|other| keys[at].compare(other));
+    caught(|| (1..keys.len()).try_for_each(alike))
+        .unwrap_or_else(|panic| Err(panicked("the Eq", "the keys", &panic)))?;
+    (0..SAMPLES).try_for_each(|n| check_value(types, n))
+}
+
+/// Looks at the `n`-th value, unless that was done before.
+pub(super) fn check_value<K: SimKey, V: SimValue>(types: &Types<K, V>, n: u64) -> Result<(), String> {
+    if n < types.sound() {
+        return Ok(());
+    }
+    let doing = Cell::new("");
+    let looked = caught(|| value(types, n, &doing).map_err(unfit));
+    looked.unwrap_or_else(|panic| Err(panicked(doing.get(), &format!("value {n}"), &panic)))?;
+    types.note_sound(n);
+    Ok(())
+}
+
+fn unfit(what: String) -> String {
+    format!("these types cannot be replicated: {what}")
+}
+
+fn panicked(who: &str, over: &str, panic: &str) -> String {
+    format!("{who} panicked for {over}: {panic}")
 }
 
 struct Sample<K> {
@@ -32,97 +49,174 @@ struct Sample<K> {
     bytes: Vec<u8>,
 }
 
+fn sample<K: SimKey, V: SimValue>(types: &Types<K, V>, n: u64) -> Result<Sample<K>, String> {
+    let doing = Cell::new("");
+    let looked = caught(|| {
+        let sample = Sample::of(types, n, &doing).map_err(unfit)?;
+        // The weigher is the same for every value; here it meets every key.
+        doing.set("your value generator");
+        let value = types.value(0);
+        doing.set("your weigher");
+        types.weigh(&sample.key, &value);
+        Ok(sample)
+    });
+    looked.unwrap_or_else(|panic| Err(panicked(doing.get(), &format!("key {n}"), &panic)))
+}
+
 impl<K: SimKey> Sample<K> {
-    fn of<V: SimValue>(types: &Types<K, V>, n: u64, settings: &CacheSettings) -> Result<Self, String> {
+    fn of<V: SimValue>(types: &Types<K, V>, n: u64, doing: &Cell<&'static str>) -> Result<Self, String> {
+        doing.set("your key generator");
+        let key = types.key(n);
+        // Alone: a second panic while the first is under way would end the process.
+        doing.set("the Drop of the key");
+        drop(key);
+        doing.set("your key generator");
         let (key, again) = (types.key(n), types.key(n));
-        let encode = |key: &K| encode_key(key).map_err(|error| format!("key {n}, {key:?}, cannot be encoded: {error}"));
+        doing.set("the Clone of the key");
+        let clone = key.clone();
+        doing.set("the Eq, Hash, Debug, Serialize or Deserialize of the key");
+        equal_to_itself("key", n, &key, &clone)?;
+        let encode =
+            |key: &K| encode_key(key).map_err(|error| format!("key {n}, {}, cannot be encoded: {error}", brief(key)));
         let bytes = encode(&key)?;
-        let limit = settings.max_key_bytes;
-        let read = crate::replica::wire::decode_key::<K>(&bytes);
-        let read = read.map_err(|error| unreadable("key", n, &key, &error))?;
+        let read = wire::decode_key::<K>(&bytes);
+        let read = read.map_err(|error| unreadable("key", n, &key, &error.to_string(), || wire::reread_key(&key)))?;
+        if key != again {
+            return Err(format!(
+                "key {n} is {} once and {} another time: the same number must give an equal key",
+                brief(&key),
+                brief(&again)
+            ));
+        }
         let sample = Self { n, key, bytes };
-        let Self { key, bytes, .. } = &sample;
-        if *key != again || *key != key.clone() {
-            return Err(format!(
-                "key {n} is {key:?} once and {again:?} another time: the same number must give an equal key, and a \
-                 key must equal its clone"
-            ));
+        sample.check(types.limits.max_key_bytes, &read)?;
+        if hash_of(&sample.key) != hash_of(&again) || hash_of(&sample.key) != hash_of(&read) {
+            let key = brief(&sample.key);
+            return Err(format!("two equal keys {key} have different hashes: Hash must agree with Eq"));
         }
-        if bytes.len() > limit {
+        if encode(&again)? != sample.bytes || encode(&read)? != sample.bytes {
             return Err(format!(
-                "key {n}, {key:?}, takes {} bytes, and max_key_bytes is {limit}: shorten it, or raise the limit on \
-                 every node",
-                bytes.len()
-            ));
-        }
-        if read != *key {
-            return Err(format!(
-                "key {n}, {key:?}, comes back from the wire as {read:?}: every node would look it up elsewhere. Its \
-                 Serialize and Deserialize must be inverse to each other, and Eq must not look at what is skipped"
-            ));
-        }
-        if hash_of(key) != hash_of(&again) || hash_of(key) != hash_of(&read) {
-            return Err(format!("two equal keys {key:?} have different hashes: Hash must agree with Eq"));
-        }
-        if encode(&again)? != *bytes || encode(&read)? != *bytes {
-            return Err(format!(
-                "two equal keys {key:?} are encoded differently: nodes would take them for different keys. Leave out \
-                 HashSets, and whatever Eq does not look at"
+                "two equal keys {} are encoded differently: nodes would take them for different keys. Leave out \
+                 HashSets, and whatever Eq does not look at",
+                brief(&sample.key)
             ));
         }
         Ok(sample)
     }
 
-    fn compare(&self, other: &Self) -> Result<(), String> {
-        let (a, b) = (format!("key {} ({:?})", other.n, other.key), format!("key {} ({:?})", self.n, self.key));
-        match (self.key == other.key, self.bytes == other.bytes) {
-            (true, true) => Err(format!("{a} and {b} are equal: different numbers must give different keys")),
-            (true, false) => Err(format!(
-                "{a} and {b} are equal and encoded differently: nodes would take them for different keys. Eq must \
-                 look at everything that Serialize writes"
-            )),
-            (false, true) => Err(format!(
-                "{a} and {b} differ and have one encoding: other nodes cannot tell them apart. Serialize must write \
-                 everything that Eq looks at"
-            )),
-            (false, false) => Ok(()),
+    fn check(&self, limit: usize, read: &K) -> Result<(), String> {
+        let Self { n, key, bytes } = self;
+        if bytes.len() > limit {
+            return Err(format!(
+                "key {n}, {}, takes {} bytes, and max_key_bytes is {limit}: shorten it, or raise the limit on every \
+                 node",
+                brief(key),
+                bytes.len()
+            ));
         }
+        if read != key {
+            return Err(format!(
+                "key {n}, {}, comes back from the wire as {}: every node would look it up elsewhere. Its Serialize \
+                 and Deserialize must be inverse to each other, and Eq must not look at what is skipped",
+                brief(key),
+                brief(read)
+            ));
+        }
+        Ok(())
+    }
+
+    fn compare(&self, other: &Self) -> Result<(), String> {
+        let what = match (self.key == other.key, self.bytes == other.bytes) {
+            (false, false) => return Ok(()),
+            (true, true) => "are equal: different numbers must give different keys",
+            (true, false) => {
+                "are equal and encoded differently: nodes would take them for different keys. Eq must look at \
+                 everything that Serialize writes"
+            }
+            (false, true) => {
+                "differ and have one encoding: other nodes cannot tell them apart. Serialize must write everything \
+                 that Eq looks at"
+            }
+        };
+        let name = |it: &Self| format!("key {} ({})", it.n, brief(&it.key));
+        Err(unfit(format!("{} and {} {what}", name(other), name(self))))
     }
 }
 
-fn value<K: SimKey, V: SimValue>(types: &Types<K, V>, n: u64, settings: &CacheSettings) -> Result<(), String> {
+fn value<K: SimKey, V: SimValue>(types: &Types<K, V>, n: u64, doing: &Cell<&'static str>) -> Result<(), String> {
+    doing.set("your value generator");
+    let value = types.value(n);
+    doing.set("the Drop of your values");
+    drop(value);
+    doing.set("your generator");
     let (key, value) = (types.key(0), types.value(n));
+    doing.set("the Serialize of your values");
     let size = encoded_len(&value, MAX_DEPTH);
-    let size = size.map_err(|error| format!("value {n}, {value:?}, cannot be encoded: {error}"))?;
-    if size > settings.max_value_bytes {
+    doing.set("the Debug of your values");
+    let size = size.map_err(|error| format!("value {n}, {}, cannot be encoded: {error}", brief(&value)))?;
+    let limit = types.limits.max_value_bytes;
+    if size > limit {
         return Err(format!(
-            "value {n} takes {size} bytes, and max_value_bytes is {}: split it, or raise the limit on every node",
-            settings.max_value_bytes
+            "value {n} takes {size} bytes, and max_value_bytes is {limit}: split it, or raise the limit on every node"
         ));
     }
-    if value != value.clone() {
-        return Err(format!(
-            "value {n}, {value:?}, is not equal to its own clone (a NaN is not): then nobody can say whether two nodes \
-             agree. Give the value an equality that holds, for instance by bits"
-        ));
-    }
-    let read = round_trip(types, &key, &value).map_err(|error| unreadable("value", n, &value, &error))?;
+    doing.set("the Clone of your values");
+    let clone = value.clone();
+    doing.set("the PartialEq of your values");
+    equal_to_itself("value", n, &value, &clone)?;
+    doing.set("the Serialize or Deserialize of your values");
+    let read = round_trip(types, &key, &value);
+    let read = read.map_err(|error| unreadable("value", n, &value, &error, || wire::reread_value(&value)))?;
+    doing.set("the PartialEq of your values");
     if read != value {
         return Err(format!(
-            "value {n}, {value:?}, comes back from the wire as {read:?}: whoever wrote it and all others would \
-             disagree for good. Its Serialize and Deserialize must be inverse to each other; a field with \
-             #[serde(skip)] must not count for equality"
+            "value {n}, {}, comes back from the wire as {}: whoever wrote it and all others would disagree for good. \
+             Its Serialize and Deserialize must be inverse to each other; a field with #[serde(skip)] must not count \
+             for equality",
+            brief(&value),
+            brief(&read)
         ));
     }
+    doing.set("your weigher");
     if types.weigh(&key, &value) != types.weigh(&key, &read) {
-        return Err(format!("value {n}, {value:?}, weighs differently after a round trip: the weigher must be stable"));
+        let value = brief(&value);
+        return Err(format!("value {n}, {value}, weighs differently after a round trip: the weigher must be stable"));
     }
     Ok(())
 }
 
-fn unreadable(what: &str, n: u64, it: &impl Debug, error: &dyn std::fmt::Display) -> String {
+fn equal_to_itself<T: PartialEq + Debug>(what: &str, n: u64, it: &T, clone: &T) -> Result<(), String> {
+    let itself = it;
+    if it != itself {
+        return Err(format!(
+            "{what} {n}, {}, is not equal to itself (a NaN is not): then nobody can say whether two nodes agree. Give \
+             the {what} an equality that holds, for instance by bits",
+            brief(it)
+        ));
+    }
+    if it != clone {
+        return Err(format!(
+            "{what} {n}, {}, is not equal to its own clone, {}: Clone must make an equal one, for readers are given \
+             clones",
+            brief(it),
+            brief(clone)
+        ));
+    }
+    Ok(())
+}
+
+/// With the reason that `Deserialize` gives, which the cache does not need to know.
+fn unreadable(what: &str, n: u64, it: &impl Debug, error: &str, reread: impl FnOnce() -> Result<(), String>) -> String {
+    let reason = match caught(reread) {
+        Ok(Ok(())) => String::new(),
+        Ok(Err(reason)) => format!(": {reason}"),
+        Err(panic) => format!(": Deserialize panicked: {panic}"),
+    };
     format!(
-        "{what} {n}, {it:?}, cannot be read back on another node: {error}. Deserialize must accept what Serialize \
-         writes; the format is CBOR, which tells types apart as JSON does"
+        "{what} {n}, {}, cannot be read back on another node: {error}{reason}. Deserialize must accept what Serialize \
+         writes; the format is CBOR, which tells types apart as JSON does. #[serde(flatten)] and #[serde(untagged)] \
+         read through a buffer that not every type comes out of, and what skip_serializing_if leaves out needs a \
+         #[serde(default)]",
+        brief(it)
     )
 }

@@ -1,6 +1,6 @@
 //! What happened, in lines that a person can read.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Write};
 
 use super::clock::EPOCH;
 use crate::replica::message::{Entry, Message};
@@ -24,6 +24,33 @@ pub(super) fn readable(ids: impl Iterator<Item = ReplicaId>, mut line: String) -
         }
     }
     out
+}
+
+/// Characters of a key or value that are shown.
+const SHOWN: usize = 200;
+
+/// A key or value, cut where it becomes long.
+pub(super) fn brief(it: &(impl Debug + ?Sized)) -> String {
+    let mut out = Cut { text: String::new(), left: SHOWN };
+    match write!(out, "{it:?}") {
+        Err(_) if out.left == 0 => out.text + "…",
+        _ => out.text,
+    }
+}
+
+struct Cut {
+    text: String,
+    left: usize,
+}
+
+impl Write for Cut {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        for c in more.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
+    }
 }
 
 /// A message in one line.
@@ -59,5 +86,5 @@ pub(super) fn describe<K: Debug, V>(message: &Message<K, V>) -> String {
 }
 
 fn list<K: Debug, V>(entries: &[Entry<K, V>]) -> Vec<String> {
-    entries.iter().map(|entry| format!("{:?}: {:?}", entry.item.key, entry.marker)).collect()
+    entries.iter().map(|entry| format!("{}: {:?}", brief(&entry.item.key), entry.marker)).collect()
 }

@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
-use crate::cache::{CacheKey, CacheValue};
+use crate::cache::{CacheKey, CacheSettings, CacheValue};
+use crate::sync::{AtomicU64, Ordering};
 
 /// What a key must be to be simulated: a cache's key that can be printed.
 pub trait SimKey: CacheKey + Debug {}
@@ -20,6 +21,10 @@ pub struct Types<K, V> {
     key: Box<dyn Fn(u64) -> K + Send + Sync>,
     value: Box<dyn Fn(u64) -> V + Send + Sync>,
     weigher: Option<Weigher<K, V>>,
+    /// The limits of keys and values count here.
+    pub(super) limits: CacheSettings,
+    /// Values with lower numbers are known to be sound.
+    sound: AtomicU64,
 }
 
 impl<K, V> Debug for Types<K, V> {
@@ -35,7 +40,8 @@ impl<K, V> Types<K, V> {
         key: impl Fn(u64) -> K + Send + Sync + 'static,
         value: impl Fn(u64) -> V + Send + Sync + 'static,
     ) -> Self {
-        Self { key: Box::new(key), value: Box::new(value), weigher: None }
+        let (limits, sound) = (CacheSettings::default(), AtomicU64::new(0));
+        Self { key: Box::new(key), value: Box::new(value), weigher: None, limits, sound }
     }
 
     /// What an entry weighs against `max_capacity`; without, each weighs 1.
@@ -43,6 +49,15 @@ impl<K, V> Types<K, V> {
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
         self
+    }
+
+    pub(super) fn sound(&self) -> u64 {
+        self.sound.load(Ordering::Relaxed)
+    }
+
+    /// A run numbers its values without gaps, so those before the `n`-th were looked at as well.
+    pub(super) fn note_sound(&self, n: u64) {
+        self.sound.fetch_max(n.saturating_add(1), Ordering::Relaxed);
     }
 
     pub(super) fn key(&self, n: u64) -> K {

@@ -137,7 +137,7 @@ struct Fussy(u64);
 fn values_that_change_on_their_way_are_named() {
     told!(complaint(Simulation::new(key, |n| Skips { cents: n, rebate: 5 })), "value 0", "comes back", "serde(skip)");
     told!(complaint(Simulation::new(key, OneWay)), "value 0", "cannot be read back");
-    told!(complaint(Simulation::new(key, |_| f64::NAN)), "not equal to its own clone");
+    told!(complaint(Simulation::new(key, |_| f64::NAN)), "value 0, NaN, is not equal to itself");
     let heavy = Simulation::new(key, |n| "v".repeat(2_000_000 + n as usize));
     told!(complaint(heavy), "max_value_bytes is 1048576");
     let fickle = std::sync::atomic::AtomicU32::new(0);
@@ -153,13 +153,169 @@ fn keys_that_are_not_one_key_everywhere_are_named() {
     told!(complaint(Simulation::new(|n| Hashed(n, n + 1), session)), "different hashes", "Hash must agree with Eq");
     told!(complaint(Simulation::new(|n| n / 2, session)), "key 0 (0) and key 1 (0) are equal");
     told!(complaint(Simulation::new(|n| "k".repeat(n as usize * 1_000), session)), "max_key_bytes is 4096");
-    told!(complaint(Simulation::new(|_| -> u64 { panic!("no keys today") }, session)), "panicked: no keys today");
+    told!(
+        complaint(Simulation::new(|_| -> u64 { panic!("no keys today") }, session)),
+        "your key generator panicked for key 0: no keys today"
+    );
 }
 
 #[test]
 fn settings_that_cannot_be_are_refused_in_words() {
     let settings = CacheSettings { time_to_live: Some(Duration::ZERO), ..CacheSettings::default() };
-    told!(complaint(Simulation::new(key, session).settings(settings)), "time_to_live must be more than zero");
+    told!(
+        complaint(Simulation::new(key, session).settings(settings)),
+        "these settings cannot be",
+        "time_to_live must be more than zero"
+    );
+    let cases: [(fn(&mut Settings), &str); 8] = [
+        (|it| it.keys = 0, "keys must be between 1 and 1,000"),
+        (|it| it.caches = 0, "caches must be between 1 and 4"),
+        (|it| it.caches = 5, "caches must be between 1 and 4"),
+        (|it| it.replicas = 0, "replicas must be between 1 and 255"),
+        (|it| it.loss = 255, "loss must be between 0 and 100"),
+        (|it| it.time_to_live = Some(Duration::ZERO), "time_to_live must be more than zero"),
+        (|it| it.suspect_after = Duration::ZERO, "suspect_after must be between 1 ms and 1 h"),
+        (|it| it.config.max_frame_bytes = 0, "config.max_frame_bytes must be between 1 KiB and 8 MiB"),
+    ];
+    for (change, must_be) in cases {
+        let told = complaint(Simulation::new(key, session).adjust(change));
+        assert!(told.starts_with("these settings cannot be: ") && told.contains(must_be), "{told}");
+        let mut settings = Settings::default();
+        change(&mut settings);
+        assert!(settings.validate().unwrap_err().contains(must_be));
+        let scenario = Scenario::with_settings(1, settings);
+        let told = Simulation::new(key, session).run_scenario(&scenario).unwrap_err();
+        assert!(told.scenario.is_none() && told.to_string().contains(must_be), "{told}");
+        let violation = run_scenario(&numbers(), &scenario, false).violation.expect("settings that cannot be");
+        assert!(violation.what.contains(must_be), "{violation}");
+        assert_eq!(shrink(&numbers(), scenario.clone()).script.len(), scenario.script.len());
+    }
+    for seed in 0..1_000 {
+        assert_eq!((Settings::from_seed(seed).validate(), Settings::harsh(seed).validate()), (Ok(()), Ok(())));
+    }
+}
+
+/// All keys of a run are looked at, also those beyond the first.
+#[test]
+fn every_key_is_looked_at() {
+    let types = || Simulation::new(|n| n % 300, session);
+    told!(complaint(types().keys(301)), "key 0 (0) and key 300 (0) are equal");
+    told!(complaint(types().adjust(|settings| settings.keys = 301)), "key 0 (0) and key 300 (0) are equal");
+    let heavy = Simulation::new(|n| n, session).weigher(|n, _| if *n == 7 { panic!("boom") } else { 1 });
+    told!(complaint(heavy), "your weigher panicked for key 7: boom");
+}
+
+/// What only a late value does, and what is said of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Late {
+    FailsToRead,
+    PanicsInRead,
+    PanicsInClone,
+    ClonesAnother,
+    PanicsInDrop,
+}
+
+#[derive(Debug, PartialEq)]
+struct Odd<const AS: u8>(u64);
+
+const LATE: [Late; 5] =
+    [Late::FailsToRead, Late::PanicsInRead, Late::PanicsInClone, Late::ClonesAnother, Late::PanicsInDrop];
+
+impl<const AS: u8> Odd<AS> {
+    fn is(&self, late: Late) -> bool {
+        self.0 == 70 && LATE[AS as usize] == late
+    }
+}
+
+impl<const AS: u8> Clone for Odd<AS> {
+    fn clone(&self) -> Self {
+        assert!(!self.is(Late::PanicsInClone), "no copies");
+        Self(self.0 + u64::from(self.is(Late::ClonesAnother)))
+    }
+}
+
+impl<const AS: u8> Drop for Odd<AS> {
+    fn drop(&mut self) {
+        assert!(!self.is(Late::PanicsInDrop), "will not go");
+    }
+}
+
+impl<const AS: u8> Serialize for Odd<AS> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, const AS: u8> Deserialize<'de> for Odd<AS> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let it = Self(u64::deserialize(deserializer)?);
+        assert!(!it.is(Late::PanicsInRead), "unreadable");
+        if it.is(Late::FailsToRead) { Err(serde::de::Error::custom("not this one")) } else { Ok(it) }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Lacks {
+    a: u64,
+    #[serde(skip_serializing_if = "is_seventy")]
+    b: u64,
+}
+
+fn is_seventy(n: &u64) -> bool {
+    *n == 70
+}
+
+fn late<V: SimValue>(value: impl Fn(u64) -> V + Send + Sync + 'static) -> String {
+    complaint(Simulation::new(|n| n, value))
+}
+
+#[test]
+fn values_beyond_the_first_are_looked_at_as_they_come() {
+    let start = "these types cannot be replicated: value 70";
+    told!(late(|n| "x".repeat(if n >= 70 { 2_000_000 } else { 1 })), "these types", "value 70 takes 2000005 bytes");
+    told!(late(|n| if n >= 70 { f32::NAN } else { 1.0 }), "value 70, NaN, is not equal to itself");
+    told!(late(|n| Lacks { a: n, b: n }), "value 70, Lacks", "missing field `b`", "serde(flatten)");
+    told!(late(Odd::<0>), "value 70, Odd(70), cannot be read back on another node", "not this one");
+    told!(late(Odd::<1>), "value 70, Odd(70), cannot be read back", "Deserialize panicked: unreadable");
+    told!(late(Odd::<2>), "the Clone of your values panicked for value 70: no copies");
+    told!(late(Odd::<3>), "value 70, Odd(70), is not equal to its own clone, Odd(71)");
+    told!(late(Odd::<4>), "the Drop of your values panicked for value 70: will not go");
+    told!(late(|n| if n == 130 { panic!("boom") } else { n }), "your value generator panicked for value 130: boom");
+    let weigher = |_: &u64, n: &u64| if *n == 130 { panic!("boom") } else { 1 };
+    told!(complaint(Simulation::new(|n| n, |n| n).weigher(weigher)), "your weigher panicked for value 130: boom");
+    // A run of types that nothing was said of before says it as well.
+    let types = Types::new(|n| n, |n| if n == 70 { f64::NAN } else { 0.0 });
+    let violation = run_scenario(&types, &Scenario::from_seed(1), false).violation.expect("a NaN");
+    assert!(violation.what.starts_with(start) && violation.at > 0, "{violation}");
+}
+
+#[test]
+fn what_is_dumped_is_cut() {
+    let told = late(|n| if n == 70 { vec![f64::NAN; 100_000] } else { Vec::new() });
+    assert!(told.contains("NaN, NaN") && told.contains('…') && told.len() < 600, "{told}");
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Measure(f64);
+
+impl PartialEq for Measure {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Measure {}
+
+impl std::hash::Hash for Measure {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+#[test]
+fn a_nan_in_a_key_is_named_as_one_in_a_value_is() {
+    let key = |n| Measure(if n == 9 { f64::NAN } else { n as f64 });
+    told!(complaint(Simulation::new(key, session)), "key 9, Measure(NaN), is not equal to itself (a NaN is not)");
 }
 
 /// A pass that ran nothing would say that all is well.
@@ -219,11 +375,12 @@ fn a_failure_tells_its_story() {
     assert!(steps.is_some_and(|steps| steps > 0 && steps < failure.steps_before), "{story}");
     let seed = failure.scenario.as_ref().map(|scenario| scenario.seed).unwrap();
     let replay =
-        format!("DRIFTLESS_SEED={seed} cargo test --all-features sim::tests::types::a_failure_tells_its_story");
+        format!("DRIFTLESS_SEED={seed} cargo test sim::tests::types::a_failure_tells_its_story -- --exact --nocapture");
     assert!(story.contains(&replay), "{story}");
     assert!(story.contains("a promise was broken") && story.contains("Write("), "{story}");
     assert_eq!(format!("{failure:?}").trim_start(), story, "what unwrap shows is readable");
     // The same scenario, run again, fails the same way.
     let again = Simulation::new(key, session).run_scenario(failure.scenario.as_ref().unwrap()).unwrap_err();
     assert_eq!(again.violation, failure.violation);
+    assert!(!again.to_string().contains("shrunk from"), "nothing was shrunk: {again}");
 }
