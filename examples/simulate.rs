@@ -10,27 +10,30 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use driftless::replica::Bugs;
-use driftless::sim::{Report, Scenario, Settings, numbers, run_scenario, shrink};
+use driftless::sim::{Report, Scenario, Settings, Violation, numbers, run_scenario, shrink};
+
+/// So many failing seeds are shrunk, each in at most 1,500 runs; the others have their commands.
+const SHRUNK: usize = 3;
 
 #[derive(Parser)]
 struct Args {
-    /// How many seeds to run.
-    #[arg(long, default_value_t = 1_000)]
+    /// How many seeds to run, up to the last there is.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
     /// Run this seed only.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["seeds", "first", "failures", "threads"])]
     seed: Option<u64>,
     /// Print what happened.
-    #[arg(long)]
+    #[arg(long, requires = "seed")]
     trace: bool,
     /// Shrink a failing script.
-    #[arg(long)]
+    #[arg(long, requires = "seed")]
     shrink: bool,
     /// Nodes at the start, instead of what the seed says.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
     replicas: Option<u8>,
     /// Put a known mistake back (see `driftless::replica::Bugs`).
     #[arg(long)]
@@ -39,16 +42,16 @@ struct Args {
     #[arg(long)]
     harsh: bool,
     /// No faults.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "harsh")]
     calm: bool,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Go on after a violation, up to this many.
-    #[arg(long, default_value_t = 1)]
-    failures: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    failures: u64,
     /// Instead: convergence time and bytes against cluster size, for these sizes.
-    #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "2,3,5,8,12,20,30")]
+    #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "2,3,5,8,12,20,30", exclusive = true)]
     sizes: Option<Vec<u8>>,
 }
 
@@ -58,7 +61,7 @@ fn scenario(args: &Args, seed: u64) -> Scenario {
         settings = settings.calm();
     }
     if let Some(replicas) = args.replicas {
-        settings.replicas = replicas.max(1);
+        settings.replicas = replicas;
     }
     if let Some(bug) = &args.bug {
         settings.bugs = Bugs::only(bug).unwrap_or_else(|| panic!("a known bug: one of {:?}", Bugs::NAMES));
@@ -70,32 +73,34 @@ fn scenario(args: &Args, seed: u64) -> Scenario {
 struct Outcome {
     total: Report,
     runs: u64,
-    failed: BTreeMap<u64, Report>,
+    failed: BTreeMap<u64, Violation>,
 }
 
-/// Runs the seeds on so many threads; failing ones come back with their reports.
-fn run_all(args: &Args, seeds: std::ops::Range<u64>) -> Outcome {
-    let next = AtomicU64::new(seeds.start);
+/// Runs the seeds on so many threads; failing ones come back with what went wrong.
+fn run_all(args: &Args) -> Outcome {
+    let count = args.seeds.min((u64::MAX - args.first).saturating_add(1));
+    let next = AtomicU64::new(0);
     let shared = Mutex::new(Outcome::default());
-    let bar = indicatif::ProgressBar::new(seeds.end - seeds.start);
+    let bar = indicatif::ProgressBar::new(count);
     bar.set_style(
         indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left")
             .expect("a template"),
     );
     let types = numbers();
     let work = || loop {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= seeds.end || shared.lock().expect("no panics").failed.len() >= args.failures {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= count || shared.lock().expect("no panics").failed.len() as u64 >= args.failures {
             return;
         }
+        let seed = args.first + number;
         let report = run_scenario(&types, &scenario(args, seed), false);
         let mut shared = shared.lock().expect("no panics");
         shared.total.add(&report);
         shared.runs += 1;
         bar.inc(1);
-        if let Some(violation) = &report.violation {
+        if let Some(violation) = report.violation {
             bar.suspend(|| println!("seed {seed}: {violation}"));
-            shared.failed.insert(seed, report);
+            shared.failed.insert(seed, violation);
         }
     };
     std::thread::scope(|scope| {
@@ -158,16 +163,26 @@ fn summary(args: &Args, outcome: &Outcome, began: Instant) {
     table("faults injected", total.faults.iter().map(|(name, count)| ((*name).to_owned(), *count)));
     table("states reached", total.states.each().map(|(name, count)| (name.to_owned(), count)));
     println!("\n{} violations", failed.len());
-    for seed in failed.keys() {
-        let mut replay =
-            format!("cargo run --release --example simulate --features sim -- --seed {seed} --shrink --trace");
-        for (said, flag) in [(args.harsh, " --harsh"), (args.calm, " --calm")] {
-            replay += if said { flag } else { "" };
+    for (number, (&seed, violation)) in failed.iter().enumerate() {
+        if number < SHRUNK {
+            let scenario = scenario(args, seed);
+            let before = scenario.script.len();
+            let shrunk = shrink(&numbers(), scenario);
+            println!("seed {seed}: {violation}\nshrunk from {before} steps to {}:\n{shrunk}", shrunk.script.len());
         }
-        replay += &args.replicas.map_or_else(String::new, |replicas| format!(" --replicas {replicas}"));
-        replay += &args.bug.as_ref().map_or_else(String::new, |bug| format!(" --bug {bug}"));
-        println!("  {replay}");
+        println!("  {}", replay(args, seed));
     }
+}
+
+/// The command that runs a seed again, as this program was built.
+fn replay(args: &Args, seed: u64) -> String {
+    let profile = if cfg!(debug_assertions) { "--profile sim" } else { "--release" };
+    let mut replay = format!("cargo run {profile} --example simulate --features sim -- --seed {seed} --shrink --trace");
+    for (said, flag) in [(args.harsh, " --harsh"), (args.calm, " --calm")] {
+        replay += if said { flag } else { "" };
+    }
+    replay += &args.replicas.map_or_else(String::new, |replicas| format!(" --replicas {replicas}"));
+    replay + &args.bug.as_ref().map_or_else(String::new, |bug| format!(" --bug {bug}"))
 }
 
 /// Convergence and traffic against cluster size: 20 clusters of each size, messages that take up to 50 ms,
@@ -210,8 +225,6 @@ fn main() -> ExitCode {
         eprintln!("there is no bug {bug:?}; there are {}", Bugs::NAMES.join(", "));
         return ExitCode::from(2);
     }
-    // Panics of the core are violations like any other.
-    std::panic::set_hook(Box::new(|_| {}));
     if let Some(given) = &args.sizes {
         return sizes(given);
     }
@@ -219,7 +232,7 @@ fn main() -> ExitCode {
         return run_one(&args, seed);
     }
     let began = Instant::now();
-    let outcome = run_all(&args, args.first..args.first.saturating_add(args.seeds));
+    let outcome = run_all(&args);
     summary(&args, &outcome, began);
     ExitCode::from(u8::from(!outcome.failed.is_empty()))
 }

@@ -88,6 +88,32 @@ examples! {
     scale if "sim": "--replicas" "3" "--loss" "0" "--writes" "3" "--warm-up" "1";
 }
 
+/// What would run nothing, or something else than asked for, is refused; what belongs together is not.
+#[cfg(feature = "sim")]
+#[test]
+fn the_simulator_refuses_what_it_would_not_do() {
+    let status = |arguments: &str| {
+        let mut command = Command::new(binary("simulate"));
+        let command = command.args(arguments.split(' ')).stdin(Stdio::null()).stdout(Stdio::null());
+        ended(&mut command.stderr(Stdio::null()).spawn().expect("it was built")).expect("it ends").code()
+    };
+    for refused in [
+        "--seeds 0",
+        "--failures 0",
+        "--replicas 0",
+        "--seed 1 --seeds 2",
+        "--seed 1 --first 2",
+        "--shrink",
+        "--seeds 2 --trace",
+        "--seed 1 --harsh --calm",
+    ] {
+        assert_eq!(status(refused), Some(2), "{refused}");
+    }
+    assert_eq!(status("--first 18446744073709551615 --seeds 10"), Some(0), "the last seed, and no more");
+    let bug = "--seed 0 --trace --shrink --calm --bug delete_unknown_is_noop --replicas 3";
+    assert!(matches!(status(bug), Some(0 | 1)), "clean or not, it runs");
+}
+
 /// The short form of the chaos command: every kind of fault once, or those of processes where the rights for network namespaces are
 /// missing, which it then says.
 #[cfg(all(target_os = "linux", feature = "inspect-http"))]
