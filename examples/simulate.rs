@@ -27,10 +27,10 @@ struct Args {
     #[arg(long, conflicts_with_all = ["seeds", "first", "failures", "threads"])]
     seed: Option<u64>,
     /// Print what happened.
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with_all = ["seeds", "first", "failures", "threads"])]
     trace: bool,
     /// Shrink a failing script.
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with_all = ["seeds", "first", "failures", "threads"])]
     shrink: bool,
     /// Nodes at the start, instead of what the seed says.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
