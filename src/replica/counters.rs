@@ -36,7 +36,7 @@ counters! {
     seen,
     /// Entries skipped because the epoch had passed them.
     skipped_by_epoch,
-    /// Two registers with one marker and different bodies: a replica id used twice.
+    /// One dot under two stamps: a replica id used twice. (Bodies are not compared here: an audit does that.)
     conflicts,
     /// Messages from a replica that has our own id, and what others say we have written and we have not.
     cloned_id,
