@@ -167,7 +167,7 @@ fn settings_that_cannot_be_are_refused_in_words() {
         "these settings cannot be",
         "time_to_live must be more than zero"
     );
-    let cases: [(fn(&mut Settings), &str); 8] = [
+    let cases: [(Change, &str); 8] = [
         (|it| it.keys = 0, "keys must be between 1 and 1,000"),
         (|it| it.caches = 0, "caches must be between 1 and 4"),
         (|it| it.caches = 5, "caches must be between 1 and 4"),
@@ -356,8 +356,7 @@ fn a_destructor_that_panics_is_a_violation_of_its_seed() {
         Clings(n)
     };
     let types = Types::new(key, value);
-    let mut settings = Settings::default();
-    settings.keys = 20;
+    let settings = Settings { keys: 20, ..Settings::default() };
     // One write of each number; the one that will not go is kept by the oracle up to the end.
     let script = (0..100).map(|n| Step::after_millis(1, Action::Write(0, n, 0))).collect();
     let report = run_scenario(&types, &Scenario::new(1, settings, script), false);
