@@ -60,7 +60,9 @@ pub enum OpenError {
     #[error("a cache name has 1 to 255 bytes; this one has {0}")]
     Name(usize),
     /// The name is open on this node with other types, or was a moment ago and has writes that no other member has yet.
-    #[error("the cache `{0}` is open on this node with other key or value types, or was within the last 5 s: give this one another name")]
+    #[error(
+        "the cache `{0}` is open on this node with other key or value types, or was within the last 5 s: give this one another name"
+    )]
     OtherTypes(String),
     /// A setting is out of range.
     #[error(transparent)]
