@@ -231,8 +231,7 @@ async fn spawn(driver: Driver, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Resu
                     // Others would wait for a member that answers pings and nothing else.
                     runtime.block_on(mesh.shutdown(GOODBYE));
                 }
-                registry.stopped.store(true, Ordering::Release);
-                registry.detach();
+                registry.stop();
                 registry.close_lingering(u64::MAX);
             }
             Err(error) => {

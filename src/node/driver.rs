@@ -130,6 +130,7 @@ impl Driver {
             }
             if let Some((deadline, done)) = self.ending.take() {
                 self.shut_down(deadline).await;
+                self.registry.stop();
                 let _ = done.send(());
                 return;
             }

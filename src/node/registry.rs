@@ -207,8 +207,9 @@ impl Registry {
         self.opened.swap(false, Ordering::AcqRel)
     }
 
-    /// Tells all caches that they are on their own.
-    pub(crate) fn detach(&self) {
+    /// The driver ends: all caches are on their own.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
         for port in &self.ports() {
             let told = catch_unwind(AssertUnwindSafe(|| port.detach()));
             crate::cache::drop_quietly(told.err());

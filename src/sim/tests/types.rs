@@ -167,6 +167,7 @@ fn settings_that_cannot_be_are_refused_in_words() {
         "these settings cannot be",
         "time_to_live must be more than zero"
     );
+    type Change = fn(&mut Settings);
     let cases: [(Change, &str); 8] = [
         (|it| it.keys = 0, "keys must be between 1 and 1,000"),
         (|it| it.caches = 0, "caches must be between 1 and 4"),
