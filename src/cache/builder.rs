@@ -148,9 +148,10 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// Called for each value that is no longer here, with the reason; outside of locks, in order, by one thread at a
     /// time: that of a change, or the node's own for what others changed and what expires. It may call into the cache. It
     /// must not block: what takes long belongs in a channel, for a node whose thread is held up for
-    /// seconds replicates nothing meanwhile and says so (`task-died`). While 1,024 removals wait for it, whoever removes more waits too;
-    /// while it takes more than 100 ms for one, nobody does, and beyond 65,536 it is not told (`CacheStats::listener_lost`). If it panics, the panic is counted and logged. A listener that
-    /// holds a handle of its cache keeps it open for ever; one that writes again what was evicted has no end.
+    /// seconds replicates nothing meanwhile and says so (`task-died`). While 1,024 removals wait for it, whoever removes
+    /// more waits too; while it takes more than 100 ms for one, nobody does, and beyond 65,536 it is not told
+    /// (`CacheStats::listener_lost`). If it panics, the panic is counted and logged. A listener that holds a handle of its
+    /// cache keeps it open for ever; one that writes again what was evicted has no end.
     pub fn eviction_listener(mut self, listener: impl Fn(Arc<K>, V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
         self
