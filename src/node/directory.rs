@@ -39,12 +39,18 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// A process is there. What it had open before a silence it is believed to have still.
-    pub(crate) fn up(&mut self, peer: Peer) {
+    /// A process is there. What it had open before a silence it is believed to have still. Returns its predecessors: other
+    /// processes of its name, which stands for one process at a time. They will not return, whether or not they were called
+    /// dead before; the caller drops them for good.
+    #[must_use]
+    pub(crate) fn up(&mut self, peer: Peer) -> Vec<Uuid> {
         let process = Process { peer: peer.clone(), live: true, caches: BTreeMap::new(), former: BTreeMap::new() };
         let process = self.processes.entry(peer.incarnation).or_insert(process);
-        process.peer = peer;
+        process.peer = peer.clone();
         process.live = true;
+        let predecessors = self.processes.values().map(|process| &process.peer);
+        let predecessors = predecessors.filter(|it| it.name == peer.name && it.incarnation != peer.incarnation);
+        predecessors.map(|it| it.incarnation).collect()
     }
 
     /// A process is gone; gives the replicas that lived there.
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn a_reopened_cache_takes_the_place_of_the_old_replica() {
         let mut directory = Directory::default();
-        directory.up(peer(1));
+        let _ = directory.up(peer(1));
         let process = peer(1).incarnation;
         assert_eq!(directory.heard(process, "c", replica(1)), None);
         assert_eq!(directory.heard(process, "c", replica(2)), Some(replica(1)));
@@ -218,7 +224,7 @@ mod tests {
     #[test]
     fn processes_are_greeted_until_they_answer_and_asked_again_after_a_while() {
         let mut directory = Directory::default();
-        directory.up(peer(1));
+        let _ = directory.up(peer(1));
         assert_eq!(directory.to_greet("c", &[], 0).len(), 1);
         directory.heard(peer(1).incarnation, "c", replica(1));
         assert_eq!(directory.to_greet("c", &[], 0).len(), 1, "our replica is new and knows nobody");
@@ -231,8 +237,8 @@ mod tests {
     #[test]
     fn who_left_is_not_live_and_who_is_forgotten_while_there_is_met_again() {
         let mut directory = Directory::default();
-        directory.up(peer(1));
-        directory.up(peer(2));
+        let _ = directory.up(peer(1));
+        let _ = directory.up(peer(2));
         directory.heard(peer(1).incarnation, "c", replica(1));
         directory.down(peer(2).incarnation, true);
         assert!(directory.is_live(peer(1).incarnation) && !directory.is_live(peer(2).incarnation));
@@ -241,11 +247,27 @@ mod tests {
     }
 
     #[test]
+    fn a_process_replaces_all_others_of_its_name_dead_or_alive() {
+        let mut directory = Directory::default();
+        let restarted = |n: u8| Peer { incarnation: Uuid::from_bytes([n; 16]), ..peer(1) };
+        assert!(directory.up(peer(2)).is_empty() && directory.up(peer(1)).is_empty());
+        directory.heard(peer(1).incarnation, "c", replica(1));
+        assert_eq!(directory.down(peer(1).incarnation, false), [("c".to_owned(), replica(1))]);
+        assert_eq!(directory.up(peer(1)), [], "the same process has come back");
+        directory.down(peer(1).incarnation, false);
+        assert_eq!(directory.up(restarted(7)), [peer(1).incarnation]);
+        assert_eq!(directory.up(restarted(8)).len(), 2, "until they are dropped");
+        assert_eq!(directory.down(peer(1).incarnation, true), [("c".to_owned(), replica(1))]);
+        directory.down(restarted(7).incarnation, true);
+        assert_eq!(directory.named("n1"), [restarted(8).incarnation]);
+    }
+
+    #[test]
     fn departed_processes_are_bounded() {
         let mut directory = Directory::default();
         for n in 0..3_000u32 {
             let incarnation = Uuid::from_u128(u128::from(n) + 1);
-            directory.up(Peer { incarnation, ..peer(1) });
+            let _ = directory.up(Peer { name: n.to_string().into(), incarnation, ..peer(1) });
             directory.down(incarnation, false);
         }
         assert!(directory.processes.len() <= MAX_DEPARTED);

@@ -152,7 +152,10 @@ impl Driver {
             MeshEvent::Message { bytes, .. } => self.handle_message(bytes).await,
             MeshEvent::Up(peer) => {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
-                self.directory.up(peer.clone());
+                for predecessor in self.directory.up(peer.clone()) {
+                    tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
+                    self.drop_process(predecessor, true);
+                }
                 self.registry.set_connected(true);
                 self.greet(&peer, None).await;
             }

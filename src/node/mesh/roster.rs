@@ -99,7 +99,10 @@ struct State {
     pending: Option<MeshEvent>,
     retired: VecDeque<Uuid>,
     retired_set: HashSet<Uuid>,
-    lost: VecDeque<(Arc<str>, SocketAddr)>,
+    /// Members that went without a goodbye, the latest of each name.
+    lost: VecDeque<Peer>,
+    /// Members reported as down that turned out to have left: they said goodbye afterwards.
+    gone: VecDeque<Peer>,
     notices: VecDeque<MeshEvent>,
     conflict: Option<(MeshEvent, Instant)>,
     generation: u64,
@@ -140,7 +143,12 @@ impl Roster {
             return;
         }
         self.counters.member_changes.one();
-        state.lost.retain(|(name, _)| *name != peer.name);
+        // A name stands for one process: a predecessor that was called dead will not return under it.
+        if let Some(before) = state.take_lost(|lost| lost.name == peer.name)
+            && before.incarnation != peer.incarnation
+        {
+            state.retire(before.incarnation);
+        }
         let entry = state.entries.entry(peer.name.clone()).or_default();
         let replaced = [entry.here.as_ref().map(|h| &h.peer), entry.told.as_ref()]
             .into_iter()
@@ -178,8 +186,9 @@ impl Roster {
             .iter()
             .find(|(_, e)| e.here.as_ref().is_some_and(|h| h.peer.incarnation == incarnation))
             .map(|(name, _)| name.clone());
-        if let Some(name) = name {
-            state.depart(&name, true);
+        match name {
+            Some(name) => state.depart(&name, true),
+            None => state.leave_after_all(incarnation),
         }
         drop(state);
         self.changed.notify_one();
@@ -235,7 +244,7 @@ impl Roster {
 
     /// Members that went without a goodbye, to be looked for.
     pub(super) fn lost(&self) -> Vec<SocketAddr> {
-        self.state.lock().lost.iter().map(|(_, addr)| *addr).collect()
+        self.state.lock().lost.iter().map(|peer| peer.addr).collect()
     }
 
     pub(super) fn notice(&self, event: MeshEvent) {
@@ -267,6 +276,9 @@ impl Roster {
         if let Some(event) = state.pending.take() {
             return Some(event);
         }
+        if let Some(peer) = state.gone.pop_front() {
+            return Some(MeshEvent::Down { peer, left: true });
+        }
         while let Some(name) = state.dirty.pop_front() {
             if let Some(event) = state.difference(&name) {
                 return Some(event);
@@ -291,13 +303,28 @@ impl State {
         let left = left || self.retired_set.contains(&here.peer.incarnation);
         entry.left = left;
         if !left {
-            self.lost.retain(|(n, _)| n != name);
+            self.lost.retain(|lost| lost.name != *name);
             if self.lost.len() == LOST {
                 self.lost.pop_front();
             }
-            self.lost.push_back((name.clone(), here.peer.addr));
+            self.lost.push_back(here.peer);
         }
         self.mark(name);
+    }
+
+    fn take_lost(&mut self, which: impl Fn(&Peer) -> bool) -> Option<Peer> {
+        let index = self.lost.iter().position(which)?;
+        self.lost.remove(index)
+    }
+
+    /// The goodbye of a process that was called dead before it came.
+    fn leave_after_all(&mut self, incarnation: Uuid) {
+        let Some(peer) = self.take_lost(|lost| lost.incarnation == incarnation) else { return };
+        match self.entries.get_mut(&peer.name) {
+            // Its departure is still to be told.
+            Some(entry) => entry.left = true,
+            None => self.gone.push_back(peer),
+        }
     }
 
     fn retire(&mut self, incarnation: Uuid) {
