@@ -107,6 +107,8 @@ pub(crate) struct Shared<K, V> {
     connected: AtomicBool,
     /// The node is down: time passes with writes.
     detached: AtomicBool,
+    /// Members may be there that this cache has not met.
+    expecting: AtomicBool,
     weigher: Option<Weigher<K, V>>,
     pub(crate) settings: CacheSettings,
     fills: fill_counts::FillCounts,
@@ -133,9 +135,9 @@ impl<K, V> Shared<K, V> {
 /// Whatever does not wait is synchronous: reads, writes, deletes never wait for the network, and work outside of a runtime. What waits
 /// (fills, `ready`, `wait_replicated`) is `async`, with a `_blocking` form.
 ///
-/// The cache is open for as long as a handle to it is there; with the last one this node's copy is gone, as soon as some member
-/// has what was written to it, and after five seconds in any case. (At once where no handle of the node is left either: that is what
-/// `Node::shutdown` is for.)
+/// The cache is open for as long as a handle to it is there. With the last one this node's copy is gone, as soon as a member has what
+/// was written to it, and after five seconds in any case. What no member took in that time is lost: a warning names the cache, and
+/// `Node::shutdown` returns it. The node waits for members that have the cache open, and for configured seeds that it has not met.
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
     /// How long a fill through this handle waits for another node's.
@@ -147,11 +149,8 @@ pub struct Cache<K, V> {
 struct Handles(Arc<dyn port::Port>, Arc<dyn port::Host>);
 
 impl Drop for Handles {
-    /// What was written just before the last handle went is told to somebody all the same.
+    /// The host keeps the cache for a while if no member has what was written just before.
     fn drop(&mut self) {
-        if self.0.has_unsent() {
-            self.1.linger(Arc::clone(&self.0));
-        }
         self.1.close(&self.0);
     }
 }

@@ -145,7 +145,9 @@ pub use cache::{
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]
-pub use node::{KeyError, Member, Node, NodeBuilder, NodeSettings, StartError, Traffic};
+pub use node::{
+    KeyError, Member, Node, NodeBuilder, NodeSettings, StartError, TooFewMembers, Traffic, Unsent, UnsentCache,
+};
 pub use replica::{ConfigError, Counters, RemovalCause, ReplicaConfig};
 pub use replica_id::ReplicaId;
 

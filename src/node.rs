@@ -11,7 +11,8 @@
 //! | `spare` | a runtime for fillers of callers that have none, and timers |
 //! | `inquiry`, `report` | what nodes ask each other for people who look, and what a node shows of itself |
 //! | `lanes` | datagram or stream for a small push |
-//! | `ready` | who waits for a cache to be ready |
+//! | `ready` | who waits for a cache to be ready, or for members |
+//! | `unsent` | what could not be handed over before the end |
 //! | `signal` | what nodes say about caches: "not open here" |
 //! | `clock` | the one place where the wall clock is read, and ids and seeds of replicas are drawn |
 
@@ -37,10 +38,13 @@ pub(crate) mod report;
 mod settings;
 mod signal;
 mod spare;
+mod unsent;
 
 pub use builder::{NodeBuilder, StartError};
 pub use mesh::KeyError;
+pub use ready::TooFewMembers;
 pub use settings::NodeSettings;
+pub use unsent::{Unsent, UnsentCache};
 
 use crate::cache::{CacheBuilder, CacheKey, CacheValue};
 use driver::Command;
@@ -54,7 +58,8 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// A member of a cluster. Cheap to clone; clones are the same node.
 ///
 /// It runs until [`shutdown`](Self::shutdown), or until the last handle to it, to its caches, and of its `Inspector`s and debug servers is
-/// dropped. Only `shutdown` hands over what was written a moment before.
+/// dropped. A node that is dropped goes on for up to five seconds while a cache has writes that no other member has, and logs a
+/// warning at once, because a process that ends in that time loses them. Use `shutdown`, which waits and says what was lost.
 #[derive(Clone)]
 pub struct Node {
     registry: Arc<Registry>,
@@ -62,7 +67,7 @@ pub struct Node {
     _owner: Arc<Owner>,
 }
 
-/// What all handles of a node have in common: with the last, no cache lingers any more.
+/// What all handles of a node have in common.
 struct Owner(Arc<Registry>);
 
 impl Drop for Owner {
@@ -169,6 +174,29 @@ impl Node {
         members
     }
 
+    /// Waits until at least this many other members are there: processes of the cluster that are alive as far as this node
+    /// knows, this node not counted, whatever caches they have open. It says nothing about what has been replicated. Members
+    /// may depart right after.
+    ///
+    /// Any executor can drive it.
+    ///
+    /// # Errors
+    /// Fewer are there when the time is up, or when the node is shut down: says how many.
+    pub async fn wait_for_members(&self, members: usize, timeout: Duration) -> Result<(), TooFewMembers> {
+        let (waiter, answer) = ready::MemberWaiter::new(members, timeout);
+        let asked = self.alive.commands.send(Command::Members(waiter));
+        let too_few = || TooFewMembers { wanted: members, present: 0 };
+        if asked.is_ok() { answer.await.unwrap_or_else(|_| Err(too_few())) } else { Err(too_few()) }
+    }
+
+    /// As [`wait_for_members`](Self::wait_for_members), for applications without a runtime: it blocks the thread.
+    ///
+    /// # Errors
+    /// As [`wait_for_members`](Self::wait_for_members).
+    pub fn wait_for_members_blocking(&self, members: usize, timeout: Duration) -> Result<(), TooFewMembers> {
+        crate::sync::block_on(self.wait_for_members(members, timeout))
+    }
+
     /// What went over the network so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -236,12 +264,18 @@ impl Node {
         self.alive.mesh.sever(from);
     }
 
-    /// Hands unsent writes to at least one member, leaves and stops, within about five seconds. Open
-    /// caches stay readable and writable, by this process alone: what is written then is replicated nowhere. May be called more
-    /// than once.
+    /// Hands unsent writes to at least one member, leaves and stops, within about five seconds. Returns what it could not hand
+    /// over: writes, deletes and invalidations that no other member is known to have, of caches that are open and of those that
+    /// were closed before in vain. A warning names each such cache as well.
     ///
-    /// Any executor can drive it, and it blocks nothing.
-    pub async fn shutdown(&self) {
+    /// It takes the five seconds only if something is to be handed over and a member may still take it: one that is there, one
+    /// that was called dead less than `forget_after` ago, or one to be found at a configured seed. A node that knows no member
+    /// and has no seed, or none but itself, has no cluster: it stops at once and returns nothing. If every live member says that it
+    /// does not have a cache open, that cache is not waited for, and is returned.
+    ///
+    /// Open caches stay readable and writable, by this process alone: what is written then is replicated nowhere. May be called
+    /// more than once, and returns the same each time. Any executor can drive it, and it blocks nothing.
+    pub async fn shutdown(&self) -> Unsent {
         self.registry.down.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
         if self.alive.commands.send(Command::Shutdown { deadline: SHUTDOWN_DEADLINE, done }).is_ok() {
@@ -254,11 +288,12 @@ impl Node {
             Some(spare) => drop(spare.spawn(goodbye).await),
             None => goodbye.await,
         }
+        self.registry.unsent()
     }
 
     /// As [`shutdown`](Self::shutdown), for applications without a runtime: it blocks the thread.
-    pub fn shutdown_blocking(&self) {
-        crate::sync::block_on(self.shutdown());
+    pub fn shutdown_blocking(&self) -> Unsent {
+        crate::sync::block_on(self.shutdown())
     }
 }
 

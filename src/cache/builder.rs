@@ -257,6 +257,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             wake: self.host.waker(),
             connected: AtomicBool::new(false),
             detached: AtomicBool::new(false),
+            expecting: AtomicBool::new(false),
             weigher: self.weigher,
             feed: Feed::new(self.settings.change_buffer),
             progress: Event::new(),

@@ -48,9 +48,8 @@ pub trait Host: Send + Sync {
     fn spawn(&self, task: Task) -> bool;
     /// Runs a task that must go on whatever becomes of the caller's runtime. `false` if that cannot be.
     fn spawn_apart(&self, task: Task) -> bool;
-    /// Keeps a cache whose last handle is gone until some member has what was written there, for some seconds at most.
-    fn linger(&self, port: Arc<dyn Port>);
-    /// A handle that [`open`](Self::open) was asked for is gone.
+    /// A handle that [`open`](Self::open) was asked for is gone. With the last one the cache is closed, once a member has what was
+    /// written there, or after some seconds.
     fn close(&self, port: &Arc<dyn Port>);
     /// Resolves after this time, in whatever runtime it is polled.
     fn sleep(&self, duration: Duration) -> Task;
@@ -109,8 +108,14 @@ pub trait Port: Any + Examine + Send + Sync {
     fn detach(&self);
     /// Whether there are others who may have this cache open and were not heard yet.
     fn await_company(&self, awaits: bool);
-    /// Whether some own write has not been sent to any live member.
+    /// Whether members may be there that this cache has not met: those who wait for all members wait for them too.
+    fn expect_members(&self, expects: bool);
+    /// As last said by [`expect_members`](Self::expect_members).
+    fn expects_members(&self) -> bool;
+    /// Whether no member has some own write, and one may still take it.
     fn has_unsent(&self) -> bool;
+    /// How many own writes no member is known to have.
+    fn count_unsent(&self) -> u64;
     /// How far it is.
     fn standing(&self) -> Standing;
 }
@@ -294,6 +299,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         let now = self.time.now();
         self.set_connected(false);
         self.detached.store(true, Ordering::Release);
+        self.expecting.store(false, Ordering::Release);
         self.with_engine(now, |engine| {
             for member in engine.replica.live_members() {
                 engine.replica.handle_member_down(now, member);
@@ -306,8 +312,22 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.engine.lock().replica.await_company(awaits);
     }
 
+    fn expect_members(&self, expects: bool) {
+        if self.expecting.swap(expects, Ordering::AcqRel) && !expects {
+            self.progress.notify(usize::MAX);
+        }
+    }
+
+    fn expects_members(&self) -> bool {
+        self.expecting.load(Ordering::Acquire)
+    }
+
     fn has_unsent(&self) -> bool {
-        self.engine.lock().replica.has_unsent()
+        !self.detached.load(Ordering::Acquire) && self.engine.lock().replica.has_unsent()
+    }
+
+    fn count_unsent(&self) -> u64 {
+        self.engine.lock().replica.count_unsent()
     }
 
     fn standing(&self) -> Standing {

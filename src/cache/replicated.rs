@@ -1,15 +1,17 @@
 //! Waiting until others have a write.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Cache, CacheKey, CacheValue, Written, race};
 use crate::replica_id::ReplicaId;
+use crate::sync::Ordering;
 
 /// How many members are to have a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Members {
-    /// All that are alive at the call and do not depart meanwhile.
+    /// All that are alive at the call and do not depart meanwhile, this node not counted.
     All,
     /// At least this many of those that are alive at the call, this node not counted.
     Count(usize),
@@ -28,8 +30,9 @@ pub struct Replicated {
 /// Fewer members than asked for are known to have a write. It is on its way all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} members are known to have the write, {} departed, and {} have not said so: {missing:?}",
-    seen.len(), departed.len(), missing.len()
+    "{} members are known to have the write, {} departed, and {} have not said so: {missing:?}{}",
+    seen.len(), departed.len(), missing.len(),
+    if *unmet { "; members are expected that this cache has not met: look at the seeds, or wait for members first" } else { "" }
 )]
 #[non_exhaustive]
 pub struct NotReplicated {
@@ -39,19 +42,22 @@ pub struct NotReplicated {
     pub departed: Vec<ReplicaId>,
     /// Live members that are not known to have it.
     pub missing: Vec<ReplicaId>,
+    /// Whether members are expected that this cache has not met: no configured seed has answered since the node was
+    /// started, or a live member has not yet said whether it has the cache open.
+    pub unmet: bool,
 }
 
 impl NotReplicated {
     fn can_be(&self, members: Members) -> bool {
         match members {
             Members::All => true,
-            Members::Count(count) => self.seen.len() + self.missing.len() >= count,
+            Members::Count(count) => self.unmet || self.seen.len() + self.missing.len() >= count,
         }
     }
 
     fn is_enough(&self, members: Members) -> bool {
         match members {
-            Members::All => self.missing.is_empty(),
+            Members::All => self.missing.is_empty() && !self.unmet,
             Members::Count(count) => self.seen.len() >= count,
         }
     }
@@ -61,27 +67,39 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Waits until so many members have a write, or something newer for its key. The members are those
     /// that are alive at the call: joiners do not count, departures are reported.
     ///
-    /// With [`Members::All`] and nobody known it is true at once: after a start wait for [`ready`](Self::ready) first, or ask for
-    /// a [`Count`](Members::Count), which fails at once while fewer are alive. For deletes and invalidations wait for
-    /// [`last_written`](Self::last_written). In a cluster whose pushes are relayed (more than 16 other members) members say what
+    /// After a start it also waits for the members that should be there: until a configured seed has answered, and until each live
+    /// member has said whether it has the cache open. From then on it is decided: [`All`](Members::All) of no members is reached at
+    /// once (a node without seeds that no member has joined, a cache that no member has open, a cluster whose other members have
+    /// departed), and a [`Count`](Members::Count) fails at once while fewer members are alive. Once this node is shut down both fail.
+    /// For deletes and invalidations wait for [`last_written`](Self::last_written). In a cluster whose pushes are relayed (more than 16 other members) members say what
     /// they have in digests only: allow one `digest_interval` for each member.
     ///
     /// It makes nothing durable: it says that other processes hold the value in memory. A member that
     /// evicts it afterwards has seen it all the same.
     ///
     /// # Errors
-    /// The time is up, or too many departed for it ever to be enough; says who has it and who has not.
+    /// The time is up, too many departed for it ever to be enough, or this node is shut down; says which members have it, which do
+    /// not, and whether members were still expected.
     pub async fn wait_replicated(
         &self,
         written: Written,
         members: Members,
         timeout: Duration,
     ) -> Result<Replicated, NotReplicated> {
-        let asked = self.shared.engine.lock().replica.live_members();
+        let mut asked = BTreeSet::new();
+        let mut unmet = true;
         let mut limit = self.shared.host.sleep(timeout);
         loop {
             let progress = self.shared.progress.listen();
-            let standing = self.standing(&asked, written);
+            if unmet {
+                // In this order: whoever was expected has been met once nobody is expected any more.
+                unmet = self.shared.expecting.load(Ordering::Acquire);
+                asked.extend(self.shared.engine.lock().replica.live_members());
+            }
+            let standing = self.standing(&asked, written, unmet);
+            if self.shared.detached.load(Ordering::Acquire) {
+                return Err(standing);
+            }
             if standing.is_enough(members) {
                 return Ok(Replicated { seen: standing.seen, departed: standing.departed });
             }
@@ -104,8 +122,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         crate::sync::block_on(self.wait_replicated(written, members, timeout))
     }
 
-    fn standing(&self, asked: &[ReplicaId], written: Written) -> NotReplicated {
-        let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new() };
+    fn standing(&self, asked: &BTreeSet<ReplicaId>, written: Written, unmet: bool) -> NotReplicated {
+        let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new(), unmet };
         let engine = self.shared.engine.lock();
         for member in asked {
             match engine.replica.member_has(*member, written.stamp) {

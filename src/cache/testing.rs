@@ -102,8 +102,6 @@ impl Host for TestHost {
         self.spawn(task)
     }
 
-    fn linger(&self, _: Arc<dyn Port>) {}
-
     fn close(&self, _: &Arc<dyn Port>) {}
 
     fn sleep(&self, duration: Duration) -> Task {

@@ -177,6 +177,7 @@ impl NodeBuilder {
         let facts = Facts { cluster: self.cluster.clone(), encrypted: self.keys.is_some() };
         let registry = Arc::new(Registry::new(incarnation, facts, SystemClock::new(self.clock_offset)));
         *registry.first_replica_id.lock() = self.first_replica_id;
+        registry.awaits_seeds.store(!self.seeds.is_empty(), Ordering::Release);
         let seeds = self.seeds.clone();
         let config = MeshConfig {
             name: self.name,

@@ -148,6 +148,16 @@ impl Directory {
         live.filter(stranger).map(|process| process.peer.clone()).collect()
     }
 
+    /// Whether a live process may have a cache open whose replica is not among the `members` that our replica knows.
+    pub(crate) fn has_strangers(&self, cache: &str, members: &[ReplicaId]) -> bool {
+        let mut live = self.processes.values().filter(|process| process.live);
+        live.any(|process| match process.caches.get(cache) {
+            None => true,
+            Some(Presence::Open(replica)) => !members.contains(replica),
+            Some(Presence::NotOpen(_)) => false,
+        })
+    }
+
     /// Whether every live process has said that it does not have a cache open.
     pub(crate) fn nobody_has(&self, cache: &str) -> bool {
         let mut live = self.processes.values().filter(|process| process.live);

@@ -8,20 +8,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::directory::Directory;
 use super::inquiry;
 use super::lanes::Lanes;
 use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
-use super::ready::Waiter;
+use super::ready::{MemberWaiter, Waiter};
 use super::registry::Registry;
 use super::signal::Signal;
 use crate::cache::port::{Parcel, Port};
 use crate::cache::{Ready, TimeSource};
 use crate::replica::wire::{self, MessageKind, Peeked};
 use crate::replica_id::ReplicaId;
+
+mod handover;
 
 /// Parcels sent for one cache before others have their turn.
 const PARCELS_PER_TURN: usize = 64;
@@ -40,6 +42,7 @@ const IDLE_NANOS: u64 = 1_000_000_000;
 /// What handles ask of the driver.
 pub(crate) enum Command {
     Ready(Waiter),
+    Members(MemberWaiter),
     Forget {
         member: String,
         done: oneshot::Sender<bool>,
@@ -68,9 +71,12 @@ pub(crate) struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     sent: (mpsc::UnboundedSender<Sent>, mpsc::UnboundedReceiver<Sent>),
     waiters: Vec<Waiter>,
-    /// A shutdown was asked for.
-    ending: Option<(Duration, oneshot::Sender<()>)>,
+    member_waiters: Vec<MemberWaiter>,
+    /// A shutdown was asked for: how long it may take, and the callers that wait for it.
+    ending: Option<(Duration, Vec<oneshot::Sender<()>>)>,
     seeds: Vec<String>,
+    /// Some member has been there since the start.
+    met: bool,
     greet_at: Instant,
 }
 
@@ -91,8 +97,10 @@ impl Driver {
             commands,
             sent: mpsc::unbounded_channel(),
             waiters: Vec::new(),
+            member_waiters: Vec::new(),
             ending: None,
             seeds,
+            met: false,
             greet_at: Instant::now(),
         }
     }
@@ -128,10 +136,12 @@ impl Driver {
                 () = wake.notified() => {}
                 () = sleep_until(next) => {}
             }
-            if let Some((deadline, done)) = self.ending.take() {
+            if let Some((deadline, waiting)) = self.ending.take() {
                 self.shut_down(deadline).await;
                 self.registry.stop();
-                let _ = done.send(());
+                for done in waiting {
+                    let _ = done.send(());
+                }
                 return;
             }
         }
@@ -156,7 +166,9 @@ impl Driver {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
                     self.drop_process(predecessor, true);
                 }
+                self.met = true;
                 self.registry.set_connected(true);
+                self.registry.ports().iter().for_each(|port| port.expect_members(true));
                 self.greet(&peer, None).await;
             }
             MeshEvent::Down { peer, left } => {
@@ -330,9 +342,14 @@ impl Driver {
         let now = Instant::now();
         let now_mono = self.registry.clock.now().mono;
         let mut next = now + IDLE;
+        let looks_for_seeds = !self.seeds.is_empty() && !self.mesh.seeds_are_own();
+        self.registry.awaits_seeds.store(looks_for_seeds, Ordering::Release);
         for port in self.registry.ports() {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
                 port.await_company(self.awaits_company(port.name()));
+                if port.expects_members() {
+                    port.expect_members(self.expects_members(port));
+                }
                 port.tick()
             });
             next = next.min(Instant::from_std(self.registry.clock.instant(at)));
@@ -344,7 +361,7 @@ impl Driver {
             self.greet_the_unknown().await;
             self.registry.publish(self.directory.roll());
         }
-        if !self.waiters.is_empty() {
+        if !self.waiters.is_empty() || !self.member_waiters.is_empty() {
             next = next.min(now + Duration::from_millis(5));
         }
         next.min(self.greet_at)
@@ -354,7 +371,16 @@ impl Driver {
     /// others out there must not take its own word for everybody's.
     fn awaits_company(&self, cache: &str) -> bool {
         let others = self.directory.live().next().is_some();
-        if others { !self.directory.nobody_has(cache) } else { self.registry.seeds_unreachable.load(Ordering::Relaxed) }
+        if others { !self.directory.nobody_has(cache) } else { self.registry.awaits_seeds.load(Ordering::Acquire) }
+    }
+
+    /// Whether members may be there that a cache has not met. Once some member was there, a node without members is alone,
+    /// until one comes back.
+    fn expects_members(&self, port: &Arc<dyn Port>) -> bool {
+        match self.directory.live().next() {
+            Some(_) => self.directory.has_strangers(port.name(), &port.standing().live),
+            None => !self.met && self.registry.awaits_seeds.load(Ordering::Acquire),
+        }
     }
 
     /// Calls a cache, in which types of the user may panic: that costs the call, not the node.
@@ -392,17 +418,19 @@ impl Driver {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Ready(waiter) => self.waiters.push(waiter),
+            Command::Members(waiter) => self.member_waiters.push(waiter),
             Command::Forget { member, done } => {
                 let named = self.directory.named(&member);
                 let _ = done.send(!named.is_empty());
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
             Command::Panic => panic!("a test asked for it"),
-            Command::Shutdown { deadline, done } => self.ending = Some((deadline, done)),
+            Command::Shutdown { deadline, done } => self.ending.get_or_insert((deadline, Vec::new())).1.push(done),
         }
     }
 
     fn answer_waiters(&mut self) {
+        self.answer_member_waiters(false);
         let waiters = std::mem::take(&mut self.waiters);
         for waiter in waiters.into_iter().filter(|waiter| !waiter.is_gone()) {
             match self.readiness(&waiter) {
@@ -410,6 +438,12 @@ impl Driver {
                 None => self.waiters.push(waiter),
             }
         }
+    }
+
+    fn answer_member_waiters(&mut self, ends: bool) {
+        let present = self.directory.live().count();
+        let waiters = std::mem::take(&mut self.member_waiters);
+        self.member_waiters = waiters.into_iter().filter_map(|waiter| waiter.look(present, ends)).collect();
     }
 
     fn readiness(&self, waiter: &Waiter) -> Option<Ready> {
@@ -427,7 +461,7 @@ impl Driver {
             return Some(Ready::CaughtUp { from, as_of: caught_up.as_of });
         }
         let others = self.directory.live().count();
-        if others == 0 && self.seeds.is_empty() {
+        if others == 0 && !self.registry.awaits_seeds.load(Ordering::Acquire) {
             return Some(Ready::Alone);
         }
         if others > 0 && self.directory.nobody_has(&waiter.cache) {
@@ -439,33 +473,5 @@ impl Driver {
         let silent = self.directory.live().map(|peer| peer.name.to_string()).collect();
         let waiting_for = if others == 0 { self.seeds.clone() } else { silent };
         Some(Ready::TimedOut { waiting_for, members: standing.members.len(), entries: standing.entries })
-    }
-
-    /// Hands unsent writes to at least one member, says goodbye and stops.
-    async fn shut_down(&mut self, deadline: Duration) {
-        let until = Instant::now() + deadline;
-        while Instant::now() < until && self.registry.ports().iter().any(|port| port.has_unsent()) {
-            self.send_parcels().await;
-            let step = Duration::from_millis(5);
-            tokio::select! {
-                biased;
-                Some(sent) = self.sent.1.recv() => self.note_sent(&sent),
-                event = self.events.recv() => match event {
-                    Some(event) => self.handle_events(event).await,
-                    None => break,
-                },
-                () = tokio::time::sleep(step) => {
-                    self.pass_time().await;
-                }
-            }
-        }
-        let unsent: Vec<_> =
-            self.registry.ports().iter().filter(|port| port.has_unsent()).map(|port| port.name().to_string()).collect();
-        if !unsent.is_empty() {
-            tracing::warn!(caches = ?unsent, "shut down with writes that no other member has");
-        }
-        self.registry.set_connected(false);
-        let rest = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(200));
-        let _ = timeout(rest + Duration::from_secs(2), self.mesh.shutdown(rest)).await;
     }
 }

@@ -7,7 +7,11 @@
 //! A mesh runs on one thread of its own. memberlist starts tasks that nobody can wait for or stop; ending their
 //! runtime ends them all, once their `timers` have run out. The thread also keeps a busy application from delaying pings, and the other way round.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -101,6 +105,12 @@ impl Mesh {
     /// The other live members, in no particular order.
     pub fn members(&self) -> Vec<Peer> {
         self.core.ears.roster.members()
+    }
+
+    /// Whether every seed is this member itself, by its advertised or bound address. `false` without seeds, and until
+    /// the first look.
+    pub fn seeds_are_own(&self) -> bool {
+        self.core.seeds_are_own.load(Ordering::Acquire)
     }
 
     /// Hands at most [`MAX_DATAGRAM`] bytes to the kernel. `Ok` does not mean they arrive, nor in which order.

@@ -1,4 +1,4 @@
-//! Who waits for a cache to be ready.
+//! Who waits for a cache to be ready, and for members.
 
 use std::time::Duration;
 
@@ -6,6 +6,51 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cache::Ready;
+
+/// Fewer other members than asked for are there. Returned by [`Node::wait_for_members`](crate::Node::wait_for_members).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{present} other members are there, and {wanted} were waited for: look at the seeds and the network")]
+#[non_exhaustive]
+pub struct TooFewMembers {
+    /// How many were waited for.
+    pub wanted: usize,
+    /// How many were there when the time was up, or when the node was shut down.
+    pub present: usize,
+}
+
+/// A caller that waits for members.
+pub(crate) struct MemberWaiter {
+    wanted: usize,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<(), TooFewMembers>>,
+}
+
+impl MemberWaiter {
+    pub(crate) fn new(wanted: usize, patience: Duration) -> (Self, oneshot::Receiver<Result<(), TooFewMembers>>) {
+        let (answer, receiver) = oneshot::channel();
+        (Self { wanted, deadline: deadline(patience), answer }, receiver)
+    }
+
+    /// Answers if it can, or if nothing more will come; returns the waiter if it has to wait on.
+    pub(crate) fn look(self, present: usize, ends: bool) -> Option<Self> {
+        if self.answer.is_closed() {
+            return None;
+        }
+        let Self { wanted, deadline, .. } = self;
+        let answer = match present >= wanted {
+            true => Ok(()),
+            false if ends || Instant::now() >= deadline => Err(TooFewMembers { wanted, present }),
+            false => return Some(self),
+        };
+        let _ = self.answer.send(answer);
+        None
+    }
+}
+
+fn deadline(patience: Duration) -> Instant {
+    let far = Instant::now() + Duration::from_secs(365 * 86_400);
+    Instant::now().checked_add(patience).unwrap_or(far)
+}
 
 /// Somebody who waits for a cache to be ready.
 pub(crate) struct Waiter {
@@ -17,9 +62,7 @@ pub(crate) struct Waiter {
 impl Waiter {
     pub(crate) fn new(cache: &str, patience: Duration) -> (Self, oneshot::Receiver<Ready>) {
         let (answer, receiver) = oneshot::channel();
-        let far = Instant::now() + Duration::from_secs(365 * 86_400);
-        let deadline = Instant::now().checked_add(patience).unwrap_or(far);
-        (Self { cache: cache.to_owned(), deadline, answer }, receiver)
+        (Self { cache: cache.to_owned(), deadline: deadline(patience), answer }, receiver)
     }
 
     /// Nobody waits any more.

@@ -15,6 +15,7 @@ use super::clock::{self, SystemClock};
 use super::driver::Command;
 use super::inquiry::Inquiries;
 use super::ready::Waiter;
+use super::unsent::{Ledger, Unsent};
 use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
 use crate::hlc::nanos;
@@ -69,6 +70,13 @@ impl Opened {
     }
 }
 
+/// How a cache ends.
+#[derive(Clone, Copy)]
+enum Ending {
+    Closed,
+    ShutDown,
+}
+
 /// Shared by the node's handles, its caches and its driver.
 pub(crate) struct Registry {
     pub(crate) incarnation: Uuid,
@@ -77,7 +85,7 @@ pub(crate) struct Registry {
     pub(super) first_replica_id: Mutex<Option<Uuid>>,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Opened>>,
-    /// No handle of the node is left: it ends with the last cache, and none lingers.
+    /// No handle of the node is left: it ends with the last cache.
     unowned: AtomicBool,
     /// Caches without a handle that have something to tell, and until when, by monotonic time.
     lingering: Mutex<Vec<(Held, u64)>>,
@@ -90,6 +98,11 @@ pub(crate) struct Registry {
     /// The driver has ended.
     pub(crate) stopped: AtomicBool,
     connected: AtomicBool,
+    /// There are seeds besides this node itself: where no member is there, one may be found.
+    pub(crate) awaits_seeds: AtomicBool,
+    /// What could not be handed over, and whether that is all.
+    unsent: Mutex<Ledger>,
+    settled: AtomicBool,
     /// When the driver last went round, by monotonic time.
     pub(crate) pulse: AtomicU64,
     pub(crate) seeds_unreachable: AtomicBool,
@@ -117,6 +130,9 @@ impl Registry {
             died: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             connected: AtomicBool::new(false),
+            awaits_seeds: AtomicBool::new(false),
+            unsent: Mutex::default(),
+            settled: AtomicBool::new(false),
             pulse: AtomicU64::new(0),
             seeds_unreachable: AtomicBool::new(false),
             contained_panics: AtomicU64::new(0),
@@ -134,42 +150,109 @@ impl Registry {
         ports.values().filter_map(|opened| opened.port.upgrade()).map(Held::new).collect()
     }
 
-    fn linger(&self, port: Arc<dyn Port>) {
-        if self.down.load(Ordering::Acquire) || self.unowned.load(Ordering::Acquire) {
+    /// Tells a new cache what is known of members.
+    fn introduce(&self, port: &Arc<dyn Port>) {
+        let connected = self.connected.load(Ordering::Acquire);
+        let expects = connected || self.awaits_seeds.load(Ordering::Acquire);
+        port.set_connected(connected);
+        port.await_company(expects);
+        port.expect_members(expects);
+    }
+
+    /// Keeps a cache whose last handle is gone until a member has what was written there, if one may still take it.
+    fn linger(&self, port: &Arc<dyn Port>) {
+        if self.settled.load(Ordering::Acquire) {
             return;
         }
+        if !port.has_unsent() {
+            return self.note_lost(port, Ending::Closed);
+        }
         let until = self.clock.now().mono.saturating_add(nanos(LINGER));
-        self.lingering.lock().push((Held::new(port), until));
+        let mut lingering = self.lingering.lock();
+        if !lingering.iter().any(|(held, _)| Arc::ptr_eq(held, port)) {
+            lingering.push((Held::new(Arc::clone(port)), until));
+        }
+        drop(lingering);
         self.wake.notify_one();
-        if self.stopped.load(Ordering::Acquire) || self.unowned.load(Ordering::Acquire) {
-            self.close_lingering(u64::MAX); // Nobody will look again.
+        if self.unowned.load(Ordering::Acquire) {
+            self.warn_of_the_end();
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            self.close_lingering(u64::MAX); // The driver has looked for the last time.
         }
     }
 
     /// The last handle of the node is gone.
     pub(super) fn disown(&self) {
         self.unowned.store(true, Ordering::Release);
-        self.close_lingering(u64::MAX);
+        if !self.lingering.lock().is_empty() {
+            self.warn_of_the_end();
+        }
     }
 
-    /// Closes caches without a handle that have told what they had to, or whose time is up.
+    fn warn_of_the_end(&self) {
+        let caches: Vec<_> = self.lingering.lock().iter().map(|(port, _)| port.name().to_string()).collect();
+        tracing::warn!(
+            ?caches,
+            "the last handle of the node was dropped with writes that no other member has yet: use `Node::shutdown`"
+        );
+    }
+
+    /// Closes caches without a handle that have handed over what they had to, or whose time is up.
     pub(crate) fn close_lingering(&self, now: u64) {
         let lingering = std::mem::take(&mut *self.lingering.lock());
         let (stay, go): (Vec<_>, _) =
             lingering.into_iter().partition(|(port, until)| *until > now && port.has_unsent());
-        for (port, _) in go.iter().filter(|(port, _)| port.has_unsent()) {
-            tracing::warn!(cache = %port.name(), "closed with writes that no other member has");
-        }
         self.lingering.lock().extend(stay);
-        go.iter().for_each(|(port, _)| self.unlist(port));
+        let is_open =
+            |port: &Held| self.ports.lock().get(&**port.name()).is_some_and(|it| it.is(port) && it.handles > 0);
+        for (port, _) in go.iter().filter(|(port, _)| !is_open(port)) {
+            if !self.settled.load(Ordering::Acquire) {
+                self.note_lost(port, Ending::Closed);
+            }
+            self.unlist(port);
+        }
+    }
+
+    /// The node ends: takes note of what no member has.
+    pub(crate) fn note_unsent(&self) {
+        self.close_lingering(u64::MAX);
+        let ports = self.ports();
+        if !self.settled.swap(true, Ordering::AcqRel) {
+            ports.iter().for_each(|port| self.note_lost(port, Ending::ShutDown));
+        }
+    }
+
+    /// Takes note of a cache whose writes are lost. A node that has met no member and looks for none has no cluster, and
+    /// nothing is missing there.
+    fn note_lost(&self, port: &Arc<dyn Port>, ending: Ending) {
+        let in_cluster = self.connected.load(Ordering::Acquire) || self.awaits_seeds.load(Ordering::Acquire);
+        let writes = if in_cluster || port.has_unsent() { port.count_unsent() } else { 0 };
+        if writes == 0 {
+            return;
+        }
+        let cache = port.name();
+        match ending {
+            Ending::Closed => tracing::warn!(%cache, writes, "closed with writes that no other member has"),
+            Ending::ShutDown => tracing::warn!(%cache, writes, "shut down with writes that no other member has"),
+        }
+        self.unsent.lock().add(cache, writes);
+    }
+
+    /// What could not be handed over.
+    pub(crate) fn unsent(&self) -> Unsent {
+        self.unsent.lock().report()
     }
 
     /// One handle less.
     fn close(&self, port: &Arc<dyn Port>) {
-        if let Some(opened) = self.ports.lock().get_mut(&**port.name())
-            && opened.is(port)
-        {
-            opened.handles = opened.handles.saturating_sub(1);
+        let last = self.ports.lock().get_mut(&**port.name()).is_some_and(|opened| {
+            let open = opened.is(port) && opened.handles > 0;
+            opened.handles -= usize::from(open);
+            open && opened.handles == 0
+        });
+        if last {
+            self.linger(port);
         }
         self.unlist(port);
     }
@@ -209,6 +292,7 @@ impl Registry {
 
     /// The driver ends: all caches are on their own.
     pub(crate) fn stop(&self) {
+        self.note_unsent();
         self.stopped.store(true, Ordering::Release);
         for port in &self.ports() {
             let told = catch_unwind(AssertUnwindSafe(|| port.detach()));
@@ -270,7 +354,7 @@ impl Host for NodeHost {
             return Some(open);
         }
         let port = make()?;
-        port.set_connected(self.registry.connected.load(Ordering::Acquire));
+        self.registry.introduce(&port);
         ports.insert(name.to_owned(), Opened { port: Arc::downgrade(&port), handles: 1 });
         drop(ports);
         self.registry.opened.store(true, Ordering::Release);
@@ -293,10 +377,6 @@ impl Host for NodeHost {
 
     fn spawn_apart(&self, task: Task) -> bool {
         self.alive.spare.handle().map(|runtime| runtime.spawn(task)).is_some()
-    }
-
-    fn linger(&self, port: Arc<dyn Port>) {
-        self.registry.linger(port);
     }
 
     fn close(&self, port: &Arc<dyn Port>) {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{CoreKey, Replica};
-use crate::crdt::VersionVector;
+use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::replica_id::ReplicaId;
+use crate::store::SlotRef;
 
 /// A clock of a member and its watermark at that clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub(super) struct Absent {
     pub(super) awaited: bool,
     /// How far we were when a member was last forgotten: it has seen no more of us.
     pub(super) forgot_at: HlcTime,
+    /// The last own write that a departed member was known to have.
+    pub(super) handed_over: HlcTime,
 }
 
 impl Peer {
@@ -184,8 +187,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// once. If it does return, it gets a reconcile.
     pub fn handle_member_left(&mut self, now: Now, id: ReplicaId) {
         self.handle_member_down(now, id);
-        if self.peers.remove(&id).is_some() {
+        if let Some(peer) = self.peers.remove(&id) {
             self.counters.forgotten += 1;
+            self.absent.handed_over = self.absent.handed_over.max(peer.reported.get(&self.id));
             self.absent.forgot_at = self.vector.get(&self.id);
         }
         let (for_it, others): (VecDeque<_>, _) =
@@ -253,12 +257,35 @@ impl<K: CoreKey, V> Replica<K, V> {
         live.map(|peer| peer.sent_to).min().unwrap_or(HlcTime::MAX)
     }
 
-    /// Whether some own write is known to have reached no live member at all, while there is one.
+    /// Whether it is worth waiting to hand over own writes: some are not known to have reached a member, and there is a
+    /// member, dead but not forgotten ones included, or one may still appear.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
-        let live = self.peers.values().filter(|peer| peer.is_live());
-        let seen = live.map(|peer| peer.reported.get(&self.id)).max();
-        seen.map_or_else(|| self.is_cut_off(), |seen| seen < self.last_own)
+        self.handed_over() < self.last_own && (!self.peers.is_empty() || self.may_meet_members())
+    }
+
+    /// Counts the own writes and deletes that no member is known to have, whether or not there is a member to send them to.
+    /// Overwritten ones do not count. Returns at least one if there is anything to hand over, an invalidation for instance.
+    pub fn count_unsent(&mut self) -> u64 {
+        let (seen, id) = (self.handed_over(), self.id);
+        if seen >= self.last_own {
+            return 0;
+        }
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.sort();
+        }
+        let current = |(time, slot): &(HlcTime, SlotRef)| {
+            self.store.meta(*slot).is_some_and(|meta| self.dot_of(&meta) == Dot::new(id, *time))
+        };
+        let count = self.logs.get(&id).map_or(0, |log| log.sorted_after(seen).filter(current).count());
+        (count as u64).max(1)
+    }
+
+    /// The last own write that some member is known to have: one that is alive, or else one that ever was a member.
+    fn handed_over(&self) -> HlcTime {
+        let has = |peer: &Peer| peer.reported.get(&self.id);
+        let live = self.peers.values().filter(|peer| peer.is_live()).map(has).max();
+        live.unwrap_or_else(|| self.peers.values().map(has).fold(self.absent.handed_over, HlcTime::max))
     }
 
     /// The lowest dot time of ours that every member is known to have.

@@ -123,9 +123,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.twin.waited = left.is_some();
     }
 
-    /// Whether we have just begun anew, have something to tell, and know of nobody yet to tell it to.
-    pub(super) fn is_cut_off(&self) -> bool {
-        self.twin.left.is_some() && self.peers.is_empty() && self.last_own > 0
+    /// Whether members are expected that this replica has not heard: the node says so, or this replica has begun anew.
+    pub(super) fn may_meet_members(&self) -> bool {
+        self.absent.awaited || self.twin.left.is_some()
     }
 
     /// Whether another process goes by our id, so that [`renew`](Self::renew) is to be called now. Asked once for each time that

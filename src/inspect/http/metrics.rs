@@ -2,6 +2,7 @@
 //!
 //! Source: the text-based format, version 0.0.4.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::report::{CacheReport, NodeReport, PeerReport};
@@ -29,9 +30,16 @@ const PEER: &[(&str, &str, Of<PeerReport>)] = &[
     ("peer_silent_ms", "Time since a member's last message.", |peer| peer.silent_ms),
 ];
 
+/// The text so far, and the series in it: each has one value, the first.
+#[derive(Default)]
+struct Text {
+    lines: String,
+    series: BTreeSet<String>,
+}
+
 /// Everything that is a number.
 pub(super) fn write(node: &NodeReport) -> String {
-    let mut out = String::new();
+    let mut out = Text::default();
     node_metrics(&mut out, node);
     for (name, help, of) in CACHE {
         head(&mut out, name, help);
@@ -43,17 +51,23 @@ pub(super) fn write(node: &NodeReport) -> String {
     for (name, help, of) in PEER {
         head(&mut out, name, help);
         for cache in &node.caches {
-            for peer in &cache.peers {
+            for peer in live_first(&cache.peers) {
                 let node = peer.node.as_ref().unwrap_or(&peer.replica);
                 line(&mut out, name, &[("cache", &cache.cache), ("peer", node)], of(peer));
             }
         }
     }
     by_kind(&mut out, node);
-    out
+    out.lines
 }
 
-fn node_metrics(out: &mut String, node: &NodeReport) {
+/// Two replicas may live on nodes of one name for a moment: the series is that of the one that is alive.
+fn live_first(peers: &[PeerReport]) -> impl Iterator<Item = &PeerReport> {
+    let live = |live: bool| peers.iter().filter(move |peer| peer.live == live);
+    live(true).chain(live(false))
+}
+
+fn node_metrics(out: &mut Text, node: &NodeReport) {
     head(out, "members", "Other live members.");
     line(out, "members", &[("node", &node.node)], node.members.len() as u64);
     head(out, "driver_alive", "Whether the task that moves messages is there.");
@@ -73,7 +87,7 @@ fn node_metrics(out: &mut String, node: &NodeReport) {
 }
 
 /// No line while there is no bound: zero would read as perfect.
-fn staleness(out: &mut String, node: &NodeReport) {
+fn staleness(out: &mut Text, node: &NodeReport) {
     head(out, "staleness_ms", "How old what is read may be; absent while a live member was never heard.");
     for cache in &node.caches {
         if let Some(bound) = cache.staleness().bound_ms {
@@ -82,7 +96,7 @@ fn staleness(out: &mut String, node: &NodeReport) {
     }
 }
 
-fn by_kind(out: &mut String, node: &NodeReport) {
+fn by_kind(out: &mut Text, node: &NodeReport) {
     type Table =
         (&'static str, &'static str, &'static str, fn(&CacheReport) -> &std::collections::BTreeMap<String, u64>);
     let tables: [Table; 4] = [
@@ -101,19 +115,54 @@ fn by_kind(out: &mut String, node: &NodeReport) {
     }
 }
 
-fn head(out: &mut String, name: &str, help: &str) {
+fn head(out: &mut Text, name: &str, help: &str) {
     let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-    let _ = writeln!(out, "# HELP driftless_{name} {help}\n# TYPE driftless_{name} {kind}");
+    let _ = writeln!(out.lines, "# HELP driftless_{name} {help}\n# TYPE driftless_{name} {kind}");
 }
 
-fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
-    let _ = write!(out, "driftless_{name}");
+fn line(out: &mut Text, name: &str, labels: &[(&str, &str)], value: u64) {
+    let mut series = format!("driftless_{name}");
     for (number, (label, text)) in labels.iter().enumerate() {
-        let _ = write!(out, "{}{label}=\"{}\"", if number == 0 { '{' } else { ',' }, escaped(text));
+        let _ = write!(series, "{}{label}=\"{}\"", if number == 0 { '{' } else { ',' }, escaped(text));
     }
-    let _ = writeln!(out, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    if !labels.is_empty() {
+        series.push('}');
+    }
+    if !out.series.contains(&series) {
+        let _ = writeln!(out.lines, "{series} {value}");
+        out.series.insert(series);
+    }
 }
 
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Warning;
+
+    #[test]
+    fn no_series_is_there_twice_and_the_live_replica_of_a_name_is_shown() {
+        let peer = |replica: &str, live| PeerReport {
+            replica: replica.into(),
+            node: Some("b".into()),
+            live,
+            ..PeerReport::default()
+        };
+        let warning = Warning { name: "lagging-peer".into(), about: "b".into(), text: String::new() };
+        let peers = vec![peer("1", false), peer("2", true), peer("3", false)];
+        let cache = CacheReport {
+            cache: "c".into(),
+            peers,
+            warnings: vec![warning.clone(), warning],
+            ..CacheReport::default()
+        };
+        let text = write(&NodeReport { caches: vec![cache], ..NodeReport::default() });
+        let series: Vec<_> =
+            text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap().0).collect();
+        assert_eq!(series.iter().collect::<BTreeSet<_>>().len(), series.len(), "{text}");
+        assert!(text.contains("driftless_peer_live{cache=\"c\",peer=\"b\"} 1\n"), "{text}");
+    }
 }

@@ -1,6 +1,11 @@
 //! One memberlist instance after another, over the same sockets, roster and keys.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -57,6 +62,8 @@ pub(super) struct Core {
     live: RwLock<Option<List>>,
     /// Somebody asked for a rebuild.
     pub(super) rebuild_asked: Notify,
+    /// There are seeds, and each of them is this member itself.
+    pub(super) seeds_are_own: AtomicBool,
     /// The supervised tasks, by name.
     pub(super) tasks: Mutex<BTreeMap<&'static str, AbortHandle>>,
 }
@@ -73,6 +80,7 @@ impl Core {
             ears: Arc::new(ears),
             live: RwLock::new(None),
             rebuild_asked: Notify::new(),
+            seeds_are_own: AtomicBool::new(false),
             tasks: Mutex::default(),
             config,
         }

@@ -1,6 +1,11 @@
 //! Looking for absent seeds and lost members, for ever, so that a cut of any length heals by itself.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use tokio::{
@@ -63,7 +68,8 @@ impl Rejoin {
         let last = self.attempts.get(&target).map_or(Duration::ZERO, |a| a.delay);
         let (wait, delay) = match outcome {
             Outcome::Present => (timing.rejoin_max, Duration::ZERO),
-            Outcome::Absent => {
+            // Its name may stand for more members in a moment: they start together.
+            Outcome::Absent | Outcome::Own => {
                 let delay = (last * 2).clamp(timing.rejoin_min, timing.rejoin_max);
                 (delay, delay)
             }
@@ -75,8 +81,9 @@ impl Rejoin {
 
     /// Tells the owner once when all seeds are gone and once when one is back.
     fn report(&mut self, core: &Core, failed: bool) {
-        let mut seeds = self.attempts.iter().filter(|(t, _)| matches!(t, Target::Seed(_))).map(|(_, a)| a.outcome);
-        if seeds.any(|o| o == Outcome::Present) {
+        let seeds = || self.attempts.iter().filter(|(t, _)| matches!(t, Target::Seed(_))).map(|(_, a)| a.outcome);
+        core.seeds_are_own.store(seeds().next().is_some() && seeds().all(|o| o == Outcome::Own), Ordering::Release);
+        if seeds().any(|o| o == Outcome::Present) {
             self.failed_rounds = 0;
             if std::mem::take(&mut self.reported) {
                 core.ears.roster.notice(MeshEvent::SeedsReachable);
@@ -103,6 +110,8 @@ async fn seek(core: &Core, target: Target) -> (Target, Outcome) {
 enum Outcome {
     Present,
     Absent,
+    /// Every address of the seed is this member's own: there is no other member to find.
+    Own,
 }
 
 impl From<bool> for Outcome {
@@ -113,17 +122,40 @@ impl From<bool> for Outcome {
 
 fn targets(core: &Core) -> Vec<Target> {
     let seeds = core.config.seeds.iter().cloned().map(Target::Seed);
-    let lost = core.ears.roster.lost().into_iter().filter(|a| *a != core.advertise).map(Target::Lost);
+    let lost = core.ears.roster.lost().into_iter().filter(|a| !is_own(core, *a)).map(Target::Lost);
     seeds.chain(lost).collect()
 }
 
-/// A seed is present when one of its addresses is ourselves, a live member, or answers.
+/// A seed is present when one of its addresses is a live member's or answers. An own address is not asked, and proves
+/// nothing: it does not make a node that lists itself among its seeds believe that it has found them.
 async fn seek_seed(core: &Core, seed: &str) -> Outcome {
     let addrs = resolve(core, seed).await;
-    let known = |a: &SocketAddr| *a == core.advertise || *a == core.wire.local || core.ears.roster.is_here(*a);
-    let absent: Vec<SocketAddr> = addrs.iter().copied().filter(|a| !known(a)).collect();
-    let some_known = absent.len() < addrs.len();
-    Outcome::from(core.join_all(absent).await > 0 || some_known)
+    let (own, others): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|a| is_own(core, *a));
+    if others.is_empty() {
+        return if own.is_empty() { Outcome::Absent } else { Outcome::Own };
+    }
+    let (here, absent): (Vec<_>, Vec<_>) = others.into_iter().partition(|a| core.ears.roster.is_here(*a));
+    Outcome::from(core.join_all(absent).await > 0 || !here.is_empty())
+}
+
+/// Whether who dials this address reaches this member: its advertised or bound address, or any address of this machine
+/// if it listens on all of them.
+fn is_own(core: &Core, addr: SocketAddr) -> bool {
+    let bound = core.wire.local;
+    let everywhere = bound.ip().is_unspecified() && addr.port() == bound.port();
+    addr == core.advertise || addr == bound || (everywhere && is_of_this_machine(addr))
+}
+
+/// The kernel sends to an address of this machine from that same address. Nothing is sent here: connecting a datagram
+/// socket only picks a route.
+fn is_of_this_machine(addr: SocketAddr) -> bool {
+    let any: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let source = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(addr)?;
+        socket.local_addr()
+    };
+    addr.ip().is_loopback() || source().is_ok_and(|source: SocketAddr| source.ip() == addr.ip())
 }
 
 async fn resolve(core: &Core, seed: &str) -> Vec<SocketAddr> {
