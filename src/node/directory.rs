@@ -263,7 +263,7 @@ mod tests {
         assert!(directory.up(peer(2)).is_empty() && directory.up(peer(1)).is_empty());
         directory.heard(peer(1).incarnation, "c", replica(1));
         assert_eq!(directory.down(peer(1).incarnation, false), [("c".to_owned(), replica(1))]);
-        assert_eq!(directory.up(peer(1)), [], "the same process has come back");
+        assert!(directory.up(peer(1)).is_empty(), "the same process has come back");
         directory.down(peer(1).incarnation, false);
         assert_eq!(directory.up(restarted(7)), [peer(1).incarnation]);
         assert_eq!(directory.up(restarted(8)).len(), 2, "until they are dropped");

@@ -367,3 +367,61 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster() -> Roster {
+        let roster = Roster::new("own".into(), Arc::default());
+        assert_eq!(roster.next_generation(), 1);
+        roster
+    }
+
+    fn peer(incarnation: u128) -> Peer {
+        let addr = ([127, 0, 0, 1], 7).into();
+        Peer { name: "b".into(), addr, incarnation: Uuid::from_u128(incarnation) }
+    }
+
+    fn events(roster: &Roster) -> Vec<MeshEvent> {
+        std::iter::from_fn(|| roster.next_event()).collect()
+    }
+
+    fn down(incarnation: u128, left: bool) -> MeshEvent {
+        MeshEvent::Down { peer: peer(incarnation), left }
+    }
+
+    #[test]
+    fn a_goodbye_counts_after_a_process_was_called_dead() {
+        for told in [true, false] {
+            let roster = roster();
+            roster.up(1, peer(1));
+            assert_eq!(events(&roster), [MeshEvent::Up(peer(1))]);
+            roster.down(1, &peer(1).name);
+            if told {
+                assert_eq!(events(&roster), [down(1, false)]);
+            }
+            assert_eq!(roster.lost(), [peer(1).addr]);
+            roster.goodbye(peer(1).incarnation);
+            roster.goodbye(peer(1).incarnation);
+            assert_eq!(events(&roster), [down(1, true)]);
+            assert!(roster.lost().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_process_called_dead_does_not_come_back_once_another_has_its_name() {
+        let roster = roster();
+        roster.up(1, peer(1));
+        roster.down(1, &peer(1).name);
+        roster.up(1, peer(2));
+        roster.up(1, peer(1));
+        assert_eq!(events(&roster), [MeshEvent::Up(peer(2))]);
+        roster.down(1, &peer(2).name);
+        assert_eq!(events(&roster), [down(2, false)]);
+        roster.up(1, peer(3));
+        roster.up(1, peer(2));
+        assert_eq!(events(&roster), [MeshEvent::Up(peer(3))]);
+        assert_eq!(roster.members(), [peer(3)]);
+    }
+}
