@@ -8,7 +8,7 @@ use crate::hlc::HlcTime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ready {
-    /// There are no seeds configured and no other members: nothing to wait for.
+    /// There are no other members, and no seeds are configured but this node itself: nothing to wait for.
     Alone,
     /// Everything that this member had at that time is here.
     CaughtUp {

@@ -124,7 +124,8 @@ impl NodeBuilder {
     }
 
     /// `host:port` of nodes to join, always with a port. Names are resolved again at every attempt, and attempts never
-    /// end. Without seeds the node is a cluster of one until others name it as theirs.
+    /// end. Without seeds, or with none but itself, the node is a cluster of one until others name it as theirs. It knows
+    /// itself by its bound and advertised address, also under a name that resolves to nothing else.
     pub fn seeds<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
         self.seeds = seeds.into_iter().map(Into::into).collect();
         self

@@ -10,7 +10,7 @@ use super::source::{Source, ident, inner, is_punct, path_at, runs};
 const ROOMS: &[(&[&str], &[&str])] = &[
     (&["SystemTime"], &["src/node/clock.rs"]),
     // The driver sleeps until the machine's next deadline, by tokio's clock; the mesh has timers of its own.
-    (&["Instant"], &["src/node/clock.rs", "src/node/driver.rs", "src/node/ready.rs", "src/node/mesh"]),
+    (&["Instant"], &["src/node/clock.rs", "src/node/driver", "src/node/ready.rs", "src/node/mesh"]),
     (&["Uuid", "new_v4"], &["src/node/clock.rs", "src/node/mesh"]),
     // The seeds of hash tables that nobody iterates over.
     (&["RandomState"], &["src/cache"]),

@@ -81,7 +81,7 @@ async fn end_one(seed: &Node, cycle: usize) {
         // While it joins, by drop.
         0 => {}
         // While it joins, politely.
-        1 => node.shutdown().await,
+        1 => drop(node.shutdown().await),
         // While it is being filled by others.
         2 => {
             while cache.entry_count() == 0 {
