@@ -195,6 +195,22 @@ async fn what_no_member_took_is_returned_and_named() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_closed_in_vain_is_returned_later() {
+    let job = builder("long-closed", &[deserted()]).start().await.unwrap();
+    let cache = open(&job);
+    cache.insert("a".into(), "1".into()).unwrap();
+    let seen = cache.clone();
+    drop(cache);
+    let again = open(&job);
+    assert!(again.get("a").is_some(), "it is still there");
+    drop((seen, again));
+    let is_closed = || job.cache::<u8, u8>("test").open().is_ok();
+    eventually("closed after five seconds", is_closed, |closed| *closed);
+    let unsent = job.shutdown().await;
+    assert_eq!(unsent.caches.iter().map(|it| (&*it.cache, it.writes)).collect::<Vec<_>>(), [("test", 1)]);
+}
+
 /// No member has it open: there is no use in waiting, and it is lost all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cache_that_no_member_has_open_is_returned_and_not_waited_for() {
@@ -290,15 +306,15 @@ async fn a_write_of_the_first_moment_can_be_waited_for() {
         assert_eq!(replicated.seen, [there.replica_id()]);
         assert!(there.get(&format!("job-{round}")).is_some());
         job.shutdown().await;
-        // A cache of which a member has not yet said whether it has it open.
     }
+    // A cache of which a member has not yet said whether it has it open.
     let job = node("first-moment", &[&a]).await;
     job.wait_for_members(1, SOON).await.unwrap();
     let cache: Cache<String, String> = job.cache("other").open().unwrap();
     let written = cache.insert("a".into(), "b".into()).unwrap();
     let replicated = cache.wait_replicated(written, Members::All, SOON).await.unwrap();
     assert!(replicated.seen.is_empty(), "no member has it open, and all have said so");
-    stop(vec![a, job]).await;
+    stop(vec![job, a]).await;
 }
 
 #[test]

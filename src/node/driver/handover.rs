@@ -8,6 +8,9 @@ use super::Driver;
 
 /// How long the driver waits for events before it lets time pass.
 const STEP: Duration = Duration::from_millis(5);
+/// The driver goes on for this long in any case, if there are members: what was received just before is acknowledged, so that
+/// its writer need not look for another member to take it.
+const ACKNOWLEDGE: Duration = Duration::from_millis(30);
 /// A goodbye has at least this much time.
 const GOODBYE: Duration = Duration::from_millis(200);
 
@@ -18,8 +21,12 @@ impl Driver {
     /// forgotten, or may be found at a seed.
     pub(super) async fn shut_down(&mut self, deadline: Duration) {
         self.answer_member_waiters(true);
-        let until = Instant::now() + deadline;
-        while Instant::now() < until && self.registry.ports().iter().any(|port| port.has_unsent()) {
+        let begin = Instant::now();
+        let until = begin + deadline;
+        let acknowledged = if self.directory.live().next().is_some() { begin + ACKNOWLEDGE } else { begin };
+        let goes_on =
+            |driver: &Self, now| now < acknowledged || driver.registry.ports().iter().any(|port| port.has_unsent());
+        while Instant::now() < until && goes_on(self, Instant::now()) {
             self.send_parcels().await;
             tokio::select! {
                 biased;
