@@ -19,7 +19,7 @@ use crate::replica::message::Message;
 use crate::replica::{RemovalCause, Write, wire};
 use crate::replica_id::ReplicaId;
 use crate::store::{Position, Reading, Snapshot, Store};
-use crate::sync::{Arc, AtomicBool, Event, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Event, Mutex, Ordering};
 
 pub mod builder;
 mod bulk;
@@ -109,6 +109,8 @@ pub(crate) struct Shared<K, V> {
     detached: AtomicBool,
     /// Members may be there that this cache has not met.
     expecting: AtomicBool,
+    /// Unsent writes that the node has taken note of.
+    unsent_counted: AtomicU64,
     weigher: Option<Weigher<K, V>>,
     pub(crate) settings: CacheSettings,
     fills: fill_counts::FillCounts,

@@ -7,6 +7,7 @@ mod log;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{SOON, eventually, node, open, stop};
@@ -20,9 +21,16 @@ fn builder(cluster: &str, seeds: &[SocketAddr]) -> NodeBuilder {
     Node::builder().cluster(cluster).seeds(seeds.iter().map(SocketAddr::to_string)).local_timing()
 }
 
-/// An address where no node listens.
+/// An address of its own on the loopback, where no node listens.
 fn deserted() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static CALLS: AtomicU8 = AtomicU8::new(1);
+    let process = (std::process::id() % (1 << 15)) as u16;
+    ([127, (process >> 8) as u8, process as u8, CALLS.fetch_add(1, Ordering::Relaxed)], 7946).into()
+}
+
+/// A port that is free at every address.
+fn free_port() -> u16 {
+    TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The node ends as by `kill -9`: it says no goodbye.
@@ -147,16 +155,24 @@ async fn a_job_that_drops_its_handles_at_once_has_told_a_member() {
         let cache = open(&job);
         cache.insert(format!("job-{round}"), "v".into()).unwrap();
         // The cache alone, the cache first, the node first.
-        match round {
-            0 => drop(cache),
-            1 => drop((cache, job.clone())),
-            _ => drop((job.clone(), cache)),
-        }
-        if round > 0 {
-            drop(job);
-            eventually("told", || here.get(&format!("job-{round}")), Option::is_some);
-        } else {
-            eventually("told", || here.get(&format!("job-{round}")), Option::is_some);
+        let left = match round {
+            0 => {
+                drop(cache);
+                Some(job)
+            }
+            1 => {
+                drop(cache);
+                drop(job);
+                None
+            }
+            _ => {
+                drop(job);
+                drop(cache);
+                None
+            }
+        };
+        eventually("told", || here.get(&format!("job-{round}")), Option::is_some);
+        if let Some(job) = left {
             assert!(job.shutdown().await.is_empty());
         }
     }
@@ -329,14 +345,14 @@ fn members_can_be_waited_for_without_a_runtime() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_only_seed_is_itself_is_alone() {
-    let local = deserted();
-    let everywhere: SocketAddr = ([0, 0, 0, 0], deserted().port()).into();
-    let port = everywhere.port();
+    let (local, port) = (deserted(), free_port());
+    let everywhere: SocketAddr = ([0, 0, 0, 0], port).into();
     let advertised: SocketAddr = ([127, 0, 0, 9], port).into();
+    let named: SocketAddr = ([127, 0, 0, 1], free_port()).into();
     let cases = [
         // By the address it binds, by a name of it, by the address it advertises, by another address of the machine.
         (builder("own", &[]).bind(local), vec![local.to_string()]),
-        (builder("own", &[]).bind(local), vec![format!("localhost:{}", local.port()), local.to_string()]),
+        (builder("own", &[]).bind(named), vec![format!("localhost:{}", named.port()), named.to_string()]),
         (builder("own", &[]).bind(everywhere).advertise(advertised), vec![advertised.to_string()]),
         (builder("own", &[]).bind(everywhere).advertise(advertised), vec![format!("127.0.0.1:{port}")]),
     ];

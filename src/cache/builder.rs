@@ -15,7 +15,7 @@ use super::{Cache, CacheKey, CacheValue, Shared, Weigher};
 use crate::recency::{Eviction, ReadLog};
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig, wire};
 use crate::replica_id::ReplicaId;
-use crate::sync::{Arc, AtomicBool, Event, Mutex};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Event, Mutex};
 
 /// How large an entry may be that is written here. Should be the same on every node: what others were allowed to write is
 /// taken, up to what a message can hold.
@@ -258,6 +258,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             connected: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             expecting: AtomicBool::new(false),
+            unsent_counted: AtomicU64::new(0),
             weigher: self.weigher,
             feed: Feed::new(self.settings.change_buffer),
             progress: Event::new(),

@@ -114,7 +114,7 @@ pub trait Port: Any + Examine + Send + Sync {
     fn expects_members(&self) -> bool;
     /// Whether no member has some own write, and one may still take it.
     fn has_unsent(&self) -> bool;
-    /// How many own writes no member is known to have.
+    /// How many own writes no member is known to have, those of the last call left out.
     fn count_unsent(&self) -> u64;
     /// How far it is.
     fn standing(&self) -> Standing;
@@ -327,7 +327,8 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn count_unsent(&self) -> u64 {
-        self.engine.lock().replica.count_unsent()
+        let count = self.engine.lock().replica.count_unsent();
+        count.saturating_sub(self.unsent_counted.swap(count, Ordering::AcqRel))
     }
 
     fn standing(&self) -> Standing {

@@ -200,18 +200,30 @@ impl Registry {
 
     /// Closes caches without a handle that have handed over what they had to, or whose time is up.
     pub(crate) fn close_lingering(&self, now: u64) {
-        let lingering = std::mem::take(&mut *self.lingering.lock());
-        let (stay, go): (Vec<_>, _) =
-            lingering.into_iter().partition(|(port, until)| *until > now && port.has_unsent());
-        self.lingering.lock().extend(stay);
-        let is_open =
-            |port: &Held| self.ports.lock().get(&**port.name()).is_some_and(|it| it.is(port) && it.handles > 0);
-        for (port, _) in go.iter().filter(|(port, _)| !is_open(port)) {
+        let go: Vec<_> = {
+            // In one hold of the lock: what is not found here is taken for closed.
+            let mut lingering = self.lingering.lock();
+            let all = std::mem::take(&mut *lingering).into_iter();
+            let (stay, go) = all.partition(|(port, until)| *until > now && port.has_unsent());
+            *lingering = stay;
+            go
+        };
+        for (port, _) in go.iter().filter(|(port, _)| !self.is_wanted(port)) {
             if !self.settled.load(Ordering::Acquire) {
                 self.note_lost(port, Ending::Closed);
             }
             self.unlist(port);
         }
+    }
+
+    /// Whether a cache was opened again, or lingers again.
+    fn is_wanted(&self, port: &Held) -> bool {
+        let open = self.ports.lock().get(&**port.name()).is_some_and(|opened| opened.is(port) && opened.handles > 0);
+        open || self.lingers(port)
+    }
+
+    fn lingers(&self, port: &Arc<dyn Port>) -> bool {
+        self.lingering.lock().iter().any(|(held, _)| Arc::ptr_eq(held, port))
     }
 
     /// The node ends: takes note of what no member has.
@@ -261,8 +273,8 @@ impl Registry {
     /// still has its hands on it.
     fn unlist(&self, port: &Arc<dyn Port>) {
         let mut ports = self.ports.lock();
-        let lingers = self.lingering.lock().iter().any(|(held, _)| Arc::ptr_eq(held, port));
-        if !lingers && ports.get(&**port.name()).is_some_and(|opened| opened.handles == 0 && opened.is(port)) {
+        if !self.lingers(port) && ports.get(&**port.name()).is_some_and(|opened| opened.handles == 0 && opened.is(port))
+        {
             ports.remove(&**port.name());
         }
     }
