@@ -127,6 +127,8 @@ pub struct Replica<K, V> {
     greeted: BTreeSet<ReplicaId>,
     incoming: Option<incoming::Incoming>,
     outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
+    /// Registers to be compared with a member that a person asked about.
+    suspects: VecDeque<(ReplicaId, SlotRef)>,
     /// Registers whose dot our vector does not cover, placed outside of any claim.
     uncovered: Vec<SlotRef>,
     early: push::EarlyPushes<K, V>,
@@ -192,6 +194,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),
+            suspects: VecDeque::new(),
             uncovered: Vec::new(),
             early: push::EarlyPushes::default(),
             relay: relay::Relay::default(),

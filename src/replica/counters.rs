@@ -82,6 +82,8 @@ counters! {
     reconcile_removed,
     /// Registers the end of a reconcile voided here.
     reconcile_voided,
+    /// Registers that the end of a reconcile left alone because their sender had listed them under another dot.
+    reconcile_spared,
     /// Entries replaced by a void on arrival.
     voided,
     /// Registers adopted.
@@ -90,8 +92,10 @@ counters! {
     deferred,
     /// Deferred registers merged when their time came.
     deferred_released,
-    /// Deferred registers not kept because the quarantine was full.
+    /// Deferred registers not kept because the quarantine was full, or their origin was no member.
     deferred_overflow,
+    /// Deferred registers dropped because their origin was forgotten.
+    deferred_purged,
     /// Values turned into `Expired` tombstones.
     expired,
     /// Tombstones collected because they were stable.

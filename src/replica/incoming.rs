@@ -32,6 +32,9 @@ pub(super) struct Incoming {
     dropped: VersionVector,
     /// Registers of ours that a reconcile has not listed where it should have, by dot.
     unlisted: BTreeMap<(ReplicaId, HlcTime), SlotRef>,
+    /// Stamps that a reconcile has listed for registers that are here under the same stamp, in order of arrival. The
+    /// sender vouches for these, under whatever dot they are held here.
+    vouched: Vec<(SlotRef, Stamp)>,
     started: u64,
     heard: u64,
 }
@@ -105,6 +108,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             unclaimable: false,
             dropped: VersionVector::new(),
             unlisted: BTreeMap::new(),
+            vouched: Vec::new(),
             started: now.mono,
             heard: now.mono,
         });
@@ -161,8 +165,14 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn merge_interval(&mut self, now: Now, interval: Interval<K, V>) {
+        let reconcile = self.incoming.as_ref().is_some_and(|incoming| incoming.reconcile);
         for entry in interval.entries {
-            match self.merge_entry(now, entry) {
+            let listed = reconcile.then(|| entry.clone());
+            let merged = self.merge_entry(now, entry);
+            if let Some(listed) = &listed {
+                self.note_vouched(listed);
+            }
+            match merged {
                 Merged::Placed(slot) => self.uncovered.push(slot),
                 Merged::Deferred => {
                     if let Some(incoming) = &mut self.incoming {
@@ -171,6 +181,20 @@ impl<K: CoreKey, V> Replica<K, V> {
                 }
                 Merged::Voided | Merged::Lost | Merged::Seen | Merged::Expunged => {}
             }
+        }
+    }
+
+    /// Reconcile: the sender's newest register of this key has this stamp. If ours has it too, after the merge, the
+    /// sender vouches for ours, whatever dots the two have: a session that broke off leaves registers under dots of the
+    /// replica that adopted them.
+    fn note_vouched(&mut self, listed: &Entry<K, V>) {
+        let Some(held) = self.find(listed.hash, &listed.item.key) else { return };
+        let stamp = self.stamp_of(&held.meta);
+        if stamp == listed.stamp()
+            && !self.bugs.reconcile_compares_dots
+            && let Some(incoming) = &mut self.incoming
+        {
+            incoming.vouched.push((held.slot, stamp));
         }
     }
 
@@ -259,7 +283,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             let mut seen = last.claim.clone();
             seen.join(&last.beyond);
             self.remove_unlisted(Some(&seen));
-            self.void_unknown_to(now, &seen, last.floor);
+            let vouched = self.take_vouched();
+            self.void_unknown_to(now, &seen, &vouched, last.floor);
         }
         self.incoming = None;
         for (origin, time) in last.claim.iter() {
@@ -289,9 +314,18 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
+    fn take_vouched(&mut self) -> BTreeMap<SlotRef, Stamp> {
+        self.incoming
+            .as_mut()
+            .map(|incoming| std::mem::take(&mut incoming.vouched))
+            .unwrap_or_default()
+            .into_iter()
+            .collect()
+    }
+
     /// Reconcile, at the end: what the sender has not seen and what lies at or below its floor may
     /// have been overwritten or deleted by something it collected.
-    fn void_unknown_to(&mut self, now: Now, seen: &VersionVector, floor: Stamp) {
+    fn void_unknown_to(&mut self, now: Now, seen: &VersionVector, vouched: &BTreeMap<SlotRef, Stamp>, floor: Stamp) {
         if self.bugs.no_final_void {
             return;
         }
@@ -304,6 +338,10 @@ impl<K: CoreKey, V> Replica<K, V> {
             let Some((_, held)) = self.entry_at(dot, slot) else { continue };
             // A tombstone below the floor too: standing there it would let an older write past it.
             let stamp = self.stamp_of(&held.meta);
+            if vouched.get(&slot) == Some(&stamp) {
+                self.counters.reconcile_spared += 1;
+                continue;
+            }
             if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
                 self.counters.reconcile_voided += 1;
                 self.void_held(now, &held, floor);

@@ -134,11 +134,11 @@ impl<K: CoreKey, V> Replica<K, V> {
                 item: ItemRef::clone(&held.item),
             },
         };
-        let retained = held.meta.retained && joined.body == Side::Held;
-        if retained {
-            // Another dot for a body that is kept only to be sent: whoever adopted it sends it now.
-            let placing = self.tombstone_for(held, joined.marker);
-            return Merged::Placed(self.place(Some(held), placing, why));
+        if held.meta.retained && joined.body == Side::Held {
+            // The same write came without its body, under a greater dot. Members that have seen that dot would skip the
+            // body under ours, so it gets a greater one.
+            let marker = Marker { dot: self.issue_dot(now), ..joined.marker };
+            return Merged::Placed(self.place_retained(held, marker));
         }
         Merged::Placed(self.place(Some(held), placing, why))
     }

@@ -112,6 +112,9 @@ pub struct Push<K, V> {
 /// A replica's vector entry for the receiver's own writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
+    /// The one replica it is meant for: its predecessor in the same process had other writes. None in messages of old
+    /// releases, which are ignored.
+    pub to: Option<ReplicaId>,
     /// Everything the receiver wrote up to here has arrived at the sender.
     pub time: HlcTime,
 }

@@ -191,6 +191,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let (for_it, others): (VecDeque<_>, _) =
             std::mem::take(&mut self.control).into_iter().partition(|(to, _)| *to == id);
         self.control = others;
+        self.purge_deferred(id);
         for_it.iter().for_each(|(_, message)| self.set_aside(message.entries()));
         self.release_retained();
     }
@@ -247,10 +248,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// The lowest dot time that every live member was sent of our own writes.
-    pub(super) fn sent_to_all_live(&self) -> HlcTime {
+    /// The lowest dot time up to which every live member has reported our own writes. A push that has left may still be
+    /// lost, so that it was cut or sent says nothing. Zero while members are expected and none was heard yet.
+    pub(super) fn held_by_all_live(&self) -> HlcTime {
+        if self.absent.awaited && self.peers.is_empty() {
+            return 0;
+        }
         let live = self.peers.values().filter(|peer| peer.is_live());
-        live.map(|peer| peer.sent_to).min().unwrap_or(HlcTime::MAX)
+        let cut = self.bugs.released_when_cut;
+        live.map(|peer| if cut { peer.sent_to } else { peer.reported.get(&self.id) }).min().unwrap_or(HlcTime::MAX)
     }
 
     /// Whether some own write is known to have reached no live member at all, while there is one.

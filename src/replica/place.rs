@@ -247,6 +247,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Gives a register another dot of our own: same value, same stamp.
     pub(super) fn reissue(&mut self, now: Now, held: &Snapshot<K, V>) -> SlotRef {
         let marker = Marker { dot: self.issue_dot(now), ..self.marker_of(&held.meta) };
+        if held.meta.retained {
+            return self.place_retained(held, marker);
+        }
         let Meta { expires, size, weight, learnt, .. } = held.meta;
         let placing =
             Placing { hash: held.hash, marker, expires, size, weight, learnt, item: ItemRef::clone(&held.item) };

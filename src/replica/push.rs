@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::log::OriginLog;
 use super::merge::Merged;
-use super::message::{Entry, Message, Push};
+use super::message::{Ack, Entry, Message, Push};
 use super::peers::Peer;
 use super::relay::MAX_HOPS;
 use super::{CoreKey, Replica, Transmit};
@@ -371,9 +371,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// A member says how far it has our writes.
-    pub(super) fn handle_ack(&mut self, now: Now, from: ReplicaId, time: HlcTime) {
+    pub(super) fn handle_ack(&mut self, now: Now, from: ReplicaId, Ack { to, time }: Ack) {
+        if to != Some(self.id) && !self.bugs.ack_for_any_receiver {
+            return; // Meant for a replica that this process had before.
+        }
         if time > self.vector.get(&self.id) {
-            return; // Of writes of a replica that lived here before, or a lie.
+            return; // A lie: these writes do not exist.
         }
         if !self.peers.contains_key(&from) {
             // Only a digest makes a member: a late word of a replica that was closed must not make one that

@@ -154,15 +154,16 @@ impl<I> Decoder<'_, '_, I> {
 
     fn ack(&mut self) -> Result<Ack, DecodeError> {
         const WHAT: &str = "an acknowledgement";
-        let mut time = None;
+        let (mut to, mut time) = (None, None);
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
                 ack::TIME => time = Some(self.cursor.uint(WHAT)?),
+                ack::TO => to = Some(self.id(WHAT)?),
                 other => self.common_field(other)?,
             }
         }
-        Ok(Ack { time: time.ok_or(DecodeError::Missing("an acknowledgement's time"))? })
+        Ok(Ack { to, time: time.ok_or(DecodeError::Missing("an acknowledgement's time"))? })
     }
 
     fn last(&mut self) -> Result<Last, DecodeError> {

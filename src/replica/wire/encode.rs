@@ -59,7 +59,7 @@ fn collect<K, V>(message: &Message<K, V>) -> Numbers {
             digest.renew.into_iter().for_each(|id| ids.add(id));
         }
         Message::Push(push) => collect_interval(&mut ids, push.origin, &push.entries),
-        Message::Ack(_) => {}
+        Message::Ack(ack) => ack.to.into_iter().for_each(|to| ids.add(to)),
         Message::Frame(frame) => collect_frame(&mut ids, frame),
         Message::Audit(audit) => {
             ids.add_vector(&audit.vector);
@@ -197,6 +197,10 @@ impl Encoder {
 
     fn ack(&mut self, map: &OpenMap, ack: Ack) -> Result<(), EncodeError> {
         self.writer.uint_field(map, ack::TIME, ack.time);
+        if let Some(to) = &ack.to {
+            self.writer.field(map, ack::TO);
+            self.id(to)?;
+        }
         Ok(())
     }
 

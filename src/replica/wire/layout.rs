@@ -49,6 +49,7 @@ pub(super) mod push {
 /// Fields of an acknowledgement.
 pub(super) mod ack {
     pub(in super::super) const TIME: u64 = 1;
+    pub(in super::super) const TO: u64 = 2;
 }
 
 /// Fields of a frame.

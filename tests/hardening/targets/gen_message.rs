@@ -69,7 +69,7 @@ pub fn message(source: &mut Source<'_>, times: &Times) -> Typed {
     match source.below(8) {
         0 | 1 => Message::Digest(digest(source, times)),
         2 | 3 => Message::Push(push(source, times)),
-        4 => Message::Ack(Ack { time: times.pick(source) }),
+        4 => Message::Ack(Ack { to: source.flag().then(|| replica(source)), time: times.pick(source) }),
         5 | 6 => Message::Frame(frame(source, times)),
         _ => Message::Audit(Audit {
             vector: vector(source, times),

@@ -107,7 +107,8 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
         ("digest-renew", Message::Digest(Digest { renew: Some(id(7)), ..digest() })),
         ("push", Message::Push(push())),
         ("push-empty", Message::Push(nothing)),
-        ("ack", Message::Ack(Ack { time: T })),
+        ("ack", Message::Ack(Ack { to: None, time: T })),
+        ("ack-to", Message::Ack(Ack { to: Some(id(4)), time: T })),
         ("frame", Message::Frame(frame())),
         ("audit", Message::Audit(audit())),
     ]

@@ -144,7 +144,7 @@ pub(super) fn message() -> impl Strategy<Value = TestMessage> {
     prop_oneof![
         digest().prop_map(Message::Digest),
         push(),
-        time().prop_map(|time| Message::Ack(Ack { time })),
+        (proptest::option::of(replica()), time()).prop_map(|(to, time)| Message::Ack(Ack { to, time })),
         frame(),
         audit(),
     ]
