@@ -49,6 +49,7 @@ mod local;
 mod log;
 mod merge;
 pub mod message;
+mod named;
 mod origins;
 mod outgoing;
 mod peers;
@@ -60,6 +61,7 @@ mod renew;
 mod retired;
 #[cfg(test)]
 mod schedules;
+mod skew;
 mod timers;
 pub mod transmit;
 mod validate;
@@ -75,6 +77,7 @@ pub use local::Write;
 pub use peers::PeerView;
 pub use reach::Lag;
 pub(crate) use renew::Remains;
+pub use skew::Skew;
 pub use transmit::Transmit;
 
 use message::Message;

@@ -96,6 +96,8 @@ counters! {
     deferred_overflow,
     /// Deferred registers dropped because their origin was forgotten.
     deferred_purged,
+    /// Times that this replica took the time of its members because its clock was behind.
+    time_taken,
     /// Values turned into `Expired` tombstones.
     expired,
     /// Tombstones collected because they were stable.

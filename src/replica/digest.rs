@@ -62,6 +62,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             lossy: self.lossy,
             renew: None,
             facts: self.facts(),
+            members: self.named_members(now),
+            deferring: 0,
+            wall: now.wall,
         }
     }
 
@@ -105,14 +108,17 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn handle_digest(&mut self, now: Now, from: ReplicaId, digest: Digest) {
         self.counters.digests_in += 1;
+        let first = self.peers.get(&from).is_none_or(|peer| peer.unmet.is_some());
+        let newest = self.peers.get(&from).is_none_or(|peer| digest.clock > peer.latest.clock);
+        self.hear(now, from).lossy = digest.lossy;
+        self.take_named(now, from, &digest.members);
+        self.note_clocks(now, from, &digest);
         if self.is_ahead(now, digest.epoch) {
             self.note_offender(from, digest.epoch);
+            self.note_deferral(now, from, digest.epoch);
             return;
         }
         self.adopt_epoch(digest.epoch);
-        let first = !self.peers.contains_key(&from);
-        let newest = self.peers.get(&from).is_none_or(|peer| digest.clock > peer.latest.clock);
-        self.hear(now, from).lossy = digest.lossy;
         let honest = !self.is_ahead(now, digest.clock);
         if honest {
             self.look_for_twins(from, &digest);
@@ -122,6 +128,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
         } else {
             self.note_offender(from, digest.clock);
+            self.note_deferral(now, from, digest.clock);
         }
         self.take_facts(now, &digest.facts);
         let Some(theirs) = self.whole_vector(&digest) else {
@@ -359,6 +366,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn look_for_news(&mut self, now: Now, from: ReplicaId, theirs: &VersionVector, digest: &Digest, first: bool) {
         let ours = self.vector.get(&from);
         let mut news = (first && ours == 0) || self.has_twin(&from);
+        if self.defers(now, &from) {
+            return;
+        }
         if ours < digest.quiet_since {
             // Probably on its way; looked at again in a moment.
             let at = now.mono.saturating_add(nanos(self.config.repair_delay).saturating_mul(2));

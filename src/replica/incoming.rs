@@ -49,6 +49,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn handle_frame(&mut self, now: Now, from: ReplicaId, frame: Frame<K, V>) {
         if self.is_ahead(now, frame.epoch) {
             self.note_offender(from, frame.epoch);
+            self.note_deferral(now, from, frame.epoch);
             return;
         }
         if frame.to != self.id || !self.admit_session(now, from, &frame) {
@@ -274,10 +275,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         if unclaimable || rests_on_the_future || self.is_ahead(now, last.floor.time) {
             self.counters.sessions_unclaimed += 1;
             self.incoming = None;
+            let due = last.claim.iter().map(|(_, time)| time).filter(|time| self.is_ahead(now, *time)).min();
+            self.note_deferral(now, from, due.unwrap_or(0));
             self.adopt_orphans(now);
             return;
         }
         self.counters.sessions_completed += 1;
+        self.note_no_deferral(from);
         if reconcile {
             self.counters.reconciles_in += 1;
             let mut seen = last.claim.clone();

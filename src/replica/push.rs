@@ -251,6 +251,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if self.is_ahead(now, push.to) || self.is_ahead(now, push.epoch) {
             self.note_offender(push.origin, push.to.max(push.epoch));
+            self.note_deferral(now, from, push.to.max(push.epoch));
             if !self.is_ahead(now, push.epoch) {
                 push.entries.into_iter().for_each(|entry| self.hold_back(now, entry));
             }
@@ -308,6 +309,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if deferred {
             // A stamp from the future with a dot of the present: nothing is claimed past it.
+            self.note_deferral(now, from, push.to);
             self.uncovered.append(&mut placed);
             if self.incoming.is_none() {
                 self.adopt_orphans(now);

@@ -13,6 +13,7 @@ mod net;
 mod relaying;
 mod retiring;
 mod review;
+mod skewed;
 mod twins;
 
 /// `a` writes a key that y gets and x does not, then other keys, then `overwrite` writes the key again.

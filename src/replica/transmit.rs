@@ -21,15 +21,16 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Takes out the next message: digests and acknowledgements first, then fresh writes, then
     /// sessions.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
-        let urgent = self.poll_control().or_else(|| self.poll_relay());
+        let urgent = self.poll_control(now).or_else(|| self.poll_relay());
         let transmit = urgent.or_else(|| self.poll_push(now)).or_else(|| self.poll_frame(now));
         let transmit = transmit.or_else(|| self.poll_suspects());
         // A push that could not be made asks for what its receivers have.
-        transmit.or_else(|| self.poll_control())
+        transmit.or_else(|| self.poll_control(now))
     }
 
-    fn poll_control(&mut self) -> Option<Transmit<K, V>> {
-        let (to, message) = self.control.pop_front()?;
+    fn poll_control(&mut self, now: Now) -> Option<Transmit<K, V>> {
+        let (to, mut message) = self.control.pop_front()?;
+        self.ask_to_wait(now, &to, &mut message);
         self.counters.digests_out += u64::from(matches!(message, Message::Digest(_)));
         Some(Transmit { to: vec![to], message, bulk: false })
     }
