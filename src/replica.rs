@@ -39,6 +39,7 @@ pub mod counters;
 mod deferred;
 mod digest;
 mod epoch;
+mod evicted;
 mod expiry;
 mod fill;
 mod incoming;
@@ -102,8 +103,9 @@ pub struct Replica<K, V> {
     vector: VersionVector,
     /// Origin -> highest dot time removed without a trace.
     dropped: VersionVector,
-    /// The highest stamp removed without a trace.
+    /// The highest stamp of a tombstone removed without a trace.
     floor: Stamp,
+    below_eviction: evicted::BelowEviction,
     /// The time of the last dot of our own.
     last_own: HlcTime,
     /// Own log entries up to here may be missing: no push may start below.
@@ -179,6 +181,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             vector: VersionVector::new(),
             dropped: VersionVector::new(),
             floor: Stamp::ZERO,
+            below_eviction: evicted::BelowEviction::default(),
             last_own: 0,
             push_barrier: 0,
             compacted: 0,
@@ -264,7 +267,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         &self.dropped
     }
 
-    /// The highest stamp removed without a trace.
+    /// The highest stamp of a tombstone that was removed without a trace.
     #[must_use]
     pub fn floor(&self) -> Stamp {
         self.floor
@@ -383,7 +386,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn issue_dot(&mut self, now: Now) -> crate::crdt::Dot {
         // Above floor and epoch, which are stamps that were seen, whatever our wall clock says.
-        self.clock.observe(self.floor.time.max(self.store.epoch()));
+        self.clock.observe(self.highest_floor().time.max(self.store.epoch()));
         let time = self.clock.tick(now);
         self.last_own = time;
         self.vector.raise(self.id, time);

@@ -120,7 +120,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// An entry that is not about to expire and is not just being collected.
     fn may_be_missing(&self, now: Now, theirs: &Entry<K, V>) -> bool {
         let expired = theirs.expires != 0 && theirs.expires <= now.wall;
-        !expired && theirs.stamp() > self.floor
+        !expired && theirs.stamp() > self.highest_floor()
     }
 
     /// Two live values for one key, both seen by both: must not happen. Whoever holds the winner

@@ -86,6 +86,10 @@ counters! {
     reconcile_spared,
     /// Entries replaced by a void on arrival.
     voided,
+    /// Values kept as `Evicted` on arrival, because something newer of their key may have been evicted here.
+    in_doubt,
+    /// Registers of ours that a reconcile ended as `Evicted`: its sender may have evicted something newer.
+    reconcile_doubted,
     /// Registers adopted.
     adopted,
     /// Registers and messages deferred because they came from the future.

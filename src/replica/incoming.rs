@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::merge::Merged;
 use super::message::{Entry, Frame, Interval, Last, Message};
 use super::{CoreKey, RemovalCause, Replica};
-use crate::crdt::{Dot, VersionVector};
+use crate::crdt::{Cause, Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
@@ -272,7 +272,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| self.is_ahead(now, *time)).collect();
         ahead.iter().for_each(|(origin, time)| self.note_offender(*origin, *time));
         let rests_on_the_future = ahead.iter().any(|(origin, _)| self.is_ahead(now, dropped.get(origin)));
-        if unclaimable || rests_on_the_future || self.is_ahead(now, last.floor.time) {
+        if unclaimable || rests_on_the_future || self.is_ahead(now, last.floor.max(last.eviction_floor).time) {
             self.counters.sessions_unclaimed += 1;
             self.incoming = None;
             let due = last.claim.iter().map(|(_, time)| time).filter(|time| self.is_ahead(now, *time)).min();
@@ -288,7 +288,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             seen.join(&last.beyond);
             self.remove_unlisted(Some(&seen));
             let vouched = self.take_vouched();
-            self.void_unknown_to(now, &seen, &vouched, last.floor);
+            self.void_unknown_to(now, &seen, &vouched, &last);
+            // What is claimed now includes what the sender has evicted.
+            self.below_eviction.raise(last.eviction_floor);
         }
         self.incoming = None;
         for (origin, time) in last.claim.iter() {
@@ -329,7 +331,8 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Reconcile, at the end: what the sender has not seen and what lies at or below its floor may
     /// have been overwritten or deleted by something it collected.
-    fn void_unknown_to(&mut self, now: Now, seen: &VersionVector, vouched: &BTreeMap<SlotRef, Stamp>, floor: Stamp) {
+    fn void_unknown_to(&mut self, now: Now, seen: &VersionVector, vouched: &BTreeMap<SlotRef, Stamp>, last: &Last) {
+        let (floor, doubtful) = (last.floor, last.eviction_floor);
         if self.bugs.no_final_void {
             return;
         }
@@ -349,8 +352,23 @@ impl<K: CoreKey, V> Replica<K, V> {
             if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
                 self.counters.reconcile_voided += 1;
                 self.void_held(now, &held, floor);
+            } else if stamp <= doubtful {
+                self.doubt_held(&held);
             }
         }
+    }
+
+    /// Something newer than this register may have been evicted by the sender of a reconcile. It is not voided: only what
+    /// this replica claims has changed, and others may know better.
+    fn doubt_held(&mut self, held: &Snapshot<K, V>) {
+        let slot = if held.meta.kind.is_live() {
+            self.counters.reconcile_doubted += 1;
+            self.lossy = true;
+            self.bury(held, Cause::Evicted, RemovalCause::Reconcile)
+        } else {
+            held.slot
+        };
+        self.below_eviction.note_doubt(slot);
     }
 
     /// Gives every register whose dot our vector still does not cover a dot of ours, so that it

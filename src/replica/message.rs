@@ -173,6 +173,8 @@ pub struct Last {
     pub beyond: VersionVector,
     /// The sender's gc floor.
     pub floor: Stamp,
+    /// The sender's eviction floor, zero if it has none.
+    pub eviction_floor: Stamp,
 }
 
 /// All registers a sender holds whose dot lies in `(from, to]` of one origin.

@@ -187,7 +187,7 @@ impl<I> Decoder<'_, '_, I> {
     fn last(&mut self) -> Result<Last, DecodeError> {
         const WHAT: &str = "the end of a session";
         let (mut frames, mut claim, mut floor) = (None, VersionVector::new(), None);
-        let mut beyond = VersionVector::new();
+        let (mut beyond, mut eviction_floor) = (VersionVector::new(), Stamp::ZERO);
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
@@ -195,6 +195,7 @@ impl<I> Decoder<'_, '_, I> {
                 last::CLAIM => claim = self.vector()?,
                 last::FLOOR => floor = Some(self.stamp()?),
                 last::BEYOND => beyond = self.vector()?,
+                last::EVICTION_FLOOR => eviction_floor = self.stamp()?,
                 _ => self.skip()?,
             }
         }
@@ -203,6 +204,7 @@ impl<I> Decoder<'_, '_, I> {
             claim,
             beyond,
             floor: floor.ok_or(DecodeError::Missing("the gc floor"))?,
+            eviction_floor,
         })
     }
 

@@ -85,6 +85,9 @@ fn collect_frame<K, V>(ids: &mut Collector, frame: &Frame<K, V>) {
         ids.add_vector(&last.claim);
         ids.add_vector(&last.beyond);
         ids.add(last.floor.replica);
+        if last.eviction_floor != Stamp::ZERO {
+            ids.add(last.eviction_floor.replica);
+        }
     }
 }
 
@@ -255,7 +258,12 @@ impl Encoder {
         self.vector_field(&map, last::CLAIM, &last.claim)?;
         self.writer.field(&map, last::FLOOR);
         self.stamp(&last.floor)?;
-        self.vector_field(&map, last::BEYOND, &last.beyond)
+        self.vector_field(&map, last::BEYOND, &last.beyond)?;
+        if last.eviction_floor != Stamp::ZERO {
+            self.writer.field(&map, last::EVICTION_FLOOR);
+            self.stamp(&last.eviction_floor)?;
+        }
+        Ok(())
     }
 
     fn interval<K: Serialize, V: Serialize>(&mut self, interval: &Interval<K, V>) -> Result<(), EncodeError> {

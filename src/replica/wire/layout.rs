@@ -78,6 +78,7 @@ pub(super) mod last {
     pub(in super::super) const CLAIM: u64 = 2;
     pub(in super::super) const FLOOR: u64 = 3;
     pub(in super::super) const BEYOND: u64 = 4;
+    pub(in super::super) const EVICTION_FLOOR: u64 = 5;
 }
 
 /// Fields of an audit.

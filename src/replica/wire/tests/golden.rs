@@ -86,6 +86,7 @@ fn frame() -> Frame<String, Bytes> {
             claim: [(id(1), T), (id(2), 9)].into_iter().collect(),
             beyond: Default::default(),
             floor: Stamp::new(2, id(8)),
+            eviction_floor: Stamp::ZERO,
         }),
     }
 }
@@ -123,6 +124,11 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
         ("ack", Message::Ack(Ack { to: None, time: T })),
         ("ack-to", Message::Ack(Ack { to: Some(id(4)), time: T })),
         ("frame", Message::Frame(frame())),
+        ("frame-evicted", {
+            let frame = frame();
+            let last = frame.last.clone().map(|last| Last { eviction_floor: Stamp::new(T, id(8)), ..last });
+            Message::Frame(Frame { last, ..frame })
+        }),
         ("audit", Message::Audit(audit())),
     ]
 }

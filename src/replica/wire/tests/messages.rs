@@ -128,6 +128,7 @@ fn frame() -> impl Strategy<Value = TestMessage> {
             claim,
             beyond,
             floor: Stamp::new(time, replica),
+            eviction_floor: if time % 3 == 0 { Stamp::ZERO } else { Stamp::new(time / 2, replica) },
         });
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>(), time(), time());
     let vectors = (vector(), vector(), replica());
