@@ -10,9 +10,9 @@ use net::{Net, S, copy, id, plain};
 mod bursts;
 mod mistakes;
 mod net;
+mod promises;
 mod relaying;
 mod retiring;
-mod review;
 mod skewed;
 mod twins;
 
