@@ -39,8 +39,10 @@ pub mod counters;
 mod deferred;
 mod digest;
 mod epoch;
+mod evicted;
 mod expiry;
 mod fill;
+mod fill_bound;
 mod incoming;
 pub(crate) mod inspect;
 #[cfg(test)]
@@ -49,6 +51,7 @@ mod local;
 mod log;
 mod merge;
 pub mod message;
+mod named;
 mod origins;
 mod outgoing;
 mod peers;
@@ -60,6 +63,7 @@ mod renew;
 mod retired;
 #[cfg(test)]
 mod schedules;
+mod skew;
 mod timers;
 pub mod transmit;
 mod validate;
@@ -71,10 +75,12 @@ pub use change::{Change, Effect, RemovalCause, RemovalStats};
 pub use config::{ConfigError, ReplicaConfig};
 pub use counters::Counters;
 pub use fill::FillTicket;
+pub use fill_bound::FillBound;
 pub use local::Write;
 pub use peers::PeerView;
 pub use reach::Lag;
 pub(crate) use renew::Remains;
+pub use skew::Skew;
 pub use transmit::Transmit;
 
 use message::Message;
@@ -99,8 +105,9 @@ pub struct Replica<K, V> {
     vector: VersionVector,
     /// Origin -> highest dot time removed without a trace.
     dropped: VersionVector,
-    /// The highest stamp removed without a trace.
+    /// The highest stamp of a tombstone removed without a trace.
     floor: Stamp,
+    below_eviction: evicted::BelowEviction,
     /// The time of the last dot of our own.
     last_own: HlcTime,
     /// Own log entries up to here may be missing: no push may start below.
@@ -127,6 +134,8 @@ pub struct Replica<K, V> {
     greeted: BTreeSet<ReplicaId>,
     incoming: Option<incoming::Incoming>,
     outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
+    /// Registers to be compared with a member that a person asked about.
+    suspects: VecDeque<(ReplicaId, SlotRef)>,
     /// Registers whose dot our vector does not cover, placed outside of any claim.
     uncovered: Vec<SlotRef>,
     early: push::EarlyPushes<K, V>,
@@ -137,6 +146,7 @@ pub struct Replica<K, V> {
     /// How what is being merged came here.
     path: LearntBy,
     fills: fill::Fills,
+    contests: fill_bound::Contests,
     timers: timers::Timers,
     control: VecDeque<(ReplicaId, Message<K, V>)>,
     changes: change::Changes<K, V>,
@@ -174,6 +184,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             vector: VersionVector::new(),
             dropped: VersionVector::new(),
             floor: Stamp::ZERO,
+            below_eviction: evicted::BelowEviction::default(),
             last_own: 0,
             push_barrier: 0,
             compacted: 0,
@@ -192,6 +203,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),
+            suspects: VecDeque::new(),
             uncovered: Vec::new(),
             early: push::EarlyPushes::default(),
             relay: relay::Relay::default(),
@@ -199,6 +211,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             opened: now.mono,
             path: LearntBy::default(),
             fills: fill::Fills::default(),
+            contests: fill_bound::Contests::default(),
             timers,
             control: VecDeque::new(),
             changes: change::Changes::default(),
@@ -258,7 +271,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         &self.dropped
     }
 
-    /// The highest stamp removed without a trace.
+    /// The highest stamp of a tombstone that was removed without a trace.
     #[must_use]
     pub fn floor(&self) -> Stamp {
         self.floor
@@ -377,7 +390,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn issue_dot(&mut self, now: Now) -> crate::crdt::Dot {
         // Above floor and epoch, which are stamps that were seen, whatever our wall clock says.
-        self.clock.observe(self.floor.time.max(self.store.epoch()));
+        self.clock.observe(self.highest_floor().time.max(self.store.epoch()));
         let time = self.clock.tick(now);
         self.last_own = time;
         self.vector.raise(self.id, time);

@@ -1,5 +1,6 @@
 //! How an entry of another replica joins what is here.
 
+use super::fill_bound::FillBound;
 use super::message::Entry;
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica};
@@ -28,14 +29,19 @@ pub(super) enum Merged {
 
 impl<K: CoreKey, V> Replica<K, V> {
     /// Merges one entry, which is [set aside](Self::set_aside). See "Merging an entry" in the protocol.
-    pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
+    pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>, bound: Option<&FillBound>) -> Merged {
+        let identity = (entry.hash, entry.stamp());
         if entry.stamp().time <= self.store.epoch() && !self.bugs.epoch_only_sweeps {
             self.counters.skipped_by_epoch += 1;
+            self.note_loser(entry.hash, entry.stamp(), self.store.epoch());
+            self.contest_fills(now, identity);
             return Merged::Expunged;
         }
         let held = self.find(entry.hash, &entry.item.key);
         if self.vector.covers(&entry.dot()) && !self.reinserts(held.as_ref()) {
             self.counters.seen += 1;
+            // It may have been claimed by a replica on which it had lost, and be new to us all the same.
+            self.contest_fills(now, identity);
             return Merged::Seen;
         }
         if entry.dot().actor == self.id {
@@ -44,15 +50,48 @@ impl<K: CoreKey, V> Replica<K, V> {
             return Merged::Seen;
         }
         if self.is_from_the_future(now, &entry) {
-            self.defer(now, entry);
+            self.defer(now, entry, bound.is_some());
             return Merged::Deferred;
         }
         self.clock.observe(entry.stamp().time.max(entry.dot().counter));
         let entry = Self::expired_on_arrival(now, entry);
+        let merged = match bound {
+            Some(bound) => self.merge_bounded(now, held, entry, bound),
+            None => self.merge_plain(now, held, entry),
+        };
+        self.contest_fills(now, identity);
+        merged
+    }
+
+    fn merge_plain(&mut self, now: Now, held: Option<Snapshot<K, V>>, entry: Entry<K, V>) -> Merged {
         match held {
             None => self.merge_into_nothing(now, entry),
             Some(held) => self.merge_into(now, &held, entry),
         }
+    }
+
+    /// Merges a fill that was stamped above something young.
+    fn merge_bounded(
+        &mut self,
+        now: Now,
+        held: Option<Snapshot<K, V>>,
+        entry: Entry<K, V>,
+        bound: &FillBound,
+    ) -> Merged {
+        let (hash, fill) = (entry.hash, entry.stamp());
+        let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
+        let wins = found <= Some(fill) && fill > self.highest_floor();
+        if wins && entry.kind().ranks_live() && self.is_contested(hash, found, fill, bound) {
+            self.void_contested(now, held.as_ref(), &entry);
+            return Merged::Voided;
+        }
+        let merged = self.merge_plain(now, held, entry);
+        if let Merged::Placed(slot) = merged
+            && self.store.meta(slot).is_some_and(|meta| self.stamp_of(&meta) == fill)
+        {
+            self.note_bound(hash, fill, slot, bound);
+        }
+        merged
     }
 
     /// A value that arrives after its time is a tombstone from the start: no reader ever sees it.
@@ -72,31 +111,38 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn merge_into_nothing(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
         let reinserted = self.bugs.reinsert_seen && self.vector.covers(&entry.dot());
         if entry.stamp() > self.floor || reinserted {
-            return self.place_entry(now, entry);
+            self.counters.merged += 1;
+            return Merged::Placed(self.place_joined(now, None, entry));
         }
         // Something we already collected may have overwritten or deleted it.
         if !entry.kind().is_live() {
             if self.bugs.tombstone_below_floor_merged {
-                return self.place_entry(now, entry);
+                self.counters.merged += 1;
+                return Merged::Placed(self.place_joined(now, None, entry));
             }
             if self.bugs.tombstone_below_floor_dropped {
                 return Merged::Lost;
             }
         }
         self.counters.voided += 1;
+        self.note_loser(entry.hash, entry.stamp(), self.floor.time);
         let stamp = if self.bugs.void_keeps_stamp { entry.stamp() } else { self.floor };
         self.place_void(now, None, &entry, stamp);
         Merged::Voided
     }
 
-    fn place_void(&mut self, now: Now, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>, stamp: Stamp) {
+    pub(super) fn place_void(&mut self, now: Now, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>, stamp: Stamp) {
         let dot = self.issue_dot(now);
         let item = without_body(&entry.item);
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
         let learnt = self.learnt(now, self.path);
         let placing =
             Placing { hash: entry.hash, marker, expires: 0, size: entry.size.min(64), weight: 0, learnt, item };
-        self.place(held, placing, RemovalCause::Void);
+        let in_doubt = self.may_be_older_than_evicted(held, stamp);
+        let slot = self.place(held, placing, RemovalCause::Void);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
     }
 
     /// Voids a register that is here, at `stamp`.
@@ -104,7 +150,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(now) };
         let learnt = self.learnt(now, self.path);
         let placing = self.tombstone_for(held, marker);
-        self.place(Some(held), Placing { expires: 0, learnt, ..placing }, RemovalCause::Void);
+        let in_doubt = self.may_be_older_than_evicted(Some(held), stamp);
+        let slot = self.place(Some(held), Placing { expires: 0, learnt, ..placing }, RemovalCause::Void);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
     }
 
     fn merge_into(&mut self, now: Now, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
@@ -117,13 +167,19 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if !joined.changed {
             self.counters.lost += 1;
+            if ours.stamp.replica != entry.stamp().replica {
+                self.note_loser(entry.hash, entry.stamp(), ours.stamp.time);
+            }
             // An equal dot is the same event again: it is here, and to be claimed like a new one.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }
         self.counters.merged += 1;
         let why = removal_cause(joined.marker.kind);
         let placing = match joined.body {
-            Side::Offered => Placing { marker: joined.marker, ..self.placing_of(now, entry) },
+            Side::Offered => {
+                let entry = Entry { marker: joined.marker, ..entry };
+                return Merged::Placed(self.place_joined(now, Some(held), entry));
+            }
             Side::Held => Placing {
                 hash: held.hash,
                 marker: joined.marker,
@@ -134,19 +190,34 @@ impl<K: CoreKey, V> Replica<K, V> {
                 item: ItemRef::clone(&held.item),
             },
         };
-        let retained = held.meta.retained && joined.body == Side::Held;
-        if retained {
-            // Another dot for a body that is kept only to be sent: whoever adopted it sends it now.
-            let placing = self.tombstone_for(held, joined.marker);
-            return Merged::Placed(self.place(Some(held), placing, why));
+        if held.meta.retained && joined.body == Side::Held {
+            // The same write came without its body, under a greater dot. Members that have seen that dot would skip the
+            // body under ours, so it gets a greater one.
+            let marker = Marker { dot: self.issue_dot(now), ..joined.marker };
+            return Merged::Placed(self.place_retained(held, marker));
         }
-        Merged::Placed(self.place(Some(held), placing, why))
+        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
+        let slot = self.place(Some(held), placing, why);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
+        Merged::Placed(slot)
     }
 
-    fn place_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
-        self.counters.merged += 1;
+    /// Puts an entry that has won in place. What may be older than something evicted here is kept without its value.
+    fn place_joined(&mut self, now: Now, held: Option<&Snapshot<K, V>>, mut entry: Entry<K, V>) -> SlotRef {
+        let in_doubt = self.may_be_older_than_evicted(held, entry.stamp());
+        if in_doubt && entry.kind().is_live() {
+            self.counters.in_doubt += 1;
+            entry.marker.kind = Self::kind_in_doubt(entry.kind());
+            entry = Entry { item: without_body(&entry.item), size: entry.size.min(64), weight: 0, ..entry };
+        }
         let why = removal_cause(entry.kind());
-        Merged::Placed(self.place(None, self.placing_of(now, entry), why))
+        let slot = self.place(held, self.placing_of(now, entry), why);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
+        slot
     }
 
     fn placing_of(&self, now: Now, entry: Entry<K, V>) -> Placing<K, V> {

@@ -10,6 +10,8 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
 
+use super::fill_bound::FillBound;
+
 /// A message between two replicas of one cache.
 #[derive(Debug)]
 pub enum Message<K, V> {
@@ -66,6 +68,24 @@ pub struct Digest {
     pub renew: Option<ReplicaId>,
     /// What the sender knows of other members, first or second hand.
     pub facts: Vec<Fact>,
+    /// The members that the sender knows, unreachable ones included.
+    pub members: Vec<Named>,
+    /// Nanoseconds until what the sender was sent from the future is due; until then no more of it is to be sent. Zero if
+    /// nothing waits.
+    pub deferring: u64,
+    /// The sender's wall clock.
+    pub wall: HlcTime,
+}
+
+/// A member as a digest names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The member.
+    pub member: ReplicaId,
+    /// For how many milliseconds it has been unreachable; zero if it is alive.
+    pub dead_for: u64,
+    /// Whether the sender has heard it itself.
+    pub met: bool,
 }
 
 /// What one member said of itself, passed on.
@@ -103,6 +123,8 @@ pub struct Push<K, V> {
     pub epoch: HlcTime,
     /// The registers, by dot time.
     pub entries: Vec<Entry<K, V>>,
+    /// What some of them must lose against, by dot time: fills that were stamped above something young.
+    pub fills: Vec<FillNote>,
     /// How often it was passed on.
     pub hops: u8,
     /// The bytes it came as, to be passed on unchanged. Empty on a push of our own.
@@ -112,6 +134,9 @@ pub struct Push<K, V> {
 /// A replica's vector entry for the receiver's own writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
+    /// The one replica it is meant for: its predecessor in the same process had other writes. None in messages of old
+    /// releases, which are ignored.
+    pub to: Option<ReplicaId>,
     /// Everything the receiver wrote up to here has arrived at the sender.
     pub time: HlcTime,
 }
@@ -152,6 +177,8 @@ pub struct Last {
     pub beyond: VersionVector,
     /// The sender's gc floor.
     pub floor: Stamp,
+    /// The sender's eviction floor, zero if it has none.
+    pub eviction_floor: Stamp,
 }
 
 /// All registers a sender holds whose dot lies in `(from, to]` of one origin.
@@ -165,6 +192,23 @@ pub struct Interval<K, V> {
     pub to: HlcTime,
     /// The registers, by dot time.
     pub entries: Vec<Entry<K, V>>,
+    /// What some of them must lose against: fills that were stamped above something young.
+    pub fills: Vec<FillNote>,
+}
+
+/// The bound of a fill in the same interval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FillNote {
+    /// The dot time of the fill.
+    pub time: HlcTime,
+    /// What it must lose against.
+    pub bound: FillBound,
+}
+
+/// The bound of the entry with this dot time, if it has one.
+pub(crate) fn bound_in(fills: &[FillNote], time: HlcTime) -> Option<&FillBound> {
+    let at = fills.binary_search_by_key(&time, |note| note.time).ok()?;
+    Some(&fills[at].bound)
 }
 
 /// One register on its way.

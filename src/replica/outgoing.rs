@@ -143,7 +143,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let last = complete.then(|| {
             let claim = self.claim_of(session);
             let beyond = self.vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
-            Last { frames: session.frames, claim, beyond, floor: self.floor }
+            Last { frames: session.frames, claim, beyond, floor: self.floor, eviction_floor: self.eviction_floor() }
         });
         Frame {
             to,
@@ -173,7 +173,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         budget: &mut usize,
     ) -> (Interval<K, V>, bool) {
         let from = session.cursor.get(&origin);
-        let mut interval = Interval { origin, from, to: seen, entries: Vec::new() };
+        let mut interval = Interval { origin, from, to: seen, entries: Vec::new(), fills: Vec::new() };
         let Some(mut log) = self.logs.remove(&origin) else { return (interval, true) };
         let delivers = origin != self.id && self.is_live_peer(&origin);
         let mut finished = true;
@@ -196,7 +196,9 @@ impl<K: CoreKey, V> Replica<K, V> {
                 let cap = session.caps.entry(origin).or_insert(time - 1);
                 *cap = (*cap).min(time - 1);
             }
-            interval.entries.push(entry);
+            if !(session.reconcile && self.is_unlistable(&held)) {
+                interval.entries.push(entry);
+            }
             last = time;
         }
         self.logs.insert(origin, log);
@@ -205,6 +207,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.conflicts += 1;
             self.spread_again(now, &twin);
         }
+        interval.fills = self.fill_notes(&interval.entries);
         (interval, finished)
     }
 

@@ -87,6 +87,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         why: RemovalCause,
     ) -> SlotRef {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
+        if held.meta.stamp_replica != meta.stamp_replica {
+            self.note_loser(held.hash, self.stamp_of(&held.meta), meta.stamp_time);
+        }
         self.note_invalidated(held);
         // The log names a dot once: a register that only loses its body keeps its entry.
         let same_dot = self.dot_of(&held.meta) == marker.dot;
@@ -185,6 +188,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn unindex(&mut self, held: &Snapshot<K, V>, stays_logged: bool) {
+        self.below_eviction.forget(held.slot);
         let meta = &held.meta;
         let origin = self.origins.id(meta.dot_origin);
         if !stays_logged && let Some(log) = self.logs.get_mut(&origin) {
@@ -209,6 +213,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         self.note_invalidated(held);
         let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
+        // Nothing stands for it any more, and a fill may come that its filler began without knowing of it.
+        self.note_loser(held.hash, marker.stamp, self.clock.last());
         self.unindex(held, false);
         self.garbage.extend(self.store.remove(held.slot));
         if was_readable {
@@ -220,7 +226,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// hide it are broken off.
     pub(super) fn drop_register(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         let (stamp, dot) = (self.stamp_of(&held.meta), self.dot_of(&held.meta));
-        self.floor = self.floor.max(stamp);
+        self.raise_floor_for(held.meta.kind, stamp);
         self.note_dropped(dot);
         self.erase(held, why);
     }
@@ -247,10 +253,18 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Gives a register another dot of our own: same value, same stamp.
     pub(super) fn reissue(&mut self, now: Now, held: &Snapshot<K, V>) -> SlotRef {
         let marker = Marker { dot: self.issue_dot(now), ..self.marker_of(&held.meta) };
+        if held.meta.retained {
+            return self.place_retained(held, marker);
+        }
         let Meta { expires, size, weight, learnt, .. } = held.meta;
         let placing =
             Placing { hash: held.hash, marker, expires, size, weight, learnt, item: ItemRef::clone(&held.item) };
-        self.place(Some(held), placing, RemovalCause::Replaced)
+        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
+        let slot = self.place(Some(held), placing, RemovalCause::Replaced);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
+        slot
     }
 
     /// Compacts the logs of origins that write no more as well.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::log::OriginLog;
 use super::merge::Merged;
-use super::message::{Entry, Message, Push};
+use super::message::{Ack, Entry, FillNote, Message, Push, bound_in};
 use super::peers::Peer;
 use super::relay::MAX_HOPS;
 use super::{CoreKey, Replica, Transmit};
@@ -104,11 +104,21 @@ impl<K: CoreKey, V> Replica<K, V> {
             from: round.from,
             to: cut.to,
             epoch: self.store.epoch(),
+            fills: self.fill_notes(&cut.entries),
             entries: cut.entries,
             hops: if round.relayed { 0 } else { MAX_HOPS },
             raw: Bytes::new(),
         };
         Transmit { to: round.to, message: Message::Push(push), bulk: true }
+    }
+
+    /// The bounds of the fills among these entries.
+    pub(super) fn fill_notes(&self, entries: &[Entry<K, V>]) -> Vec<FillNote> {
+        if self.contests.len() == 0 {
+            return Vec::new();
+        }
+        let note = |entry: &Entry<K, V>| self.contests.note_of(entry.hash, entry.stamp(), entry.dot().counter);
+        entries.iter().filter_map(note).collect()
     }
 
     /// Who gets the next push and where it starts. Those to whom the same writes are news get the same
@@ -251,12 +261,14 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if self.is_ahead(now, push.to) || self.is_ahead(now, push.epoch) {
             self.note_offender(push.origin, push.to.max(push.epoch));
+            self.note_deferral(now, from, push.to.max(push.epoch));
             if !self.is_ahead(now, push.epoch) {
-                push.entries.into_iter().for_each(|entry| self.hold_back(now, entry));
+                let Push { entries, fills, .. } = push;
+                entries.into_iter().for_each(|entry| self.hold_back(now, entry, &fills));
             }
             return;
         }
-        self.adopt_epoch(push.epoch);
+        self.adopt_epoch(now, push.epoch);
         let seen = self.vector.get(&push.origin);
         if push.from > seen && !self.bugs.apply_over_gap {
             self.note_gap(now, from, push);
@@ -274,9 +286,10 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// An entry of a push that as a whole comes from the future: it waits if it does itself, and is
     /// offered again otherwise.
-    fn hold_back(&mut self, now: Now, entry: Entry<K, V>) {
+    fn hold_back(&mut self, now: Now, entry: Entry<K, V>, fills: &[FillNote]) {
+        let bounded = bound_in(fills, entry.dot().counter).is_some();
         if !self.vector.covers(&entry.dot()) && self.is_from_the_future(now, &entry) {
-            self.defer(now, entry);
+            self.defer(now, entry, bounded);
         }
     }
 
@@ -295,7 +308,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         // The entries stay in the push, because it may be passed on: its claim is only true of all.
         for entry in push.entries.iter().cloned() {
             let (dot, news) = (entry.dot(), self.is_news_to_reconcile(&entry));
-            match self.merge_entry(now, entry) {
+            match self.merge_entry(now, entry, bound_in(&push.fills, dot.counter)) {
                 Merged::Deferred => deferred = true,
                 Merged::Placed(slot) => {
                     if news {
@@ -308,6 +321,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if deferred {
             // A stamp from the future with a dot of the present: nothing is claimed past it.
+            self.note_deferral(now, from, push.to);
             self.uncovered.append(&mut placed);
             if self.incoming.is_none() {
                 self.adopt_orphans(now);
@@ -371,11 +385,14 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// A member says how far it has our writes.
-    pub(super) fn handle_ack(&mut self, now: Now, from: ReplicaId, time: HlcTime) {
-        if time > self.vector.get(&self.id) {
-            return; // Of writes of a replica that lived here before, or a lie.
+    pub(super) fn handle_ack(&mut self, now: Now, from: ReplicaId, Ack { to, time }: Ack) {
+        if to != Some(self.id) && !self.bugs.ack_for_any_receiver {
+            return; // Meant for a replica that this process had before.
         }
-        if !self.peers.contains_key(&from) {
+        if time > self.vector.get(&self.id) {
+            return; // A lie: these writes do not exist.
+        }
+        if self.peers.get(&from).is_none_or(|peer| peer.unmet.is_some()) {
             // Only a digest makes a member: a late word of a replica that was closed must not make one that
             // nobody will ever find dead.
             return;

@@ -170,7 +170,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let (hash, name) = &self.keys[key];
         let opening = &mut self.openings[number];
         let replica = &mut opening.engine.replica;
-        let above = held.max(replica.floor().time).max(replica.epoch());
+        let above = held.max(replica.floor().time).max(replica.eviction_floor().time).max(replica.epoch());
         let ticket = replica.begin_fill(now, *hash, &Key::Known(name.clone()));
         let began = replica.clock().last();
         self.next_fill += 1;

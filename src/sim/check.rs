@@ -256,6 +256,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 + counters.evicted_unsent
                 + counters.forced_drops
                 + counters.retired_dropped
+                + counters.fills_contested
+                + counters.in_doubt
+                + counters.reconcile_doubted
                 + if may_void { voided } else { 0 }
         };
         ever().all(|opening| lost(opening.engine.replica.counters()) == 0)

@@ -6,14 +6,19 @@ use serde::Serialize;
 
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::EncodeError;
-use super::layout::{ENTRY_PARTS, FACT_PARTS, INTERVAL_PARTS, REPLICAS, ack, audit, digest, frame, last, push};
+use super::layout::{
+    BOUND_PARTS, ENTRY_PARTS, FACT_PARTS, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, REPLICAS, ack, audit,
+    digest, frame, last, push,
+};
 use super::replicas::{Collector, Numbers};
 use super::user::{write_key, write_value};
 use super::write::{OpenMap, Writer};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Key};
-use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Push, Retired};
+use crate::replica::message::{
+    Ack, Audit, Digest, Entry, Fact, FillNote, Frame, Interval, Last, Message, Named, Push, Retired,
+};
 use crate::replica_id::ReplicaId;
 
 /// What an entry takes beyond its encoded key and value, usually; only a guess for the buffer.
@@ -56,10 +61,14 @@ fn collect<K, V>(message: &Message<K, V>) -> Numbers {
                 ids.add(fact.member);
                 ids.add_vector(&fact.vector);
             }
+            digest.members.iter().for_each(|named| ids.add(named.member));
             digest.renew.into_iter().for_each(|id| ids.add(id));
         }
-        Message::Push(push) => collect_interval(&mut ids, push.origin, &push.entries),
-        Message::Ack(_) => {}
+        Message::Push(push) => {
+            collect_interval(&mut ids, push.origin, &push.entries);
+            collect_fills(&mut ids, &push.fills);
+        }
+        Message::Ack(ack) => ack.to.into_iter().for_each(|to| ids.add(to)),
         Message::Frame(frame) => collect_frame(&mut ids, frame),
         Message::Audit(audit) => {
             ids.add_vector(&audit.vector);
@@ -76,13 +85,21 @@ fn collect_frame<K, V>(ids: &mut Collector, frame: &Frame<K, V>) {
     ids.add_vector(&frame.base);
     for interval in &frame.intervals {
         collect_interval(ids, interval.origin, &interval.entries);
+        collect_fills(ids, &interval.fills);
     }
     ids.add_vector(&frame.dropped);
     if let Some(last) = &frame.last {
         ids.add_vector(&last.claim);
         ids.add_vector(&last.beyond);
         ids.add(last.floor.replica);
+        if last.eviction_floor != Stamp::ZERO {
+            ids.add(last.eviction_floor.replica);
+        }
     }
+}
+
+fn collect_fills(ids: &mut Collector, fills: &[FillNote]) {
+    fills.iter().flat_map(|note| &note.bound.known).for_each(|stamp| ids.add(stamp.replica));
 }
 
 fn collect_interval<K, V>(ids: &mut Collector, origin: ReplicaId, entries: &[Entry<K, V>]) {
@@ -100,7 +117,10 @@ fn body_size<K, V>(message: &Message<K, V>) -> usize {
     let vector = |vector: &VersionVector| 14 * vector.len() + 8;
     match message {
         Message::Digest(digest) => {
-            vector(&digest.vector) + digest.facts.iter().map(|fact| 24 + vector(&fact.vector)).sum::<usize>() + 96
+            vector(&digest.vector)
+                + 8 * digest.members.len()
+                + digest.facts.iter().map(|fact| 24 + vector(&fact.vector)).sum::<usize>()
+                + 96
         }
         Message::Push(push) => entries_size(&push.entries) + 64,
         Message::Ack(_) => 16,
@@ -174,6 +194,24 @@ impl Encoder {
             self.writer.field(map, digest::RENEW);
             self.id(id)?;
         }
+        self.members(map, &digest.members)?;
+        self.writer.nonzero_field(map, digest::DEFERRING, digest.deferring);
+        self.writer.nonzero_field(map, digest::WALL, digest.wall);
+        Ok(())
+    }
+
+    fn members(&mut self, map: &OpenMap, members: &[Named]) -> Result<(), EncodeError> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        self.writer.field(map, digest::MEMBERS);
+        self.writer.head(Header::Array(Some(members.len())));
+        for Named { member, dead_for, met } in members {
+            self.writer.head(Header::Array(Some(NAMED_PARTS)));
+            self.id(member)?;
+            self.writer.uint(*dead_for);
+            self.writer.bool(*met);
+        }
         Ok(())
     }
 
@@ -192,11 +230,33 @@ impl Encoder {
         self.writer.uint_field(map, push::TO, push.to);
         self.writer.nonzero_field(map, push::EPOCH, push.epoch);
         self.writer.field(map, push::ENTRIES);
-        self.entries(push.origin, (push.from, push.to), &push.entries)
+        self.entries(push.origin, (push.from, push.to), &push.entries)?;
+        if !push.fills.is_empty() {
+            self.writer.field(map, push::FILLS);
+            self.fills(&push.fills)?;
+        }
+        Ok(())
+    }
+
+    fn fills(&mut self, fills: &[FillNote]) -> Result<(), EncodeError> {
+        self.writer.head(Header::Array(Some(fills.len())));
+        for FillNote { time, bound } in fills {
+            self.writer.head(Header::Array(Some(BOUND_PARTS)));
+            self.writer.uint(*time);
+            self.writer.uint(bound.after);
+            self.writer.uint(bound.epoch);
+            self.writer.head(Header::Array(Some(bound.known.len())));
+            bound.known.iter().try_for_each(|stamp| self.stamp(stamp))?;
+        }
+        Ok(())
     }
 
     fn ack(&mut self, map: &OpenMap, ack: Ack) -> Result<(), EncodeError> {
         self.writer.uint_field(map, ack::TIME, ack.time);
+        if let Some(to) = &ack.to {
+            self.writer.field(map, ack::TO);
+            self.id(to)?;
+        }
         Ok(())
     }
 
@@ -227,15 +287,22 @@ impl Encoder {
         self.vector_field(&map, last::CLAIM, &last.claim)?;
         self.writer.field(&map, last::FLOOR);
         self.stamp(&last.floor)?;
-        self.vector_field(&map, last::BEYOND, &last.beyond)
+        self.vector_field(&map, last::BEYOND, &last.beyond)?;
+        if last.eviction_floor != Stamp::ZERO {
+            self.writer.field(&map, last::EVICTION_FLOOR);
+            self.stamp(&last.eviction_floor)?;
+        }
+        Ok(())
     }
 
     fn interval<K: Serialize, V: Serialize>(&mut self, interval: &Interval<K, V>) -> Result<(), EncodeError> {
-        self.writer.head(Header::Array(Some(INTERVAL_PARTS)));
+        let plain = interval.fills.is_empty();
+        self.writer.head(Header::Array(Some(if plain { INTERVAL_PARTS } else { INTERVAL_PARTS_WITH_FILLS })));
         self.id(&interval.origin)?;
         self.writer.uint(interval.from);
         self.writer.uint(interval.to);
-        self.entries(interval.origin, (interval.from, interval.to), &interval.entries)
+        self.entries(interval.origin, (interval.from, interval.to), &interval.entries)?;
+        if plain { Ok(()) } else { self.fills(&interval.fills) }
     }
 
     fn audit<K: Serialize, V: Serialize>(&mut self, map: &OpenMap, audit: &Audit<K, V>) -> Result<(), EncodeError> {

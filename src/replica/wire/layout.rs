@@ -15,8 +15,17 @@ pub(super) const ENTRY_PARTS: usize = 6;
 /// Elements of an interval that this version knows.
 pub(super) const INTERVAL_PARTS: usize = 4;
 
+/// The same with the bounds of fills, which most intervals do not have.
+pub(super) const INTERVAL_PARTS_WITH_FILLS: usize = 5;
+
+/// Elements of the bound of a fill that this version knows.
+pub(super) const BOUND_PARTS: usize = 4;
+
 /// Elements of a fact that this version knows.
 pub(super) const FACT_PARTS: usize = 4;
+
+/// Elements of a named member that this version knows.
+pub(super) const NAMED_PARTS: usize = 3;
 
 /// In every body, first if there: the table of replica ids that the body refers to.
 pub(super) const REPLICAS: u64 = 0;
@@ -35,6 +44,9 @@ pub(super) mod digest {
     pub(in super::super) const LOSSY: u64 = 10;
     pub(in super::super) const FACTS: u64 = 11;
     pub(in super::super) const RENEW: u64 = 12;
+    pub(in super::super) const MEMBERS: u64 = 13;
+    pub(in super::super) const DEFERRING: u64 = 14;
+    pub(in super::super) const WALL: u64 = 15;
 }
 
 /// Fields of a push.
@@ -44,11 +56,13 @@ pub(super) mod push {
     pub(in super::super) const TO: u64 = 3;
     pub(in super::super) const EPOCH: u64 = 4;
     pub(in super::super) const ENTRIES: u64 = 5;
+    pub(in super::super) const FILLS: u64 = 6;
 }
 
 /// Fields of an acknowledgement.
 pub(super) mod ack {
     pub(in super::super) const TIME: u64 = 1;
+    pub(in super::super) const TO: u64 = 2;
 }
 
 /// Fields of a frame.
@@ -71,6 +85,7 @@ pub(super) mod last {
     pub(in super::super) const CLAIM: u64 = 2;
     pub(in super::super) const FLOOR: u64 = 3;
     pub(in super::super) const BEYOND: u64 = 4;
+    pub(in super::super) const EVICTION_FLOOR: u64 = 5;
 }
 
 /// Fields of an audit.

@@ -116,7 +116,16 @@ fn hostile_push(origin: ReplicaId, stamp: u64, from: u64, to: u64) -> Message<u1
     let marker = Marker { stamp: Stamp::new(stamp, origin), kind: Kind::Live, dot: Dot::new(origin, to) };
     let item = ItemRef::new(Item { key: Key::Known(5), body: Body::Known("0".to_owned()) });
     let entry = Entry { hash: stage_hash(5), item, marker, expires: u64::MAX, size: u32::MAX, weight: 1 };
-    Message::Push(Push { origin, from, to, epoch: 0, entries: vec![entry], hops: u8::MAX, raw: Bytes::new() })
+    Message::Push(Push {
+        origin,
+        from,
+        to,
+        epoch: 0,
+        entries: vec![entry],
+        fills: Vec::new(),
+        hops: u8::MAX,
+        raw: Bytes::new(),
+    })
 }
 
 fn stage_hash(key: u16) -> u64 {
@@ -151,7 +160,7 @@ fn numbers_at_their_end_move_nothing() {
         hostile_push(from, u64::MAX - 1, 0, u64::MAX - 1),
         hostile_push(from, 1, u64::MAX - 1, u64::MAX),
         hostile_digest(from),
-        Message::Ack(crate::replica::message::Ack { time: u64::MAX }),
+        Message::Ack(crate::replica::message::Ack { to: None, time: u64::MAX }),
     ];
     messages.into_iter().for_each(|message| target.handle_message(now, from, message));
     stage.cluster.settle(0).unwrap();

@@ -7,6 +7,7 @@ use super::*;
 use crate::crdt::{Dot, Kind, Marker, VersionVector};
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Item, ItemRef};
+use crate::replica::FillBound;
 use crate::replica::message::*;
 
 pub(super) type TestMessage = Message<String, Bytes>;
@@ -41,8 +42,11 @@ fn digest() -> impl Strategy<Value = Digest> {
         vector,
     });
     let retired = prop_oneof![Just(Retired::default()), retired];
-    (times, vector(), retired, (any::<[bool; 4]>(), proptest::option::of(replica())), vec(fact, 0..4)).prop_map(
-        |((clock, quiet_since, watermark, epoch), vector, retired, ([full, want_full, reply, lossy], renew), facts)| {
+    let named = (replica(), time(), any::<bool>()).prop_map(|(member, dead_for, met)| Named { member, dead_for, met });
+    let facts = (vec(fact, 0..4), vec(named, 0..4), time(), time());
+    (times, vector(), retired, (any::<[bool; 4]>(), proptest::option::of(replica())), facts).prop_map(
+        |(times, vector, retired, ([full, want_full, reply, lossy], renew), (facts, members, deferring, wall))| {
+            let (clock, quiet_since, watermark, epoch) = times;
             Digest {
                 clock,
                 quiet_since,
@@ -56,6 +60,9 @@ fn digest() -> impl Strategy<Value = Digest> {
                 lossy,
                 renew,
                 facts,
+                members,
+                deferring,
+                wall,
             }
         },
     )
@@ -97,21 +104,31 @@ fn placed((key, value, kind, stamp, expires): Loose, dot: Dot, with_value: bool)
 
 /// An interval whose entries are where they should be.
 fn interval() -> impl Strategy<Value = Interval<String, Bytes>> {
-    (replica(), time(), vec((1..6_000_000_000_u64, loose()), 0..5), time()).prop_map(|(origin, from, steps, slack)| {
-        let mut to = from;
-        let mut entries = Vec::new();
-        for (step, loose) in steps {
-            let Some(next) = to.checked_add(step) else { break };
-            to = next;
-            entries.push(placed(loose, Dot::new(origin, to), true));
-        }
-        Interval { origin, from, to: to.saturating_add(slack), entries }
-    })
+    let known = (time(), replica()).prop_map(|(time, replica)| Stamp::new(time, replica));
+    let bound = (time(), time(), vec(known, 0..3)).prop_map(|(after, epoch, known)| FillBound {
+        after,
+        epoch,
+        known: known.into(),
+    });
+    let bounds = prop_oneof![3 => Just(Vec::new()), 1 => vec(bound, 0..3)];
+    (replica(), time(), vec((1..6_000_000_000_u64, loose()), 0..5), time(), bounds).prop_map(
+        |(origin, from, steps, slack, fills)| {
+            let mut to = from;
+            let mut entries = Vec::new();
+            for (step, loose) in steps {
+                let Some(next) = to.checked_add(step) else { break };
+                to = next;
+                entries.push(placed(loose, Dot::new(origin, to), true));
+            }
+            let fills = fills.into_iter().enumerate().map(|(n, bound)| FillNote { time: n as u64, bound }).collect();
+            Interval { origin, from, to: to.saturating_add(slack), entries, fills }
+        },
+    )
 }
 
 fn push() -> impl Strategy<Value = TestMessage> {
-    (interval(), time(), any::<u8>()).prop_map(|(Interval { origin, from, to, entries }, epoch, hops)| {
-        Message::Push(Push { origin, from, to, epoch, entries, hops, raw: Bytes::new() })
+    (interval(), time(), any::<u8>()).prop_map(|(Interval { origin, from, to, entries, fills }, epoch, hops)| {
+        Message::Push(Push { origin, from, to, epoch, entries, fills, hops, raw: Bytes::new() })
     })
 }
 
@@ -122,6 +139,7 @@ fn frame() -> impl Strategy<Value = TestMessage> {
             claim,
             beyond,
             floor: Stamp::new(time, replica),
+            eviction_floor: if time % 3 == 0 { Stamp::ZERO } else { Stamp::new(time / 2, replica) },
         });
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>(), time(), time());
     let vectors = (vector(), vector(), replica());
@@ -144,7 +162,7 @@ pub(super) fn message() -> impl Strategy<Value = TestMessage> {
     prop_oneof![
         digest().prop_map(Message::Digest),
         push(),
-        time().prop_map(|time| Message::Ack(Ack { time })),
+        (proptest::option::of(replica()), time()).prop_map(|(to, time)| Message::Ack(Ack { to, time })),
         frame(),
         audit(),
     ]
@@ -153,8 +171,8 @@ pub(super) fn message() -> impl Strategy<Value = TestMessage> {
 /// Everything that a message says, as text, except the bytes it came as.
 pub(super) fn said<K: std::fmt::Debug, V: std::fmt::Debug>(message: &Message<K, V>) -> String {
     match message {
-        Message::Push(Push { origin, from, to, epoch, entries, hops, raw: _ }) => {
-            format!("{:?}", (origin, from, to, epoch, entries, hops))
+        Message::Push(Push { origin, from, to, epoch, entries, fills, hops, raw: _ }) => {
+            format!("{:?}", (origin, from, to, epoch, entries, fills, hops))
         }
         other => format!("{other:?}"),
     }
