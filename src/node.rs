@@ -11,7 +11,7 @@
 //! | `spare` | a runtime for fillers of callers that have none, and timers |
 //! | `inquiry`, `report` | what nodes ask each other for people who look, and what a node shows of itself |
 //! | `lanes` | datagram or stream for a small push |
-//! | `ready` | who waits for a cache to be ready, or for members |
+//! | `ready` | callers that wait for a cache to be ready, or for members |
 //! | `unsent` | what could not be handed over before the end |
 //! | `signal` | what nodes say about caches: "not open here" |
 //! | `clock` | the one place where the wall clock is read, and ids and seeds of replicas are drawn |

@@ -108,7 +108,7 @@ pub trait Port: Any + Examine + Send + Sync {
     fn detach(&self);
     /// Whether there are others who may have this cache open and were not heard yet.
     fn await_company(&self, awaits: bool);
-    /// Whether members may be there that this cache has not met: those who wait for all members wait for them too.
+    /// Whether members may be there that this cache has not met: callers that wait for members wait for them too.
     fn expect_members(&self, expects: bool);
     /// As last said by [`expect_members`](Self::expect_members).
     fn expects_members(&self) -> bool;

@@ -92,7 +92,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         loop {
             let progress = self.shared.progress.listen();
             if unmet {
-                // In this order: whoever was expected has been met once nobody is expected any more.
+                // In this order: members that were expected are live members once no more are expected.
                 unmet = self.shared.expecting.load(Ordering::Acquire);
                 asked.extend(self.shared.engine.lock().replica.live_members());
             }

@@ -1,4 +1,4 @@
-//! Who waits for a cache to be ready, and for members.
+//! Callers that wait for a cache to be ready, or for members.
 
 use std::time::Duration;
 

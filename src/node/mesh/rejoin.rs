@@ -138,7 +138,7 @@ async fn seek_seed(core: &Core, seed: &str) -> Outcome {
     Outcome::from(core.join_all(absent).await > 0 || !here.is_empty())
 }
 
-/// Whether who dials this address reaches this member: its advertised or bound address, or any address of this machine
+/// Whether this address leads to this member itself: its advertised or bound address, or any address of this machine
 /// if it listens on all of them.
 fn is_own(core: &Core, addr: SocketAddr) -> bool {
     let bound = core.wire.local;

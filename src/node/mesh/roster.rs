@@ -321,7 +321,7 @@ impl State {
     fn leave_after_all(&mut self, incarnation: Uuid) {
         let Some(peer) = self.take_lost(|lost| lost.incarnation == incarnation) else { return };
         match self.entries.get_mut(&peer.name) {
-            // Its departure is still to be told.
+            // Its departure is not reported yet.
             Some(entry) => entry.left = true,
             None => self.gone.push_back(peer),
         }
@@ -393,12 +393,12 @@ mod tests {
 
     #[test]
     fn a_goodbye_counts_after_a_process_was_called_dead() {
-        for told in [true, false] {
+        for reported in [true, false] {
             let roster = roster();
             roster.up(1, peer(1));
             assert_eq!(events(&roster), [MeshEvent::Up(peer(1))]);
             roster.down(1, &peer(1).name);
-            if told {
+            if reported {
                 assert_eq!(events(&roster), [down(1, false)]);
             }
             assert_eq!(roster.lost(), [peer(1).addr]);
