@@ -353,6 +353,10 @@ impl<K: CoreKey, V> Replica<K, V> {
             if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
                 self.counters.reconcile_voided += 1;
                 self.void_held(now, &held, floor);
+                if floor <= doubtful {
+                    // What the sender has evicted may be newer than the void, too.
+                    self.below_eviction.note_doubt(slot);
+                }
             } else if stamp <= doubtful {
                 self.doubt_held(&held);
             }
