@@ -95,7 +95,7 @@ pub trait Port: Any + Examine + Send + Sync {
     fn poll(&self) -> Option<Parcel>;
     /// A bulk parcel has left, or could not be sent.
     fn sent(&self, to: ReplicaId, ok: bool);
-    /// Lets time pass; returns the monotonic time of the next call.
+    /// Lets time pass; returns the monotonic time of the next call. That is now if there is something to [`poll`](Self::poll).
     fn tick(&self) -> u64;
     /// A digest for whoever has just appeared.
     fn greeting(&self) -> Option<Bytes>;
@@ -263,6 +263,10 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.with_engine(now, |engine| {
             if engine.replica.poll_timeout(now) <= now.mono {
                 engine.replica.handle_timeout(now);
+                // What became due is sent in the next turn, so the next turn must not wait for the next timer.
+                if engine.replica.may_transmit() {
+                    return now.mono;
+                }
             }
             engine.replica.poll_timeout(now)
         })
