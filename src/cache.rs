@@ -34,10 +34,12 @@ mod fill_error;
 mod fill_task;
 mod filled;
 mod flight;
+mod insert_error;
 mod iter;
 pub(crate) mod listener;
 pub(crate) mod port;
 mod race;
+mod readable;
 mod ready;
 mod replicated;
 #[cfg(feature = "metrics")]
@@ -59,6 +61,7 @@ pub use entry::EntryInfo;
 pub use feed::{ChangeEvent, ChangeKind, Subscription, SubscriptionError};
 pub use fill_error::FillError;
 pub use filled::Filled;
+pub use insert_error::InsertError;
 pub use iter::Iter;
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
@@ -119,6 +122,7 @@ pub(crate) struct Shared<K, V> {
     pub(crate) listeners: Listeners<K, V>,
     pub(crate) intake: port::IntakeCounts,
     bytes: bytes_by_kind::BytesByKind,
+    samples: readable::Samples,
 }
 
 impl<K, V> Shared<K, V> {
@@ -177,36 +181,6 @@ impl<K, V> std::fmt::Debug for Cache<K, V> {
 pub struct Written {
     /// When and by whom: the greater stamp of a key wins.
     pub stamp: Stamp,
-}
-
-/// A write that was refused. Nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InsertError {
-    /// The encoded key is larger than every node is told to accept.
-    #[error(
-        "the key takes {size} bytes, and max_key_bytes is {limit}: shorten it (hash it, for instance) or raise the limit on every node"
-    )]
-    KeyTooLarge {
-        /// Its encoded size in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The encoded value is larger than every node is told to accept.
-    #[error("the value takes {size} bytes, and max_value_bytes is {limit}: split it, or raise the limit on every node")]
-    ValueTooLarge {
-        /// Its encoded size in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// Serialisation failed, so no other node could have it.
-    #[error("the entry cannot be serialised, so no other node could have it: {0}")]
-    Unserializable(String),
-    /// A time to live of zero.
-    #[error("a time to live of zero would be expired at once: use remove, or a positive time")]
-    ZeroTimeToLive,
 }
 
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
@@ -369,7 +343,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Iter::new(&self.shared)
     }
 
-    /// How many values are here, including those that have expired or were invalidated as a whole and are not yet swept.
+    /// How many values are held here: also those that have expired or were invalidated as a whole and are not yet swept, and
+    /// those that do not decode here, which readers do not see.
     #[must_use]
     pub fn entry_count(&self) -> u64 {
         self.shared.engine.lock().replica.live_len()
@@ -475,11 +450,17 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     {
         let hash = self.hash(key);
         let engine = self.engine.lock();
-        let found = self.store.get(hash, key).filter(|found| self.is_visible(found))?;
+        let found = self.store.get(hash, key).filter(|found| self.is_readable(found))?;
         let stamp = engine.replica.stamp_of_snapshot(&found)?;
         Some((found, stamp))
     }
 
+    /// Whether [`Cache::get`] returns this register's value. One that does not decode here counts as absent, in every call.
+    fn is_readable(&self, found: &Snapshot<K, V>) -> bool {
+        self.is_visible(found) && found.item.value().is_some()
+    }
+
+    /// Whether there is a value, be it one that does not decode here.
     fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
         let meta = &found.meta;
         meta.kind.is_live() && meta.stamp_time > self.store.epoch() && self.is_fresh(meta.expires)
@@ -492,7 +473,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
         let (mut page, next) = self.store.page(from, limit);
-        page.retain(|found| self.is_visible(found));
+        page.retain(|found| self.is_readable(found));
         (page, next)
     }
 
@@ -540,6 +521,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         if value_size > max_value_bytes {
             return Err(InsertError::ValueTooLarge { size: value_size, limit: max_value_bytes });
         }
+        self.check_readable(key, key_size, value, value_size)?;
         let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(key, value));
         let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
         Ok(Write { hash, item: ItemRef::clone(item), expires, size, weight })
@@ -564,7 +546,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let write = self.prepare(now, key, value, time_to_live)?;
         let kept = ItemRef::clone(&write.item); // A write that is not made is not dropped under the lock.
         let stamp = self.with_engine(now, |engine| {
-            let found = engine.replica.find_key(write.hash, &write.item.key).filter(|found| self.is_visible(found));
+            let found = engine.replica.find_key(write.hash, &write.item.key).filter(|found| self.is_readable(found));
             condition(engine, found.as_ref()).then(|| engine.replica.write(now, write))
         });
         drop(kept);
@@ -598,19 +580,6 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let size = wire::key_len(&owned).ok().filter(|size| *size <= builder::LARGEST.max_key_bytes)?;
         let item = ItemRef::new(Item { key: Key::Known(owned), body: Body::Absent });
         Some(Write { hash, item, expires: 0, size: u32::try_from(size).ok()?, weight: 0 })
-    }
-
-    /// The owned form of a borrowed key, by way of its encoding.
-    fn own_key<Q>(&self, key: &Q) -> Option<K>
-    where
-        Q: Equivalent<K> + Serialize + ?Sized,
-    {
-        let owned = wire::encode_key(key).ok().and_then(|bytes| wire::decode_key::<K>(&bytes).ok());
-        let owned = owned.filter(|owned| key.equivalent(owned));
-        if owned.is_none() {
-            tracing::error!(cache = %self.name, "a borrowed key does not serialise to its owned form: the delete was not made");
-        }
-        owned
     }
 
     /// What the node has to do with this cache's messages.

@@ -268,6 +268,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             listeners,
             intake: IntakeCounts::default(),
             bytes: Default::default(),
+            samples: Default::default(),
         }))
     }
 }

@@ -57,7 +57,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         let wall = self.shared.time.wall();
         let deletes = keys.into_iter().filter_map(|key| self.shared.prepare_delete(key)).collect();
         let held = self.in_batches(deletes, |replica, now, delete| replica.delete(now, delete).1);
-        held.iter().flatten().filter(|(_, expires)| *expires == 0 || *expires > wall).count()
+        let was_readable = |(item, expires): &&(_, _)| {
+            let item: &crate::item::ItemRef<K, V> = item;
+            item.value().is_some() && (*expires == 0 || *expires > wall)
+        };
+        held.iter().flatten().filter(was_readable).count()
     }
 
     fn in_batches<R>(

@@ -302,8 +302,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let mut replaced = None;
         self.with_engine(now, |engine| {
             let Some(known) = key.take() else { unreachable!("taken once") };
-            let found = engine.replica.find_key(hash, &known).filter(|found| self.is_visible(found));
-            if let Some(found) = found.filter(|found| found.item.value().is_some()) {
+            let found = engine.replica.find_key(hash, &known).filter(|found| self.is_readable(found));
+            if let Some(found) = found {
                 key = Some(known);
                 return Boarding::Found(found.item);
             }
