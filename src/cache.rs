@@ -32,8 +32,10 @@ mod fill;
 mod fill_counts;
 mod fill_error;
 mod fill_task;
+mod fill_wait;
 mod filled;
 mod flight;
+mod handover;
 mod insert_error;
 mod iter;
 pub(crate) mod listener;
@@ -53,6 +55,7 @@ pub(crate) mod testing;
 mod tests;
 mod turn;
 mod waits;
+mod work;
 
 pub use crate::recency::Eviction;
 pub use builder::{CacheBuilder, Limits, OpenError, Policy};

@@ -9,12 +9,13 @@ use equivalent::Equivalent;
 use tracing::Instrument;
 
 use super::fill_error::{Failure, FillError};
-use super::fill_task::{Brought, FillTask, Work};
+use super::fill_task::FillTask;
 use super::filled::{Filled, Keep};
 use super::flight::{Flight, Outcome};
 use super::waits::{self, Deadlock, Inside, Waiting};
+use super::work::{Brought, Work};
 use super::{Cache, CacheKey, CacheValue, Shared, turn};
-use crate::hlc::Now;
+use crate::hlc::{Now, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::sync::{Arc, Ordering};
 
@@ -205,18 +206,24 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
     {
-        let (flight, lead) = match self.shared.board(&key) {
-            Boarding::Found(item) => return value_of(&Ok(item)),
-            Boarding::Join(flight) => (flight, false),
-            Boarding::Lead(flight) => (flight, true),
-        };
-        let _waiting = self.shared.wait_for(&flight)?;
-        if lead {
-            let work = self.work(&flight, filler);
-            self.shared.take_off(&flight, work);
+        loop {
+            match self.shared.board(&key) {
+                Boarding::Found(item) => return value_of(&Ok(item)),
+                Boarding::Join(flight) => {
+                    let _waiting = self.shared.wait_for(&flight)?;
+                    if let Some(outcome) = self.shared.await_joined(&flight).await {
+                        return value_of(outcome);
+                    }
+                }
+                Boarding::Lead(flight) => {
+                    let _waiting = self.shared.wait_for(&flight)?;
+                    let work = self.work(&flight, filler);
+                    self.shared.take_off(&flight, work);
+                    drop(key);
+                    return value_of(self.shared.await_own(&flight).await);
+                }
+            }
         }
-        drop(key);
-        value_of(flight.outcome().await)
     }
 
     /// The filler, after its turn has come.
@@ -264,18 +271,28 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     fn fill_missing_blocking(&self, key: K, filler: impl FnOnce() -> Result<Filled<V>, Failure>) -> Result<V, Failure> {
-        let (flight, lead) = match self.shared.board(&key) {
-            Boarding::Found(item) => return value_of(&Ok(item)),
-            Boarding::Join(flight) => (flight, false),
-            Boarding::Lead(flight) => (flight, true),
-        };
-        let _waiting = self.shared.wait_for(&flight)?;
-        if lead {
-            let turn = self.shared.turn(&flight, self.patience);
-            self.shared.fly_here(&flight, turn, filler);
+        loop {
+            match self.shared.board(&key) {
+                Boarding::Found(item) => return value_of(&Ok(item)),
+                Boarding::Join(flight) => {
+                    if flight.handover.is_driven_here() {
+                        self.shared.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
+                        return Err(Failure::WouldBlock);
+                    }
+                    let _waiting = self.shared.wait_for(&flight)?;
+                    if let Some(outcome) = self.shared.await_joined_blocking(&flight) {
+                        return value_of(outcome);
+                    }
+                }
+                Boarding::Lead(flight) => {
+                    let _waiting = self.shared.wait_for(&flight)?;
+                    let turn = self.shared.turn(&flight, self.patience);
+                    self.shared.fly_here(&flight, turn, filler);
+                    drop(key);
+                    return value_of(flight.outcome_blocking());
+                }
+            }
         }
-        drop(key);
-        value_of(flight.outcome_blocking())
     }
 }
 
@@ -308,13 +325,14 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
                 return Boarding::Found(found.item);
             }
             if let Some(flight) = engine.flights.find(hash, &known)
+                && now.mono.saturating_sub(flight.begun) < nanos(self.join_bound())
                 && !engine.replica.is_fill_overtaken(&flight.ticket, hash, &known)
             {
                 key = Some(known);
                 return Boarding::Join(Arc::clone(flight));
             }
             let ticket = engine.replica.begin_fill(now, hash, &known);
-            let flight = Arc::new(Flight::new(hash, known, ticket));
+            let flight = Arc::new(Flight::new(hash, known, ticket, now.mono));
             replaced = engine.flights.put(Arc::clone(&flight));
             Boarding::Lead(flight)
         })
@@ -345,7 +363,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         // The caller's runtime may be driven only while it waits for something; its time runs out all the same.
         self.watch(flight);
         let limit = self.settings.fill_timeout.map(|limit| (limit, self.host.sleep(limit)));
-        let task = FillTask::new(self, flight, work, limit);
+        flight.handover.put(work);
+        let task = FillTask::new(self, flight, limit);
         if !self.host.spawn(Box::pin(task)) {
             self.land(flight, Err(Failure::NoRuntime));
         }
@@ -377,7 +396,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             landed.outcome().await;
             Err(Failure::Abandoned) // Too late to be anybody's outcome.
         });
-        let task = FillTask::new(self, flight, work, Some((limit, self.host.sleep(limit))));
+        let task = FillTask::new(self, flight, Some((limit, self.host.sleep(limit)))).with_work(work);
         let _ = self.host.spawn_apart(Box::pin(task));
     }
 

@@ -46,6 +46,8 @@ pub trait Host: Send + Sync {
     /// Runs a task to its end: in the runtime of the caller, or else in one of its own. `false` if
     /// there is none; the task is dropped then.
     fn spawn(&self, task: Task) -> bool;
+    /// Whether this thread alone drives the runtime it is in: no task there makes progress while it is blocked.
+    fn is_sole_driver(&self) -> bool;
     /// Runs a task that must go on whatever becomes of the caller's runtime. `false` if that cannot be.
     fn spawn_apart(&self, task: Task) -> bool;
     /// Keeps a cache whose last handle is gone until some member has what was written there, for some seconds at most.

@@ -60,7 +60,7 @@ pub struct FillStats {
     pub timed_out: u64,
     /// Fills whose runtime ended, or that had none.
     pub abandoned: u64,
-    /// Calls refused because a filler would have waited for itself.
+    /// Calls refused because they would have waited for themselves: from within a filler, or by blocking the filler's runtime.
     pub deadlocks: u64,
 }
 

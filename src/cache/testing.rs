@@ -98,6 +98,10 @@ impl Host for TestHost {
         true
     }
 
+    fn is_sole_driver(&self) -> bool {
+        false
+    }
+
     fn spawn_apart(&self, task: Task) -> bool {
         self.spawn(task)
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -289,6 +289,10 @@ impl Host for NodeHost {
         let Some(runtime) = Handle::try_current().ok().or_else(spare) else { return false };
         runtime.spawn(task);
         true
+    }
+
+    fn is_sole_driver(&self) -> bool {
+        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
     }
 
     fn spawn_apart(&self, task: Task) -> bool {
