@@ -93,6 +93,9 @@ pub trait TimeSource: Send + Sync + 'static {
     fn wall(&self) -> HlcTime;
 }
 
+/// A node that has not answered so long after the time was up is held up.
+const READY_GRACE: Duration = Duration::from_secs(1);
+
 /// A time to live is capped here: a hundred years.
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -417,9 +420,14 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Waits until this cache has what some member had, or until nobody is there to have more, or
     /// until the time is up. Reads and writes work meanwhile.
     pub async fn ready(&self, timeout: Duration) -> Ready {
-        let answer = self.shared.host.ready(&self.shared.name, timeout).await;
-        answer.unwrap_or_else(|| Ready::TimedOut {
-            waiting_for: vec!["the node, which was shut down".into()],
+        let mut answer = None;
+        let asked = async { answer = Some(self.shared.host.ready(&self.shared.name, timeout).await) };
+        // The node answers in time, unless its driver is held up, by a listener that blocks for instance.
+        let mut limit = self.shared.host.sleep(timeout.saturating_add(READY_GRACE));
+        race::before(asked, &mut limit).await;
+        let instead = if answer.is_none() { "the node, which is held up" } else { "the node, which was shut down" };
+        answer.flatten().unwrap_or_else(|| Ready::TimedOut {
+            waiting_for: vec![instead.into()],
             members: 0,
             entries: self.entry_count(),
         })

@@ -249,7 +249,7 @@ impl Node {
         }
         let mesh = Arc::clone(&self.alive.mesh);
         let goodbye = async move { mesh.shutdown(SHUTDOWN_DEADLINE).await };
-        match self.alive.spare.handle() {
+        match self.alive.spare.timers() {
             // It has timers; the caller's runtime may have none, or be none of tokio's.
             Some(spare) => drop(spare.spawn(goodbye).await),
             None => goodbye.await,

@@ -67,7 +67,7 @@ fn a_block_on_inside_of_the_runtime_ends_and_so_do_all_who_join() {
         let cache = cache.clone();
         apart(move || one_thread().block_on(cache.get_with(1, || async { 12 })))
     };
-    assert_eq!(blocked.recv_timeout(SOON), Ok(10), "the node's own runtime begins what the blocked one does not");
+    assert_eq!(blocked.recv_timeout(SOON), Ok(10), "a thread of its own begins what the blocked runtime does not");
     for join in joins {
         assert!(join.recv_timeout(SOON).is_ok());
     }
@@ -152,4 +152,16 @@ fn who_joined_a_fill_that_stands_still_fills_after_its_bound() {
     let first = blocking.recv_timeout(SOON).unwrap();
     assert_eq!((first, inside.recv_timeout(SOON)), (11, Ok(11)), "its own, or what the other one filled meanwhile");
     assert_eq!(cache.get(&1), Some(11));
+}
+
+/// Callers without a runtime share one of the node's. A filler that blocks it, here to wait for another one, stops no timer.
+#[test]
+fn a_block_on_inside_of_a_filler_ends_and_time_limits_hold_meanwhile() {
+    let (_node, cache) = alone();
+    let (inner, other) = (cache.clone(), cache.clone());
+    let nested = apart(move || {
+        block_on(other.get_with(1, move || async move { block_on(inner.get_with(2, || async { 20 })) + 1 }))
+    });
+    assert_eq!(nested.recv_timeout(SOON), Ok(21));
+    assert_eq!((cache.get(&1), cache.get(&2)), (Some(21), Some(20)));
 }

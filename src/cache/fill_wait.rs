@@ -1,7 +1,7 @@
 //! How long callers wait for a fill: none waits for ever for one that nothing drives.
 //!
 //! A filler runs in a runtime of its caller, which may stop driving it: its thread is blocked, for instance by a `block_on` inside of
-//! it, or its `block_on` has returned. What has not begun by then is begun by the node's own runtime. What has begun cannot be
+//! it, or its `block_on` has returned. What has not begun by then is begun on a thread of its own. What has begun cannot be
 //! moved: those who joined it leave it after `fill_hold`, when its value could no longer be stored, and fill themselves.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{CacheKey, CacheValue, Shared, race};
 use crate::hlc::nanos;
 use crate::sync::{Arc, Listening};
 
-/// A filler that its runtime has not begun after this is begun by the node's own runtime.
+/// A filler that its runtime has not begun after this is begun on a thread of its own.
 const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
@@ -43,7 +43,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Waits for a fill that this caller began.
     pub(super) async fn await_own<'a>(self: &Arc<Self>, flight: &'a Arc<Flight<K, V>>) -> &'a Outcome<K, V> {
         if !self.ends_within(flight, BEGIN_WITHIN).await {
-            self.begin_apart(flight);
+            self.begin_alone(flight);
         }
         flight.outcome().await
     }
@@ -51,7 +51,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Waits for a fill that another caller began. `None` if it has become too old to be waited for.
     pub(super) async fn await_joined<'a>(self: &Arc<Self>, flight: &'a Arc<Flight<K, V>>) -> Option<&'a Outcome<K, V>> {
         if !self.ends_within(flight, BEGIN_WITHIN).await {
-            self.begin_apart(flight);
+            self.begin_alone(flight);
             self.ends_within(flight, self.join_bound()).await;
         }
         flight.ended()
@@ -63,7 +63,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         flight: &'a Arc<Flight<K, V>>,
     ) -> Option<&'a Outcome<K, V>> {
         if !self.ends_within_blocking(flight, BEGIN_WITHIN) {
-            self.begin_apart(flight);
+            self.begin_alone(flight);
             self.ends_within_blocking(flight, self.join_bound());
         }
         flight.ended()
@@ -77,17 +77,17 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         flight.ended().is_some()
     }
 
-    /// Runs a filler in the node's own runtime, if no runtime has begun it.
-    fn begin_apart(self: &Arc<Self>, flight: &Arc<Flight<K, V>>) {
+    /// Runs a filler on a thread of its own, if no runtime has begun it.
+    fn begin_alone(self: &Arc<Self>, flight: &Arc<Flight<K, V>>) {
         let Some(filler) = flight.handover.take() else { return };
         tracing::warn!(
             cache = %self.name,
-            "a filler was not begun within {BEGIN_WITHIN:?} by the runtime of its caller and runs in the node's own: is the caller's \
-             thread blocked, by a block_on inside of the runtime for instance?"
+            "a filler was not begun within {BEGIN_WITHIN:?} by the runtime of its caller and runs on a thread of its own: is the \
+             runtime's thread blocked, by a block_on inside of it for instance?"
         );
         // What it waits for may be of the runtime that stands still.
         let limit = self.settings.fill_timeout.unwrap_or_else(|| self.join_bound());
         let task = FillTask::new(self, flight, Some((limit, self.host.sleep(limit)))).with_work(filler);
-        let _ = self.host.spawn_apart(Box::pin(task));
+        let _ = self.host.spawn_alone(Box::pin(task)); // If it is dropped, the callers get an error.
     }
 }

@@ -48,8 +48,11 @@ pub trait Host: Send + Sync {
     fn spawn(&self, task: Task) -> bool;
     /// Whether this thread alone drives the runtime it is in: no task there makes progress while it is blocked.
     fn is_sole_driver(&self) -> bool;
-    /// Runs a task that must go on whatever becomes of the caller's runtime. `false` if that cannot be.
+    /// Runs a task that must go on whatever becomes of the caller's runtime, and that never blocks its thread. `false` if that
+    /// cannot be.
     fn spawn_apart(&self, task: Task) -> bool;
+    /// Runs a task on a thread of its own. `false` if there can be none; the task is dropped then.
+    fn spawn_alone(&self, task: Task) -> bool;
     /// Keeps a cache whose last handle is gone until some member has what was written there, for some seconds at most.
     fn linger(&self, port: Arc<dyn Port>);
     /// A handle that [`open`](Self::open) was asked for is gone.

@@ -106,6 +106,10 @@ impl Host for TestHost {
         self.spawn(task)
     }
 
+    fn spawn_alone(&self, task: Task) -> bool {
+        self.spawn(task)
+    }
+
     fn linger(&self, _: Arc<dyn Port>) {}
 
     fn close(&self, _: &Arc<dyn Port>) {}

@@ -15,6 +15,7 @@ use super::clock::{self, SystemClock};
 use super::driver::Command;
 use super::inquiry::Inquiries;
 use super::ready::Waiter;
+use super::spare::Spare;
 use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
 use crate::hlc::nanos;
@@ -285,7 +286,7 @@ impl Host for NodeHost {
     }
 
     fn spawn(&self, task: Task) -> bool {
-        let spare = || self.alive.spare.handle().cloned();
+        let spare = || self.alive.spare.fills().cloned();
         let Some(runtime) = Handle::try_current().ok().or_else(spare) else { return false };
         runtime.spawn(task);
         true
@@ -296,7 +297,11 @@ impl Host for NodeHost {
     }
 
     fn spawn_apart(&self, task: Task) -> bool {
-        self.alive.spare.handle().map(|runtime| runtime.spawn(task)).is_some()
+        self.alive.spare.timers().map(|runtime| runtime.spawn(task)).is_some()
+    }
+
+    fn spawn_alone(&self, task: Task) -> bool {
+        Spare::run_alone(task)
     }
 
     fn linger(&self, port: Arc<dyn Port>) {
