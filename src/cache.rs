@@ -238,7 +238,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// newer.
     ///
     /// # Errors
-    /// The entry is too large or cannot be serialised; nothing has changed.
+    /// The entry is too large, cannot be serialised, or does not decode again; nothing has changed.
     pub fn insert(&self, key: K, value: V) -> Result<Written, InsertError> {
         self.shared.insert(key, value, self.shared.settings.time_to_live)
     }
@@ -252,8 +252,12 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.shared.insert(key, value, Some(time_to_live))
     }
 
-    /// Writes a value only if this node knows none. Honest name: another node may write the same key
+    /// Writes a value only if [`get`](Self::get) finds none here. Honest name: another node may write the same key
     /// at the same time; the greater stamp wins everywhere.
+    ///
+    /// Not for loading rows of a database: what is written has a new stamp, and wins over a newer value that another node has and this
+    /// one has not received yet. Before [`ready`](Self::ready) that is every value. A preload waits for `ready`, and fills with
+    /// [`get_with`](Self::get_with), which is stamped before its source is read.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -279,6 +283,10 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// [`Written`]). Compares on this node alone: another node may write at the same time, and the
     /// greater stamp wins everywhere. Returns `None` if the stamp was another, or nothing was here.
     ///
+    /// What is written has a new stamp, so it also wins over a delete that another node has made and that has not arrived here: a
+    /// session that is loaded, changed and written back may return after its logout. There is no write yet that loses to such a delete;
+    /// keep what must stay deleted out of keys that are rewritten.
+    ///
     /// # Errors
     /// As [`insert`](Self::insert).
     pub fn replace_if(&self, key: K, value: V, stamp: Stamp) -> Result<Option<Written>, InsertError> {
@@ -299,8 +307,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Deletes a key on every node, also one never heard of here: its write may still be on its way.
     /// Returns the value that was here. Whether it has arrived elsewhere: [`last_written`](Self::last_written).
     ///
-    /// `Q` must serialise to what `K` deserialises from, as borrowed forms do: if it does not, nothing is deleted, and an
-    /// error is logged.
+    /// `Q` must serialise to what `K` deserialises from, as borrowed forms do, and `K` must decode what it encodes: if not, nothing is
+    /// deleted, an error is logged, and the report warns of `unreadable-entries`.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized,

@@ -36,7 +36,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// reader may see some of them before others.
     ///
     /// # Errors
-    /// One entry is too large or cannot be serialised; nothing was written.
+    /// One entry is too large, cannot be serialised, or does not decode again; nothing was written.
     pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<Vec<Written>, BulkError> {
         let now = self.shared.time.now();
         let prepare = |(index, (key, value))| {

@@ -37,6 +37,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// as a task of its own, in the caller's tokio runtime or else in one of the node: a caller that
     /// is dropped drops only itself.
     ///
+    /// A fill is joined and waited for by those who joined it for at most `replication.fill_hold` (30 s) after its start; then they run
+    /// their own filler. The caller whose filler runs waits for as long as [`fill_timeout`](super::CacheBuilder::fill_timeout) says. A
+    /// filler that the caller's runtime does not begin within a second, because its thread is blocked (by the `block_on` of another
+    /// executor, for instance), runs on a thread of its own.
+    ///
     /// Whatever is written or deleted anywhere after the fill began beats it, whether it arrives
     /// before or after the fill ends. A fill that lost is handed to its callers and not cached.
     ///
@@ -87,7 +92,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// threads that join it block. Do not call it from async code.
     ///
     /// # Panics
-    /// As [`get_with`](Self::get_with). A filler that takes longer than `fill_timeout` cannot be
+    /// As [`get_with`](Self::get_with); and if the fill to be joined runs in a runtime that only this thread drives, for then it would
+    /// never end ([`FillError::WouldBlock`]). A filler that takes longer than `fill_timeout` cannot be
     /// interrupted: those who wait for it panic in time, and its own caller once it has returned; its value is thrown away.
     pub fn get_with_blocking(&self, key: K, filler: impl FnOnce() -> V) -> V {
         self.fill_blocking(key, || Ok(Filled::new(filler()))).unwrap_or_else(|failure| no_value(failure))
