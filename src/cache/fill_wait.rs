@@ -80,11 +80,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Runs a filler on a thread of its own, if no runtime has begun it.
     fn begin_alone(self: &Arc<Self>, flight: &Arc<Flight<K, V>>) {
         let Some(filler) = flight.handover.take() else { return };
-        tracing::warn!(
-            cache = %self.name,
-            "a filler was not begun within {BEGIN_WITHIN:?} by the runtime of its caller and runs on a thread of its own: is the \
-             runtime's thread blocked, by a block_on inside of it for instance?"
-        );
+        let after = BEGIN_WITHIN;
+        tracing::warn!(cache = %self.name, ?after, "a filler was not begun by its caller's runtime and runs on a thread of its own");
         // What it waits for may be of the runtime that stands still.
         let limit = self.settings.fill_timeout.unwrap_or_else(|| self.join_bound());
         let task = FillTask::new(self, flight, Some((limit, self.host.sleep(limit)))).with_work(filler);

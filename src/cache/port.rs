@@ -51,7 +51,7 @@ pub trait Host: Send + Sync {
     /// Runs a task that must go on whatever becomes of the caller's runtime, and that never blocks its thread. `false` if that
     /// cannot be.
     fn spawn_apart(&self, task: Task) -> bool;
-    /// Runs a task on a thread of its own. `false` if there can be none; the task is dropped then.
+    /// Runs a task on a thread of its own, unless there are many such. `false` if there can be none; the task is dropped then.
     fn spawn_alone(&self, task: Task) -> bool;
     /// Keeps a cache whose last handle is gone until some member has what was written there, for some seconds at most.
     fn linger(&self, port: Arc<dyn Port>);

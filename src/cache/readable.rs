@@ -18,7 +18,10 @@ const FIRST: u64 = 64;
 const STRIDE: u64 = 1_021;
 
 /// Which entries are read back. No randomness: the same writes are checked in each run.
+///
+/// Aligned, so that counting writes takes no cache line from readers of what lies beside it.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct Samples {
     written: AtomicU64,
     /// One bit for each class of encoded sizes that was checked: what a type leaves out or widens shows in its size.
@@ -31,7 +34,9 @@ pub(crate) struct Samples {
 
 impl Samples {
     fn is_due(&self, key_size: usize, value_size: usize) -> bool {
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        // Not one atomic step: threads that count at once may count one write, and then more entries are read back.
+        let number = self.written.load(Ordering::Relaxed);
+        self.written.store(number.wrapping_add(1), Ordering::Relaxed);
         number < FIRST
             || number.is_multiple_of(STRIDE)
             || is_new(&self.key_sizes, key_size)
@@ -44,10 +49,10 @@ impl Samples {
         self.value_sizes.fetch_or(class_of(value_size), Ordering::Relaxed);
     }
 
-    /// How often something was refused before. From now on every entry is checked.
-    fn suspect(&self) -> u64 {
-        self.suspect.store(true, Ordering::Relaxed);
-        self.refused.fetch_add(1, Ordering::Relaxed)
+    /// Counts a refusal. Returns whether it is to be logged: the first, second, fourth and so on is.
+    fn count(&self) -> Option<u64> {
+        let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        count.is_power_of_two().then_some(count)
     }
 }
 
@@ -82,9 +87,9 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let checked = wire::reread_key(key).map_err(unreadable("key", type_name::<K>()));
         let checked = checked.and_then(|()| wire::reread_value(value).map_err(unreadable("value", type_name::<V>())));
         checked.inspect_err(|error| {
-            let before = self.samples.suspect();
-            if before == 0 || before.is_power_of_two() {
-                tracing::warn!(count = before + 1, %error, "an entry was refused: no other node could read it");
+            self.samples.suspect.store(true, Ordering::Relaxed);
+            if let Some(count) = self.samples.count() {
+                tracing::warn!(count, %error, "an entry was refused: no other node could read it");
             }
         })
     }
@@ -98,11 +103,10 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let owned = bytes.and_then(|bytes| wire::read_key::<K>(&bytes));
         let same = |owned: K| if key.equivalent(&owned) { Ok(owned) } else { Err("another key comes out".to_owned()) };
         let owned = owned.and_then(same).inspect_err(|reason| {
-            let before = self.samples.suspect();
-            if before == 0 || before.is_power_of_two() {
+            if let Some(count) = self.samples.count() {
                 let (cache, key_type) = (&self.name, type_name::<K>());
                 tracing::error!(
-                    %cache, key_type, reason, count = before + 1,
+                    %cache, key_type, reason, count,
                     "a key does not decode as the cache's key type from what its Serialize writes: the delete was not made"
                 );
             }

@@ -21,7 +21,7 @@ pub struct CacheStats {
     pub fills: FillStats,
     /// Values that are no longer here, by cause.
     pub removals: RemovalStats,
-    /// Values here, including expired ones that are not yet swept.
+    /// Values here, including expired ones that are not yet swept, and ones that do not decode here.
     pub entries: u64,
     /// The sum of their weights.
     pub weight: u64,

@@ -15,7 +15,6 @@ use super::clock::{self, SystemClock};
 use super::driver::Command;
 use super::inquiry::Inquiries;
 use super::ready::Waiter;
-use super::spare::Spare;
 use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
 use crate::hlc::nanos;
@@ -301,7 +300,7 @@ impl Host for NodeHost {
     }
 
     fn spawn_alone(&self, task: Task) -> bool {
-        Spare::run_alone(task)
+        self.alive.spare.run_alone(task)
     }
 
     fn linger(&self, port: Arc<dyn Port>) {

@@ -2,12 +2,16 @@
 //! users run there delays no cluster traffic. Timers have theirs apart from fillers, so that a filler that blocks its thread holds
 //! up no time limit.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
+
+/// Threads of single fillers at one time, at most.
+const MOST_ALONE: usize = 16;
 
 type Started = OnceLock<Option<(Handle, oneshot::Sender<()>)>>;
 
@@ -16,6 +20,17 @@ type Started = OnceLock<Option<(Handle, oneshot::Sender<()>)>>;
 pub(crate) struct Spare {
     fills: Started,
     timers: Started,
+    /// Threads of single fillers.
+    alone: Arc<AtomicUsize>,
+}
+
+/// A place among the threads of single fillers, until it is dropped.
+struct Alone(Arc<AtomicUsize>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Spare {
@@ -35,12 +50,18 @@ impl Spare {
         Some(sleep(duration))
     }
 
-    /// Runs a task in a runtime of its own, which ends with it. `false` if its thread could not be started.
-    pub(crate) fn run_alone(task: impl Future<Output = ()> + Send + 'static) -> bool {
+    /// Runs a task in a runtime of its own, which ends with it; in that of fillers while there are many such. `false` if its
+    /// thread could not be started.
+    pub(crate) fn run_alone(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        let others = self.alone.fetch_add(1, Ordering::AcqRel);
+        let place = Alone(Arc::clone(&self.alone));
+        if others >= MOST_ALONE {
+            return self.fills().map(|runtime| runtime.spawn(task)).is_some();
+        }
         let Some((runtime, alive)) = start("driftless fill") else { return false };
         runtime.spawn(async move {
             task.await;
-            drop(alive);
+            drop((alive, place));
         });
         true
     }
