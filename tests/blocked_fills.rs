@@ -1,4 +1,4 @@
-//! Fills whose runtime stands still: no caller waits for ever.
+//! Fills whose runtime makes no progress: no caller waits for ever.
 #![cfg(feature = "node")]
 
 mod common;
@@ -87,12 +87,12 @@ fn a_block_on_on_a_worker_of_many_ends_as_well() {
     assert_eq!(blocked.recv_timeout(SOON), Ok(10));
 }
 
-/// A fill that has begun in the runtime of this thread, and ends when it is driven for a moment.
-async fn begin(cache: &Numbers) -> tokio::task::JoinHandle<u32> {
+/// A fill that has begun in the runtime of this thread, and ends when that is driven for this long.
+async fn begin(cache: &Numbers, takes: Duration) -> tokio::task::JoinHandle<u32> {
     let (began, begun) = tokio::sync::oneshot::channel();
     let filler = move || async move {
         began.send(()).unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(takes).await;
         10
     };
     let cache = cache.clone();
@@ -106,7 +106,7 @@ fn a_blocking_join_of_a_fill_that_this_thread_drives_errs_with_the_reason() {
     let (_node, cache) = alone();
     let outcome = apart(move || {
         one_thread().block_on(async move {
-            let caller = begin(&cache).await;
+            let caller = begin(&cache, Duration::from_millis(50)).await;
             let joined = cache.try_get_with_blocking(1, || Ok::<_, Infallible>(11));
             let panicked = catch_unwind(AssertUnwindSafe(|| cache.get_with_blocking(1, || 11))).is_err();
             let deadlocks = cache.stats().fills.deadlocks;
@@ -126,7 +126,7 @@ fn a_thread_beside_the_runtime_may_join_and_block() {
     let (_node, cache) = alone();
     let outcome = apart(move || {
         one_thread().block_on(async move {
-            let caller = begin(&cache).await;
+            let caller = begin(&cache, Duration::from_millis(50)).await;
             let joined = tokio::task::spawn_blocking(move || cache.get_with_blocking(1, || 11)).await.unwrap();
             (joined, caller.await.unwrap())
         })
@@ -134,12 +134,12 @@ fn a_thread_beside_the_runtime_may_join_and_block() {
     assert_eq!(outcome.recv_timeout(SOON), Ok((10, 10)));
 }
 
-/// What has begun cannot be moved: those who joined leave it once it is as old as `fill_hold`.
+/// What has begun cannot be moved: callers that joined leave it once it is as old as `fill_hold`.
 #[test]
-fn who_joined_a_fill_that_stands_still_fills_after_its_bound() {
+fn those_who_joined_a_fill_that_stands_still_fill_after_its_bound() {
     let (_node, cache) = alone();
     let runtime = one_thread();
-    drop(runtime.block_on(begin(&cache)));
+    drop(runtime.block_on(begin(&cache, Duration::from_secs(3_600))));
     // From here on nothing drives the runtime.
     let blocking = {
         let cache = cache.clone();

@@ -127,7 +127,7 @@ impl std::task::Wake for Unpark {
 
 /// The driver, which answers, calls the listener for what expires.
 #[test]
-fn a_listener_that_blocks_does_not_hold_up_who_waits_with_a_time_limit() {
+fn a_listener_that_blocks_does_not_hold_up_a_wait_with_a_time_limit() {
     let alone = node(&[]);
     let (told, entered) = std::sync::mpsc::channel();
     let (release, released) = std::sync::mpsc::channel::<()>();

@@ -37,7 +37,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// as a task of its own, in the caller's tokio runtime or else in one of the node: a caller that
     /// is dropped drops only itself.
     ///
-    /// A fill is joined and waited for by those who joined it for at most `replication.fill_hold` (30 s) after its start; then they run
+    /// A fill is joined and waited for by callers that joined it for at most `replication.fill_hold` (30 s) after its start; then they run
     /// their own filler. The caller whose filler runs waits for as long as [`fill_timeout`](super::CacheBuilder::fill_timeout) says. A
     /// filler that the caller's runtime does not begin within a second, because its thread is blocked (by the `block_on` of another
     /// executor, for instance), runs on a thread of its own.

@@ -2,7 +2,7 @@
 //!
 //! A filler runs in a runtime of its caller, which may stop driving it: its thread is blocked, for instance by a `block_on` inside of
 //! it, or its `block_on` has returned. What has not begun by then is begun on a thread of its own. What has begun cannot be
-//! moved: those who joined it leave it after `fill_hold`, when its value could no longer be stored, and fill themselves.
+//! moved: callers that joined it leave it after `fill_hold`, when its value could no longer be stored, and fill themselves.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::sync::{Arc, Listening};
 const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
-    /// How old a fill may be that is joined or waited for by those who joined it.
+    /// How old a fill may be that is joined, or waited for by callers that joined it.
     pub(super) fn join_bound(&self) -> Duration {
         self.settings.replication.fill_hold.max(BEGIN_WITHIN)
     }
