@@ -121,6 +121,21 @@ fn a_blocking_join_of_a_fill_that_this_thread_drives_errs_with_the_reason() {
     assert_eq!((deadlocks, filled), (2, 10), "the fill goes on");
 }
 
+/// The filler waits to be begun by the runtime that the call blocks.
+#[test]
+fn a_blocking_join_of_a_fill_that_has_not_begun_ends() {
+    let (_node, cache) = alone();
+    let outcome = apart(move || {
+        one_thread().block_on(async move {
+            let mut caller = std::pin::pin!(cache.get_with(1, || async { 10 }));
+            let waits = std::future::poll_fn(|cx| Poll::Ready(caller.as_mut().poll(cx).is_pending())).await;
+            let joined = cache.try_get_with_blocking(1, || Ok::<_, Infallible>(11));
+            (waits, joined.ok(), caller.await)
+        })
+    });
+    assert_eq!(outcome.recv_timeout(SOON), Ok((true, Some(10), 10)));
+}
+
 #[test]
 fn a_thread_beside_the_runtime_may_join_and_block() {
     let (_node, cache) = alone();

@@ -62,6 +62,9 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         self: &Arc<Self>,
         flight: &'a Arc<Flight<K, V>>,
     ) -> Option<&'a Outcome<K, V>> {
+        if self.host.is_sole_driver() {
+            self.begin_alone(flight); // While this thread waits, its runtime begins nothing.
+        }
         if !self.ends_within_blocking(flight, BEGIN_WITHIN) {
             self.begin_alone(flight);
             self.ends_within_blocking(flight, self.join_bound());
@@ -80,7 +83,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Runs a filler on a thread of its own, if no runtime has begun it.
     fn begin_alone(self: &Arc<Self>, flight: &Arc<Flight<K, V>>) {
         let Some(filler) = flight.handover.take() else { return };
-        let after = BEGIN_WITHIN;
+        let after = Duration::from_nanos(self.time.now().mono.saturating_sub(flight.begun));
         tracing::warn!(cache = %self.name, ?after, "a filler was not begun by its caller's runtime and runs on a thread of its own");
         // What it waits for may be of the runtime that stands still.
         let limit = self.settings.fill_timeout.unwrap_or_else(|| self.join_bound());
