@@ -7,6 +7,7 @@ use crate::crdt::Dot;
 use crate::item::{Body, Item, ItemRef, Key};
 use net::{Net, S, copy, id, plain};
 
+mod acks;
 mod bursts;
 mod mistakes;
 mod net;
