@@ -52,6 +52,8 @@ use mesh::Mesh;
 use registry::NodeHost;
 pub(crate) use registry::Registry;
 
+/// A driver that is held up answers a wait for members no later than this after its time.
+const MEMBERS_GRACE: Duration = Duration::from_secs(1);
 /// How long [`Node::shutdown`] may take to hand over unsent writes and say goodbye.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -184,9 +186,17 @@ impl Node {
     /// Fewer are there when the time is up, or when the node is shut down: says how many.
     pub async fn wait_for_members(&self, members: usize, timeout: Duration) -> Result<(), TooFewMembers> {
         let (waiter, answer) = ready::MemberWaiter::new(members, timeout);
-        let asked = self.alive.commands.send(Command::Members(waiter));
-        let too_few = || TooFewMembers { wanted: members, present: 0 };
-        if asked.is_ok() { answer.await.unwrap_or_else(|_| Err(too_few())) } else { Err(too_few()) }
+        let too_few = |present| Err(TooFewMembers { wanted: members, present });
+        if self.alive.commands.send(Command::Members(waiter)).is_err() {
+            return too_few(0);
+        }
+        // The driver answers in time, unless it is held up, by a listener that blocks for instance.
+        let late = self.alive.spare.sleep(timeout.saturating_add(MEMBERS_GRACE));
+        tokio::select! {
+            biased;
+            answered = answer => answered.unwrap_or_else(|_| too_few(0)),
+            Some(()) = async { Some(late?.await) } => too_few(self.members().len()),
+        }
     }
 
     /// As [`wait_for_members`](Self::wait_for_members), for applications without a runtime: it blocks the thread.

@@ -340,6 +340,9 @@ fn members_can_be_waited_for_without_a_runtime() {
     let two = builder("plain", &[one.local_addr()]).start_blocking().unwrap();
     one.wait_for_members_blocking(1, SOON).unwrap();
     two.wait_for_members_blocking(1, SOON).unwrap();
+    let dead = builder("plain", &[]).start_blocking().unwrap();
+    dead.kill_driver();
+    assert_eq!(dead.wait_for_members_blocking(1, Duration::MAX).unwrap_err().wanted, 1);
     assert!(two.shutdown_blocking().is_empty() && one.shutdown_blocking().is_empty());
 }
 
