@@ -191,11 +191,17 @@ impl Node {
             return too_few(0);
         }
         // The driver answers in time, unless it is held up, by a listener that blocks for instance.
-        let late = self.alive.spare.sleep(timeout.saturating_add(MEMBERS_GRACE));
+        let limit = self.alive.spare.sleep(timeout.saturating_add(MEMBERS_GRACE));
+        let late = async {
+            match limit {
+                Some(limit) => limit.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             answered = answer => answered.unwrap_or_else(|_| too_few(0)),
-            Some(()) = async { Some(late?.await) } => too_few(self.members().len()),
+            () = late => too_few(self.members().len()),
         }
     }
 
