@@ -31,6 +31,7 @@ use crate::store::{SlotRef, Store};
 use crate::sync::Arc;
 
 mod audit;
+mod bound;
 pub mod bugs;
 pub mod change;
 mod collect;
@@ -69,13 +70,13 @@ pub mod transmit;
 mod validate;
 pub mod wire;
 
+pub use bound::FillBound;
 pub use bugs::Bugs;
 pub(crate) use change::Watch;
 pub use change::{Change, Effect, RemovalCause, RemovalStats};
 pub use config::{ConfigError, ReplicaConfig};
 pub use counters::Counters;
 pub use fill::FillTicket;
-pub use fill_bound::FillBound;
 pub use local::Write;
 pub use peers::PeerView;
 pub use reach::Lag;
@@ -120,8 +121,7 @@ pub struct Replica<K, V> {
     by_cause: inspect::ByCause,
     expiry: expiry::ExpiryIndex,
     sweep: Option<crate::store::Position>,
-    live: u64,
-    weight: u64,
+    held: place::Held,
     retained: VecDeque<(HlcTime, SlotRef)>,
     retained_bytes: usize,
     /// Whether values were given up here that others may still hold.
@@ -130,8 +130,6 @@ pub struct Replica<K, V> {
     cap_rests: usize,
     absent: peers::Absent,
     peers: BTreeMap<ReplicaId, peers::Peer>,
-    /// Told of us, and not heard of yet: a greeting may have been lost.
-    greeted: BTreeSet<ReplicaId>,
     incoming: Option<incoming::Incoming>,
     outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
     /// Registers to be compared with a member that a person asked about.
@@ -146,7 +144,6 @@ pub struct Replica<K, V> {
     /// How what is being merged came here.
     path: LearntBy,
     fills: fill::Fills,
-    contests: fill_bound::Contests,
     timers: timers::Timers,
     control: VecDeque<(ReplicaId, Message<K, V>)>,
     changes: change::Changes<K, V>,
@@ -192,15 +189,13 @@ impl<K: CoreKey, V> Replica<K, V> {
             by_cause: Default::default(),
             expiry: expiry::ExpiryIndex::default(),
             sweep: None,
-            live: 0,
-            weight: 0,
+            held: place::Held::default(),
             retained: VecDeque::new(),
             retained_bytes: 0,
             lossy: false,
             cap_rests: 0,
             absent: peers::Absent::default(),
             peers: BTreeMap::new(),
-            greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),
             suspects: VecDeque::new(),
@@ -211,7 +206,6 @@ impl<K: CoreKey, V> Replica<K, V> {
             opened: now.mono,
             path: LearntBy::default(),
             fills: fill::Fills::default(),
-            contests: fill_bound::Contests::default(),
             timers,
             control: VecDeque::new(),
             changes: change::Changes::default(),
@@ -303,13 +297,13 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Number of live values, expired but not yet swept ones included.
     #[must_use]
     pub fn live_len(&self) -> u64 {
-        self.live
+        self.held.live
     }
 
     /// Sum of the weights of live values.
     #[must_use]
     pub fn live_weight(&self) -> u64 {
-        self.weight
+        self.held.weight
     }
 
     /// Number of tombstones of any cause.

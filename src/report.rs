@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod clocks;
 mod key;
 mod lint;
 mod marks;
@@ -128,6 +129,9 @@ pub struct PeerReport {
     pub silent_ms: u64,
     /// Whether it has given up values.
     pub lossy: bool,
+    /// Its wall clock less this node's when its last digest came, in milliseconds; the time on the way counts as behind.
+    #[serde(default)]
+    pub clock_skew_ms: Option<i64>,
     /// Age of the oldest of our writes it is not known to have, in milliseconds; zero if it has all.
     pub lag_ms: u64,
     /// Our writes that it is not known to have, at most.

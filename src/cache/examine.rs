@@ -89,6 +89,7 @@ impl Scribe {
             dead_ms: peer.dead_since.map(|since| ms(self.now.mono.saturating_sub(since))),
             silent_ms: ms(self.now.mono.saturating_sub(peer.last_heard)),
             lossy: peer.lossy,
+            clock_skew_ms: peer.wall_skew.map(|skew| skew / 1_000_000),
             lag_ms: peer.lacks_since.map_or(0, |since| ms(self.judging.saturating_sub(since))),
             lag_entries: peer.lacks as u64,
             unconfirmed_entries: peer.unconfirmed as u64,

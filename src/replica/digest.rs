@@ -89,7 +89,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Sends a digest to a random live member.
     pub(super) fn gossip(&mut self, now: Now) {
-        let live: Vec<_> = self.live_peers().chain(self.greeted.iter().copied()).collect();
+        let live: Vec<_> = self.live_peers().chain(self.absent.greeted.iter().copied()).collect();
         if let Some(to) = self.random.choice(live) {
             let digest = self.digest(now, false);
             self.queue(to, Message::Digest(digest));
@@ -100,7 +100,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// it answers or is found dead.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {
         if to != self.id && !self.is_live_peer(&to) {
-            self.greeted.insert(to);
+            self.absent.greeted.insert(to);
         }
         let digest = self.digest(now, false);
         self.queue(to, Message::Digest(digest));

@@ -110,7 +110,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Drops stale entries once they are most of the index.
     pub(super) fn compact_expiry(&mut self) {
-        if self.expiry.is_bloated(self.live as usize) {
+        if self.expiry.is_bloated(self.held.live as usize) {
             let store = &self.store;
             self.expiry.compact(|step, slot| {
                 let meta = store.meta(slot);

@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::fill_bound::FillBound;
+use super::bound::FillBound;
+use super::fill_bound::Contests;
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica, Write};
 use crate::crdt::{Kind, Marker};
@@ -44,6 +45,8 @@ pub(super) struct Fills {
     holding: BTreeMap<u64, (HlcTime, u64)>,
     /// The last keys, by hash, and stamps of theirs that were just above something.
     just_above: VecDeque<(u64, HlcTime)>,
+    /// Fills that were stamped above something young, and what they must lose against.
+    pub(super) contests: Contests,
 }
 
 /// Stamps just above something that are remembered.

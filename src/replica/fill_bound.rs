@@ -25,58 +25,14 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
+use super::bound::{FillBound, MAX_KNOWN, is_of_fill, note_newest};
 use super::message::{Entry, FillNote};
 use super::{CoreKey, Replica};
 use crate::hlc::{GRAIN, HlcTime, Now, Stamp, nanos};
 use crate::store::{SlotRef, Snapshot};
 
-/// Stamps that one fill may know. One with more is not stored.
-pub(super) const MAX_KNOWN: usize = 8;
 /// Fills and keys remembered at most, each.
 const MAX_REMEMBERED: usize = 65_536;
-
-/// See the [module](self).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FillBound {
-    /// Whatever is stamped at or below this was issued before the fill began, or by a clock beyond `max_drift`.
-    pub after: HlcTime,
-    /// The epoch at the start.
-    pub epoch: HlcTime,
-    /// The newest stamps of the key above `after` that the filler knew at the start, one per replica.
-    pub known: SmallVec<[Stamp; 2]>,
-}
-
-/// Whether a stamp is a fill's, or of the void that replaced one. Clocks issue multiples of [`GRAIN`].
-fn is_of_fill(stamp: Stamp) -> bool {
-    !stamp.time.is_multiple_of(GRAIN)
-}
-
-impl FillBound {
-    /// Whether a write with this stamp may have been issued after the fill began, although the fill is stamped above it.
-    fn is_contested_by(&self, fill: Stamp, other: Stamp) -> bool {
-        let known = |known: &Stamp| known.replica == other.replica && known.time >= other.time;
-        other.time > self.after && other < fill && !is_of_fill(other) && !self.known.iter().any(known)
-    }
-
-    fn is_contested_by_epoch(&self, fill: Stamp, epoch: HlcTime) -> bool {
-        epoch > self.after.max(self.epoch) && epoch < fill.time
-    }
-
-    /// Adds a stamp that the filler knows.
-    fn learn(&mut self, stamp: Stamp) {
-        if stamp.time > self.after {
-            note_newest(&mut self.known, stamp);
-        }
-    }
-}
-
-/// Keeps the newest stamp of each replica.
-fn note_newest(stamps: &mut SmallVec<[Stamp; 2]>, stamp: Stamp) {
-    match stamps.iter_mut().find(|known| known.replica == stamp.replica) {
-        Some(known) => *known = stamp.max(*known),
-        None => stamps.push(stamp),
-    }
-}
 
 /// What this replica remembers of both sides.
 #[derive(Debug, Default)]
@@ -122,7 +78,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn bound_of(&self, start: HlcTime, hash: u64, held: Option<Stamp>) -> Option<FillBound> {
         let after = start.saturating_sub(nanos(self.config.max_drift));
         let mut bound = FillBound { after, epoch: self.store.epoch(), known: SmallVec::new() };
-        self.contests.losers.get(&hash).into_iter().flatten().chain(&held).for_each(|stamp| bound.learn(*stamp));
+        self.fills.contests.losers.get(&hash).into_iter().flatten().chain(&held).for_each(|stamp| bound.learn(*stamp));
         (bound.known.len() <= MAX_KNOWN).then_some(bound)
     }
 
@@ -131,16 +87,16 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.bugs.fill_bound_ignored {
             return false;
         }
-        let losers = self.contests.losers.get(&hash).into_iter().flatten();
+        let losers = self.fills.contests.losers.get(&hash).into_iter().flatten();
         bound.is_contested_by_epoch(fill, self.store.epoch())
-            || bound.after < self.contests.forgot
-            || self.contests.fills.len() >= MAX_REMEMBERED
+            || bound.after < self.fills.contests.forgot
+            || self.fills.contests.fills.len() >= MAX_REMEMBERED
             || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
     }
 
     /// Remembers the bound of a fill that is in place.
     pub(super) fn note_bound(&mut self, hash: u64, fill: Stamp, slot: SlotRef, bound: &FillBound) {
-        self.contests.fills.insert((hash, fill), (slot, bound.clone()));
+        self.fills.contests.fills.insert((hash, fill), (slot, bound.clone()));
     }
 
     /// A register with this stamp has lost against something stamped `winner`. Returns at once unless the two are so close
@@ -149,24 +105,24 @@ impl<K: CoreKey, V> Replica<K, V> {
         if winner.saturating_sub(loser.time) > nanos(self.config.max_drift) || is_of_fill(loser) {
             return;
         }
-        if self.contests.losers.len() >= MAX_REMEMBERED {
-            let newest = self.contests.losers.values().flatten().map(|stamp| stamp.time).max();
-            self.contests.forgot = self.contests.forgot.max(newest.unwrap_or(0));
-            self.contests.losers.clear();
+        if self.fills.contests.losers.len() >= MAX_REMEMBERED {
+            let newest = self.fills.contests.losers.values().flatten().map(|stamp| stamp.time).max();
+            self.fills.contests.forgot = self.fills.contests.forgot.max(newest.unwrap_or(0));
+            self.fills.contests.losers.clear();
         }
-        note_newest(self.contests.losers.entry(hash).or_default(), loser);
+        note_newest(self.fills.contests.losers.entry(hash).or_default(), loser);
     }
 
     /// Voids the fills of a key that an entry contests. The entry itself has lost, or was seen before.
     pub(super) fn contest_fills(&mut self, now: Now, entry: (u64, Stamp)) {
         let (hash, stamp) = entry;
-        if self.contests.fills.is_empty() {
+        if self.fills.contests.fills.is_empty() {
             return;
         }
         let contested = |(fill, slot, bound): (Stamp, SlotRef, &FillBound)| {
             bound.is_contested_by(fill, stamp).then_some((fill, slot))
         };
-        let contested: Vec<_> = self.contests.fills_of(hash).filter_map(contested).collect();
+        let contested: Vec<_> = self.fills.contests.fills_of(hash).filter_map(contested).collect();
         contested.into_iter().for_each(|(fill, slot)| self.void_fill(now, fill, slot));
     }
 
@@ -175,7 +131,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let contested = |((_, fill), (slot, bound)): (&(u64, Stamp), &(SlotRef, FillBound))| {
             bound.is_contested_by_epoch(*fill, epoch).then_some((*fill, *slot))
         };
-        let contested: Vec<_> = self.contests.fills.iter().filter_map(contested).collect();
+        let contested: Vec<_> = self.fills.contests.fills.iter().filter_map(contested).collect();
         contested.into_iter().for_each(|(fill, slot)| self.void_fill(now, fill, slot));
     }
 
@@ -196,12 +152,12 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Forgets contests that are over.
     pub(super) fn prune_contests(&mut self, watermark: HlcTime) {
-        self.contests.prune(watermark, nanos(self.config.max_drift));
+        self.fills.contests.prune(watermark, nanos(self.config.max_drift));
     }
 
     /// Keys and fills whose contests are remembered.
     #[must_use]
     pub fn contests_len(&self) -> usize {
-        self.contests.len()
+        self.fills.contests.len()
     }
 }

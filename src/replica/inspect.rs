@@ -38,6 +38,7 @@ pub(crate) struct PeerLook {
     pub(crate) dead_since: Option<u64>,
     pub(crate) last_heard: u64,
     pub(crate) lossy: bool,
+    pub(crate) wall_skew: Option<i64>,
     /// The oldest of our dots it is not known to have.
     pub(crate) lacks_since: Option<HlcTime>,
     pub(crate) lacks: usize,
@@ -79,10 +80,10 @@ impl<K: CoreKey, V> Replica<K, V> {
             clock_last: self.clock.last(),
             disagreement: self.clock.disagreement(now),
             judging: self.clock.judging(now),
-            live: self.live,
-            weight: self.weight,
+            live: self.held.live,
+            weight: self.held.weight,
             vector: self.of_members(&self.vector),
-            peers: self.peers.iter().take(MAX_LISTED).map(|(id, peer)| self.look_at(*id, peer)).collect(),
+            peers: self.met_peers().take(MAX_LISTED).map(|(id, peer)| self.look_at(*id, peer)).collect(),
             watermark: self.timers.cut().watermark,
             floor: self.floor,
             epoch: self.store.epoch(),
@@ -100,6 +101,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
+    fn met_peers(&self) -> impl Iterator<Item = (&ReplicaId, &Peer)> {
+        self.peers.iter().filter(|(_, peer)| peer.unmet.is_none())
+    }
+
     fn of_members(&self, vector: &crate::crdt::VersionVector) -> Vec<(ReplicaId, HlcTime)> {
         let members = self.peers.keys().take(MAX_LISTED).chain([&self.id]);
         members.map(|id| (*id, vector.get(id))).collect()
@@ -114,6 +119,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             dead_since: peer.dead_since,
             last_heard: peer.last_heard,
             lossy: peer.lossy,
+            wall_skew: peer.wall_skew,
             lacks_since,
             lacks,
             unconfirmed: self.logs.iter().filter(|(origin, _)| **origin != id).map(lacking).sum(),

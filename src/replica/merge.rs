@@ -1,6 +1,6 @@
 //! How an entry of another replica joins what is here.
 
-use super::fill_bound::FillBound;
+use super::bound::FillBound;
 use super::message::Entry;
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica};

@@ -10,7 +10,7 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
 
-use super::fill_bound::FillBound;
+use super::bound::FillBound;
 
 /// A message between two replicas of one cache.
 #[derive(Debug)]

@@ -6,51 +6,18 @@
 //! it does not know as *unmet* peers. An unmet peer counts for stability only. It becomes a member when its own digest
 //! comes, and goes when `forget_after` is over, or when no replica that met it names it any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::message::Named;
-use super::peers::Peer;
+use super::peers::{Namers, Peer};
 use super::{CoreKey, Replica};
 use crate::hlc::{Now, nanos};
 use crate::replica_id::ReplicaId;
 
 /// Unmet peers kept at most: a liar could name ids without end.
 const MAX_UNMET: usize = 1_024;
-/// Forgotten members remembered at most.
-const MAX_FORGOTTEN: usize = 4_096;
 /// Nanoseconds in the unit of [`Named::dead_for`].
 const MILLI: u64 = 1_000_000;
-
-/// Members that were forgotten here, and when by monotonic time. Members that have not heard of it yet name them still.
-#[derive(Debug, Default)]
-pub(super) struct Forgotten(BTreeMap<ReplicaId, u64>);
-
-impl Forgotten {
-    pub(super) fn note(&mut self, id: ReplicaId, now: Now) {
-        if self.0.len() >= MAX_FORGOTTEN
-            && let Some(oldest) = self.0.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id)
-        {
-            self.0.remove(&oldest);
-        }
-        self.0.insert(id, now.mono);
-    }
-
-    pub(super) fn contains(&self, id: &ReplicaId) -> bool {
-        self.0.contains_key(id)
-    }
-
-    /// A member that was forgotten by mistake has spoken.
-    pub(super) fn remove(&mut self, id: &ReplicaId) {
-        self.0.remove(id);
-    }
-
-    fn expire(&mut self, now: Now, after: u64) {
-        self.0.retain(|_, at| now.mono.saturating_sub(*at) < after);
-    }
-}
-
-/// The replicas that name an unmet peer, and whether they met it.
-pub(super) type Namers = BTreeMap<ReplicaId, bool>;
 
 impl<K: CoreKey, V> Replica<K, V> {
     /// The members as a digest names them.

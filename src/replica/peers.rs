@@ -1,8 +1,7 @@
 //! The members that have this cache open, and what they are known to have.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::named::{Forgotten, Namers};
 use super::{CoreKey, Replica};
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, nanos};
@@ -76,6 +75,40 @@ pub(super) struct Peer {
     pub(super) unmet: Option<Namers>,
 }
 
+/// Forgotten members remembered at most.
+const MAX_FORGOTTEN: usize = 4_096;
+
+/// Members that were forgotten here, and when by monotonic time. Members that have not heard of it yet name them still.
+#[derive(Debug, Default)]
+pub(super) struct Forgotten(BTreeMap<ReplicaId, u64>);
+
+impl Forgotten {
+    pub(super) fn note(&mut self, id: ReplicaId, now: Now) {
+        if self.0.len() >= MAX_FORGOTTEN
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id)
+        {
+            self.0.remove(&oldest);
+        }
+        self.0.insert(id, now.mono);
+    }
+
+    pub(super) fn contains(&self, id: &ReplicaId) -> bool {
+        self.0.contains_key(id)
+    }
+
+    /// A member that was forgotten by mistake has spoken.
+    pub(super) fn remove(&mut self, id: &ReplicaId) {
+        self.0.remove(id);
+    }
+
+    pub(super) fn expire(&mut self, now: Now, after: u64) {
+        self.0.retain(|_, at| now.mono.saturating_sub(*at) < after);
+    }
+}
+
+/// The replicas that name an unmet peer, and whether they met it.
+pub(super) type Namers = BTreeMap<ReplicaId, bool>;
+
 /// Those who are not here.
 #[derive(Debug, Default)]
 pub(super) struct Absent {
@@ -86,6 +119,8 @@ pub(super) struct Absent {
     /// The last own write that a departed member was known to have.
     pub(super) handed_over: HlcTime,
     pub(super) forgotten: Forgotten,
+    /// Told of us, and not heard of yet: a greeting may have been lost.
+    pub(super) greeted: BTreeSet<ReplicaId>,
 }
 
 impl Peer {
@@ -183,7 +218,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// A member that was heard of directly.
     pub(super) fn hear(&mut self, now: Now, from: ReplicaId) -> &mut Peer {
-        self.greeted.remove(&from);
+        self.absent.greeted.remove(&from);
         if !self.is_live_peer(&from) {
             self.relay.forget_successors();
         }
@@ -201,7 +236,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The failure detector calls a member dead. It holds back collection until it is forgotten.
     pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
-        self.greeted.remove(&id);
+        self.absent.greeted.remove(&id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.dead_since.get_or_insert(now.mono);
         peer.busy = false;
@@ -238,10 +273,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         let gone = |peer: &Peer| peer.dead_since.is_some_and(|since| now.mono.saturating_sub(since) >= patience);
         let forgotten: Vec<_> = self.peers.iter().filter(|(_, peer)| gone(peer)).map(|(id, _)| *id).collect();
         for id in forgotten {
-            let returns = self.greeted.contains(&id);
+            let returns = self.absent.greeted.contains(&id);
             self.handle_member_left(now, id);
             if returns {
-                self.greeted.insert(id);
+                self.absent.greeted.insert(id);
             }
         }
     }

@@ -20,6 +20,13 @@ pub(super) struct Placing<K, V> {
     pub(super) item: ItemRef<K, V>,
 }
 
+/// The live values that are held.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) live: u64,
+    pub(super) weight: u64,
+}
+
 /// What a key held, and what it holds now.
 type BeforeAndAfter<'a, K, V> = (Option<&'a ItemRef<K, V>>, Option<ItemRef<K, V>>);
 
@@ -173,8 +180,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             log.is_bloated()
         };
         if meta.kind.is_live() {
-            self.live += 1;
-            self.weight += u64::from(meta.weight);
+            self.held.live += 1;
+            self.held.weight += u64::from(meta.weight);
             if meta.expires != 0 {
                 self.expiry.add(meta.expires, slot);
             }
@@ -195,8 +202,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             log.retire_one();
         }
         if meta.kind.is_live() {
-            self.live -= 1;
-            self.weight -= u64::from(meta.weight);
+            self.held.live -= 1;
+            self.held.weight -= u64::from(meta.weight);
         } else {
             self.tombstones.remove(&(meta.stamp_time, held.slot));
             self.count_tombstone(meta.kind, -1);

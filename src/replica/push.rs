@@ -114,10 +114,10 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The bounds of the fills among these entries.
     pub(super) fn fill_notes(&self, entries: &[Entry<K, V>]) -> Vec<FillNote> {
-        if self.contests.len() == 0 {
+        if self.fills.contests.len() == 0 {
             return Vec::new();
         }
-        let note = |entry: &Entry<K, V>| self.contests.note_of(entry.hash, entry.stamp(), entry.dot().counter);
+        let note = |entry: &Entry<K, V>| self.fills.contests.note_of(entry.hash, entry.stamp(), entry.dot().counter);
         entries.iter().filter_map(note).collect()
     }
 

@@ -115,7 +115,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             Message::Frame(_) => from == left,
             Message::Digest(_) | Message::Ack(_) | Message::Audit(_) => false,
         };
-        says_everything && self.live_peers().chain(self.greeted.iter().copied()).any(|member| member != left)
+        says_everything && self.live_peers().chain(self.absent.greeted.iter().copied()).any(|member| member != left)
     }
 
     pub(super) fn note_patience(&mut self, now: Now) {

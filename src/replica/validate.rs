@@ -15,8 +15,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let registers = self.all();
         let live = registers.iter().filter(|held| held.meta.kind.is_live());
         let weight: u64 = live.clone().map(|held| u64::from(held.meta.weight)).sum();
-        check("live", self.live, live.count() as u64)?;
-        check("weight", self.weight, weight)?;
+        check("live", self.held.live, live.count() as u64)?;
+        check("weight", self.held.weight, weight)?;
         let tombstones: BTreeSet<_> = registers
             .iter()
             .filter(|held| !held.meta.kind.is_live())

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clocks::clocks;
 use super::time::span;
 use super::{Blocker, CacheReport, NodeReport, PeerReport};
 
@@ -24,11 +25,11 @@ pub struct Warning {
     pub text: String,
 }
 
-fn warning(name: &str, about: impl Into<String>, text: impl Into<String>) -> Warning {
+pub(super) fn warning(name: &str, about: impl Into<String>, text: impl Into<String>) -> Warning {
     Warning { name: name.into(), about: about.into(), text: text.into() }
 }
 
-fn called(peer: &PeerReport) -> String {
+pub(super) fn called(peer: &PeerReport) -> String {
     peer.node.clone().unwrap_or_else(|| peer.replica.clone())
 }
 
@@ -59,42 +60,6 @@ fn lagging(peer: &PeerReport) -> Option<Warning> {
         span(peer.silent_ms)
     );
     Some(warning("lagging-peer", called(peer), text))
-}
-
-fn clocks(report: &CacheReport) -> Vec<Warning> {
-    let limit = i64::try_from(report.max_drift_ms).unwrap_or(i64::MAX);
-    let ahead = report.offenders.iter().filter(|offender| offender.ahead_ms > -60_000).map(|offender| {
-        let text = format!(
-            "its clock was found more than {limit} ms ahead of ours; what it writes waits here until its time has come. \
-             Set its clock, or ours if every node is named here."
-        );
-        warning("clock-ahead", offender.node.as_ref().unwrap_or(&offender.replica), text)
-    });
-    let mut found: Vec<_> = ahead.collect();
-    if report.clock_ahead_ms > limit && report.clock_step_ms < -limit {
-        let text = format!(
-            "the wall clock of this node was ahead and has been set back, and hybrid clocks do not go back: what is written \
-             here is stamped {} ms ahead of it and waits on the other nodes until then. If the clock is right now, restart \
-             this process: the replica that opens starts from it.",
-            report.clock_ahead_ms
-        );
-        found.push(warning("stamps-ahead", &report.node, text));
-    } else if report.clock_ahead_ms > limit / 2 {
-        let text = format!(
-            "times of others are {} ms ahead of this node's clock: set this clock (NTP). Beyond {limit} ms their writes \
-             would wait.",
-            report.clock_ahead_ms
-        );
-        found.push(warning("clock-behind", &report.node, text));
-    }
-    if report.clock_step_ms.abs() > limit / 2 {
-        let text = format!(
-            "the wall clock of this node was set, and is {} ms from where it would have got by itself: look at NTP and at whether the machine slept",
-            report.clock_step_ms
-        );
-        found.push(warning("clock-stepped", &report.node, text));
-    }
-    found
 }
 
 fn tombstones(report: &CacheReport) -> Vec<Warning> {

@@ -118,7 +118,6 @@ fn entries_survive_a_lost_frame_and_reconciles_from_two_sources() {
             net.give(*s, *to, message);
         }
         net.run(30);
-        for i in [s1, s2, n] {}
         for key in 0..50 {
             assert_eq!(
                 (net.get(s1, key), net.get(s2, key), net.get(n, key)),
@@ -349,7 +348,7 @@ fn an_acknowledgement_for_the_predecessor_is_ignored() {
         let now = net.now(new);
         net.r[new].digest(now, false);
         net.give(b, id(new), &ack);
-        let said = drain(&mut net, new);
+        drain(&mut net, new);
         assert!(net.r[new].member_has(id(b), written) != Some(true), "b has not seen it, and wait_replicated says so");
     });
 }

@@ -17,7 +17,7 @@ use super::scan::{self, Rule};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::Key;
-use crate::replica::fill_bound::{FillBound, MAX_KNOWN};
+use crate::replica::bound::{FillBound, MAX_KNOWN};
 use crate::replica::message::{
     Ack, Audit, Digest, Entry, Fact, FillNote, Frame, Interval, Last, Message, Named, Push, Retired,
 };

@@ -1,0 +1,138 @@
+//! Warnings about clocks: they name the node whose clock differs from the others', on every node.
+
+use super::lint::{Warning, called, warning};
+use super::{CacheReport, Offender};
+
+/// What one clock is called, and how far it is from the middle one, in milliseconds.
+struct Deviation {
+    node: String,
+    ms: i64,
+    is_here: bool,
+}
+
+pub(super) fn clocks(report: &CacheReport) -> Vec<Warning> {
+    let limit = i64::try_from(report.max_drift_ms).unwrap_or(i64::MAX);
+    let wrong: Vec<_> = deviations(report).into_iter().filter(|deviation| deviation.ms.abs() > limit).collect();
+    let mut found: Vec<_> = wrong.iter().map(wrong_clock).collect();
+    let here_is_wrong = wrong.iter().any(|deviation| deviation.is_here);
+    let named = |offender: &&Offender| wrong.iter().any(|wrong| Some(&wrong.node) == offender.node.as_ref());
+    // If this clock is the wrong one, all others look as if they were ahead.
+    let ahead = report.offenders.iter().filter(|offender| offender.ahead_ms > -60_000);
+    found
+        .extend(ahead.filter(|offender| !here_is_wrong && !named(offender)).map(|offender| offending(offender, limit)));
+    found.extend(own_clock(report, limit, here_is_wrong));
+    found
+}
+
+/// Each known wall clock less the middle one. With one other node there is no middle: this clock counts as right.
+fn deviations(report: &CacheReport) -> Vec<Deviation> {
+    let others = report.peers.iter().filter(|peer| peer.live);
+    let others =
+        others.filter_map(|peer| Some(Deviation { node: called(peer), ms: peer.clock_skew_ms?, is_here: false }));
+    let here = Deviation { node: report.node.clone(), ms: 0, is_here: true };
+    let mut all: Vec<_> = std::iter::once(here).chain(others).collect();
+    if all.len() > 2 {
+        let mut sorted: Vec<_> = all.iter().map(|deviation| deviation.ms).collect();
+        sorted.sort_unstable();
+        // Of an even number the lower of the two in the middle: the same on every node.
+        let middle = sorted[(sorted.len() - 1) / 2];
+        all.iter_mut().for_each(|deviation| deviation.ms -= middle);
+    }
+    all
+}
+
+fn wrong_clock(wrong: &Deviation) -> Warning {
+    let Deviation { node, ms, is_here } = wrong;
+    let (name, direction) = if *ms > 0 { ("clock-ahead", "ahead of") } else { ("clock-behind", "behind") };
+    let whose = if *is_here { "the wall clock of this node" } else { "its wall clock" };
+    let text = format!(
+        "{whose} is {} ms {direction} the other nodes' clocks: set it (NTP). What a clock writes that is ahead waits on the \
+         other nodes until its time has come; on a node that is behind, what the others write waits.",
+        ms.unsigned_abs()
+    );
+    warning(name, node, text)
+}
+
+fn offending(offender: &Offender, limit: i64) -> Warning {
+    let text = format!(
+        "its stamps were found more than {limit} ms ahead of this node's clock; what it writes waits here until its time has \
+         come. If its wall clock is right, it was ahead before: restart that process."
+    );
+    warning("clock-ahead", offender.node.as_ref().unwrap_or(&offender.replica), text)
+}
+
+fn own_clock(report: &CacheReport, limit: i64, is_wrong: bool) -> Vec<Warning> {
+    let mut found = Vec::new();
+    // Two others at least agree with this clock, or not: then that was said above.
+    let judged = report.peers.iter().filter(|peer| peer.live && peer.clock_skew_ms.is_some()).count() >= 2;
+    if report.clock_ahead_ms > limit && report.clock_step_ms < -limit {
+        let text = format!(
+            "the wall clock of this node was ahead and has been set back, and hybrid clocks do not go back: what is written \
+             here is stamped {} ms ahead of it and waits on the other nodes until then. If the clock is right now, restart \
+             this process: the replica that opens starts from it.",
+            report.clock_ahead_ms
+        );
+        found.push(warning("stamps-ahead", &report.node, text));
+    } else if report.clock_ahead_ms > limit / 2 && !judged && !is_wrong {
+        let text = format!(
+            "times of others are {} ms ahead of this node's clock: set this clock (NTP). Beyond {limit} ms their writes \
+             would wait.",
+            report.clock_ahead_ms
+        );
+        found.push(warning("clock-behind", &report.node, text));
+    }
+    if report.clock_step_ms.abs() > limit / 2 {
+        let text = format!(
+            "the wall clock of this node was set, and is {} ms from where it would have got by itself: look at NTP and at \
+             whether the machine slept",
+            report.clock_step_ms
+        );
+        found.push(warning("clock-stepped", &report.node, text));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::PeerReport;
+
+    fn seen_from(node: &str, others: &[(&str, i64)], offenders: &[&str]) -> Vec<(String, String)> {
+        let peer = |(name, skew): &(&str, i64)| PeerReport {
+            node: Some((*name).into()),
+            live: true,
+            clock_skew_ms: Some(*skew),
+            ..PeerReport::default()
+        };
+        let offender = |name: &&str| Offender { replica: "r".into(), node: Some((*name).into()), ahead_ms: 5_000 };
+        let report = CacheReport {
+            node: node.into(),
+            max_drift_ms: 1_000,
+            peers: others.iter().map(peer).collect(),
+            offenders: offenders.iter().map(offender).collect(),
+            ..CacheReport::default()
+        };
+        clocks(&report).into_iter().map(|warning| (warning.name, warning.about)).collect()
+    }
+
+    /// Of three nodes one is five seconds behind, or ahead: each of the three names that one.
+    #[test]
+    fn every_node_names_the_clock_that_differs() {
+        for (skew, name) in [(-5_000, "clock-behind"), (5_000, "clock-ahead")] {
+            let expected = [(name.to_owned(), "c".to_owned())];
+            assert_eq!(seen_from("a", &[("b", 3), ("c", skew)], if skew > 0 { &["c"] } else { &[] }), expected);
+            assert_eq!(seen_from("b", &[("a", -3), ("c", skew - 3)], &[]), expected);
+            // To the wrong one all others look as if they were wrong.
+            assert_eq!(
+                seen_from("c", &[("a", -skew), ("b", 3 - skew)], if skew < 0 { &["a", "b"] } else { &[] }),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn two_nodes_name_each_other_and_clocks_that_agree_nobody() {
+        assert_eq!(seen_from("a", &[("b", 5_000)], &["b"]), [("clock-ahead".to_owned(), "b".to_owned())]);
+        assert_eq!(seen_from("a", &[("b", -400), ("c", 400)], &[]), []);
+    }
+}
