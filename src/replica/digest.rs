@@ -234,7 +234,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Sends a member what it lacks, if it is not on its way already.
     fn serve(&mut self, now: Now, to: ReplicaId, basis: Option<VersionVector>) {
         let Some(peer) = self.peers.get(&to) else { return };
-        if self.incoming.is_some() || self.outgoing.contains_key(&to) || peer.serve_after > now.mono {
+        if self.incoming.is_some() || self.outgoing.contains_key(&to) || peer.serve_after > now.mono || peer.held_back {
             return;
         }
         let reported = basis.unwrap_or_else(|| peer.reported.clone());

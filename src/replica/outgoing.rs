@@ -101,7 +101,11 @@ impl<K: CoreKey, V> Replica<K, V> {
             return; // In a large cluster they have been asked what they lack.
         }
         let needing = |(id, peer): &(&ReplicaId, &super::peers::Peer)| {
-            peer.needs_session && peer.is_live() && peer.serve_after <= now.mono && !self.outgoing.contains_key(*id)
+            peer.needs_session
+                && peer.is_live()
+                && !peer.held_back
+                && peer.serve_after <= now.mono
+                && !self.outgoing.contains_key(*id)
         };
         let needed: Vec<_> = self.peers.iter().filter(needing).map(|(id, peer)| (*id, peer.reported.clone())).collect();
         for (id, base) in needed {

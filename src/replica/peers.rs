@@ -66,6 +66,9 @@ pub(super) struct Peer {
     pub(super) has_twin: bool,
     /// Its wall clock less ours, by its last digest, in nanoseconds.
     pub(super) wall_skew: Option<i64>,
+    /// It is new, holds nothing and its clock is behind: it is about to take the time of its members, and would defer
+    /// whatever it is sent before.
+    pub(super) held_back: bool,
     /// Until this monotonic time it is not asked for what it sent and we deferred; and how often that was so in a row.
     pub(super) deferred_until: u64,
     pub(super) deferrals: u32,
@@ -151,6 +154,7 @@ impl Peer {
             word: (0, 0),
             has_twin: false,
             wall_skew: None,
+            held_back: false,
             deferred_until: 0,
             deferrals: 0,
             named_alive: false,
@@ -269,6 +273,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     pub(super) fn forget_the_long_dead(&mut self, now: Now) {
         self.expire_forgotten(now);
+        self.release_held_back(now);
         let patience = nanos(self.config.forget_after);
         let gone = |peer: &Peer| peer.dead_since.is_some_and(|since| now.mono.saturating_sub(since) >= patience);
         let forgotten: Vec<_> = self.peers.iter().filter(|(_, peer)| gone(peer)).map(|(id, _)| *id).collect();

@@ -198,6 +198,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         peer.is_live()
             && !peer.busy
             && !peer.needs_session
+            && !peer.held_back
             && peer.sent_to < self.last_own
             && !self.outgoing.contains_key(id)
     }

@@ -48,10 +48,33 @@ impl<K: CoreKey, V> Replica<K, V> {
             // Retries count from then.
             peer.unacked_since = peer.unacked_since.map(|_| until);
         }
+        self.judge_newcomer(now, from, digest);
         if self.clock.offset() > 0 {
             self.give_time_back(now);
         } else if !self.bugs.deferral_storm {
-            self.take_time_of_members(now);
+            self.take_time_of_members(now, from);
+        }
+    }
+
+    /// Sends a newcomer nothing as long as it would defer it, for a few digest intervals at most.
+    fn judge_newcomer(&mut self, now: Now, from: ReplicaId, digest: &Digest) {
+        let behind = digest.clock.saturating_add(nanos(self.config.max_drift)) < self.clock.judging(now);
+        let empty = digest.vector.iter().all(|(origin, _)| origin == from);
+        let patience = self.patience_with_clocks();
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let new = now.mono.saturating_sub(peer.known_since) < patience;
+        peer.held_back = behind && empty && new && !self.bugs.deferral_storm;
+    }
+
+    fn patience_with_clocks(&self) -> u64 {
+        nanos(self.config.digest_interval).saturating_mul(3)
+    }
+
+    /// What was held back long enough is sent: the members of the newcomer may disagree.
+    pub(super) fn release_held_back(&mut self, now: Now) {
+        let patience = self.patience_with_clocks();
+        for peer in self.peers.values_mut() {
+            peer.held_back &= now.mono.saturating_sub(peer.known_since) < patience;
         }
     }
 
@@ -109,7 +132,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Takes the time of the members if this replica has merged nothing yet, and most of the members it knows of are
     /// ahead of it and agree with each other.
-    fn take_time_of_members(&mut self, now: Now) {
+    fn take_time_of_members(&mut self, now: Now, from: ReplicaId) {
         let id = self.id;
         let drift = i64::try_from(nanos(self.config.max_drift)).unwrap_or(i64::MAX);
         if self.caught_up.is_some() || self.vector.iter().any(|(origin, _)| origin != id) {
@@ -128,11 +151,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         );
         self.clock.set_offset(now, least.unsigned_abs());
         let live: Vec<_> = self.live_peers().collect();
-        for member in live {
-            self.note_no_deferral(member);
-            let digest = self.digest(now, false);
-            self.queue(member, Message::Digest(digest));
-        }
+        live.into_iter().for_each(|member| self.note_no_deferral(member));
+        // One source is enough, and each would send everything.
+        let digest = self.digest(now, false);
+        self.queue(from, Message::Digest(digest));
     }
 }
 

@@ -434,3 +434,26 @@ fn a_newcomer_collects_nothing_while_an_unreachable_member_is_not_forgotten() {
         }
     });
 }
+
+/// A person compares more registers than one slice holds: each of them is compared, on the other side too.
+#[test]
+fn an_audit_of_many_suspects_sends_all_slices() {
+    must_catch("last_audit_slice_only", |bugs| {
+        let (a, b) = (0, 1);
+        let mut net = Net::new(2, |i| ReplicaConfig { audit_slice: 8, ..plain(i) }).with(bugs);
+        net.meet(a, b);
+        for key in 0..50 {
+            net.put(a, key, Some(key), 8);
+        }
+        net.run(1);
+        let slot = |key: u32| net.r[a].store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap().slot;
+        let slots: Vec<_> = (0..50).map(slot).collect();
+        assert_eq!(net.r[a].audit_registers(id(b), &slots), 50);
+        let sent = drain(&mut net, a);
+        let compared = sent.iter().map(|(_, message)| match message {
+            Message::Audit(audit) => audit.entries.len(),
+            _ => 0,
+        });
+        assert_eq!(compared.sum::<usize>(), 50);
+    });
+}
