@@ -28,6 +28,7 @@ mod cluster;
 mod codec;
 mod dispatch;
 mod failure;
+mod history;
 mod membership;
 mod network;
 mod opening;

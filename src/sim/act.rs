@@ -1,9 +1,11 @@
 //! Doing what a script says.
 
+use std::collections::BTreeSet;
+
 use super::action::Action;
 use super::cluster::{Cluster, Event};
 use super::opening::RunningFill;
-use super::oracle::Record;
+use super::oracle::{EpochRecord, Fate, FillStart, Record};
 use super::process::State;
 use super::report::Violation;
 use super::soundness;
@@ -19,6 +21,8 @@ use crate::replica::wire::{MAX_DEPTH, encoded_len, key_len};
 pub(super) const MAX_UP: usize = 7;
 const MAX_PROCESSES: usize = 24;
 const MAX_OPENINGS: usize = 64;
+/// A fill with a time to live takes up to this many milliseconds.
+const FILL_FOR: u32 = 200;
 
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn act(&mut self, action: Action) -> Result<(), Violation> {
@@ -28,7 +32,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             Action::Delete(node, key) => self.delete(node, key),
             Action::Read(node, key) => self.read(node, key),
             Action::InvalidateAll(node, cache) => self.invalidate_all(node, cache),
-            Action::Fill(node, key, millis) => self.begin_fill(node, key, millis),
+            Action::Fill(node, key, millis) => self.begin_fill(node, key, millis, 0),
+            Action::FillFor(node, key, millis) => {
+                self.begin_fill(node, key, FILL_FOR, u64::from(millis.max(1)) * 1_000_000)
+            }
             Action::Evict(node, key) => self.evict(node, key),
             Action::CloseCache(node, cache) => self.close_cache(node, cache),
             Action::OpenCache(node, cache) => self.open_cache(node, cache),
@@ -79,8 +86,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let opening = &mut self.openings[number];
         let stamp = opening.engine.replica.write(now, write);
         let dot = Dot::new(opening.id, stamp.time);
-        let record = Record { stamp, dot, item, expires, at: self.at, wall: now.wall, fill: false };
-        self.record(number, key, record)?;
+        self.record(number, key, (stamp, dot), item, expires, None)?;
         self.settle(number)
     }
 
@@ -116,10 +122,31 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         Ok(u32::try_from(key + value).unwrap_or(u32::MAX))
     }
 
-    fn record(&mut self, number: usize, key: usize, record: Record<K, V>) -> Result<(), Violation> {
-        let stamp = record.stamp;
-        let kind = if record.item.is_some() { "written" } else { "deleted" };
-        self.trace(|| format!("  r{number} key {key} {kind} stamp {stamp:?} dot {:?}", record.dot));
+    fn record(
+        &mut self,
+        number: usize,
+        key: usize,
+        (stamp, dot): (Stamp, Dot),
+        item: Option<ItemRef<K, V>>,
+        expires: u64,
+        fill: Option<FillStart>,
+    ) -> Result<(), Violation> {
+        let kind = if item.is_some() { "written" } else { "deleted" };
+        self.trace(|| format!("  r{number} key {key} {kind} stamp {stamp:?} dot {dot:?}"));
+        self.check_watermark(number, stamp, &dot)?;
+        let record = Record {
+            stamp,
+            dot,
+            item,
+            expires,
+            at: self.at,
+            wall: self.now_at(number).wall,
+            author: number,
+            fill,
+            adopted_as: Vec::new(),
+            told: BTreeSet::new(),
+            fate: Fate::default(),
+        };
         let cache = usize::from(self.openings[number].cache);
         if self.oracles[cache].record(key, record) {
             return Err(self.violation(format!("stamps: {stamp:?} was issued twice for {}", brief(&self.keys[key].1))));
@@ -137,9 +164,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         // A delete that did nothing is one all the same for whoever called it.
         let stamp = if stamp.time == 0 { Stamp::new(before.max(now.wall), opening.id) } else { stamp };
         let dot = Dot::new(opening.id, stamp.time.min(opening.engine.replica.vector().get(&opening.id)));
-        let record = Record { stamp, dot, item: None, expires: 0, at: self.at, wall: now.wall, fill: false };
         opening.newest[key] = Some((stamp, true));
-        self.record(number, key, record)?;
+        self.record(number, key, (stamp, dot), None, 0, None)?;
         self.settle(number)
     }
 
@@ -160,22 +186,26 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let now = self.now_at(number);
         let epoch = self.openings[number].engine.replica.invalidate_all(now);
         self.trace(|| format!("  epoch {epoch}"));
+        let cache = usize::from(self.openings[number].cache);
+        self.oracles[cache].epochs.push(EpochRecord { time: epoch, at: self.at, wall: now.wall });
         self.settle(number)
     }
 
-    fn begin_fill(&mut self, node: u8, key: u16, millis: u32) -> Result<(), Violation> {
+    fn begin_fill(&mut self, node: u8, key: u16, millis: u32, ttl: u64) -> Result<(), Violation> {
         let Some((number, key)) = self.place(node, key) else { return Ok(()) };
+        if ttl > 0 {
+            self.report.fault("fill with a time to live");
+        }
         let now = self.now_at(number);
-        let held = self.held(number, key).map_or(0, |held| held.meta.stamp_time);
         let (hash, name) = &self.keys[key];
         let opening = &mut self.openings[number];
         let replica = &mut opening.engine.replica;
-        let above = held.max(replica.floor().time).max(replica.epoch());
         let ticket = replica.begin_fill(now, *hash, &Key::Known(name.clone()));
         let began = replica.clock().last();
         self.next_fill += 1;
         let fill = self.next_fill;
-        opening.fills.insert(fill, RunningFill { key, ticket, at: self.at, began, above });
+        let start = FillStart { at: self.at, began };
+        opening.fills.insert(fill, RunningFill { key, ticket, start, ttl });
         let after = self.rng.u64(0..=u64::from(millis) * 1_000_000);
         self.schedule(after, Event::FillDone { opening: number, fill });
         self.settle(number)
@@ -184,14 +214,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn store_fill(&mut self, number: usize, fill: u64) -> Result<(), Violation> {
         let Some(running) = self.openings[number].fills.remove(&fill) else { return Ok(()) };
         let now = self.now_at(number);
-        let write = self.new_write(running.key, 0)?;
+        let expires = if running.ttl == 0 { 0 } else { now.wall.saturating_add(running.ttl) };
+        let write = self.new_write(running.key, expires)?;
         let item = Some(ItemRef::clone(&write.item));
         let opening = &mut self.openings[number];
         if let Some(stamp) = opening.engine.replica.finish_fill(now, &running.ticket, write) {
             let dot = Dot::new(opening.id, opening.engine.replica.vector().get(&opening.id));
-            self.check_fill(number, &running, stamp)?;
-            let record = Record { stamp, dot, item, expires: 0, at: self.at, wall: now.wall, fill: true };
-            self.record(number, running.key, record)?;
+            self.check_fill(number, running.key, running.start, stamp)?;
+            self.record(number, running.key, (stamp, dot), item, expires, Some(running.start))?;
         }
         self.settle(number)
     }

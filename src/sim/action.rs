@@ -19,6 +19,8 @@ pub enum Action {
     InvalidateAll(u8, u8),
     /// A fill that takes up to this many milliseconds.
     Fill(u8, u16, u32),
+    /// A fill of a value that lives this many milliseconds.
+    FillFor(u8, u16, u32),
     /// Eviction of a key's value on one node.
     Evict(u8, u16),
     /// A node closes a cache. The last one that has it open keeps it.
@@ -85,7 +87,7 @@ impl Action {
             };
         }
         mapped! {
-            Write(a, b, c); Delete(a, b); Read(a, b); InvalidateAll(a, b); Fill(a, b, c); Evict(a, b);
+            Write(a, b, c); Delete(a, b); Read(a, b); InvalidateAll(a, b); Fill(a, b, c); FillFor(a, b, c); Evict(a, b);
             CloseCache(a, b); OpenCache(a, b); Crash(a); Restart(a); Leave(a); Forget(a, b); Pause(a);
             Cut(a, b); CutOneWay(a, b); SlowLink(a, b); Isolate(a); Split(a);
         }

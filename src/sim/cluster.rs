@@ -7,6 +7,7 @@ use fastrand::Rng;
 use uuid::Uuid;
 
 use super::clock::SimClock;
+use super::history::History;
 use super::network::Network;
 use super::opening::Opening;
 use super::oracle::Oracle;
@@ -48,6 +49,10 @@ pub(super) struct Cluster<'a, K, V> {
     /// By address: the process that has it.
     pub(super) holders: Vec<usize>,
     pub(super) openings: Vec<Opening<K, V>>,
+    /// The opening with an id.
+    pub(super) by_id: BTreeMap<ReplicaId, usize>,
+    /// The number of the key with a hash.
+    pub(super) numbers: BTreeMap<u64, usize>,
     pub(super) network: Network,
     pub(super) rng: Rng,
     /// Decides which sends are called failed although they arrive; by itself, so that seeds stay what they were.
@@ -77,6 +82,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let keys: Vec<_> = (0..settings.keys).map(|n| types.key(n.into())).map(|key| (hash_of(&key), key)).collect();
         let oracles = (0..settings.caches).map(|_| Oracle::new(keys.len())).collect();
         let replicas = settings.replicas;
+        let numbers = keys.iter().enumerate().map(|(number, (hash, _))| (*hash, number)).collect();
         let mut cluster = Self {
             types,
             settings,
@@ -84,6 +90,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             processes: Vec::new(),
             holders: Vec::new(),
             openings: Vec::new(),
+            by_id: BTreeMap::new(),
+            numbers,
             network,
             rng,
             doubts: Rng::with_seed(seed ^ 0x00D0_0B75),
@@ -144,6 +152,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         replica.set_bugs(self.settings.bugs);
         let wake = replica.poll_timeout(now);
         self.processes[process].open[usize::from(cache)] = Some(self.openings.len());
+        self.by_id.insert(id, self.openings.len());
         self.openings.push(Opening {
             id,
             process,
@@ -156,6 +165,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             seen: VersionVector::new(),
             newest: vec![None; self.keys.len()],
             mirror: vec![None; self.keys.len()],
+            latest_wall: now.wall,
+            history: History::new(self.keys.len()),
             spins: 0,
             last_timeout: 0,
         });
@@ -301,6 +312,9 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             return Err(self.violation("bounded: the run does not end".to_owned()));
         }
         let now = self.now_at(number);
+        let opening = &mut self.openings[number];
+        opening.latest_wall = opening.latest_wall.max(now.wall);
+        self.note_history(number);
         self.follow_changes(number)?;
         for _ in 0..MAX_BURST {
             let Some(transmit) = self.openings[number].engine.replica.poll_transmit(now) else {
@@ -326,7 +340,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let Some(key) = item.and_then(|item| item.key.known()) else {
             return Err(self.violation(format!("changes: {} tells of a change without a key", self.name(number))));
         };
-        let Some(at) = self.keys.iter().position(|(_, known)| known == key) else {
+        let at = self.numbers.get(&hash_of(key)).copied().filter(|at| self.keys[*at].1 == *key);
+        let Some(at) = at else {
             return Err(self.violation(format!(
                 "types: {} holds {}, which was never written: a key changed on its way",
                 self.name(number),
@@ -342,7 +357,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         };
         *believed = after;
         if fits {
-            return Ok(());
+            return match (change.effect, before) {
+                (Effect::Removed(cause), Some(stamp)) => self.note_removed(number, at, (stamp, change.stamp), cause),
+                _ => Ok(()),
+            };
         }
         let name = self.name(number);
         Err(self.violation(format!(

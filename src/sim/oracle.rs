@@ -1,10 +1,17 @@
-//! The naive oracle: every write kept, highest stamp wins.
+//! The naive oracle: every write kept, highest stamp wins; and by record, what replicas did to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::{Dot, VersionVector};
-use crate::hlc::Stamp;
+use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
+
+/// The start of a fill: true time, and the filler's hybrid clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FillStart {
+    pub(super) at: u64,
+    pub(super) began: HlcTime,
+}
 
 /// One write, delete or fill that was stored.
 #[derive(Debug)]
@@ -18,8 +25,51 @@ pub(super) struct Record<K, V> {
     /// When it was issued, and what the writer's wall clock said.
     pub(super) at: u64,
     pub(super) wall: u64,
-    /// It is a fill: its stamp is from before its start.
-    pub(super) fill: bool,
+    /// The opening that issued it.
+    pub(super) author: usize,
+    /// Its start, if it is a fill.
+    pub(super) fill: Option<FillStart>,
+    /// Dots that adopters gave to it later.
+    pub(super) adopted_as: Vec<Dot>,
+    /// Openings that received it in a message, whatever they made of it.
+    pub(super) told: BTreeSet<usize>,
+    pub(super) fate: Fate,
+}
+
+/// Why the value of one record may be missing somewhere. Each field is an observed event.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fate {
+    /// Openings that evicted it.
+    pub(super) evicted: BTreeSet<usize>,
+    /// Its time to live ended by the clock of a replica that held it.
+    pub(super) expired: bool,
+    /// A void took its place, of a replica whose floor had passed its stamp before it could know of it.
+    pub(super) voided: bool,
+    /// Openings that voided it although the floor behind the void was set by a replica that knew of it, or
+    /// knew its author: no excuse.
+    pub(super) voided_wrongly: BTreeSet<usize>,
+}
+
+impl Fate {
+    /// Whether anything that was observed explains that a replica lacks the value.
+    pub(super) fn explains_a_miss(&self) -> bool {
+        !self.evicted.is_empty() || self.expired || self.voided
+    }
+}
+
+impl<K, V> Record<K, V> {
+    /// Whether a replica with this vector claims to have it, under whichever dot.
+    pub(super) fn is_claimed_by(&self, vector: &VersionVector) -> bool {
+        vector.covers(&self.dot) || self.adopted_as.iter().any(|dot| vector.covers(dot))
+    }
+}
+
+/// One `invalidate_all`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EpochRecord {
+    pub(super) time: HlcTime,
+    pub(super) at: u64,
+    pub(super) wall: u64,
 }
 
 /// Everything that was ever written to one cache.
@@ -27,11 +77,12 @@ pub(super) struct Record<K, V> {
 pub(super) struct Oracle<K, V> {
     /// By the number of the key.
     records: Vec<BTreeMap<Stamp, Record<K, V>>>,
+    pub(super) epochs: Vec<EpochRecord>,
 }
 
 impl<K, V> Oracle<K, V> {
     pub(super) fn new(keys: usize) -> Self {
-        Self { records: (0..keys).map(|_| BTreeMap::new()).collect() }
+        Self { records: (0..keys).map(|_| BTreeMap::new()).collect(), epochs: Vec::new() }
     }
 
     /// Returns whether a write with this stamp is there already, which must not be.
@@ -43,13 +94,17 @@ impl<K, V> Oracle<K, V> {
         self.records[key].get(stamp)
     }
 
+    pub(super) fn get_mut(&mut self, key: usize, stamp: &Stamp) -> Option<&mut Record<K, V>> {
+        self.records[key].get_mut(stamp)
+    }
+
     /// All writes of a key, the highest stamp first.
     pub(super) fn of(&self, key: usize) -> impl Iterator<Item = &Record<K, V>> {
         self.records[key].values().rev()
     }
 
-    /// The winner among the writes that someone with one of these vectors has seen.
+    /// The winner among the writes that a replica with one of these vectors claims.
     pub(super) fn winner(&self, key: usize, seen_by: &[&VersionVector]) -> Option<&Record<K, V>> {
-        self.of(key).find(|record| seen_by.iter().any(|vector| vector.covers(&record.dot)))
+        self.of(key).find(|record| seen_by.iter().any(|vector| record.is_claimed_by(vector)))
     }
 }

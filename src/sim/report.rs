@@ -46,6 +46,8 @@ pub struct Report {
     pub converged_in: u64,
     /// Faults injected, by name.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Rare branches of the protocol reached, by name, besides those that have a counter of their own.
+    pub reached: BTreeMap<&'static str, u64>,
     /// States reached: the counters of all replicas that ever were.
     pub states: Counters,
     /// What went wrong, if anything.
@@ -61,6 +63,10 @@ impl Report {
         *self.faults.entry(name).or_default() += 1;
     }
 
+    pub(super) fn reach(&mut self, name: &'static str) {
+        *self.reached.entry(name).or_default() += 1;
+    }
+
     /// Adds the counts of another run.
     pub fn add(&mut self, other: &Self) {
         self.simulated += other.simulated;
@@ -71,6 +77,9 @@ impl Report {
         self.converged_in = self.converged_in.max(other.converged_in);
         for (name, count) in &other.faults {
             *self.faults.entry(name).or_default() += count;
+        }
+        for (name, count) in &other.reached {
+            *self.reached.entry(name).or_default() += count;
         }
         self.states.add(&other.states);
     }

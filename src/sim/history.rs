@@ -1,0 +1,207 @@
+//! What is observed of each replica beyond its present state: when its floor rose and what it knew then, which members
+//! it had, what it said of itself. The checkers judge a void by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cluster::Cluster;
+use super::opening::Opening;
+use super::oracle::Record;
+use super::types::{SimKey, SimValue};
+use crate::crdt::{Cause, Kind, Marker, VersionVector};
+use crate::hlc::{HlcTime, Stamp};
+use crate::replica::Counters;
+use crate::replica_id::ReplicaId;
+
+/// A member that has been one for this long is in the stable cut that an eviction goes by: a replica takes it anew every
+/// second at the latest.
+const CUT_AGE: u64 = 1_050_000_000;
+
+/// One rise of a floor.
+#[derive(Clone, Debug)]
+struct Rise {
+    floor: Stamp,
+    at: u64,
+    /// A session brought the floor of this opening.
+    source: Option<usize>,
+    /// The replica removed registers without a trace. In one event it may do both.
+    own: Option<Removal>,
+}
+
+/// What a replica knew when it removed registers without a trace.
+#[derive(Clone, Debug)]
+struct Removal {
+    /// What it had seen by then.
+    seen: VersionVector,
+    /// Its members by then.
+    members: BTreeSet<ReplicaId>,
+    /// It removed registers beyond a cap, whether they were stable or not.
+    forced: bool,
+}
+
+/// What was observed of one opening.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    rises: Vec<Rise>,
+    /// Members without a break since.
+    members: BTreeMap<ReplicaId, u64>,
+    /// Live members without a break since.
+    pub(super) live: BTreeMap<ReplicaId, u64>,
+    /// The highest watermark in any of its digests.
+    pub(super) watermark: HlcTime,
+    /// It has evicted values.
+    pub(super) has_evicted: bool,
+    /// It took over the state of a replica that has evicted, or that took one over that has.
+    pub(super) took_from_evicter: bool,
+    /// The sender of the frame that is being handled.
+    pub(super) frame_from: Option<usize>,
+    /// By key: what it held after its last event.
+    pub(super) held: Vec<Option<Marker>>,
+    counted: Counters,
+}
+
+impl History {
+    pub(super) fn new(keys: usize) -> Self {
+        Self { held: vec![None; keys], ..Self::default() }
+    }
+
+    fn rise_over(&self, stamp: Stamp, until: u64) -> Option<&Rise> {
+        self.rises.iter().take_while(|rise| rise.at <= until).find(|rise| rise.floor >= stamp)
+    }
+}
+
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
+    /// Takes note of what an event did to the floor, the members and the counters of a replica. Called before its
+    /// changes are followed and again after it was drained.
+    pub(super) fn note_history(&mut self, number: usize) {
+        self.note_members(number);
+        let opening = &self.openings[number];
+        let (replica, history) = (&opening.engine.replica, &opening.history);
+        let (now, before) = (replica.counters().clone(), &history.counted);
+        let completed = now.sessions_completed > before.sessions_completed;
+        let forced = now.forced_drops > before.forced_drops || now.retired_dropped > before.retired_dropped;
+        let voided = now.voided > before.voided || now.reconcile_voided > before.reconcile_voided;
+        let source = history.frame_from.filter(|_| completed);
+        let tainted = source.is_some_and(|source| {
+            let theirs = &self.openings[source].history;
+            theirs.has_evicted || theirs.took_from_evicter
+        });
+        self.note_reached(&now, number);
+        self.note_rise(number, source, forced);
+        let history = &mut self.openings[number].history;
+        history.took_from_evicter |= tainted;
+        history.counted = now;
+        let floor = history.rises.last().map(|rise| rise.floor);
+        if let Some(floor) = floor.filter(|_| voided && forced) {
+            // The void itself may have been dropped at once: then every key that is empty now may have had one.
+            let empty: Vec<_> = (0..self.keys.len()).filter(|&key| self.held(number, key).is_none()).collect();
+            empty.into_iter().for_each(|key| self.judge_void(number, key, floor));
+        }
+    }
+
+    fn note_reached(&mut self, now: &Counters, number: usize) {
+        let before = &self.openings[number].history.counted;
+        let together = now.sessions_abandoned > before.sessions_abandoned && now.adopted > before.adopted;
+        if together {
+            self.report.reach("a broken session was adopted");
+        }
+    }
+
+    /// Takes note of the members a replica has now.
+    fn note_members(&mut self, number: usize) {
+        let at = self.at;
+        let Opening { engine, history, .. } = &mut self.openings[number];
+        let now: BTreeMap<_, _> = engine.replica.members().collect();
+        history.members.retain(|id, _| now.contains_key(id));
+        history.live.retain(|id, _| now.get(id).is_some_and(|live| *live));
+        for (id, live) in now {
+            history.members.entry(id).or_insert(at);
+            if live {
+                history.live.entry(id).or_insert(at);
+            }
+        }
+    }
+
+    /// A replica that stood still has a stable cut from before: as if it had met its members just now.
+    pub(super) fn note_resumed(&mut self, number: usize) {
+        let at = self.at;
+        self.openings[number].history.members.values_mut().for_each(|since| *since = at);
+    }
+
+    fn note_rise(&mut self, number: usize, source: Option<usize>, forced: bool) {
+        let at = self.at;
+        let opening = &mut self.openings[number];
+        let floor = opening.engine.replica.floor();
+        let history = &mut opening.history;
+        if history.rises.last().is_some_and(|last| last.floor >= floor) || floor == Stamp::ZERO {
+            return;
+        }
+        let is_old = |since: &u64| since + CUT_AGE <= at;
+        let members = || history.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| *id).collect();
+        let removal = || Removal { seen: opening.seen.clone(), members: members(), forced };
+        let own = (source.is_none() || forced).then(removal);
+        history.rises.push(Rise { floor, at, source, own });
+        if source.is_some() {
+            self.report.reach("a floor came with a session");
+        }
+    }
+
+    /// Whether a void of this record by this opening is what the protocol asks for: the replica whose floor passed the
+    /// record's stamp did not have the record then, and could not wait for it, because its author was not among its
+    /// members (never met, or forgotten), or because it dropped registers by force.
+    ///
+    /// A replica that had the record then held it, or something newer, or had removed it for a reason that is a
+    /// fate of the record itself. A member's watermark is used only once everything before it has been seen, so a
+    /// floor that rises by stability does not pass what a member has written and this replica has not.
+    fn is_void_due(&self, number: usize, record: &Record<K, V>) -> bool {
+        let (mut number, mut until) = (number, u64::MAX);
+        for _ in 0..self.openings.len() + 1 {
+            let Some(rise) = self.openings[number].history.rise_over(record.stamp, until) else { return false };
+            if let Some(Removal { seen, members, forced }) = &rise.own {
+                let author = self.openings[record.author].id;
+                let known = record.author == number || members.contains(&author);
+                if !record.is_claimed_by(seen) && (*forced || !known) {
+                    return true;
+                }
+            }
+            let Some(source) = rise.source else { return false };
+            (number, until) = (source, rise.at);
+        }
+        false
+    }
+
+    /// A void of this opening stands, or stood, for a key: all values up to its stamp are gone with it, everywhere.
+    pub(super) fn judge_void(&mut self, number: usize, key: usize, stamp: Stamp) {
+        let cache = usize::from(self.openings[number].cache);
+        let oracle = &self.oracles[cache];
+        let victims = oracle.of(key).filter(|record| record.item.is_some() && record.stamp <= stamp);
+        let judged: Vec<_> = victims.map(|record| (record.stamp, self.is_void_due(number, record))).collect();
+        for (victim, due) in judged {
+            self.trace(|| format!("  r{number} voids key {key} of {victim:?}: due {due}"));
+            let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };
+            if due {
+                record.fate.voided = true;
+            } else {
+                record.fate.voided_wrongly.insert(number);
+            }
+        }
+    }
+
+    /// Takes note of what a replica holds for a key after an event: aliases, ends of times to live, voids.
+    pub(super) fn note_held(&mut self, number: usize, key: usize, marker: Option<Marker>) {
+        let before = std::mem::replace(&mut self.openings[number].history.held[key], marker);
+        let Some(marker) = marker.filter(|marker| before != Some(*marker)) else { return };
+        let (id, cache) = (self.openings[number].id, usize::from(self.openings[number].cache));
+        if marker.kind == Kind::Tombstone(Cause::Void) {
+            if marker.dot.actor == id && before.is_none_or(|before| before.dot != marker.dot) {
+                self.report.reach("void");
+                self.judge_void(number, key, marker.stamp);
+            }
+            return;
+        }
+        let Some(record) = self.oracles[cache].get_mut(key, &marker.stamp) else { return };
+        if record.dot != marker.dot && !record.adopted_as.contains(&marker.dot) {
+            record.adopted_as.push(marker.dot);
+            self.report.reach("adoption");
+        }
+    }
+}
