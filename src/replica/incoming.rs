@@ -322,6 +322,8 @@ impl<K: CoreKey, V> Replica<K, V> {
                 self.counters.adopted += u64::from(self.spread_again(now, &held));
             }
         }
+        // What a session has brought may be dropped from now on.
+        self.enforce_tombstone_cap();
     }
 
     /// Gives a register a dot of ours. What an epoch has made absent goes instead, as if it were swept now: it

@@ -6,7 +6,6 @@ use super::action::Action;
 use super::cluster::{Cluster, Event};
 use super::opening::RunningFill;
 use super::oracle::{EpochRecord, Fate, FillStart, Record};
-use super::process::State;
 use super::report::Violation;
 use super::soundness;
 use super::trace::brief;
@@ -19,8 +18,8 @@ use crate::replica::wire::{MAX_DEPTH, encoded_len, key_len};
 
 /// Processes that run at one time, processes and openings in one run, at most.
 pub(super) const MAX_UP: usize = 7;
-const MAX_PROCESSES: usize = 24;
-const MAX_OPENINGS: usize = 64;
+pub(super) const MAX_PROCESSES: usize = 24;
+pub(super) const MAX_OPENINGS: usize = 64;
 /// A fill with a time to live takes up to this many milliseconds.
 const FILL_FOR: u32 = 200;
 
@@ -41,6 +40,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             Action::OpenCache(node, cache) => self.open_cache(node, cache),
             Action::Crash(node) => self.crash(node),
             Action::Restart(node) => self.restart(node),
+            Action::Return => self.come_back(),
             Action::Join => self.join(),
             Action::Leave(node) => self.leave(node),
             Action::Forget(node, who) => self.forget(node, who),
@@ -56,12 +56,12 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
     }
 
-    fn chosen(&self, node: u8) -> Option<usize> {
+    pub(super) fn chosen(&self, node: u8) -> Option<usize> {
         let up = self.up();
         up.get(usize::from(node).checked_rem(up.len())?).copied()
     }
 
-    fn cache(&self, cache: u8) -> usize {
+    pub(super) fn cache(&self, cache: u8) -> usize {
         usize::from(cache % self.settings.caches)
     }
 
@@ -81,6 +81,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let now = self.now_at(number);
         let ttl = if ttl == 0 { self.settings.time_to_live.map_or(0, nanos) } else { u64::from(ttl) * 1_000_000 };
         let expires = if ttl == 0 { 0 } else { now.wall.saturating_add(ttl) };
+        if expires > 0 {
+            self.report.fault("write with a time to live");
+        }
         let write = self.new_write(key, expires)?;
         let item = Some(ItemRef::clone(&write.item));
         let opening = &mut self.openings[number];
@@ -100,6 +103,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let value = self.types.value(self.writes);
         let size = self.size(key, Some(&value))?;
         let weight = self.types.weigh(key, &value);
+        if weight > 1 && self.settings.max_capacity.is_some() {
+            self.report.fault("weights beyond one");
+        }
         let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Known(value) });
         self.writes += 1;
         Ok(Write { hash: *hash, item, expires, size, weight })
@@ -233,184 +239,5 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.openings[number].engine.replica.evict(now, held.slot);
         }
         self.settle(number)
-    }
-
-    fn close_cache(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
-        let (Some(process), cache) = (self.chosen(node), self.cache(cache)) else { return Ok(()) };
-        let others = self.replicas_of(cache as u8).len() > 1;
-        if let Some(number) = self.processes[process].open[cache].filter(|_| others) {
-            self.report.fault("cache closed");
-            self.close(number);
-        }
-        Ok(())
-    }
-
-    fn open_cache(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
-        let (Some(process), cache) = (self.chosen(node), self.cache(cache)) else { return Ok(()) };
-        if self.processes[process].open[cache].is_none() && self.openings.len() < MAX_OPENINGS {
-            self.report.fault("cache opened");
-            self.open(process, cache as u8);
-            return self.greet_the_unknown(process);
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, number: usize) {
-        let opening = &mut self.openings[number];
-        opening.is_open = false;
-        opening.fills.clear();
-        self.processes[opening.process].open[usize::from(opening.cache)] = None;
-    }
-
-    fn stop(&mut self, process: usize) {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
-        open.into_iter().for_each(|number| self.close(number));
-        self.processes[process].state = State::Gone;
-        self.processes[process].inbox.clear();
-    }
-
-    fn chosen_of_many(&self, node: u8) -> Option<usize> {
-        self.chosen(node).filter(|_| self.running().len() > 1)
-    }
-
-    fn crash(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen_of_many(node) else { return Ok(()) };
-        self.report.fault("crash");
-        self.stop(process);
-        Ok(())
-    }
-
-    fn may_start(&self) -> bool {
-        let openings = self.openings.len() + usize::from(self.settings.caches);
-        self.processes.len() < MAX_PROCESSES && openings <= MAX_OPENINGS
-    }
-
-    fn restart(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node).filter(|_| self.may_start()) else { return Ok(()) };
-        self.report.fault("restart");
-        self.stop(process);
-        self.start(Some(process));
-        Ok(())
-    }
-
-    fn join(&mut self) -> Result<(), Violation> {
-        if self.may_start() && self.running().len() < MAX_UP {
-            self.report.fault("join");
-            self.start(None);
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen_of_many(node) else { return Ok(()) };
-        self.report.fault("leave");
-        for other in self.up() {
-            let (here, there) = (self.processes[process].address, self.processes[other].address);
-            if other != process && !self.network.is_cut(here, there) {
-                let after = self.network.delay();
-                self.schedule(after, Event::Left { process: other, who: process });
-            }
-        }
-        self.stop(process);
-        Ok(())
-    }
-
-    /// An operator says on one node that another will not return, rightly or not.
-    fn forget(&mut self, node: u8, who: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        let who = usize::from(who) % self.processes.len();
-        if who == process {
-            return Ok(());
-        }
-        self.report.fault("forgotten by hand");
-        self.forget_process(process, who)
-    }
-
-    fn pause(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        self.report.fault("pause");
-        self.processes[process].state = State::Paused;
-        Ok(())
-    }
-
-    fn resume_one(&mut self) -> Result<(), Violation> {
-        let paused = self.running().into_iter().find(|&process| !self.processes[process].is_up());
-        paused.map_or(Ok(()), |process| self.resume(process))
-    }
-
-    pub(super) fn resume(&mut self, process: usize) -> Result<(), Violation> {
-        let here = &mut self.processes[process];
-        here.state = State::Up;
-        let address = here.address;
-        for payload in std::mem::take(&mut here.inbox) {
-            self.schedule(0, Event::Deliver { address, payload });
-        }
-        self.settle_all(process)
-    }
-
-    pub(super) fn settle_all(&mut self, process: usize) -> Result<(), Violation> {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
-        open.into_iter().try_for_each(|number| self.settle(number))
-    }
-
-    fn step_clock(&mut self, node: u8, millis: i32) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        self.report.fault(if millis < 0 { "clock back" } else { "clock ahead" });
-        self.processes[process].clock.step(i64::from(millis) * 1_000_000);
-        self.settle_all(process)
-    }
-
-    fn freeze_clock(&mut self, node: u8, on: bool) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        self.report.fault("clock frozen");
-        let at = self.at;
-        self.processes[process].clock.freeze(at, on);
-        self.settle_all(process)
-    }
-
-    fn change_network(&mut self, action: Action) {
-        let address = |n: u8| self.chosen(n).map_or(0, |process| self.processes[process].address);
-        match action {
-            Action::Cut(a, b) => {
-                let (a, b) = (address(a), address(b));
-                self.report.fault("link cut");
-                self.network.cut(a, b);
-            }
-            Action::CutOneWay(a, b) => {
-                let (a, b) = (address(a), address(b));
-                self.report.fault("link cut one way");
-                self.network.cut_one_way(a, b);
-            }
-            Action::SlowLink(a, b) => {
-                let (a, b) = (address(a), address(b));
-                self.report.fault("slow link");
-                self.network.slow_down(a, b);
-            }
-            Action::Isolate(a) => {
-                let a = address(a);
-                self.report.fault("isolated");
-                (0..self.holders.len()).for_each(|b| self.network.cut(a, b));
-            }
-            Action::Split(mask) => self.split(mask),
-            Action::HealLinks => self.network.heal_links(),
-            Action::Latency(millis) => self.network.set_latency(u64::from(millis) * 1_000_000),
-            Action::Loss(percent) => self.network.set_loss(percent),
-            Action::Duplicate(percent) => self.network.set_duplicate(percent),
-            Action::Bandwidth(bytes) => self.network.set_bandwidth(bytes),
-            _ => {}
-        }
-    }
-
-    fn split(&mut self, mask: u8) {
-        self.report.fault("split");
-        let running: Vec<_> = self.running().into_iter().map(|process| self.processes[process].address).collect();
-        let side = |position: usize| mask >> (position % 8) & 1;
-        for (i, &a) in running.iter().enumerate() {
-            for (j, &b) in running.iter().enumerate() {
-                if side(i) != side(j) {
-                    self.network.cut(a, b);
-                }
-            }
-        }
     }
 }

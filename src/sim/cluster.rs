@@ -29,6 +29,10 @@ const MAX_EVENTS: u64 = 1_000_000;
 /// Wake-ups of one replica at one instant.
 const MAX_SPINS: u32 = 10_000;
 
+/// More keys than this do not fit one frame of a small size; more nodes than this pass pushes on.
+const MANY_KEYS: u16 = 100;
+const MANY_NODES: usize = 16;
+
 /// What is going to happen.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -108,8 +112,13 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             #[cfg(test)]
             copies: None,
         };
-        if cluster.settings.caches > 1 {
-            cluster.report.fault("several caches");
+        let told = [
+            (cluster.settings.caches > 1, "several caches"),
+            (cluster.settings.keys > MANY_KEYS, "many keys"),
+            (usize::from(replicas) > cluster.settings.config.broadcast_up_to.max(MANY_NODES), "many nodes"),
+        ];
+        for (_, name) in told.into_iter().filter(|(so, _)| *so) {
+            cluster.report.fault(name);
         }
         (0..replicas).for_each(|_| cluster.start(None));
         cluster.schedule(0, Event::Detector);
@@ -134,6 +143,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             replaces,
             clock,
             state: State::Up,
+            crashed: false,
             open: vec![None; usize::from(self.settings.caches)],
             inbox: Vec::new(),
             views: BTreeMap::new(),
@@ -175,7 +185,18 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     fn new_clock(&mut self) -> SimClock {
         let skew = self.settings.skew.as_nanos() as i64;
         let drift = i64::from(self.settings.drift_ppm);
-        SimClock::new(self.rng.i64(-skew..=skew), self.rng.i64(-drift..=drift), self.at)
+        let (mut offset, drift) = (self.rng.i64(-skew..=skew), self.rng.i64(-drift..=drift));
+        let wrong = self.settings.wrong_clocks.as_nanos() as i64;
+        if wrong > 0 && self.rng.u8(0..3) == 0 {
+            offset = self.rng.i64(-wrong..=wrong);
+            self.report.fault("clock wrong from the start");
+        }
+        for (is, name) in [(offset, "clocks apart"), (drift, "clock drifts")] {
+            if is != 0 {
+                self.report.fault(name);
+            }
+        }
+        SimClock::new(offset, drift, self.at)
     }
 
     pub(super) fn schedule(&mut self, after: u64, event: Event) {

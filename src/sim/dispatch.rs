@@ -95,6 +95,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if sent.waited {
             self.report.fault("queued for bandwidth");
         }
+        if sent.slow {
+            self.report.fault("slow message");
+        }
         match sent.fate {
             Fate::Arrives => {}
             Fate::Twice(after) => {
@@ -127,7 +130,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         match self.processes[to].state {
             State::Gone => return Ok(()),
             State::Paused => {
-                if !self.settings.pause_drops {
+                if self.settings.pause_drops {
+                    self.report.fault("dropped while paused");
+                } else {
                     self.processes[to].inbox.push(payload);
                 }
                 return Ok(());
@@ -175,7 +180,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.openings[number].history.frame_from = source.filter(|_| matches!(message, Message::Frame(_)));
         self.openings[number].engine.replica.handle_message(now, from, message);
         let settled = self.settle(number);
-        self.openings[number].history.frame_from = None;
+        let history = &mut self.openings[number].history;
+        (history.frame_from, history.completed_from) = (None, None);
         settled
     }
 

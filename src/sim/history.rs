@@ -52,8 +52,13 @@ pub(super) struct History {
     pub(super) has_evicted: bool,
     /// It took over the state of a replica that has evicted, or that took one over that has.
     pub(super) took_from_evicter: bool,
+    /// It held an `Evicted` tombstone: it loses nothing by that, but lacks the value, and so may those that take over its
+    /// state.
+    was_told_of_eviction: bool,
     /// The sender of the frame that is being handled.
     pub(super) frame_from: Option<usize>,
+    /// The frame that is being handled was the last one of a session of this opening.
+    pub(super) completed_from: Option<usize>,
     /// By key: what it held after its last event.
     pub(super) held: Vec<Option<Marker>>,
     counted: Counters,
@@ -83,18 +88,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let source = history.frame_from.filter(|_| completed);
         let tainted = source.is_some_and(|source| {
             let theirs = &self.openings[source].history;
-            theirs.has_evicted || theirs.took_from_evicter
+            theirs.has_evicted || theirs.took_from_evicter || theirs.was_told_of_eviction
         });
         self.note_reached(&now, number);
         self.note_rise(number, source, forced);
         let history = &mut self.openings[number].history;
         history.took_from_evicter |= tainted;
+        if source.is_some() {
+            history.completed_from = source;
+        }
         history.counted = now;
         let floor = history.rises.last().map(|rise| rise.floor);
         if let Some(floor) = floor.filter(|_| voided && forced) {
             // The void itself may have been dropped at once: then every key that is empty now may have had one.
             let empty: Vec<_> = (0..self.keys.len()).filter(|&key| self.held(number, key).is_none()).collect();
-            empty.into_iter().for_each(|key| self.judge_void(number, key, floor));
+            empty.into_iter().for_each(|key| self.judge_void(number, key, floor, false));
         }
     }
 
@@ -139,7 +147,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let members = || history.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| *id).collect();
         let removal = || Removal { seen: opening.seen.clone(), members: members(), forced };
         let own = (source.is_none() || forced).then(removal);
+        let line = format!("  r{number} floor rises to {floor:?} from {source:?} forced {forced}");
         history.rises.push(Rise { floor, at, source, own });
+        self.trace(|| line);
         if source.is_some() {
             self.report.reach("a floor came with a session");
         }
@@ -170,17 +180,22 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     /// A void of this opening stands, or stood, for a key: all values up to its stamp are gone with it, everywhere.
-    pub(super) fn judge_void(&mut self, number: usize, key: usize, stamp: Stamp) {
+    /// If it is not certain that there was one, it can excuse a miss, and is no fault.
+    fn judge_void(&mut self, number: usize, key: usize, stamp: Stamp, certain: bool) {
         let cache = usize::from(self.openings[number].cache);
         let oracle = &self.oracles[cache];
         let victims = oracle.of(key).filter(|record| record.item.is_some() && record.stamp <= stamp);
-        let judged: Vec<_> = victims.map(|record| (record.stamp, self.is_void_due(number, record))).collect();
+        // The end of a reconcile voids by the floor of its sender, whatever the receiver's is.
+        let sender = self.openings[number].history.completed_from;
+        let is_due = |record| [Some(number), sender].into_iter().flatten().any(|judge| self.is_void_due(judge, record));
+        let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();
         for (victim, due) in judged {
             self.trace(|| format!("  r{number} voids key {key} of {victim:?}: due {due}"));
             let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };
             if due {
                 record.fate.voided = true;
-            } else {
+                self.report.reach("a void was due");
+            } else if certain {
                 record.fate.voided_wrongly.insert(number);
             }
         }
@@ -193,15 +208,15 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let (id, cache) = (self.openings[number].id, usize::from(self.openings[number].cache));
         if marker.kind == Kind::Tombstone(Cause::Void) {
             if marker.dot.actor == id && before.is_none_or(|before| before.dot != marker.dot) {
-                self.report.reach("void");
-                self.judge_void(number, key, marker.stamp);
+                self.judge_void(number, key, marker.stamp, true);
             }
             return;
         }
+        let evicted = marker.kind == Kind::Tombstone(Cause::Evicted);
+        self.openings[number].history.was_told_of_eviction |= evicted;
         let Some(record) = self.oracles[cache].get_mut(key, &marker.stamp) else { return };
         if record.dot != marker.dot && !record.adopted_as.contains(&marker.dot) {
             record.adopted_as.push(marker.dot);
-            self.report.reach("adoption");
         }
     }
 }

@@ -63,14 +63,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.heal()?;
         self.wait_for_agreement()?;
         self.wait_for_baseline()?;
-        self.check_still_works()
+        self.check_still_works()?;
+        self.count_misses();
+        Ok(())
     }
 
     /// No faults from here on. Those that are paused go on.
     fn heal(&mut self) -> Result<(), Violation> {
         self.trace(|| "HEAL".to_owned());
         self.healed = true;
+        let stays = self.link_that_stays();
         self.network.heal();
+        if let Some((a, b)) = stays {
+            self.network.break_link(a, b);
+            self.report.fault("link broken to the end");
+        }
         let skew = (self.settings.config.max_drift.as_nanos() as i64 / 4).min(SECOND as i64 / 4);
         for process in self.running() {
             let offset = self.rng.i64(-skew..=skew);
@@ -79,6 +86,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         for process in self.running() {
             self.resume(process)?;
         }
+        self.restart_the_fast();
         // What is under way arrives before anything is judged.
         self.advance_to(self.at + self.settings.tail.as_nanos() as u64)
     }

@@ -3,7 +3,7 @@
 use crate::crdt::{Cause, Kind, VersionVector};
 use crate::hlc::Stamp;
 use crate::sim::cluster::Cluster;
-use crate::sim::oracle::Record;
+use crate::sim::oracle::{Fate, Record};
 use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 
@@ -62,6 +62,36 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             );
         }
         Ok(())
+    }
+
+    /// Counts what explained the misses of a run that is over.
+    pub(in crate::sim) fn count_misses(&mut self) {
+        let mut reached = Vec::new();
+        for opening in self.openings.iter().filter(|opening| opening.is_open) {
+            for key in 0..self.keys.len() {
+                let Some(record) = self.oracles[usize::from(opening.cache)].winner(key, &[&opening.seen]) else {
+                    continue;
+                };
+                if record.item.is_none() || opening.mirror[key].is_some() {
+                    continue;
+                }
+                let Fate { evicted, expired, voided, .. } = &record.fate;
+                let told = [
+                    (!evicted.is_empty(), "missing: evicted"),
+                    (*expired, "missing: expired"),
+                    (*voided, "missing: voided"),
+                ];
+                reached.extend(told.into_iter().filter(|(so, _)| *so).map(|(_, name)| name));
+            }
+        }
+        for opening in &self.openings {
+            let oracle = &self.oracles[usize::from(opening.cache)];
+            let records = (0..self.keys.len()).flat_map(|key| oracle.of(key));
+            let owed =
+                records.filter(|record| record.fate.evicted.iter().eq([&record.author]) && !record.told.is_empty());
+            reached.extend(owed.take(1).map(|_| "evicted and owed"));
+        }
+        reached.into_iter().for_each(|name| self.report.reach(name));
     }
 
     /// Complete: every replica serves the winner, or the winner's own record has a fate that explains the miss.

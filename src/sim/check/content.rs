@@ -73,7 +73,6 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         };
         if record.expires != 0 && record.expires <= wall {
             record.fate.expired = true;
-            self.report.reach("expired");
             return Ok(());
         }
         let expires = record.expires;
