@@ -47,6 +47,8 @@ pub struct Clock {
     last: HlcTime,
     carried_wall: HlcTime,
     carried_mono: u64,
+    /// Added to the wall clock: time taken over from others.
+    offset: u64,
 }
 
 /// Wall and monotonic clock may disagree by this much before the carried time is kept.
@@ -56,7 +58,7 @@ impl Clock {
     /// A clock that starts at `now`.
     #[must_use]
     pub fn new(now: Now) -> Self {
-        Self { last: 0, carried_wall: now.wall, carried_mono: now.mono }
+        Self { last: 0, carried_wall: now.wall, carried_mono: now.mono, offset: 0 }
     }
 
     /// The next time of this replica: later than every time issued or observed before.
@@ -64,7 +66,7 @@ impl Clock {
     /// Source: Kulkarni et al. 2014, with the logical counter in the low bits.
     pub fn tick(&mut self, now: Now) -> HlcTime {
         self.carry(now);
-        let next = now.wall.max(self.last.saturating_add(1));
+        let next = now.wall.saturating_add(self.offset).max(self.last.saturating_add(1));
         self.last = next.checked_next_multiple_of(GRAIN).unwrap_or(HlcTime::MAX);
         self.last
     }
@@ -93,7 +95,20 @@ impl Clock {
     /// refuse everybody.
     #[must_use]
     pub fn judging(&self, now: Now) -> HlcTime {
-        now.wall.max(self.carried(now))
+        now.wall.max(self.carried(now)).saturating_add(self.offset)
+    }
+
+    /// Goes by a time that is this much ahead of the wall clock from now on. If the wall clock steps forward later, it is
+    /// taken to be put right, and the step is subtracted.
+    pub fn advance(&mut self, now: Now, nanos: u64) {
+        self.carry(now);
+        self.offset = self.offset.saturating_add(nanos);
+    }
+
+    /// How much is added to the wall clock, in nanoseconds.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// By how many nanoseconds the wall clock has stepped against the monotonic one (positive: the
@@ -111,6 +126,10 @@ impl Clock {
     /// Follows the wall clock while it advances or is slewed; keeps the carried time when it was
     /// set back.
     fn carry(&mut self, now: Now) {
+        let step = now.wall.saturating_sub(self.carried(now));
+        if step > SLEW {
+            self.offset = self.offset.saturating_sub(step);
+        }
         if now.wall.saturating_add(SLEW) >= self.carried(now) {
             self.carried_wall = now.wall;
             self.carried_mono = now.mono;
@@ -197,6 +216,17 @@ mod tests {
         // scenario 15 (the driver maps an error or an early clock to zero)
         let mut clock = Clock::new(at(0, 0));
         assert_eq!(clock.tick(at(0, 0)), GRAIN);
+    }
+
+    #[test]
+    fn time_that_was_taken_over_ends_when_the_wall_clock_is_put_right() {
+        let second = 1_000_000_000;
+        let mut clock = Clock::new(at(10 * second, 0));
+        clock.advance(at(10 * second, 0), 5 * second);
+        assert_eq!(clock.tick(at(10 * second, 0)), 15 * second);
+        assert!(!clock.is_ahead(at(10 * second, 0), 15 * second, Duration::ZERO));
+        clock.tick(at(16 * second, second));
+        assert_eq!((clock.offset(), clock.judging(at(17 * second, 2 * second))), (0, 17 * second));
     }
 
     #[test]

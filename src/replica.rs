@@ -39,6 +39,7 @@ pub mod counters;
 mod deferred;
 mod digest;
 mod epoch;
+mod evicted;
 mod expiry;
 mod fill;
 mod incoming;
@@ -49,6 +50,7 @@ mod local;
 mod log;
 mod merge;
 pub mod message;
+mod named;
 mod origins;
 mod outgoing;
 mod peers;
@@ -60,6 +62,7 @@ mod renew;
 mod retired;
 #[cfg(test)]
 mod schedules;
+mod skew;
 mod timers;
 pub mod transmit;
 mod validate;
@@ -75,6 +78,7 @@ pub use local::Write;
 pub use peers::PeerView;
 pub use reach::Lag;
 pub(crate) use renew::Remains;
+pub use skew::Skew;
 pub use transmit::Transmit;
 
 use message::Message;
@@ -99,8 +103,9 @@ pub struct Replica<K, V> {
     vector: VersionVector,
     /// Origin -> highest dot time removed without a trace.
     dropped: VersionVector,
-    /// The highest stamp removed without a trace.
+    /// The highest stamp of a tombstone removed without a trace.
     floor: Stamp,
+    below_eviction: evicted::BelowEviction,
     /// The time of the last dot of our own.
     last_own: HlcTime,
     /// Own log entries up to here may be missing: no push may start below.
@@ -127,6 +132,8 @@ pub struct Replica<K, V> {
     greeted: BTreeSet<ReplicaId>,
     incoming: Option<incoming::Incoming>,
     outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
+    /// Registers to be compared with a member that a person asked about.
+    suspects: VecDeque<(ReplicaId, SlotRef)>,
     /// Registers whose dot our vector does not cover, placed outside of any claim.
     uncovered: Vec<SlotRef>,
     early: push::EarlyPushes<K, V>,
@@ -185,6 +192,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             vector: VersionVector::new(),
             dropped: VersionVector::new(),
             floor: Stamp::ZERO,
+            below_eviction: evicted::BelowEviction::default(),
             last_own: 0,
             push_barrier: 0,
             compacted: 0,
@@ -203,6 +211,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             greeted: BTreeSet::new(),
             incoming: None,
             outgoing: BTreeMap::new(),
+            suspects: VecDeque::new(),
             uncovered: Vec::new(),
             early: push::EarlyPushes::default(),
             relay: relay::Relay::default(),
@@ -283,7 +292,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         &self.dropped
     }
 
-    /// The highest stamp removed without a trace.
+    /// The highest stamp of a tombstone that was removed without a trace.
     #[must_use]
     pub fn floor(&self) -> Stamp {
         self.floor
@@ -402,7 +411,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn issue_dot(&mut self, now: Now) -> crate::crdt::Dot {
         // Above floor and epoch, which are stamps that were seen, whatever our wall clock says.
-        self.clock.observe(self.floor.time.max(self.store.epoch()));
+        self.clock.observe(self.highest_floor().time.max(self.store.epoch()));
         let time = self.clock.tick(now);
         self.last_own = time;
         self.vector.raise(self.id, time);

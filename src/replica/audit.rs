@@ -4,7 +4,7 @@
 //! what the slice costs and never a scan. Keys travel, values do not.
 
 use super::message::{Audit, Entry, Message};
-use super::{CoreKey, Replica};
+use super::{CoreKey, Replica, Transmit};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::Now;
 use crate::item::without_body;
@@ -43,20 +43,40 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Compares these registers with a member's: an audit of what somebody suspects. Returns how many were sent.
     pub(crate) fn audit_registers(&mut self, with: ReplicaId, slots: &[SlotRef]) -> usize {
-        let entry = |slot: &SlotRef| {
-            let held = self.store.meta(*slot).filter(|meta| meta.kind.is_live())?;
-            let (entry, _) = self.entry_at(self.dot_of(&held), *slot)?;
-            self.vector.covers(&entry.dot()).then(|| self.without_body(entry))
-        };
-        let mut entries: Vec<_> = slots.iter().filter_map(entry).collect();
-        let sent = entries.len();
-        while !entries.is_empty() {
-            let rest = entries.split_off(entries.len().min(self.config.audit_slice.max(1)));
-            let vector = self.vector.clone();
-            self.queue(with, Message::Audit(Audit { vector, entries, reply: false }));
-            entries = rest;
+        let suspects: Vec<_> = slots.iter().copied().filter(|slot| self.suspect_at(*slot).is_some()).collect();
+        if self.bugs.last_audit_slice_only {
+            self.suspects.clear();
+            let last = suspects.len().saturating_sub(1) / self.config.audit_slice * self.config.audit_slice;
+            self.suspects.extend(suspects[last..].iter().map(|slot| (with, *slot)));
+        } else {
+            self.suspects.extend(suspects.iter().map(|slot| (with, *slot)));
         }
-        sent
+        suspects.len()
+    }
+
+    /// The next slice of suspects, to the member that is to compare them. They are looked up when they leave: a queue of
+    /// entries would hold on to keys for as long as the member is slow.
+    pub(super) fn poll_suspects(&mut self) -> Option<Transmit<K, V>> {
+        while let Some((with, _)) = self.suspects.front().copied() {
+            let mut entries = Vec::new();
+            while entries.len() < self.config.audit_slice
+                && let Some((_, slot)) = self.suspects.front().copied().filter(|(other, _)| *other == with)
+            {
+                self.suspects.pop_front();
+                entries.extend(self.suspect_at(slot));
+            }
+            if !entries.is_empty() && self.is_live_peer(&with) {
+                let audit = Audit { vector: self.vector.clone(), entries, reply: false };
+                return Some(Transmit { to: vec![with], message: Message::Audit(audit), bulk: false });
+            }
+        }
+        None
+    }
+
+    fn suspect_at(&self, slot: SlotRef) -> Option<Entry<K, V>> {
+        let held = self.store.meta(slot).filter(|meta| meta.kind.is_live())?;
+        let (entry, _) = self.entry_at(self.dot_of(&held), slot)?;
+        self.vector.covers(&entry.dot()).then(|| self.without_body(entry))
     }
 
     fn without_body(&self, entry: Entry<K, V>) -> Entry<K, V> {
@@ -100,7 +120,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// An entry that is not about to expire and is not just being collected.
     fn may_be_missing(&self, now: Now, theirs: &Entry<K, V>) -> bool {
         let expired = theirs.expires != 0 && theirs.expires <= now.wall;
-        !expired && theirs.stamp() > self.floor
+        !expired && theirs.stamp() > self.highest_floor()
     }
 
     /// Two live values for one key, both seen by both: must not happen. Whoever holds the winner

@@ -75,4 +75,24 @@ bugs! {
     push_over_overtaken,
     /// An epoch removes what is there and does not skip what arrives later.
     epoch_only_sweeps,
+    /// The end of a reconcile compares dots only, and voids what its sender has listed under another dot.
+    reconcile_compares_dots,
+    /// A digest does not name members that are unreachable and not yet forgotten.
+    unreachable_unnamed,
+    /// A fill above a young register, floor or epoch beats unseen writes after its start.
+    fill_bound_ignored,
+    /// The body of an evicted own write is released as soon as a push with it has been cut.
+    released_when_cut,
+    /// Evictions raise the one floor, below which an arriving value is voided for all replicas.
+    eviction_voids,
+    /// The quarantine keeps entries of members that were forgotten.
+    quarantine_keeps_departed,
+    /// An acknowledgement is taken whoever it was meant for.
+    ack_for_any_receiver,
+    /// Facts about other members are exchanged among four and more only.
+    no_facts_among_three,
+    /// Of an audit of many suspects only the last slice is sent.
+    last_audit_slice_only,
+    /// A sender goes on sending what its receiver has deferred.
+    deferral_storm,
 }

@@ -160,8 +160,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// Whether an own write has not yet been sent to every live member.
+    /// Whether some live member has not yet reported an own write.
     pub(super) fn is_unsent(&self, meta: &Meta) -> bool {
-        self.origins.id(meta.dot_origin) == self.id && meta.dot_time > self.sent_to_all_live()
+        self.origins.id(meta.dot_origin) == self.id && meta.dot_time > self.held_by_all_live()
     }
 }

@@ -82,16 +82,26 @@ counters! {
     reconcile_removed,
     /// Registers the end of a reconcile voided here.
     reconcile_voided,
+    /// Registers that the end of a reconcile left alone because their sender had listed them under another dot.
+    reconcile_spared,
     /// Entries replaced by a void on arrival.
     voided,
+    /// Values kept as `Evicted` on arrival, because something newer of their key may have been evicted here.
+    in_doubt,
+    /// Registers of ours that a reconcile ended as `Evicted`: its sender may have evicted something newer.
+    reconcile_doubted,
     /// Registers adopted.
     adopted,
     /// Registers and messages deferred because they came from the future.
     deferred,
     /// Deferred registers merged when their time came.
     deferred_released,
-    /// Deferred registers not kept because the quarantine was full.
+    /// Deferred registers not kept because the quarantine was full, or their origin was no member.
     deferred_overflow,
+    /// Deferred registers dropped because their origin was forgotten.
+    deferred_purged,
+    /// Times that this replica took the time of its members because its clock was behind.
+    time_taken,
     /// Values turned into `Expired` tombstones.
     expired,
     /// Tombstones collected because they were stable.

@@ -61,6 +61,11 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     pub(super) fn defer(&mut self, _now: Now, entry: Entry<K, V>) {
         self.note_offender(entry.dot().actor, entry.stamp().time.max(entry.dot().counter));
+        if !self.peers.contains_key(&entry.dot().actor) && !self.bugs.quarantine_keeps_departed {
+            // A departed origin never delivers what overtook this entry. A member that holds it offers it again.
+            self.counters.deferred_overflow += 1;
+            return;
+        }
         let due = entry.stamp().time.max(entry.dot().counter);
         let place = (due, entry.dot().actor, entry.dot().counter);
         if let Some(waits) = self.deferred.waiting.get(&place) {
@@ -77,6 +82,20 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         self.deferred.bytes = bytes;
         self.deferred.waiting.insert(place, entry);
+    }
+
+    /// Drops what waits of a member that was forgotten. No replica has merged it, and writes and deletes made since by
+    /// right clocks are stamped below it: merged when its time comes, it would undo them.
+    pub(super) fn purge_deferred(&mut self, origin: ReplicaId) {
+        self.deferred.offenders.remove(&origin);
+        if self.bugs.quarantine_keeps_departed {
+            return;
+        }
+        let of_origin = |place: &&Place| place.1 == origin;
+        let gone: Vec<_> = self.deferred.waiting.keys().filter(of_origin).copied().collect();
+        for place in gone {
+            self.counters.deferred_purged += u64::from(self.take_deferred(place).is_some());
+        }
     }
 
     fn take_deferred(&mut self, place: Place) -> Option<Entry<K, V>> {

@@ -31,7 +31,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         match message {
             Message::Digest(digest) => self.handle_digest(now, from, digest),
             Message::Push(push) => self.handle_push(now, from, push),
-            Message::Ack(ack) => self.handle_ack(now, from, ack.time),
+            Message::Ack(ack) => self.handle_ack(now, from, ack),
             Message::Frame(frame) => self.handle_frame(now, from, frame),
             Message::Audit(audit) => self.handle_audit(now, from, audit),
         }
@@ -62,12 +62,16 @@ impl<K: CoreKey, V> Replica<K, V> {
             lossy: self.lossy,
             renew: None,
             facts: self.facts(),
+            members: self.named_members(now),
+            deferring: 0,
+            wall: now.wall,
         }
     }
 
     /// What we know of some other members, so that a stable cut needs fewer rounds than members.
     fn facts(&mut self) -> Vec<Fact> {
-        if self.peers.len() < 3 {
+        // With one peer there is no third to report on. With two, their link may be the one that is cut.
+        if self.peers.len() < if self.bugs.no_facts_among_three { 3 } else { 2 } {
             return Vec::new();
         }
         let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (self.peers.len() + 2))).clamp(1, 8);
@@ -104,14 +108,17 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn handle_digest(&mut self, now: Now, from: ReplicaId, digest: Digest) {
         self.counters.digests_in += 1;
+        let first = self.peers.get(&from).is_none_or(|peer| peer.unmet.is_some());
+        let newest = self.peers.get(&from).is_none_or(|peer| digest.clock > peer.latest.clock);
+        self.hear(now, from).lossy = digest.lossy;
+        self.take_named(now, from, &digest.members);
+        self.note_clocks(now, from, &digest);
         if self.is_ahead(now, digest.epoch) {
             self.note_offender(from, digest.epoch);
+            self.note_deferral(now, from, digest.epoch);
             return;
         }
         self.adopt_epoch(digest.epoch);
-        let first = !self.peers.contains_key(&from);
-        let newest = self.peers.get(&from).is_none_or(|peer| digest.clock > peer.latest.clock);
-        self.hear(now, from).lossy = digest.lossy;
         let honest = !self.is_ahead(now, digest.clock);
         if honest {
             self.look_for_twins(from, &digest);
@@ -121,6 +128,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
         } else {
             self.note_offender(from, digest.clock);
+            self.note_deferral(now, from, digest.clock);
         }
         self.take_facts(now, &digest.facts);
         let Some(theirs) = self.whole_vector(&digest) else {
@@ -358,6 +366,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn look_for_news(&mut self, now: Now, from: ReplicaId, theirs: &VersionVector, digest: &Digest, first: bool) {
         let ours = self.vector.get(&from);
         let mut news = (first && ours == 0) || self.has_twin(&from);
+        if self.defers(now, &from) {
+            return;
+        }
         if ours < digest.quiet_since {
             // Probably on its way; looked at again in a moment.
             let at = now.mono.saturating_add(nanos(self.config.repair_delay).saturating_mul(2));

@@ -79,7 +79,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let start = self.clock.tick(now);
         let held = self.find(hash, key);
         let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
-        let above = found.map_or(0, |found| found.time).max(self.floor.time).max(self.store.epoch());
+        let above = found.map_or(0, |found| found.time).max(self.highest_floor().time).max(self.store.epoch());
         let early = start.saturating_sub(nanos(self.config.max_drift));
         let time = if early > above { early } else { self.fills.unused(hash, above) };
         let number = self.fills.next;
@@ -100,7 +100,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let stamp = if self.bugs.fill_stamped_late { Stamp::new(self.clock.tick(now), self.id) } else { ticket.stamp };
         let held = self.find(write.hash, &write.item.key);
         let overtaken = held.as_ref().is_some_and(|held| self.stamp_of(&held.meta) >= stamp);
-        if !held_back || overtaken || stamp <= self.floor || stamp.time <= self.store.epoch() {
+        if !held_back || overtaken || stamp <= self.highest_floor() || stamp.time <= self.store.epoch() {
             self.counters.fills_lost += 1;
             return None;
         }
@@ -126,7 +126,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return held != ticket.found || self.store.epoch() != ticket.epoch;
         }
         held.is_some_and(|held| held >= ticket.stamp)
-            || ticket.stamp <= self.floor
+            || ticket.stamp <= self.highest_floor()
             || ticket.stamp.time <= self.store.epoch()
     }
 

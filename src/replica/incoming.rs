@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::merge::Merged;
 use super::message::{Entry, Frame, Interval, Last, Message};
 use super::{CoreKey, RemovalCause, Replica};
-use crate::crdt::{Dot, VersionVector};
+use crate::crdt::{Cause, Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
@@ -32,6 +32,9 @@ pub(super) struct Incoming {
     dropped: VersionVector,
     /// Registers of ours that a reconcile has not listed where it should have, by dot.
     unlisted: BTreeMap<(ReplicaId, HlcTime), SlotRef>,
+    /// Stamps that a reconcile has listed for registers that are here under the same stamp, in order of arrival. The
+    /// sender vouches for these, under whatever dot they are held here.
+    vouched: Vec<(SlotRef, Stamp)>,
     started: u64,
     heard: u64,
 }
@@ -46,6 +49,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn handle_frame(&mut self, now: Now, from: ReplicaId, frame: Frame<K, V>) {
         if self.is_ahead(now, frame.epoch) {
             self.note_offender(from, frame.epoch);
+            self.note_deferral(now, from, frame.epoch);
             return;
         }
         if frame.to != self.id || !self.admit_session(now, from, &frame) {
@@ -106,6 +110,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             unclaimable: false,
             dropped: VersionVector::new(),
             unlisted: BTreeMap::new(),
+            vouched: Vec::new(),
             started: now.mono,
             heard: now.mono,
         });
@@ -162,8 +167,14 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn merge_interval(&mut self, now: Now, interval: Interval<K, V>) {
+        let reconcile = self.incoming.as_ref().is_some_and(|incoming| incoming.reconcile);
         for entry in interval.entries {
-            match self.merge_entry(now, entry) {
+            let listed = reconcile.then(|| entry.clone());
+            let merged = self.merge_entry(now, entry);
+            if let Some(listed) = &listed {
+                self.note_vouched(listed);
+            }
+            match merged {
                 Merged::Placed(slot) => self.uncovered.push(slot),
                 Merged::Deferred => {
                     if let Some(incoming) = &mut self.incoming {
@@ -172,6 +183,20 @@ impl<K: CoreKey, V> Replica<K, V> {
                 }
                 Merged::Voided | Merged::Lost | Merged::Seen | Merged::Expunged => {}
             }
+        }
+    }
+
+    /// Reconcile: the sender's newest register of this key has this stamp. If ours has it too, after the merge, the
+    /// sender vouches for ours, whatever dots the two have: a session that broke off leaves registers under dots of the
+    /// replica that adopted them.
+    fn note_vouched(&mut self, listed: &Entry<K, V>) {
+        let Some(held) = self.find(listed.hash, &listed.item.key) else { return };
+        let stamp = self.stamp_of(&held.meta);
+        if stamp == listed.stamp()
+            && !self.bugs.reconcile_compares_dots
+            && let Some(incoming) = &mut self.incoming
+        {
+            incoming.vouched.push((held.slot, stamp));
         }
     }
 
@@ -248,19 +273,25 @@ impl<K: CoreKey, V> Replica<K, V> {
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| self.is_ahead(now, *time)).collect();
         ahead.iter().for_each(|(origin, time)| self.note_offender(*origin, *time));
         let rests_on_the_future = ahead.iter().any(|(origin, _)| self.is_ahead(now, dropped.get(origin)));
-        if unclaimable || rests_on_the_future || self.is_ahead(now, last.floor.time) {
+        if unclaimable || rests_on_the_future || self.is_ahead(now, last.floor.max(last.eviction_floor).time) {
             self.counters.sessions_unclaimed += 1;
             self.incoming = None;
+            let due = last.claim.iter().map(|(_, time)| time).filter(|time| self.is_ahead(now, *time)).min();
+            self.note_deferral(now, from, due.unwrap_or(0));
             self.adopt_orphans(now);
             return;
         }
         self.counters.sessions_completed += 1;
+        self.note_no_deferral(from);
         if reconcile {
             self.counters.reconciles_in += 1;
             let mut seen = last.claim.clone();
             seen.join(&last.beyond);
             self.remove_unlisted(Some(&seen));
-            self.void_unknown_to(now, &seen, last.floor);
+            let vouched = self.take_vouched();
+            self.void_unknown_to(now, &seen, &vouched, &last);
+            // What is claimed now includes what the sender has evicted.
+            self.below_eviction.raise(last.eviction_floor);
         }
         self.incoming = None;
         for (origin, time) in last.claim.iter() {
@@ -290,9 +321,19 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
+    fn take_vouched(&mut self) -> BTreeMap<SlotRef, Stamp> {
+        self.incoming
+            .as_mut()
+            .map(|incoming| std::mem::take(&mut incoming.vouched))
+            .unwrap_or_default()
+            .into_iter()
+            .collect()
+    }
+
     /// Reconcile, at the end: what the sender has not seen and what lies at or below its floor may
     /// have been overwritten or deleted by something it collected.
-    fn void_unknown_to(&mut self, now: Now, seen: &VersionVector, floor: Stamp) {
+    fn void_unknown_to(&mut self, now: Now, seen: &VersionVector, vouched: &BTreeMap<SlotRef, Stamp>, last: &Last) {
+        let (floor, doubtful) = (last.floor, last.eviction_floor);
         if self.bugs.no_final_void {
             return;
         }
@@ -305,11 +346,30 @@ impl<K: CoreKey, V> Replica<K, V> {
             let Some((_, held)) = self.entry_at(dot, slot) else { continue };
             // A tombstone below the floor too: standing there it would let an older write past it.
             let stamp = self.stamp_of(&held.meta);
+            if vouched.get(&slot) == Some(&stamp) {
+                self.counters.reconcile_spared += 1;
+                continue;
+            }
             if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
                 self.counters.reconcile_voided += 1;
                 self.void_held(now, &held, floor);
+            } else if stamp <= doubtful {
+                self.doubt_held(&held);
             }
         }
+    }
+
+    /// Something newer than this register may have been evicted by the sender of a reconcile. It is not voided: only what
+    /// this replica claims has changed, and others may know better.
+    fn doubt_held(&mut self, held: &Snapshot<K, V>) {
+        let slot = if held.meta.kind.is_live() {
+            self.counters.reconcile_doubted += 1;
+            self.lossy = true;
+            self.bury(held, Cause::Evicted, RemovalCause::Reconcile)
+        } else {
+            held.slot
+        };
+        self.below_eviction.note_doubt(slot);
     }
 
     /// Gives every register whose dot our vector still does not cover a dot of ours, so that it

@@ -209,7 +209,13 @@ fn session(entries: &[&Entry<u8, u32>]) -> Message<u8, u32> {
         epoch: 0,
         intervals: entries.iter().map(interval).collect(),
         dropped: VersionVector::new(),
-        last: Some(Last { frames: 1, claim, beyond: VersionVector::new(), floor: Stamp::new(0, id(0)) }),
+        last: Some(Last {
+            frames: 1,
+            claim,
+            beyond: VersionVector::new(),
+            floor: Stamp::new(0, id(0)),
+            eviction_floor: Stamp::ZERO,
+        }),
     })
 }
 

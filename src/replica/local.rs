@@ -7,7 +7,7 @@ use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::{HlcTime, Now, Stamp};
 use crate::item::{ItemRef, Key};
 use crate::learnt::LearntBy;
-use crate::store::{SlotRef, Snapshot};
+use crate::store::{Meta, SlotRef, Snapshot};
 
 /// A write or a delete, ready to be stamped.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         Evicted::Tombstone
     }
 
-    /// Evicts an own write for readers and keeps its body until every live member was sent it.
+    /// Evicts an own write for readers and keeps its body until every live member has reported it.
     fn retain(&mut self, held: &Snapshot<K, V>) {
         let size = held.meta.size as usize;
         if self.retained_bytes + size > self.config.max_retained_bytes {
@@ -117,27 +117,27 @@ impl<K: CoreKey, V> Replica<K, V> {
             return;
         }
         let marker = Marker { kind: Kind::Tombstone(Cause::Evicted), ..self.marker_of(&held.meta) };
-        let placing = Placing {
-            hash: held.hash,
-            marker,
-            expires: held.meta.expires,
-            size: held.meta.size,
-            weight: 0,
-            learnt: held.meta.learnt,
-            item: ItemRef::clone(&held.item),
-        };
-        let slot = self.place(Some(held), placing, RemovalCause::Size);
-        if let Some(meta) = self.store.meta(slot) {
-            self.store.set_meta(slot, crate::store::Meta { retained: true, ..meta });
-        }
-        self.retained_bytes += size;
-        self.retained.push_back((held.meta.dot_time, slot));
+        self.place_retained(held, marker);
     }
 
-    /// Drops the bodies of evicted own writes that every live member was sent.
+    /// Puts the body that is held under a marker with a dot of our own, invisible to readers and still to be sent.
+    pub(super) fn place_retained(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
+        let Meta { expires, size, learnt, .. } = held.meta;
+        let item = ItemRef::clone(&held.item);
+        let placing = Placing { hash: held.hash, marker, expires, size, weight: 0, learnt, item };
+        let slot = self.place(Some(held), placing, RemovalCause::Size);
+        if let Some(meta) = self.store.meta(slot) {
+            self.store.set_meta(slot, Meta { retained: true, ..meta });
+        }
+        self.retained_bytes += size as usize;
+        self.retained.push_back((marker.dot.counter, slot));
+        slot
+    }
+
+    /// Drops the bodies of evicted own writes that every live member has reported.
     pub(super) fn release_retained(&mut self) {
-        let sent = self.sent_to_all_live();
-        while let Some(&(time, slot)) = self.retained.front().filter(|(time, _)| *time <= sent) {
+        let held_by_all = self.held_by_all_live();
+        while let Some(&(time, slot)) = self.retained.front().filter(|(time, _)| *time <= held_by_all) {
             self.retained.pop_front();
             let held = self.store.resolve(slot);
             let held = held.filter(|held| held.meta.retained && held.meta.dot_time == time);

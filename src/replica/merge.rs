@@ -72,12 +72,14 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn merge_into_nothing(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
         let reinserted = self.bugs.reinsert_seen && self.vector.covers(&entry.dot());
         if entry.stamp() > self.floor || reinserted {
-            return self.place_entry(now, entry);
+            self.counters.merged += 1;
+            return Merged::Placed(self.place_joined(now, None, entry));
         }
         // Something we already collected may have overwritten or deleted it.
         if !entry.kind().is_live() {
             if self.bugs.tombstone_below_floor_merged {
-                return self.place_entry(now, entry);
+                self.counters.merged += 1;
+                return Merged::Placed(self.place_joined(now, None, entry));
             }
             if self.bugs.tombstone_below_floor_dropped {
                 return Merged::Lost;
@@ -96,7 +98,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         let learnt = self.learnt(now, self.path);
         let placing =
             Placing { hash: entry.hash, marker, expires: 0, size: entry.size.min(64), weight: 0, learnt, item };
-        self.place(held, placing, RemovalCause::Void);
+        let in_doubt = self.may_be_older_than_evicted(held, stamp);
+        let slot = self.place(held, placing, RemovalCause::Void);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
     }
 
     /// Voids a register that is here, at `stamp`.
@@ -104,7 +110,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(now) };
         let learnt = self.learnt(now, self.path);
         let placing = self.tombstone_for(held, marker);
-        self.place(Some(held), Placing { expires: 0, learnt, ..placing }, RemovalCause::Void);
+        let in_doubt = self.may_be_older_than_evicted(Some(held), stamp);
+        let slot = self.place(Some(held), Placing { expires: 0, learnt, ..placing }, RemovalCause::Void);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
     }
 
     fn merge_into(&mut self, now: Now, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
@@ -123,7 +133,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.counters.merged += 1;
         let why = removal_cause(joined.marker.kind);
         let placing = match joined.body {
-            Side::Offered => Placing { marker: joined.marker, ..self.placing_of(now, entry) },
+            Side::Offered => {
+                let entry = Entry { marker: joined.marker, ..entry };
+                return Merged::Placed(self.place_joined(now, Some(held), entry));
+            }
             Side::Held => Placing {
                 hash: held.hash,
                 marker: joined.marker,
@@ -134,19 +147,34 @@ impl<K: CoreKey, V> Replica<K, V> {
                 item: ItemRef::clone(&held.item),
             },
         };
-        let retained = held.meta.retained && joined.body == Side::Held;
-        if retained {
-            // Another dot for a body that is kept only to be sent: whoever adopted it sends it now.
-            let placing = self.tombstone_for(held, joined.marker);
-            return Merged::Placed(self.place(Some(held), placing, why));
+        if held.meta.retained && joined.body == Side::Held {
+            // The same write came without its body, under a greater dot. Members that have seen that dot would skip the
+            // body under ours, so it gets a greater one.
+            let marker = Marker { dot: self.issue_dot(now), ..joined.marker };
+            return Merged::Placed(self.place_retained(held, marker));
         }
-        Merged::Placed(self.place(Some(held), placing, why))
+        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
+        let slot = self.place(Some(held), placing, why);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
+        Merged::Placed(slot)
     }
 
-    fn place_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
-        self.counters.merged += 1;
+    /// Puts an entry that has won in place. What may be older than something evicted here is kept without its value.
+    fn place_joined(&mut self, now: Now, held: Option<&Snapshot<K, V>>, mut entry: Entry<K, V>) -> SlotRef {
+        let in_doubt = self.may_be_older_than_evicted(held, entry.stamp());
+        if in_doubt && entry.kind().is_live() {
+            self.counters.in_doubt += 1;
+            entry.marker.kind = Self::kind_in_doubt(entry.kind());
+            entry = Entry { item: without_body(&entry.item), size: entry.size.min(64), weight: 0, ..entry };
+        }
         let why = removal_cause(entry.kind());
-        Merged::Placed(self.place(None, self.placing_of(now, entry), why))
+        let slot = self.place(held, self.placing_of(now, entry), why);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
+        slot
     }
 
     fn placing_of(&self, now: Now, entry: Entry<K, V>) -> Placing<K, V> {

@@ -66,6 +66,24 @@ pub struct Digest {
     pub renew: Option<ReplicaId>,
     /// What the sender knows of other members, first or second hand.
     pub facts: Vec<Fact>,
+    /// The members that the sender knows, unreachable ones included.
+    pub members: Vec<Named>,
+    /// Nanoseconds until what the sender was sent from the future is due; until then no more of it is to be sent. Zero if
+    /// nothing waits.
+    pub deferring: u64,
+    /// The sender's wall clock.
+    pub wall: HlcTime,
+}
+
+/// A member as a digest names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The member.
+    pub member: ReplicaId,
+    /// For how many milliseconds it has been unreachable; zero if it is alive.
+    pub dead_for: u64,
+    /// Whether the sender has heard it itself.
+    pub met: bool,
 }
 
 /// What one member said of itself, passed on.
@@ -112,6 +130,9 @@ pub struct Push<K, V> {
 /// A replica's vector entry for the receiver's own writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
+    /// The one replica it is meant for: its predecessor in the same process had other writes. None in messages of old
+    /// releases, which are ignored.
+    pub to: Option<ReplicaId>,
     /// Everything the receiver wrote up to here has arrived at the sender.
     pub time: HlcTime,
 }
@@ -152,6 +173,8 @@ pub struct Last {
     pub beyond: VersionVector,
     /// The sender's gc floor.
     pub floor: Stamp,
+    /// The sender's eviction floor, zero if it has none.
+    pub eviction_floor: Stamp,
 }
 
 /// All registers a sender holds whose dot lies in `(from, to]` of one origin.

@@ -143,7 +143,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let last = complete.then(|| {
             let claim = self.claim_of(session);
             let beyond = self.vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
-            Last { frames: session.frames, claim, beyond, floor: self.floor }
+            Last { frames: session.frames, claim, beyond, floor: self.floor, eviction_floor: self.eviction_floor() }
         });
         Frame {
             to,
@@ -196,7 +196,9 @@ impl<K: CoreKey, V> Replica<K, V> {
                 let cap = session.caps.entry(origin).or_insert(time - 1);
                 *cap = (*cap).min(time - 1);
             }
-            interval.entries.push(entry);
+            if !(session.reconcile && self.is_unlistable(&held)) {
+                interval.entries.push(entry);
+            }
             last = time;
         }
         self.logs.insert(origin, log);

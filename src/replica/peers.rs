@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::named::{Forgotten, Namers};
 use super::{CoreKey, Replica};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Now, nanos};
@@ -61,6 +62,16 @@ pub(super) struct Peer {
     pub(super) word: (HlcTime, HlcTime),
     /// Its id is another process's too.
     pub(super) has_twin: bool,
+    /// Its clock and its wall clock less ours, by its last digest, in nanoseconds.
+    pub(super) skew: Option<i64>,
+    pub(super) wall_skew: Option<i64>,
+    /// Until this monotonic time it is not asked for what it sent and we deferred; and how often that was so in a row.
+    pub(super) deferred_until: u64,
+    pub(super) deferrals: u32,
+    /// Of an unmet peer: whether the last replica that named it called it alive.
+    pub(super) named_alive: bool,
+    /// The replicas that name it, as long as it has not spoken to us: see [`named`](super::named).
+    pub(super) unmet: Option<Namers>,
 }
 
 /// Those who are not here.
@@ -70,6 +81,7 @@ pub(super) struct Absent {
     pub(super) awaited: bool,
     /// How far we were when a member was last forgotten: it has seen no more of us.
     pub(super) forgot_at: HlcTime,
+    pub(super) forgotten: Forgotten,
 }
 
 impl Peer {
@@ -98,7 +110,18 @@ impl Peer {
             wrote,
             word: (0, 0),
             has_twin: false,
+            skew: None,
+            wall_skew: None,
+            deferred_until: 0,
+            deferrals: 0,
+            named_alive: false,
+            unmet: None,
         }
+    }
+
+    /// A peer that others name, unreachable since this monotonic time.
+    pub(super) fn unmet(now: Now, since: u64, namers: Namers) -> Self {
+        Self { dead_since: Some(since), unmet: Some(namers), ..Self::new(now, 0) }
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -127,9 +150,9 @@ pub struct PeerView {
 }
 
 impl<K: CoreKey, V> Replica<K, V> {
-    /// The members, by id.
+    /// The members that have spoken to us, by id.
     pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
-        self.peers.iter().map(|(id, peer)| PeerView {
+        self.peers.iter().filter(|(_, peer)| peer.unmet.is_none()).map(|(id, peer)| PeerView {
             id: *id,
             live: peer.is_live(),
             reported: peer.reported.clone(),
@@ -143,7 +166,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// How many members there are, dead but not forgotten ones included; without this replica.
     #[must_use]
     pub fn peer_len(&self) -> usize {
-        self.peers.len()
+        self.peers.len() - self.unmet_len()
     }
 
     pub(super) fn live_peers(&self) -> impl Iterator<Item = ReplicaId> + '_ {
@@ -162,7 +185,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let logs = &mut self.logs;
         let mut wrote = || logs.get_mut(&from).and_then(|log| log.last_up_to(HlcTime::MAX)).unwrap_or(0);
+        self.absent.forgotten.remove(&from);
         let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now, wrote()));
+        if peer.unmet.take().is_some() {
+            (peer.known_since, peer.wrote) = (now.mono, wrote());
+        }
         peer.dead_since = None;
         peer.last_heard = now.mono;
         peer
@@ -184,18 +211,21 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// once. If it does return, it gets a reconcile.
     pub fn handle_member_left(&mut self, now: Now, id: ReplicaId) {
         self.handle_member_down(now, id);
-        if self.peers.remove(&id).is_some() {
+        self.absent.forgotten.note(id, now);
+        if self.peers.remove(&id).is_some_and(|peer| peer.unmet.is_none()) {
             self.counters.forgotten += 1;
             self.absent.forgot_at = self.vector.get(&self.id);
         }
         let (for_it, others): (VecDeque<_>, _) =
             std::mem::take(&mut self.control).into_iter().partition(|(to, _)| *to == id);
         self.control = others;
+        self.purge_deferred(id);
         for_it.iter().for_each(|(_, message)| self.set_aside(message.entries()));
         self.release_retained();
     }
 
     pub(super) fn forget_the_long_dead(&mut self, now: Now) {
+        self.expire_forgotten(now);
         let patience = nanos(self.config.forget_after);
         let gone = |peer: &Peer| peer.dead_since.is_some_and(|since| now.mono.saturating_sub(since) >= patience);
         let forgotten: Vec<_> = self.peers.iter().filter(|(_, peer)| gone(peer)).map(|(id, _)| *id).collect();
@@ -247,10 +277,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// The lowest dot time that every live member was sent of our own writes.
-    pub(super) fn sent_to_all_live(&self) -> HlcTime {
+    /// The lowest dot time up to which every live member has reported our own writes. A push that has left may still be
+    /// lost, so that it was cut or sent says nothing. Zero while members are expected and none was heard yet.
+    pub(super) fn held_by_all_live(&self) -> HlcTime {
+        if self.absent.awaited && self.peers.is_empty() {
+            return 0;
+        }
         let live = self.peers.values().filter(|peer| peer.is_live());
-        live.map(|peer| peer.sent_to).min().unwrap_or(HlcTime::MAX)
+        let cut = self.bugs.released_when_cut;
+        live.map(|peer| if cut { peer.sent_to } else { peer.reported.get(&self.id) }).min().unwrap_or(HlcTime::MAX)
     }
 
     /// Whether some own write is known to have reached no live member at all, while there is one.

@@ -185,6 +185,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn unindex(&mut self, held: &Snapshot<K, V>, stays_logged: bool) {
+        self.below_eviction.forget(held.slot);
         let meta = &held.meta;
         let origin = self.origins.id(meta.dot_origin);
         if !stays_logged && let Some(log) = self.logs.get_mut(&origin) {
@@ -220,7 +221,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// hide it are broken off.
     pub(super) fn drop_register(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         let (stamp, dot) = (self.stamp_of(&held.meta), self.dot_of(&held.meta));
-        self.floor = self.floor.max(stamp);
+        self.raise_floor_for(held.meta.kind, stamp);
         self.note_dropped(dot);
         self.erase(held, why);
     }
@@ -247,10 +248,18 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Gives a register another dot of our own: same value, same stamp.
     pub(super) fn reissue(&mut self, now: Now, held: &Snapshot<K, V>) -> SlotRef {
         let marker = Marker { dot: self.issue_dot(now), ..self.marker_of(&held.meta) };
+        if held.meta.retained {
+            return self.place_retained(held, marker);
+        }
         let Meta { expires, size, weight, learnt, .. } = held.meta;
         let placing =
             Placing { hash: held.hash, marker, expires, size, weight, learnt, item: ItemRef::clone(&held.item) };
-        self.place(Some(held), placing, RemovalCause::Replaced)
+        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
+        let slot = self.place(Some(held), placing, RemovalCause::Replaced);
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
+        slot
     }
 
     /// Compacts the logs of origins that write no more as well.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::log::OriginLog;
 use super::merge::Merged;
-use super::message::{Entry, Message, Push};
+use super::message::{Ack, Entry, Message, Push};
 use super::peers::Peer;
 use super::relay::MAX_HOPS;
 use super::{CoreKey, Replica, Transmit};
@@ -257,6 +257,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if self.is_ahead(now, push.to) || self.is_ahead(now, push.epoch) {
             self.note_offender(push.origin, push.to.max(push.epoch));
+            self.note_deferral(now, from, push.to.max(push.epoch));
             if !self.is_ahead(now, push.epoch) {
                 push.entries.into_iter().for_each(|entry| self.hold_back(now, entry));
             }
@@ -314,6 +315,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if deferred {
             // A stamp from the future with a dot of the present: nothing is claimed past it.
+            self.note_deferral(now, from, push.to);
             self.uncovered.append(&mut placed);
             if self.incoming.is_none() {
                 self.adopt_orphans(now);
@@ -377,9 +379,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// A member says how far it has our writes.
-    pub(super) fn handle_ack(&mut self, now: Now, from: ReplicaId, time: HlcTime) {
+    pub(super) fn handle_ack(&mut self, now: Now, from: ReplicaId, Ack { to, time }: Ack) {
+        if to != Some(self.id) && !self.bugs.ack_for_any_receiver {
+            return; // Meant for a replica that this process had before.
+        }
         if time > self.vector.get(&self.id) {
-            return; // Of writes of a replica that lived here before, or a lie.
+            return; // A lie: these writes do not exist.
         }
         if !self.peers.contains_key(&from) {
             // Only a digest makes a member: a late word of a replica that was closed must not make one that

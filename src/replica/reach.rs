@@ -44,7 +44,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// How far each member is behind our own writes.
     pub fn lags(&mut self) -> Vec<Lag> {
         let id = self.id;
-        let reported = self.peers.iter().map(|(member, peer)| (*member, peer.is_live(), peer.reported.get(&id)));
+        let reported = self.peers.iter().filter(|(_, peer)| peer.unmet.is_none());
+        let reported = reported.map(|(member, peer)| (*member, peer.is_live(), peer.reported.get(&id)));
         let reported: Vec<_> = reported.collect();
         let log = self.logs.get_mut(&id);
         let Some(log) = log else {

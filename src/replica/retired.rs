@@ -2,7 +2,7 @@
 
 use super::message::{Digest, Retired};
 use super::{CoreKey, Replica};
-use crate::crdt::VersionVector;
+use crate::crdt::{Kind, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp};
 use crate::replica_id::ReplicaId;
 
@@ -72,7 +72,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         for (origin, time) in retired.into_iter().take(excess) {
             let Some(own) = self.stand_in_for(now, origin, crowded) else { continue };
             self.reissue_all_of(now, origin);
-            self.floor = self.floor.max(Stamp::end_of(time));
+            // A late message of this origin would look unseen. What its writes were deleted by is below the gc floor; what
+            // else is missing here was evicted.
+            self.raise_floor_for(Kind::Live, Stamp::end_of(time));
             self.vector.remove(&origin);
             self.dropped.remove(&origin);
             self.dropped.raise(self.id, own);

@@ -136,7 +136,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.suspected = None;
             }
-            if suspected.is_some_and(|(written, _)| self.vector.get(&id) < written) {
+            if suspected.is_some_and(|(written, _)| self.vector.get(&id) < written) && !self.defers(now, &id) {
                 let digest = self.digest(now, false);
                 self.queue(id, Message::Digest(digest));
             }

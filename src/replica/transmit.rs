@@ -21,14 +21,16 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Takes out the next message: digests and acknowledgements first, then fresh writes, then
     /// sessions.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
-        let urgent = self.poll_control().or_else(|| self.poll_relay());
+        let urgent = self.poll_control(now).or_else(|| self.poll_relay());
         let transmit = urgent.or_else(|| self.poll_push(now)).or_else(|| self.poll_frame(now));
+        let transmit = transmit.or_else(|| self.poll_suspects());
         // A push that could not be made asks for what its receivers have.
-        transmit.or_else(|| self.poll_control())
+        transmit.or_else(|| self.poll_control(now))
     }
 
-    fn poll_control(&mut self) -> Option<Transmit<K, V>> {
-        let (to, message) = self.control.pop_front()?;
+    fn poll_control(&mut self, now: Now) -> Option<Transmit<K, V>> {
+        let (to, mut message) = self.control.pop_front()?;
+        self.ask_to_wait(now, &to, &mut message);
         self.counters.digests_out += u64::from(matches!(message, Message::Digest(_)));
         Some(Transmit { to: vec![to], message, bulk: false })
     }
@@ -55,7 +57,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let same = |queued: &Message<K, V>| match (queued, &message) {
             (Message::Digest(a), Message::Digest(b)) => a.reply == b.reply && a.want_full == b.want_full,
             (Message::Ack(_), Message::Ack(_)) => true,
-            (Message::Audit(a), Message::Audit(b)) => a.reply == b.reply,
+            // Answers are not alike: each is about other keys. There is one for each audit that came.
+            (Message::Audit(a), Message::Audit(b)) => !a.reply && !b.reply,
             _ => false,
         };
         match self.control.iter_mut().find(|(other, queued)| *other == to && same(queued)) {
@@ -69,6 +72,6 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     pub(super) fn queue_ack(&mut self, to: ReplicaId) {
         let time = self.vector.get(&to);
-        self.queue(to, Message::Ack(Ack { time }));
+        self.queue(to, Message::Ack(Ack { to: Some(to), time }));
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Net {
     pub(super) frames_seen: u32,
     /// The even ones do not hear the odd ones, nor the other way round.
     pub(super) parted: bool,
+    /// Links that carry nothing, either way.
+    pub(super) cut: std::collections::BTreeSet<(usize, usize)>,
     /// How many ids were given anew.
     pub(super) renewed: usize,
 }
@@ -41,6 +43,7 @@ impl Net {
             drop_frames_from: None,
             frames_seen: 0,
             parted: false,
+            cut: std::collections::BTreeSet::new(),
             renewed: 0,
         }
     }
@@ -128,7 +131,7 @@ impl Net {
     }
     pub(super) fn give(&mut self, from: usize, to: ReplicaId, message: &Message<u32, u32>) {
         for j in 0..self.r.len() {
-            let apart = self.parted && from % 2 != j % 2;
+            let apart = self.parted && from % 2 != j % 2 || self.cut.contains(&(from.min(j), from.max(j)));
             if self.up[j] && j != from && self.r[j].id() == to && !apart {
                 self.give_one(from, j, message);
             }

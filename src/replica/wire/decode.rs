@@ -7,14 +7,14 @@ use super::cursor::{Cursor, Fields};
 use super::entries::Register;
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::DecodeError;
-use super::layout::{FACT_PARTS, INTERVAL_PARTS, PARTS, REPLICAS, ack, audit, digest, frame, last, push};
+use super::layout::{FACT_PARTS, INTERVAL_PARTS, NAMED_PARTS, PARTS, REPLICAS, ack, audit, digest, frame, last, push};
 use super::limits::Limits;
 use super::replicas::Table;
 use super::scan::{self, Rule};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::Key;
-use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Push, Retired};
+use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Named, Push, Retired};
 use crate::replica_id::ReplicaId;
 
 /// What this process adds to an entry that came in.
@@ -117,6 +117,9 @@ impl<I> Decoder<'_, '_, I> {
                 digest::LOSSY => digest.lossy = self.cursor.bool(WHAT)?,
                 digest::FACTS => digest.facts = self.facts()?,
                 digest::RENEW => digest.renew = Some(self.id(WHAT)?),
+                digest::MEMBERS => digest.members = self.members()?,
+                digest::DEFERRING => digest.deferring = self.cursor.uint(WHAT)?,
+                digest::WALL => digest.wall = self.cursor.uint(WHAT)?,
                 other => self.common_field(other)?,
             }
         }
@@ -152,23 +155,39 @@ impl<I> Decoder<'_, '_, I> {
         Ok(fact)
     }
 
+    fn members(&mut self) -> Result<Vec<Named>, DecodeError> {
+        const WHAT: &str = "a named member";
+        let count = self.cursor.array(WHAT)?;
+        self.limits.check_origins(WHAT, count)?;
+        (0..count).map(|_| self.named(WHAT)).collect()
+    }
+
+    fn named(&mut self, what: &'static str) -> Result<Named, DecodeError> {
+        let parts = self.cursor.array_of(NAMED_PARTS, what)?;
+        let (member, dead_for) = (self.id(what)?, self.cursor.uint(what)?);
+        let named = Named { member, dead_for, met: self.cursor.bool(what)? };
+        self.skip_rest(parts, NAMED_PARTS)?;
+        Ok(named)
+    }
+
     fn ack(&mut self) -> Result<Ack, DecodeError> {
         const WHAT: &str = "an acknowledgement";
-        let mut time = None;
+        let (mut to, mut time) = (None, None);
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
                 ack::TIME => time = Some(self.cursor.uint(WHAT)?),
+                ack::TO => to = Some(self.id(WHAT)?),
                 other => self.common_field(other)?,
             }
         }
-        Ok(Ack { time: time.ok_or(DecodeError::Missing("an acknowledgement's time"))? })
+        Ok(Ack { to, time: time.ok_or(DecodeError::Missing("an acknowledgement's time"))? })
     }
 
     fn last(&mut self) -> Result<Last, DecodeError> {
         const WHAT: &str = "the end of a session";
         let (mut frames, mut claim, mut floor) = (None, VersionVector::new(), None);
-        let mut beyond = VersionVector::new();
+        let (mut beyond, mut eviction_floor) = (VersionVector::new(), Stamp::ZERO);
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
@@ -176,6 +195,7 @@ impl<I> Decoder<'_, '_, I> {
                 last::CLAIM => claim = self.vector()?,
                 last::FLOOR => floor = Some(self.stamp()?),
                 last::BEYOND => beyond = self.vector()?,
+                last::EVICTION_FLOOR => eviction_floor = self.stamp()?,
                 _ => self.skip()?,
             }
         }
@@ -184,6 +204,7 @@ impl<I> Decoder<'_, '_, I> {
             claim,
             beyond,
             floor: floor.ok_or(DecodeError::Missing("the gc floor"))?,
+            eviction_floor,
         })
     }
 

@@ -6,14 +6,16 @@ use serde::Serialize;
 
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::EncodeError;
-use super::layout::{ENTRY_PARTS, FACT_PARTS, INTERVAL_PARTS, REPLICAS, ack, audit, digest, frame, last, push};
+use super::layout::{
+    ENTRY_PARTS, FACT_PARTS, INTERVAL_PARTS, NAMED_PARTS, REPLICAS, ack, audit, digest, frame, last, push,
+};
 use super::replicas::{Collector, Numbers};
 use super::user::{write_key, write_value};
 use super::write::{OpenMap, Writer};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Key};
-use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Push, Retired};
+use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Named, Push, Retired};
 use crate::replica_id::ReplicaId;
 
 /// What an entry takes beyond its encoded key and value, usually; only a guess for the buffer.
@@ -56,10 +58,11 @@ fn collect<K, V>(message: &Message<K, V>) -> Numbers {
                 ids.add(fact.member);
                 ids.add_vector(&fact.vector);
             }
+            digest.members.iter().for_each(|named| ids.add(named.member));
             digest.renew.into_iter().for_each(|id| ids.add(id));
         }
         Message::Push(push) => collect_interval(&mut ids, push.origin, &push.entries),
-        Message::Ack(_) => {}
+        Message::Ack(ack) => ack.to.into_iter().for_each(|to| ids.add(to)),
         Message::Frame(frame) => collect_frame(&mut ids, frame),
         Message::Audit(audit) => {
             ids.add_vector(&audit.vector);
@@ -82,6 +85,9 @@ fn collect_frame<K, V>(ids: &mut Collector, frame: &Frame<K, V>) {
         ids.add_vector(&last.claim);
         ids.add_vector(&last.beyond);
         ids.add(last.floor.replica);
+        if last.eviction_floor != Stamp::ZERO {
+            ids.add(last.eviction_floor.replica);
+        }
     }
 }
 
@@ -100,7 +106,10 @@ fn body_size<K, V>(message: &Message<K, V>) -> usize {
     let vector = |vector: &VersionVector| 14 * vector.len() + 8;
     match message {
         Message::Digest(digest) => {
-            vector(&digest.vector) + digest.facts.iter().map(|fact| 24 + vector(&fact.vector)).sum::<usize>() + 96
+            vector(&digest.vector)
+                + 8 * digest.members.len()
+                + digest.facts.iter().map(|fact| 24 + vector(&fact.vector)).sum::<usize>()
+                + 96
         }
         Message::Push(push) => entries_size(&push.entries) + 64,
         Message::Ack(_) => 16,
@@ -174,6 +183,24 @@ impl Encoder {
             self.writer.field(map, digest::RENEW);
             self.id(id)?;
         }
+        self.members(map, &digest.members)?;
+        self.writer.nonzero_field(map, digest::DEFERRING, digest.deferring);
+        self.writer.nonzero_field(map, digest::WALL, digest.wall);
+        Ok(())
+    }
+
+    fn members(&mut self, map: &OpenMap, members: &[Named]) -> Result<(), EncodeError> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        self.writer.field(map, digest::MEMBERS);
+        self.writer.head(Header::Array(Some(members.len())));
+        for Named { member, dead_for, met } in members {
+            self.writer.head(Header::Array(Some(NAMED_PARTS)));
+            self.id(member)?;
+            self.writer.uint(*dead_for);
+            self.writer.bool(*met);
+        }
         Ok(())
     }
 
@@ -197,6 +224,10 @@ impl Encoder {
 
     fn ack(&mut self, map: &OpenMap, ack: Ack) -> Result<(), EncodeError> {
         self.writer.uint_field(map, ack::TIME, ack.time);
+        if let Some(to) = &ack.to {
+            self.writer.field(map, ack::TO);
+            self.id(to)?;
+        }
         Ok(())
     }
 
@@ -227,7 +258,12 @@ impl Encoder {
         self.vector_field(&map, last::CLAIM, &last.claim)?;
         self.writer.field(&map, last::FLOOR);
         self.stamp(&last.floor)?;
-        self.vector_field(&map, last::BEYOND, &last.beyond)
+        self.vector_field(&map, last::BEYOND, &last.beyond)?;
+        if last.eviction_floor != Stamp::ZERO {
+            self.writer.field(&map, last::EVICTION_FLOOR);
+            self.stamp(&last.eviction_floor)?;
+        }
+        Ok(())
     }
 
     fn interval<K: Serialize, V: Serialize>(&mut self, interval: &Interval<K, V>) -> Result<(), EncodeError> {

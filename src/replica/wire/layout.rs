@@ -18,6 +18,9 @@ pub(super) const INTERVAL_PARTS: usize = 4;
 /// Elements of a fact that this version knows.
 pub(super) const FACT_PARTS: usize = 4;
 
+/// Elements of a named member that this version knows.
+pub(super) const NAMED_PARTS: usize = 3;
+
 /// In every body, first if there: the table of replica ids that the body refers to.
 pub(super) const REPLICAS: u64 = 0;
 
@@ -35,6 +38,9 @@ pub(super) mod digest {
     pub(in super::super) const LOSSY: u64 = 10;
     pub(in super::super) const FACTS: u64 = 11;
     pub(in super::super) const RENEW: u64 = 12;
+    pub(in super::super) const MEMBERS: u64 = 13;
+    pub(in super::super) const DEFERRING: u64 = 14;
+    pub(in super::super) const WALL: u64 = 15;
 }
 
 /// Fields of a push.
@@ -49,6 +55,7 @@ pub(super) mod push {
 /// Fields of an acknowledgement.
 pub(super) mod ack {
     pub(in super::super) const TIME: u64 = 1;
+    pub(in super::super) const TO: u64 = 2;
 }
 
 /// Fields of a frame.
@@ -71,6 +78,7 @@ pub(super) mod last {
     pub(in super::super) const CLAIM: u64 = 2;
     pub(in super::super) const FLOOR: u64 = 3;
     pub(in super::super) const BEYOND: u64 = 4;
+    pub(in super::super) const EVICTION_FLOOR: u64 = 5;
 }
 
 /// Fields of an audit.

@@ -151,7 +151,7 @@ fn numbers_at_their_end_move_nothing() {
         hostile_push(from, u64::MAX - 1, 0, u64::MAX - 1),
         hostile_push(from, 1, u64::MAX - 1, u64::MAX),
         hostile_digest(from),
-        Message::Ack(crate::replica::message::Ack { time: u64::MAX }),
+        Message::Ack(crate::replica::message::Ack { to: None, time: u64::MAX }),
     ];
     messages.into_iter().for_each(|message| target.handle_message(now, from, message));
     stage.cluster.settle(0).unwrap();

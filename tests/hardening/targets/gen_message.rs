@@ -69,7 +69,7 @@ pub fn message(source: &mut Source<'_>, times: &Times) -> Typed {
     match source.below(8) {
         0 | 1 => Message::Digest(digest(source, times)),
         2 | 3 => Message::Push(push(source, times)),
-        4 => Message::Ack(Ack { time: times.pick(source) }),
+        4 => Message::Ack(Ack { to: source.flag().then(|| replica(source)), time: times.pick(source) }),
         5 | 6 => Message::Frame(frame(source, times)),
         _ => Message::Audit(Audit {
             vector: vector(source, times),
@@ -113,7 +113,15 @@ fn digest(source: &mut Source<'_>, times: &Times) -> Digest {
         lossy: source.flag(),
         renew: None,
         facts: (0..facts).map(|_| fact(source)).collect(),
+        members: (0..source.below(3)).map(|_| named(source, times)).collect(),
+        deferring: if source.below(4) == 0 { times.pick(source) } else { 0 },
+        wall: times.pick(source),
     }
+}
+
+fn named(source: &mut Source<'_>, times: &Times) -> Named {
+    let dead_for = if source.flag() { 0 } else { times.pick(source) };
+    Named { member: replica(source), dead_for, met: source.flag() }
 }
 
 fn entry(source: &mut Source<'_>, times: &Times, dot: Dot) -> Entry<String, Bytes> {
@@ -164,6 +172,7 @@ fn frame(source: &mut Source<'_>, times: &Times) -> Frame<String, Bytes> {
         claim: vector(source, times),
         beyond: vector(source, times),
         floor: stamp(source, times),
+        eviction_floor: if source.flag() { stamp(source, times) } else { Stamp::ZERO },
     });
     Frame {
         to: if source.below(8) == 0 { replica(source) } else { id(super::apply::VICTIM) },

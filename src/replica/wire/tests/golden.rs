@@ -45,6 +45,7 @@ fn digest() -> Digest {
             Fact { member: id(2), clock: T, watermark: T - 5, vector: [(id(1), 1)].into_iter().collect() },
             Fact { member: id(4), clock: 0, watermark: 0, vector: Default::default() },
         ],
+        ..Digest::default()
     }
 }
 
@@ -85,6 +86,7 @@ fn frame() -> Frame<String, Bytes> {
             claim: [(id(1), T), (id(2), 9)].into_iter().collect(),
             beyond: Default::default(),
             floor: Stamp::new(2, id(8)),
+            eviction_floor: Stamp::ZERO,
         }),
     }
 }
@@ -104,11 +106,29 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
     vec![
         ("digest", Message::Digest(digest())),
         ("digest-empty", Message::Digest(empty_digest())),
+        (
+            "digest-members",
+            Message::Digest(Digest {
+                members: vec![
+                    Named { member: id(2), dead_for: 0, met: true },
+                    Named { member: id(8), dead_for: 90_000, met: false },
+                ],
+                deferring: 4_000_000_000,
+                wall: T + 3,
+                ..empty_digest()
+            }),
+        ),
         ("digest-renew", Message::Digest(Digest { renew: Some(id(7)), ..digest() })),
         ("push", Message::Push(push())),
         ("push-empty", Message::Push(nothing)),
-        ("ack", Message::Ack(Ack { time: T })),
+        ("ack", Message::Ack(Ack { to: None, time: T })),
+        ("ack-to", Message::Ack(Ack { to: Some(id(4)), time: T })),
         ("frame", Message::Frame(frame())),
+        ("frame-evicted", {
+            let frame = frame();
+            let last = frame.last.clone().map(|last| Last { eviction_floor: Stamp::new(T, id(8)), ..last });
+            Message::Frame(Frame { last, ..frame })
+        }),
         ("audit", Message::Audit(audit())),
     ]
 }

@@ -41,8 +41,11 @@ fn digest() -> impl Strategy<Value = Digest> {
         vector,
     });
     let retired = prop_oneof![Just(Retired::default()), retired];
-    (times, vector(), retired, (any::<[bool; 4]>(), proptest::option::of(replica())), vec(fact, 0..4)).prop_map(
-        |((clock, quiet_since, watermark, epoch), vector, retired, ([full, want_full, reply, lossy], renew), facts)| {
+    let named = (replica(), time(), any::<bool>()).prop_map(|(member, dead_for, met)| Named { member, dead_for, met });
+    let facts = (vec(fact, 0..4), vec(named, 0..4), time(), time());
+    (times, vector(), retired, (any::<[bool; 4]>(), proptest::option::of(replica())), facts).prop_map(
+        |(times, vector, retired, ([full, want_full, reply, lossy], renew), (facts, members, deferring, wall))| {
+            let (clock, quiet_since, watermark, epoch) = times;
             Digest {
                 clock,
                 quiet_since,
@@ -56,6 +59,9 @@ fn digest() -> impl Strategy<Value = Digest> {
                 lossy,
                 renew,
                 facts,
+                members,
+                deferring,
+                wall,
             }
         },
     )
@@ -122,6 +128,7 @@ fn frame() -> impl Strategy<Value = TestMessage> {
             claim,
             beyond,
             floor: Stamp::new(time, replica),
+            eviction_floor: if time % 3 == 0 { Stamp::ZERO } else { Stamp::new(time / 2, replica) },
         });
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>(), time(), time());
     let vectors = (vector(), vector(), replica());
@@ -144,7 +151,7 @@ pub(super) fn message() -> impl Strategy<Value = TestMessage> {
     prop_oneof![
         digest().prop_map(Message::Digest),
         push(),
-        time().prop_map(|time| Message::Ack(Ack { time })),
+        (proptest::option::of(replica()), time()).prop_map(|(to, time)| Message::Ack(Ack { to, time })),
         frame(),
         audit(),
     ]

@@ -1,0 +1,94 @@
+//! What is not known below an eviction: the second floor.
+//!
+//! A stable value that is evicted leaves nothing, not even the memory of its key. Something older can still arrive for that
+//! key under another dot: a replica adopts what it got of a broken session, or a retired origin's registers get new
+//! dots. It must not be served here, because the evicted value may have been newer. But it must not be voided either: for
+//! most keys nothing was evicted at all, and for the others the arrival usually *is* the evicted value.
+//!
+//! So the highest stamp that left this way is kept apart from the gc floor, as the **eviction floor**. What arrives for an
+//! empty place at or below it is kept as an `Evicted` tombstone that is **in doubt**: a miss here, and nothing more
+//! anywhere else. A register in doubt
+//!
+//! - stays in doubt when something at or below the eviction floor replaces it, because the evicted value may be newer
+//!   than that too;
+//! - is not listed in a reconcile: "the newest I know" would vouch for the receiver's copy, and that this replica does
+//!   not know;
+//! - is collected like any tombstone.
+//!
+//! Replicas that take a reconcile take the eviction floor with it, because they claim what its sender has evicted.
+
+use std::collections::BTreeSet;
+
+use super::{CoreKey, Replica};
+use crate::crdt::{Cause, Kind};
+use crate::hlc::Stamp;
+use crate::store::{SlotRef, Snapshot};
+
+/// The second floor and what lies in doubt below it.
+#[derive(Debug, Default)]
+pub(super) struct BelowEviction {
+    pub(super) floor: Option<Stamp>,
+    in_doubt: BTreeSet<SlotRef>,
+}
+
+impl BelowEviction {
+    pub(super) fn floor(&self) -> Stamp {
+        self.floor.unwrap_or(Stamp::ZERO)
+    }
+
+    pub(super) fn raise(&mut self, to: Stamp) {
+        self.floor = self.floor.max(Some(to).filter(|to| *to > Stamp::ZERO));
+    }
+
+    /// The register in this place is replaced or removed.
+    pub(super) fn forget(&mut self, slot: SlotRef) {
+        if !self.in_doubt.is_empty() {
+            self.in_doubt.remove(&slot);
+        }
+    }
+
+    pub(super) fn is_in_doubt(&self, slot: SlotRef) -> bool {
+        !self.in_doubt.is_empty() && self.in_doubt.contains(&slot)
+    }
+
+    pub(super) fn note_doubt(&mut self, slot: SlotRef) {
+        self.in_doubt.insert(slot);
+    }
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// The highest stamp of a value that was evicted here without a trace, or by a replica whose state was taken over.
+    #[must_use]
+    pub fn eviction_floor(&self) -> Stamp {
+        self.below_eviction.floor()
+    }
+
+    /// The highest stamp that left without a trace, for whatever reason.
+    pub(super) fn highest_floor(&self) -> Stamp {
+        self.floor.max(self.below_eviction.floor())
+    }
+
+    /// Raises the floor that speaks of a register which leaves without a trace.
+    pub(super) fn raise_floor_for(&mut self, kind: Kind, stamp: Stamp) {
+        if kind.ranks_live() && !self.bugs.eviction_voids {
+            self.below_eviction.raise(stamp);
+        } else {
+            self.floor = self.floor.max(stamp);
+        }
+    }
+
+    /// Whether what comes to this place with this stamp may be older than something evicted here.
+    pub(super) fn may_be_older_than_evicted(&self, held: Option<&Snapshot<K, V>>, stamp: Stamp) -> bool {
+        stamp <= self.below_eviction.floor() && held.is_none_or(|held| self.below_eviction.is_in_doubt(held.slot))
+    }
+
+    /// The kind under which a register in doubt is kept: its value is not.
+    pub(super) fn kind_in_doubt(kind: Kind) -> Kind {
+        if kind.is_live() { Kind::Tombstone(Cause::Evicted) } else { kind }
+    }
+
+    /// Whether a register says nothing about what is newest, so that a reconcile must not list it.
+    pub(super) fn is_unlistable(&self, held: &Snapshot<K, V>) -> bool {
+        held.meta.kind == Kind::Tombstone(Cause::Evicted) && self.below_eviction.is_in_doubt(held.slot)
+    }
+}

@@ -1,0 +1,93 @@
+//! Clocks that are wrong from the start.
+
+use super::*;
+
+/// How many frames and pushes a replica has sent.
+fn sent(net: &Net, i: usize) -> u64 {
+    net.r[i].counters().frames_out + net.r[i].counters().pushes_out
+}
+
+/// Two members with right clocks and 2,000 entries, and a newcomer whose clock is this many nanoseconds ahead.
+fn join_with_skew(skew: i64, bugs: Bugs) -> Net {
+    let mut net = Net::new(3, |i| ReplicaConfig { max_frame_bytes: 8_192, ..plain(i) }).with(bugs);
+    net.meet(0, 1);
+    for key in 0..2_000 {
+        net.put(0, key, Some(key), 100);
+    }
+    net.run(5);
+    net.skew[2] = skew;
+    net.meet(2, 0);
+    net.meet(2, 1);
+    net
+}
+
+/// A newcomer has merged nothing, so it has no reason to trust its own clock more than those of all others.
+#[test]
+fn a_newcomer_that_is_behind_takes_the_time_of_its_members() {
+    for behind in [2, 5, 60, 3_600] {
+        let mut net = join_with_skew(-behind * S as i64, Bugs::default());
+        net.run(2);
+        assert_eq!(net.r[2].live_len(), 2_000, "{behind} s behind");
+        let written = net.put(0, 5, Some(77), 100);
+        net.run(1);
+        assert_eq!((net.get(2, 5), net.r[2].member_has(id(0), written)), (Some(77), Some(true)));
+        // Its own writes are stamped by that time, so they are not older than what they replace.
+        net.put(2, 5, Some(78), 100);
+        net.run(1);
+        assert_eq!(net.get(0, 5), Some(78));
+        let right = join_with_skew(0, Bugs::default());
+        let healthy = sent(&right, 0) + sent(&right, 1);
+        let skewed = sent(&net, 0) + sent(&net, 1);
+        assert!(
+            skewed < 2 * healthy + 10,
+            "{behind} s behind: {skewed} messages with registers, {healthy} with right clocks"
+        );
+    }
+}
+
+/// Members that disagree leave a newcomer with its own clock: the first one it hears may be the wrong one.
+#[test]
+fn a_newcomer_does_not_take_the_time_of_a_member_that_others_contradict() {
+    let (fast, right, new) = (0, 1, 2);
+    let mut net = Net::new(3, plain);
+    net.meet(fast, right);
+    net.put(right, 1, Some(1), 8);
+    net.put(fast, 2, Some(1), 8);
+    net.run(1);
+    net.skew[fast] = 60 * S as i64;
+    net.run(1);
+    net.meet(new, fast);
+    net.meet(new, right);
+    net.run(5);
+    assert_eq!(net.r[new].taken_time(), 0);
+    assert!(net.r[new].offenders().any(|(who, _)| who == id(fast)));
+    assert_eq!(net.r[new].counters().time_taken, 0);
+}
+
+/// What is deferred is not sent again and again until its time has come, and then it is there.
+#[test]
+fn what_is_deferred_is_not_sent_again_until_it_is_due() {
+    let storm = |bugs: Bugs| {
+        let (fast, other) = (0, 1);
+        let mut net = Net::new(2, |i| ReplicaConfig { max_frame_bytes: 8_192, ..plain(i) }).with(bugs);
+        net.meet(fast, other);
+        net.put(other, 9_999, Some(1), 8);
+        net.run(3);
+        net.skew[fast] = 10 * S as i64;
+        for key in 0..2_000 {
+            net.put(fast, key, Some(key), 100);
+        }
+        net.run(8);
+        let while_deferred = sent(&net, fast);
+        assert_eq!(net.r[other].live_len(), 1, "deferred");
+        net.run(20);
+        assert_eq!(net.r[other].live_len(), 2_001, "its time has come");
+        (while_deferred, net.r[fast].counters().digests_out)
+    };
+    let (calm, digests) = storm(Bugs::default());
+    let (many, _) = storm(Bugs::only("deferral_storm").unwrap());
+    println!("messages with registers in 8 s: {calm}, without the rule {many}; digests in 28 s: {digests}");
+    // All of it takes 30 messages.
+    assert!(calm <= 60 && many > 2 * calm, "{calm} messages with registers, {many} without the rule");
+    assert!(digests < 100, "{digests} digests in half a minute");
+}

@@ -1,0 +1,127 @@
+//! Clocks that are wrong: whose clock differs from the others', and what is not sent again while it is deferred.
+//!
+//! A replica that has merged nothing yet has no reason to trust its own clock more than that of all members. If most of
+//! the members it knows of agree with each other and are ahead of it, it takes their time. Every other replica keeps its
+//! time and defers what is ahead, and its digests ask the sender to wait.
+
+use super::message::{Digest, Message};
+use super::peers::Peer;
+use super::{CoreKey, Replica};
+use crate::hlc::{HlcTime, Now, nanos};
+use crate::replica_id::ReplicaId;
+
+/// The longest time for which a sender is asked to wait, nanoseconds. The clock of the receiver may be put right earlier.
+const LONGEST: u64 = 60_000_000_000;
+
+/// The wall clock of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skew {
+    /// The member.
+    pub member: ReplicaId,
+    /// Its wall clock less ours when its last digest came, in nanoseconds: the time on the way counts as behind.
+    pub nanos: i64,
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// How far the wall clocks of live members are ahead of ours, by their last digests.
+    pub fn skews(&self) -> impl Iterator<Item = Skew> + '_ {
+        let known = |(id, peer): (&ReplicaId, &Peer)| Some(Skew { member: *id, nanos: peer.wall_skew? });
+        self.peers.iter().filter(|(_, peer)| peer.is_live()).filter_map(known)
+    }
+
+    /// By how many nanoseconds the time of the members, taken at the start, was ahead of our wall clock.
+    #[must_use]
+    pub fn taken_time(&self) -> u64 {
+        self.clock.offset()
+    }
+
+    /// Takes note of the clocks of a member, and of what it asks.
+    pub(super) fn note_clocks(&mut self, now: Now, from: ReplicaId, digest: &Digest) {
+        let judging = self.clock.judging(now);
+        let longest = nanos(self.config.digest_interval).max(LONGEST);
+        let peer = self.hear(now, from);
+        peer.skew = Some(signed_difference(digest.clock, judging));
+        if digest.wall > 0 {
+            peer.wall_skew = Some(signed_difference(digest.wall, now.wall));
+        }
+        if digest.deferring > 0 {
+            let until = now.mono.saturating_add(digest.deferring.min(longest));
+            peer.serve_after = peer.serve_after.max(until);
+            // Retries count from then.
+            peer.unacked_since = peer.unacked_since.map(|_| until);
+        }
+        if !self.bugs.deferral_storm {
+            self.take_time_of_members(now);
+        }
+    }
+
+    /// Something that a member sent is from the future and due at `time`.
+    pub(super) fn note_deferral(&mut self, now: Now, from: ReplicaId, time: HlcTime) {
+        let judged = self.clock.judging(now).saturating_add(nanos(self.config.max_drift));
+        let least = nanos(self.config.digest_interval);
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.deferred_until > now.mono {
+            return; // The earliest counts.
+        }
+        // Each time in a row the wait doubles: a clock may be wrong for hours.
+        let wait = least.saturating_mul(1 << peer.deferrals.min(16)).max(time.saturating_sub(judged));
+        peer.deferrals = peer.deferrals.saturating_add(1);
+        peer.deferred_until = now.mono.saturating_add(wait.min(LONGEST));
+    }
+
+    /// What a member sent was claimed: nothing of it is from the future.
+    pub(super) fn note_no_deferral(&mut self, from: ReplicaId) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            (peer.deferrals, peer.deferred_until) = (0, 0);
+        }
+    }
+
+    /// Whether what a member sends is deferred, so that it is not asked for more.
+    pub(super) fn defers(&self, now: Now, from: &ReplicaId) -> bool {
+        self.peers.get(from).is_some_and(|peer| peer.deferred_until > now.mono) && !self.bugs.deferral_storm
+    }
+
+    /// Says in a digest that leaves now for how long its receiver is to wait.
+    pub(super) fn ask_to_wait(&self, now: Now, to: &ReplicaId, message: &mut Message<K, V>) {
+        if let Message::Digest(digest) = message
+            && self.defers(now, to)
+        {
+            digest.deferring = self.peers.get(to).map_or(0, |peer| peer.deferred_until - now.mono);
+        }
+    }
+
+    /// Takes the time of the members if this replica has merged nothing yet, and most of the members it knows of are
+    /// ahead of it and agree with each other.
+    fn take_time_of_members(&mut self, now: Now) {
+        let id = self.id;
+        let drift = i64::try_from(nanos(self.config.max_drift)).unwrap_or(i64::MAX);
+        if self.caught_up.is_some() || self.vector.iter().any(|(origin, _)| origin != id) {
+            return;
+        }
+        let mut known: Vec<_> =
+            self.peers.values().filter(|peer| peer.is_live()).filter_map(|peer| peer.skew).collect();
+        let unheard = self.peers.values().filter(|peer| peer.unmet.is_some() && peer.named_alive).count();
+        known.sort_unstable();
+        let (Some(least), Some(most)) = (known.first(), known.last()) else { return };
+        if *least <= drift || most - least > drift || known.len() <= unheard {
+            return;
+        }
+        self.counters.time_taken += 1;
+        tracing::warn!(
+            replica = %self.id, behind_ms = least / 1_000_000,
+            "the clock of this node is behind the clocks of the cluster; this cache takes the time of its members. Set the clock (NTP)"
+        );
+        self.clock.advance(now, least.unsigned_abs());
+        let live: Vec<_> = self.live_peers().collect();
+        for member in live {
+            self.note_no_deferral(member);
+            let digest = self.digest(now, false);
+            self.queue(member, Message::Digest(digest));
+        }
+    }
+}
+
+fn signed_difference(a: HlcTime, b: HlcTime) -> i64 {
+    let difference = i128::from(a) - i128::from(b);
+    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
+}
