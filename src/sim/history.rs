@@ -16,6 +16,14 @@ use crate::replica_id::ReplicaId;
 /// second at the latest.
 const CUT_AGE: u64 = 1_050_000_000;
 
+/// The two floors of a replica: below the first a value that arrives for an empty place is voided for all replicas, below
+/// the second it is a miss at this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Floor {
+    Gc,
+    Eviction,
+}
+
 /// One rise of a floor.
 #[derive(Clone, Debug)]
 struct Rise {
@@ -41,7 +49,8 @@ struct Removal {
 /// What was observed of one opening.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    rises: Vec<Rise>,
+    /// Of the gc floor, and of the eviction floor.
+    rises: [Vec<Rise>; 2],
     /// Members without a break since.
     members: BTreeMap<ReplicaId, u64>,
     /// Live members without a break since.
@@ -69,8 +78,8 @@ impl History {
         Self { held: vec![None; keys], ..Self::default() }
     }
 
-    fn rise_over(&self, stamp: Stamp, until: u64) -> Option<&Rise> {
-        self.rises.iter().take_while(|rise| rise.at <= until).find(|rise| rise.floor >= stamp)
+    fn rise_over(&self, which: Floor, stamp: Stamp, until: u64) -> Option<&Rise> {
+        self.rises[which as usize].iter().take_while(|rise| rise.at <= until).find(|rise| rise.floor >= stamp)
     }
 }
 
@@ -90,19 +99,34 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let theirs = &self.openings[source].history;
             theirs.has_evicted || theirs.took_from_evicter || theirs.was_told_of_eviction
         });
+        let reconciled = now.reconciles_in > before.reconciles_in;
+        let doubted = now.in_doubt > before.in_doubt || now.reconcile_doubted > before.reconcile_doubted;
         self.note_reached(&now, number);
-        self.note_rise(number, source, forced);
+        self.note_rise(number, Floor::Gc, source, forced);
+        self.note_rise(number, Floor::Eviction, source.filter(|_| reconciled), forced);
         let history = &mut self.openings[number].history;
         history.took_from_evicter |= tainted;
         if source.is_some() {
             history.completed_from = source;
         }
         history.counted = now;
-        let floor = history.rises.last().map(|rise| rise.floor);
-        if let Some(floor) = floor.filter(|_| voided && forced) {
-            // The void itself may have been dropped at once: then every key that is empty now may have had one.
-            let empty: Vec<_> = (0..self.keys.len()).filter(|&key| self.held(number, key).is_none()).collect();
-            empty.into_iter().for_each(|key| self.judge_void(number, key, floor, false));
+        if forced && (voided || doubted) {
+            self.judge_what_is_gone(number, voided, doubted);
+        }
+    }
+
+    /// A tombstone may have been dropped in the event that made it: then every key that is empty now may have had one.
+    fn judge_what_is_gone(&mut self, number: usize, voided: bool, doubted: bool) {
+        let replica = self.replica(number);
+        let (floor, eviction_floor) = (replica.floor(), replica.eviction_floor());
+        let empty: Vec<_> = (0..self.keys.len()).filter(|&key| self.held(number, key).is_none()).collect();
+        for key in empty {
+            if voided {
+                self.judge_void(number, key, floor, false);
+            }
+            if doubted {
+                self.judge_doubt(number, key, eviction_floor, false);
+            }
         }
     }
 
@@ -135,20 +159,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.openings[number].history.members.values_mut().for_each(|since| *since = at);
     }
 
-    fn note_rise(&mut self, number: usize, source: Option<usize>, forced: bool) {
+    fn note_rise(&mut self, number: usize, which: Floor, source: Option<usize>, forced: bool) {
         let at = self.at;
         let opening = &mut self.openings[number];
-        let floor = opening.engine.replica.floor();
+        let replica = &opening.engine.replica;
+        let floor = if which == Floor::Gc { replica.floor() } else { replica.eviction_floor() };
         let history = &mut opening.history;
-        if history.rises.last().is_some_and(|last| last.floor >= floor) || floor == Stamp::ZERO {
+        if history.rises[which as usize].last().is_some_and(|last| last.floor >= floor) || floor == Stamp::ZERO {
             return;
         }
         let is_old = |since: &u64| since + CUT_AGE <= at;
         let members = || history.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| *id).collect();
         let removal = || Removal { seen: opening.seen.clone(), members: members(), forced };
         let own = (source.is_none() || forced).then(removal);
-        let line = format!("  r{number} floor rises to {floor:?} from {source:?} forced {forced}");
-        history.rises.push(Rise { floor, at, source, own });
+        let line = format!("  r{number} {which:?} floor rises to {floor:?} from {source:?} forced {forced}");
+        history.rises[which as usize].push(Rise { floor, at, source, own });
         self.trace(|| line);
         if source.is_some() {
             self.report.reach("a floor came with a session");
@@ -162,10 +187,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// A replica that had the record then held it, or something newer, or had removed it for a reason that is a
     /// fate of the record itself. A member's watermark is used only once everything before it has been seen, so a
     /// floor that rises by stability does not pass what a member has written and this replica has not.
-    fn is_void_due(&self, number: usize, record: &Record<K, V>) -> bool {
+    fn is_due(&self, number: usize, which: Floor, record: &Record<K, V>) -> bool {
         let (mut number, mut until) = (number, u64::MAX);
         for _ in 0..self.openings.len() + 1 {
-            let Some(rise) = self.openings[number].history.rise_over(record.stamp, until) else { return false };
+            let Some(rise) = self.openings[number].history.rise_over(which, record.stamp, until) else { return false };
             if let Some(Removal { seen, members, forced }) = &rise.own {
                 let author = self.openings[record.author].id;
                 let known = record.author == number || members.contains(&author);
@@ -185,10 +210,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let cache = usize::from(self.openings[number].cache);
         let oracle = &self.oracles[cache];
         let victims = oracle.of(key).filter(|record| record.item.is_some() && record.stamp <= stamp);
-        // The end of a reconcile voids by the floor of its sender, whatever the receiver's is.
-        let sender = self.openings[number].history.completed_from;
-        let is_due = |record| [Some(number), sender].into_iter().flatten().any(|judge| self.is_void_due(judge, record));
-        let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();
+        let judged: Vec<_> =
+            victims.map(|record| (record.stamp, self.is_due_here(number, Floor::Gc, record))).collect();
         for (victim, due) in judged {
             self.trace(|| format!("  r{number} voids key {key} of {victim:?}: due {due}"));
             let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };
@@ -196,7 +219,35 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 record.fate.voided = true;
                 self.report.reach("a void was due");
             } else if certain {
-                record.fate.voided_wrongly.insert(number);
+                record.fate.lost_wrongly.insert(number);
+            }
+        }
+    }
+
+    /// By its own floor, or by that of the sender whose reconcile has just ended, whatever its own is.
+    fn is_due_here(&self, number: usize, which: Floor, record: &Record<K, V>) -> bool {
+        let sender = self.openings[number].history.completed_from;
+        [Some(number), sender].into_iter().flatten().any(|judge| self.is_due(judge, which, record))
+    }
+
+    /// A value is a miss here because something newer of its key may have been evicted, here or by the sender of a
+    /// reconcile: as if this replica had evicted it. It is due for the same reasons as a void. If a replica has evicted
+    /// this very record, it is that.
+    fn judge_doubt(&mut self, number: usize, key: usize, stamp: Stamp, certain: bool) {
+        let cache = usize::from(self.openings[number].cache);
+        let victims =
+            self.oracles[cache].of(key).filter(|record| record.item.is_some() && record.fate.evicted.is_empty());
+        let victims = victims.filter(|record| if certain { record.stamp == stamp } else { record.stamp <= stamp });
+        let judged: Vec<_> =
+            victims.map(|record| (record.stamp, self.is_due_here(number, Floor::Eviction, record))).collect();
+        for (victim, due) in judged {
+            self.trace(|| format!("  r{number} doubts key {key} of {victim:?}: due {due}"));
+            let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };
+            if due {
+                record.fate.evicted.insert(number);
+                self.report.reach("a doubt was due");
+            } else if certain {
+                record.fate.lost_wrongly.insert(number);
             }
         }
     }
@@ -212,8 +263,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             }
             return;
         }
-        let evicted = marker.kind == Kind::Tombstone(Cause::Evicted);
-        self.openings[number].history.was_told_of_eviction |= evicted;
+        if marker.kind == Kind::Tombstone(Cause::Evicted) {
+            self.openings[number].history.was_told_of_eviction = true;
+            self.judge_doubt(number, key, marker.stamp, true);
+        }
         let Some(record) = self.oracles[cache].get_mut(key, &marker.stamp) else { return };
         if record.dot != marker.dot && !record.adopted_as.contains(&marker.dot) {
             record.adopted_as.push(marker.dot);

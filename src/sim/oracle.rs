@@ -39,15 +39,15 @@ pub(super) struct Record<K, V> {
 /// Why the value of one record may be missing somewhere. Each field is an observed event.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fate {
-    /// Openings that evicted it.
+    /// Openings that evicted it, or took it for older than what they had evicted.
     pub(super) evicted: BTreeSet<usize>,
     /// Its time to live ended by the clock of a replica that held it.
     pub(super) expired: bool,
     /// A void took its place, of a replica whose floor had passed its stamp before it could know of it.
     pub(super) voided: bool,
-    /// Openings that voided it although the floor behind the void was set by a replica that knew of it, or
-    /// knew its author: no excuse.
-    pub(super) voided_wrongly: BTreeSet<usize>,
+    /// Openings that voided it, or took it for a miss, although the floor behind that was set by a replica that had the
+    /// record, or knew its author: no excuse.
+    pub(super) lost_wrongly: BTreeSet<usize>,
 }
 
 impl Fate {

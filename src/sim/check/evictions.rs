@@ -41,10 +41,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// A value went with a void or a reconcile. Where the replica evicts nothing, a void must have been due for
     /// another reason than that a replica had evicted the value; and what overwrote or deleted the value is a reason.
     fn check_loss(&mut self, number: usize, key: usize, stamp: Stamp, cause: RemovalCause) -> Result<(), Violation> {
-        if cause == RemovalCause::Void
-            && let Some(held) = self.held(number, key)
-        {
-            // A void of its own is judged before the loss is.
+        if let Some(held) = self.held(number, key) {
+            // A void of its own, or a doubt, is judged before the loss is.
             let marker = self.replica(number).marker_at(&held.meta);
             self.note_held(number, key, Some(marker));
         }
