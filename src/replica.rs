@@ -42,6 +42,7 @@ mod epoch;
 mod evicted;
 mod expiry;
 mod fill;
+mod fill_bound;
 mod incoming;
 pub(crate) mod inspect;
 #[cfg(test)]
@@ -74,6 +75,7 @@ pub use change::{Change, Effect, RemovalCause, RemovalStats};
 pub use config::{ConfigError, ReplicaConfig};
 pub use counters::Counters;
 pub use fill::FillTicket;
+pub use fill_bound::FillBound;
 pub use local::Write;
 pub use peers::PeerView;
 pub use reach::Lag;
@@ -144,6 +146,7 @@ pub struct Replica<K, V> {
     /// How what is being merged came here.
     path: LearntBy,
     fills: fill::Fills,
+    contests: fill_bound::Contests,
     timers: timers::Timers,
     control: VecDeque<(ReplicaId, Message<K, V>)>,
     changes: change::Changes<K, V>,
@@ -219,6 +222,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             opened: now.mono,
             path: LearntBy::default(),
             fills: fill::Fills::default(),
+            contests: fill_bound::Contests::default(),
             timers,
             control: VecDeque::new(),
             changes: change::Changes::default(),

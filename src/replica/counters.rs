@@ -123,6 +123,8 @@ counters! {
     fills,
     /// Fills that lost against a write, a delete, the floor or the epoch, or took longer than `fill_hold`.
     fills_lost,
+    /// Fills voided because a write, a delete or an invalidation stamped below them may have come after their start.
+    fills_contested,
     /// Fills that no longer hold the watermark.
     fills_expired,
     /// Members forgotten.

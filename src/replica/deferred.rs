@@ -59,9 +59,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    pub(super) fn defer(&mut self, _now: Now, entry: Entry<K, V>) {
+    /// Puts an entry in quarantine, unless it would lose what came with it.
+    pub(super) fn defer(&mut self, _now: Now, entry: Entry<K, V>, bounded: bool) {
         self.note_offender(entry.dot().actor, entry.stamp().time.max(entry.dot().counter));
-        if !self.peers.contains_key(&entry.dot().actor) && !self.bugs.quarantine_keeps_departed {
+        if bounded || (!self.peers.contains_key(&entry.dot().actor) && !self.bugs.quarantine_keeps_departed) {
             // A departed origin never delivers what overtook this entry. A member that holds it offers it again.
             self.counters.deferred_overflow += 1;
             return;
@@ -118,7 +119,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             let Some(entry) = self.take_deferred(*place) else { return };
             self.counters.deferred_released += 1;
             self.path = crate::learnt::LearntBy::Waited;
-            if let Merged::Placed(slot) = self.merge_entry(now, entry) {
+            if let Merged::Placed(slot) = self.merge_entry(now, entry, None) {
                 self.uncovered.push(slot);
             }
             self.adopt_orphans(now);

@@ -118,7 +118,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.note_deferral(now, from, digest.epoch);
             return;
         }
-        self.adopt_epoch(digest.epoch);
+        self.adopt_epoch(now, digest.epoch);
         let honest = !self.is_ahead(now, digest.clock);
         if honest {
             self.look_for_twins(from, &digest);

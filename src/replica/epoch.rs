@@ -15,12 +15,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Invalidates everything stamped up to now, everywhere, including what has not arrived yet.
     pub fn invalidate_all(&mut self, now: Now) -> HlcTime {
         let epoch = self.issue_dot(now).counter;
-        self.adopt_epoch(epoch);
+        self.adopt_epoch(now, epoch);
         epoch
     }
 
     /// Takes over an epoch. The caller has checked that it does not come from the future.
-    pub(super) fn adopt_epoch(&mut self, epoch: HlcTime) {
+    pub(super) fn adopt_epoch(&mut self, now: Now, epoch: HlcTime) {
         if epoch <= self.store.epoch() {
             return;
         }
@@ -28,6 +28,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.clock.observe(epoch);
         self.store.raise_epoch(epoch);
         self.sweep = Some(Position::default());
+        self.contest_fills_by_epoch(now, epoch);
     }
 
     /// Sweeps a page. Returns whether there is more.
@@ -48,6 +49,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Removes a register that an epoch has made absent.
     pub(super) fn sweep_register(&mut self, held: &Snapshot<K, V>) {
         self.counters.swept_by_epoch += 1;
+        self.note_loser(held.hash, self.stamp_of(&held.meta), self.store.epoch());
         self.erase(held, RemovalCause::Invalidated);
     }
 

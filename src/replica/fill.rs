@@ -2,11 +2,12 @@
 //!
 //! A fill must lose against any write or delete issued after it began, anywhere. So its stamp is
 //! taken at its start: `max(start - max_drift, just above the register its key had, just above our
-//! floor and epoch)`. Its dot is issued when it completes. (What memcache leases do, Nishtala et al.
+//! floors and epoch)`; in the second case it carries a [bound](super::fill_bound). Its dot is issued when it completes. (What memcache leases do, Nishtala et al.
 //! 2013, without a coordinator.)
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::fill_bound::FillBound;
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica, Write};
 use crate::crdt::{Kind, Marker};
@@ -22,6 +23,8 @@ pub struct FillTicket {
     found: Option<Stamp>,
     /// The epoch at the start.
     epoch: HlcTime,
+    /// What it must lose against although it is stamped above that.
+    bound: Option<FillBound>,
 }
 
 impl FillTicket {
@@ -72,6 +75,11 @@ impl Fills {
     }
 }
 
+/// The last time before this one that no clock issues: fills are told from writes by it.
+fn off_the_ticks(time: HlcTime) -> HlcTime {
+    (time - time % GRAIN).saturating_sub(GRAIN - 1)
+}
+
 impl<K: CoreKey, V> Replica<K, V> {
     /// Begins a fill of `key`, before its source is read.
     pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
@@ -80,8 +88,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         let held = self.find(hash, key);
         let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
         let above = found.map_or(0, |found| found.time).max(self.highest_floor().time).max(self.store.epoch());
-        let early = start.saturating_sub(nanos(self.config.max_drift));
-        let time = if early > above { early } else { self.fills.unused(hash, above) };
+        let bound = self.bound_of(start, hash, found);
+        let early = off_the_ticks(start.saturating_sub(nanos(self.config.max_drift)));
+        let (time, bound) = match bound {
+            _ if early > above => (early, None),
+            Some(bound) => (self.fills.unused(hash, above), Some(bound)),
+            None => (0, None),
+        };
         let number = self.fills.next;
         self.fills.next += 1;
         let until = now.mono.saturating_add(nanos(self.config.fill_hold));
@@ -89,7 +102,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.fills.holding.insert(number, (time, until));
         }
         self.counters.fills += 1;
-        FillTicket { number, stamp: Stamp::new(time, self.id), found, epoch: self.store.epoch() }
+        FillTicket { number, stamp: Stamp::new(time, self.id), found, epoch: self.store.epoch(), bound }
     }
 
     /// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
@@ -99,7 +112,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let held_back = self.fills.holding.remove(&ticket.number).is_some();
         let stamp = if self.bugs.fill_stamped_late { Stamp::new(self.clock.tick(now), self.id) } else { ticket.stamp };
         let held = self.find(write.hash, &write.item.key);
-        let overtaken = held.as_ref().is_some_and(|held| self.stamp_of(&held.meta) >= stamp);
+        let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
+        let overtaken = found >= Some(stamp) || self.is_ticket_contested(ticket, write.hash, found);
         if !held_back || overtaken || stamp <= self.highest_floor() || stamp.time <= self.store.epoch() {
             self.counters.fills_lost += 1;
             return None;
@@ -109,8 +123,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         let marker = Marker { stamp, kind: Kind::Live, dot: self.issue_dot(now) };
         let learnt = self.learnt(now, crate::learnt::LearntBy::Filled);
         let placing = Placing { hash, marker, expires, size, weight, learnt, item };
-        self.place(held.as_ref(), placing, RemovalCause::Replaced);
+        let slot = self.place(held.as_ref(), placing, RemovalCause::Replaced);
+        if let Some(bound) = &ticket.bound {
+            self.note_bound(hash, stamp, slot, bound);
+        }
         Some(stamp)
+    }
+
+    fn is_ticket_contested(&self, ticket: &FillTicket, hash: u64, held: Option<Stamp>) -> bool {
+        ticket.bound.as_ref().is_some_and(|bound| self.is_contested(hash, held, ticket.stamp, bound))
     }
 
     /// Whether a fill has lost against something that came after its start. Whoever asks for the key
@@ -125,7 +146,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         if ticket.stamp.time == 0 {
             return held != ticket.found || self.store.epoch() != ticket.epoch;
         }
-        held.is_some_and(|held| held >= ticket.stamp)
+        held >= Some(ticket.stamp)
+            || self.is_ticket_contested(ticket, hash, held)
             || ticket.stamp <= self.highest_floor()
             || ticket.stamp.time <= self.store.epoch()
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::merge::Merged;
-use super::message::{Entry, Frame, Interval, Last, Message};
+use super::message::{Entry, Frame, Interval, Last, Message, bound_in};
 use super::{CoreKey, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
@@ -56,7 +56,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.frames_ignored += 1;
             return;
         }
-        self.adopt_epoch(frame.epoch);
+        self.adopt_epoch(now, frame.epoch);
         if self.is_ahead(now, frame.clock) {
             self.note_offender(from, frame.clock);
         } else {
@@ -170,7 +170,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let reconcile = self.incoming.as_ref().is_some_and(|incoming| incoming.reconcile);
         for entry in interval.entries {
             let listed = reconcile.then(|| entry.clone());
-            let merged = self.merge_entry(now, entry);
+            let bound = bound_in(&interval.fills, entry.dot().counter);
+            let merged = self.merge_entry(now, entry, bound);
             if let Some(listed) = &listed {
                 self.note_vouched(listed);
             }
@@ -204,7 +205,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// all frames are in. Not before: with half a session, and without the floor that comes with the
     /// whole, an older value from a third replica would find the key empty.
     fn note_unlisted(&mut self, interval: &Interval<K, V>) {
-        let Interval { origin, from, to, ref entries } = *interval;
+        let Interval { origin, from, to, ref entries, .. } = *interval;
         let listed: BTreeSet<_> = entries.iter().map(|entry| entry.dot().counter).collect();
         let ours: Vec<_> = match self.logs.get_mut(&origin) {
             Some(log) => log.after(from).take_while(|(time, _)| *time <= to).collect(),

@@ -58,6 +58,7 @@ fn push(history: &[Entry<u8, u32>], from: usize, to: usize) -> Message<u8, u32> 
         to: before(to),
         epoch: 0,
         entries: history[from..to].to_vec(),
+        fills: Vec::new(),
         hops: 16,
         raw: Bytes::new(),
     })
@@ -136,7 +137,7 @@ proptest! {
         prop_assert_eq!(replica.vector().get(&id(1)), 0);
         prop_assert_eq!(replica.live_len() + replica.tombstone_len() as u64, 0);
         prop_assert_eq!(replica.counters().gaps, 1);
-        let empty = Push { origin: id(2), from: 0, to: 77, epoch: 0, entries: Vec::new(), hops: 16, raw: Bytes::new() };
+        let empty = Push { origin: id(2), from: 0, to: 77, epoch: 0, entries: Vec::new(), fills: Vec::new(), hops: 16, raw: Bytes::new() };
         replica.handle_message(NOW, id(2), Message::Push(empty));
         prop_assert_eq!(replica.vector().get(&id(2)), 77);
     }
@@ -159,8 +160,16 @@ proptest! {
 fn the_far_future_is_deferred() {
     let mut replica = replica(9);
     let far = entry(1, u64::MAX - 1, (0, true, 0));
-    let push =
-        Push { origin: id(1), from: 0, to: u64::MAX - 1, epoch: 0, entries: vec![far], hops: 16, raw: Bytes::new() };
+    let push = Push {
+        origin: id(1),
+        from: 0,
+        to: u64::MAX - 1,
+        epoch: 0,
+        entries: vec![far],
+        fills: Vec::new(),
+        hops: 16,
+        raw: Bytes::new(),
+    };
     replica.handle_message(NOW, id(1), Message::Push(push));
     assert_eq!(replica.live_len(), 0);
     assert!(replica.clock().last() < NOW.wall * 2);
@@ -193,7 +202,7 @@ fn a_clone_of_our_id_is_counted() {
 fn session(entries: &[&Entry<u8, u32>]) -> Message<u8, u32> {
     let interval = |entry: &&Entry<u8, u32>| {
         let Dot { actor, counter } = entry.dot();
-        Interval { origin: actor, from: 0, to: counter, entries: vec![(*entry).clone()] }
+        Interval { origin: actor, from: 0, to: counter, entries: vec![(*entry).clone()], fills: Vec::new() }
     };
     let mut claim = VersionVector::new();
     for entry in entries {

@@ -1,5 +1,6 @@
 //! How an entry of another replica joins what is here.
 
+use super::fill_bound::FillBound;
 use super::message::Entry;
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica};
@@ -28,14 +29,19 @@ pub(super) enum Merged {
 
 impl<K: CoreKey, V> Replica<K, V> {
     /// Merges one entry, which is [set aside](Self::set_aside). See "Merging an entry" in the protocol.
-    pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
+    pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>, bound: Option<&FillBound>) -> Merged {
+        let identity = (entry.hash, entry.stamp());
         if entry.stamp().time <= self.store.epoch() && !self.bugs.epoch_only_sweeps {
             self.counters.skipped_by_epoch += 1;
+            self.note_loser(entry.hash, entry.stamp(), self.store.epoch());
+            self.contest_fills(now, identity);
             return Merged::Expunged;
         }
         let held = self.find(entry.hash, &entry.item.key);
         if self.vector.covers(&entry.dot()) && !self.reinserts(held.as_ref()) {
             self.counters.seen += 1;
+            // It may have been claimed by a replica on which it had lost, and be new to us all the same.
+            self.contest_fills(now, identity);
             return Merged::Seen;
         }
         if entry.dot().actor == self.id {
@@ -44,15 +50,48 @@ impl<K: CoreKey, V> Replica<K, V> {
             return Merged::Seen;
         }
         if self.is_from_the_future(now, &entry) {
-            self.defer(now, entry);
+            self.defer(now, entry, bound.is_some());
             return Merged::Deferred;
         }
         self.clock.observe(entry.stamp().time.max(entry.dot().counter));
         let entry = Self::expired_on_arrival(now, entry);
+        let merged = match bound {
+            Some(bound) => self.merge_bounded(now, held, entry, bound),
+            None => self.merge_plain(now, held, entry),
+        };
+        self.contest_fills(now, identity);
+        merged
+    }
+
+    fn merge_plain(&mut self, now: Now, held: Option<Snapshot<K, V>>, entry: Entry<K, V>) -> Merged {
         match held {
             None => self.merge_into_nothing(now, entry),
             Some(held) => self.merge_into(now, &held, entry),
         }
+    }
+
+    /// Merges a fill that was stamped above something young.
+    fn merge_bounded(
+        &mut self,
+        now: Now,
+        held: Option<Snapshot<K, V>>,
+        entry: Entry<K, V>,
+        bound: &FillBound,
+    ) -> Merged {
+        let (hash, fill) = (entry.hash, entry.stamp());
+        let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
+        let wins = found <= Some(fill) && fill > self.highest_floor();
+        if wins && entry.kind().ranks_live() && self.is_contested(hash, found, fill, bound) {
+            self.void_contested(now, held.as_ref(), &entry);
+            return Merged::Voided;
+        }
+        let merged = self.merge_plain(now, held, entry);
+        if let Merged::Placed(slot) = merged
+            && self.store.meta(slot).is_some_and(|meta| self.stamp_of(&meta) == fill)
+        {
+            self.note_bound(hash, fill, slot, bound);
+        }
+        merged
     }
 
     /// A value that arrives after its time is a tombstone from the start: no reader ever sees it.
@@ -86,12 +125,13 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
         }
         self.counters.voided += 1;
+        self.note_loser(entry.hash, entry.stamp(), self.floor.time);
         let stamp = if self.bugs.void_keeps_stamp { entry.stamp() } else { self.floor };
         self.place_void(now, None, &entry, stamp);
         Merged::Voided
     }
 
-    fn place_void(&mut self, now: Now, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>, stamp: Stamp) {
+    pub(super) fn place_void(&mut self, now: Now, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>, stamp: Stamp) {
         let dot = self.issue_dot(now);
         let item = without_body(&entry.item);
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
@@ -127,6 +167,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if !joined.changed {
             self.counters.lost += 1;
+            if ours.stamp.replica != entry.stamp().replica {
+                self.note_loser(entry.hash, entry.stamp(), ours.stamp.time);
+            }
             // An equal dot is the same event again: it is here, and to be claimed like a new one.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }

@@ -10,6 +10,8 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
 
+use super::fill_bound::FillBound;
+
 /// A message between two replicas of one cache.
 #[derive(Debug)]
 pub enum Message<K, V> {
@@ -121,6 +123,8 @@ pub struct Push<K, V> {
     pub epoch: HlcTime,
     /// The registers, by dot time.
     pub entries: Vec<Entry<K, V>>,
+    /// What some of them must lose against, by dot time: fills that were stamped above something young.
+    pub fills: Vec<FillNote>,
     /// How often it was passed on.
     pub hops: u8,
     /// The bytes it came as, to be passed on unchanged. Empty on a push of our own.
@@ -188,6 +192,23 @@ pub struct Interval<K, V> {
     pub to: HlcTime,
     /// The registers, by dot time.
     pub entries: Vec<Entry<K, V>>,
+    /// What some of them must lose against: fills that were stamped above something young.
+    pub fills: Vec<FillNote>,
+}
+
+/// The bound of a fill in the same interval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FillNote {
+    /// The dot time of the fill.
+    pub time: HlcTime,
+    /// What it must lose against.
+    pub bound: FillBound,
+}
+
+/// The bound of the entry with this dot time, if it has one.
+pub(crate) fn bound_in(fills: &[FillNote], time: HlcTime) -> Option<&FillBound> {
+    let at = fills.binary_search_by_key(&time, |note| note.time).ok()?;
+    Some(&fills[at].bound)
 }
 
 /// One register on its way.

@@ -98,15 +98,24 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// Forgets unmet peers that the last replica which met them does not name any more: it has forgotten them.
+    /// Forgets unmet peers that this member does not name any more, if no other that met them does.
     fn note_unnamed(&mut self, now: Now, from: ReplicaId, named: &[Named]) {
         let still: BTreeSet<_> = named.iter().map(|named| named.member).collect();
+        self.forget_unnamed(now, from, |id| !still.contains(id));
+    }
+
+    /// Forgets unmet peers that only this member, which is forgotten, had named: they go with all else that it alone knew.
+    pub(super) fn forget_named_by(&mut self, now: Now, from: ReplicaId) {
+        self.forget_unnamed(now, from, |_| true);
+    }
+
+    fn forget_unnamed(&mut self, now: Now, from: ReplicaId, is_unnamed: impl Fn(&ReplicaId) -> bool) {
         let mut gone = Vec::new();
         for (id, peer) in &mut self.peers {
-            let Some(namers) = peer.unmet.as_mut().filter(|_| !still.contains(id)) else { continue };
+            let Some(namers) = peer.unmet.as_mut().filter(|_| is_unnamed(id)) else { continue };
             let removed = namers.remove(&from);
             let others_met = namers.values().any(|met| *met);
-            if namers.is_empty() || (removed == Some(true) && !others_met) {
+            if removed.is_some() && (namers.is_empty() || (removed == Some(true) && !others_met)) {
                 gone.push(*id);
             }
         }

@@ -173,7 +173,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         budget: &mut usize,
     ) -> (Interval<K, V>, bool) {
         let from = session.cursor.get(&origin);
-        let mut interval = Interval { origin, from, to: seen, entries: Vec::new() };
+        let mut interval = Interval { origin, from, to: seen, entries: Vec::new(), fills: Vec::new() };
         let Some(mut log) = self.logs.remove(&origin) else { return (interval, true) };
         let delivers = origin != self.id && self.is_live_peer(&origin);
         let mut finished = true;
@@ -207,6 +207,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.conflicts += 1;
             self.spread_again(now, &twin);
         }
+        interval.fills = self.fill_notes(&interval.entries);
         (interval, finished)
     }
 

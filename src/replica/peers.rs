@@ -220,6 +220,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             std::mem::take(&mut self.control).into_iter().partition(|(to, _)| *to == id);
         self.control = others;
         self.purge_deferred(id);
+        self.forget_named_by(now, id);
         for_it.iter().for_each(|(_, message)| self.set_aside(message.entries()));
         self.release_retained();
     }

@@ -87,6 +87,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         why: RemovalCause,
     ) -> SlotRef {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
+        if held.meta.stamp_replica != meta.stamp_replica {
+            self.note_loser(held.hash, self.stamp_of(&held.meta), meta.stamp_time);
+        }
         self.note_invalidated(held);
         // The log names a dot once: a register that only loses its body keeps its entry.
         let same_dot = self.dot_of(&held.meta) == marker.dot;
@@ -210,6 +213,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         self.note_invalidated(held);
         let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
+        // Nothing stands for it any more, and a fill may come that its filler began without knowing of it.
+        self.note_loser(held.hash, marker.stamp, self.clock.last());
         self.unindex(held, false);
         self.garbage.extend(self.store.remove(held.slot));
         if was_readable {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::log::OriginLog;
 use super::merge::Merged;
-use super::message::{Ack, Entry, Message, Push};
+use super::message::{Ack, Entry, FillNote, Message, Push, bound_in};
 use super::peers::Peer;
 use super::relay::MAX_HOPS;
 use super::{CoreKey, Replica, Transmit};
@@ -110,11 +110,21 @@ impl<K: CoreKey, V> Replica<K, V> {
             from: round.from,
             to: cut.to,
             epoch: self.store.epoch(),
+            fills: self.fill_notes(&cut.entries),
             entries: cut.entries,
             hops: if round.relayed { 0 } else { MAX_HOPS },
             raw: Bytes::new(),
         };
         Transmit { to: round.to, message: Message::Push(push), bulk: true }
+    }
+
+    /// The bounds of the fills among these entries.
+    pub(super) fn fill_notes(&self, entries: &[Entry<K, V>]) -> Vec<FillNote> {
+        if self.contests.len() == 0 {
+            return Vec::new();
+        }
+        let note = |entry: &Entry<K, V>| self.contests.note_of(entry.hash, entry.stamp(), entry.dot().counter);
+        entries.iter().filter_map(note).collect()
     }
 
     /// Who gets the next push and where it starts. Those to whom the same writes are news get the same
@@ -259,11 +269,12 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.note_offender(push.origin, push.to.max(push.epoch));
             self.note_deferral(now, from, push.to.max(push.epoch));
             if !self.is_ahead(now, push.epoch) {
-                push.entries.into_iter().for_each(|entry| self.hold_back(now, entry));
+                let Push { entries, fills, .. } = push;
+                entries.into_iter().for_each(|entry| self.hold_back(now, entry, &fills));
             }
             return;
         }
-        self.adopt_epoch(push.epoch);
+        self.adopt_epoch(now, push.epoch);
         let seen = self.vector.get(&push.origin);
         if push.from > seen && !self.bugs.apply_over_gap {
             self.note_gap(now, from, push);
@@ -281,9 +292,10 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// An entry of a push that as a whole comes from the future: it waits if it does itself, and is
     /// offered again otherwise.
-    fn hold_back(&mut self, now: Now, entry: Entry<K, V>) {
+    fn hold_back(&mut self, now: Now, entry: Entry<K, V>, fills: &[FillNote]) {
+        let bounded = bound_in(fills, entry.dot().counter).is_some();
         if !self.vector.covers(&entry.dot()) && self.is_from_the_future(now, &entry) {
-            self.defer(now, entry);
+            self.defer(now, entry, bounded);
         }
     }
 
@@ -302,7 +314,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         // The entries stay in the push, because it may be passed on: its claim is only true of all.
         for entry in push.entries.iter().cloned() {
             let (dot, news) = (entry.dot(), self.is_news_to_reconcile(&entry));
-            match self.merge_entry(now, entry) {
+            match self.merge_entry(now, entry, bound_in(&push.fills, dot.counter)) {
                 Merged::Deferred => deferred = true,
                 Merged::Placed(slot) => {
                     if news {

@@ -91,7 +91,8 @@ pub(super) fn round_trip<K: SimKey, V: SimValue>(types: &Types<K, V>, key: &K, v
     let marker = Marker { stamp: Stamp::new(2, origin), kind: Kind::Live, dot: Dot::new(origin, 2) };
     let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Known(value.clone()) });
     let entry = Entry { hash: hash_of(key), item, marker, expires: 0, size: 0, weight: 1 };
-    let push = Push { origin, from: 1, to: 2, epoch: 0, entries: vec![entry], hops: 0, raw: Bytes::new() };
+    let push =
+        Push { origin, from: 1, to: 2, epoch: 0, entries: vec![entry], fills: Vec::new(), hops: 0, raw: Bytes::new() };
     let bytes = encode(0, origin, 0, &Message::Push(push))?;
     match decode(types, &bytes)? {
         (_, Message::Push(push)) => {

@@ -163,6 +163,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 }
             }
         }
+        self.forget_the_unmet()
+    }
+
+    /// Replicas are named to others that never met them. One that was closed meanwhile is kept by those until
+    /// `forget_after` is over, for no process tells them; here that would be up to 15 minutes of waiting in each run.
+    fn forget_the_unmet(&mut self) -> Result<(), Violation> {
+        for number in (0..self.openings.len()).filter(|&number| self.openings[number].is_open).collect::<Vec<_>>() {
+            let members: Vec<_> = self.replica(number).members().map(|(id, _)| id).collect();
+            let is_open = |id| self.by_id.get(id).is_some_and(|&other| self.openings[other].is_open);
+            let gone: Vec<_> = members.into_iter().filter(|id| !is_open(id)).collect();
+            for id in gone {
+                self.report.fault("forgotten unmet");
+                self.tell_left(number, id)?;
+            }
+        }
         Ok(())
     }
 

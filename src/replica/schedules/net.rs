@@ -253,10 +253,16 @@ pub(super) fn copy(message: &Message<u32, u32>) -> Message<u32, u32> {
     match message {
         Message::Digest(d) => Message::Digest(d.clone()),
         Message::Ack(a) => Message::Ack(*a),
-        Message::Push(p) => Message::Push(Push { entries: entries(&p.entries), raw: p.raw.clone(), ..*p }),
+        Message::Push(p) => {
+            Message::Push(Push { entries: entries(&p.entries), fills: p.fills.clone(), raw: p.raw.clone(), ..*p })
+        }
         Message::Frame(f) => Message::Frame(Frame {
             base: f.base.clone(),
-            intervals: f.intervals.iter().map(|i| Interval { entries: entries(&i.entries), ..*i }).collect(),
+            intervals: f
+                .intervals
+                .iter()
+                .map(|i| Interval { entries: entries(&i.entries), fills: i.fills.clone(), ..*i })
+                .collect(),
             dropped: f.dropped.clone(),
             last: f.last.clone(),
             ..*f

@@ -7,14 +7,20 @@ use super::cursor::{Cursor, Fields};
 use super::entries::Register;
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::DecodeError;
-use super::layout::{FACT_PARTS, INTERVAL_PARTS, NAMED_PARTS, PARTS, REPLICAS, ack, audit, digest, frame, last, push};
+use super::layout::{
+    BOUND_PARTS, FACT_PARTS, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, PARTS, REPLICAS, ack, audit,
+    digest, frame, last, push,
+};
 use super::limits::Limits;
 use super::replicas::Table;
 use super::scan::{self, Rule};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::Key;
-use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Named, Push, Retired};
+use crate::replica::fill_bound::{FillBound, MAX_KNOWN};
+use crate::replica::message::{
+    Ack, Audit, Digest, Entry, Fact, FillNote, Frame, Interval, Last, Message, Named, Push, Retired,
+};
 use crate::replica_id::ReplicaId;
 
 /// What this process adds to an entry that came in.
@@ -240,6 +246,33 @@ impl<I> Decoder<'_, '_, I> {
         Ok(Stamp::new(self.cursor.uint(WHAT)?, replica))
     }
 
+    fn fills(&mut self) -> Result<Vec<FillNote>, DecodeError> {
+        const WHAT: &str = "the bounds of fills";
+        let count = self.cursor.array(WHAT)?;
+        let mut fills: Vec<FillNote> = Vec::new();
+        for _ in 0..count {
+            let note = self.fill_note(WHAT)?;
+            if fills.last().is_some_and(|last| last.time >= note.time) {
+                return Err(DecodeError::EntryOrder);
+            }
+            fills.push(note);
+        }
+        Ok(fills)
+    }
+
+    fn fill_note(&mut self, what: &'static str) -> Result<FillNote, DecodeError> {
+        let parts = self.cursor.array_of(BOUND_PARTS, what)?;
+        let time = self.cursor.uint(what)?;
+        let (after, epoch) = (self.cursor.uint(what)?, self.cursor.uint(what)?);
+        let count = self.cursor.array(what)?;
+        if count > MAX_KNOWN {
+            return Err(DecodeError::Range(what));
+        }
+        let known = (0..count).map(|_| self.stamp()).collect::<Result<_, _>>()?;
+        self.skip_rest(parts, BOUND_PARTS)?;
+        Ok(FillNote { time, bound: FillBound { after, epoch, known } })
+    }
+
     fn vector(&mut self) -> Result<VersionVector, DecodeError> {
         const WHAT: &str = "a version vector";
         let count = self.cursor.map(WHAT)?;
@@ -269,7 +302,7 @@ impl<'a, I> Decoder<'a, '_, I> {
     {
         const WHAT: &str = "a push";
         let (mut origin, mut from, mut to, mut epoch) = (None, None, None, 0);
-        let mut entries = Vec::new();
+        let (mut entries, mut fills) = (Vec::new(), Vec::new());
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
@@ -282,12 +315,13 @@ impl<'a, I> Decoder<'a, '_, I> {
                     let range = range(from, to)?;
                     entries = self.entries(origin, range)?;
                 }
+                push::FILLS => fills = self.fills()?,
                 other => self.common_field(other)?,
             }
         }
         let origin = origin.ok_or(DecodeError::Missing("a push's origin"))?;
         let (from, to) = range(from, to)?;
-        Ok(Push { origin, from, to, epoch, entries, hops: head.hops, raw: bytes.clone() })
+        Ok(Push { origin, from, to, epoch, entries, fills, hops: head.hops, raw: bytes.clone() })
     }
 
     fn frame<K, V>(&mut self) -> Result<Frame<K, V>, DecodeError>
@@ -336,8 +370,10 @@ impl<'a, I> Decoder<'a, '_, I> {
             let origin = self.id(WHAT)?;
             let (from, to) = range(Some(self.cursor.uint(WHAT)?), Some(self.cursor.uint(WHAT)?))?;
             let entries = self.entries(origin, (from, to))?;
-            intervals.push(Interval { origin, from, to, entries });
-            self.skip_rest(parts, INTERVAL_PARTS)?;
+            let bounded = parts >= INTERVAL_PARTS_WITH_FILLS;
+            let fills = if bounded { self.fills()? } else { Vec::new() };
+            intervals.push(Interval { origin, from, to, entries, fills });
+            self.skip_rest(parts, if bounded { INTERVAL_PARTS_WITH_FILLS } else { INTERVAL_PARTS })?;
         }
         Ok(intervals)
     }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::EncodeError;
 use super::layout::{
-    ENTRY_PARTS, FACT_PARTS, INTERVAL_PARTS, NAMED_PARTS, REPLICAS, ack, audit, digest, frame, last, push,
+    BOUND_PARTS, ENTRY_PARTS, FACT_PARTS, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, REPLICAS, ack, audit,
+    digest, frame, last, push,
 };
 use super::replicas::{Collector, Numbers};
 use super::user::{write_key, write_value};
@@ -15,7 +16,9 @@ use super::write::{OpenMap, Writer};
 use crate::crdt::VersionVector;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Key};
-use crate::replica::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Named, Push, Retired};
+use crate::replica::message::{
+    Ack, Audit, Digest, Entry, Fact, FillNote, Frame, Interval, Last, Message, Named, Push, Retired,
+};
 use crate::replica_id::ReplicaId;
 
 /// What an entry takes beyond its encoded key and value, usually; only a guess for the buffer.
@@ -61,7 +64,10 @@ fn collect<K, V>(message: &Message<K, V>) -> Numbers {
             digest.members.iter().for_each(|named| ids.add(named.member));
             digest.renew.into_iter().for_each(|id| ids.add(id));
         }
-        Message::Push(push) => collect_interval(&mut ids, push.origin, &push.entries),
+        Message::Push(push) => {
+            collect_interval(&mut ids, push.origin, &push.entries);
+            collect_fills(&mut ids, &push.fills);
+        }
         Message::Ack(ack) => ack.to.into_iter().for_each(|to| ids.add(to)),
         Message::Frame(frame) => collect_frame(&mut ids, frame),
         Message::Audit(audit) => {
@@ -79,6 +85,7 @@ fn collect_frame<K, V>(ids: &mut Collector, frame: &Frame<K, V>) {
     ids.add_vector(&frame.base);
     for interval in &frame.intervals {
         collect_interval(ids, interval.origin, &interval.entries);
+        collect_fills(ids, &interval.fills);
     }
     ids.add_vector(&frame.dropped);
     if let Some(last) = &frame.last {
@@ -89,6 +96,10 @@ fn collect_frame<K, V>(ids: &mut Collector, frame: &Frame<K, V>) {
             ids.add(last.eviction_floor.replica);
         }
     }
+}
+
+fn collect_fills(ids: &mut Collector, fills: &[FillNote]) {
+    fills.iter().flat_map(|note| &note.bound.known).for_each(|stamp| ids.add(stamp.replica));
 }
 
 fn collect_interval<K, V>(ids: &mut Collector, origin: ReplicaId, entries: &[Entry<K, V>]) {
@@ -219,7 +230,25 @@ impl Encoder {
         self.writer.uint_field(map, push::TO, push.to);
         self.writer.nonzero_field(map, push::EPOCH, push.epoch);
         self.writer.field(map, push::ENTRIES);
-        self.entries(push.origin, (push.from, push.to), &push.entries)
+        self.entries(push.origin, (push.from, push.to), &push.entries)?;
+        if !push.fills.is_empty() {
+            self.writer.field(map, push::FILLS);
+            self.fills(&push.fills)?;
+        }
+        Ok(())
+    }
+
+    fn fills(&mut self, fills: &[FillNote]) -> Result<(), EncodeError> {
+        self.writer.head(Header::Array(Some(fills.len())));
+        for FillNote { time, bound } in fills {
+            self.writer.head(Header::Array(Some(BOUND_PARTS)));
+            self.writer.uint(*time);
+            self.writer.uint(bound.after);
+            self.writer.uint(bound.epoch);
+            self.writer.head(Header::Array(Some(bound.known.len())));
+            bound.known.iter().try_for_each(|stamp| self.stamp(stamp))?;
+        }
+        Ok(())
     }
 
     fn ack(&mut self, map: &OpenMap, ack: Ack) -> Result<(), EncodeError> {
@@ -267,11 +296,13 @@ impl Encoder {
     }
 
     fn interval<K: Serialize, V: Serialize>(&mut self, interval: &Interval<K, V>) -> Result<(), EncodeError> {
-        self.writer.head(Header::Array(Some(INTERVAL_PARTS)));
+        let plain = interval.fills.is_empty();
+        self.writer.head(Header::Array(Some(if plain { INTERVAL_PARTS } else { INTERVAL_PARTS_WITH_FILLS })));
         self.id(&interval.origin)?;
         self.writer.uint(interval.from);
         self.writer.uint(interval.to);
-        self.entries(interval.origin, (interval.from, interval.to), &interval.entries)
+        self.entries(interval.origin, (interval.from, interval.to), &interval.entries)?;
+        if plain { Ok(()) } else { self.fills(&interval.fills) }
     }
 
     fn audit<K: Serialize, V: Serialize>(&mut self, map: &OpenMap, audit: &Audit<K, V>) -> Result<(), EncodeError> {

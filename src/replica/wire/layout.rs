@@ -15,6 +15,12 @@ pub(super) const ENTRY_PARTS: usize = 6;
 /// Elements of an interval that this version knows.
 pub(super) const INTERVAL_PARTS: usize = 4;
 
+/// The same with the bounds of fills, which most intervals do not have.
+pub(super) const INTERVAL_PARTS_WITH_FILLS: usize = 5;
+
+/// Elements of the bound of a fill that this version knows.
+pub(super) const BOUND_PARTS: usize = 4;
+
 /// Elements of a fact that this version knows.
 pub(super) const FACT_PARTS: usize = 4;
 
@@ -50,6 +56,7 @@ pub(super) mod push {
     pub(in super::super) const TO: u64 = 3;
     pub(in super::super) const EPOCH: u64 = 4;
     pub(in super::super) const ENTRIES: u64 = 5;
+    pub(in super::super) const FILLS: u64 = 6;
 }
 
 /// Fields of an acknowledgement.

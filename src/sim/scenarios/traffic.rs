@@ -116,7 +116,16 @@ fn hostile_push(origin: ReplicaId, stamp: u64, from: u64, to: u64) -> Message<u1
     let marker = Marker { stamp: Stamp::new(stamp, origin), kind: Kind::Live, dot: Dot::new(origin, to) };
     let item = ItemRef::new(Item { key: Key::Known(5), body: Body::Known("0".to_owned()) });
     let entry = Entry { hash: stage_hash(5), item, marker, expires: u64::MAX, size: u32::MAX, weight: 1 };
-    Message::Push(Push { origin, from, to, epoch: 0, entries: vec![entry], hops: u8::MAX, raw: Bytes::new() })
+    Message::Push(Push {
+        origin,
+        from,
+        to,
+        epoch: 0,
+        entries: vec![entry],
+        fills: Vec::new(),
+        hops: u8::MAX,
+        raw: Bytes::new(),
+    })
 }
 
 fn stage_hash(key: u16) -> u64 {

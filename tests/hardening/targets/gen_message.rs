@@ -155,7 +155,7 @@ fn push(source: &mut Source<'_>, times: &Times) -> Push<String, Bytes> {
     let (from, to) = (a.min(b), a.max(b));
     let epoch = if source.below(8) == 0 { times.pick(source) } else { 0 };
     let entries = entries(source, times, origin, from, to);
-    Push { origin, from, to, epoch, entries, hops: source.byte(), raw: Bytes::new() }
+    Push { origin, from, to, epoch, entries, fills: Vec::new(), hops: source.byte(), raw: Bytes::new() }
 }
 
 fn interval(source: &mut Source<'_>, times: &Times) -> Interval<String, Bytes> {

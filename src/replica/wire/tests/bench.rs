@@ -35,7 +35,16 @@ pub(super) fn push(count: u64) -> TestMessage {
         })
         .collect();
     let to = START + count * STEP;
-    Message::Push(Push { origin: id(1), from: START, to, epoch: 0, entries, hops: 0, raw: Bytes::new() })
+    Message::Push(Push {
+        origin: id(1),
+        from: START,
+        to,
+        epoch: 0,
+        entries,
+        fills: Vec::new(),
+        hops: 0,
+        raw: Bytes::new(),
+    })
 }
 
 fn rounds() -> usize {

@@ -57,6 +57,10 @@ fn new_elements_of_the_parts_of_a_message_are_skipped() {
     for (name, list) in [("push", 5), ("frame", 7), ("digest", 11), ("audit", 2)] {
         let mut tree = tree(name);
         for part in elements(field(&mut tree, list)) {
+            if name == "frame" {
+                // The bounds of fills, which an interval without any leaves out.
+                elements(part).push(Value::Array(Vec::new()));
+            }
             elements(part).push(novelty());
         }
         let (_, message) = samples().into_iter().find(|(sample, _)| *sample == name).unwrap();

@@ -12,6 +12,7 @@ use super::*;
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::hlc::Stamp;
 use crate::item::Body;
+use crate::replica::FillBound;
 use crate::replica::message::*;
 
 const GOLDEN: &str = include_str!("../../../../tests/golden/wire-v1.txt");
@@ -62,7 +63,21 @@ fn push() -> Push<String, Bytes> {
         fill,
         tombstone("\u{fc}ber", Cause::Void, Stamp::new(T - 7, id(5)), Dot::new(id(1), T + 5_000_000_000)),
     ];
-    Push { origin: id(1), from: T, to: T + 6_000_000_000, epoch: 1, entries, hops: 2, raw: Bytes::new() }
+    Push {
+        origin: id(1),
+        from: T,
+        to: T + 6_000_000_000,
+        epoch: 1,
+        entries,
+        fills: Vec::new(),
+        hops: 2,
+        raw: Bytes::new(),
+    }
+}
+
+fn bounds(time: u64) -> Vec<FillNote> {
+    let known = [Stamp::new(T - 5, id(5)), Stamp::new(T - 9, id(1))].into_iter().collect();
+    vec![FillNote { time, bound: FillBound { after: T - 1_000_000_000, epoch: 77, known } }]
 }
 
 fn frame() -> Frame<String, Bytes> {
@@ -76,9 +91,21 @@ fn frame() -> Frame<String, Bytes> {
         clock: T,
         epoch: 0,
         intervals: vec![
-            Interval { origin: id(1), from: 0, to: T, entries: vec![live("k", b"v", id(1), T, T + 60)] },
-            Interval { origin: id(2), from: 3, to: 9, entries: vec![adopted, live("", b"", id(2), 9, 0)] },
-            Interval { origin: id(6), from: 5, to: 5, entries: Vec::new() },
+            Interval {
+                origin: id(1),
+                from: 0,
+                to: T,
+                entries: vec![live("k", b"v", id(1), T, T + 60)],
+                fills: Vec::new(),
+            },
+            Interval {
+                origin: id(2),
+                from: 3,
+                to: 9,
+                entries: vec![adopted, live("", b"", id(2), 9, 0)],
+                fills: Vec::new(),
+            },
+            Interval { origin: id(6), from: 5, to: 5, entries: Vec::new(), fills: Vec::new() },
         ],
         dropped: [(id(2), 2), (id(6), 1)].into_iter().collect(),
         last: Some(Last {
@@ -102,7 +129,16 @@ fn audit() -> Audit<String, Bytes> {
 
 /// One message of each sort, with every field in use, and the smallest ones.
 pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
-    let nothing = Push { origin: id(1), from: 5, to: 5, epoch: 0, entries: Vec::new(), hops: 0, raw: Bytes::new() };
+    let nothing = Push {
+        origin: id(1),
+        from: 5,
+        to: 5,
+        epoch: 0,
+        entries: Vec::new(),
+        fills: Vec::new(),
+        hops: 0,
+        raw: Bytes::new(),
+    };
     vec![
         ("digest", Message::Digest(digest())),
         ("digest-empty", Message::Digest(empty_digest())),
@@ -123,6 +159,12 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
         ("push-empty", Message::Push(nothing)),
         ("ack", Message::Ack(Ack { to: None, time: T })),
         ("ack-to", Message::Ack(Ack { to: Some(id(4)), time: T })),
+        ("push-fills", Message::Push(Push { fills: bounds(T + 300), ..push() })),
+        ("frame-fills", {
+            let mut frame = frame();
+            frame.intervals[0].fills = bounds(T);
+            Message::Frame(frame)
+        }),
         ("frame", Message::Frame(frame())),
         ("frame-evicted", {
             let frame = frame();

@@ -14,7 +14,16 @@ fn push_of(key: usize, value: usize) -> TestMessage {
     let dot = Dot::new(id(1), u64::MAX);
     let marker = Marker { stamp: Stamp::new(u64::MAX, id(2)), kind: Kind::Live, dot };
     let entries = vec![entry("k".repeat(key), Body::Known(vec![7; value].into()), marker, u64::MAX)];
-    Message::Push(Push { origin: id(1), from: 0, to: u64::MAX, epoch: 0, entries, hops: 0, raw: Bytes::new() })
+    Message::Push(Push {
+        origin: id(1),
+        from: 0,
+        to: u64::MAX,
+        epoch: 0,
+        entries,
+        fills: Vec::new(),
+        hops: 0,
+        raw: Bytes::new(),
+    })
 }
 
 fn outcome(message: &TestMessage, limits: &Limits) -> Result<(), DecodeError> {
@@ -46,7 +55,7 @@ fn the_largest_entry_fits() {
     assert!(outcome(&push_of(limits.max_key_bytes - 2, 0), &limits).is_err());
     assert!(outcome(&push_of(0, limits.max_value_bytes - 4), &limits).is_err());
     let Message::Push(push) = &message else { panic!("a push") };
-    let alone = TestMessage::Push(Push { entries: Vec::new(), raw: Bytes::new(), ..*push });
+    let alone = TestMessage::Push(Push { entries: Vec::new(), fills: Vec::new(), raw: Bytes::new(), ..*push });
     let taken = bytes_of(&message).len() - bytes_of(&alone).len();
     // The table has the stamp's replica as well, which is once per message.
     assert!(taken - 16 - push.entries[0].size as usize <= MAX_ENTRY_OVERHEAD);

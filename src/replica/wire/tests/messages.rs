@@ -7,6 +7,7 @@ use super::*;
 use crate::crdt::{Dot, Kind, Marker, VersionVector};
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, Item, ItemRef};
+use crate::replica::FillBound;
 use crate::replica::message::*;
 
 pub(super) type TestMessage = Message<String, Bytes>;
@@ -103,21 +104,31 @@ fn placed((key, value, kind, stamp, expires): Loose, dot: Dot, with_value: bool)
 
 /// An interval whose entries are where they should be.
 fn interval() -> impl Strategy<Value = Interval<String, Bytes>> {
-    (replica(), time(), vec((1..6_000_000_000_u64, loose()), 0..5), time()).prop_map(|(origin, from, steps, slack)| {
-        let mut to = from;
-        let mut entries = Vec::new();
-        for (step, loose) in steps {
-            let Some(next) = to.checked_add(step) else { break };
-            to = next;
-            entries.push(placed(loose, Dot::new(origin, to), true));
-        }
-        Interval { origin, from, to: to.saturating_add(slack), entries }
-    })
+    let known = (time(), replica()).prop_map(|(time, replica)| Stamp::new(time, replica));
+    let bound = (time(), time(), vec(known, 0..3)).prop_map(|(after, epoch, known)| FillBound {
+        after,
+        epoch,
+        known: known.into(),
+    });
+    let bounds = prop_oneof![3 => Just(Vec::new()), 1 => vec(bound, 0..3)];
+    (replica(), time(), vec((1..6_000_000_000_u64, loose()), 0..5), time(), bounds).prop_map(
+        |(origin, from, steps, slack, fills)| {
+            let mut to = from;
+            let mut entries = Vec::new();
+            for (step, loose) in steps {
+                let Some(next) = to.checked_add(step) else { break };
+                to = next;
+                entries.push(placed(loose, Dot::new(origin, to), true));
+            }
+            let fills = fills.into_iter().enumerate().map(|(n, bound)| FillNote { time: n as u64, bound }).collect();
+            Interval { origin, from, to: to.saturating_add(slack), entries, fills }
+        },
+    )
 }
 
 fn push() -> impl Strategy<Value = TestMessage> {
-    (interval(), time(), any::<u8>()).prop_map(|(Interval { origin, from, to, entries }, epoch, hops)| {
-        Message::Push(Push { origin, from, to, epoch, entries, hops, raw: Bytes::new() })
+    (interval(), time(), any::<u8>()).prop_map(|(Interval { origin, from, to, entries, fills }, epoch, hops)| {
+        Message::Push(Push { origin, from, to, epoch, entries, fills, hops, raw: Bytes::new() })
     })
 }
 
@@ -160,8 +171,8 @@ pub(super) fn message() -> impl Strategy<Value = TestMessage> {
 /// Everything that a message says, as text, except the bytes it came as.
 pub(super) fn said<K: std::fmt::Debug, V: std::fmt::Debug>(message: &Message<K, V>) -> String {
     match message {
-        Message::Push(Push { origin, from, to, epoch, entries, hops, raw: _ }) => {
-            format!("{:?}", (origin, from, to, epoch, entries, hops))
+        Message::Push(Push { origin, from, to, epoch, entries, fills, hops, raw: _ }) => {
+            format!("{:?}", (origin, from, to, epoch, entries, fills, hops))
         }
         other => format!("{other:?}"),
     }

@@ -1,0 +1,207 @@
+//! What a fill must lose against when it is stamped above something young.
+//!
+//! A fill read its source at some time after it began. So it must lose against every write, delete and invalidation issued
+//! after its start, on any replica, also by a clock that is behind by up to `max_drift`. A stamp of `start - max_drift` does
+//! that. But it would also lose against what the key, the floor or the epoch had at the start, so a key that was
+//! invalidated a moment ago could not be filled for a whole `max_drift`. Such a fill is stamped just above what it found
+//! instead, and carries its **bound**: `start - max_drift`, the epoch at the start, and the newest stamps above the bound
+//! that its filler knew for the key, one per replica.
+//!
+//! **Rule.** A write, delete or epoch that is stamped above the bound and below the fill, and that the filler did not
+//! know, may have been issued after the start. A replica that knows of both replaces the fill with a `Void` of the same
+//! stamp. A tombstone wins over a value of its stamp, so the void takes the fill from every replica, and it takes
+//! nothing else: whatever is stamped between the bound and the fill had already lost against what the fill found.
+//!
+//! A stamp counts as known if the filler knew a stamp of the same replica at or above it. A replica issues rising
+//! stamps, so the lower one was issued before the higher one, which was there before the start.
+//!
+//! Each replica remembers both sides until the other one can no longer arrive: the bounds of the fills that it holds, and
+//! the stamps that lost against something at most `max_drift` newer. A stamp that lost is not in the table any more, and
+//! its author may be the only replica that ever saw it. Both are dropped when the stable watermark has passed every fill,
+//! or every write, that could still meet them. Other fills never count: they are recognised by their stamps, which lie
+//! between the ticks of a clock.
+
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
+
+use super::message::{Entry, FillNote};
+use super::{CoreKey, Replica};
+use crate::hlc::{GRAIN, HlcTime, Now, Stamp, nanos};
+use crate::store::{SlotRef, Snapshot};
+
+/// Stamps that one fill may know. One with more is not stored.
+pub(super) const MAX_KNOWN: usize = 8;
+/// Fills and keys remembered at most, each.
+const MAX_REMEMBERED: usize = 65_536;
+
+/// See the [module](self).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FillBound {
+    /// Whatever is stamped at or below this was issued before the fill began, or by a clock beyond `max_drift`.
+    pub after: HlcTime,
+    /// The epoch at the start.
+    pub epoch: HlcTime,
+    /// The newest stamps of the key above `after` that the filler knew at the start, one per replica.
+    pub known: SmallVec<[Stamp; 2]>,
+}
+
+/// Whether a stamp is a fill's, or of the void that replaced one. Clocks issue multiples of [`GRAIN`].
+fn is_of_fill(stamp: Stamp) -> bool {
+    !stamp.time.is_multiple_of(GRAIN)
+}
+
+impl FillBound {
+    /// Whether a write with this stamp may have been issued after the fill began, although the fill is stamped above it.
+    fn is_contested_by(&self, fill: Stamp, other: Stamp) -> bool {
+        let known = |known: &Stamp| known.replica == other.replica && known.time >= other.time;
+        other.time > self.after && other < fill && !is_of_fill(other) && !self.known.iter().any(known)
+    }
+
+    fn is_contested_by_epoch(&self, fill: Stamp, epoch: HlcTime) -> bool {
+        epoch > self.after.max(self.epoch) && epoch < fill.time
+    }
+
+    /// Adds a stamp that the filler knows.
+    fn learn(&mut self, stamp: Stamp) {
+        if stamp.time > self.after {
+            note_newest(&mut self.known, stamp);
+        }
+    }
+}
+
+/// Keeps the newest stamp of each replica.
+fn note_newest(stamps: &mut SmallVec<[Stamp; 2]>, stamp: Stamp) {
+    match stamps.iter_mut().find(|known| known.replica == stamp.replica) {
+        Some(known) => *known = stamp.max(*known),
+        None => stamps.push(stamp),
+    }
+}
+
+/// What this replica remembers of both sides.
+#[derive(Debug, Default)]
+pub(super) struct Contests {
+    /// By hash of the key and stamp of the fill: where the fill lies, and its bound.
+    fills: BTreeMap<(u64, Stamp), (SlotRef, FillBound)>,
+    /// By hash of the key: stamps that lost against something at most `max_drift` newer.
+    losers: BTreeMap<u64, SmallVec<[Stamp; 2]>>,
+    /// Losers up to this time may have been dropped because there were too many.
+    forgot: HlcTime,
+}
+
+impl Contests {
+    fn fills_of(&self, hash: u64) -> impl Iterator<Item = (Stamp, SlotRef, &FillBound)> {
+        let all = (hash, Stamp::ZERO)..=(hash, Stamp::end_of(HlcTime::MAX));
+        self.fills.range(all).map(|((_, stamp), (slot, bound))| (*stamp, *slot, bound))
+    }
+
+    /// What is remembered of a fill, for another replica.
+    pub(super) fn note_of(&self, hash: u64, stamp: Stamp, time: HlcTime) -> Option<FillNote> {
+        let (_, bound) = self.fills.get(&(hash, stamp)).filter(|_| is_of_fill(stamp))?;
+        Some(FillNote { time, bound: bound.clone() })
+    }
+
+    /// Drops what nothing can meet any more: whatever is still to come is stamped above `watermark`.
+    pub(super) fn prune(&mut self, watermark: HlcTime, drift: u64) {
+        self.fills.retain(|(_, stamp), _| stamp.time > watermark);
+        let meets = |stamp: &Stamp| stamp.time.saturating_add(drift + GRAIN) > watermark;
+        self.losers.retain(|_, stamps| {
+            stamps.retain(|stamp| meets(stamp));
+            !stamps.is_empty()
+        });
+    }
+
+    /// How many keys and fills are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.fills.len() + self.losers.len()
+    }
+}
+
+impl<K: CoreKey, V> Replica<K, V> {
+    /// The bound of a fill that begins now, with what is known of its key. None if too much is.
+    pub(super) fn bound_of(&self, start: HlcTime, hash: u64, held: Option<Stamp>) -> Option<FillBound> {
+        let after = start.saturating_sub(nanos(self.config.max_drift));
+        let mut bound = FillBound { after, epoch: self.store.epoch(), known: SmallVec::new() };
+        self.contests.losers.get(&hash).into_iter().flatten().chain(&held).for_each(|stamp| bound.learn(*stamp));
+        (bound.known.len() <= MAX_KNOWN).then_some(bound)
+    }
+
+    /// Whether this replica knows of something that a fill must lose against, although the fill is stamped above it.
+    pub(super) fn is_contested(&self, hash: u64, held: Option<Stamp>, fill: Stamp, bound: &FillBound) -> bool {
+        if self.bugs.fill_bound_ignored {
+            return false;
+        }
+        let losers = self.contests.losers.get(&hash).into_iter().flatten();
+        bound.is_contested_by_epoch(fill, self.store.epoch())
+            || bound.after < self.contests.forgot
+            || self.contests.fills.len() >= MAX_REMEMBERED
+            || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
+    }
+
+    /// Remembers the bound of a fill that is in place.
+    pub(super) fn note_bound(&mut self, hash: u64, fill: Stamp, slot: SlotRef, bound: &FillBound) {
+        self.contests.fills.insert((hash, fill), (slot, bound.clone()));
+    }
+
+    /// A register with this stamp has lost against something stamped `winner`. Returns at once unless the two are so close
+    /// that a fill can come between them.
+    pub(super) fn note_loser(&mut self, hash: u64, loser: Stamp, winner: HlcTime) {
+        if winner.saturating_sub(loser.time) > nanos(self.config.max_drift) || is_of_fill(loser) {
+            return;
+        }
+        if self.contests.losers.len() >= MAX_REMEMBERED {
+            let newest = self.contests.losers.values().flatten().map(|stamp| stamp.time).max();
+            self.contests.forgot = self.contests.forgot.max(newest.unwrap_or(0));
+            self.contests.losers.clear();
+        }
+        note_newest(self.contests.losers.entry(hash).or_default(), loser);
+    }
+
+    /// Voids the fills of a key that an entry contests. The entry itself has lost, or was seen before.
+    pub(super) fn contest_fills(&mut self, now: Now, entry: (u64, Stamp)) {
+        let (hash, stamp) = entry;
+        if self.contests.fills.is_empty() {
+            return;
+        }
+        let contested = |(fill, slot, bound): (Stamp, SlotRef, &FillBound)| {
+            bound.is_contested_by(fill, stamp).then_some((fill, slot))
+        };
+        let contested: Vec<_> = self.contests.fills_of(hash).filter_map(contested).collect();
+        contested.into_iter().for_each(|(fill, slot)| self.void_fill(now, fill, slot));
+    }
+
+    /// Voids the fills that began before an epoch and are stamped above it.
+    pub(super) fn contest_fills_by_epoch(&mut self, now: Now, epoch: HlcTime) {
+        let contested = |((_, fill), (slot, bound)): (&(u64, Stamp), &(SlotRef, FillBound))| {
+            bound.is_contested_by_epoch(*fill, epoch).then_some((*fill, *slot))
+        };
+        let contested: Vec<_> = self.contests.fills.iter().filter_map(contested).collect();
+        contested.into_iter().for_each(|(fill, slot)| self.void_fill(now, fill, slot));
+    }
+
+    fn void_fill(&mut self, now: Now, fill: Stamp, slot: SlotRef) {
+        let held = self.store.resolve(slot).filter(|held| self.stamp_of(&held.meta) == fill);
+        let Some(held) = held.filter(|held| held.meta.kind.ranks_live() && !self.bugs.fill_bound_ignored) else {
+            return;
+        };
+        self.counters.fills_contested += 1;
+        self.void_held(now, &held, fill);
+    }
+
+    /// Puts a void in place of a fill that arrives and is contested here.
+    pub(super) fn void_contested(&mut self, now: Now, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>) {
+        self.counters.fills_contested += 1;
+        self.place_void(now, held, entry, entry.stamp());
+    }
+
+    /// Forgets contests that are over.
+    pub(super) fn prune_contests(&mut self, watermark: HlcTime) {
+        self.contests.prune(watermark, nanos(self.config.max_drift));
+    }
+
+    /// Keys and fills whose contests are remembered.
+    #[must_use]
+    pub fn contests_len(&self) -> usize {
+        self.contests.len()
+    }
+}
