@@ -1,6 +1,6 @@
 //! Doing what a script says.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::action::Action;
 use super::cluster::{Cluster, Event};
@@ -150,7 +150,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             author: number,
             fill,
             adopted_as: Vec::new(),
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
             fate: Fate::default(),
         };
         let cache = usize::from(self.openings[number].cache);

@@ -191,10 +191,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if matches!(message, Message::Audit(_)) {
             return; // Audits compare what both sides have seen already.
         }
+        let at = self.at;
         for entry in message.entries() {
             let key = self.numbers.get(&entry.hash).copied();
             if let Some(record) = key.and_then(|key| self.oracles[cache].get_mut(key, &entry.stamp())) {
-                record.told.insert(number);
+                record.told.entry(number).or_insert(at);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::opening::Opening;
 use super::oracle::Record;
 use super::types::{SimKey, SimValue};
 use crate::crdt::{Cause, Kind, Marker, VersionVector};
-use crate::hlc::{HlcTime, Stamp};
+use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
 
@@ -210,8 +210,12 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let cache = usize::from(self.openings[number].cache);
         let oracle = &self.oracles[cache];
         let victims = oracle.of(key).filter(|record| record.item.is_some() && record.stamp <= stamp);
-        let judged: Vec<_> =
-            victims.map(|record| (record.stamp, self.is_due_here(number, Floor::Gc, record))).collect();
+        let drift = nanos(self.settings.config.max_drift);
+        let is_due = |record: &Record<K, V>| {
+            let contested = record.stamp == stamp && oracle.is_contested(key, record, drift);
+            contested || self.is_due_here(number, Floor::Gc, record)
+        };
+        let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();
         for (victim, due) in judged {
             self.trace(|| format!("  r{number} voids key {key} of {victim:?}: due {due}"));
             let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };

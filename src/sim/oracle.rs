@@ -31,8 +31,8 @@ pub(super) struct Record<K, V> {
     pub(super) fill: Option<FillStart>,
     /// Dots that adopters gave to it later.
     pub(super) adopted_as: Vec<Dot>,
-    /// Openings that received it in a message, whatever they made of it.
-    pub(super) told: BTreeSet<usize>,
+    /// Openings that received it in a message, whatever they made of it, and when they first did.
+    pub(super) told: BTreeMap<usize, u64>,
     pub(super) fate: Fate,
 }
 
@@ -58,6 +58,11 @@ impl Fate {
 }
 
 impl<K, V> Record<K, V> {
+    /// Whether an opening had issued it or was told of it by then.
+    pub(super) fn is_known_to(&self, opening: usize, at: u64) -> bool {
+        (self.author == opening && self.at <= at) || self.told.get(&opening).is_some_and(|told| *told <= at)
+    }
+
     /// Whether a replica with this vector claims to have it, under whichever dot.
     pub(super) fn is_claimed_by(&self, vector: &VersionVector) -> bool {
         vector.covers(&self.dot) || self.adopted_as.iter().any(|dot| vector.covers(dot))
@@ -101,6 +106,23 @@ impl<K, V> Oracle<K, V> {
     /// All writes of a key, the highest stamp first.
     pub(super) fn of(&self, key: usize) -> impl Iterator<Item = &Record<K, V>> {
         self.records[key].values().rev()
+    }
+
+    /// Whether a fill may be voided: a write, delete or epoch that its filler did not know when it began is stamped below it
+    /// and not below what any clock within the drift could have stamped after the start. It may be from after the start.
+    pub(super) fn is_contested(&self, key: usize, fill: &Record<K, V>, drift: u64) -> bool {
+        let Some(start) = fill.fill else { return false };
+        let after = start.began.saturating_sub(drift);
+        let known = |stamp: Stamp| {
+            let same = self.of(key).filter(|other| other.stamp.replica == stamp.replica && other.stamp >= stamp);
+            same.into_iter().any(|other| other.is_known_to(fill.author, start.at))
+        };
+        let contests = |other: &Record<K, V>| {
+            let between = other.fill.is_none() && other.stamp < fill.stamp && other.stamp.time > after;
+            between && !known(other.stamp)
+        };
+        let by_epoch = |epoch: &EpochRecord| epoch.time > after && epoch.time < fill.stamp.time;
+        self.of(key).any(contests) || self.epochs.iter().any(by_epoch)
     }
 
     /// The winner among the writes that a replica with one of these vectors claims.

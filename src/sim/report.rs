@@ -29,7 +29,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every fault that the simulator can inject. Each is counted when it has happened, not when it was asked for.
-const FAULTS: [&str; 45] = [
+const FAULTS: [&str; 46] = [
     "cache closed",
     "cache opened",
     "clock ahead",
@@ -45,6 +45,7 @@ const FAULTS: [&str; 45] = [
     "evicted",
     "fill with a time to live",
     "forgotten by hand",
+    "forgotten unmet",
     "found down",
     "invalidate all",
     "isolated",
@@ -79,31 +80,37 @@ const FAULTS: [&str; 45] = [
 
 /// Rare branches of the protocol, by the name of their counter or of the event that shows them. A band of seeds that
 /// never reaches one of them says nothing about it.
-const BRANCHES: [&str; 31] = [
+const BRANCHES: [&str; 37] = [
     "a broken session was adopted",
     "a floor came with a session",
+    "a doubt was due",
     "a void was due",
     "adopted",
     "claims_capped",
     "collected",
     "deferred",
     "deferred_overflow",
+    "deferred_purged",
     "deferred_released",
     "evicted and owed",
     "evicted_stable",
     "evicted_unsent",
     "evicted_unstable",
     "expired",
+    "fills_contested",
     "fills_expired",
     "fills_lost",
     "forced_drops",
     "forgotten",
     "gaps_reordered",
+    "in_doubt",
     "missing: evicted",
     "missing: expired",
     "missing: voided",
     "pushes_relayed",
+    "reconcile_doubted",
     "reconcile_removed",
+    "reconcile_spared",
     "reconcile_voided",
     "reconciles_in",
     "retired_dropped",

@@ -171,7 +171,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn forget_the_unmet(&mut self) -> Result<(), Violation> {
         for number in (0..self.openings.len()).filter(|&number| self.openings[number].is_open).collect::<Vec<_>>() {
             let members: Vec<_> = self.replica(number).members().map(|(id, _)| id).collect();
-            let is_open = |id| self.by_id.get(id).is_some_and(|&other| self.openings[other].is_open);
+            let is_open = |id: &crate::replica_id::ReplicaId| {
+                self.by_id.get(id).is_some_and(|&other| self.openings[other].is_open)
+            };
             let gone: Vec<_> = members.into_iter().filter(|id| !is_open(id)).collect();
             for id in gone {
                 self.report.fault("forgotten unmet");

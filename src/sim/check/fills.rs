@@ -15,7 +15,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         start: FillStart,
         stamp: Stamp,
     ) -> Result<(), Violation> {
-        let told = |record: &Record<K, V>| record.author == number || record.told.contains(&number);
+        let told = |record: &Record<K, V>| record.author == number || record.told.contains_key(&number);
         self.check_fill_against(number, key, start, stamp, told)
     }
 
@@ -28,7 +28,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         stamp: Stamp,
     ) -> Result<(), Violation> {
         let Some(start) = self.oracle(number).get(key, &stamp).and_then(|record| record.fill) else { return Ok(()) };
-        let told = |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.told.contains(at));
+        let told = |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.told.contains_key(at));
         self.check_fill_against(number, key, start, stamp, told)
     }
 
