@@ -128,7 +128,6 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
         } else {
             self.note_offender(from, digest.clock);
-            self.note_deferral(now, from, digest.clock);
         }
         self.take_facts(now, &digest.facts);
         let Some(theirs) = self.whole_vector(&digest) else {

@@ -64,7 +64,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             dead_for: peer.dead_since.map_or(0, |since| (now.mono.saturating_sub(since) / MILLI).max(1)),
             met: peer.unmet.is_none(),
         };
-        self.peers.iter().map(named).collect()
+        // Hearsay of hearsay is not passed on: two newcomers would keep a member alive for each other.
+        let is_known = |namers: &Namers| namers.values().any(|met| *met);
+        self.peers.iter().filter(|(_, peer)| peer.unmet.as_ref().is_none_or(is_known)).map(named).collect()
     }
 
     /// Takes in whom a member names.

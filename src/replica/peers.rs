@@ -62,8 +62,7 @@ pub(super) struct Peer {
     pub(super) word: (HlcTime, HlcTime),
     /// Its id is another process's too.
     pub(super) has_twin: bool,
-    /// Its clock and its wall clock less ours, by its last digest, in nanoseconds.
-    pub(super) skew: Option<i64>,
+    /// Its wall clock less ours, by its last digest, in nanoseconds.
     pub(super) wall_skew: Option<i64>,
     /// Until this monotonic time it is not asked for what it sent and we deferred; and how often that was so in a row.
     pub(super) deferred_until: u64,
@@ -110,7 +109,6 @@ impl Peer {
             wrote,
             word: (0, 0),
             has_twin: false,
-            skew: None,
             wall_skew: None,
             deferred_until: 0,
             deferrals: 0,

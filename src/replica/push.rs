@@ -398,7 +398,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         if time > self.vector.get(&self.id) {
             return; // A lie: these writes do not exist.
         }
-        if !self.peers.contains_key(&from) {
+        if self.peers.get(&from).is_none_or(|peer| peer.unmet.is_some()) {
             // Only a digest makes a member: a late word of a replica that was closed must not make one that
             // nobody will ever find dead.
             return;

@@ -37,10 +37,8 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Takes note of the clocks of a member, and of what it asks.
     pub(super) fn note_clocks(&mut self, now: Now, from: ReplicaId, digest: &Digest) {
-        let judging = self.clock.judging(now);
         let longest = nanos(self.config.digest_interval).max(LONGEST);
         let peer = self.hear(now, from);
-        peer.skew = Some(signed_difference(digest.clock, judging));
         if digest.wall > 0 {
             peer.wall_skew = Some(signed_difference(digest.wall, now.wall));
         }
@@ -50,8 +48,27 @@ impl<K: CoreKey, V> Replica<K, V> {
             // Retries count from then.
             peer.unacked_since = peer.unacked_since.map(|_| until);
         }
-        if !self.bugs.deferral_storm {
+        if self.clock.offset() > 0 {
+            self.give_time_back(now);
+        } else if !self.bugs.deferral_storm {
             self.take_time_of_members(now);
+        }
+    }
+
+    /// Wall clocks of live members less ours, in order.
+    fn wall_skews(&self) -> Vec<i64> {
+        let mut known: Vec<_> = self.skews().map(|skew| skew.nanos).collect();
+        known.sort_unstable();
+        known
+    }
+
+    /// Ends the time that was taken once most members' wall clocks are no longer ahead of ours: theirs or ours was put
+    /// right.
+    fn give_time_back(&mut self, now: Now) {
+        let known = self.wall_skews();
+        let drift = i64::try_from(nanos(self.config.max_drift)).unwrap_or(i64::MAX);
+        if known.get(known.len() / 2).is_some_and(|median| *median <= drift) {
+            self.clock.set_offset(now, 0);
         }
     }
 
@@ -98,10 +115,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.caught_up.is_some() || self.vector.iter().any(|(origin, _)| origin != id) {
             return;
         }
-        let mut known: Vec<_> =
-            self.peers.values().filter(|peer| peer.is_live()).filter_map(|peer| peer.skew).collect();
+        let known = self.wall_skews();
         let unheard = self.peers.values().filter(|peer| peer.unmet.is_some() && peer.named_alive).count();
-        known.sort_unstable();
         let (Some(least), Some(most)) = (known.first(), known.last()) else { return };
         if *least <= drift || most - least > drift || known.len() <= unheard {
             return;
@@ -111,7 +126,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             replica = %self.id, behind_ms = least / 1_000_000,
             "the clock of this node is behind the clocks of the cluster; this cache takes the time of its members. Set the clock (NTP)"
         );
-        self.clock.advance(now, least.unsigned_abs());
+        self.clock.set_offset(now, least.unsigned_abs());
         let live: Vec<_> = self.live_peers().collect();
         for member in live {
             self.note_no_deferral(member);

@@ -210,7 +210,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let began = replica.clock().last();
         self.next_fill += 1;
         let fill = self.next_fill;
-        let start = FillStart { at: self.at, began };
+        let start = FillStart { at: self.at, began, seen: opening.seen.clone() };
         opening.fills.insert(fill, RunningFill { key, ticket, start, ttl });
         let after = self.rng.u64(0..=u64::from(millis) * 1_000_000);
         self.schedule(after, Event::FillDone { opening: number, fill });
@@ -226,7 +226,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let opening = &mut self.openings[number];
         if let Some(stamp) = opening.engine.replica.finish_fill(now, &running.ticket, write) {
             let dot = Dot::new(opening.id, opening.engine.replica.vector().get(&opening.id));
-            self.check_fill(number, running.key, running.start, stamp)?;
+            self.check_fill(number, running.key, &running.start, stamp)?;
             self.record(number, running.key, (stamp, dot), item, expires, Some(running.start))?;
         }
         self.settle(number)

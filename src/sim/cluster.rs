@@ -335,6 +335,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let now = self.now_at(number);
         let opening = &mut self.openings[number];
         opening.latest_wall = opening.latest_wall.max(now.wall);
+        self.begin_history(number);
         self.note_history(number);
         self.follow_changes(number)?;
         for _ in 0..MAX_BURST {

@@ -71,6 +71,9 @@ pub(super) struct History {
     /// By key: what it held after its last event.
     pub(super) held: Vec<Option<Marker>>,
     counted: Counters,
+    /// The event under way has voided, or doubted, something.
+    voided: bool,
+    doubted: bool,
 }
 
 impl History {
@@ -84,6 +87,12 @@ impl History {
 }
 
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
+    /// An event begins.
+    pub(super) fn begin_history(&mut self, number: usize) {
+        let history = &mut self.openings[number].history;
+        (history.voided, history.doubted) = (false, false);
+    }
+
     /// Takes note of what an event did to the floor, the members and the counters of a replica. Called before its
     /// changes are followed and again after it was drained.
     pub(super) fn note_history(&mut self, number: usize) {
@@ -110,6 +119,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             history.completed_from = source;
         }
         history.counted = now;
+        (history.voided, history.doubted) = (history.voided || voided, history.doubted || doubted);
+        let (voided, doubted) = (history.voided, history.doubted);
         if forced && (voided || doubted) {
             self.judge_what_is_gone(number, voided, doubted);
         }

@@ -6,11 +6,12 @@ use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
 
-/// The start of a fill: true time, and the filler's hybrid clock.
-#[derive(Clone, Copy, Debug)]
+/// The start of a fill: true time, the filler's hybrid clock, and what it had seen.
+#[derive(Clone, Debug)]
 pub(super) struct FillStart {
     pub(super) at: u64,
     pub(super) began: HlcTime,
+    pub(super) seen: VersionVector,
 }
 
 /// One write, delete or fill that was stored.
@@ -111,11 +112,13 @@ impl<K, V> Oracle<K, V> {
     /// Whether a fill may be voided: a write, delete or epoch that its filler did not know when it began is stamped below it
     /// and not below what any clock within the drift could have stamped after the start. It may be from after the start.
     pub(super) fn is_contested(&self, key: usize, fill: &Record<K, V>, drift: u64) -> bool {
-        let Some(start) = fill.fill else { return false };
+        let Some(start) = &fill.fill else { return false };
         let after = start.began.saturating_sub(drift);
         let known = |stamp: Stamp| {
             let same = self.of(key).filter(|other| other.stamp.replica == stamp.replica && other.stamp >= stamp);
-            same.into_iter().any(|other| other.is_known_to(fill.author, start.at))
+            // Told alone is not enough: a push that came before its predecessor waits.
+            let mut known = same.filter(|other| other.is_known_to(fill.author, start.at));
+            known.any(|other| other.is_claimed_by(&start.seen))
         };
         let contests = |other: &Record<K, V>| {
             let between = other.fill.is_none() && other.stamp < fill.stamp && other.stamp.time > after;

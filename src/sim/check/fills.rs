@@ -12,7 +12,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         &self,
         number: usize,
         key: usize,
-        start: FillStart,
+        start: &FillStart,
         stamp: Stamp,
     ) -> Result<(), Violation> {
         let told = |record: &Record<K, V>| record.author == number || record.told.contains_key(&number);
@@ -27,7 +27,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         open: &[usize],
         stamp: Stamp,
     ) -> Result<(), Violation> {
-        let Some(start) = self.oracle(number).get(key, &stamp).and_then(|record| record.fill) else { return Ok(()) };
+        let Some(start) = self.oracle(number).get(key, &stamp).and_then(|record| record.fill.as_ref()) else {
+            return Ok(());
+        };
         let told = |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.told.contains_key(at));
         self.check_fill_against(number, key, start, stamp, told)
     }
@@ -35,7 +37,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// A clock that is more than `max_drift` behind the filler's stamps its writes below a fill that began before them.
     /// The page on guarantees says so, and that is the one exemption: by the wall clock of the writer when it wrote,
     /// and by the hybrid clock of the filler when it began, which is past everything that it had seen.
-    fn is_within_drift(&self, wall: HlcTime, start: FillStart) -> bool {
+    fn is_within_drift(&self, wall: HlcTime, start: &FillStart) -> bool {
         wall.saturating_add(nanos(self.settings.config.max_drift)) > start.began
     }
 
@@ -43,7 +45,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         &self,
         number: usize,
         key: usize,
-        start: FillStart,
+        start: &FillStart,
         stamp: Stamp,
         told: impl Fn(&Record<K, V>) -> bool,
     ) -> Result<(), Violation> {
