@@ -88,12 +88,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         Ok(())
     }
 
-    /// A process whose hybrid clock is far ahead of its wall clock is started again, as the page on operations asks for: it
-    /// would write in the future for as long.
+    /// A process whose clocks are far ahead of what is now its wall clock is started again, as the page on operations asks
+    /// for: it would write in the future for as long, or take over what others do.
     pub(super) fn restart_the_fast(&mut self) {
         for process in self.running() {
             let open = self.processes[process].open.iter().flatten();
-            let last = open.map(|&number| self.replica(number).clock().last()).max().unwrap_or_default();
+            let clock = |number: usize| {
+                let clock = self.replica(number).clock();
+                clock.last().max(clock.judging(self.now_at(number)))
+            };
+            let last = open.map(|&number| clock(number)).max().unwrap_or_default();
             if last > super::clock::EPOCH + self.at + TOO_FAR {
                 self.report.fault("restarted for its clock");
                 self.stop(process);
@@ -102,11 +106,23 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
     }
 
-    /// A broken link that may stay: both of its ends run, and both reach a third.
+    /// A broken link that may stay: both of its ends run, and both reach a third, which has every cache open that both
+    /// have: members of one cache know nothing of another.
     pub(super) fn link_that_stays(&self) -> Option<(usize, usize)> {
-        let runs = |address: usize| self.processes[self.holders[address]].runs();
-        let may_stay = self.settings.stays_broken && self.running().len() > 2;
-        self.network.broken().find(|(a, b)| may_stay && runs(*a) && runs(*b))
+        let process = |address: usize| &self.processes[self.holders[address]];
+        let shares = |a: usize, b: usize| {
+            let both = |cache: &usize| process(a).open[*cache].is_some() && process(b).open[*cache].is_some();
+            let mut caches = (0..usize::from(self.settings.caches)).filter(both);
+            caches.all(|cache| self.replicas_of(cache as u8).len() > 2)
+        };
+        let stays = |(a, b): &(usize, usize)| process(*a).runs() && process(*b).runs() && shares(*a, *b);
+        self.network.broken().find(|link| self.settings.stays_broken && stays(link))
+    }
+
+    /// Whether all messages between two openings are lost, also after everything else has healed.
+    pub(super) fn never_meet(&self, a: usize, b: usize) -> bool {
+        let address = |number: usize| self.processes[self.openings[number].process].address;
+        self.network.is_cut(address(a), address(b))
     }
 
     pub(super) fn join(&mut self) -> Result<(), Violation> {

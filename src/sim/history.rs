@@ -259,7 +259,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.trace(|| format!("  r{number} doubts key {key} of {victim:?}: due {due}"));
             let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };
             if due {
-                record.fate.evicted.insert(number);
+                record.fate.doubted.insert(number);
                 self.report.reach("a doubt was due");
             } else if certain {
                 record.fate.lost_wrongly.insert(number);

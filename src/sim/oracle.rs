@@ -40,8 +40,10 @@ pub(super) struct Record<K, V> {
 /// Why the value of one record may be missing somewhere. Each field is an observed event.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fate {
-    /// Openings that evicted it, or took it for older than what they had evicted.
+    /// Openings that evicted it.
     pub(super) evicted: BTreeSet<usize>,
+    /// Openings that took it for older than what they, or the sender of a reconcile, had evicted, and had to.
+    pub(super) doubted: BTreeSet<usize>,
     /// Its time to live ended by the clock of a replica that held it.
     pub(super) expired: bool,
     /// A void took its place, of a replica whose floor had passed its stamp before it could know of it.
@@ -54,7 +56,7 @@ pub(super) struct Fate {
 impl Fate {
     /// Whether anything that was observed explains that a replica lacks the value.
     pub(super) fn explains_a_miss(&self) -> bool {
-        !self.evicted.is_empty() || self.expired || self.voided
+        !self.evicted.is_empty() || !self.doubted.is_empty() || self.expired || self.voided
     }
 }
 

@@ -100,6 +100,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn wait_for_agreement(&mut self) -> Result<(), Violation> {
         let began = self.at;
+        self.trace(|| "WAIT FOR AGREEMENT".to_owned());
         let until = began + AGREE_WITHIN + self.ahead() + 20 * nanos(self.settings.suspect_after);
         let mut agreed = Ok(());
         let mut pause = FIRST_LOOK;

@@ -131,7 +131,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn is_owed(&self, number: usize, record: &Record<K, V>) -> bool {
         let (author, fate) = (&self.openings[record.author], &record.fate);
         let only_author = fate.evicted.iter().eq([&record.author]) && number != record.author;
-        let lost = fate.expired || fate.voided || author.engine.replica.counters().evicted_unsent > 0;
+        let lost = fate.expired
+            || fate.voided
+            || fate.doubted.contains(&record.author)
+            || author.engine.replica.counters().evicted_unsent > 0;
         let since = author.history.live.get(&self.openings[number].id);
         only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
     }
@@ -155,7 +158,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 ("log entries", replica.log_len(), 2 * live + 65 * ever),
                 ("expiry entries", replica.expiry_len(), 3 * live + 1_024),
             ];
-            if replica.peer_len() < open.len() - 1 {
+            // Only its own digest makes a replica a member. Over a link that never worked none came; what it knows
+            // comes by way of the third.
+            let strangers = open.iter().filter(|&&other| other != number && self.never_meet(number, other)).count();
+            if replica.peer_len() + strangers < open.len() - 1 {
                 let known: Vec<_> = replica.peers().map(|peer| peer.id).collect();
                 return Err(self.violation(format!("O4: {name} knows {known:?} of {open:?}")));
             }
