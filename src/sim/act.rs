@@ -151,6 +151,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             fill,
             adopted_as: Vec::new(),
             told: BTreeMap::new(),
+            held_by: BTreeMap::new(),
             fate: Fate::default(),
         };
         let cache = usize::from(self.openings[number].cache);
@@ -210,7 +211,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let began = replica.clock().last();
         self.next_fill += 1;
         let fill = self.next_fill;
-        let start = FillStart { at: self.at, began, seen: opening.seen.clone() };
+        let start = FillStart { at: self.at, began };
         opening.fills.insert(fill, RunningFill { key, ticket, start, ttl });
         let after = self.rng.u64(0..=u64::from(millis) * 1_000_000);
         self.schedule(after, Event::FillDone { opening: number, fill });

@@ -246,12 +246,12 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     /// A value is a miss here because something newer of its key may have been evicted, here or by the sender of a
-    /// reconcile: as if this replica had evicted it. It is due for the same reasons as a void. If a replica has evicted
-    /// this very record, it is that.
+    /// reconcile: as if this replica had evicted it. It is due for the same reasons as a void. If another replica has
+    /// evicted this very record, its tombstone may have come from there.
     fn judge_doubt(&mut self, number: usize, key: usize, stamp: Stamp, certain: bool) {
         let cache = usize::from(self.openings[number].cache);
-        let victims =
-            self.oracles[cache].of(key).filter(|record| record.item.is_some() && record.fate.evicted.is_empty());
+        let victims = self.oracles[cache].of(key);
+        let victims = victims.filter(|record| record.item.is_some() && !record.fate.evicted.contains(&number));
         let victims = victims.filter(|record| if certain { record.stamp == stamp } else { record.stamp <= stamp });
         let judged: Vec<_> =
             victims.map(|record| (record.stamp, self.is_due_here(number, Floor::Eviction, record))).collect();
@@ -261,7 +261,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             if due {
                 record.fate.doubted.insert(number);
                 self.report.reach("a doubt was due");
-            } else if certain {
+            } else if certain && record.fate.evicted.is_empty() {
                 record.fate.lost_wrongly.insert(number);
             }
         }
@@ -282,7 +282,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.openings[number].history.was_told_of_eviction = true;
             self.judge_doubt(number, key, marker.stamp, true);
         }
+        let at = self.at;
         let Some(record) = self.oracles[cache].get_mut(key, &marker.stamp) else { return };
+        record.held_by.entry(number).or_insert(at);
         if record.dot != marker.dot && !record.adopted_as.contains(&marker.dot) {
             record.adopted_as.push(marker.dot);
         }

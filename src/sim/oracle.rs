@@ -6,12 +6,11 @@ use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
 
-/// The start of a fill: true time, the filler's hybrid clock, and what it had seen.
-#[derive(Clone, Debug)]
+/// The start of a fill: true time, and the filler's hybrid clock.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct FillStart {
     pub(super) at: u64,
     pub(super) began: HlcTime,
-    pub(super) seen: VersionVector,
 }
 
 /// One write, delete or fill that was stored.
@@ -34,6 +33,8 @@ pub(super) struct Record<K, V> {
     pub(super) adopted_as: Vec<Dot>,
     /// Openings that received it in a message, whatever they made of it, and when they first did.
     pub(super) told: BTreeMap<usize, u64>,
+    /// Openings that held it after an event, and when they first did.
+    pub(super) held_by: BTreeMap<usize, u64>,
     pub(super) fate: Fate,
 }
 
@@ -61,9 +62,9 @@ impl Fate {
 }
 
 impl<K, V> Record<K, V> {
-    /// Whether an opening had issued it or was told of it by then.
-    pub(super) fn is_known_to(&self, opening: usize, at: u64) -> bool {
-        (self.author == opening && self.at <= at) || self.told.get(&opening).is_some_and(|told| *told <= at)
+    /// Whether an opening had issued it or held it by then.
+    fn is_known_to(&self, opening: usize, at: u64) -> bool {
+        (self.author == opening && self.at <= at) || self.held_by.get(&opening).is_some_and(|held| *held <= at)
     }
 
     /// Whether a replica with this vector claims to have it, under whichever dot.
@@ -118,9 +119,9 @@ impl<K, V> Oracle<K, V> {
         let after = start.began.saturating_sub(drift);
         let known = |stamp: Stamp| {
             let same = self.of(key).filter(|other| other.stamp.replica == stamp.replica && other.stamp >= stamp);
-            // Told alone is not enough: a push that came before its predecessor waits.
-            let mut known = same.filter(|other| other.is_known_to(fill.author, start.at));
-            known.any(|other| other.is_claimed_by(&start.seen))
+            // Told alone is not enough: a push that came before its predecessor waits, and what was claimed before it came
+            // is skipped.
+            same.into_iter().any(|other| other.is_known_to(fill.author, start.at))
         };
         let contests = |other: &Record<K, V>| {
             let between = other.fill.is_none() && other.stamp < fill.stamp && other.stamp.time > after;

@@ -135,6 +135,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             || fate.voided
             || fate.doubted.contains(&record.author)
             || author.engine.replica.counters().evicted_unsent > 0;
+        let lost = lost || fate.doubted.contains(&number);
         let since = author.history.live.get(&self.openings[number].id);
         only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
     }
