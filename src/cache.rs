@@ -32,12 +32,16 @@ mod fill;
 mod fill_counts;
 mod fill_error;
 mod fill_task;
+mod fill_wait;
 mod filled;
 mod flight;
+mod handover;
+mod insert_error;
 mod iter;
 pub(crate) mod listener;
 pub(crate) mod port;
 mod race;
+mod readable;
 mod ready;
 mod replicated;
 #[cfg(feature = "metrics")]
@@ -51,6 +55,7 @@ pub(crate) mod testing;
 mod tests;
 mod turn;
 mod waits;
+mod work;
 
 pub use crate::recency::Eviction;
 pub use builder::{CacheBuilder, Limits, OpenError, Policy};
@@ -59,6 +64,7 @@ pub use entry::EntryInfo;
 pub use feed::{ChangeEvent, ChangeKind, Subscription, SubscriptionError};
 pub use fill_error::FillError;
 pub use filled::Filled;
+pub use insert_error::InsertError;
 pub use iter::Iter;
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
@@ -86,6 +92,9 @@ pub trait TimeSource: Send + Sync + 'static {
     /// Wall time alone: what a read of a value with a time to live needs.
     fn wall(&self) -> HlcTime;
 }
+
+/// A node that has not answered so long after the time was up is held up.
+const READY_GRACE: Duration = Duration::from_secs(1);
 
 /// A time to live is capped here: a hundred years.
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -119,6 +128,7 @@ pub(crate) struct Shared<K, V> {
     pub(crate) listeners: Listeners<K, V>,
     pub(crate) intake: port::IntakeCounts,
     bytes: bytes_by_kind::BytesByKind,
+    samples: readable::Samples,
 }
 
 impl<K, V> Shared<K, V> {
@@ -179,36 +189,6 @@ pub struct Written {
     pub stamp: Stamp,
 }
 
-/// A write that was refused. Nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InsertError {
-    /// The encoded key is larger than every node is told to accept.
-    #[error(
-        "the key takes {size} bytes, and max_key_bytes is {limit}: shorten it (hash it, for instance) or raise the limit on every node"
-    )]
-    KeyTooLarge {
-        /// Its encoded size in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The encoded value is larger than every node is told to accept.
-    #[error("the value takes {size} bytes, and max_value_bytes is {limit}: split it, or raise the limit on every node")]
-    ValueTooLarge {
-        /// Its encoded size in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// Serialisation failed, so no other node could have it.
-    #[error("the entry cannot be serialised, so no other node could have it: {0}")]
-    Unserializable(String),
-    /// A time to live of zero.
-    #[error("a time to live of zero would be expired at once: use remove, or a positive time")]
-    ZeroTimeToLive,
-}
-
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
         let patience = shared.settings.cluster_single_flight;
@@ -258,7 +238,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// newer.
     ///
     /// # Errors
-    /// The entry is too large or cannot be serialised; nothing has changed.
+    /// The entry is too large, cannot be serialised, or does not decode again; nothing has changed.
     pub fn insert(&self, key: K, value: V) -> Result<Written, InsertError> {
         self.shared.insert(key, value, self.shared.settings.time_to_live)
     }
@@ -272,8 +252,12 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.shared.insert(key, value, Some(time_to_live))
     }
 
-    /// Writes a value only if this node knows none. Honest name: another node may write the same key
+    /// Writes a value only if [`get`](Self::get) finds none here. Honest name: another node may write the same key
     /// at the same time; the greater stamp wins everywhere.
+    ///
+    /// Not for loading rows of a database: what is written has a new stamp, and wins over a newer value that another node has and this
+    /// one has not received yet. Before [`ready`](Self::ready) that is every value. A preload waits for `ready`, and fills with
+    /// [`get_with`](Self::get_with), which is stamped before its source is read.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -299,6 +283,10 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// [`Written`]). Compares on this node alone: another node may write at the same time, and the
     /// greater stamp wins everywhere. Returns `None` if the stamp was another, or nothing was here.
     ///
+    /// What is written has a new stamp, so it also wins over a delete that another node has made and that has not arrived here: a
+    /// session that is loaded, changed and written back may return after its logout. There is no write yet that loses to such a delete;
+    /// keep what must stay deleted out of keys that are rewritten.
+    ///
     /// # Errors
     /// As [`insert`](Self::insert).
     pub fn replace_if(&self, key: K, value: V, stamp: Stamp) -> Result<Option<Written>, InsertError> {
@@ -319,8 +307,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Deletes a key on every node, also one never heard of here: its write may still be on its way.
     /// Returns the value that was here. Whether it has arrived elsewhere: [`last_written`](Self::last_written).
     ///
-    /// `Q` must serialise to what `K` deserialises from, as borrowed forms do: if it does not, nothing is deleted, and an
-    /// error is logged.
+    /// `Q` must serialise to what `K` deserialises from, as borrowed forms do, and `K` must decode what it encodes: if not, nothing is
+    /// deleted, an error is logged, and the report warns of `unreadable-entries`.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized,
@@ -369,7 +357,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Iter::new(&self.shared)
     }
 
-    /// How many values are here, including those that have expired or were invalidated as a whole and are not yet swept.
+    /// How many values are held here: also those that have expired or were invalidated as a whole and are not yet swept, and
+    /// those that do not decode here, which readers do not see.
     #[must_use]
     pub fn entry_count(&self) -> u64 {
         self.shared.engine.lock().replica.live_len()
@@ -439,9 +428,14 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Waits until this cache has what some member had, or until nobody is there to have more, or
     /// until the time is up. Reads and writes work meanwhile.
     pub async fn ready(&self, timeout: Duration) -> Ready {
-        let answer = self.shared.host.ready(&self.shared.name, timeout).await;
-        answer.unwrap_or_else(|| Ready::TimedOut {
-            waiting_for: vec!["the node, which was shut down".into()],
+        let mut answer = None;
+        let asked = async { answer = Some(self.shared.host.ready(&self.shared.name, timeout).await) };
+        // The node answers in time, unless its driver is held up, by a listener that blocks for instance.
+        let mut limit = self.shared.host.sleep(timeout.saturating_add(READY_GRACE));
+        race::before(asked, &mut limit).await;
+        let instead = if answer.is_none() { "the node, which is held up" } else { "the node, which was shut down" };
+        answer.flatten().unwrap_or_else(|| Ready::TimedOut {
+            waiting_for: vec![instead.into()],
             members: 0,
             entries: self.entry_count(),
         })
@@ -475,11 +469,17 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     {
         let hash = self.hash(key);
         let engine = self.engine.lock();
-        let found = self.store.get(hash, key).filter(|found| self.is_visible(found))?;
+        let found = self.store.get(hash, key).filter(|found| self.is_readable(found))?;
         let stamp = engine.replica.stamp_of_snapshot(&found)?;
         Some((found, stamp))
     }
 
+    /// Whether [`Cache::get`] returns this register's value. One that does not decode here counts as absent, in every call.
+    fn is_readable(&self, found: &Snapshot<K, V>) -> bool {
+        self.is_visible(found) && found.item.value().is_some()
+    }
+
+    /// Whether there is a value, be it one that does not decode here.
     fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
         let meta = &found.meta;
         meta.kind.is_live() && meta.stamp_time > self.store.epoch() && self.is_fresh(meta.expires)
@@ -492,7 +492,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
         let (mut page, next) = self.store.page(from, limit);
-        page.retain(|found| self.is_visible(found));
+        page.retain(|found| self.is_readable(found));
         (page, next)
     }
 
@@ -540,6 +540,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         if value_size > max_value_bytes {
             return Err(InsertError::ValueTooLarge { size: value_size, limit: max_value_bytes });
         }
+        self.check_readable(key, key_size, value, value_size)?;
         let weight = self.weigher.as_ref().map_or(1, |weigh| weigh(key, value));
         let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
         Ok(Write { hash, item: ItemRef::clone(item), expires, size, weight })
@@ -564,7 +565,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let write = self.prepare(now, key, value, time_to_live)?;
         let kept = ItemRef::clone(&write.item); // A write that is not made is not dropped under the lock.
         let stamp = self.with_engine(now, |engine| {
-            let found = engine.replica.find_key(write.hash, &write.item.key).filter(|found| self.is_visible(found));
+            let found = engine.replica.find_key(write.hash, &write.item.key).filter(|found| self.is_readable(found));
             condition(engine, found.as_ref()).then(|| engine.replica.write(now, write))
         });
         drop(kept);
@@ -598,19 +599,6 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let size = wire::key_len(&owned).ok().filter(|size| *size <= builder::LARGEST.max_key_bytes)?;
         let item = ItemRef::new(Item { key: Key::Known(owned), body: Body::Absent });
         Some(Write { hash, item, expires: 0, size: u32::try_from(size).ok()?, weight: 0 })
-    }
-
-    /// The owned form of a borrowed key, by way of its encoding.
-    fn own_key<Q>(&self, key: &Q) -> Option<K>
-    where
-        Q: Equivalent<K> + Serialize + ?Sized,
-    {
-        let owned = wire::encode_key(key).ok().and_then(|bytes| wire::decode_key::<K>(&bytes).ok());
-        let owned = owned.filter(|owned| key.equivalent(owned));
-        if owned.is_none() {
-            tracing::error!(cache = %self.name, "a borrowed key does not serialise to its owned form: the delete was not made");
-        }
-        owned
     }
 
     /// What the node has to do with this cache's messages.

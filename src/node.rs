@@ -8,7 +8,7 @@
 //! | `registry` | the caches that are open here |
 //! | `directory` | which replica lives on which process |
 //! | `mesh` | everything that is shaped by memberlist |
-//! | `spare` | a runtime for fillers of callers that have none, and timers |
+//! | `spare` | runtimes for fillers whose callers have none, or one that makes no progress, and for timers |
 //! | `inquiry`, `report` | what nodes ask each other for people who look, and what a node shows of itself |
 //! | `lanes` | datagram or stream for a small push |
 //! | `ready` | who waits for a cache to be ready |
@@ -249,7 +249,7 @@ impl Node {
         }
         let mesh = Arc::clone(&self.alive.mesh);
         let goodbye = async move { mesh.shutdown(SHUTDOWN_DEADLINE).await };
-        match self.alive.spare.handle() {
+        match self.alive.spare.timers() {
             // It has timers; the caller's runtime may have none, or be none of tokio's.
             Some(spare) => drop(spare.spawn(goodbye).await),
             None => goodbye.await,

@@ -124,3 +124,27 @@ impl std::task::Wake for Unpark {
         self.0.unpark();
     }
 }
+
+/// The driver, which answers, calls the listener for what expires.
+#[test]
+fn a_listener_that_blocks_does_not_hold_up_a_wait_with_a_time_limit() {
+    let alone = node(&[]);
+    let (told, entered) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let listener = move |_, _, _| {
+        let _ = told.send(());
+        let _ = released.lock().unwrap().recv();
+    };
+    let cache: Cache<String, u32> = alone.cache("plain").eviction_listener(listener).open().unwrap();
+    cache.insert_with_ttl("a".into(), 1, Duration::from_millis(10)).unwrap();
+    entered.recv_timeout(SOON).unwrap();
+    let (done, answer) = std::sync::mpsc::channel();
+    let asking = cache.clone();
+    std::thread::spawn(move || done.send(asking.ready_blocking(Duration::from_millis(50))));
+    let answer = answer.recv_timeout(SOON);
+    drop(release);
+    let Ready::TimedOut { waiting_for, .. } = answer.unwrap() else { panic!("the driver is held up") };
+    assert_eq!(waiting_for, ["the node, which is held up"]);
+    alone.shutdown_blocking();
+}

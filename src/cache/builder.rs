@@ -169,7 +169,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         self
     }
 
-    /// How long a fill may take before all who wait for it get an error. Default: for ever. More than
+    /// How long a fill may take before all who wait for it get an error. Default: no limit. More than
     /// zero, and at most `replication.fill_hold`. Shorter bounds what a hanging source holds up; too
     /// short gives up fills that would have come.
     ///
@@ -268,6 +268,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             listeners,
             intake: IntakeCounts::default(),
             bytes: Default::default(),
+            samples: Default::default(),
         }))
     }
 }

@@ -36,7 +36,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// reader may see some of them before others.
     ///
     /// # Errors
-    /// One entry is too large or cannot be serialised; nothing was written.
+    /// One entry is too large, cannot be serialised, or does not decode again; nothing was written.
     pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<Vec<Written>, BulkError> {
         let now = self.shared.time.now();
         let prepare = |(index, (key, value))| {
@@ -57,7 +57,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         let wall = self.shared.time.wall();
         let deletes = keys.into_iter().filter_map(|key| self.shared.prepare_delete(key)).collect();
         let held = self.in_batches(deletes, |replica, now, delete| replica.delete(now, delete).1);
-        held.iter().flatten().filter(|(_, expires)| *expires == 0 || *expires > wall).count()
+        let was_readable = |(item, expires): &&(_, _)| {
+            let item: &crate::item::ItemRef<K, V> = item;
+            item.value().is_some() && (*expires == 0 || *expires > wall)
+        };
+        held.iter().flatten().filter(was_readable).count()
     }
 
     fn in_batches<R>(

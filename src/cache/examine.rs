@@ -166,6 +166,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             ("undecodable_values", load(&self.intake.undecodable_values)),
             ("undecodable_keys", load(&self.intake.undecodable_keys)),
             ("unencodable", load(&self.intake.unencodable)),
+            ("unreadable", load(&self.samples.refused)),
             ("listener_panics", self.listeners.panics()),
             ("listener_lost", self.listeners.lost()),
         ])

@@ -55,16 +55,28 @@ impl<K: std::fmt::Debug, V: std::fmt::Debug> std::fmt::Debug for ChangeEvent<K, 
 
 impl<K, V> ChangeEvent<K, V> {
     fn of(change: &Change<K, V>) -> Option<Self> {
-        let kind = match change.effect {
-            Effect::Inserted => ChangeKind::Inserted,
-            Effect::Updated => ChangeKind::Updated,
-            Effect::Removed(cause) => ChangeKind::Removed(cause),
-        };
+        let kind = Self::kind_of(change)?;
         let Change { before, after, stamp, origin, local, .. } = change;
         let event =
             Self { kind, before: before.clone(), after: after.clone(), stamp: *stamp, origin: *origin, local: *local };
         // A key that does not decode here is no reader's.
         event.known_key().is_some().then_some(event)
+    }
+
+    /// What readers see of a change: a value that does not decode here is none for them.
+    fn kind_of(change: &Change<K, V>) -> Option<ChangeKind> {
+        let is_readable = |item: &Option<ItemRef<K, V>>| item.as_ref().is_some_and(|item| item.value().is_some());
+        let (before, after) = (is_readable(&change.before), is_readable(&change.after));
+        match change.effect {
+            Effect::Inserted => after.then_some(ChangeKind::Inserted),
+            Effect::Updated => match (before, after) {
+                (true, true) => Some(ChangeKind::Updated),
+                (false, true) => Some(ChangeKind::Inserted),
+                (true, false) => Some(ChangeKind::Removed(RemovalCause::Replaced)),
+                (false, false) => None,
+            },
+            Effect::Removed(cause) => before.then_some(ChangeKind::Removed(cause)),
+        }
     }
 
     fn known_key(&self) -> Option<&K> {
@@ -83,7 +95,8 @@ impl<K, V> ChangeEvent<K, V> {
         self.known_key().expect("an event is made only with a key that is known")
     }
 
-    /// The value that is there now; `None` if it was removed, or does not decode here (a newer release wrote it).
+    /// The value that is there now; `None` if it was removed, or replaced by one that does not decode here (a newer release wrote
+    /// it).
     #[must_use]
     pub fn value(&self) -> Option<&V> {
         let gone = matches!(self.kind, ChangeKind::Removed(_));

@@ -9,12 +9,13 @@ use equivalent::Equivalent;
 use tracing::Instrument;
 
 use super::fill_error::{Failure, FillError};
-use super::fill_task::{Brought, FillTask, Work};
+use super::fill_task::FillTask;
 use super::filled::{Filled, Keep};
 use super::flight::{Flight, Outcome};
 use super::waits::{self, Deadlock, Inside, Waiting};
+use super::work::{Brought, Work};
 use super::{Cache, CacheKey, CacheValue, Shared, turn};
-use crate::hlc::Now;
+use crate::hlc::{Now, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::sync::{Arc, Ordering};
 
@@ -35,6 +36,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// write, delete or invalidation of the key does not join a fill from before it. The filler runs
     /// as a task of its own, in the caller's tokio runtime or else in one of the node: a caller that
     /// is dropped drops only itself.
+    ///
+    /// A fill is joined and waited for by callers that joined it for at most `replication.fill_hold` (30 s) after its start; then they run
+    /// their own filler. The caller whose filler runs waits for as long as [`fill_timeout`](super::CacheBuilder::fill_timeout) says. A
+    /// filler that the caller's runtime does not begin within a second, because its thread is blocked (by the `block_on` of another
+    /// executor, for instance), runs on a thread of its own.
     ///
     /// Whatever is written or deleted anywhere after the fill began beats it, whether it arrives
     /// before or after the fill ends. A fill that lost is handed to its callers and not cached.
@@ -86,7 +92,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// threads that join it block. Do not call it from async code.
     ///
     /// # Panics
-    /// As [`get_with`](Self::get_with). A filler that takes longer than `fill_timeout` cannot be
+    /// As [`get_with`](Self::get_with); and if the fill to be joined runs in a runtime that only this thread drives, for then it would
+    /// never end ([`FillError::WouldBlock`]). A filler that takes longer than `fill_timeout` cannot be
     /// interrupted: those who wait for it panic in time, and its own caller once it has returned; its value is thrown away.
     pub fn get_with_blocking(&self, key: K, filler: impl FnOnce() -> V) -> V {
         self.fill_blocking(key, || Ok(Filled::new(filler()))).unwrap_or_else(|failure| no_value(failure))
@@ -205,18 +212,24 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
     {
-        let (flight, lead) = match self.shared.board(&key) {
-            Boarding::Found(item) => return value_of(&Ok(item)),
-            Boarding::Join(flight) => (flight, false),
-            Boarding::Lead(flight) => (flight, true),
-        };
-        let _waiting = self.shared.wait_for(&flight)?;
-        if lead {
-            let work = self.work(&flight, filler);
-            self.shared.take_off(&flight, work);
+        loop {
+            match self.shared.board(&key) {
+                Boarding::Found(item) => return value_of(&Ok(item)),
+                Boarding::Join(flight) => {
+                    let _waiting = self.shared.wait_for(&flight)?;
+                    if let Some(outcome) = self.shared.await_joined(&flight).await {
+                        return value_of(outcome);
+                    }
+                }
+                Boarding::Lead(flight) => {
+                    let _waiting = self.shared.wait_for(&flight)?;
+                    let work = self.work(&flight, filler);
+                    self.shared.take_off(&flight, work);
+                    drop(key);
+                    return value_of(self.shared.await_own(&flight).await);
+                }
+            }
         }
-        drop(key);
-        value_of(flight.outcome().await)
     }
 
     /// The filler, after its turn has come.
@@ -264,18 +277,28 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     fn fill_missing_blocking(&self, key: K, filler: impl FnOnce() -> Result<Filled<V>, Failure>) -> Result<V, Failure> {
-        let (flight, lead) = match self.shared.board(&key) {
-            Boarding::Found(item) => return value_of(&Ok(item)),
-            Boarding::Join(flight) => (flight, false),
-            Boarding::Lead(flight) => (flight, true),
-        };
-        let _waiting = self.shared.wait_for(&flight)?;
-        if lead {
-            let turn = self.shared.turn(&flight, self.patience);
-            self.shared.fly_here(&flight, turn, filler);
+        loop {
+            match self.shared.board(&key) {
+                Boarding::Found(item) => return value_of(&Ok(item)),
+                Boarding::Join(flight) => {
+                    if flight.handover.is_driven_here() {
+                        self.shared.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
+                        return Err(Failure::WouldBlock);
+                    }
+                    let _waiting = self.shared.wait_for(&flight)?;
+                    if let Some(outcome) = self.shared.await_joined_blocking(&flight) {
+                        return value_of(outcome);
+                    }
+                }
+                Boarding::Lead(flight) => {
+                    let _waiting = self.shared.wait_for(&flight)?;
+                    let turn = self.shared.turn(&flight, self.patience);
+                    self.shared.fly_here(&flight, turn, filler);
+                    drop(key);
+                    return value_of(flight.outcome_blocking());
+                }
+            }
         }
-        drop(key);
-        value_of(flight.outcome_blocking())
     }
 }
 
@@ -302,19 +325,20 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let mut replaced = None;
         self.with_engine(now, |engine| {
             let Some(known) = key.take() else { unreachable!("taken once") };
-            let found = engine.replica.find_key(hash, &known).filter(|found| self.is_visible(found));
-            if let Some(found) = found.filter(|found| found.item.value().is_some()) {
+            let found = engine.replica.find_key(hash, &known).filter(|found| self.is_readable(found));
+            if let Some(found) = found {
                 key = Some(known);
                 return Boarding::Found(found.item);
             }
             if let Some(flight) = engine.flights.find(hash, &known)
+                && now.mono.saturating_sub(flight.begun) < nanos(self.join_bound())
                 && !engine.replica.is_fill_overtaken(&flight.ticket, hash, &known)
             {
                 key = Some(known);
                 return Boarding::Join(Arc::clone(flight));
             }
             let ticket = engine.replica.begin_fill(now, hash, &known);
-            let flight = Arc::new(Flight::new(hash, known, ticket));
+            let flight = Arc::new(Flight::new(hash, known, ticket, now.mono));
             replaced = engine.flights.put(Arc::clone(&flight));
             Boarding::Lead(flight)
         })
@@ -345,7 +369,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         // The caller's runtime may be driven only while it waits for something; its time runs out all the same.
         self.watch(flight);
         let limit = self.settings.fill_timeout.map(|limit| (limit, self.host.sleep(limit)));
-        let task = FillTask::new(self, flight, work, limit);
+        flight.handover.put(work);
+        let task = FillTask::new(self, flight, limit);
         if !self.host.spawn(Box::pin(task)) {
             self.land(flight, Err(Failure::NoRuntime));
         }
@@ -377,7 +402,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             landed.outcome().await;
             Err(Failure::Abandoned) // Too late to be anybody's outcome.
         });
-        let task = FillTask::new(self, flight, work, Some((limit, self.host.sleep(limit))));
+        let task = FillTask::new(self, flight, Some((limit, self.host.sleep(limit)))).with_work(work);
         let _ = self.host.spawn_apart(Box::pin(task));
     }
 

@@ -21,14 +21,14 @@ pub(crate) struct FillCounts {
     pub(crate) panicked: AtomicU64,
     pub(crate) timed_out: AtomicU64,
     pub(crate) abandoned: AtomicU64,
-    /// Fillers that would have waited for themselves.
+    /// Calls that would have waited for themselves.
     pub(crate) deadlocks: AtomicU64,
 }
 
 impl FillCounts {
     pub(crate) fn note<T>(&self, outcome: &Result<T, Failure>) {
         let count = match outcome {
-            Ok(_) | Err(Failure::OwnKey | Failure::Cycle) => return,
+            Ok(_) | Err(Failure::OwnKey | Failure::Cycle | Failure::WouldBlock) => return,
             Err(Failure::Failed { .. }) => &self.failed,
             Err(Failure::Panicked(_)) => &self.panicked,
             Err(Failure::TimedOut(_)) => &self.timed_out,

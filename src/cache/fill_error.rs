@@ -29,6 +29,9 @@ pub enum FillError<E> {
     Abandoned,
     /// There was no runtime, and none could be started.
     NoRuntime,
+    /// A `_blocking` call was made on the only thread of the runtime in which the filler runs: waiting would stop the filler, and
+    /// never end. Use the async form there, or call from `tokio::task::spawn_blocking`.
+    WouldBlock,
 }
 
 impl<E> Clone for FillError<E> {
@@ -42,6 +45,7 @@ impl<E> Clone for FillError<E> {
             Self::Cycle => Self::Cycle,
             Self::Abandoned => Self::Abandoned,
             Self::NoRuntime => Self::NoRuntime,
+            Self::WouldBlock => Self::WouldBlock,
         }
     }
 }
@@ -57,6 +61,7 @@ impl<E: fmt::Debug> fmt::Debug for FillError<E> {
             Self::Cycle => f.write_str("Cycle"),
             Self::Abandoned => f.write_str("Abandoned"),
             Self::NoRuntime => f.write_str("NoRuntime"),
+            Self::WouldBlock => f.write_str("WouldBlock"),
         }
     }
 }
@@ -71,6 +76,10 @@ impl<E> fmt::Display for FillError<E> {
             Self::Cycle => f.write_str("the filler asked for a key whose filler waits for this one"),
             Self::Abandoned => f.write_str("the runtime in which the filler ran was shut down"),
             Self::NoRuntime => f.write_str("there is no runtime for the filler, and none could be started"),
+            Self::WouldBlock => f.write_str(
+                "the filler runs on this thread, the only one of its runtime, and blocking here would stop it: use the async form, \
+                 or call from spawn_blocking",
+            ),
         }
     }
 }
@@ -95,6 +104,7 @@ pub(crate) enum Failure {
     Cycle,
     Abandoned,
     NoRuntime,
+    WouldBlock,
 }
 
 impl Failure {
@@ -124,6 +134,7 @@ impl Failure {
             Self::Cycle => FillError::Cycle,
             Self::Abandoned => FillError::Abandoned,
             Self::NoRuntime => FillError::NoRuntime,
+            Self::WouldBlock => FillError::WouldBlock,
         }
     }
 }

@@ -6,24 +6,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::fill_error::Failure;
-use super::filled::Filled;
 use super::flight::Flight;
 use super::port::Task;
 use super::waits::Inside;
+use super::work::{Brought, Work};
 use super::{CacheKey, CacheValue, Shared};
-use crate::item::ItemRef;
 use crate::sync::{Arc, Weak};
-
-/// What a fill brings home.
-pub(crate) enum Brought<K, V> {
-    /// The filler's value.
-    Filled(Filled<V>),
-    /// Another node's value, which came by replication.
-    Arrived(ItemRef<K, V>),
-}
-
-/// A filler.
-pub(crate) type Work<K, V> = Pin<Box<dyn Future<Output = Result<Brought<K, V>, Failure>> + Send>>;
 
 /// The task of one fill. Whatever becomes of it, its callers are told: also when it is dropped, as by
 /// a runtime that shuts down.
@@ -31,18 +19,33 @@ pub(crate) struct FillTask<K: CacheKey, V: CacheValue> {
     /// A fill does not keep its cache open: without handles nobody waits for it.
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
+    /// Taken from the flight at the first poll.
     work: Option<Work<K, V>>,
     limit: Option<(Duration, Task)>,
 }
 
 impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
-    pub(crate) fn new(
-        shared: &Arc<Shared<K, V>>,
-        flight: &Arc<Flight<K, V>>,
-        work: Work<K, V>,
-        limit: Option<(Duration, Task)>,
-    ) -> Self {
-        Self { shared: Arc::downgrade(shared), flight: Arc::clone(flight), work: Some(work), limit }
+    /// A task that begins the flight's filler, if no other one has by then.
+    pub(crate) fn new(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>, limit: Option<(Duration, Task)>) -> Self {
+        Self { shared: Arc::downgrade(shared), flight: Arc::clone(flight), work: None, limit }
+    }
+
+    /// A task with a filler of its own.
+    pub(crate) fn with_work(mut self, work: Work<K, V>) -> Self {
+        self.work = Some(work);
+        self
+    }
+
+    /// Takes the filler at the first poll. Returns whether this task has it: another runtime may have begun it.
+    fn begin(&mut self) -> bool {
+        if self.work.is_none() {
+            self.work = self.flight.handover.take();
+            let is_sole_driver = self.shared.upgrade().is_some_and(|shared| shared.host.is_sole_driver());
+            if self.work.is_some() && is_sole_driver {
+                self.flight.handover.note_driver();
+            }
+        }
+        self.work.is_some()
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Brought<K, V>, Failure>> {
@@ -79,6 +82,9 @@ impl<K: CacheKey, V: CacheValue> Future for FillTask<K, V> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.begin() {
+            return Poll::Ready(());
+        }
         let result = match self.poll_work(cx) {
             Poll::Ready(result) => result,
             Poll::Pending => match self.poll_limit(cx) {
@@ -93,6 +99,7 @@ impl<K: CacheKey, V: CacheValue> Future for FillTask<K, V> {
 
 impl<K: CacheKey, V: CacheValue> Drop for FillTask<K, V> {
     fn drop(&mut self) {
+        self.work = self.work.take().or_else(|| self.flight.handover.take());
         self.end(Err(Failure::Abandoned));
     }
 }

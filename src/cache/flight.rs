@@ -3,7 +3,9 @@
 use hashbrown::HashTable;
 
 use super::fill_error::Failure;
+use super::handover::Handover;
 use super::waits;
+use super::work::Work;
 use crate::item::{ItemRef, Key};
 use crate::replica::FillTicket;
 use crate::sync::{Arc, AtomicBool, Event, Listening, OnceLock, Ordering};
@@ -19,25 +21,37 @@ pub(crate) struct Flight<K, V> {
     pub(crate) key: Key<K>,
     /// Its stamp, from before its start.
     pub(crate) ticket: FillTicket,
+    /// When it began, by monotonic time.
+    pub(crate) begun: u64,
+    /// Its filler, until that has begun.
+    pub(crate) handover: Handover<Work<K, V>>,
     landing: AtomicBool,
     outcome: OnceLock<Outcome<K, V>>,
-    landed: Event,
+    /// Notified once, at its end.
+    pub(crate) landed: Event,
     /// Notified when its key was written to, also by others.
     pub(crate) touched: Event,
 }
 
 impl<K, V> Flight<K, V> {
-    pub(crate) fn new(hash: u64, key: Key<K>, ticket: FillTicket) -> Self {
+    pub(crate) fn new(hash: u64, key: Key<K>, ticket: FillTicket, begun: u64) -> Self {
         Self {
             number: waits::number(),
             hash,
             key,
             ticket,
+            begun,
+            handover: Handover::new(),
             landing: AtomicBool::new(false),
             outcome: OnceLock::new(),
             landed: Event::new(),
             touched: Event::new(),
         }
+    }
+
+    /// What the fill came to, if it has ended.
+    pub(crate) fn ended(&self) -> Option<&Outcome<K, V>> {
+        self.outcome.get()
     }
 
     /// Whether the caller is the one to end this fill: only the first is.

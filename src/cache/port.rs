@@ -46,8 +46,13 @@ pub trait Host: Send + Sync {
     /// Runs a task to its end: in the runtime of the caller, or else in one of its own. `false` if
     /// there is none; the task is dropped then.
     fn spawn(&self, task: Task) -> bool;
-    /// Runs a task that must go on whatever becomes of the caller's runtime. `false` if that cannot be.
+    /// Whether this thread alone drives the runtime it is in: no task there makes progress while it is blocked.
+    fn is_sole_driver(&self) -> bool;
+    /// Runs a task that must go on whatever becomes of the caller's runtime, and that never blocks its thread. `false` if that
+    /// cannot be.
     fn spawn_apart(&self, task: Task) -> bool;
+    /// Runs a task on a thread of its own, unless there are many such. `false` if there can be none; the task is dropped then.
+    fn spawn_alone(&self, task: Task) -> bool;
     /// Keeps a cache whose last handle is gone until some member has what was written there, for some seconds at most.
     fn linger(&self, port: Arc<dyn Port>);
     /// A handle that [`open`](Self::open) was asked for is gone.
@@ -95,7 +100,7 @@ pub trait Port: Any + Examine + Send + Sync {
     fn poll(&self) -> Option<Parcel>;
     /// A bulk parcel has left, or could not be sent.
     fn sent(&self, to: ReplicaId, ok: bool);
-    /// Lets time pass; returns the monotonic time of the next call.
+    /// Lets time pass; returns the monotonic time of the next call. That is now if there is something to [`poll`](Self::poll).
     fn tick(&self) -> u64;
     /// A digest for whoever has just appeared.
     fn greeting(&self) -> Option<Bytes>;
@@ -263,6 +268,10 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.with_engine(now, |engine| {
             if engine.replica.poll_timeout(now) <= now.mono {
                 engine.replica.handle_timeout(now);
+                // What became due is sent in the next turn, so the next turn must not wait for the next timer.
+                if engine.replica.may_transmit() {
+                    return now.mono;
+                }
             }
             engine.replica.poll_timeout(now)
         })

@@ -21,7 +21,7 @@ pub struct CacheStats {
     pub fills: FillStats,
     /// Values that are no longer here, by cause.
     pub removals: RemovalStats,
-    /// Values here, including expired ones that are not yet swept.
+    /// Values here, including expired ones that are not yet swept, and ones that do not decode here.
     pub entries: u64,
     /// The sum of their weights.
     pub weight: u64,
@@ -60,7 +60,7 @@ pub struct FillStats {
     pub timed_out: u64,
     /// Fills whose runtime ended, or that had none.
     pub abandoned: u64,
-    /// Calls refused because a filler would have waited for itself.
+    /// Calls refused because they would have waited for themselves: from within a filler, or by blocking the filler's runtime.
     pub deadlocks: u64,
 }
 

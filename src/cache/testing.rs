@@ -98,7 +98,15 @@ impl Host for TestHost {
         true
     }
 
+    fn is_sole_driver(&self) -> bool {
+        false
+    }
+
     fn spawn_apart(&self, task: Task) -> bool {
+        self.spawn(task)
+    }
+
+    fn spawn_alone(&self, task: Task) -> bool {
         self.spawn(task)
     }
 

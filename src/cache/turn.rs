@@ -51,7 +51,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// The value of a flight's key, if it has come by replication.
     fn arrived(&self, flight: &Flight<K, V>) -> Option<ItemRef<K, V>> {
         let found = self.store.get(flight.hash, flight.key.known()?)?;
-        (self.is_visible(&found) && found.item.value().is_some()).then_some(found.item)
+        self.is_readable(&found).then_some(found.item)
     }
 
     /// Waits on this thread for another node's value.

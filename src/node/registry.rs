@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -285,14 +285,22 @@ impl Host for NodeHost {
     }
 
     fn spawn(&self, task: Task) -> bool {
-        let spare = || self.alive.spare.handle().cloned();
+        let spare = || self.alive.spare.fills().cloned();
         let Some(runtime) = Handle::try_current().ok().or_else(spare) else { return false };
         runtime.spawn(task);
         true
     }
 
+    fn is_sole_driver(&self) -> bool {
+        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
+    }
+
     fn spawn_apart(&self, task: Task) -> bool {
-        self.alive.spare.handle().map(|runtime| runtime.spawn(task)).is_some()
+        self.alive.spare.timers().map(|runtime| runtime.spawn(task)).is_some()
+    }
+
+    fn spawn_alone(&self, task: Task) -> bool {
+        self.alive.spare.run_alone(task)
     }
 
     fn linger(&self, port: Arc<dyn Port>) {

@@ -58,7 +58,7 @@ pub struct ReplicaConfig {
     #[serde(with = "crate::durations")]
     pub session_deadline: Duration,
     /// How long a running fill holds back collection everywhere. Default 30 s. At most 1 h. A fill that takes
-    /// longer is returned and not cached. Longer keeps tombstones of the whole cluster for as long as the
+    /// longer is returned and not cached; it is not joined any more, and callers that joined it run their own. Longer keeps tombstones of the whole cluster for as long as the
     /// slowest fill; shorter caches fewer slow fills.
     #[serde(with = "crate::durations")]
     pub fill_hold: Duration,

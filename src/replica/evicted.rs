@@ -77,6 +77,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
+    /// Takes over the eviction floor of a replica whose state was taken over. What is held without a value below it is in
+    /// doubt from now on: it may be so at the sender, and voids and doubts of this reconcile are.
+    pub(super) fn take_eviction_floor(&mut self, floor: Stamp) {
+        self.below_eviction.raise(floor);
+        for (_, slot) in self.tombstones.iter().take_while(|(time, _)| *time <= floor.time) {
+            self.below_eviction.note_doubt(*slot);
+        }
+    }
+
     /// Whether what comes to this place with this stamp may be older than something evicted here.
     pub(super) fn may_be_older_than_evicted(&self, held: Option<&Snapshot<K, V>>, stamp: Stamp) -> bool {
         stamp <= self.below_eviction.floor() && held.is_none_or(|held| self.below_eviction.is_in_doubt(held.slot))

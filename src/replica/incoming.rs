@@ -292,7 +292,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             let vouched = self.take_vouched();
             self.void_unknown_to(now, &seen, &vouched, &last);
             // What is claimed now includes what the sender has evicted.
-            self.below_eviction.raise(last.eviction_floor);
+            self.take_eviction_floor(last.eviction_floor);
         }
         self.incoming = None;
         for (origin, time) in last.claim.iter() {
@@ -363,14 +363,11 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Something newer than this register may have been evicted by the sender of a reconcile. It is not voided: only what
     /// this replica claims has changed, and others may know better.
     fn doubt_held(&mut self, held: &Snapshot<K, V>) {
-        let slot = if held.meta.kind.is_live() {
+        if held.meta.kind.is_live() {
             self.counters.reconcile_doubted += 1;
             self.lossy = true;
-            self.bury(held, Cause::Evicted, RemovalCause::Reconcile)
-        } else {
-            held.slot
-        };
-        self.below_eviction.note_doubt(slot);
+            self.bury(held, Cause::Evicted, RemovalCause::Reconcile);
+        }
     }
 
     /// Gives every register whose dot our vector still does not cover a dot of ours, so that it

@@ -50,6 +50,8 @@ pub(super) struct Peer {
     pub(super) asked: u32,
     /// An acknowledgement of its pushes is due at this monotonic time.
     pub(super) ack_due: Option<u64>,
+    /// The next acknowledgement to it may leave at this monotonic time.
+    pub(super) ack_after: u64,
     /// It said it had written up to this; checked again at the monotonic time.
     pub(super) suspected: Option<(HlcTime, u64)>,
     /// What we need to have seen to be caught up with what it first told us.
@@ -103,6 +105,7 @@ impl Peer {
             unacked_since: None,
             asked: 0,
             ack_due: None,
+            ack_after: 0,
             suspected: None,
             target: None,
             session_done: 0,

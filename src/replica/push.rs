@@ -21,8 +21,8 @@ use crate::store::{SlotRef, Snapshot};
 const MAX_EARLY: usize = 64;
 /// Bytes of keys and values in one of them, at most.
 const MAX_EARLY_BYTES: usize = 1 << 20;
-/// Acknowledgements wait this long for company, nanoseconds.
-const ACK_DELAY: u64 = 10_000_000;
+/// Acknowledgements to one member are at least this far apart, nanoseconds.
+pub(super) const ACK_DELAY: u64 = 10_000_000;
 /// What an entry weighs on the wire besides its key and value, roughly.
 pub(super) const ENTRY_OVERHEAD: usize = 24;
 
@@ -200,7 +200,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Whether a member is ready to be pushed something it is not believed to have.
-    fn is_pushable(&self, id: &ReplicaId, peer: &Peer) -> bool {
+    pub(super) fn is_pushable(&self, id: &ReplicaId, peer: &Peer) -> bool {
         peer.is_live()
             && !peer.busy
             && !peer.needs_session
@@ -385,9 +385,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.relays() {
             return; // Digests and their facts tell, at a cost that does not grow with the writes.
         }
-        if let Some(peer) = self.peers.get_mut(&origin) {
-            peer.ack_due.get_or_insert(now.mono.saturating_add(ACK_DELAY));
-        }
+        let Some(peer) = self.peers.get_mut(&origin) else { return };
+        // A lone write is acknowledged at once. In a burst, one acknowledgement stands for all pushes of its delay.
+        peer.ack_due = Some(peer.ack_after.max(now.mono));
+        self.flush_acks(now);
     }
 
     /// A member says how far it has our writes.

@@ -35,6 +35,11 @@ impl<K, V> Default for Relay<K, V> {
 }
 
 impl<K, V> Relay<K, V> {
+    /// Whether a push waits to be passed on.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// A member came, died or went.
     pub(super) fn forget_successors(&mut self) {
         self.successors = None;

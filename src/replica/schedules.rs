@@ -7,12 +7,13 @@ use crate::crdt::Dot;
 use crate::item::{Body, Item, ItemRef, Key};
 use net::{Net, S, copy, id, plain};
 
+mod acks;
 mod bursts;
 mod mistakes;
 mod net;
+mod promises;
 mod relaying;
 mod retiring;
-mod review;
 mod skewed;
 mod twins;
 

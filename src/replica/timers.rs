@@ -3,6 +3,7 @@
 use super::collect::StableCut;
 use super::config::ReplicaConfig;
 use super::message::Message;
+use super::push::ACK_DELAY;
 use super::{CoreKey, Replica};
 use crate::hlc::{Now, nanos};
 
@@ -113,7 +114,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.release_deferred(now);
     }
 
-    fn flush_acks(&mut self, now: Now) {
+    pub(super) fn flush_acks(&mut self, now: Now) {
         let due: Vec<_> = self
             .peers
             .iter()
@@ -123,6 +124,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         for id in due {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.ack_due = None;
+                peer.ack_after = now.mono.saturating_add(ACK_DELAY);
             }
             self.queue_ack(id);
         }

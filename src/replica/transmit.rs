@@ -28,6 +28,17 @@ impl<K: CoreKey, V> Replica<K, V> {
         transmit.or_else(|| self.poll_control(now))
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) may return something. Looks at members, not at logs.
+    #[must_use]
+    pub fn may_transmit(&self) -> bool {
+        let is_ready = |id: &ReplicaId| self.peers.get(id).is_some_and(|peer| peer.is_live() && !peer.busy);
+        !self.control.is_empty()
+            || self.relay.is_waiting()
+            || !self.suspects.is_empty()
+            || self.peers.iter().any(|(id, peer)| self.is_pushable(id, peer))
+            || self.outgoing.keys().any(is_ready)
+    }
+
     fn poll_control(&mut self, now: Now) -> Option<Transmit<K, V>> {
         let (to, mut message) = self.control.pop_front()?;
         self.ask_to_wait(now, &to, &mut message);

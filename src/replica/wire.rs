@@ -79,6 +79,7 @@ mod layout;
 mod limits;
 mod measure;
 mod replicas;
+mod reread;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -91,7 +92,6 @@ pub use envelope::{Envelope, MessageKind, Peeked, forward, peek};
 pub use error::{DecodeError, EncodeError};
 pub use hash::{key_hash, value_hash};
 pub use limits::{Limits, MAX_DEPTH, MAX_ENTRY_OVERHEAD};
+pub(crate) use reread::{read_key, reread_key, reread_value};
 pub(crate) use user::{Unencodable, unencodable};
 pub use user::{decode_key, encode_key, encoded_len, key_len};
-#[cfg(feature = "sim")]
-pub(crate) use user::{reread_key, reread_value};

@@ -40,6 +40,7 @@ pub fn lint_cache(report: &CacheReport) -> Vec<Warning> {
     found.extend(tombstones(report));
     found.extend(undecodable(report));
     found.extend(unencodable(report));
+    found.extend(unreadable(report));
     found.extend(split(report));
     found
 }
@@ -159,6 +160,16 @@ fn unencodable(report: &CacheReport) -> Option<Warning> {
     Some(warning("unencodable-entries", &report.cache, text))
 }
 
+fn unreadable(report: &CacheReport) -> Option<Warning> {
+    let count = report.intake.get("unreadable").copied().filter(|count| *count > 0)?;
+    let text = format!(
+        "{count} writes or deletes were refused here, because what `Serialize` writes of their key or value does not decode again: no \
+         other node could read them. The log names the type and the reason; see \"Types that do not come back\" in \
+         driftless::docs::questions."
+    );
+    Some(warning("unreadable-entries", &report.cache, text))
+}
+
 /// As many members dead as alive, counting ourselves: perhaps it is us who are cut off.
 fn split(report: &CacheReport) -> Option<Warning> {
     let dead: Vec<_> = report.peers.iter().filter(|peer| !peer.live).map(called).collect();
@@ -266,6 +277,7 @@ mod tests {
         cache.tombstones.blocked_by = vec![Blocker::Unseen { replica: "r".into(), node: None, silent_ms: 9_000 }];
         cache.intake.insert("undecodable_keys".into(), 1);
         cache.intake.insert("unencodable".into(), 1);
+        cache.intake.insert("unreadable".into(), 1);
         let expected = [
             "lagging-peer",
             "clock-behind",
@@ -273,6 +285,7 @@ mod tests {
             "tombstones-near-cap",
             "undecodable-entries",
             "unencodable-entries",
+            "unreadable-entries",
             "split-suspected",
         ];
         assert_eq!(names(&lint_cache(&cache)), expected);

@@ -37,6 +37,20 @@ mod waits {
     }
 }
 
+mod handover {
+    pub(crate) struct Handover<W>(std::marker::PhantomData<W>);
+
+    impl<W> Handover<W> {
+        pub(crate) fn new() -> Self {
+            Self(std::marker::PhantomData)
+        }
+    }
+}
+
+mod work {
+    pub(crate) type Work<K, V> = fn() -> (K, V);
+}
+
 use crdt::Kind;
 use flight::{Flight, Flights};
 use item::{Body, Item, ItemRef, Key};
@@ -189,7 +203,7 @@ fn reads_are_counted() {
 }
 
 fn flight() -> Arc<Flight<u64, u64>> {
-    Arc::new(Flight::new(HASH, Key::Known(1), replica::FillTicket))
+    Arc::new(Flight::new(HASH, Key::Known(1), replica::FillTicket, 0))
 }
 
 fn landings_are_heard() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use driftless::crdt::{Cause, Kind};
 use driftless::hlc::Stamp;
 use stateright::Property;
 
@@ -146,10 +147,42 @@ fn is_quiet(views: &[&View]) -> bool {
     })
 }
 
+/// A fill is served although a write that its filler had not seen, and that may have come after its start, is below it.
+fn stale_fill(views: &[&View]) -> Option<String> {
+    let stored = views.iter().flat_map(|view| &view.stored);
+    for fill in stored {
+        let plain = |event: &&Event| event.marker.dot.counter == event.marker.stamp.time;
+        let late = |event: &&Event| {
+            let stamp = event.marker.stamp;
+            event.key == fill.key
+                && stamp.time > fill.since
+                && stamp < fill.stamp
+                && !fill.seen.covers(&event.marker.dot)
+        };
+        let Some(late) = events(views).filter(plain).find(late) else { continue };
+        let held = views.iter().filter_map(|view| view.keys[usize::from(fill.key)].as_ref());
+        if held.into_iter().any(|held| held.served && held.marker.stamp == fill.stamp) {
+            return Some(format!("serves the fill {fill:?} although {late:?} may have come after its start"));
+        }
+    }
+    None
+}
+
+/// Something was voided although nothing was ever deleted, so nothing can have been deleted unseen.
+fn needless_void(views: &[&View]) -> Option<String> {
+    let deleted = |event: &Event| event.marker.kind == Kind::Tombstone(Cause::Deleted);
+    let never = !events(views).any(deleted) && views.iter().all(|view| view.epoch == 0);
+    let voided: u64 = views.iter().map(|view| view.voided).sum();
+    (never && voided > 0).then(|| format!("voided {voided} registers although nothing was deleted"))
+}
+
 /// O3 and completeness.
 fn misled(views: &[&View]) -> Option<String> {
     if let Some(fault) = views.iter().find_map(|view| view.fault.clone()) {
         return Some(fault);
+    }
+    if let Some(what) = stale_fill(views).or_else(|| needless_void(views)) {
+        return Some(what);
     }
     let epoch = views[0].epoch;
     let lossless = views.iter().all(|view| !view.gave_up);

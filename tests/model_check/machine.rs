@@ -63,6 +63,14 @@ pub struct Packet {
     pub bytes: Option<Bytes>,
 }
 
+impl Packet {
+    /// Whether it is a frame of a session.
+    pub fn is_frame(&self) -> bool {
+        let peeked = self.bytes.as_ref().map(|bytes| wire::peek(bytes));
+        matches!(peeked, Some(Ok(wire::Peeked::Message { kind: wire::MessageKind::Frame, .. })))
+    }
+}
+
 impl fmt::Debug for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, to, bytes } = self;
@@ -156,6 +164,16 @@ pub fn rank(marker: &Marker) -> (Stamp, bool) {
     (marker.stamp, !marker.kind.ranks_live())
 }
 
+/// A fill that was stored, and what its filler knew when it began.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub key: u8,
+    pub stamp: Stamp,
+    /// Whatever is stamped above this and not seen then may have been issued after the start.
+    pub since: u64,
+    pub seen: VersionVector,
+}
+
 /// What a replica holds for a key.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -176,8 +194,11 @@ pub struct View {
     pub deferring: bool,
     pub filling: bool,
     pub gave_up: bool,
+    /// Values that this replica voided.
+    pub voided: u64,
     /// All registers that ever had a dot of this replica.
     pub events: Vec<Event>,
+    pub stored: Vec<Stored>,
     /// What this replica alone did wrong.
     pub fault: Option<String>,
 }
@@ -213,6 +234,7 @@ struct Filling {
     held: Option<Stamp>,
     /// Anything stamped above this and not yet here may have been written after the start.
     since: u64,
+    seen: VersionVector,
 }
 
 /// See the module.
@@ -225,6 +247,7 @@ pub struct Machine<'a> {
     filling: Option<Filling>,
     newest: Vec<Option<(Stamp, bool)>>,
     events: Vec<Event>,
+    stored: Vec<Stored>,
     fault: Option<String>,
 }
 
@@ -235,7 +258,18 @@ impl<'a> Machine<'a> {
         let mut replica = replica.expect("valid settings");
         replica.set_bugs(rules.bugs);
         let newest = vec![None; usize::from(rules.keys)];
-        Self { who, rules, replica, now, writes: 0, filling: None, newest, events: Vec::new(), fault: None }
+        Self {
+            who,
+            rules,
+            replica,
+            now,
+            writes: 0,
+            filling: None,
+            newest,
+            events: Vec::new(),
+            stored: Vec::new(),
+            fault: None,
+        }
     }
 
     /// Lets something happen; what it sends is added to `sent`.
@@ -292,14 +326,16 @@ impl<'a> Machine<'a> {
         let ticket = self.replica.begin_fill(self.now, hash_of(key), &Key::Known(key));
         let held = self.held(key).map(|held| held.marker.stamp);
         let since = self.now.wall - nanos(self.rules.config.max_drift);
-        self.filling = Some(Filling { key, ticket, held, since });
+        let seen = self.replica.vector().clone();
+        self.filling = Some(Filling { key, ticket, held, since, seen });
     }
 
     fn finish_fill(&mut self) {
-        let Some(Filling { key, ticket, held, since }) = self.filling.take() else { return };
+        let Some(Filling { key, ticket, held, since, seen }) = self.filling.take() else { return };
         let before = self.held(key).map(|held| held.marker.stamp);
         let write = self.new_write(key, true);
         let Some(stamp) = self.replica.finish_fill(self.now, &ticket, write) else { return };
+        self.stored.push(Stored { key, stamp, since, seen });
         let late = before.filter(|before| Some(*before) != held && before.time > since);
         let tie = |late: &Stamp| stamp.time.abs_diff(late.time) <= TIE && !self.rules.fills_never_tie;
         if late.is_some_and(|late| late < stamp && !tie(&late)) {
@@ -381,20 +417,26 @@ impl<'a> Machine<'a> {
             voided,
             reconcile_voided,
             reconcile_removed,
+            fills_contested,
+            in_doubt,
+            reconcile_doubted,
             ..
         } = *self.replica.counters();
-        let lost = [evicted_stable, evicted_unstable, evicted_unsent, forced_drops, voided, reconcile_voided];
+        let evicted = evicted_stable + evicted_unstable + evicted_unsent + in_doubt + reconcile_doubted;
+        let lost = [evicted, forced_drops, voided, reconcile_voided, fills_contested];
         View {
             keys: (0..self.rules.keys).map(|key| self.held(key)).collect(),
             vector: self.replica.vector().clone(),
             dropped: self.replica.dropped().clone(),
-            floor: self.replica.floor(),
+            floor: self.replica.floor().max(self.replica.eviction_floor()),
             epoch: self.replica.epoch(),
             receiving: self.replica.is_receiving(),
             deferring: self.replica.deferred_len() > 0,
             filling: self.filling.is_some(),
             gave_up: lost.iter().sum::<u64>() + reconcile_removed > 0,
+            voided: voided + reconcile_voided,
             events: self.events.clone(),
+            stored: self.stored.clone(),
             fault: self.fault.clone(),
         }
     }

@@ -79,6 +79,10 @@ fn scopes(deeper: u8) -> Vec<Scope> {
         Scope::new("forced", Spent { deletes: 2, writes: 1, ticks: 2, ..spent(4) })
             .from(scope::one_missed_a_delete)
             .with_few_tombstones(),
+        // A fill above a young tombstone, and a delete by a clock that is behind.
+        Scope::new("contested", Spent { deletes: 1, fills: 1, again: 1, ..spent(6) }).from(scope::one_is_ahead),
+        // Values that one replica has evicted arrive there again, after a session that broke off.
+        Scope::new("evicted", Spent { ticks: 5, ..spent(7) }).from(scope::one_has_evicted).with_large_values(),
         // Tombstones collected while older and newer writes are on their way.
         Scope::new("collected", Spent { writes: 1, fills: 1, ticks: 3, ..spent(5) }).from(scope::before_collection),
     ];
@@ -108,6 +112,8 @@ explored! {
     relayed_pushes "relayed",
     sessions_of_several_frames "session",
     forced_drops_and_reconcile "forced",
+    contested_fills "contested",
+    arrivals_below_an_eviction "evicted",
     collection "collected",
 }
 
@@ -135,6 +141,8 @@ fn known_mistakes_are_found() {
                 .healing_one_in(256),
         ),
         ("delete_unknown_is_noop", Scope::new("power", Spent { deletes: 1, depth: 1, ..Spent::default() })),
+        ("fill_bound_ignored", scope("contested")),
+        ("eviction_voids", scope("evicted")),
         ("no_deferral", Scope::new("power", Spent { writes: 1, steps: 1, depth: 3, ..Spent::default() })),
     ];
     let only = std::env::var("BUG").ok();

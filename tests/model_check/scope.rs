@@ -129,6 +129,19 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Delivers everything up to the first frame of a session, which is delivered as well; the rest is lost.
+    pub fn deliver_until_frame(mut self) -> Self {
+        while let Some((packet, _)) = self.world.net.first().cloned() {
+            let is_frame = packet.is_frame();
+            let at = if packet.bytes.is_some() { packet.to } else { packet.from };
+            self = self.on(at, Input::Arrive(packet));
+            if is_frame {
+                self.world.net.clear();
+            }
+        }
+        self
+    }
+
     pub fn ticks(mut self, rounds: usize, reachable: &[u8]) -> Self {
         for _ in 0..rounds {
             for who in 0..REPLICAS {
@@ -169,6 +182,23 @@ pub fn one_missed_writes(cluster: &Cluster) -> World {
 /// Both keys hold values that everybody has.
 pub fn both_written(cluster: &Cluster) -> World {
     meet(cluster).on(1, Input::Write(0)).on(1, Input::Write(1)).deliver().ticks(1, &[0, 1, 2]).done()
+}
+
+/// Replica 0 has evicted two stable values of its own without a trace; replica 1 still holds them. Replica 2 is new and has been sent
+/// the first of the two frames that it needs.
+pub fn one_has_evicted(cluster: &Cluster) -> World {
+    let mut setup = Setup::new(cluster).on(0, Input::Greet(1)).on(1, Input::Greet(0)).deliver_among(&[0, 1]);
+    setup = setup.ticks(2, &[0, 1]).on(0, Input::Write(0)).on(0, Input::Write(1)).deliver_among(&[0, 1]);
+    setup = setup.ticks(4, &[0, 1]).on(0, Input::Evict(0)).on(0, Input::Evict(1));
+    setup = setup.on(1, Input::Greet(2)).on(2, Input::Greet(1)).deliver_until_frame();
+    setup.on(0, Input::Greet(2)).on(2, Input::Greet(0)).done()
+}
+
+/// Replica 1 has moved on by a tick, so its clock is ahead of the others' within what they believe, and has deleted a key
+/// of which nobody has heard yet.
+pub fn one_is_ahead(cluster: &Cluster) -> World {
+    let setup = meet(cluster).on(0, Input::Write(0)).deliver().ticks(1, &[0, 1, 2]);
+    setup.on(1, Input::Tick).deliver().on(1, Input::Delete(0)).done()
 }
 
 /// Replica 2 missed a delete whose tombstone is about to be forced out by the next one.

@@ -145,8 +145,8 @@ fn a_runtime_that_ends_tells_those_who_wait() {
         None => panic!("somebody else leads"),
     };
     std::thread::sleep(Duration::from_millis(100));
-    let work: crate::cache::fill_task::Work<u32, u32> = Box::pin(std::future::pending());
-    drop(crate::cache::fill_task::FillTask::new(&cache.shared, &flight, work, None));
+    let work: crate::cache::work::Work<u32, u32> = Box::pin(std::future::pending());
+    drop(crate::cache::fill_task::FillTask::new(&cache.shared, &flight, None).with_work(work));
     assert!(matches!(waiter.join().unwrap(), Err(crate::FillError::Abandoned)));
     assert_eq!(cache.get_with_blocking(1, || 2), 2);
 }
@@ -213,4 +213,15 @@ fn a_fill_for_which_there_is_no_stamp_is_shared_all_the_same() {
     assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == 7));
     clock.advance(Duration::from_secs(2));
     assert_eq!(cache.get_with_blocking(1, || 9), 8);
+}
+
+#[test]
+fn a_fill_older_than_its_bound_is_not_joined() {
+    let (cache, clock) = alone::<u32, u32>(|it| it);
+    let slow = begin(&cache, 1);
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(cache.get_with_blocking(1, || 2), 2);
+    assert_eq!(RUNTIME.block_on(cache.get_with(1, || async { 3 })), 2, "it is cached");
+    assert_eq!(slow.end(1), 1, "its own caller gets what it brings");
+    assert_eq!((cache.get(&1), cache.stats().fills.running), (Some(2), 0));
 }

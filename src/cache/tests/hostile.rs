@@ -112,6 +112,11 @@ fn user_types_that_panic_while_they_are_merged_stop_nobody() {
     }
 }
 
+thread_local! {
+    /// Whether 13 can be read: where it is written it can, or it would be refused there.
+    static READS_13: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
+}
+
 /// A number that cannot be read where it is 13, and not be weighed where it is 14.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize)]
 struct Unlucky(u32);
@@ -119,7 +124,7 @@ struct Unlucky(u32);
 impl<'de> Deserialize<'de> for Unlucky {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let number = u32::deserialize(from)?;
-        assert!(number != 13, "on every node, every time");
+        assert!(number != 13 || READS_13.get(), "on every node, every time");
         Ok(Self(number))
     }
 }
@@ -135,6 +140,7 @@ fn an_entry_that_can_be_read_nowhere_stops_nothing_else() {
     for (key, value) in [(1, 1), (2, 13), (3, 14), (13, 4), (5, 5)] {
         cluster.caches[0].insert(Unlucky(key), Unlucky(value)).unwrap();
     }
+    READS_13.set(false);
     cluster.exchange();
     cluster.advance(Duration::from_secs(5));
     for cache in &cluster.caches[1..] {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cache::port::Port;
 use crate::cache::testing::{Cluster, RUNTIME, alone};
 use crate::{Cache, CacheSettings, InsertError, Members, OpenError};
 
@@ -46,6 +47,26 @@ fn batches_are_written_whole_or_not_at_all_and_travel() {
     assert_eq!(b.remove_many(&[0, 1, 5_000]), 2);
     cluster.exchange();
     assert_eq!((a.entry_count(), b.entry_count()), (2_498, 2_498));
+}
+
+/// The driver polls, then ticks, then sleeps until the time that the tick returned.
+#[test]
+fn what_a_timer_makes_due_is_sent_at_once() {
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
+    let here = &cluster.caches[1].shared;
+    for value in [1, 2] {
+        cluster.caches[0].insert(1, value).unwrap();
+        let parcels = cluster.take(0);
+        cluster.deliver(&parcels);
+    }
+    assert_eq!(cluster.take(1).len(), 1, "the second acknowledgement waits for company");
+    let due = here.tick();
+    let wait = Duration::from_nanos(due - here.time.now().mono);
+    assert!((1..=10).contains(&wait.as_millis()), "{wait:?}");
+    cluster.clocks[1].advance(wait);
+    assert_eq!(here.tick(), here.time.now().mono, "the next turn, which sends it, is now");
+    assert_eq!(cluster.take(1).len(), 1);
+    assert!(here.tick() > here.time.now().mono);
 }
 
 #[test]

@@ -128,39 +128,6 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], scratch: &mut Vec<u8>) -> 
     rest.is_empty().then_some(value)
 }
 
-/// Writes a key and reads it back, for a person who asks why that fails: whatever panics, does.
-///
-/// # Errors
-/// What `Deserialize` says.
-#[cfg(feature = "sim")]
-pub(crate) fn reread_key<K: Serialize + DeserializeOwned>(key: &K) -> Result<(), String> {
-    let mut bytes = Vec::new();
-    write_key(&mut bytes, key).map_err(|error| error.to_string())?;
-    reread::<K>(&bytes)
-}
-
-/// The same of a value.
-///
-/// # Errors
-/// What `Deserialize` says.
-#[cfg(feature = "sim")]
-pub(crate) fn reread_value<V: Serialize + DeserializeOwned>(value: &V) -> Result<(), String> {
-    let mut bytes = Vec::new();
-    write_value(&mut bytes, value).map_err(|error| error.to_string())?;
-    reread::<V>(&bytes)
-}
-
-#[cfg(feature = "sim")]
-fn reread<T: DeserializeOwned>(bytes: &[u8]) -> Result<(), String> {
-    let (mut rest, mut scratch) = (bytes, vec![0; bytes.len().max(256)]);
-    match ciborium::de::from_reader_with_buffer::<T, _>(&mut rest, &mut scratch) {
-        Ok(_) if rest.is_empty() => Ok(()),
-        Ok(_) => Err(format!("{} of {} bytes are left over", rest.len(), bytes.len())),
-        Err(ciborium::de::Error::Semantic(_, reason)) => Err(reason),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// What code of the user says, unless it panics.
 #[inline]
 pub(super) fn contain<T>(call: impl FnOnce() -> T) -> Option<T> {
