@@ -177,6 +177,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         };
         let contested: Vec<_> = self.contests.fills.iter().filter_map(contested).collect();
         contested.into_iter().for_each(|(fill, slot)| self.void_fill(now, fill, slot));
+        self.enforce_tombstone_cap();
     }
 
     fn void_fill(&mut self, now: Now, fill: Stamp, slot: SlotRef) {

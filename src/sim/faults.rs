@@ -176,9 +176,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let here = &mut self.processes[process];
         here.state = State::Up;
         let address = here.address;
+        let open: Vec<_> = here.open.iter().flatten().copied().collect();
         for payload in std::mem::take(&mut here.inbox) {
             self.schedule(0, Event::Deliver { address, payload });
         }
+        open.into_iter().for_each(|number| self.note_resumed(number));
         self.settle_all(process)
     }
 

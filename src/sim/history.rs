@@ -103,6 +103,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let completed = now.sessions_completed > before.sessions_completed;
         let forced = now.forced_drops > before.forced_drops || now.retired_dropped > before.retired_dropped;
         let voided = now.voided > before.voided || now.reconcile_voided > before.reconcile_voided;
+        let voided = voided || now.fills_contested > before.fills_contested;
         let source = history.frame_from.filter(|_| completed);
         let tainted = source.is_some_and(|source| {
             let theirs = &self.openings[source].history;
@@ -220,10 +221,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn judge_void(&mut self, number: usize, key: usize, stamp: Stamp, certain: bool) {
         let cache = usize::from(self.openings[number].cache);
         let oracle = &self.oracles[cache];
-        let victims = oracle.of(key).filter(|record| record.item.is_some() && record.stamp <= stamp);
+        let is_gone = |record: &&Record<K, V>| record.stamp <= stamp || (!certain && record.fill.is_some());
+        let victims = oracle.of(key).filter(|record| record.item.is_some()).filter(is_gone);
         let drift = nanos(self.settings.config.max_drift);
         let is_due = |record: &Record<K, V>| {
-            let contested = record.stamp == stamp && oracle.is_contested(key, record, drift);
+            let contested = (record.stamp == stamp || !certain) && oracle.is_contested(key, record, drift);
             contested || self.is_due_here(number, Floor::Gc, record)
         };
         let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();

@@ -118,8 +118,7 @@ fn entries_survive_a_lost_frame_and_reconciles_from_two_sources() {
             net.give(*s, *to, message);
         }
         net.run(30);
-        for i in [s1, s2, n] {
-        }
+        for i in [s1, s2, n] {}
         for key in 0..50 {
             assert_eq!(
                 (net.get(s1, key), net.get(s2, key), net.get(n, key)),

@@ -15,7 +15,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         start: &FillStart,
         stamp: Stamp,
     ) -> Result<(), Violation> {
-        let told = |record: &Record<K, V>| record.author == number || record.told.contains_key(&number);
+        // A message that waits for its predecessor or for its time is received and not yet taken in; once it is, the end of
+        // the run looks at it.
+        let seen = &self.openings[number].seen;
+        let taken = |record: &Record<K, V>| record.told.contains_key(&number) && record.is_claimed_by(seen);
+        let told = |record: &Record<K, V>| record.author == number || taken(record);
         self.check_fill_against(number, key, start, stamp, told)
     }
 
