@@ -55,7 +55,13 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             return Ok(()); // Overwritten or deleted by a record that is newer.
         };
         let over = record.expires != 0 && record.expires <= self.openings[number].latest_wall;
-        if record.fate.voided || record.fate.expired || over || stamp.time <= epoch {
+        // A doubt that was due is as a void that was due: the floor behind it passed a write that it could not know of.
+        if record.fate.doubted.contains(&number)
+            || record.fate.voided
+            || record.fate.expired
+            || over
+            || stamp.time <= epoch
+        {
             return Ok(());
         }
         let (name, key, fate) = (self.name(number), self.key_name(key), &record.fate);
