@@ -12,6 +12,8 @@ use clap::Parser;
 use driftless::replica::Bugs;
 use driftless::sim::{Report, Scenario, Settings, Violation, numbers, run_scenario, shrink};
 
+/// From so many seeds on, each fault and each rare branch must have been reached.
+const BAND: u64 = 4_096;
 /// So many failing seeds are shrunk, each in at most 1,500 runs; the others have their commands.
 const SHRUNK: usize = 3;
 
@@ -162,6 +164,7 @@ fn summary(args: &Args, outcome: &Outcome, began: Instant) {
     println!("slowest agreement of a healed cluster: {:.1} s", total.converged_in as f64 / 1e9);
     table("faults injected", total.faults.iter().map(|(name, count)| ((*name).to_owned(), *count)));
     table("states reached", total.states.each().map(|(name, count)| (name.to_owned(), count)));
+    table("rare branches reached", total.reached.iter().map(|(name, count)| ((*name).to_owned(), *count)));
     println!("\n{} violations", failed.len());
     for (number, (&seed, violation)) in failed.iter().enumerate() {
         if number < SHRUNK {
@@ -172,6 +175,12 @@ fn summary(args: &Args, outcome: &Outcome, began: Instant) {
         }
         println!("  {}", replay(args, seed));
     }
+}
+
+/// What a whole band of the swarm as it is has never reached.
+fn unreached(args: &Args, outcome: &Outcome) -> Vec<&'static str> {
+    let bent = args.harsh || args.calm || args.replicas.is_some() || args.bug.is_some();
+    if bent || outcome.runs < BAND { Vec::new() } else { outcome.total.unreached() }
 }
 
 /// The command that runs a seed again, as this program was built.
@@ -234,5 +243,9 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let outcome = run_all(&args);
     summary(&args, &outcome, began);
-    ExitCode::from(u8::from(!outcome.failed.is_empty()))
+    let unreached = unreached(&args, &outcome);
+    if !unreached.is_empty() {
+        println!("never reached in {} seeds: {}", outcome.runs, unreached.join(", "));
+    }
+    ExitCode::from(u8::from(!outcome.failed.is_empty() || !unreached.is_empty()))
 }

@@ -154,6 +154,17 @@ pub struct Replica<K, V> {
     twin: renew::Twin,
 }
 
+/// What a replica holds in buffers beside the table, and the limits that are not configured.
+#[cfg(any(test, feature = "sim"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Burden {
+    pub(crate) retained_bytes: usize,
+    pub(crate) deferred_bytes: usize,
+    pub(crate) max_deferred_bytes: usize,
+    pub(crate) early: usize,
+    pub(crate) max_early: usize,
+}
+
 /// When and from whom a replica first had everything a member had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaughtUp {
@@ -251,6 +262,20 @@ impl<K: CoreKey, V> Replica<K, V> {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn marker_at(&self, meta: &crate::store::Meta) -> crate::crdt::Marker {
         self.marker_of(meta)
+    }
+
+    /// The members, and whether each is live.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn members(&self) -> impl Iterator<Item = (ReplicaId, bool)> + '_ {
+        self.peers.iter().map(|(id, peer)| (*id, peer.is_live()))
+    }
+
+    /// What is held in buffers beside the table, for a checker of bounds.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn burden(&self) -> Burden {
+        let (early, max_early) = self.early.burden();
+        let (deferred_bytes, max_deferred_bytes) = self.deferred.burden();
+        Burden { retained_bytes: self.retained_bytes, deferred_bytes, max_deferred_bytes, early, max_early }
     }
 
     /// What has been seen, by origin.

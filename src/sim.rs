@@ -28,6 +28,8 @@ mod cluster;
 mod codec;
 mod dispatch;
 mod failure;
+mod faults;
+mod history;
 mod membership;
 mod network;
 mod opening;
@@ -43,6 +45,7 @@ mod shrink;
 mod simulation;
 mod soundness;
 pub mod strategy;
+mod swarm;
 mod trace;
 mod types;
 

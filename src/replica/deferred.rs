@@ -32,6 +32,14 @@ impl<K, V> Default for Quarantine<K, V> {
     }
 }
 
+#[cfg(any(test, feature = "sim"))]
+impl<K, V> Quarantine<K, V> {
+    /// Bytes that wait, and how many may.
+    pub(super) fn burden(&self) -> (usize, usize) {
+        (self.bytes, MAX_BYTES)
+    }
+}
+
 impl<K: CoreKey, V> Replica<K, V> {
     /// Whether a time is too far ahead of what our clocks call now.
     pub(super) fn is_ahead(&self, now: Now, time: HlcTime) -> bool {

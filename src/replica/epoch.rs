@@ -5,7 +5,7 @@
 //! dropped vector: whoever is told of the claim is told of the epoch in the same message.
 
 use super::{CoreKey, Effect, RemovalCause, Replica};
-use crate::hlc::{HlcTime, Now};
+use crate::hlc::{HlcTime, Now, nanos};
 use crate::store::{Position, Snapshot};
 
 /// Registers looked at in one go.
@@ -16,6 +16,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub fn invalidate_all(&mut self, now: Now) -> HlcTime {
         let epoch = self.issue_dot(now).counter;
         self.adopt_epoch(now, epoch);
+        self.fills.contests.note_own_epoch(epoch);
         epoch
     }
 
@@ -25,6 +26,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return;
         }
         self.counters.epochs += 1;
+        self.fills.contests.note_epoch(epoch, nanos(self.config.max_drift));
         self.clock.observe(epoch);
         self.store.raise_epoch(epoch);
         self.sweep = Some(Position::default());

@@ -41,6 +41,9 @@ pub(super) struct Contests {
     fills: BTreeMap<(u64, Stamp), (SlotRef, FillBound)>,
     /// By hash of the key: stamps that lost against something at most `max_drift` newer.
     losers: BTreeMap<u64, SmallVec<[Stamp; 2]>>,
+    /// The newest epoch of our own, and the newest of them that a greater one of another replica has replaced soon after.
+    own_epoch: HlcTime,
+    masked_epoch: HlcTime,
     /// Losers up to this time may have been dropped because there were too many.
     forgot: HlcTime,
 }
@@ -55,6 +58,23 @@ impl Contests {
     pub(super) fn note_of(&self, hash: u64, stamp: Stamp, time: HlcTime) -> Option<FillNote> {
         let (_, bound) = self.fills.get(&(hash, stamp)).filter(|_| is_of_fill(stamp))?;
         Some(FillNote { time, bound: bound.clone() })
+    }
+
+    pub(super) fn note_own_epoch(&mut self, epoch: HlcTime) {
+        self.own_epoch = epoch;
+    }
+
+    /// A greater epoch comes. It masks ours, but not from fills that began before ours was issued: they are stamped above
+    /// the greater one, which their filler knew.
+    pub(super) fn note_epoch(&mut self, epoch: HlcTime, drift: u64) {
+        if self.own_epoch > 0 && epoch > self.own_epoch && epoch - self.own_epoch <= drift {
+            self.masked_epoch = self.own_epoch;
+        }
+        self.own_epoch = 0;
+    }
+
+    fn is_contested_by_masked_epoch(&self, fill: Stamp, bound: &FillBound) -> bool {
+        self.masked_epoch > bound.after && self.masked_epoch < fill.time && self.masked_epoch != bound.epoch
     }
 
     /// Drops what nothing can meet any more: whatever is still to come is stamped above `watermark`.
@@ -89,6 +109,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let losers = self.fills.contests.losers.get(&hash).into_iter().flatten();
         bound.is_contested_by_epoch(fill, self.store.epoch())
+            || self.fills.contests.is_contested_by_masked_epoch(fill, bound)
             || bound.after < self.fills.contests.forgot
             || self.fills.contests.fills.len() >= MAX_REMEMBERED
             || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
@@ -133,6 +154,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         };
         let contested: Vec<_> = self.fills.contests.fills.iter().filter_map(contested).collect();
         contested.into_iter().for_each(|(fill, slot)| self.void_fill(now, fill, slot));
+        self.enforce_tombstone_cap();
     }
 
     fn void_fill(&mut self, now: Now, fill: Stamp, slot: SlotRef) {

@@ -68,10 +68,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         self.counters.frames_in += 1;
         self.merge_frame(now, from, frame);
-        self.enforce_tombstone_cap();
         if self.incoming.as_ref().is_some_and(Incoming::is_complete) {
             self.complete_session(now);
         }
+        // After the claim: before it, no tombstone of this session can be dropped.
+        self.enforce_tombstone_cap();
     }
 
     /// Whether this frame belongs to the session that is coming in, opening it if need be.
@@ -379,6 +380,8 @@ impl<K: CoreKey, V> Replica<K, V> {
                 self.counters.adopted += u64::from(self.spread_again(now, &held));
             }
         }
+        // What a session has brought may be dropped from now on.
+        self.enforce_tombstone_cap();
     }
 
     /// Gives a register a dot of ours. What an epoch has made absent goes instead, as if it were swept now: it

@@ -41,6 +41,12 @@ impl<K, V> EarlyPushes<K, V> {
     pub(super) fn deadline(&self) -> Option<u64> {
         self.waiting.front().map(|(deadline, ..)| *deadline)
     }
+
+    /// How many wait, and how many may.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn burden(&self) -> (usize, usize) {
+        (self.waiting.len(), MAX_EARLY)
+    }
 }
 
 /// Where a push starts, and who gets it.

@@ -1,10 +1,11 @@
 //! Doing what a script says.
 
+use std::collections::BTreeMap;
+
 use super::action::Action;
 use super::cluster::{Cluster, Event};
 use super::opening::RunningFill;
-use super::oracle::Record;
-use super::process::State;
+use super::oracle::{EpochRecord, Fate, FillStart, Record};
 use super::report::Violation;
 use super::soundness;
 use super::trace::brief;
@@ -17,8 +18,10 @@ use crate::replica::wire::{MAX_DEPTH, encoded_len, key_len};
 
 /// Processes that run at one time, processes and openings in one run, at most.
 pub(super) const MAX_UP: usize = 7;
-const MAX_PROCESSES: usize = 24;
-const MAX_OPENINGS: usize = 64;
+pub(super) const MAX_PROCESSES: usize = 24;
+pub(super) const MAX_OPENINGS: usize = 64;
+/// A fill with a time to live takes up to this many milliseconds.
+const FILL_FOR: u32 = 200;
 
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn act(&mut self, action: Action) -> Result<(), Violation> {
@@ -28,12 +31,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             Action::Delete(node, key) => self.delete(node, key),
             Action::Read(node, key) => self.read(node, key),
             Action::InvalidateAll(node, cache) => self.invalidate_all(node, cache),
-            Action::Fill(node, key, millis) => self.begin_fill(node, key, millis),
+            Action::Fill(node, key, millis) => self.begin_fill(node, key, millis, 0),
+            Action::FillFor(node, key, millis) => {
+                self.begin_fill(node, key, FILL_FOR, u64::from(millis.max(1)) * 1_000_000)
+            }
             Action::Evict(node, key) => self.evict(node, key),
             Action::CloseCache(node, cache) => self.close_cache(node, cache),
             Action::OpenCache(node, cache) => self.open_cache(node, cache),
             Action::Crash(node) => self.crash(node),
             Action::Restart(node) => self.restart(node),
+            Action::Return => self.come_back(),
             Action::Join => self.join(),
             Action::Leave(node) => self.leave(node),
             Action::Forget(node, who) => self.forget(node, who),
@@ -49,12 +56,12 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
     }
 
-    fn chosen(&self, node: u8) -> Option<usize> {
+    pub(super) fn chosen(&self, node: u8) -> Option<usize> {
         let up = self.up();
         up.get(usize::from(node).checked_rem(up.len())?).copied()
     }
 
-    fn cache(&self, cache: u8) -> usize {
+    pub(super) fn cache(&self, cache: u8) -> usize {
         usize::from(cache % self.settings.caches)
     }
 
@@ -74,13 +81,15 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let now = self.now_at(number);
         let ttl = if ttl == 0 { self.settings.time_to_live.map_or(0, nanos) } else { u64::from(ttl) * 1_000_000 };
         let expires = if ttl == 0 { 0 } else { now.wall.saturating_add(ttl) };
+        if expires > 0 {
+            self.report.fault("write with a time to live");
+        }
         let write = self.new_write(key, expires)?;
         let item = Some(ItemRef::clone(&write.item));
         let opening = &mut self.openings[number];
         let stamp = opening.engine.replica.write(now, write);
         let dot = Dot::new(opening.id, stamp.time);
-        let record = Record { stamp, dot, item, expires, at: self.at, wall: now.wall, fill: false };
-        self.record(number, key, record)?;
+        self.record(number, key, (stamp, dot), item, expires, None)?;
         self.settle(number)
     }
 
@@ -94,6 +103,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let value = self.types.value(self.writes);
         let size = self.size(key, Some(&value))?;
         let weight = self.types.weigh(key, &value);
+        if weight > 1 && self.settings.max_capacity.is_some() {
+            self.report.fault("weights beyond one");
+        }
         let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Known(value) });
         self.writes += 1;
         Ok(Write { hash: *hash, item, expires, size, weight })
@@ -116,10 +128,32 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         Ok(u32::try_from(key + value).unwrap_or(u32::MAX))
     }
 
-    fn record(&mut self, number: usize, key: usize, record: Record<K, V>) -> Result<(), Violation> {
-        let stamp = record.stamp;
-        let kind = if record.item.is_some() { "written" } else { "deleted" };
-        self.trace(|| format!("  r{number} key {key} {kind} stamp {stamp:?} dot {:?}", record.dot));
+    fn record(
+        &mut self,
+        number: usize,
+        key: usize,
+        (stamp, dot): (Stamp, Dot),
+        item: Option<ItemRef<K, V>>,
+        expires: u64,
+        fill: Option<FillStart>,
+    ) -> Result<(), Violation> {
+        let kind = if item.is_some() { "written" } else { "deleted" };
+        self.trace(|| format!("  r{number} key {key} {kind} stamp {stamp:?} dot {dot:?}"));
+        self.check_watermark(number, stamp, &dot)?;
+        let record = Record {
+            stamp,
+            dot,
+            item,
+            expires,
+            at: self.at,
+            wall: self.now_at(number).wall,
+            author: number,
+            fill,
+            adopted_as: Vec::new(),
+            told: BTreeMap::new(),
+            held_by: BTreeMap::new(),
+            fate: Fate::default(),
+        };
         let cache = usize::from(self.openings[number].cache);
         if self.oracles[cache].record(key, record) {
             return Err(self.violation(format!("stamps: {stamp:?} was issued twice for {}", brief(&self.keys[key].1))));
@@ -137,9 +171,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         // A delete that did nothing is one all the same for whoever called it.
         let stamp = if stamp.time == 0 { Stamp::new(before.max(now.wall), opening.id) } else { stamp };
         let dot = Dot::new(opening.id, stamp.time.min(opening.engine.replica.vector().get(&opening.id)));
-        let record = Record { stamp, dot, item: None, expires: 0, at: self.at, wall: now.wall, fill: false };
         opening.newest[key] = Some((stamp, true));
-        self.record(number, key, record)?;
+        self.record(number, key, (stamp, dot), None, 0, None)?;
         self.settle(number)
     }
 
@@ -160,22 +193,26 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let now = self.now_at(number);
         let epoch = self.openings[number].engine.replica.invalidate_all(now);
         self.trace(|| format!("  epoch {epoch}"));
+        let cache = usize::from(self.openings[number].cache);
+        self.oracles[cache].epochs.push(EpochRecord { time: epoch, at: self.at, wall: now.wall });
         self.settle(number)
     }
 
-    fn begin_fill(&mut self, node: u8, key: u16, millis: u32) -> Result<(), Violation> {
+    fn begin_fill(&mut self, node: u8, key: u16, millis: u32, ttl: u64) -> Result<(), Violation> {
         let Some((number, key)) = self.place(node, key) else { return Ok(()) };
+        if ttl > 0 {
+            self.report.fault("fill with a time to live");
+        }
         let now = self.now_at(number);
-        let held = self.held(number, key).map_or(0, |held| held.meta.stamp_time);
         let (hash, name) = &self.keys[key];
         let opening = &mut self.openings[number];
         let replica = &mut opening.engine.replica;
-        let above = held.max(replica.floor().time).max(replica.eviction_floor().time).max(replica.epoch());
         let ticket = replica.begin_fill(now, *hash, &Key::Known(name.clone()));
         let began = replica.clock().last();
         self.next_fill += 1;
         let fill = self.next_fill;
-        opening.fills.insert(fill, RunningFill { key, ticket, at: self.at, began, above });
+        let start = FillStart { at: self.at, began };
+        opening.fills.insert(fill, RunningFill { key, ticket, start, ttl });
         let after = self.rng.u64(0..=u64::from(millis) * 1_000_000);
         self.schedule(after, Event::FillDone { opening: number, fill });
         self.settle(number)
@@ -184,14 +221,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn store_fill(&mut self, number: usize, fill: u64) -> Result<(), Violation> {
         let Some(running) = self.openings[number].fills.remove(&fill) else { return Ok(()) };
         let now = self.now_at(number);
-        let write = self.new_write(running.key, 0)?;
+        let expires = if running.ttl == 0 { 0 } else { now.wall.saturating_add(running.ttl) };
+        let write = self.new_write(running.key, expires)?;
         let item = Some(ItemRef::clone(&write.item));
         let opening = &mut self.openings[number];
         if let Some(stamp) = opening.engine.replica.finish_fill(now, &running.ticket, write) {
             let dot = Dot::new(opening.id, opening.engine.replica.vector().get(&opening.id));
-            self.check_fill(number, &running, stamp)?;
-            let record = Record { stamp, dot, item, expires: 0, at: self.at, wall: now.wall, fill: true };
-            self.record(number, running.key, record)?;
+            self.check_fill(number, running.key, &running.start, stamp)?;
+            self.record(number, running.key, (stamp, dot), item, expires, Some(running.start))?;
         }
         self.settle(number)
     }
@@ -203,184 +240,5 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.openings[number].engine.replica.evict(now, held.slot);
         }
         self.settle(number)
-    }
-
-    fn close_cache(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
-        let (Some(process), cache) = (self.chosen(node), self.cache(cache)) else { return Ok(()) };
-        let others = self.replicas_of(cache as u8).len() > 1;
-        if let Some(number) = self.processes[process].open[cache].filter(|_| others) {
-            self.report.fault("cache closed");
-            self.close(number);
-        }
-        Ok(())
-    }
-
-    fn open_cache(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
-        let (Some(process), cache) = (self.chosen(node), self.cache(cache)) else { return Ok(()) };
-        if self.processes[process].open[cache].is_none() && self.openings.len() < MAX_OPENINGS {
-            self.report.fault("cache opened");
-            self.open(process, cache as u8);
-            return self.greet_the_unknown(process);
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, number: usize) {
-        let opening = &mut self.openings[number];
-        opening.is_open = false;
-        opening.fills.clear();
-        self.processes[opening.process].open[usize::from(opening.cache)] = None;
-    }
-
-    fn stop(&mut self, process: usize) {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
-        open.into_iter().for_each(|number| self.close(number));
-        self.processes[process].state = State::Gone;
-        self.processes[process].inbox.clear();
-    }
-
-    fn chosen_of_many(&self, node: u8) -> Option<usize> {
-        self.chosen(node).filter(|_| self.running().len() > 1)
-    }
-
-    fn crash(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen_of_many(node) else { return Ok(()) };
-        self.report.fault("crash");
-        self.stop(process);
-        Ok(())
-    }
-
-    fn may_start(&self) -> bool {
-        let openings = self.openings.len() + usize::from(self.settings.caches);
-        self.processes.len() < MAX_PROCESSES && openings <= MAX_OPENINGS
-    }
-
-    fn restart(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node).filter(|_| self.may_start()) else { return Ok(()) };
-        self.report.fault("restart");
-        self.stop(process);
-        self.start(Some(process));
-        Ok(())
-    }
-
-    fn join(&mut self) -> Result<(), Violation> {
-        if self.may_start() && self.running().len() < MAX_UP {
-            self.report.fault("join");
-            self.start(None);
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen_of_many(node) else { return Ok(()) };
-        self.report.fault("leave");
-        for other in self.up() {
-            let (here, there) = (self.processes[process].address, self.processes[other].address);
-            if other != process && !self.network.is_cut(here, there) {
-                let after = self.network.delay();
-                self.schedule(after, Event::Left { process: other, who: process });
-            }
-        }
-        self.stop(process);
-        Ok(())
-    }
-
-    /// An operator says on one node that another will not return, rightly or not.
-    fn forget(&mut self, node: u8, who: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        let who = usize::from(who) % self.processes.len();
-        if who == process {
-            return Ok(());
-        }
-        self.report.fault("forgotten by hand");
-        self.forget_process(process, who)
-    }
-
-    fn pause(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        self.report.fault("pause");
-        self.processes[process].state = State::Paused;
-        Ok(())
-    }
-
-    fn resume_one(&mut self) -> Result<(), Violation> {
-        let paused = self.running().into_iter().find(|&process| !self.processes[process].is_up());
-        paused.map_or(Ok(()), |process| self.resume(process))
-    }
-
-    pub(super) fn resume(&mut self, process: usize) -> Result<(), Violation> {
-        let here = &mut self.processes[process];
-        here.state = State::Up;
-        let address = here.address;
-        for payload in std::mem::take(&mut here.inbox) {
-            self.schedule(0, Event::Deliver { address, payload });
-        }
-        self.settle_all(process)
-    }
-
-    pub(super) fn settle_all(&mut self, process: usize) -> Result<(), Violation> {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
-        open.into_iter().try_for_each(|number| self.settle(number))
-    }
-
-    fn step_clock(&mut self, node: u8, millis: i32) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        self.report.fault(if millis < 0 { "clock back" } else { "clock ahead" });
-        self.processes[process].clock.step(i64::from(millis) * 1_000_000);
-        self.settle_all(process)
-    }
-
-    fn freeze_clock(&mut self, node: u8, on: bool) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        self.report.fault("clock frozen");
-        let at = self.at;
-        self.processes[process].clock.freeze(at, on);
-        self.settle_all(process)
-    }
-
-    fn change_network(&mut self, action: Action) {
-        let address = |n: u8| self.chosen(n).map_or(0, |process| self.processes[process].address);
-        match action {
-            Action::Cut(a, b) => {
-                let (a, b) = (address(a), address(b));
-                self.report.fault("link cut");
-                self.network.cut(a, b);
-            }
-            Action::CutOneWay(a, b) => {
-                let (a, b) = (address(a), address(b));
-                self.report.fault("link cut one way");
-                self.network.cut_one_way(a, b);
-            }
-            Action::SlowLink(a, b) => {
-                let (a, b) = (address(a), address(b));
-                self.report.fault("slow link");
-                self.network.slow_down(a, b);
-            }
-            Action::Isolate(a) => {
-                let a = address(a);
-                self.report.fault("isolated");
-                (0..self.holders.len()).for_each(|b| self.network.cut(a, b));
-            }
-            Action::Split(mask) => self.split(mask),
-            Action::HealLinks => self.network.heal_links(),
-            Action::Latency(millis) => self.network.set_latency(u64::from(millis) * 1_000_000),
-            Action::Loss(percent) => self.network.set_loss(percent),
-            Action::Duplicate(percent) => self.network.set_duplicate(percent),
-            Action::Bandwidth(bytes) => self.network.set_bandwidth(bytes),
-            _ => {}
-        }
-    }
-
-    fn split(&mut self, mask: u8) {
-        self.report.fault("split");
-        let running: Vec<_> = self.running().into_iter().map(|process| self.processes[process].address).collect();
-        let side = |position: usize| mask >> (position % 8) & 1;
-        for (i, &a) in running.iter().enumerate() {
-            for (j, &b) in running.iter().enumerate() {
-                if side(i) != side(j) {
-                    self.network.cut(a, b);
-                }
-            }
-        }
     }
 }

@@ -19,6 +19,8 @@ pub enum Action {
     InvalidateAll(u8, u8),
     /// A fill that takes up to this many milliseconds.
     Fill(u8, u16, u32),
+    /// A fill of a value that lives this many milliseconds.
+    FillFor(u8, u16, u32),
     /// Eviction of a key's value on one node.
     Evict(u8, u16),
     /// A node closes a cache. The last one that has it open keeps it.
@@ -29,6 +31,8 @@ pub enum Action {
     Crash(u8),
     /// A node stops and at once starts again, empty, with its address and name; the others are told.
     Restart(u8),
+    /// A node that crashed starts again, empty, with its address and name, whether it was called dead or not.
+    Return,
     /// A new node.
     Join,
     /// A node says good-bye and stops.
@@ -44,6 +48,8 @@ pub enum Action {
     Cut(u8, u8),
     /// No messages from the first to the second.
     CutOneWay(u8, u8),
+    /// No messages between two nodes until the end of the faults: `HealLinks` does not mend it.
+    BreakLink(u8, u8),
     /// Messages from the first to the second wait for a link of little bandwidth.
     SlowLink(u8, u8),
     /// No messages to or from this node.
@@ -85,9 +91,9 @@ impl Action {
             };
         }
         mapped! {
-            Write(a, b, c); Delete(a, b); Read(a, b); InvalidateAll(a, b); Fill(a, b, c); Evict(a, b);
+            Write(a, b, c); Delete(a, b); Read(a, b); InvalidateAll(a, b); Fill(a, b, c); FillFor(a, b, c); Evict(a, b);
             CloseCache(a, b); OpenCache(a, b); Crash(a); Restart(a); Leave(a); Forget(a, b); Pause(a);
-            Cut(a, b); CutOneWay(a, b); SlowLink(a, b); Isolate(a); Split(a);
+            Cut(a, b); BreakLink(a, b); CutOneWay(a, b); SlowLink(a, b); Isolate(a); Split(a);
         }
     }
 

@@ -36,8 +36,11 @@ impl SimClock {
     }
 
     /// Stops the wall clock, or lets it jump back to what it should say.
-    pub(super) fn freeze(&mut self, at: u64, on: bool) {
+    /// Returns whether it stood or went before.
+    pub(super) fn freeze(&mut self, at: u64, on: bool) -> bool {
+        let changes = self.frozen.is_some() != on;
         self.frozen = on.then(|| self.wall(at));
+        changes
     }
 
     /// Sets the wall clock right, but for a small offset.

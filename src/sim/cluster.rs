@@ -7,6 +7,7 @@ use fastrand::Rng;
 use uuid::Uuid;
 
 use super::clock::SimClock;
+use super::history::History;
 use super::network::Network;
 use super::opening::Opening;
 use super::oracle::Oracle;
@@ -28,6 +29,10 @@ const MAX_EVENTS: u64 = 1_000_000;
 /// Wake-ups of one replica at one instant.
 const MAX_SPINS: u32 = 10_000;
 
+/// More keys than this do not fit one frame of a small size; more nodes than this pass pushes on.
+const MANY_KEYS: u16 = 100;
+const MANY_NODES: usize = 16;
+
 /// What is going to happen.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -48,6 +53,10 @@ pub(super) struct Cluster<'a, K, V> {
     /// By address: the process that has it.
     pub(super) holders: Vec<usize>,
     pub(super) openings: Vec<Opening<K, V>>,
+    /// The opening with an id.
+    pub(super) by_id: BTreeMap<ReplicaId, usize>,
+    /// The number of the key with a hash.
+    pub(super) numbers: BTreeMap<u64, usize>,
     pub(super) network: Network,
     pub(super) rng: Rng,
     /// Decides which sends are called failed although they arrive; by itself, so that seeds stay what they were.
@@ -77,6 +86,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let keys: Vec<_> = (0..settings.keys).map(|n| types.key(n.into())).map(|key| (hash_of(&key), key)).collect();
         let oracles = (0..settings.caches).map(|_| Oracle::new(keys.len())).collect();
         let replicas = settings.replicas;
+        let numbers = keys.iter().enumerate().map(|(number, (hash, _))| (*hash, number)).collect();
         let mut cluster = Self {
             types,
             settings,
@@ -84,6 +94,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             processes: Vec::new(),
             holders: Vec::new(),
             openings: Vec::new(),
+            by_id: BTreeMap::new(),
+            numbers,
             network,
             rng,
             doubts: Rng::with_seed(seed ^ 0x00D0_0B75),
@@ -100,8 +112,13 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             #[cfg(test)]
             copies: None,
         };
-        if cluster.settings.caches > 1 {
-            cluster.report.fault("several caches");
+        let told = [
+            (cluster.settings.caches > 1, "several caches"),
+            (cluster.settings.keys > MANY_KEYS, "many keys"),
+            (usize::from(replicas) > cluster.settings.config.broadcast_up_to.max(MANY_NODES), "many nodes"),
+        ];
+        for (_, name) in told.into_iter().filter(|(so, _)| *so) {
+            cluster.report.fault(name);
         }
         (0..replicas).for_each(|_| cluster.start(None));
         cluster.schedule(0, Event::Detector);
@@ -126,6 +143,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             replaces,
             clock,
             state: State::Up,
+            crashed: false,
             open: vec![None; usize::from(self.settings.caches)],
             inbox: Vec::new(),
             views: BTreeMap::new(),
@@ -144,6 +162,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         replica.set_bugs(self.settings.bugs);
         let wake = replica.poll_timeout(now);
         self.processes[process].open[usize::from(cache)] = Some(self.openings.len());
+        self.by_id.insert(id, self.openings.len());
         self.openings.push(Opening {
             id,
             process,
@@ -156,6 +175,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             seen: VersionVector::new(),
             newest: vec![None; self.keys.len()],
             mirror: vec![None; self.keys.len()],
+            latest_wall: now.wall,
+            history: History::new(self.keys.len()),
             spins: 0,
             last_timeout: 0,
         });
@@ -164,7 +185,18 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     fn new_clock(&mut self) -> SimClock {
         let skew = self.settings.skew.as_nanos() as i64;
         let drift = i64::from(self.settings.drift_ppm);
-        SimClock::new(self.rng.i64(-skew..=skew), self.rng.i64(-drift..=drift), self.at)
+        let (mut offset, drift) = (self.rng.i64(-skew..=skew), self.rng.i64(-drift..=drift));
+        let wrong = self.settings.wrong_clocks.as_nanos() as i64;
+        if wrong > 0 && self.rng.u8(0..3) == 0 {
+            offset = self.rng.i64(-wrong..=wrong);
+            self.report.fault("clock wrong from the start");
+        }
+        for (is, name) in [(offset, "clocks apart"), (drift, "clock drifts")] {
+            if is != 0 {
+                self.report.fault(name);
+            }
+        }
+        SimClock::new(offset, drift, self.at)
     }
 
     pub(super) fn schedule(&mut self, after: u64, event: Event) {
@@ -301,6 +333,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             return Err(self.violation("bounded: the run does not end".to_owned()));
         }
         let now = self.now_at(number);
+        let opening = &mut self.openings[number];
+        opening.latest_wall = opening.latest_wall.max(now.wall);
+        self.begin_history(number);
+        self.note_history(number);
         self.follow_changes(number)?;
         for _ in 0..MAX_BURST {
             let Some(transmit) = self.openings[number].engine.replica.poll_transmit(now) else {
@@ -326,7 +362,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let Some(key) = item.and_then(|item| item.key.known()) else {
             return Err(self.violation(format!("changes: {} tells of a change without a key", self.name(number))));
         };
-        let Some(at) = self.keys.iter().position(|(_, known)| known == key) else {
+        let at = self.numbers.get(&hash_of(key)).copied().filter(|at| self.keys[*at].1 == *key);
+        let Some(at) = at else {
             return Err(self.violation(format!(
                 "types: {} holds {}, which was never written: a key changed on its way",
                 self.name(number),
@@ -342,7 +379,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         };
         *believed = after;
         if fits {
-            return Ok(());
+            return match (change.effect, before) {
+                (Effect::Removed(cause), Some(stamp)) => self.note_removed(number, at, (stamp, change.stamp), cause),
+                _ => Ok(()),
+            };
         }
         let name = self.name(number);
         Err(self.violation(format!(

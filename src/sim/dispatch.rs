@@ -33,6 +33,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let bytes = self.encode(number, &message)?;
         self.trace(|| format!("r{number} sends {to:?} {} bytes: {}", bytes.len(), describe(&message)));
         let entries = codec::entries_in(&message);
+        if let Message::Digest(digest) = &message {
+            self.note_digest(number, digest);
+        }
         for id in to {
             let home = self.home(number, &id);
             let mut left = 0;
@@ -92,6 +95,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if sent.waited {
             self.report.fault("queued for bandwidth");
         }
+        if sent.slow {
+            self.report.fault("slow message");
+        }
         match sent.fate {
             Fate::Arrives => {}
             Fate::Twice(after) => {
@@ -124,7 +130,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         match self.processes[to].state {
             State::Gone => return Ok(()),
             State::Paused => {
-                if !self.settings.pause_drops {
+                if self.settings.pause_drops {
+                    self.report.fault("dropped while paused");
+                } else {
                     self.processes[to].inbox.push(payload);
                 }
                 return Ok(());
@@ -166,9 +174,37 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)))
         })?;
         self.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
+        self.note_told(number, &message);
         let now = self.now_at(number);
+        let source = self.by_id.get(&from).copied();
+        self.openings[number].history.frame_from = source.filter(|_| matches!(message, Message::Frame(_)));
         self.openings[number].engine.replica.handle_message(now, from, message);
-        self.settle(number)
+        let settled = self.settle(number);
+        let history = &mut self.openings[number].history;
+        (history.frame_from, history.completed_from) = (None, None);
+        settled
+    }
+
+    /// What a message lists, its receiver was told, whatever becomes of it there.
+    fn note_told(&mut self, number: usize, message: &Message<K, V>) {
+        let cache = usize::from(self.openings[number].cache);
+        if matches!(message, Message::Audit(_)) {
+            return; // Audits compare what both sides have seen already.
+        }
+        let at = self.at;
+        for entry in message.entries() {
+            let key = self.numbers.get(&entry.hash).copied();
+            if let Some(record) = key.and_then(|key| self.oracles[cache].get_mut(key, &entry.stamp())) {
+                record.told.entry(number).or_insert(at);
+            }
+        }
+    }
+
+    /// What a replica says of itself.
+    fn note_digest(&mut self, number: usize, digest: &crate::replica::message::Digest) {
+        let opening = &mut self.openings[number];
+        opening.history.watermark = opening.history.watermark.max(digest.watermark);
+        opening.seen.join(&digest.vector);
     }
 
     /// A replica spoke from a process: it takes the place of one whose cache was closed there.
@@ -207,6 +243,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn greet_of(&mut self, number: usize, other: usize) -> Result<(), Violation> {
         let now = self.now_at(number);
         let digest = self.openings[number].engine.replica.digest(now, false);
+        self.note_digest(number, &digest);
         let bytes = self.encode(number, &Message::Digest(digest))?;
         let (from, address) = (self.openings[number].process, self.processes[other].address);
         self.carry(from, address, bytes.len(), Payload::Message(bytes));

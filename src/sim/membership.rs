@@ -89,7 +89,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     /// Our openings, with the replicas of the same caches that we believe to live on another process.
-    fn known_on(&self, process: usize, other: usize) -> Vec<(usize, ReplicaId)> {
+    pub(super) fn known_on(&self, process: usize, other: usize) -> Vec<(usize, ReplicaId)> {
         let mut known = Vec::new();
         for number in self.processes[process].open.iter().flatten().copied() {
             let cache = self.openings[number].cache;

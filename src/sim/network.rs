@@ -34,6 +34,8 @@ pub(super) struct Sent {
     pub(super) queued: u64,
     /// It had to wait for what was sent before it.
     pub(super) waited: bool,
+    /// It takes longer than messages do: the tail of the latencies, or a slow link.
+    pub(super) slow: bool,
 }
 
 /// Which links are cut or slow, and what happens to messages on the others.
@@ -42,6 +44,8 @@ pub(super) struct Network {
     rng: Rng,
     cut: BTreeSet<(usize, usize)>,
     slow: BTreeSet<(usize, usize)>,
+    /// Cut until the end, the lower address first.
+    broken: BTreeSet<(usize, usize)>,
     /// When what was sent over a link will have left.
     busy: BTreeMap<(usize, usize), u64>,
     bandwidth: Option<u64>,
@@ -60,6 +64,7 @@ impl Network {
             rng: Rng::with_seed(seed),
             cut: BTreeSet::new(),
             slow: BTreeSet::new(),
+            broken: BTreeSet::new(),
             busy: BTreeMap::new(),
             bandwidth: settings.bandwidth.map(|bandwidth| u64::from(bandwidth.max(1_000))),
             latency: settings.latency.as_nanos() as u64,
@@ -73,23 +78,32 @@ impl Network {
     }
 
     pub(super) fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.cut.contains(&(from, to))
+        self.cut.contains(&(from, to)) || self.broken.contains(&(from.min(to), from.max(to)))
     }
 
-    pub(super) fn cut_one_way(&mut self, from: usize, to: usize) {
-        if from != to {
-            self.cut.insert((from, to));
-        }
+    /// Returns whether the link worked before, as all these do.
+    pub(super) fn cut_one_way(&mut self, from: usize, to: usize) -> bool {
+        from != to && self.cut.insert((from, to))
     }
 
-    pub(super) fn cut(&mut self, a: usize, b: usize) {
-        self.cut_one_way(a, b);
-        self.cut_one_way(b, a);
+    pub(super) fn cut(&mut self, a: usize, b: usize) -> bool {
+        let there = self.cut_one_way(a, b);
+        self.cut_one_way(b, a) || there
+    }
+
+    /// Cuts a link both ways until the end of the faults.
+    pub(super) fn break_link(&mut self, a: usize, b: usize) -> bool {
+        a != b && self.broken.insert((a.min(b), a.max(b)))
+    }
+
+    /// Links that are broken until the end.
+    pub(super) fn broken(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.broken.iter().copied()
     }
 
     /// Makes a link slow, one way.
-    pub(super) fn slow_down(&mut self, from: usize, to: usize) {
-        self.slow.insert((from, to));
+    pub(super) fn slow_down(&mut self, from: usize, to: usize) -> bool {
+        from != to && self.slow.insert((from, to))
     }
 
     pub(super) fn heal_links(&mut self) {
@@ -100,6 +114,7 @@ impl Network {
     /// No fault of any kind from now on.
     pub(super) fn heal(&mut self) {
         self.heal_links();
+        self.broken.clear();
         self.busy.clear();
         self.bandwidth = None;
         self.loss = 0;
@@ -129,7 +144,7 @@ impl Network {
     pub(super) fn send(&mut self, now: u64, from: usize, to: usize, size: usize) -> Sent {
         self.now = now;
         let Some((queued, waited)) = self.queue(from, to, size as u64) else {
-            return Sent { fate: Fate::Overflows, after: 0, queued: MAX_QUEUE, waited: true };
+            return Sent { fate: Fate::Overflows, after: 0, queued: MAX_QUEUE, waited: true, slow: false };
         };
         let slowness = if self.slow.contains(&(from, to)) { SLOWNESS } else { 1 };
         let mut delay = || queued + self.delay() * slowness;
@@ -139,7 +154,8 @@ impl Network {
             () if self.hits(self.duplicate) => Fate::Twice(again),
             () => Fate::Arrives,
         };
-        Sent { fate, after, queued, waited }
+        let slow = after - queued > 100_000 + self.latency;
+        Sent { fate, after, queued, waited, slow }
     }
 
     /// Until these bytes have left, and whether anything was before them; nothing if that is too much.

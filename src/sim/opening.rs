@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::history::History;
+use super::oracle::FillStart;
 use crate::cache::engine::Engine;
 use crate::crdt::VersionVector;
 use crate::hlc::Stamp;
@@ -14,11 +16,9 @@ pub(super) struct RunningFill {
     /// The number of its key.
     pub(super) key: usize,
     pub(super) ticket: FillTicket,
-    /// When it began, by true time and by the clock of its process.
-    pub(super) at: u64,
-    pub(super) began: u64,
-    /// Writes stamped up to here had lost before it began.
-    pub(super) above: u64,
+    pub(super) start: FillStart,
+    /// The time to live of its value in nanoseconds; zero is for ever.
+    pub(super) ttl: u64,
 }
 
 pub(super) struct Opening<K, V> {
@@ -37,6 +37,9 @@ pub(super) struct Opening<K, V> {
     pub(super) newest: Vec<Option<(Stamp, bool)>>,
     /// By key: what a listener who follows the changes believes to be there.
     pub(super) mirror: Vec<Option<Stamp>>,
+    /// The latest time that its wall clock has shown.
+    pub(super) latest_wall: u64,
+    pub(super) history: History,
     /// Consecutive wake-ups at one instant.
     pub(super) spins: u32,
     pub(super) last_timeout: u64,

@@ -1,10 +1,17 @@
-//! The naive oracle: every write kept, highest stamp wins.
+//! The naive oracle: every write kept, highest stamp wins; and by record, what replicas did to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::{Dot, VersionVector};
-use crate::hlc::Stamp;
+use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
+
+/// The start of a fill: true time, and the filler's hybrid clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FillStart {
+    pub(super) at: u64,
+    pub(super) began: HlcTime,
+}
 
 /// One write, delete or fill that was stored.
 #[derive(Debug)]
@@ -18,8 +25,60 @@ pub(super) struct Record<K, V> {
     /// When it was issued, and what the writer's wall clock said.
     pub(super) at: u64,
     pub(super) wall: u64,
-    /// It is a fill: its stamp is from before its start.
-    pub(super) fill: bool,
+    /// The opening that issued it.
+    pub(super) author: usize,
+    /// Its start, if it is a fill.
+    pub(super) fill: Option<FillStart>,
+    /// Dots that adopters gave to it later.
+    pub(super) adopted_as: Vec<Dot>,
+    /// Openings that received it in a message, whatever they made of it, and when they first did.
+    pub(super) told: BTreeMap<usize, u64>,
+    /// Openings that held it after an event, and when they first did.
+    pub(super) held_by: BTreeMap<usize, u64>,
+    pub(super) fate: Fate,
+}
+
+/// Why the value of one record may be missing somewhere. Each field is an observed event.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fate {
+    /// Openings that evicted it.
+    pub(super) evicted: BTreeSet<usize>,
+    /// Openings that took it for older than what they, or the sender of a reconcile, had evicted, and had to.
+    pub(super) doubted: BTreeSet<usize>,
+    /// Its time to live ended by the clock of a replica that held it.
+    pub(super) expired: bool,
+    /// A void took its place, of a replica whose floor had passed its stamp before it could know of it.
+    pub(super) voided: bool,
+    /// Openings that voided it, or took it for a miss, although the floor behind that was set by a replica that had the
+    /// record, or knew its author: no excuse.
+    pub(super) lost_wrongly: BTreeSet<usize>,
+}
+
+impl Fate {
+    /// Whether anything that was observed explains that a replica lacks the value.
+    pub(super) fn explains_a_miss(&self) -> bool {
+        !self.evicted.is_empty() || !self.doubted.is_empty() || self.expired || self.voided
+    }
+}
+
+impl<K, V> Record<K, V> {
+    /// Whether an opening had issued it or held it by then.
+    fn is_known_to(&self, opening: usize, at: u64) -> bool {
+        (self.author == opening && self.at <= at) || self.held_by.get(&opening).is_some_and(|held| *held <= at)
+    }
+
+    /// Whether a replica with this vector claims to have it, under whichever dot.
+    pub(super) fn is_claimed_by(&self, vector: &VersionVector) -> bool {
+        vector.covers(&self.dot) || self.adopted_as.iter().any(|dot| vector.covers(dot))
+    }
+}
+
+/// One `invalidate_all`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EpochRecord {
+    pub(super) time: HlcTime,
+    pub(super) at: u64,
+    pub(super) wall: u64,
 }
 
 /// Everything that was ever written to one cache.
@@ -27,11 +86,12 @@ pub(super) struct Record<K, V> {
 pub(super) struct Oracle<K, V> {
     /// By the number of the key.
     records: Vec<BTreeMap<Stamp, Record<K, V>>>,
+    pub(super) epochs: Vec<EpochRecord>,
 }
 
 impl<K, V> Oracle<K, V> {
     pub(super) fn new(keys: usize) -> Self {
-        Self { records: (0..keys).map(|_| BTreeMap::new()).collect() }
+        Self { records: (0..keys).map(|_| BTreeMap::new()).collect(), epochs: Vec::new() }
     }
 
     /// Returns whether a write with this stamp is there already, which must not be.
@@ -43,13 +103,36 @@ impl<K, V> Oracle<K, V> {
         self.records[key].get(stamp)
     }
 
+    pub(super) fn get_mut(&mut self, key: usize, stamp: &Stamp) -> Option<&mut Record<K, V>> {
+        self.records[key].get_mut(stamp)
+    }
+
     /// All writes of a key, the highest stamp first.
     pub(super) fn of(&self, key: usize) -> impl Iterator<Item = &Record<K, V>> {
         self.records[key].values().rev()
     }
 
-    /// The winner among the writes that someone with one of these vectors has seen.
+    /// Whether a fill may be voided: a write, delete or epoch that its filler did not know when it began is stamped below it
+    /// and not below what any clock within the drift could have stamped after the start. It may be from after the start.
+    pub(super) fn is_contested(&self, key: usize, fill: &Record<K, V>, drift: u64) -> bool {
+        let Some(start) = &fill.fill else { return false };
+        let after = start.began.saturating_sub(drift);
+        let known = |stamp: Stamp| {
+            let same = self.of(key).filter(|other| other.stamp.replica == stamp.replica && other.stamp >= stamp);
+            // Told alone is not enough: a push that came before its predecessor waits, and what was claimed before it came
+            // is skipped.
+            same.into_iter().any(|other| other.is_known_to(fill.author, start.at))
+        };
+        let contests = |other: &Record<K, V>| {
+            let between = other.fill.is_none() && other.stamp < fill.stamp && other.stamp.time > after;
+            between && !known(other.stamp)
+        };
+        let by_epoch = |epoch: &EpochRecord| epoch.time > after && epoch.time < fill.stamp.time;
+        self.of(key).any(contests) || self.epochs.iter().any(by_epoch)
+    }
+
+    /// The winner among the writes that a replica with one of these vectors claims.
     pub(super) fn winner(&self, key: usize, seen_by: &[&VersionVector]) -> Option<&Record<K, V>> {
-        self.of(key).find(|record| seen_by.iter().any(|vector| vector.covers(&record.dot)))
+        self.of(key).find(|record| seen_by.iter().any(|vector| record.is_claimed_by(vector)))
     }
 }

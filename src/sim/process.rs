@@ -52,6 +52,8 @@ pub(super) struct Process {
     pub(super) replaces: Option<usize>,
     pub(super) clock: SimClock,
     pub(super) state: State,
+    /// It stopped without a word.
+    pub(super) crashed: bool,
     /// The opening of each cache.
     pub(super) open: Vec<Option<usize>>,
     pub(super) inbox: Vec<Payload>,

@@ -63,14 +63,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.heal()?;
         self.wait_for_agreement()?;
         self.wait_for_baseline()?;
-        self.check_still_works()
+        self.check_still_works()?;
+        self.count_misses();
+        Ok(())
     }
 
     /// No faults from here on. Those that are paused go on.
     fn heal(&mut self) -> Result<(), Violation> {
         self.trace(|| "HEAL".to_owned());
         self.healed = true;
+        let stays = self.link_that_stays();
         self.network.heal();
+        if let Some((a, b)) = stays {
+            self.network.break_link(a, b);
+            self.report.fault("link broken to the end");
+        }
         let skew = (self.settings.config.max_drift.as_nanos() as i64 / 4).min(SECOND as i64 / 4);
         for process in self.running() {
             let offset = self.rng.i64(-skew..=skew);
@@ -79,6 +86,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         for process in self.running() {
             self.resume(process)?;
         }
+        self.restart_the_fast();
         // What is under way arrives before anything is judged.
         self.advance_to(self.at + self.settings.tail.as_nanos() as u64)
     }
@@ -92,6 +100,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn wait_for_agreement(&mut self) -> Result<(), Violation> {
         let began = self.at;
+        self.trace(|| "WAIT FOR AGREEMENT".to_owned());
         let until = began + AGREE_WITHIN + self.ahead() + 20 * nanos(self.settings.suspect_after);
         let mut agreed = Ok(());
         let mut pause = FIRST_LOOK;
@@ -153,6 +162,23 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 if !self.processes[other].runs() {
                     self.learn_of_leave(process, other)?;
                 }
+            }
+        }
+        self.forget_the_unmet()
+    }
+
+    /// Replicas are named to others that never met them. One that was closed meanwhile is kept by those until
+    /// `forget_after` is over, for no process tells them; here that would be up to 15 minutes of waiting in each run.
+    fn forget_the_unmet(&mut self) -> Result<(), Violation> {
+        for number in (0..self.openings.len()).filter(|&number| self.openings[number].is_open).collect::<Vec<_>>() {
+            let members: Vec<_> = self.replica(number).members().map(|(id, _)| id).collect();
+            let is_open = |id: &crate::replica_id::ReplicaId| {
+                self.by_id.get(id).is_some_and(|&other| self.openings[other].is_open)
+            };
+            let gone: Vec<_> = members.into_iter().filter(|id| !is_open(id)).collect();
+            for id in gone {
+                self.report.fault("forgotten unmet");
+                self.tell_left(number, id)?;
             }
         }
         Ok(())

@@ -77,7 +77,8 @@ impl<K, V> Types<K, V> {
 #[must_use]
 pub fn numbers() -> Types<u16, String> {
     let length = |n: u64| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55) as usize;
-    Types::new(|n| n as u16, move |n| format!("{n:.<0$}", length(n)))
+    let types = Types::new(|n| n as u16, move |n| format!("{n:.<0$}", length(n)));
+    types.weigher(|_, value: &String| 1 + value.len() as u32 / 128)
 }
 
 /// The hash of a key, the same in every run.

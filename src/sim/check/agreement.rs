@@ -1,0 +1,191 @@
+//! The end of a run, once everything is quiet: O1, O3, completeness by record, and back to baseline (O4).
+
+use crate::crdt::{Cause, Kind, VersionVector};
+use crate::hlc::Stamp;
+use crate::sim::cluster::Cluster;
+use crate::sim::oracle::{Fate, Record};
+use crate::sim::report::Violation;
+use crate::sim::types::{SimKey, SimValue};
+
+/// Wall clocks of a healed cluster differ by less, in nanoseconds.
+const HEALED_SKEW: u64 = 2_000_000_000;
+
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
+    /// O1, O3 and completeness, once everything is quiet.
+    pub(in crate::sim) fn check_agreement(&self) -> Result<(), Violation> {
+        (0..self.settings.caches).try_for_each(|cache| self.check_cache(cache))
+    }
+
+    fn check_cache(&self, cache: u8) -> Result<(), Violation> {
+        let open = self.replicas_of(cache);
+        let vectors: Vec<&VersionVector> = open.iter().map(|&number| &self.openings[number].seen).collect();
+        let epoch = open.iter().map(|&number| self.replica(number).epoch()).max().unwrap_or_default();
+        let oracle = &self.oracles[usize::from(cache)];
+        for key in 0..self.keys.len() {
+            let known = oracle.winner(key, &vectors);
+            let stamp = |&number: &usize| self.held(number, key).map(|held| self.replica(number).stamp_at(&held.meta));
+            // What was held and collected counts as well: it may have come under another dot than its own.
+            let was = open.iter().filter_map(|&number| self.openings[number].newest[key]).map(|(stamp, _)| stamp).max();
+            let newest = known.map(|record| record.stamp).max(open.iter().filter_map(stamp).max()).max(was);
+            for &number in &open {
+                self.check_served(number, key, newest, epoch)?;
+                if let Some((stamp, _)) = self.served(number, key) {
+                    self.check_served_fill(number, key, &open, stamp)?;
+                }
+            }
+            // What a replica that is gone wrote counts once a present one holds it.
+            let held = newest.and_then(|newest| oracle.get(key, &newest));
+            self.check_complete(&open, key, held.or(known), epoch)?;
+        }
+        for &number in &open {
+            let (replica, name) = (self.replica(number), self.name(number));
+            if replica.epoch() != epoch {
+                return Err(self.violation(format!("O3: {name} knows the epoch {} of {epoch}", replica.epoch())));
+            }
+            if replica.deferred_len() > 0 {
+                return Err(self.violation(format!("liveness: {name} still defers {}", replica.deferred_len())));
+            }
+        }
+        Ok(())
+    }
+
+    /// O3, and with it O1: what is served is the newest that any replica knows.
+    fn check_served(&self, number: usize, key: usize, newest: Option<Stamp>, epoch: u64) -> Result<(), Violation> {
+        let Some((stamp, _)) = self.served(number, key) else { return Ok(()) };
+        let stale = newest.is_some_and(|newest| stamp < newest) || stamp.time <= epoch;
+        let record = newest.and_then(|newest| self.oracle(number).get(key, &newest));
+        let deleted = record.is_some_and(|record| record.stamp == stamp && record.item.is_none());
+        if stale || deleted {
+            let (name, key) = (self.name(number), self.key_name(key));
+            return Err(
+                self.violation(format!("O3: {name} serves {key} of {stamp:?}, known is {newest:?}, epoch {epoch}"))
+            );
+        }
+        Ok(())
+    }
+
+    /// Counts what explained the misses of a run that is over.
+    pub(in crate::sim) fn count_misses(&mut self) {
+        let mut reached = Vec::new();
+        for opening in self.openings.iter().filter(|opening| opening.is_open) {
+            for key in 0..self.keys.len() {
+                let Some(record) = self.oracles[usize::from(opening.cache)].winner(key, &[&opening.seen]) else {
+                    continue;
+                };
+                if record.item.is_none() || opening.mirror[key].is_some() {
+                    continue;
+                }
+                let Fate { evicted, expired, voided, .. } = &record.fate;
+                let told = [
+                    (!evicted.is_empty(), "missing: evicted"),
+                    (*expired, "missing: expired"),
+                    (*voided, "missing: voided"),
+                ];
+                reached.extend(told.into_iter().filter(|(so, _)| *so).map(|(_, name)| name));
+            }
+        }
+        for opening in &self.openings {
+            let oracle = &self.oracles[usize::from(opening.cache)];
+            let records = (0..self.keys.len()).flat_map(|key| oracle.of(key));
+            let owed =
+                records.filter(|record| record.fate.evicted.iter().eq([&record.author]) && !record.told.is_empty());
+            reached.extend(owed.take(1).map(|_| "evicted and owed"));
+        }
+        reached.into_iter().for_each(|name| self.report.reach(name));
+    }
+
+    /// Complete: every replica serves the winner, or the winner's own record has a fate that explains the miss.
+    fn check_complete(
+        &self,
+        open: &[usize],
+        key: usize,
+        known: Option<&Record<K, V>>,
+        epoch: u64,
+    ) -> Result<(), Violation> {
+        let Some(record) = known.filter(|record| record.item.is_some() && record.stamp.time > epoch) else {
+            return Ok(());
+        };
+        let Some(wall) = open.first().map(|&number| self.now_at(number).wall) else { return Ok(()) };
+        // Clocks of a healed cluster differ still: a value about to expire may be gone here and not yet there.
+        if record.expires != 0 && record.expires <= wall + HEALED_SKEW {
+            return Ok(());
+        }
+        for &number in open {
+            let served = self.served(number, key).is_some_and(|(stamp, _)| stamp == record.stamp);
+            if served || (record.fate.explains_a_miss() && !self.is_owed(number, record)) {
+                continue;
+            }
+            let held = self.held(number, key);
+            let held = held.map(|held| (held.meta.kind, self.replica(number).stamp_at(&held.meta)));
+            let (name, key, stamp, fate) = (self.name(number), self.key_name(key), record.stamp, &record.fate);
+            return Err(
+                self.violation(format!("complete: {name} holds {held:?} for {key}, written was {stamp:?}; {fate:?}"))
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the author of a record that only the author has evicted owes it to this replica all the same: it keeps the
+    /// body of an own write until every live member has it, and this one was a live member of it from before the write.
+    /// Not where the body was counted as lost (`evicted_unsent`: too many waited, or it was dropped by force).
+    fn is_owed(&self, number: usize, record: &Record<K, V>) -> bool {
+        let (author, fate) = (&self.openings[record.author], &record.fate);
+        let only_author = fate.evicted.iter().eq([&record.author]) && number != record.author;
+        let lost = fate.expired
+            || fate.voided
+            || fate.doubted.contains(&record.author)
+            || author.engine.replica.counters().evicted_unsent > 0;
+        let lost = lost || fate.doubted.contains(&number);
+        let since = author.history.live.get(&self.openings[number].id);
+        only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
+    }
+
+    /// O4: everything that was kept for a reason is gone with the reason.
+    pub(in crate::sim) fn check_baseline(&self) -> Result<(), Violation> {
+        (0..self.settings.caches).try_for_each(|cache| self.check_cache_baseline(cache))
+    }
+
+    fn check_cache_baseline(&self, cache: u8) -> Result<(), Violation> {
+        let open = self.replicas_of(cache);
+        let ever = self.openings.iter().filter(|opening| opening.cache == cache).count();
+        for &number in &open {
+            let (replica, name) = (self.replica(number), self.name(number));
+            let live = replica.live_len() as usize;
+            let facts = [
+                ("tombstones", replica.tombstone_len(), 0),
+                ("members", replica.peer_len(), open.len() - 1),
+                ("fills", replica.fills_running(), 0),
+                ("deferred", replica.deferred_len(), 0),
+                ("log entries", replica.log_len(), 2 * live + 65 * ever),
+                ("expiry entries", replica.expiry_len(), 3 * live + 1_024),
+            ];
+            // Only its own digest makes a replica a member. Over a link that never worked none came; what it knows
+            // comes by way of the third.
+            let strangers = open.iter().filter(|&&other| other != number && self.never_meet(number, other)).count();
+            if replica.peer_len() + strangers < open.len() - 1 {
+                let known: Vec<_> = replica.peers().map(|peer| peer.id).collect();
+                return Err(self.violation(format!("O4: {name} knows {known:?} of {open:?}")));
+            }
+            for (what, count, limit) in facts {
+                if count > limit {
+                    let sample = self.tombstones_of(number);
+                    return Err(self.violation(format!("O4: {name} has {count} {what}, at most {limit}; {sample}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tombstones_of(&self, number: usize) -> String {
+        let replica = self.replica(number);
+        let stones: Vec<_> = (0..self.keys.len())
+            .filter_map(|key| self.held(number, key).map(|held| (key, held)))
+            .filter(|(_, held)| matches!(held.meta.kind, Kind::Tombstone(_)))
+            .take(3)
+            .map(|(key, held)| (key, replica.marker_at(&held.meta)))
+            .collect();
+        let evicted = stones.iter().any(|(_, marker)| marker.kind == Kind::Tombstone(Cause::Evicted));
+        let peers: Vec<_> = replica.peers().map(|peer| (peer.id, peer.live, peer.watermark, peer.reported)).collect();
+        format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?}", replica.vector())
+    }
+}

@@ -1,0 +1,44 @@
+//! Bounds: memory is bounded by configuration after every event, whatever the others send.
+
+use crate::crdt::Kind;
+use crate::sim::cluster::Cluster;
+use crate::sim::report::Violation;
+use crate::sim::types::{SimKey, SimValue};
+
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
+    pub(super) fn check_bounds(&self, number: usize) -> Result<(), Violation> {
+        let replica = self.replica(number);
+        let (config, burden) = (&self.settings.config, replica.burden());
+        let bounds = [
+            ("weight", replica.live_weight(), self.settings.max_capacity.unwrap_or(u64::MAX)),
+            ("retained bytes", burden.retained_bytes as u64, config.max_retained_bytes as u64),
+            ("deferred registers", replica.deferred_len() as u64, config.max_deferred as u64),
+            ("deferred bytes", burden.deferred_bytes as u64, burden.max_deferred_bytes as u64),
+            ("early pushes", burden.early as u64, burden.max_early as u64),
+        ];
+        if let Some((what, is, limit)) = bounds.into_iter().find(|(_, is, limit)| is > limit) {
+            let name = self.name(number);
+            return Err(self.violation(format!("O4: {name} holds {is} of {what}, and the limit is {limit}")));
+        }
+        self.check_tombstones(number)
+    }
+
+    /// Tombstones within the cap. Not those whose dots no vector claims yet: a session brings them before it claims them,
+    /// and dropped then they would be dropped without anybody being able to tell. Their number is that of one session.
+    fn check_tombstones(&self, number: usize) -> Result<(), Violation> {
+        let (replica, cap) = (self.replica(number), self.settings.config.max_tombstones);
+        if replica.tombstone_len() <= cap {
+            return Ok(());
+        }
+        let claimed = (0..self.keys.len()).filter(|&key| {
+            let held = self.held(number, key).filter(|held| held.meta.kind != Kind::Live);
+            held.is_some_and(|held| replica.vector().covers(&replica.marker_at(&held.meta).dot))
+        });
+        let claimed = claimed.count();
+        if claimed <= cap || replica.is_receiving() {
+            return Ok(()); // While a session comes in, its end decides what may be dropped.
+        }
+        let name = self.name(number);
+        Err(self.violation(format!("O4: {name} holds {claimed} tombstones that it claims, and the cap is {cap}")))
+    }
+}

@@ -1,0 +1,81 @@
+//! Fills: a value whose source was read before a write, delete or `invalidate_all` of its key must not stand above it.
+
+use crate::hlc::{HlcTime, Stamp, nanos};
+use crate::sim::cluster::Cluster;
+use crate::sim::oracle::{FillStart, Record};
+use crate::sim::report::Violation;
+use crate::sim::types::{SimKey, SimValue};
+
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
+    /// When a fill is stored: against what this replica has issued itself or was told by then.
+    pub(in crate::sim) fn check_fill(
+        &self,
+        number: usize,
+        key: usize,
+        start: &FillStart,
+        stamp: Stamp,
+    ) -> Result<(), Violation> {
+        // A message that waits for its predecessor or for its time is received and not yet taken in; once it is, the end of
+        // the run looks at it.
+        let seen = &self.openings[number].seen;
+        let taken = |record: &Record<K, V>| record.told.contains_key(&number) && record.is_claimed_by(seen);
+        let told = |record: &Record<K, V>| record.author == number || taken(record);
+        self.check_fill_against(number, key, start, stamp, told)
+    }
+
+    /// At the end: against what any present replica has issued or was told.
+    pub(super) fn check_served_fill(
+        &self,
+        number: usize,
+        key: usize,
+        open: &[usize],
+        stamp: Stamp,
+    ) -> Result<(), Violation> {
+        let Some(start) = self.oracle(number).get(key, &stamp).and_then(|record| record.fill.as_ref()) else {
+            return Ok(());
+        };
+        let told = |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.told.contains_key(at));
+        self.check_fill_against(number, key, start, stamp, told)
+    }
+
+    /// A clock that is more than `max_drift` behind the filler's stamps its writes below a fill that began before them.
+    /// The page on guarantees says so, and that is the one exemption: by the wall clock of the writer when it wrote,
+    /// and by the hybrid clock of the filler when it began, which is past everything that it had seen.
+    fn is_within_drift(&self, wall: HlcTime, start: &FillStart) -> bool {
+        wall.saturating_add(nanos(self.settings.config.max_drift)) > start.began
+    }
+
+    fn check_fill_against(
+        &self,
+        number: usize,
+        key: usize,
+        start: &FillStart,
+        stamp: Stamp,
+        told: impl Fn(&Record<K, V>) -> bool,
+    ) -> Result<(), Violation> {
+        let name = self.key_name(key);
+        let later = |record: &&Record<K, V>| {
+            let lost = record.fill.is_none() && record.stamp < stamp && record.at > start.at;
+            lost && self.is_within_drift(record.wall, start) && told(record)
+        };
+        if let Some(record) = self.oracle(number).of(key).find(later) {
+            let (later, at) = (record.stamp, record.at);
+            return Err(self.violation(format!(
+                "fill: {name} of {stamp:?}, begun at {}, beats {later:?}, which was issued at {at}",
+                start.at
+            )));
+        }
+        let epoch = self.replica(number).epoch();
+        let later = |record: &&crate::sim::oracle::EpochRecord| {
+            let lost = record.time < stamp.time && record.time <= epoch && record.at > start.at;
+            lost && self.is_within_drift(record.wall, start)
+        };
+        match self.oracle(number).epochs.iter().find(later) {
+            Some(record) => Err(self.violation(format!(
+                "fill: {name} of {stamp:?}, begun at {}, stands above the epoch {} of {}",
+                start.at, record.time, record.at
+            ))),
+            None => Ok(()),
+        }
+    }
+}
