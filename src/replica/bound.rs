@@ -23,6 +23,11 @@ pub(super) fn is_of_fill(stamp: Stamp) -> bool {
     !stamp.time.is_multiple_of(GRAIN)
 }
 
+/// Stands for an epoch among the stamps that a filler knows: no replica has this id.
+const fn epoch_stamp(epoch: HlcTime) -> Stamp {
+    Stamp::end_of(epoch)
+}
+
 impl FillBound {
     /// Whether a write with this stamp may have been issued after the fill began, although the fill is stamped above it.
     pub(super) fn is_contested_by(&self, fill: Stamp, other: Stamp) -> bool {
@@ -31,7 +36,14 @@ impl FillBound {
     }
 
     pub(super) fn is_contested_by_epoch(&self, fill: Stamp, epoch: HlcTime) -> bool {
-        epoch > self.after.max(self.epoch) && epoch < fill.time
+        epoch > self.after && epoch != self.epoch && epoch < fill.time && !self.known.contains(&epoch_stamp(epoch))
+    }
+
+    /// Adds an epoch that the filler knows besides the greatest.
+    pub(super) fn learn_epoch(&mut self, epoch: HlcTime) {
+        if epoch > self.after && epoch != self.epoch {
+            self.known.push(epoch_stamp(epoch));
+        }
     }
 
     /// Adds a stamp that the filler knows.

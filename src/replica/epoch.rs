@@ -16,17 +16,22 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub fn invalidate_all(&mut self, now: Now) -> HlcTime {
         let epoch = self.issue_dot(now).counter;
         self.adopt_epoch(now, epoch);
-        self.fills.contests.note_own_epoch(epoch);
         epoch
     }
 
     /// Takes over an epoch. The caller has checked that it does not come from the future.
     pub(super) fn adopt_epoch(&mut self, now: Now, epoch: HlcTime) {
-        if epoch <= self.store.epoch() {
+        let held = self.store.epoch();
+        if epoch == held {
+            return;
+        }
+        self.fills.contests.note_epoch(epoch, held.saturating_sub(nanos(self.config.max_drift)));
+        if epoch < held {
+            // A fill that began before this one was issued may be stamped above the greater one.
+            self.contest_fills_by_epoch(now, epoch);
             return;
         }
         self.counters.epochs += 1;
-        self.fills.contests.note_epoch(epoch, nanos(self.config.max_drift));
         self.clock.observe(epoch);
         self.store.raise_epoch(epoch);
         self.sweep = Some(Position::default());

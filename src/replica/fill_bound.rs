@@ -41,9 +41,8 @@ pub(super) struct Contests {
     fills: BTreeMap<(u64, Stamp), (SlotRef, FillBound)>,
     /// By hash of the key: stamps that lost against something at most `max_drift` newer.
     losers: BTreeMap<u64, SmallVec<[Stamp; 2]>>,
-    /// The newest epoch of our own, and the newest of them that a greater one of another replica has replaced soon after.
-    own_epoch: HlcTime,
-    masked_epoch: HlcTime,
+    /// Epochs that are at most `max_drift` older than the greatest, that one included.
+    epochs: SmallVec<[HlcTime; 2]>,
     /// Losers up to this time may have been dropped because there were too many.
     forgot: HlcTime,
 }
@@ -60,27 +59,24 @@ impl Contests {
         Some(FillNote { time, bound: bound.clone() })
     }
 
-    pub(super) fn note_own_epoch(&mut self, epoch: HlcTime) {
-        self.own_epoch = epoch;
-    }
-
-    /// A greater epoch comes. It masks ours, but not from fills that began before ours was issued: they are stamped above
-    /// the greater one, which their filler knew.
-    pub(super) fn note_epoch(&mut self, epoch: HlcTime, drift: u64) {
-        if self.own_epoch > 0 && epoch > self.own_epoch && epoch - self.own_epoch <= drift {
-            self.masked_epoch = self.own_epoch;
+    /// Remembers an epoch, unless it is older than `since`.
+    pub(super) fn note_epoch(&mut self, epoch: HlcTime, since: HlcTime) {
+        if epoch <= since || self.epochs.contains(&epoch) {
+            return;
         }
-        self.own_epoch = 0;
-    }
-
-    fn is_contested_by_masked_epoch(&self, fill: Stamp, bound: &FillBound) -> bool {
-        self.masked_epoch > bound.after && self.masked_epoch < fill.time && self.masked_epoch != bound.epoch
+        if self.epochs.len() >= MAX_KNOWN {
+            let oldest = self.epochs.iter().copied().min().unwrap_or(0);
+            self.forgot = self.forgot.max(oldest);
+            self.epochs.retain(|epoch| *epoch > oldest);
+        }
+        self.epochs.push(epoch);
     }
 
     /// Drops what nothing can meet any more: whatever is still to come is stamped above `watermark`.
     pub(super) fn prune(&mut self, watermark: HlcTime, drift: u64) {
         self.fills.retain(|(_, stamp), _| stamp.time > watermark);
         let meets = |stamp: &Stamp| stamp.time.saturating_add(drift + GRAIN) > watermark;
+        self.epochs.retain(|epoch| epoch.saturating_add(drift + GRAIN) > watermark);
         self.losers.retain(|_, stamps| {
             stamps.retain(|stamp| meets(stamp));
             !stamps.is_empty()
@@ -99,6 +95,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let after = start.saturating_sub(nanos(self.config.max_drift));
         let mut bound = FillBound { after, epoch: self.store.epoch(), known: SmallVec::new() };
         self.fills.contests.losers.get(&hash).into_iter().flatten().chain(&held).for_each(|stamp| bound.learn(*stamp));
+        self.fills.contests.epochs.iter().for_each(|epoch| bound.learn_epoch(*epoch));
         (bound.known.len() <= MAX_KNOWN).then_some(bound)
     }
 
@@ -108,8 +105,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return false;
         }
         let losers = self.fills.contests.losers.get(&hash).into_iter().flatten();
-        bound.is_contested_by_epoch(fill, self.store.epoch())
-            || self.fills.contests.is_contested_by_masked_epoch(fill, bound)
+        self.fills.contests.epochs.iter().any(|epoch| bound.is_contested_by_epoch(fill, *epoch))
             || bound.after < self.fills.contests.forgot
             || self.fills.contests.fills.len() >= MAX_REMEMBERED
             || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))

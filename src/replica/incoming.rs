@@ -351,11 +351,11 @@ impl<K: CoreKey, V> Replica<K, V> {
                 self.counters.reconcile_spared += 1;
                 continue;
             }
-            if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
+            if stamp <= doubtful {
+                self.doubt_held(&held);
+            } else if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
                 self.counters.reconcile_voided += 1;
                 self.void_held(now, &held, floor);
-            } else if stamp <= doubtful {
-                self.doubt_held(&held);
             }
         }
     }

@@ -110,7 +110,8 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     fn merge_into_nothing(&mut self, now: Now, entry: Entry<K, V>) -> Merged {
         let reinserted = self.bugs.reinsert_seen && self.vector.covers(&entry.dot());
-        if entry.stamp() > self.floor || reinserted {
+        // Below both floors it may have been evicted here just as well as deleted, so others are left to judge.
+        if entry.stamp() > self.floor || entry.stamp() <= self.eviction_floor() || reinserted {
             self.counters.merged += 1;
             return Merged::Placed(self.place_joined(now, None, entry));
         }
@@ -165,6 +166,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         if ours.dot == entry.marker.dot && ours.stamp != entry.marker.stamp {
             self.counters.conflicts += 1;
         }
+        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
+        if joined.changed && in_doubt && entry.stamp() <= self.floor && entry.stamp() > self.eviction_floor() {
+            // What is held in doubt is as good as nothing: a tombstone that was collected may be newer.
+            self.counters.voided += 1;
+            self.place_void(now, Some(held), &entry, self.floor);
+            return Merged::Voided;
+        }
         if !joined.changed {
             self.counters.lost += 1;
             if ours.stamp.replica != entry.stamp().replica {
@@ -192,11 +200,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         };
         if held.meta.retained && joined.body == Side::Held {
             // The same write came without its body, under a greater dot. Members that have seen that dot would skip the
-            // body under ours, so it gets a greater one.
+            // body under ours, so it gets a greater one. Once: two replicas could go on like this for ever.
+            if held.meta.dot_time != held.meta.stamp_time {
+                self.counters.evicted_unsent += 1;
+                let placing = self.tombstone_for(held, joined.marker);
+                return Merged::Placed(self.place(Some(held), placing, why));
+            }
             let marker = Marker { dot: self.issue_dot(now), ..joined.marker };
             return Merged::Placed(self.place_retained(held, marker));
         }
-        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
         let slot = self.place(Some(held), placing, why);
         if in_doubt {
             self.below_eviction.note_doubt(slot);

@@ -60,10 +60,13 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn learn_up(&mut self, process: usize, other: usize) -> Result<(), Violation> {
         self.trace(|| format!("n{process} finds n{other} up"));
         self.processes[process].views.insert(other, View::Up);
-        if let Some(old) = self.processes[other].replaces
-            && old != process
-        {
-            self.learn_of_leave(process, old)?;
+        // A name stands for one process: also those go whose successors this process has never seen.
+        let mut before = self.processes[other].replaces;
+        while let Some(old) = before {
+            if old != process {
+                self.learn_of_leave(process, old)?;
+            }
+            before = self.processes[old].replaces;
         }
         self.greet(process, other)
     }
