@@ -325,7 +325,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// An origin that is alive tells everybody itself; a claim of it is passed on only when it lags
     /// by more than this.
-    fn claim_lag(&self) -> u64 {
+    pub(super) fn claim_lag(&self) -> u64 {
         nanos(self.config.digest_interval).saturating_mul(4 * (self.peers.len() as u64 + 1))
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Outgoing {
     cursor: VersionVector,
     /// Origins that are not claimed beyond a time, because of an `Evicted` register there.
     caps: BTreeMap<ReplicaId, HlcTime>,
+    /// Dots of registers in doubt, which a reconcile claims and does not list: for its receiver they were dropped.
+    hidden: VersionVector,
     frames: u32,
     deadline: u64,
 }
@@ -55,6 +57,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             base,
             reconcile,
             caps: BTreeMap::new(),
+            hidden: VersionVector::new(),
             frames: 0,
             deadline: now.mono.saturating_add(nanos(self.config.session_deadline)),
         };
@@ -142,6 +145,8 @@ impl<K: CoreKey, V> Replica<K, V> {
                 break;
             }
         }
+        let mut dropped = self.dropped.clone();
+        dropped.join(&session.hidden);
         let index = session.frames;
         session.frames += 1;
         let last = complete.then(|| {
@@ -158,7 +163,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             clock: self.clock.tick(now),
             epoch: self.store.epoch(),
             intervals,
-            dropped: self.dropped.clone(),
+            dropped,
             last,
         }
     }
@@ -180,6 +185,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         let mut interval = Interval { origin, from, to: seen, entries: Vec::new(), fills: Vec::new() };
         let Some(mut log) = self.logs.remove(&origin) else { return (interval, true) };
         let delivers = origin != self.id && self.is_live_peer(&origin);
+        // What an origin has not delivered by then it cannot, for want of a link; a claim that stays capped would be adopted
+        // again and again.
+        let settled = self.clock.judging(now).saturating_sub(self.claim_lag());
         let mut finished = true;
         let mut last = from;
         let mut twins = Vec::new();
@@ -196,11 +204,13 @@ impl<K: CoreKey, V> Replica<K, V> {
                 break;
             }
             *budget = budget.saturating_sub(cost);
-            if delivers && entry.kind() == Kind::Tombstone(Cause::Evicted) {
+            if time > settled && delivers && entry.kind() == Kind::Tombstone(Cause::Evicted) {
                 let cap = session.caps.entry(origin).or_insert(time - 1);
                 *cap = (*cap).min(time - 1);
             }
-            if !(session.reconcile && self.is_unlistable(&held)) {
+            if session.reconcile && self.is_unlistable(&held) {
+                session.hidden.raise(origin, time);
+            } else {
                 interval.entries.push(entry);
             }
             last = time;

@@ -194,7 +194,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let epoch = self.openings[number].engine.replica.invalidate_all(now);
         self.trace(|| format!("  epoch {epoch}"));
         let cache = usize::from(self.openings[number].cache);
-        self.oracles[cache].epochs.push(EpochRecord { time: epoch, at: self.at, wall: now.wall });
+        self.oracles[cache].epochs.push(EpochRecord { author: number, time: epoch, at: self.at, wall: now.wall });
         self.settle(number)
     }
 

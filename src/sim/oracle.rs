@@ -76,6 +76,8 @@ impl<K, V> Record<K, V> {
 /// One `invalidate_all`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EpochRecord {
+    /// The opening that issued it.
+    pub(super) author: usize,
     pub(super) time: HlcTime,
     pub(super) at: u64,
     pub(super) wall: u64,

@@ -20,7 +20,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let seen = &self.openings[number].seen;
         let taken = |record: &Record<K, V>| record.told.contains_key(&number) && record.is_claimed_by(seen);
         let told = |record: &Record<K, V>| record.author == number || taken(record);
-        self.check_fill_against(number, key, start, stamp, told)
+        self.check_fill_against(number, key, start, stamp, &[number], told)
     }
 
     /// At the end: against what any present replica has issued or was told.
@@ -35,7 +35,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             return Ok(());
         };
         let told = |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.told.contains_key(at));
-        self.check_fill_against(number, key, start, stamp, told)
+        self.check_fill_against(number, key, start, stamp, open, told)
     }
 
     /// A clock that is more than `max_drift` behind the filler's stamps its writes below a fill that began before them.
@@ -51,6 +51,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         key: usize,
         start: &FillStart,
         stamp: Stamp,
+        present: &[usize],
         told: impl Fn(&Record<K, V>) -> bool,
     ) -> Result<(), Violation> {
         let name = self.key_name(key);
@@ -65,9 +66,12 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 start.at
             )));
         }
-        let epoch = self.replica(number).epoch();
+        // A smaller epoch that a greater one masks may be known to its author only.
+        let knows = |record: &crate::sim::oracle::EpochRecord| {
+            present.iter().any(|at| record.author == *at || record.time == self.replica(*at).epoch())
+        };
         let later = |record: &&crate::sim::oracle::EpochRecord| {
-            let lost = record.time < stamp.time && record.time <= epoch && record.at > start.at;
+            let lost = record.time < stamp.time && knows(record) && record.at > start.at;
             lost && self.is_within_drift(record.wall, start)
         };
         match self.oracle(number).epochs.iter().find(later) {
