@@ -12,7 +12,7 @@
 //! - stays in doubt when something at or below the eviction floor replaces it, because the evicted value may be newer
 //!   than that too;
 //! - is not listed in a reconcile: "the newest I know" would vouch for the receiver's copy, and that this replica does
-//!   not know;
+//!   not know. For the receiver its dot counts as dropped;
 //! - is collected like any tombstone.
 //!
 //! Replicas that take a reconcile take the eviction floor with it, because they claim what its sender has evicted.
@@ -98,6 +98,6 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Whether a register says nothing about what is newest, so that a reconcile must not list it.
     pub(super) fn is_unlistable(&self, held: &Snapshot<K, V>) -> bool {
-        held.meta.kind == Kind::Tombstone(Cause::Evicted) && self.below_eviction.is_in_doubt(held.slot)
+        self.below_eviction.is_in_doubt(held.slot)
     }
 }

@@ -185,8 +185,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let mut interval = Interval { origin, from, to: seen, entries: Vec::new(), fills: Vec::new() };
         let Some(mut log) = self.logs.remove(&origin) else { return (interval, true) };
         let delivers = origin != self.id && self.is_live_peer(&origin);
-        // What an origin has not delivered by then it cannot, for want of a link; a claim that stays capped would be adopted
-        // again and again.
+        // A write that was not delivered by then has no link to come by. By its stamp: replicas without a link between them
+        // would adopt such a register from each other for ever, each time under a younger dot.
         let settled = self.clock.judging(now).saturating_sub(self.claim_lag());
         let mut finished = true;
         let mut last = from;
@@ -204,7 +204,7 @@ impl<K: CoreKey, V> Replica<K, V> {
                 break;
             }
             *budget = budget.saturating_sub(cost);
-            if time > settled && delivers && entry.kind() == Kind::Tombstone(Cause::Evicted) {
+            if entry.stamp().time > settled && delivers && entry.kind() == Kind::Tombstone(Cause::Evicted) {
                 let cap = session.caps.entry(origin).or_insert(time - 1);
                 *cap = (*cap).min(time - 1);
             }
