@@ -234,6 +234,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };
             if due {
                 record.fate.voided = true;
+                if certain {
+                    self.oracles[cache].note_due_void(key, stamp);
+                }
                 self.report.reach("a void was due");
             } else if certain {
                 record.fate.lost_wrongly.insert(number);

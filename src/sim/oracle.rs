@@ -89,16 +89,28 @@ pub(super) struct Oracle<K, V> {
     /// By the number of the key.
     records: Vec<BTreeMap<Stamp, Record<K, V>>>,
     pub(super) epochs: Vec<EpochRecord>,
+    /// By the number of the key: the highest stamp of a void that was due.
+    due_voids: Vec<Stamp>,
 }
 
 impl<K, V> Oracle<K, V> {
     pub(super) fn new(keys: usize) -> Self {
-        Self { records: (0..keys).map(|_| BTreeMap::new()).collect(), epochs: Vec::new() }
+        Self {
+            records: (0..keys).map(|_| BTreeMap::new()).collect(),
+            epochs: Vec::new(),
+            due_voids: vec![Stamp::ZERO; keys],
+        }
     }
 
     /// Returns whether a write with this stamp is there already, which must not be.
-    pub(super) fn record(&mut self, key: usize, record: Record<K, V>) -> bool {
+    pub(super) fn record(&mut self, key: usize, mut record: Record<K, V>) -> bool {
+        // A fill that began before, or a write of a slower clock, is below a void that stands already.
+        record.fate.voided |= record.stamp <= self.due_voids[key];
         self.records[key].insert(record.stamp, record).is_some()
+    }
+
+    pub(super) fn note_due_void(&mut self, key: usize, stamp: Stamp) {
+        self.due_voids[key] = self.due_voids[key].max(stamp);
     }
 
     pub(super) fn get(&self, key: usize, stamp: &Stamp) -> Option<&Record<K, V>> {

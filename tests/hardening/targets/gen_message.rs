@@ -162,7 +162,7 @@ fn interval(source: &mut Source<'_>, times: &Times) -> Interval<String, Bytes> {
     let origin = replica(source);
     let (a, b) = (times.pick(source), times.pick(source));
     let (from, to) = (a.min(b), a.max(b));
-    Interval { origin, from, to, entries: entries(source, times, origin, from, to) }
+    Interval { origin, from, to, entries: entries(source, times, origin, from, to), fills: Vec::new() }
 }
 
 fn frame(source: &mut Source<'_>, times: &Times) -> Frame<String, Bytes> {
