@@ -10,10 +10,12 @@ mod key;
 mod lint;
 mod marks;
 mod time;
+mod warning;
 
 pub use crate::learnt::LearntBy;
-pub use lint::{Warning, lint_cache, lint_node};
+pub use lint::{lint_cache, lint_node};
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
+pub use warning::Warning;
 
 pub(crate) use key::{candidates, encoding, show, show_value};
 pub(crate) use marks::{Mark, Marks};

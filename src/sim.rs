@@ -32,6 +32,7 @@ mod faults;
 mod history;
 mod membership;
 mod network;
+mod observed;
 mod opening;
 mod oracle;
 mod process;
@@ -48,6 +49,7 @@ pub mod strategy;
 mod swarm;
 mod trace;
 mod types;
+mod weights;
 
 pub use action::{Action, Step};
 pub use failure::Failure;

@@ -8,7 +8,7 @@ use crate::crdt::register::{Side, join};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{Now, Stamp};
 use crate::item::{ItemRef, without_body};
-use crate::store::{SlotRef, Snapshot};
+use crate::store::{Meta, SlotRef, Snapshot};
 
 /// What came of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.vector.covers(&entry.dot()) && !self.reinserts(held.as_ref()) {
             self.counters.seen += 1;
             // It may have been claimed by a replica on which it had lost, and be new to us all the same.
+            let winner = held.as_ref().map_or(self.highest_floor(), |held| self.stamp_of(&held.meta));
+            if winner.replica != entry.stamp().replica {
+                self.note_loser(entry.hash, entry.stamp(), winner.time);
+            }
             self.contest_fills(now, identity);
             return Merged::Seen;
         }
@@ -182,38 +186,35 @@ impl<K: CoreKey, V> Replica<K, V> {
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }
         self.counters.merged += 1;
-        let why = removal_cause(joined.marker.kind);
-        let placing = match joined.body {
-            Side::Offered => {
-                let entry = Entry { marker: joined.marker, ..entry };
-                return Merged::Placed(self.place_joined(now, Some(held), entry));
-            }
-            Side::Held => Placing {
-                hash: held.hash,
-                marker: joined.marker,
-                expires: held.meta.expires,
-                size: held.meta.size,
-                weight: held.meta.weight,
-                learnt: held.meta.learnt,
-                item: ItemRef::clone(&held.item),
-            },
-        };
-        if held.meta.retained && joined.body == Side::Held {
+        Merged::Placed(match joined.body {
+            Side::Offered => self.place_joined(now, Some(held), Entry { marker: joined.marker, ..entry }),
+            Side::Held => self.keep_body(now, held, joined.marker),
+        })
+    }
+
+    /// Puts a register that keeps its body under the greater dot of the same write.
+    fn keep_body(&mut self, now: Now, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
+        let why = removal_cause(marker.kind);
+        if held.meta.retained {
             // The same write came without its body, under a greater dot. Members that have seen that dot would skip the
             // body under ours, so it gets a greater one. Once: two replicas could go on like this for ever.
             if held.meta.dot_time != held.meta.stamp_time {
                 self.counters.evicted_unsent += 1;
-                let placing = self.tombstone_for(held, joined.marker);
-                return Merged::Placed(self.place(Some(held), placing, why));
+                let placing = self.tombstone_for(held, marker);
+                return self.place(Some(held), placing, why);
             }
-            let marker = Marker { dot: self.issue_dot(now), ..joined.marker };
-            return Merged::Placed(self.place_retained(held, marker));
+            let marker = Marker { dot: self.issue_dot(now), ..marker };
+            return self.place_retained(held, marker);
         }
-        let slot = self.place(Some(held), placing, why);
+        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
+        let Meta { expires, size, weight, learnt, .. } = held.meta;
+        let item = ItemRef::clone(&held.item);
+        let slot =
+            self.place(Some(held), Placing { hash: held.hash, marker, expires, size, weight, learnt, item }, why);
         if in_doubt {
             self.below_eviction.note_doubt(slot);
         }
-        Merged::Placed(slot)
+        slot
     }
 
     /// Puts an entry that has won in place. What may be older than something evicted here is kept without its value.

@@ -34,6 +34,14 @@ pub(super) struct Outgoing {
     deadline: u64,
 }
 
+impl Outgoing {
+    /// Claims nothing of an origin beyond this time.
+    fn cap(&mut self, origin: ReplicaId, time: HlcTime) {
+        let cap = self.caps.entry(origin).or_insert(time);
+        *cap = (*cap).min(time);
+    }
+}
+
 impl<K: CoreKey, V> Replica<K, V> {
     /// Begins to send a member everything beyond what it ever reported.
     pub(super) fn begin_session(&mut self, now: Now, to: ReplicaId, base: VersionVector) {
@@ -187,10 +195,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let delivers = origin != self.id && self.is_live_peer(&origin);
         // A write that was not delivered by then has no link to come by. By its stamp: replicas without a link between them
         // would adopt such a register from each other for ever, each time under a younger dot.
-        let settled = self.clock.judging(now).saturating_sub(self.claim_lag());
-        let mut finished = true;
-        let mut last = from;
-        let mut twins = Vec::new();
+        let settled = if delivers { self.clock.judging(now).saturating_sub(self.claim_lag()) } else { HlcTime::MAX };
+        let (mut finished, mut last, mut twins) = (true, from, Vec::new());
         for (time, slot) in log.after(from).take_while(|(time, _)| *time <= seen) {
             let Some((entry, held)) = self.entry_at(Dot::new(origin, time), slot) else { continue };
             if time == last {
@@ -204,9 +210,8 @@ impl<K: CoreKey, V> Replica<K, V> {
                 break;
             }
             *budget = budget.saturating_sub(cost);
-            if entry.stamp().time > settled && delivers && entry.kind() == Kind::Tombstone(Cause::Evicted) {
-                let cap = session.caps.entry(origin).or_insert(time - 1);
-                *cap = (*cap).min(time - 1);
+            if entry.stamp().time > settled && entry.kind() == Kind::Tombstone(Cause::Evicted) {
+                session.cap(origin, time - 1);
             }
             if session.reconcile && self.is_unlistable(&held) {
                 session.hidden.raise(origin, time);

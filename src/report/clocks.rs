@@ -1,6 +1,6 @@
 //! Warnings about clocks: they name the node whose clock differs from the others', on every node.
 
-use super::lint::{Warning, called, warning};
+use super::warning::{Warning, called, warning};
 use super::{CacheReport, Offender};
 
 /// What one clock is called, and how far it is from the middle one, in milliseconds.

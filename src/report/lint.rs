@@ -1,9 +1,8 @@
 //! Warnings by name, each with a text that says what to do.
 
-use serde::{Deserialize, Serialize};
-
 use super::clocks::clocks;
 use super::time::span;
+use super::warning::{Warning, called, warning};
 use super::{Blocker, CacheReport, NodeReport, PeerReport};
 
 /// A member that lacks one of our writes for longer than this is lagging, milliseconds.
@@ -12,26 +11,6 @@ const LAGGING: u64 = 1_000;
 const STALLED: u64 = 120_000;
 /// The task that moves messages goes round at least once a second, milliseconds.
 pub(crate) const DRIVER_STUCK: u64 = 5_000;
-
-/// Something that should be looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Warning {
-    /// Its name: stable, for alerts.
-    pub name: String,
-    /// What it is about: a node, a replica, an address.
-    pub about: String,
-    /// What it means and what to do.
-    pub text: String,
-}
-
-pub(super) fn warning(name: &str, about: impl Into<String>, text: impl Into<String>) -> Warning {
-    Warning { name: name.into(), about: about.into(), text: text.into() }
-}
-
-pub(super) fn called(peer: &PeerReport) -> String {
-    peer.node.clone().unwrap_or_else(|| peer.replica.clone())
-}
 
 /// The warnings of one cache.
 #[must_use]

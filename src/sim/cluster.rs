@@ -7,8 +7,8 @@ use fastrand::Rng;
 use uuid::Uuid;
 
 use super::clock::SimClock;
-use super::history::History;
 use super::network::Network;
+use super::observed::History;
 use super::opening::Opening;
 use super::oracle::Oracle;
 use super::process::{Payload, Process, State};

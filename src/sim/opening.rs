@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::history::History;
+use super::observed::History;
 use super::oracle::FillStart;
 use crate::cache::engine::Engine;
 use crate::crdt::VersionVector;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::codec::MAX_CACHES;
-pub use super::swarm::Weights;
+pub use super::weights::Weights;
 use crate::recency::Eviction;
 use crate::replica::{Bugs, ReplicaConfig};
 

@@ -7,58 +7,10 @@ use fastrand::Rng;
 
 use super::action::{Action, Step};
 use super::settings::{Settings, millis};
+use super::weights::{Kind, Weights};
 use crate::replica::{Bugs, ReplicaConfig};
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// How often each kind of action is picked, relative to each other.
-#[derive(Clone, Debug)]
-pub struct Weights(Vec<(Kind, u32)>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Write,
-    WriteTtl,
-    Delete,
-    InvalidateAll,
-    Fill,
-    FillFor,
-    Evict,
-    Read,
-    CloseCache,
-    OpenCache,
-    Forget,
-    Crash,
-    Restart,
-    Return,
-    Join,
-    Leave,
-    Pause,
-    Resume,
-    Cut,
-    CutOneWay,
-    BreakLink,
-    SlowLink,
-    Isolate,
-    Split,
-    HealLinks,
-    StepClock,
-    Far,
-    FreezeClock,
-    Idle,
-}
-
-impl Weights {
-    /// Writes and deletes, and no faults.
-    pub(super) fn calm() -> Self {
-        Self(vec![(Kind::Write, 10), (Kind::Delete, 4), (Kind::Idle, 1)])
-    }
-
-    fn set(&mut self, kind: Kind, weight: u32) {
-        self.0.retain(|(other, _)| *other != kind);
-        self.0.push((kind, weight));
-    }
-}
 
 impl Settings {
     /// The settings that a seed stands for.

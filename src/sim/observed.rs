@@ -1,0 +1,79 @@
+//! What was observed of one replica: when its floors rose and what it knew then, which members it had, what it said of
+//! itself. [`history`](super::history) notes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::crdt::{Marker, VersionVector};
+use crate::hlc::{HlcTime, Stamp};
+use crate::replica::Counters;
+use crate::replica_id::ReplicaId;
+
+/// The two floors of a replica: below the first a value that arrives for an empty place is voided for all replicas, below
+/// the second it is a miss at this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Floor {
+    Gc,
+    Eviction,
+}
+
+/// One rise of a floor.
+#[derive(Clone, Debug)]
+pub(super) struct Rise {
+    pub(super) floor: Stamp,
+    pub(super) at: u64,
+    /// A session brought the floor of this opening.
+    pub(super) source: Option<usize>,
+    /// The replica removed registers without a trace. In one event it may do both.
+    pub(super) own: Option<Removal>,
+}
+
+/// What a replica knew when it removed registers without a trace.
+#[derive(Clone, Debug)]
+pub(super) struct Removal {
+    /// What it had seen by then.
+    pub(super) seen: VersionVector,
+    /// Its members by then.
+    pub(super) members: BTreeSet<ReplicaId>,
+    /// It removed registers beyond a cap, whether they were stable or not.
+    pub(super) forced: bool,
+}
+
+/// What was observed of one opening.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// Of the gc floor, and of the eviction floor.
+    pub(super) rises: [Vec<Rise>; 2],
+    /// Members without a break since.
+    pub(super) members: BTreeMap<ReplicaId, u64>,
+    /// Live members without a break since.
+    pub(super) live: BTreeMap<ReplicaId, u64>,
+    /// The highest watermark in any of its digests.
+    pub(super) watermark: HlcTime,
+    /// It has evicted values.
+    pub(super) has_evicted: bool,
+    /// It took over the state of a replica that has evicted, or that took one over that has.
+    pub(super) took_from_evicter: bool,
+    /// It held an `Evicted` tombstone: it loses nothing by that, but lacks the value, and so may those that take over its
+    /// state.
+    pub(super) was_told_of_eviction: bool,
+    /// The sender of the frame that is being handled.
+    pub(super) frame_from: Option<usize>,
+    /// The frame that is being handled was the last one of a session of this opening.
+    pub(super) completed_from: Option<usize>,
+    /// By key: what it held after its last event.
+    pub(super) held: Vec<Option<Marker>>,
+    pub(super) counted: Counters,
+    /// The event under way has voided, or doubted, something.
+    pub(super) voided: bool,
+    pub(super) doubted: bool,
+}
+
+impl History {
+    pub(super) fn new(keys: usize) -> Self {
+        Self { held: vec![None; keys], ..Self::default() }
+    }
+
+    pub(super) fn rise_over(&self, which: Floor, stamp: Stamp, until: u64) -> Option<&Rise> {
+        self.rises[which as usize].iter().take_while(|rise| rise.at <= until).find(|rise| rise.floor >= stamp)
+    }
+}

@@ -1,0 +1,51 @@
+//! How often a run does what.
+
+/// How often each kind of action is picked, relative to each other.
+#[derive(Clone, Debug)]
+pub struct Weights(pub(super) Vec<(Kind, u32)>);
+
+/// A kind of action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Write,
+    WriteTtl,
+    Delete,
+    InvalidateAll,
+    Fill,
+    FillFor,
+    Evict,
+    Read,
+    CloseCache,
+    OpenCache,
+    Forget,
+    Crash,
+    Restart,
+    Return,
+    Join,
+    Leave,
+    Pause,
+    Resume,
+    Cut,
+    CutOneWay,
+    BreakLink,
+    SlowLink,
+    Isolate,
+    Split,
+    HealLinks,
+    StepClock,
+    Far,
+    FreezeClock,
+    Idle,
+}
+
+impl Weights {
+    /// Writes and deletes, and no faults.
+    pub(super) fn calm() -> Self {
+        Self(vec![(Kind::Write, 10), (Kind::Delete, 4), (Kind::Idle, 1)])
+    }
+
+    pub(super) fn set(&mut self, kind: Kind, weight: u32) {
+        self.0.retain(|(other, _)| *other != kind);
+        self.0.push((kind, weight));
+    }
+}
