@@ -228,7 +228,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             Action::CutOneWay(..) => network.cut_one_way(a, b),
             Action::BreakLink(..) => network.break_link(a, b),
             Action::SlowLink(..) => network.slow_down(a, b),
-            _ => (0..self.holders.len()).fold(false, |cut, b| network.cut(a, b) || cut),
+            // Every link is cut, not only the first.
+            _ => (0..self.holders.len()).filter(|b| network.cut(a, *b)).count() > 0,
         };
         if happened {
             self.report.fault(name);

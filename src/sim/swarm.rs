@@ -18,7 +18,7 @@ impl Settings {
     pub fn from_seed(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let mut settings = Self::common(rng);
-        settings.make_special(&mut Rng::with_seed(seed ^ 0x5EC1_A1));
+        settings.make_special(&mut Rng::with_seed(seed ^ 0x005E_C1A1));
         settings
     }
 
