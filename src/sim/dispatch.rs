@@ -9,6 +9,7 @@ use super::process::{Payload, Presence, State, View};
 use super::report::Violation;
 use super::trace::describe;
 use super::types::{SimKey, SimValue};
+use crate::hlc::Stamp;
 use crate::replica::Transmit;
 use crate::replica::message::Message;
 use crate::replica::wire::{self, MessageKind, Peeked};
@@ -174,28 +175,45 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)))
         })?;
         self.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
-        self.note_told(number, &message);
+        let told = self.note_told(number, &message);
+        let ignored = self.replica(number).counters().frames_ignored;
         let now = self.now_at(number);
         let source = self.by_id.get(&from).copied();
         self.openings[number].history.frame_from = source.filter(|_| matches!(message, Message::Frame(_)));
         self.openings[number].engine.replica.handle_message(now, from, message);
+        if self.replica(number).counters().frames_ignored > ignored {
+            self.forget_told(number, told);
+        }
         let settled = self.settle(number);
         let history = &mut self.openings[number].history;
         (history.frame_from, history.completed_from) = (None, None);
         settled
     }
 
-    /// What a message lists, its receiver was told, whatever becomes of it there.
-    fn note_told(&mut self, number: usize, message: &Message<K, V>) {
+    /// What a message lists, its receiver was told, whatever becomes of it there. Returns what it was not told before.
+    fn note_told(&mut self, number: usize, message: &Message<K, V>) -> Vec<(usize, Stamp)> {
         let cache = usize::from(self.openings[number].cache);
         if matches!(message, Message::Audit(_)) {
-            return; // Audits compare what both sides have seen already.
+            return Vec::new(); // Audits compare what both sides have seen already.
         }
-        let at = self.at;
+        let (at, mut new) = (self.at, Vec::new());
         for entry in message.entries() {
-            let key = self.numbers.get(&entry.hash).copied();
-            if let Some(record) = key.and_then(|key| self.oracles[cache].get_mut(key, &entry.stamp())) {
-                record.told.entry(number).or_insert(at);
+            let Some(key) = self.numbers.get(&entry.hash).copied() else { continue };
+            let Some(record) = self.oracles[cache].get_mut(key, &entry.stamp()) else { continue };
+            if !record.told.contains_key(&number) {
+                record.told.insert(number, at);
+                new.push((key, entry.stamp()));
+            }
+        }
+        new
+    }
+
+    /// A frame of a session that the replica did not take is not looked at: it told nothing.
+    fn forget_told(&mut self, number: usize, told: Vec<(usize, Stamp)>) {
+        let cache = usize::from(self.openings[number].cache);
+        for (key, stamp) in told {
+            if let Some(record) = self.oracles[cache].get_mut(key, &stamp) {
+                record.told.remove(&number);
             }
         }
     }
