@@ -96,13 +96,6 @@ impl<K: CoreKey, V> Replica<K, V> {
         if kind.is_live() { Kind::Tombstone(Cause::Evicted) } else { kind }
     }
 
-    /// Whether a register is in doubt and has no value and no tombstone to spread either.
-    pub(super) fn is_miss_in_doubt(&self, held: &Snapshot<K, V>) -> bool {
-        held.meta.kind == Kind::Tombstone(Cause::Evicted)
-            && !held.meta.retained
-            && self.below_eviction.is_in_doubt(held.slot)
-    }
-
     /// Whether a register says nothing about what is newest, so that a reconcile must not list it.
     pub(super) fn is_unlistable(&self, held: &Snapshot<K, V>) -> bool {
         self.below_eviction.is_in_doubt(held.slot)
