@@ -200,8 +200,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         for entry in message.entries() {
             let Some(key) = self.numbers.get(&entry.hash).copied() else { continue };
             let Some(record) = self.oracles[cache].get_mut(key, &entry.stamp()) else { continue };
-            if !record.told.contains_key(&number) {
-                record.told.insert(number, at);
+            if let std::collections::btree_map::Entry::Vacant(first) = record.told.entry(number) {
+                first.insert(at);
                 new.push((key, entry.stamp()));
             }
         }
