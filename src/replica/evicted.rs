@@ -20,7 +20,7 @@
 use std::collections::BTreeSet;
 
 use super::{CoreKey, Replica};
-use crate::crdt::{Cause, Kind};
+use crate::crdt::Kind;
 use crate::hlc::Stamp;
 use crate::store::{SlotRef, Snapshot};
 
@@ -89,11 +89,6 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Whether what comes to this place with this stamp may be older than something evicted here.
     pub(super) fn may_be_older_than_evicted(&self, held: Option<&Snapshot<K, V>>, stamp: Stamp) -> bool {
         stamp <= self.below_eviction.floor() && held.is_none_or(|held| self.below_eviction.is_in_doubt(held.slot))
-    }
-
-    /// The kind under which a register in doubt is kept: its value is not.
-    pub(super) fn kind_in_doubt(kind: Kind) -> Kind {
-        if kind.is_live() { Kind::Tombstone(Cause::Evicted) } else { kind }
     }
 
     /// Whether a register says nothing about what is newest, so that a reconcile must not list it.

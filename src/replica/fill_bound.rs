@@ -172,10 +172,4 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn prune_contests(&mut self, watermark: HlcTime) {
         self.fills.contests.prune(watermark, nanos(self.config.max_drift));
     }
-
-    /// Keys and fills whose contests are remembered.
-    #[must_use]
-    pub fn contests_len(&self) -> usize {
-        self.fills.contests.len()
-    }
 }

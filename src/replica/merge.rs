@@ -218,7 +218,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let in_doubt = self.may_be_older_than_evicted(held, entry.stamp());
         if in_doubt && entry.kind().is_live() {
             self.counters.in_doubt += 1;
-            entry.marker.kind = Self::kind_in_doubt(entry.kind());
+            entry.marker.kind = Kind::Tombstone(Cause::Evicted);
             entry = Entry { item: without_body(&entry.item), size: entry.size.min(64), weight: 0, ..entry };
         }
         let why = removal_cause(entry.kind());
