@@ -91,6 +91,8 @@ bugs! {
     ack_for_any_receiver,
     /// Facts about other members are exchanged among four and more only.
     no_facts_among_three,
+    /// Facts say nothing of retired origins.
+    facts_without_retired,
     /// Of an audit of many suspects only the last slice is sent.
     last_audit_slice_only,
     /// A sender goes on sending what its receiver has deferred.

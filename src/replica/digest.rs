@@ -61,7 +61,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             reply,
             lossy: self.lossy,
             renew: None,
-            facts: self.facts(),
+            facts: self.facts(full),
             members: self.named_members(now),
             deferring: 0,
             wall: now.wall,
@@ -69,7 +69,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// What we know of some other members, so that a stable cut needs fewer rounds than members.
-    fn facts(&mut self) -> Vec<Fact> {
+    fn facts(&mut self, full: bool) -> Vec<Fact> {
         // With one peer there is no third to report on. With two, their link may be the one that is cut.
         if self.peers.len() < if self.bugs.no_facts_among_three { 3 } else { 2 } {
             return Vec::new();
@@ -81,8 +81,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         members.truncate(room);
         let fact = |member: ReplicaId| {
             let peer = self.peers.get(&member)?;
-            let vector = peer.reported.iter().filter(|(origin, _)| self.is_listed(origin)).collect();
-            Some(Fact { member, clock: peer.latest.clock, watermark: peer.latest.watermark, vector })
+            let vector = peer.reported.iter().filter(|(origin, _)| full || self.is_listed(origin)).collect();
+            let retired = !full && !self.bugs.facts_without_retired && self.has_our_retired(peer);
+            Some(Fact { member, clock: peer.latest.clock, watermark: peer.latest.watermark, vector, retired })
         };
         members.into_iter().filter_map(fact).collect()
     }
@@ -129,8 +130,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         } else {
             self.note_offender(from, digest.clock);
         }
-        self.take_facts(now, &digest.facts);
-        let Some(theirs) = self.whole_vector(&digest) else {
+        let whole = self.whole_vector(&digest);
+        self.take_facts(now, &digest, whole.as_ref());
+        let Some(theirs) = whole else {
             self.ask_for_full(now, from);
             return;
         };
@@ -157,12 +159,18 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.note_watermark(from, digest.clock, digest.watermark);
     }
 
-    fn take_facts(&mut self, now: Now, facts: &[Fact]) {
-        for fact in facts {
+    /// `whole` is the sender's vector with its retired origins, if that is known.
+    fn take_facts(&mut self, now: Now, digest: &Digest, whole: Option<&VersionVector>) {
+        let is_retired = |(origin, _): &(ReplicaId, HlcTime)| digest.vector.get(origin) == 0;
+        let retired = whole.map(|whole| whole.iter().filter(is_retired).collect::<VersionVector>());
+        for fact in &digest.facts {
             if fact.member == self.id || !self.peers.contains_key(&fact.member) || self.is_ahead(now, fact.clock) {
                 continue;
             }
             self.note_reported(now, fact.member, &fact.vector);
+            if let Some(retired) = retired.as_ref().filter(|_| fact.retired) {
+                self.note_reported(now, fact.member, retired);
+            }
             self.note_watermark(fact.member, fact.clock, fact.watermark);
         }
     }

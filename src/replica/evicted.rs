@@ -20,7 +20,7 @@
 use std::collections::BTreeSet;
 
 use super::{CoreKey, Replica};
-use crate::crdt::Kind;
+use crate::crdt::{Cause, Kind};
 use crate::hlc::Stamp;
 use crate::store::{SlotRef, Snapshot};
 
@@ -89,6 +89,13 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Whether what comes to this place with this stamp may be older than something evicted here.
     pub(super) fn may_be_older_than_evicted(&self, held: Option<&Snapshot<K, V>>, stamp: Stamp) -> bool {
         stamp <= self.below_eviction.floor() && held.is_none_or(|held| self.below_eviction.is_in_doubt(held.slot))
+    }
+
+    /// Whether a register is in doubt and has no value and no tombstone to spread either.
+    pub(super) fn is_miss_in_doubt(&self, held: &Snapshot<K, V>) -> bool {
+        held.meta.kind == Kind::Tombstone(Cause::Evicted)
+            && !held.meta.retained
+            && self.below_eviction.is_in_doubt(held.slot)
     }
 
     /// Whether a register says nothing about what is newest, so that a reconcile must not list it.

@@ -249,6 +249,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
             self.counters.reconcile_removed += 1;
             self.lossy = true;
+            let stamp = self.stamp_of(&held.meta);
+            self.note_loser(held.hash, stamp, stamp.time);
             if !self.bugs.reconcile_hides_removals {
                 self.note_dropped(dot);
             }
@@ -376,6 +378,12 @@ impl<K: CoreKey, V> Replica<K, V> {
         for slot in std::mem::take(&mut self.uncovered) {
             let held = self.store.resolve(slot);
             let held = held.filter(|held| !self.vector.covers(&self.dot_of(&held.meta)));
+            if let Some(held) = held.as_ref().filter(|held| self.is_miss_in_doubt(held)) {
+                // Nothing is claimed of it and the eviction floor stands for it. Under a dot of ours it would go round: a
+                // reconcile hides it, and its next receiver adopts it again.
+                self.erase(held, RemovalCause::Size);
+                continue;
+            }
             if let Some(held) = held.filter(|_| !self.bugs.no_adoption) {
                 self.counters.adopted += u64::from(self.spread_again(now, &held));
             }

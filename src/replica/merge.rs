@@ -41,6 +41,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.vector.covers(&entry.dot()) && !self.reinserts(held.as_ref()) {
             self.counters.seen += 1;
             // It may have been claimed by a replica on which it had lost, and be new to us all the same.
+            let winner = held.as_ref().map_or(self.highest_floor(), |held| self.stamp_of(&held.meta));
+            if winner.replica != entry.stamp().replica {
+                self.note_loser(entry.hash, entry.stamp(), winner.time);
+            }
             self.contest_fills(now, identity);
             return Merged::Seen;
         }

@@ -97,8 +97,10 @@ pub struct Fact {
     pub clock: HlcTime,
     /// Its low watermark at that clock.
     pub watermark: HlcTime,
-    /// What it had seen.
+    /// What it had seen of the origins that the digest lists.
     pub vector: VersionVector,
+    /// Whether it had also seen all that the sender has of its retired origins.
+    pub retired: bool,
 }
 
 /// Origins that nobody expects to hear of again, by count and order-independent hash.

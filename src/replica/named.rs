@@ -11,6 +11,10 @@ use std::collections::BTreeSet;
 use super::message::Named;
 use super::peers::{Namers, Peer};
 use super::{CoreKey, Replica};
+#[cfg(feature = "sim")]
+use crate::crdt::VersionVector;
+#[cfg(feature = "sim")]
+use crate::hlc::HlcTime;
 use crate::hlc::{Now, nanos};
 use crate::replica_id::ReplicaId;
 
@@ -95,6 +99,16 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     pub(super) fn expire_forgotten(&mut self, now: Now) {
         self.absent.forgotten.expire(now, nanos(self.config.forget_after));
+    }
+
+    /// Peers that others name and that have not spoken to us: their watermark, what they are known to have, and who names them.
+    #[cfg(feature = "sim")]
+    pub(crate) fn unmet(&self) -> impl Iterator<Item = (ReplicaId, HlcTime, VersionVector, &Namers)> + '_ {
+        let unmet = |(id, peer)| {
+            let (id, peer): (&ReplicaId, &Peer) = (id, peer);
+            Some((*id, peer.watermark, peer.reported.clone(), peer.unmet.as_ref()?))
+        };
+        self.peers.iter().filter_map(unmet)
     }
 
     /// Peers that others name and that have not spoken to us.

@@ -220,8 +220,6 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         self.note_invalidated(held);
         let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
-        // Nothing stands for it any more, and a fill may come that its filler began without knowing of it.
-        self.note_loser(held.hash, marker.stamp, self.clock.last());
         self.unindex(held, false);
         self.garbage.extend(self.store.remove(held.slot));
         if was_readable {

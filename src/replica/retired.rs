@@ -1,6 +1,7 @@
 //! Origins that nobody expects to hear of again: a digest stands for them with a count and a hash.
 
 use super::message::{Digest, Retired};
+use super::peers::Peer;
 use super::{CoreKey, Replica};
 use crate::crdt::{Kind, VersionVector};
 use crate::hlc::{HlcTime, Now, Stamp};
@@ -41,6 +42,13 @@ impl<K: CoreKey, V> Replica<K, V> {
             *origin == self.id || members.peek() == Some(&origin)
         });
         (listed.into_iter().collect(), Retired::of(rest.into_iter()))
+    }
+
+    /// Whether a member is known to have seen all that we have of the retired origins. A digest does not list these, and a
+    /// member that its receiver cannot hear would seem to lack their writes for ever.
+    pub(super) fn has_our_retired(&self, peer: &Peer) -> bool {
+        let mut lacking = self.vector.beside(&peer.reported).filter(|(_, ours, theirs)| theirs < ours);
+        lacking.all(|(origin, ..)| self.is_listed(&origin))
     }
 
     /// The sender's whole vector: what it lists, and for the rest ours if count and hash agree.

@@ -12,6 +12,8 @@ use crate::replica_id::ReplicaId;
 
 /// The longest time for which a sender is asked to wait, nanoseconds. The clock of the receiver may be put right earlier.
 const LONGEST: u64 = 60_000_000_000;
+/// The shortest, and how long a newcomer has to take the time of its members before it is sent anything, nanoseconds.
+const SHORTEST: u64 = 1_000_000_000;
 
 /// The wall clock of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     fn patience_with_clocks(&self) -> u64 {
-        nanos(self.config.digest_interval).saturating_mul(3)
+        nanos(self.config.digest_interval).saturating_mul(3).max(2 * SHORTEST)
     }
 
     /// What was held back long enough is sent: the members of the newcomer may disagree.
@@ -98,7 +100,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Something that a member sent is from the future and due at `time`.
     pub(super) fn note_deferral(&mut self, now: Now, from: ReplicaId, time: HlcTime) {
         let judged = self.clock.judging(now).saturating_add(nanos(self.config.max_drift));
-        let least = nanos(self.config.digest_interval);
+        let least = nanos(self.config.digest_interval).max(SHORTEST);
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if peer.deferred_until > now.mono {
             return; // The earliest counts.
@@ -152,9 +154,12 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.clock.set_offset(now, least.unsigned_abs());
         let live: Vec<_> = self.live_peers().collect();
         live.into_iter().for_each(|member| self.note_no_deferral(member));
-        // One source is enough, and each would send everything.
+        // One source is enough, and each would send everything: the one that was met first, as with right clocks.
+        let met =
+            self.peers.iter().filter(|(_, peer)| peer.is_live()).min_by_key(|(id, peer)| (peer.known_since, **id));
+        let source = met.map_or(from, |(id, _)| *id);
         let digest = self.digest(now, false);
-        self.queue(from, Message::Digest(digest));
+        self.queue(source, Message::Digest(digest));
     }
 }
 

@@ -316,6 +316,26 @@ fn tombstones_are_collected_among_three_nodes_with_one_link_cut() {
     });
 }
 
+/// The same, where the deletes were made by a fourth node, which has left: digests do not list it any more.
+#[test]
+fn tombstones_of_a_node_that_left_are_collected_with_one_link_cut() {
+    must_catch("facts_without_retired", |bugs| {
+        let (o, x, gone) = (0, 2, 3);
+        let mut net = Net::new(4, plain).with(bugs);
+        net.all_meet();
+        net.run(5);
+        net.cut.insert((o, x));
+        for key in 0..10 {
+            net.put(gone, key, Some(key), 8);
+            net.put(gone, key, None, 8);
+        }
+        net.flush();
+        net.die(gone, true);
+        net.run(60);
+        assert_eq!([o, x].map(|i| net.r[i].tombstone_len()), [0, 0], "after a quiet minute");
+    });
+}
+
 /// The same with four nodes.
 #[test]
 fn tombstones_are_collected_among_four_nodes_with_one_link_cut() {

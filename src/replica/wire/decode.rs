@@ -8,7 +8,7 @@ use super::entries::Register;
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::DecodeError;
 use super::layout::{
-    BOUND_PARTS, FACT_PARTS, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, PARTS, REPLICAS, ack, audit,
+    BOUND_PARTS, FACT_PARTS, FACT_PARTS_WITH_RETIRED, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, PARTS, REPLICAS, ack, audit,
     digest, frame, last, push,
 };
 use super::limits::Limits;
@@ -151,14 +151,12 @@ impl<I> Decoder<'_, '_, I> {
     fn fact(&mut self) -> Result<Fact, DecodeError> {
         const WHAT: &str = "a fact";
         let parts = self.cursor.array_of(FACT_PARTS, WHAT)?;
-        let fact = Fact {
-            member: self.id(WHAT)?,
-            clock: self.cursor.uint(WHAT)?,
-            watermark: self.cursor.uint(WHAT)?,
-            vector: self.vector()?,
-        };
-        self.skip_rest(parts, FACT_PARTS)?;
-        Ok(fact)
+        let (member, clock, watermark) = (self.id(WHAT)?, self.cursor.uint(WHAT)?, self.cursor.uint(WHAT)?);
+        let vector = self.vector()?;
+        let tells = parts >= FACT_PARTS_WITH_RETIRED;
+        let retired = tells && self.cursor.bool(WHAT)?;
+        self.skip_rest(parts, if tells { FACT_PARTS_WITH_RETIRED } else { FACT_PARTS })?;
+        Ok(Fact { member, clock, watermark, vector, retired })
     }
 
     fn members(&mut self) -> Result<Vec<Named>, DecodeError> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::EncodeError;
 use super::layout::{
-    BOUND_PARTS, ENTRY_PARTS, FACT_PARTS, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, REPLICAS, ack, audit,
+    BOUND_PARTS, ENTRY_PARTS, FACT_PARTS, FACT_PARTS_WITH_RETIRED, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, REPLICAS, ack, audit,
     digest, frame, last, push,
 };
 use super::replicas::{Collector, Numbers};
@@ -216,11 +216,16 @@ impl Encoder {
     }
 
     fn fact(&mut self, fact: &Fact) -> Result<(), EncodeError> {
-        self.writer.head(Header::Array(Some(FACT_PARTS)));
+        let parts = if fact.retired { FACT_PARTS_WITH_RETIRED } else { FACT_PARTS };
+        self.writer.head(Header::Array(Some(parts)));
         self.id(&fact.member)?;
         self.writer.uint(fact.clock);
         self.writer.uint(fact.watermark);
-        self.vector(&fact.vector)
+        self.vector(&fact.vector)?;
+        if fact.retired {
+            self.writer.bool(true);
+        }
+        Ok(())
     }
 
     fn push<K: Serialize, V: Serialize>(&mut self, map: &OpenMap, push: &Push<K, V>) -> Result<(), EncodeError> {

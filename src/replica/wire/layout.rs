@@ -21,8 +21,11 @@ pub(super) const INTERVAL_PARTS_WITH_FILLS: usize = 5;
 /// Elements of the bound of a fill that this version knows.
 pub(super) const BOUND_PARTS: usize = 4;
 
-/// Elements of a fact that this version knows.
+/// Elements of a fact about a member that lacks something of the retired origins.
 pub(super) const FACT_PARTS: usize = 4;
+
+/// The same of one that lacks nothing of them.
+pub(super) const FACT_PARTS_WITH_RETIRED: usize = 5;
 
 /// Elements of a named member that this version knows.
 pub(super) const NAMED_PARTS: usize = 3;

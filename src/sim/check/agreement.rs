@@ -184,6 +184,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             .collect();
         let evicted = stones.iter().any(|(_, marker)| marker.kind == Kind::Tombstone(Cause::Evicted));
         let peers: Vec<_> = replica.peers().map(|peer| (peer.id, peer.live, peer.watermark, peer.reported)).collect();
-        format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?}", replica.vector())
+        let unmet: Vec<_> = replica.unmet().collect();
+        let cut = replica.stable_cut(self.now_at(number));
+        format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?} unmet {unmet:?} cut {cut:?}", replica.vector())
     }
 }

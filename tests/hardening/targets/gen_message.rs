@@ -98,6 +98,7 @@ fn digest(source: &mut Source<'_>, times: &Times) -> Digest {
         clock: times.pick(source),
         watermark: times.pick(source),
         vector: vector(source, times),
+        retired: source.flag(),
     };
     let facts = source.below(3);
     Digest {

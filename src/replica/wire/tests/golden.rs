@@ -43,8 +43,8 @@ fn digest() -> Digest {
         lossy: true,
         renew: None,
         facts: vec![
-            Fact { member: id(2), clock: T, watermark: T - 5, vector: [(id(1), 1)].into_iter().collect() },
-            Fact { member: id(4), clock: 0, watermark: 0, vector: Default::default() },
+            Fact { member: id(2), clock: T, watermark: T - 5, vector: [(id(1), 1)].into_iter().collect(), retired: false },
+            Fact { member: id(4), clock: 0, watermark: 0, vector: Default::default(), retired: false },
         ],
         ..Digest::default()
     }
@@ -142,6 +142,19 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
     vec![
         ("digest", Message::Digest(digest())),
         ("digest-empty", Message::Digest(empty_digest())),
+        (
+            "digest-facts-retired",
+            Message::Digest(Digest {
+                facts: vec![Fact {
+                    member: id(2),
+                    clock: T,
+                    watermark: T - 5,
+                    vector: [(id(1), 1)].into_iter().collect(),
+                    retired: true,
+                }],
+                ..empty_digest()
+            }),
+        ),
         (
             "digest-members",
             Message::Digest(Digest {

@@ -35,11 +35,13 @@ fn vector() -> impl Strategy<Value = VersionVector> {
 fn digest() -> impl Strategy<Value = Digest> {
     let times = (time(), time(), time(), time());
     let retired = (any::<u32>(), any::<u64>()).prop_map(|(count, hash)| Retired { count, hash });
-    let fact = (replica(), time(), time(), vector()).prop_map(|(member, clock, watermark, vector)| Fact {
+    let fact = (replica(), time(), time(), vector(), any::<bool>());
+    let fact = fact.prop_map(|(member, clock, watermark, vector, retired)| Fact {
         member,
         clock,
         watermark,
         vector,
+        retired,
     });
     let retired = prop_oneof![Just(Retired::default()), retired];
     let named = (replica(), time(), any::<bool>()).prop_map(|(member, dead_for, met)| Named { member, dead_for, met });
