@@ -131,7 +131,7 @@ pub struct PeerReport {
     pub silent_ms: u64,
     /// Whether it has given up values.
     pub lossy: bool,
-    /// Its wall clock less this node's when its last digest came, in milliseconds; the time on the way counts as behind.
+    /// Its wall clock less this node's by its last digest, in milliseconds; the time on the way counts as behind. Unknown if none came lately.
     #[serde(default)]
     pub clock_skew_ms: Option<i64>,
     /// Age of the oldest of our writes it is not known to have, in milliseconds; zero if it has all.

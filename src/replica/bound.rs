@@ -46,19 +46,15 @@ impl FillBound {
         }
     }
 
-    /// Adds a stamp that the filler knows.
+    /// Adds a stamp that the filler knows: the newest of each replica.
     pub(super) fn learn(&mut self, stamp: Stamp) {
-        if stamp.time > self.after {
-            note_newest(&mut self.known, stamp);
+        if stamp.time <= self.after {
+            return;
         }
-    }
-}
-
-/// Keeps the newest stamp of each replica.
-pub(super) fn note_newest(stamps: &mut SmallVec<[Stamp; 2]>, stamp: Stamp) {
-    match stamps.iter_mut().find(|known| known.replica == stamp.replica) {
-        Some(known) => *known = stamp.max(*known),
-        None => stamps.push(stamp),
+        match self.known.iter_mut().find(|known| known.replica == stamp.replica) {
+            Some(known) => *known = stamp.max(*known),
+            None => self.known.push(stamp),
+        }
     }
 }
 

@@ -85,6 +85,8 @@ bugs! {
     released_when_cut,
     /// Evictions raise the one floor, below which an arriving value is voided for all replicas.
     eviction_voids,
+    /// A reconcile spares what only evictions can explain, also where what was evicted had not been seen.
+    evictions_spared_unseen,
     /// The quarantine keeps entries of members that were forgotten.
     quarantine_keeps_departed,
     /// An acknowledgement is taken whoever it was meant for.
@@ -97,4 +99,6 @@ bugs! {
     last_audit_slice_only,
     /// A sender goes on sending what its receiver has deferred.
     deferral_storm,
+    /// A newcomer takes the time of the first member that it hears.
+    time_of_the_first,
 }

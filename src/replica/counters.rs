@@ -82,8 +82,11 @@ counters! {
     reconcile_removed,
     /// Registers the end of a reconcile voided here.
     reconcile_voided,
-    /// Registers that the end of a reconcile left alone because their sender had listed them under another dot.
+    /// Registers that the end of a reconcile left alone: its sender had listed them under another dot, or only its evictions
+    /// can explain why not, and these were all seen here before.
     reconcile_spared,
+    /// Reconciles whose sender had evicted something that was not seen here: its eviction floor was taken over.
+    evictions_taken,
     /// Entries replaced by a void on arrival.
     voided,
     /// Values kept as `Evicted` on arrival, because something newer of their key may have been evicted here.

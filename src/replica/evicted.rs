@@ -15,19 +15,29 @@
 //!   not know. For the receiver its dot counts as dropped;
 //! - is collected like any tombstone.
 //!
-//! Replicas that take a reconcile take the eviction floor with it, because they claim what its sender has evicted.
+//! A replica that takes a reconcile claims what its sender has evicted. So the sender says, by origin, up to which dot it
+//! has evicted without a trace. A receiver that has seen all of that holds what was evicted, or something newer, or has
+//! lost it for a reason of its own: the sender's evictions are nothing to it, and it keeps what they alone can explain.
+//! Any other receiver takes the eviction floor over, and drops what the sender does not list.
 
 use std::collections::BTreeSet;
 
+use super::message::Last;
 use super::{CoreKey, Replica};
-use crate::crdt::{Cause, Kind};
-use crate::hlc::Stamp;
+use crate::crdt::{Cause, Dot, Kind, VersionVector};
+use crate::hlc::{HlcTime, Stamp};
+use crate::replica_id::ReplicaId;
 use crate::store::{SlotRef, Snapshot};
+
+/// Origins whose evictions are told apart, at most. Beyond that one own time stands for those of retired origins.
+const MAX_ORIGINS: usize = 256;
 
 /// The second floor and what lies in doubt below it.
 #[derive(Debug, Default)]
 pub(super) struct BelowEviction {
     pub(super) floor: Option<Stamp>,
+    /// By origin, the last dot that left this way.
+    evicted: VersionVector,
     in_doubt: BTreeSet<SlotRef>,
 }
 
@@ -69,17 +79,43 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Raises the floor that speaks of a register which leaves without a trace.
-    pub(super) fn raise_floor_for(&mut self, kind: Kind, stamp: Stamp) {
-        if kind.ranks_live() && !self.bugs.eviction_voids {
-            self.below_eviction.raise(stamp);
-        } else {
+    pub(super) fn raise_floor_for(&mut self, kind: Kind, stamp: Stamp, dot: Dot) {
+        if !kind.ranks_live() || self.bugs.eviction_voids {
             self.floor = self.floor.max(stamp);
+            return;
+        }
+        self.below_eviction.raise(stamp);
+        self.below_eviction.evicted.raise(dot.actor, dot.counter);
+    }
+
+    /// By origin, the last dot that left here without a trace because it was evicted, or did so at a replica whose state was
+    /// taken over.
+    #[must_use]
+    pub fn evicted(&self) -> &VersionVector {
+        &self.below_eviction.evicted
+    }
+
+    /// Whether everything that the sender of a reconcile has evicted without a trace has been seen here.
+    pub(super) fn knew_what_was_evicted(&self, last: &Last) -> bool {
+        let told = last.eviction_floor == Stamp::ZERO || !last.evicted.is_empty();
+        told && (self.vector.dominates(&last.evicted) || self.bugs.evictions_spared_unseen)
+    }
+
+    /// The record of a retired origin is dropped. Whoever has seen this own time needs to know nothing of it.
+    pub(super) fn forget_evicted_of(&mut self, origin: &ReplicaId, own: HlcTime) {
+        let evicted = &mut self.below_eviction.evicted;
+        if evicted.len() > MAX_ORIGINS && evicted.remove(origin).is_some() {
+            evicted.raise(self.id, own);
         }
     }
 
     /// Takes over the eviction floor of a replica whose state was taken over. What is held without a value below it is in
     /// doubt from now on: it may be so at the sender, and voids and doubts of this reconcile are.
-    pub(super) fn take_eviction_floor(&mut self, floor: Stamp) {
+    pub(super) fn take_eviction_floor(&mut self, floor: Stamp, evicted: &VersionVector) {
+        if floor > Stamp::ZERO {
+            self.counters.evictions_taken += 1;
+        }
+        self.below_eviction.evicted.join(evicted);
         self.below_eviction.raise(floor);
         for (_, slot) in self.tombstones.iter().take_while(|(time, _)| *time <= floor.time) {
             self.below_eviction.note_doubt(*slot);

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::bound::{FillBound, MAX_KNOWN, is_of_fill, note_newest};
+use super::bound::{FillBound, MAX_KNOWN, is_of_fill};
 use super::message::{Entry, FillNote};
 use super::{CoreKey, Replica};
 use crate::hlc::{GRAIN, HlcTime, Now, Stamp, nanos};
@@ -117,9 +117,10 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// A register with this stamp has lost against something stamped `winner`. Returns at once unless the two are so close
-    /// that a fill can come between them.
+    /// that a fill can come between them. A fill that lost contests nothing, but whoever knows it knows what its replica
+    /// wrote before it.
     pub(super) fn note_loser(&mut self, hash: u64, loser: Stamp, winner: HlcTime) {
-        if winner.saturating_sub(loser.time) > nanos(self.config.max_drift) || is_of_fill(loser) {
+        if winner.saturating_sub(loser.time) > nanos(self.config.max_drift) {
             return;
         }
         if self.fills.contests.losers.len() >= MAX_REMEMBERED {
@@ -127,7 +128,19 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.fills.contests.forgot = self.fills.contests.forgot.max(newest.unwrap_or(0));
             self.fills.contests.losers.clear();
         }
-        note_newest(self.fills.contests.losers.entry(hash).or_default(), loser);
+        let losers = self.fills.contests.losers.entry(hash).or_default();
+        // A fill must not stand for a write: it contests nothing.
+        match losers.iter_mut().find(|l| l.replica == loser.replica && is_of_fill(**l) == is_of_fill(loser)) {
+            Some(newest) => *newest = loser.max(*newest),
+            None => losers.push(loser),
+        }
+    }
+
+    /// The same, where something is held. The next write of one replica stands for the one before; a fill does not.
+    pub(super) fn note_beaten(&mut self, hash: u64, loser: Stamp, held: Stamp) {
+        if held.replica != loser.replica || is_of_fill(held) {
+            self.note_loser(hash, loser, held.time);
+        }
     }
 
     /// Voids the fills of a key that an entry contests. The entry itself has lost, or was seen before.

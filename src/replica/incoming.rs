@@ -220,7 +220,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             );
         }
         if self.bugs.reconcile_hides_removals || self.bugs.absent_is_deleted || self.bugs.floor_rises_with_removals {
-            self.remove_unlisted(None);
+            self.remove_unlisted(None, None);
         }
     }
 
@@ -237,9 +237,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// Removes what the reconcile did not list although its sender had seen it. Each removal raises
-    /// our dropped time, so that nobody gets a delta from us that hides it.
-    fn remove_unlisted(&mut self, seen: Option<&VersionVector>) {
+    /// Removes what the reconcile did not list although its sender had seen it, but for what only an eviction can explain
+    /// (above `evictions_above`). Each removal raises our dropped time, so that nobody gets a delta from us that hides it.
+    fn remove_unlisted(&mut self, seen: Option<&VersionVector>, evictions_above: Option<Stamp>) {
         let unlisted = self.incoming.as_mut().map(|incoming| std::mem::take(&mut incoming.unlisted));
         for ((origin, time), slot) in unlisted.into_iter().flatten() {
             let dot = Dot::new(origin, time);
@@ -247,9 +247,13 @@ impl<K: CoreKey, V> Replica<K, V> {
             if seen.is_some_and(|seen| !seen.covers(&dot)) {
                 continue;
             }
+            let stamp = self.stamp_of(&held.meta);
+            if evictions_above.is_some_and(|floor| stamp > floor) {
+                self.counters.reconcile_spared += 1;
+                continue;
+            }
             self.counters.reconcile_removed += 1;
             self.lossy = true;
-            let stamp = self.stamp_of(&held.meta);
             self.note_loser(held.hash, stamp, stamp.time);
             if !self.bugs.reconcile_hides_removals {
                 self.note_dropped(dot);
@@ -290,11 +294,14 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.reconciles_in += 1;
             let mut seen = last.claim.clone();
             seen.join(&last.beyond);
-            self.remove_unlisted(Some(&seen));
+            let knew = self.knew_what_was_evicted(&last);
+            self.remove_unlisted(Some(&seen), knew.then_some(last.floor));
             let vouched = self.take_vouched();
-            self.void_unknown_to(now, &seen, &vouched, &last);
-            // What is claimed now includes what the sender has evicted.
-            self.take_eviction_floor(last.eviction_floor);
+            self.void_unknown_to(now, &seen, &vouched, (&last, knew));
+            if !knew {
+                // What is claimed now includes what the sender has evicted.
+                self.take_eviction_floor(last.eviction_floor, &last.evicted);
+            }
         }
         self.incoming = None;
         for (origin, time) in last.claim.iter() {
@@ -335,7 +342,14 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Reconcile, at the end: what the sender has not seen and what lies at or below its floor may
     /// have been overwritten or deleted by something it collected.
-    fn void_unknown_to(&mut self, now: Now, seen: &VersionVector, vouched: &BTreeMap<SlotRef, Stamp>, last: &Last) {
+    /// If we knew what the sender has evicted, nothing is in doubt that its gc floor does not void as well.
+    fn void_unknown_to(
+        &mut self,
+        now: Now,
+        seen: &VersionVector,
+        vouched: &BTreeMap<SlotRef, Stamp>,
+        (last, knew): (&Last, bool),
+    ) {
         let (floor, doubtful) = (last.floor, last.eviction_floor);
         if self.bugs.no_final_void {
             return;
@@ -349,7 +363,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             let Some((_, held)) = self.entry_at(dot, slot) else { continue };
             // A tombstone below the floor too: standing there it would let an older write past it.
             let stamp = self.stamp_of(&held.meta);
-            if vouched.get(&slot) == Some(&stamp) {
+            if vouched.get(&slot) == Some(&stamp) || (knew && floor < stamp && stamp <= doubtful) {
                 self.counters.reconcile_spared += 1;
                 continue;
             }

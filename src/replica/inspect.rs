@@ -83,7 +83,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             live: self.held.live,
             weight: self.held.weight,
             vector: self.of_members(&self.vector),
-            peers: self.met_peers().take(MAX_LISTED).map(|(id, peer)| self.look_at(*id, peer)).collect(),
+            peers: self.met_peers().take(MAX_LISTED).map(|(id, peer)| self.look_at(now, *id, peer)).collect(),
             watermark: self.timers.cut().watermark,
             floor: self.floor,
             epoch: self.store.epoch(),
@@ -110,7 +110,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         members.map(|id| (*id, vector.get(id))).collect()
     }
 
-    fn look_at(&self, id: ReplicaId, peer: &Peer) -> PeerLook {
+    fn look_at(&self, now: Now, id: ReplicaId, peer: &Peer) -> PeerLook {
         let lacking = |(origin, log): (&ReplicaId, &OriginLog)| log.count_after(peer.reported.get(origin)).0;
         let own = self.logs.get(&self.id).map(|log| log.count_after(peer.reported.get(&self.id)));
         let (lacks, lacks_since) = own.unwrap_or((0, None));
@@ -119,7 +119,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             dead_since: peer.dead_since,
             last_heard: peer.last_heard,
             lossy: peer.lossy,
-            wall_skew: peer.wall_skew,
+            wall_skew: self.wall_skew(now, peer),
             lacks_since,
             lacks,
             unconfirmed: self.logs.iter().filter(|(origin, _)| **origin != id).map(lacking).sum(),

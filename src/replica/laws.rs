@@ -224,6 +224,7 @@ fn session(entries: &[&Entry<u8, u32>]) -> Message<u8, u32> {
             beyond: VersionVector::new(),
             floor: Stamp::new(0, id(0)),
             eviction_floor: Stamp::ZERO,
+            evicted: VersionVector::new(),
         }),
     })
 }

@@ -42,9 +42,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.seen += 1;
             // It may have been claimed by a replica on which it had lost, and be new to us all the same.
             let winner = held.as_ref().map_or(self.highest_floor(), |held| self.stamp_of(&held.meta));
-            if winner.replica != entry.stamp().replica {
-                self.note_loser(entry.hash, entry.stamp(), winner.time);
-            }
+            self.note_beaten(entry.hash, entry.stamp(), winner);
             self.contest_fills(now, identity);
             return Merged::Seen;
         }
@@ -143,11 +141,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let learnt = self.learnt(now, self.path);
         let placing =
             Placing { hash: entry.hash, marker, expires: 0, size: entry.size.min(64), weight: 0, learnt, item };
-        let in_doubt = self.may_be_older_than_evicted(held, stamp);
-        let slot = self.place(held, placing, RemovalCause::Void);
-        if in_doubt {
-            self.below_eviction.note_doubt(slot);
-        }
+        self.place(held, placing, RemovalCause::Void);
     }
 
     /// Voids a register that is here, at `stamp`.
@@ -155,11 +149,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(now) };
         let learnt = self.learnt(now, self.path);
         let placing = self.tombstone_for(held, marker);
-        let in_doubt = self.may_be_older_than_evicted(Some(held), stamp);
-        let slot = self.place(Some(held), Placing { expires: 0, learnt, ..placing }, RemovalCause::Void);
-        if in_doubt {
-            self.below_eviction.note_doubt(slot);
-        }
+        self.place(Some(held), Placing { expires: 0, learnt, ..placing }, RemovalCause::Void);
     }
 
     fn merge_into(&mut self, now: Now, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
@@ -179,9 +169,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if !joined.changed {
             self.counters.lost += 1;
-            if ours.stamp.replica != entry.stamp().replica {
-                self.note_loser(entry.hash, entry.stamp(), ours.stamp.time);
-            }
+            self.note_beaten(entry.hash, entry.stamp(), ours.stamp);
             // An equal dot is the same event again: it is here, and to be claimed like a new one.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }
@@ -206,31 +194,20 @@ impl<K: CoreKey, V> Replica<K, V> {
             let marker = Marker { dot: self.issue_dot(now), ..marker };
             return self.place_retained(held, marker);
         }
-        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
         let Meta { expires, size, weight, learnt, .. } = held.meta;
         let item = ItemRef::clone(&held.item);
-        let slot =
-            self.place(Some(held), Placing { hash: held.hash, marker, expires, size, weight, learnt, item }, why);
-        if in_doubt {
-            self.below_eviction.note_doubt(slot);
-        }
-        slot
+        self.place(Some(held), Placing { hash: held.hash, marker, expires, size, weight, learnt, item }, why)
     }
 
     /// Puts an entry that has won in place. What may be older than something evicted here is kept without its value.
     fn place_joined(&mut self, now: Now, held: Option<&Snapshot<K, V>>, mut entry: Entry<K, V>) -> SlotRef {
-        let in_doubt = self.may_be_older_than_evicted(held, entry.stamp());
-        if in_doubt && entry.kind().is_live() {
+        if self.may_be_older_than_evicted(held, entry.stamp()) && entry.kind().is_live() {
             self.counters.in_doubt += 1;
             entry.marker.kind = Kind::Tombstone(Cause::Evicted);
             entry = Entry { item: without_body(&entry.item), size: entry.size.min(64), weight: 0, ..entry };
         }
         let why = removal_cause(entry.kind());
-        let slot = self.place(held, self.placing_of(now, entry), why);
-        if in_doubt {
-            self.below_eviction.note_doubt(slot);
-        }
-        slot
+        self.place(held, self.placing_of(now, entry), why)
     }
 
     fn placing_of(&self, now: Now, entry: Entry<K, V>) -> Placing<K, V> {

@@ -181,6 +181,8 @@ pub struct Last {
     pub floor: Stamp,
     /// The sender's eviction floor, zero if it has none.
     pub eviction_floor: Stamp,
+    /// By origin, the last dot that the sender has evicted without a trace.
+    pub evicted: VersionVector,
 }
 
 /// All registers a sender holds whose dot lies in `(from, to]` of one origin.

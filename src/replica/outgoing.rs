@@ -160,7 +160,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let last = complete.then(|| {
             let claim = self.claim_of(session);
             let beyond = self.vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
-            Last { frames: session.frames, claim, beyond, floor: self.floor, eviction_floor: self.eviction_floor() }
+            let (floor, eviction_floor, evicted) = (self.floor, self.eviction_floor(), self.evicted().clone());
+            Last { frames: session.frames, claim, beyond, floor, eviction_floor, evicted }
         });
         Frame {
             to,

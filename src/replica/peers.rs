@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::skew::WallClock;
 use super::{CoreKey, Replica};
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, nanos};
@@ -64,8 +65,8 @@ pub(super) struct Peer {
     pub(super) word: (HlcTime, HlcTime),
     /// Its id is another process's too.
     pub(super) has_twin: bool,
-    /// Its wall clock less ours, by its last digest, in nanoseconds.
-    pub(super) wall_skew: Option<i64>,
+    /// Its wall clock, by its last digest.
+    pub(super) wall: Option<WallClock>,
     /// It is new, holds nothing and its clock is behind: it is about to take the time of its members, and would defer
     /// whatever it is sent before.
     pub(super) held_back: bool,
@@ -153,7 +154,7 @@ impl Peer {
             wrote,
             word: (0, 0),
             has_twin: false,
-            wall_skew: None,
+            wall: None,
             held_back: false,
             deferred_until: 0,
             deferrals: 0,

@@ -1,5 +1,6 @@
 //! The one place where a register changes: store, logs, counts and change stream together.
 
+use super::bound::is_of_fill;
 use super::log::OriginLog;
 use super::{Change, CoreKey, Effect, RemovalCause, Replica};
 use crate::crdt::{Cause, Dot, Kind, Marker};
@@ -68,14 +69,20 @@ impl<K: CoreKey, V> Replica<K, V> {
         meta.kind.is_live() && meta.stamp_time > self.store.epoch()
     }
 
-    /// Puts a register in place of what its key held, or of nothing.
+    /// Puts a register in place of what its key held, or of nothing. One without a value is in doubt if something newer may
+    /// have been evicted.
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
-        match held {
+        let in_doubt = !meta.kind.is_live() && self.may_be_older_than_evicted(held, marker.stamp);
+        let slot = match held {
             Some(held) => self.replace(held, meta, marker, item, why),
             None => self.add(hash, meta, marker, item),
+        };
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
         }
+        slot
     }
 
     fn add(&mut self, hash: u64, meta: Meta, marker: Marker, item: ItemRef<K, V>) -> SlotRef {
@@ -94,7 +101,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         why: RemovalCause,
     ) -> SlotRef {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
-        if held.meta.stamp_replica != meta.stamp_replica {
+        // The next write of one replica stands for the one before; a fill contests nothing.
+        if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) {
             self.note_loser(held.hash, self.stamp_of(&held.meta), meta.stamp_time);
         }
         self.note_invalidated(held);
@@ -231,7 +239,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// hide it are broken off.
     pub(super) fn drop_register(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         let (stamp, dot) = (self.stamp_of(&held.meta), self.dot_of(&held.meta));
-        self.raise_floor_for(held.meta.kind, stamp);
+        self.raise_floor_for(held.meta.kind, stamp, dot);
         self.note_dropped(dot);
         self.erase(held, why);
     }
@@ -264,12 +272,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let Meta { expires, size, weight, learnt, .. } = held.meta;
         let placing =
             Placing { hash: held.hash, marker, expires, size, weight, learnt, item: ItemRef::clone(&held.item) };
-        let in_doubt = self.below_eviction.is_in_doubt(held.slot);
-        let slot = self.place(Some(held), placing, RemovalCause::Replaced);
-        if in_doubt {
-            self.below_eviction.note_doubt(slot);
-        }
-        slot
+        self.place(Some(held), placing, RemovalCause::Replaced)
     }
 
     /// Compacts the logs of origins that write no more as well.

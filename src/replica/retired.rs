@@ -3,8 +3,8 @@
 use super::message::{Digest, Retired};
 use super::peers::Peer;
 use super::{CoreKey, Replica};
-use crate::crdt::{Kind, VersionVector};
-use crate::hlc::{HlcTime, Now, Stamp};
+use crate::crdt::VersionVector;
+use crate::hlc::{HlcTime, Now};
 use crate::replica_id::ReplicaId;
 
 /// SplitMix64's finaliser over the sixteen bytes of the id and the time: the same on every node and
@@ -77,15 +77,15 @@ impl<K: CoreKey, V> Replica<K, V> {
         retired.sort_by_key(|(origin, time)| (*time, *origin));
         let excess = retired.len() - self.config.max_retired;
         let crowded = excess > self.config.max_retired;
-        for (origin, time) in retired.into_iter().take(excess) {
+        for (origin, _) in retired.into_iter().take(excess) {
             let Some(own) = self.stand_in_for(now, origin, crowded) else { continue };
             self.reissue_all_of(now, origin);
-            // A late message of this origin would look unseen. What its writes were deleted by is below the gc floor; what
-            // else is missing here was evicted.
-            self.raise_floor_for(Kind::Live, Stamp::end_of(time));
+            // A late message of this origin will look unseen. That needs no floor of its own: whatever is missing here left
+            // below one of the floors, or with a reconcile, whose sender's floors were taken over.
             self.vector.remove(&origin);
             self.dropped.remove(&origin);
             self.dropped.raise(self.id, own);
+            self.forget_evicted_of(&origin, own);
             self.logs.remove(&origin);
             self.counters.retired_dropped += 1;
         }

@@ -15,6 +15,7 @@ mod promises;
 mod relaying;
 mod retiring;
 mod skewed;
+mod sparing;
 mod twins;
 
 /// `a` writes a key that y gets and x does not, then other keys, then `overwrite` writes the key again.

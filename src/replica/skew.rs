@@ -1,7 +1,8 @@
 //! Clocks that are wrong: whose clock differs from the others', and what is not sent again while it is deferred.
 //!
 //! A replica that has merged nothing yet has no reason to trust its own clock more than that of all members. If most of
-//! the members it knows of agree with each other and are ahead of it, it takes their time. Every other replica keeps its
+//! the members it knows of agree with each other and are ahead of it, it takes their time; a single one's only if it hears
+//! no second one for a second. Every other replica keeps its
 //! time and defers what is ahead, and its digests ask the sender to wait.
 
 use super::message::{Digest, Message};
@@ -12,23 +13,51 @@ use crate::replica_id::ReplicaId;
 
 /// The longest time for which a sender is asked to wait, nanoseconds. The clock of the receiver may be put right earlier.
 const LONGEST: u64 = 60_000_000_000;
-/// The shortest, and how long a newcomer has to take the time of its members before it is sent anything, nanoseconds.
+/// The shortest, and how long a newcomer waits for a second member before it takes the time of a single one, nanoseconds.
+/// It is sent nothing for twice as long.
 const SHORTEST: u64 = 1_000_000_000;
+
+/// Digest intervals for each member in which a member of a connected pair is heard, but for one time in millions.
+const ROUNDS: u64 = 16;
+
+/// What a wall clock said, and when it did by our monotonic clock: a step of our own wall clock does not spoil it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WallClock {
+    said: HlcTime,
+    at: u64,
+}
+
+impl WallClock {
+    /// What it says now.
+    fn reads(self, now: Now) -> HlcTime {
+        self.said.saturating_add(now.mono.saturating_sub(self.at))
+    }
+}
 
 /// The wall clock of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skew {
     /// The member.
     pub member: ReplicaId,
-    /// Its wall clock less ours when its last digest came, in nanoseconds: the time on the way counts as behind.
+    /// Its wall clock less ours by its last digest, in nanoseconds: the time on the way counts as behind.
     pub nanos: i64,
 }
 
 impl<K: CoreKey, V> Replica<K, V> {
-    /// How far the wall clocks of live members are ahead of ours, by their last digests.
-    pub fn skews(&self) -> impl Iterator<Item = Skew> + '_ {
-        let known = |(id, peer): (&ReplicaId, &Peer)| Some(Skew { member: *id, nanos: peer.wall_skew? });
+    /// How far the wall clocks of live members are ahead of ours, by their last digests. A member that has sent none for
+    /// long is left out: its clock may have been put right since.
+    pub fn skews(&self, now: Now) -> impl Iterator<Item = Skew> + '_ {
+        let known =
+            move |(id, peer): (&ReplicaId, &Peer)| Some(Skew { member: *id, nanos: self.wall_skew(now, peer)? });
         self.peers.iter().filter(|(_, peer)| peer.is_live()).filter_map(known)
+    }
+
+    /// How far the wall clock of a member is ahead of ours, if it was heard lately.
+    pub(super) fn wall_skew(&self, now: Now, peer: &Peer) -> Option<i64> {
+        let rounds = ROUNDS.saturating_mul(self.peers.len() as u64 + 1);
+        let lately = nanos(self.config.digest_interval).saturating_mul(rounds);
+        let clock = peer.wall.filter(|clock| now.mono.saturating_sub(clock.at) <= lately)?;
+        Some(signed_difference(clock.reads(now), now.wall))
     }
 
     /// By how many nanoseconds the time of the members, taken at the start, was ahead of our wall clock.
@@ -42,7 +71,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let longest = nanos(self.config.digest_interval).max(LONGEST);
         let peer = self.hear(now, from);
         if digest.wall > 0 {
-            peer.wall_skew = Some(signed_difference(digest.wall, now.wall));
+            peer.wall = Some(WallClock { said: digest.wall, at: now.mono });
         }
         if digest.deferring > 0 {
             let until = now.mono.saturating_add(digest.deferring.min(longest));
@@ -81,8 +110,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Wall clocks of live members less ours, in order.
-    fn wall_skews(&self) -> Vec<i64> {
-        let mut known: Vec<_> = self.skews().map(|skew| skew.nanos).collect();
+    fn wall_skews(&self, now: Now) -> Vec<i64> {
+        let mut known: Vec<_> = self.skews(now).map(|skew| skew.nanos).collect();
         known.sort_unstable();
         known
     }
@@ -90,7 +119,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Ends the time that was taken once most members' wall clocks are no longer ahead of ours: theirs or ours was put
     /// right.
     fn give_time_back(&mut self, now: Now) {
-        let known = self.wall_skews();
+        let known = self.wall_skews(now);
         let drift = i64::try_from(nanos(self.config.max_drift)).unwrap_or(i64::MAX);
         if known.get(known.len() / 2).is_some_and(|median| *median <= drift) {
             self.clock.set_offset(now, 0);
@@ -140,10 +169,16 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.caught_up.is_some() || self.vector.iter().any(|(origin, _)| origin != id) {
             return;
         }
-        let known = self.wall_skews();
+        let known = self.wall_skews(now);
         let unheard = self.peers.values().filter(|peer| peer.unmet.is_some() && peer.named_alive).count();
         let (Some(least), Some(most)) = (known.first(), known.last()) else { return };
         if *least <= drift || most - least > drift || known.len() <= unheard {
+            return;
+        }
+        // The first to be heard may be the one that is wrong, and a clock that has run ahead does not come back.
+        let met = self.peers.values().filter(|peer| peer.is_live()).map(|peer| peer.known_since).min();
+        let waited = met.is_some_and(|met| now.mono.saturating_sub(met) >= SHORTEST);
+        if known.len() < 2 && !waited && !self.bugs.time_of_the_first {
             return;
         }
         self.counters.time_taken += 1;

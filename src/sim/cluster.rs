@@ -72,6 +72,8 @@ pub(super) struct Cluster<'a, K, V> {
     pub(super) tracing: bool,
     /// No faults any more.
     pub(super) healed: bool,
+    /// The process at the first address was given no seeds: it does not know of others before they come.
+    pub(super) first_has_seeds: bool,
     /// When the last of what was sent over the sick network arrives.
     pub(super) stragglers_until: u64,
     /// Copies of all that is sent, by address, if somebody wants them.
@@ -108,6 +110,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             report: Report::default(),
             tracing,
             healed: false,
+            first_has_seeds: Rng::with_seed(seed ^ 0x5EED_1E55).bool(),
             stragglers_until: 0,
             #[cfg(test)]
             copies: None,
@@ -180,6 +183,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             spins: 0,
             last_timeout: 0,
         });
+        self.tell_whether_to_await(self.openings.len() - 1);
     }
 
     fn new_clock(&mut self) -> SimClock {
@@ -287,7 +291,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         if opening.spins > MAX_SPINS {
             return Err(self.violation(format!("bounded: {} wants to be woken at once for ever", self.name(number))));
         }
-        opening.engine.replica.handle_timeout(now);
+        self.tell_whether_to_await(number);
+        self.openings[number].engine.replica.handle_timeout(now);
         self.settle(number)
     }
 

@@ -179,7 +179,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let ignored = self.replica(number).counters().frames_ignored;
         let now = self.now_at(number);
         let source = self.by_id.get(&from).copied();
-        self.openings[number].history.frame_from = source.filter(|_| matches!(message, Message::Frame(_)));
+        if let Message::Frame(frame) = &message {
+            let history = &mut self.openings[number].history;
+            history.frame_from = source;
+            history.floors.extend(source.zip(frame.last.as_ref()).map(|(source, last)| (source, last.floor)));
+        }
         self.openings[number].engine.replica.handle_message(now, from, message);
         if self.replica(number).counters().frames_ignored > ignored {
             self.forget_told(number, told);

@@ -35,10 +35,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let voided = now.voided > before.voided || now.reconcile_voided > before.reconcile_voided;
         let voided = voided || now.fills_contested > before.fills_contested;
         let source = history.frame_from.filter(|_| completed);
-        let tainted = source.is_some_and(|source| {
-            let theirs = &self.openings[source].history;
-            theirs.has_evicted || theirs.took_from_evicter || theirs.was_told_of_eviction
-        });
+        let tainted = now.evictions_taken > before.evictions_taken;
         let reconciled = now.reconciles_in > before.reconciles_in;
         let doubted = now.in_doubt > before.in_doubt || now.reconcile_doubted > before.reconcile_doubted;
         self.note_reached(&now, number);
@@ -214,7 +211,6 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             return;
         }
         if marker.kind == Kind::Tombstone(Cause::Evicted) {
-            self.openings[number].history.was_told_of_eviction = true;
             self.judge_doubt(number, key, marker.stamp, true);
         }
         let at = self.at;

@@ -110,6 +110,27 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         known
     }
 
+    /// Tells a replica whether there may be others whom it has not heard, as the driver of a node does: at the opening
+    /// and whenever time passes.
+    pub(super) fn tell_whether_to_await(&mut self, number: usize) {
+        let (process, cache) = (self.openings[number].process, self.openings[number].cache);
+        let awaits = self.awaits_company(process, cache);
+        let replica = &mut self.openings[number].engine.replica;
+        replica.await_company(awaits);
+        if replica.peer_len() == 0 {
+            self.report.fault(if awaits { "alone and waiting for others" } else { "alone" });
+        }
+    }
+
+    pub(super) fn awaits_company(&self, process: usize, cache: u8) -> bool {
+        let here = &self.processes[process];
+        let mut others = here.views.iter().filter(|(_, view)| **view == View::Up).map(|(other, _)| *other).peekable();
+        if others.peek().is_none() {
+            return here.address > 0 || self.first_has_seeds;
+        }
+        !others.all(|other| matches!(here.directory.get(&(other, cache)), Some(Presence::NotOpen(_))))
+    }
+
     /// A process hears that another said good-bye, or that it will not return.
     pub(super) fn learn_of_leave(&mut self, process: usize, who: usize) -> Result<(), Violation> {
         if !self.processes[process].is_up() || self.processes[process].view_of(who) == View::Left {

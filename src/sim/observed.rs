@@ -51,11 +51,10 @@ pub(super) struct History {
     pub(super) watermark: HlcTime,
     /// It has evicted values.
     pub(super) has_evicted: bool,
-    /// It took over the state of a replica that has evicted, or that took one over that has.
+    /// It took over the state of a replica that had evicted something which this one had not seen.
     pub(super) took_from_evicter: bool,
-    /// It held an `Evicted` tombstone: it loses nothing by that, but lacks the value, and so may those that take over its
-    /// state.
-    pub(super) was_told_of_eviction: bool,
+    /// By opening, the gc floor that the last session of it came with.
+    pub(super) floors: BTreeMap<usize, Stamp>,
     /// The sender of the frame that is being handled.
     pub(super) frame_from: Option<usize>,
     /// The frame that is being handled was the last one of a session of this opening.

@@ -45,6 +45,8 @@ pub(super) struct Fate {
     pub(super) evicted: BTreeSet<usize>,
     /// Openings that took it for older than what they, or the sender of a reconcile, had evicted, and had to.
     pub(super) doubted: BTreeSet<usize>,
+    /// Removed here with a reconcile whose sender had evicted it, or something like it: see the check of evictions.
+    pub(super) given_up: BTreeSet<usize>,
     /// Its time to live ended by the clock of a replica that held it.
     pub(super) expired: bool,
     /// A void took its place, of a replica whose floor had passed its stamp before it could know of it.

@@ -29,7 +29,9 @@ impl fmt::Display for Violation {
 }
 
 /// Every fault that the simulator can inject. Each is counted when it has happened, not when it was asked for.
-const FAULTS: [&str; 46] = [
+const FAULTS: [&str; 48] = [
+    "alone",
+    "alone and waiting for others",
     "cache closed",
     "cache opened",
     "clock ahead",
@@ -80,7 +82,7 @@ const FAULTS: [&str; 46] = [
 
 /// Rare branches of the protocol, by the name of their counter or of the event that shows them. A band of seeds that
 /// never reaches one of them says nothing about it.
-const BRANCHES: [&str; 37] = [
+const BRANCHES: [&str; 39] = [
     "a broken session was adopted",
     "a floor came with a session",
     "a doubt was due",
@@ -93,9 +95,11 @@ const BRANCHES: [&str; 37] = [
     "deferred_purged",
     "deferred_released",
     "evicted and owed",
+    "evicted below the floor of a reconcile",
     "evicted_stable",
     "evicted_unsent",
     "evicted_unstable",
+    "evictions_taken",
     "expired",
     "fills_contested",
     "fills_expired",

@@ -143,6 +143,7 @@ fn known_mistakes_are_found() {
         ("delete_unknown_is_noop", Scope::new("power", Spent { deletes: 1, depth: 1, ..Spent::default() })),
         ("fill_bound_ignored", scope("contested")),
         ("eviction_voids", scope("evicted")),
+        ("evictions_spared_unseen", scope("evicted")),
         ("no_deferral", Scope::new("power", Spent { writes: 1, steps: 1, depth: 3, ..Spent::default() })),
     ];
     let only = std::env::var("BUG").ok();

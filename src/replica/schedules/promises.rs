@@ -4,7 +4,7 @@ use super::*;
 use std::time::Duration;
 
 /// Runs a schedule as the code is, and then with a mistake put back, which it must notice.
-fn must_catch(bug: &str, schedule: impl Fn(Bugs) + std::panic::RefUnwindSafe) {
+pub(super) fn must_catch(bug: &str, schedule: impl Fn(Bugs) + std::panic::RefUnwindSafe) {
     schedule(Bugs::default());
     let bugs = Bugs::only(bug).expect("a known mistake");
     let caught = std::panic::catch_unwind(|| schedule(bugs));
@@ -203,7 +203,7 @@ fn an_eviction_takes_no_value_of_a_retired_origin_from_others() {
     });
 }
 
-fn fill(net: &mut Net, i: usize, ticket: &FillTicket, key: u32, value: u32) -> Option<Stamp> {
+pub(super) fn fill(net: &mut Net, i: usize, ticket: &FillTicket, key: u32, value: u32) -> Option<Stamp> {
     let now = net.now(i);
     let item = ItemRef::new(Item { key: Key::Known(key), body: Body::Known(value) });
     let hash = u64::from(key) << 48 | u64::from(key);

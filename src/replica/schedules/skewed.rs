@@ -64,6 +64,24 @@ fn a_newcomer_does_not_take_the_time_of_a_member_that_others_contradict() {
     assert_eq!(net.r[new].counters().time_taken, 0);
 }
 
+/// The first member that a newcomer hears is the one that is wrong, and the others answer a moment later. Had the newcomer
+/// taken that time, all that it writes would wait for an hour, for a clock that has run ahead does not come back.
+#[test]
+fn a_newcomer_waits_for_a_second_member_before_it_takes_anybodys_time() {
+    super::promises::must_catch("time_of_the_first", |bugs| {
+        let (fast, right, new) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.skew[fast] = 3_600 * S as i64;
+        net.meet(new, fast);
+        net.step();
+        net.meet(new, right);
+        net.run(5);
+        net.put(new, 1, Some(1), 8);
+        net.run(2);
+        assert_eq!(net.get(right, 1), Some(1), "written by the newcomer");
+    });
+}
+
 /// What is deferred is not sent again and again until its time has come, and then it is there.
 #[test]
 fn what_is_deferred_is_not_sent_again_until_it_is_due() {
@@ -90,4 +108,22 @@ fn what_is_deferred_is_not_sent_again_until_it_is_due() {
     // All of it takes 30 messages.
     assert!(calm <= 60 && many > 2 * calm, "{calm} messages with registers, {many} without the rule");
     assert!(digests < 100, "{digests} digests in half a minute");
+}
+
+/// A newcomer takes the time of the only member there is, whose clock is ahead. That member is then out of reach, and what
+/// its clock said last does not keep the newcomer at that time: the others contradict it.
+#[test]
+fn the_time_of_a_member_that_is_no_longer_heard_is_given_back() {
+    let (fast, new, right) = (0, 1, 2);
+    let mut net = Net::new(3, plain);
+    net.skew[fast] = 7 * S as i64;
+    net.put(fast, 1, Some(1), 8);
+    net.meet(new, fast);
+    net.run(3);
+    assert!(net.r[new].taken_time() > 6 * S, "it takes the time of its only member");
+    net.cut.insert((fast, new));
+    net.meet(new, right);
+    net.run(120);
+    assert_eq!(net.r[new].taken_time(), 0);
+    assert_eq!(net.r[new].skews(net.now(new)).map(|skew| skew.member).collect::<Vec<_>>(), [id(right)]);
 }

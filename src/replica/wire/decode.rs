@@ -191,7 +191,7 @@ impl<I> Decoder<'_, '_, I> {
     fn last(&mut self) -> Result<Last, DecodeError> {
         const WHAT: &str = "the end of a session";
         let (mut frames, mut claim, mut floor) = (None, VersionVector::new(), None);
-        let (mut beyond, mut eviction_floor) = (VersionVector::new(), Stamp::ZERO);
+        let (mut beyond, mut eviction_floor, mut evicted) = (VersionVector::new(), Stamp::ZERO, VersionVector::new());
         let mut fields = Fields::open(&mut self.cursor, WHAT)?;
         while let Some(field) = fields.next(&mut self.cursor)? {
             match field {
@@ -200,6 +200,7 @@ impl<I> Decoder<'_, '_, I> {
                 last::FLOOR => floor = Some(self.stamp()?),
                 last::BEYOND => beyond = self.vector()?,
                 last::EVICTION_FLOOR => eviction_floor = self.stamp()?,
+                last::EVICTED => evicted = self.vector()?,
                 _ => self.skip()?,
             }
         }
@@ -209,6 +210,7 @@ impl<I> Decoder<'_, '_, I> {
             beyond,
             floor: floor.ok_or(DecodeError::Missing("the gc floor"))?,
             eviction_floor,
+            evicted,
         })
     }
 

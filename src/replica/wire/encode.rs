@@ -95,6 +95,7 @@ fn collect_frame<K, V>(ids: &mut Collector, frame: &Frame<K, V>) {
         if last.eviction_floor != Stamp::ZERO {
             ids.add(last.eviction_floor.replica);
         }
+        ids.add_vector(&last.evicted);
     }
 }
 
@@ -297,7 +298,7 @@ impl Encoder {
             self.writer.field(&map, last::EVICTION_FLOOR);
             self.stamp(&last.eviction_floor)?;
         }
-        Ok(())
+        self.vector_field(&map, last::EVICTED, &last.evicted)
     }
 
     fn interval<K: Serialize, V: Serialize>(&mut self, interval: &Interval<K, V>) -> Result<(), EncodeError> {

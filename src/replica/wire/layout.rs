@@ -89,6 +89,7 @@ pub(super) mod last {
     pub(in super::super) const FLOOR: u64 = 3;
     pub(in super::super) const BEYOND: u64 = 4;
     pub(in super::super) const EVICTION_FLOOR: u64 = 5;
+    pub(in super::super) const EVICTED: u64 = 6;
 }
 
 /// Fields of an audit.

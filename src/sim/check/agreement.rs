@@ -133,7 +133,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             || fate.voided
             || fate.doubted.contains(&record.author)
             || author.engine.replica.counters().evicted_unsent > 0;
-        let lost = lost || fate.doubted.contains(&number);
+        let lost = lost || fate.doubted.contains(&number) || fate.given_up.contains(&number);
         let since = author.history.live.get(&self.openings[number].id);
         only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
     }
@@ -149,8 +149,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         for &number in &open {
             let (replica, name) = (self.replica(number), self.name(number));
             let live = replica.live_len() as usize;
+            // The last of all, which was given seeds: those may be there and cut off, so nothing is stable.
+            let waits = open.len() == 1 && self.awaits_company(self.openings[number].process, cache);
             let facts = [
-                ("tombstones", replica.tombstone_len(), 0),
+                ("tombstones", replica.tombstone_len(), if waits { self.keys.len() } else { 0 }),
                 ("members", replica.peer_len(), open.len() - 1),
                 ("fills", replica.fills_running(), 0),
                 ("deferred", replica.deferred_len(), 0),

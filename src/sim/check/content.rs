@@ -29,6 +29,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let stamp = self.replica(number).stamp_at(&held.meta);
             return Err(self.violation(format!("claim: {name} serves {key} of {stamp:?} and claims {claimed:?}")));
         }
+        if record.expires != 0 && record.expires <= self.openings[number].latest_wall {
+            // A read compares with the clock. The tombstone of it may be collected, or dropped by force as soon as it was made.
+            return self.note_expired_at(number, key, record.stamp);
+        }
         if self.may_be_gone(number, key, record) {
             return Ok(());
         }
@@ -41,9 +45,6 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let opening = &self.openings[number];
         if record.item.is_none() || record.stamp.time <= self.replica(number).epoch() {
             return true; // A delete is collected once it is stable. What an epoch has passed is swept, and never placed.
-        }
-        if record.expires != 0 && record.expires <= opening.latest_wall {
-            return true; // A read compares with the clock; the tombstone of it may be collected.
         }
         // Something newer stood here and was removed since. Only what is stable, or beyond a cap, is removed.
         opening.newest[key].is_some_and(|(newest, _)| newest > record.stamp)

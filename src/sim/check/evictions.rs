@@ -46,8 +46,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let marker = self.replica(number).marker_at(&held.meta);
             self.note_held(number, key, Some(marker));
         }
-        let history = &self.openings[number].history;
-        if history.has_evicted || history.took_from_evicter {
+        if self.is_given_up(number, stamp, cause) {
+            let cache = usize::from(self.openings[number].cache);
+            if let Some(record) = self.oracles[cache].get_mut(key, &stamp) {
+                record.fate.given_up.insert(number);
+            }
             return Ok(());
         }
         let epoch = self.replica(number).epoch();
@@ -67,5 +70,22 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let (name, key, fate) = (self.name(number), self.key_name(key), &record.fate);
         Err(self
             .violation(format!("evict: {name} has evicted nothing and lost {key} of {stamp:?} by {cause:?}; {fate:?}")))
+    }
+
+    /// Whether a replica may lose values to the evictions of others: it evicts itself, it took over evictions that it had
+    /// not seen, or a reconcile whose sender had dropped tombstones ends now. At or below the gc floor of that sender, what
+    /// it has evicted cannot be told from what it has deleted: the floor is all that it remembers. A member gets a
+    /// reconcile only if tombstones were dropped that it had not seen.
+    fn is_given_up(&mut self, number: usize, stamp: Stamp, cause: RemovalCause) -> bool {
+        let history = &self.openings[number].history;
+        if history.has_evicted || history.took_from_evicter {
+            return true;
+        }
+        let sender = history.frame_from.filter(|_| cause == RemovalCause::Reconcile);
+        let below = sender.and_then(|sender| history.floors.get(&sender)).is_some_and(|floor| stamp <= *floor);
+        if below {
+            self.report.reach("evicted below the floor of a reconcile");
+        }
+        below
     }
 }

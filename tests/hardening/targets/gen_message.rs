@@ -174,6 +174,7 @@ fn frame(source: &mut Source<'_>, times: &Times) -> Frame<String, Bytes> {
         beyond: vector(source, times),
         floor: stamp(source, times),
         eviction_floor: if source.flag() { stamp(source, times) } else { Stamp::ZERO },
+        evicted: if source.flag() { vector(source, times) } else { VersionVector::new() },
     });
     Frame {
         to: if source.below(8) == 0 { replica(source) } else { id(super::apply::VICTIM) },

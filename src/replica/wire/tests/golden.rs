@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::messages::{TestMessage, entry, said};
 use super::*;
-use crate::crdt::{Cause, Dot, Kind, Marker};
+use crate::crdt::{Cause, Dot, Kind, Marker, VersionVector};
 use crate::hlc::Stamp;
 use crate::item::Body;
 use crate::replica::FillBound;
@@ -114,6 +114,7 @@ fn frame() -> Frame<String, Bytes> {
             beyond: Default::default(),
             floor: Stamp::new(2, id(8)),
             eviction_floor: Stamp::ZERO,
+            evicted: Default::default(),
         }),
     }
 }
@@ -182,6 +183,12 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
         ("frame-evicted", {
             let frame = frame();
             let last = frame.last.clone().map(|last| Last { eviction_floor: Stamp::new(T, id(8)), ..last });
+            Message::Frame(Frame { last, ..frame })
+        }),
+        ("frame-evicted-dots", {
+            let frame = frame();
+            let evicted: VersionVector = [(id(1), T - 4), (id(3), 2)].into_iter().collect();
+            let last = frame.last.clone().map(|last| Last { eviction_floor: Stamp::new(T, id(8)), evicted, ..last });
             Message::Frame(Frame { last, ..frame })
         }),
         ("audit", Message::Audit(audit())),

@@ -136,13 +136,16 @@ fn push() -> impl Strategy<Value = TestMessage> {
 
 fn frame() -> impl Strategy<Value = TestMessage> {
     let last =
-        (any::<u32>(), vector(), vector(), time(), replica()).prop_map(|(frames, claim, beyond, time, replica)| Last {
-            frames,
-            claim,
-            beyond,
-            floor: Stamp::new(time, replica),
-            eviction_floor: if time % 3 == 0 { Stamp::ZERO } else { Stamp::new(time / 2, replica) },
-        });
+        (any::<u32>(), vector(), vector(), (time(), replica()), vector()).prop_map(
+            |(frames, claim, beyond, (time, replica), evicted)| Last {
+                frames,
+                claim,
+                beyond,
+                floor: Stamp::new(time, replica),
+                eviction_floor: if time % 3 == 0 { Stamp::ZERO } else { Stamp::new(time / 2, replica) },
+                evicted,
+            },
+        );
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>(), time(), time());
     let vectors = (vector(), vector(), replica());
     (numbers, vectors, vec(interval(), 0..4), proptest::option::of(last)).prop_map(

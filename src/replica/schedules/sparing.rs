@@ -1,0 +1,123 @@
+//! What the end of a reconcile, and a fill, must leave alone.
+
+use super::promises::{fill, must_catch};
+use super::*;
+
+/// Two members hold 50 keys and a third has evicted them all. Others leave, and it drops their records beyond its cap while one member
+/// is out of reach, so that member gets a reconcile. It had seen everything that was evicted, so it loses nothing.
+fn evicter_reconciles(bugs: Bugs, was_there: bool) -> Net {
+    let (s, r, leaving) = (0, 1, [2, 3, 4]);
+    let config = |i| ReplicaConfig { max_retired: if i == 0 { 1 } else { 4_096 }, ..plain(i) };
+    let mut net = Net::new(5, config).with(bugs);
+    if was_there {
+        net.all_meet();
+    } else {
+        net.up[r] = false;
+        for (a, b) in [(s, 2), (s, 3), (s, 4), (2, 3), (2, 4), (3, 4)] {
+            net.meet(a, b);
+        }
+    }
+    for key in 0..50 {
+        net.put(leaving[key as usize % 3], key, Some(key), 100);
+    }
+    net.run(20);
+    for key in 0..50 {
+        net.evict(s, key);
+    }
+    assert_eq!((net.r[s].live_len(), net.r[s].tombstone_len()), (0, 0), "evicted without a trace");
+    net.cut.insert((s, r));
+    leaving.into_iter().for_each(|i| net.die(i, true));
+    net.run(20);
+    net.cut.clear();
+    net.up[r] = true;
+    net
+}
+
+#[test]
+fn a_reconcile_of_an_evicter_takes_nothing_from_a_member_that_knew_what_was_evicted() {
+    let (s, r) = (0, 1);
+    let mut net = evicter_reconciles(Bugs::default(), true);
+    net.run(20);
+    assert!(net.r[r].counters().reconciles_in > 0, "it got a reconcile");
+    assert_eq!(net.r[r].counters().evictions_taken, 0);
+    assert_eq!((net.r[r].live_len(), net.r[s].live_len()), (50, 0), "the cost stays where it was evicted");
+}
+
+/// The newest value of a key is evicted where a newcomer with an older value gets its reconcile from: it claims the newest
+/// value from now on, so it must not go on serving the older one.
+#[test]
+fn a_reconcile_of_an_evicter_takes_what_may_be_older_than_what_was_evicted() {
+    must_catch("evictions_spared_unseen", |bugs| {
+        let (s, w, n) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.meet(s, w);
+        // The newcomer writes before it has met anybody, with a clock that is behind.
+        net.skew[n] = -500_000_000;
+        net.put(n, 7, Some(1), 8);
+        net.put(w, 7, Some(2), 8);
+        net.run(20);
+        net.evict(s, 7);
+        net.evict(w, 7);
+        assert!(net.held(s, 7).is_none() && net.held(w, 7).is_none(), "stable: gone without a trace");
+        net.meet(n, s);
+        net.run(20);
+        assert_eq!(net.get(n, 7), None, "2 was written after 1");
+    });
+}
+
+/// A replica deletes a key and fills it again at once. The fill stands where the delete stood, but it must not stand for it: a fill
+/// of another replica, that began before the delete and is stamped above both, loses against the delete.
+#[test]
+fn a_fill_does_not_hide_the_delete_before_it() {
+    must_catch("fill_bound_ignored", |bugs| {
+        let (a, w) = (0, 1);
+        let mut net = Net::new(2, plain).with(bugs);
+        net.meet(a, w);
+        net.run(3);
+        net.cut.insert((a, w));
+        net.skew[w] = -300_000_000;
+        net.run(1);
+        net.put(a, 5, Some(1), 8);
+        let before = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        let after = begin(&mut net, w, 5);
+        fill(&mut net, w, &after, 5, 3);
+        fill(&mut net, a, &before, 5, 2);
+        assert_eq!((net.get(a, 5), net.get(w, 5)), (Some(2), Some(3)));
+        net.cut.clear();
+        net.run(30);
+        assert_ne!(net.get(a, 5), Some(2), "deleted after that fill had begun");
+        assert_eq!(net.get(a, 5), net.get(w, 5));
+    });
+}
+
+/// Two fills of one replica, the second above the first, and a write of the other between them. Whoever has seen the first fill lose
+/// knows what its replica wrote before it: nothing contests the second.
+#[test]
+fn a_second_fill_knows_what_its_own_replica_wrote_before_the_first() {
+    let (a, w) = (0, 1);
+    let mut net = Net::new(2, plain);
+    net.meet(a, w);
+    net.run(3);
+    net.put(a, 5, Some(1), 8);
+    let first = net.intercept(a);
+    let ticket = begin(&mut net, a, 5);
+    fill(&mut net, a, &ticket, 5, 1);
+    net.at += 1_000_000;
+    net.put(w, 5, Some(2), 8);
+    let written = net.intercept(w);
+    net.give(w, id(a), &written);
+    let ticket = begin(&mut net, a, 5);
+    assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+    // The first write arrives where the second stands already.
+    net.give(a, id(w), &first);
+    net.run(30);
+    assert_eq!((net.get(a, 5), net.get(w, 5)), (Some(2), Some(2)), "nothing was written after the second fill began");
+    assert_eq!(net.r[w].counters().fills_contested, 0);
+}
+
+fn begin(net: &mut Net, i: usize, key: u32) -> FillTicket {
+    let now = net.now(i);
+    net.r[i].begin_fill(now, u64::from(key) << 48 | u64::from(key), &Key::Known(key))
+}
