@@ -220,7 +220,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             );
         }
         if self.bugs.reconcile_hides_removals || self.bugs.absent_is_deleted || self.bugs.floor_rises_with_removals {
-            self.remove_unlisted(None, None);
+            self.remove_unlisted(None);
         }
     }
 
@@ -237,18 +237,18 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// Removes what the reconcile did not list although its sender had seen it, but for what only an eviction can explain
-    /// (above `evictions_above`). Each removal raises our dropped time, so that nobody gets a delta from us that hides it.
-    fn remove_unlisted(&mut self, seen: Option<&VersionVector>, evictions_above: Option<Stamp>) {
+    /// Removes what the reconcile did not list although its sender had seen it, but for what only an eviction can explain if
+    /// we knew what was evicted. Each removal raises our dropped time, so that nobody gets a delta from us that hides it.
+    fn remove_unlisted(&mut self, end: Option<(&VersionVector, &Last, bool)>) {
         let unlisted = self.incoming.as_mut().map(|incoming| std::mem::take(&mut incoming.unlisted));
         for ((origin, time), slot) in unlisted.into_iter().flatten() {
             let dot = Dot::new(origin, time);
             let Some((_, held)) = self.entry_at(dot, slot) else { continue };
-            if seen.is_some_and(|seen| !seen.covers(&dot)) {
+            if end.is_some_and(|(seen, ..)| !seen.covers(&dot)) {
                 continue;
             }
             let stamp = self.stamp_of(&held.meta);
-            if evictions_above.is_some_and(|floor| stamp > floor) {
+            if end.is_some_and(|(_, last, knew)| knew && stamp > last.floor) {
                 self.counters.reconcile_spared += 1;
                 continue;
             }
@@ -259,7 +259,11 @@ impl<K: CoreKey, V> Replica<K, V> {
                 self.note_dropped(dot);
             }
             if self.bugs.floor_rises_with_removals {
-                self.floor = self.floor.max(self.stamp_of(&held.meta));
+                self.floor = self.floor.max(stamp);
+            }
+            if held.meta.kind.ranks_live() && end.is_some_and(|(_, last, _)| stamp <= last.eviction_floor) {
+                // Deleted there, or evicted: that is no reason to void it for others once it comes again.
+                self.raise_floor_for(held.meta.kind, stamp, dot);
             }
             self.erase(&held, RemovalCause::Reconcile);
         }
@@ -295,7 +299,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             let mut seen = last.claim.clone();
             seen.join(&last.beyond);
             let knew = self.knew_what_was_evicted(&last);
-            self.remove_unlisted(Some(&seen), knew.then_some(last.floor));
+            self.remove_unlisted(Some((&seen, &last, knew)));
             let vouched = self.take_vouched();
             self.void_unknown_to(now, &seen, &vouched, (&last, knew));
             if !knew {

@@ -181,7 +181,7 @@ pub struct Last {
     pub floor: Stamp,
     /// The sender's eviction floor, zero if it has none.
     pub eviction_floor: Stamp,
-    /// By origin, the last dot that the sender has evicted without a trace.
+    /// By origin, the last dot that the sender has evicted without a trace, or holds in doubt and does not list.
     pub evicted: VersionVector,
 }
 

@@ -160,7 +160,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         let last = complete.then(|| {
             let claim = self.claim_of(session);
             let beyond = self.vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
-            let (floor, eviction_floor, evicted) = (self.floor, self.eviction_floor(), self.evicted().clone());
+            let (floor, eviction_floor, mut evicted) = (self.floor, self.eviction_floor(), self.evicted().clone());
+            // What is hidden the receiver claims unseen, like what was evicted.
+            evicted.join(&session.hidden);
             Last { frames: session.frames, claim, beyond, floor, eviction_floor, evicted }
         });
         Frame {

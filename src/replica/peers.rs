@@ -44,6 +44,8 @@ pub(super) struct Peer {
     pub(super) needs_session: bool,
     /// No answer to a digest of it before this monotonic time.
     pub(super) serve_after: u64,
+    /// That is because it asked to wait.
+    pub(super) was_asked_to_wait: bool,
     /// How far it was with live origins of which it lacks much, and since which monotonic time.
     pub(super) progress: BTreeMap<ReplicaId, (HlcTime, u64)>,
     /// Monotonic time of the last push that is not yet acknowledged, and how often we have asked.
@@ -143,6 +145,7 @@ impl Peer {
             behind: false,
             needs_session: false,
             serve_after: 0,
+            was_asked_to_wait: false,
             progress: BTreeMap::new(),
             unacked_since: None,
             asked: 0,

@@ -76,8 +76,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         if digest.deferring > 0 {
             let until = now.mono.saturating_add(digest.deferring.min(longest));
             peer.serve_after = peer.serve_after.max(until);
+            peer.was_asked_to_wait = true;
             // Retries count from then.
             peer.unacked_since = peer.unacked_since.map(|_| until);
+        } else if std::mem::take(&mut peer.was_asked_to_wait) {
+            peer.serve_after = peer.serve_after.min(now.mono);
         }
         self.judge_newcomer(now, from, digest);
         if self.clock.offset() > 0 {
