@@ -87,6 +87,12 @@ bugs! {
     eviction_voids,
     /// A reconcile spares what only evictions can explain, also where what was evicted had not been seen.
     evictions_spared_unseen,
+    /// The end of a reconcile voids what was in doubt before, for all replicas.
+    doubts_voided,
+    /// What the end of a reconcile removes counts as deleted, also if its sender may have evicted it.
+    removals_void,
+    /// A reconcile does not count the dots that it hides among those that its receiver has to have seen.
+    hidden_untold,
     /// The quarantine keeps entries of members that were forgotten.
     quarantine_keeps_departed,
     /// An acknowledgement is taken whoever it was meant for.

@@ -261,7 +261,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             if self.bugs.floor_rises_with_removals {
                 self.floor = self.floor.max(stamp);
             }
-            if held.meta.kind.ranks_live() && end.is_some_and(|(_, last, _)| stamp <= last.eviction_floor) {
+            let evictable = held.meta.kind.ranks_live() && end.is_some_and(|(_, last, _)| stamp <= last.eviction_floor);
+            if evictable && !self.bugs.removals_void {
                 // Deleted there, or evicted: that is no reason to void it for others once it comes again.
                 self.raise_floor_for(held.meta.kind, stamp, dot);
             }
@@ -365,6 +366,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         for (dot, slot) in suspects {
             let Some((_, held)) = self.entry_at(dot, slot) else { continue };
+            if self.below_eviction.is_in_doubt(slot) && !self.bugs.doubts_voided {
+                continue; // It decides nothing, and lets nothing past that the floors would not.
+            }
             // A tombstone below the floor too: standing there it would let an older write past it.
             let stamp = self.stamp_of(&held.meta);
             if vouched.get(&slot) == Some(&stamp) || (knew && floor < stamp && stamp <= doubtful) {

@@ -162,7 +162,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             let beyond = self.vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
             let (floor, eviction_floor, mut evicted) = (self.floor, self.eviction_floor(), self.evicted().clone());
             // What is hidden the receiver claims unseen, like what was evicted.
-            evicted.join(&session.hidden);
+            if !self.bugs.hidden_untold {
+                evicted.join(&session.hidden);
+            }
             Last { frames: session.frames, claim, beyond, floor, eviction_floor, evicted }
         });
         Frame {

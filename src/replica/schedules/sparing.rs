@@ -65,6 +65,115 @@ fn a_reconcile_of_an_evicter_takes_what_may_be_older_than_what_was_evicted() {
     });
 }
 
+/// A replica was alone and evicted something, so its eviction floor is young. Another takes that floor over and doubts its newest value of a
+/// key, of which the first holds an older one. Its next reconcile does not list the doubt, and the first must not go on serving
+/// what is older.
+#[test]
+fn who_claims_what_a_reconcile_hides_serves_nothing_older() {
+    must_catch("hidden_untold", |bugs| {
+        let (alone, other, third) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.meet(other, third);
+        net.put(other, 20, Some(0), 8);
+        net.put(other, 20, None, 8);
+        net.run(20);
+        assert!(net.held(other, 20).is_none(), "collected, so whoever comes gets a reconcile");
+        net.put(alone, 7, Some(1), 8);
+        net.at += 100_000_000;
+        net.put(other, 7, Some(2), 8);
+        net.at += 100_000_000;
+        net.put(alone, 9, Some(3), 8);
+        net.evict(alone, 9);
+        assert!(net.held(alone, 9).is_none(), "nobody else is there: gone without a trace");
+        net.at += 100_000_000;
+        net.cut.insert((alone, third));
+        net.meet(alone, other);
+        net.run(20);
+        assert_ne!(net.get(alone, 7), Some(1), "2 was written after 1");
+        assert_eq!(net.get(alone, 7), net.get(other, 7));
+    });
+}
+
+/// A replica holds the older value of a key in doubt, because it has taken a reconcile of one that has evicted the newer one.
+/// Then it takes the reconcile of a member that still holds the newer one. The end of that must not void the doubt: the void would be
+/// greater than the value.
+#[test]
+fn a_doubt_is_not_voided_by_a_later_reconcile() {
+    must_catch("doubts_voided", |bugs| {
+        let (w, e, h, p) = (0, 1, 2, 3);
+        let mut net = Net::new(4, plain).with(bugs);
+        net.up[p] = false;
+        for (a, b) in [(w, e), (w, h), (e, h)] {
+            net.meet(a, b);
+        }
+        net.skew[p] = -500_000_000;
+        net.put(p, 7, Some(1), 8);
+        net.put(w, 7, Some(2), 8);
+        net.run(2);
+        net.put(w, 9, Some(3), 8);
+        net.put(w, 9, None, 8);
+        net.run(20);
+        net.evict(e, 7);
+        assert!(net.held(e, 7).is_none() && net.held(e, 9).is_none(), "evicted and collected");
+        // e and h have known p for a while and have not seen what it wrote.
+        net.up[p] = true;
+        let asks = net.digest_of(p);
+        net.give(p, id(e), &asks);
+        net.give(p, id(h), &asks);
+        net.cut.extend([(w, p), (h, p), (e, p), (w, e), (e, h)]);
+        net.run(8);
+        net.cut.remove(&(e, p));
+        let frames = net.frames_for(e, p, &asks);
+        frames.iter().for_each(|frame| net.give(e, id(p), frame));
+        assert_eq!(net.get(p, 7), None, "in doubt");
+        net.up[e] = false;
+        net.cut.remove(&(h, p));
+        let frames = net.frames_for(h, p, &asks);
+        frames.iter().for_each(|frame| net.give(h, id(p), frame));
+        net.cut.clear();
+        net.meet(p, w);
+        net.run(20);
+        assert_eq!((net.get(h, 7), net.get(w, 7)), (Some(2), Some(2)), "they evicted nothing");
+    });
+}
+
+/// A member was away and forgotten, and lost a value to the reconcile of a replica that had evicted it. The value comes again, under another dot, from
+/// one that still holds it. Where it was lost it may have been deleted, or evicted: that is no reason to void it for all.
+#[test]
+fn what_a_reconcile_removed_is_not_voided_when_it_comes_again() {
+    must_catch("removals_void", |bugs| {
+        let (a, e, h, m) = (0, 1, 2, 3);
+        let mut net = Net::new(4, plain).with(bugs);
+        net.all_meet();
+        net.put(a, 7, Some(2), 8);
+        net.run(5);
+        net.cut.extend([(a, m), (e, m), (h, m)]);
+        for i in [a, e, h] {
+            let now = net.now(i);
+            net.r[i].handle_member_left(now, id(m));
+        }
+        net.put(a, 9, Some(3), 8);
+        net.put(a, 9, None, 8);
+        net.run(20);
+        net.evict(e, 7);
+        assert!(net.held(e, 7).is_none() && net.held(e, 9).is_none(), "evicted and collected");
+        net.cut.extend([(a, e), (e, h)]);
+        let held = net.r[h].store().get(7 << 48 | 7, &7).unwrap();
+        let now = net.now(h);
+        net.r[h].spread_again(now, &held);
+        net.flush();
+        net.cut.remove(&(e, m));
+        net.meet(m, e);
+        net.run(8);
+        assert_eq!(net.get(m, 7), None, "deleted or evicted: e does not know");
+        net.cut.clear();
+        net.meet(m, h);
+        net.meet(m, a);
+        net.run(20);
+        assert_eq!((net.get(h, 7), net.get(a, 7)), (Some(2), Some(2)), "they evicted nothing");
+    });
+}
+
 /// A replica deletes a key and fills it again at once. The fill stands where the delete stood, but it must not stand for it: a fill
 /// of another replica, that began before the delete and is stamped above both, loses against the delete.
 #[test]
