@@ -158,8 +158,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.forced_drops += 1;
             self.lossy = true;
             // Not stable, so a fill may come that began without knowing of it.
-            let stamp = self.stamp_of(&held.meta);
-            self.note_loser(held.hash, stamp, stamp.time);
+            self.note_lost(&held, held.meta.stamp_time);
             self.drop_register(&held, RemovalCause::Size);
         }
     }

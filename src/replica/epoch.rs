@@ -56,7 +56,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Removes a register that an epoch has made absent.
     pub(super) fn sweep_register(&mut self, held: &Snapshot<K, V>) {
         self.counters.swept_by_epoch += 1;
-        self.note_loser(held.hash, self.stamp_of(&held.meta), self.store.epoch());
+        self.note_lost(held, self.store.epoch());
         self.erase(held, RemovalCause::Invalidated);
     }
 

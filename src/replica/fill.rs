@@ -14,6 +14,7 @@ use super::{CoreKey, RemovalCause, Replica, Write};
 use crate::crdt::{Kind, Marker};
 use crate::hlc::{GRAIN, HlcTime, Now, Stamp, nanos};
 use crate::item::Key;
+use crate::store::Snapshot;
 
 /// The stamp of a fill, from before its start.
 #[derive(Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let stamp = if self.bugs.fill_stamped_late { Stamp::new(self.clock.tick(now), self.id) } else { ticket.stamp };
         let held = self.find(write.hash, &write.item.key);
         let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
-        let overtaken = found >= Some(stamp) || self.is_ticket_contested(ticket, write.hash, found);
+        let overtaken = found >= Some(stamp) || self.is_ticket_contested(ticket, write.hash, held.as_ref());
         if !held_back || overtaken || stamp <= self.highest_floor() || stamp.time <= self.store.epoch() {
             self.counters.fills_lost += 1;
             return None;
@@ -133,8 +134,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         Some(stamp)
     }
 
-    fn is_ticket_contested(&self, ticket: &FillTicket, hash: u64, held: Option<Stamp>) -> bool {
-        ticket.bound.as_ref().is_some_and(|bound| self.is_contested(hash, held, ticket.stamp, bound))
+    fn is_ticket_contested(&self, ticket: &FillTicket, hash: u64, held: Option<&Snapshot<K, V>>) -> bool {
+        let write = held.and_then(|held| self.write_of(held));
+        ticket.bound.as_ref().is_some_and(|bound| self.is_contested(hash, write, ticket.stamp, bound))
     }
 
     /// Whether a fill has lost against something that came after its start. Whoever asks for the key
@@ -142,7 +144,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// is no reason for another one.)
     #[must_use]
     pub fn is_fill_overtaken(&self, ticket: &FillTicket, hash: u64, key: &Key<K>) -> bool {
-        let held = self.find(hash, key).map(|held| self.stamp_of(&held.meta));
+        let found = self.find(hash, key);
+        let held = found.as_ref().map(|held| self.stamp_of(&held.meta));
         if ticket.number < self.fills.first {
             return true;
         }
@@ -150,7 +153,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             return held != ticket.found || self.store.epoch() != ticket.epoch;
         }
         held >= Some(ticket.stamp)
-            || self.is_ticket_contested(ticket, hash, held)
+            || self.is_ticket_contested(ticket, hash, found.as_ref())
             || ticket.stamp <= self.highest_floor()
             || ticket.stamp.time <= self.store.epoch()
     }

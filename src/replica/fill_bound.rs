@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 use super::bound::{FillBound, MAX_KNOWN, is_of_fill};
 use super::message::{Entry, FillNote};
 use super::{CoreKey, Replica};
+use crate::crdt::{Cause, Kind};
 use crate::hlc::{GRAIN, HlcTime, Now, Stamp, nanos};
 use crate::store::{SlotRef, Snapshot};
 
@@ -89,6 +90,11 @@ impl Contests {
     }
 }
 
+/// What an entry may contest fills with. Nobody wrote a void: what it stands for does so by itself.
+pub(super) fn contester<K, V>(entry: &Entry<K, V>) -> Option<(u64, Stamp)> {
+    (entry.kind() != Kind::Tombstone(Cause::Void)).then(|| (entry.hash, entry.stamp()))
+}
+
 impl<K: CoreKey, V> Replica<K, V> {
     /// The bound of a fill that begins now, with what is known of its key. None if too much is.
     pub(super) fn bound_of(&self, start: HlcTime, hash: u64, held: Option<Stamp>) -> Option<FillBound> {
@@ -136,16 +142,37 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
     }
 
-    /// The same, where something is held. The next write of one replica stands for the one before; a fill does not.
-    pub(super) fn note_beaten(&mut self, hash: u64, loser: Stamp, held: Stamp) {
-        if held.replica != loser.replica || is_of_fill(held) {
+    /// The same of an entry that an epoch or a floor passes.
+    pub(super) fn note_skipped(&mut self, entry: &Entry<K, V>, winner: HlcTime) {
+        if let Some((hash, loser)) = contester(entry) {
+            self.note_loser(hash, loser, winner);
+        }
+    }
+
+    /// The same of an entry, where something is held. The next write of one replica stands for the one before; a fill does
+    /// not.
+    pub(super) fn note_beaten(&mut self, entry: &Entry<K, V>, held: Stamp) {
+        let loser = contester(entry).filter(|(_, loser)| held.replica != loser.replica || is_of_fill(held));
+        if let Some((hash, loser)) = loser {
             self.note_loser(hash, loser, held.time);
         }
     }
 
+    /// The same of a register that is removed or replaced.
+    pub(super) fn note_lost(&mut self, held: &Snapshot<K, V>, winner: HlcTime) {
+        if let Some(loser) = self.write_of(held) {
+            self.note_loser(held.hash, loser, winner);
+        }
+    }
+
+    /// The stamp of what somebody wrote to this register.
+    pub(super) fn write_of(&self, held: &Snapshot<K, V>) -> Option<Stamp> {
+        (held.meta.kind != Kind::Tombstone(Cause::Void)).then(|| self.stamp_of(&held.meta))
+    }
+
     /// Voids the fills of a key that an entry contests. The entry itself has lost, or was seen before.
-    pub(super) fn contest_fills(&mut self, now: Now, entry: (u64, Stamp)) {
-        let (hash, stamp) = entry;
+    pub(super) fn contest_fills(&mut self, now: Now, entry: Option<(u64, Stamp)>) {
+        let Some((hash, stamp)) = entry else { return };
         if self.fills.contests.fills.is_empty() {
             return;
         }

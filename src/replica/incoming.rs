@@ -254,7 +254,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
             self.counters.reconcile_removed += 1;
             self.lossy = true;
-            self.note_loser(held.hash, stamp, stamp.time);
+            self.note_lost(&held, stamp.time);
             if !self.bugs.reconcile_hides_removals {
                 self.note_dropped(dot);
             }
@@ -314,6 +314,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         self.take_dropped(&dropped);
         self.floor = self.floor.max(last.floor);
+        self.apply_all_early(now);
         self.adopt_orphans(now);
         self.check_caught_up();
         let digest = self.digest(now, true);

@@ -73,7 +73,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         let held = self.find(hash, key).filter(|held| self.dot_of(&held.meta) == dot);
         let Some(held) = held else { return false };
         match what {
-            Unencodable::Value => self.void_held(now, &held, self.stamp_of(&held.meta)),
+            Unencodable::Value => {
+                // It was written, and a void contests no fill.
+                self.note_lost(&held, held.meta.stamp_time);
+                self.void_held(now, &held, self.stamp_of(&held.meta));
+            }
             Unencodable::Key => {
                 self.lossy = true;
                 self.drop_register(&held, RemovalCause::Void);

@@ -1,6 +1,7 @@
 //! How an entry of another replica joins what is here.
 
 use super::bound::FillBound;
+use super::fill_bound::contester;
 use super::message::Entry;
 use super::place::Placing;
 use super::{CoreKey, RemovalCause, Replica};
@@ -30,11 +31,11 @@ pub(super) enum Merged {
 impl<K: CoreKey, V> Replica<K, V> {
     /// Merges one entry, which is [set aside](Self::set_aside). See "Merging an entry" in the protocol.
     pub(super) fn merge_entry(&mut self, now: Now, entry: Entry<K, V>, bound: Option<&FillBound>) -> Merged {
-        let identity = (entry.hash, entry.stamp());
+        let contester = contester(&entry);
         if entry.stamp().time <= self.store.epoch() && !self.bugs.epoch_only_sweeps {
             self.counters.skipped_by_epoch += 1;
-            self.note_loser(entry.hash, entry.stamp(), self.store.epoch());
-            self.contest_fills(now, identity);
+            self.note_skipped(&entry, self.store.epoch());
+            self.contest_fills(now, contester);
             return Merged::Expunged;
         }
         let held = self.find(entry.hash, &entry.item.key);
@@ -42,8 +43,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.counters.seen += 1;
             // It may have been claimed by a replica on which it had lost, and be new to us all the same.
             let winner = held.as_ref().map_or(self.highest_floor(), |held| self.stamp_of(&held.meta));
-            self.note_beaten(entry.hash, entry.stamp(), winner);
-            self.contest_fills(now, identity);
+            self.note_beaten(&entry, winner);
+            self.contest_fills(now, contester);
             return Merged::Seen;
         }
         if entry.dot().actor == self.id {
@@ -61,7 +62,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             Some(bound) => self.merge_bounded(now, held, entry, bound),
             None => self.merge_plain(now, held, entry),
         };
-        self.contest_fills(now, identity);
+        self.contest_fills(now, contester);
         merged
     }
 
@@ -83,7 +84,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         let (hash, fill) = (entry.hash, entry.stamp());
         let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
         let wins = found <= Some(fill) && fill > self.highest_floor();
-        if wins && entry.kind().ranks_live() && self.is_contested(hash, found, fill, bound) {
+        let write = held.as_ref().and_then(|held| self.write_of(held));
+        if wins && entry.kind().ranks_live() && self.is_contested(hash, write, fill, bound) {
             self.void_contested(now, held.as_ref(), &entry);
             return Merged::Voided;
         }
@@ -128,7 +130,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             }
         }
         self.counters.voided += 1;
-        self.note_loser(entry.hash, entry.stamp(), self.floor.time);
+        self.note_skipped(&entry, self.floor.time);
         let stamp = if self.bugs.void_keeps_stamp { entry.stamp() } else { self.floor };
         self.place_void(now, None, &entry, stamp);
         Merged::Voided
@@ -169,7 +171,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if !joined.changed {
             self.counters.lost += 1;
-            self.note_beaten(entry.hash, entry.stamp(), ours.stamp);
+            self.note_beaten(&entry, ours.stamp);
             // An equal dot is the same event again: it is here, and to be claimed like a new one.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }

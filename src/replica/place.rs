@@ -103,7 +103,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
         // The next write of one replica stands for the one before; a fill contests nothing.
         if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) {
-            self.note_loser(held.hash, self.stamp_of(&held.meta), meta.stamp_time);
+            self.note_lost(held, meta.stamp_time);
         }
         self.note_invalidated(held);
         // The log names a dot once: a register that only loses its body keeps its entry.

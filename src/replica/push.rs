@@ -1,9 +1,10 @@
 //! Fresh writes, sent eagerly: delta intervals of one origin.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::fill_bound::contester;
 use super::log::OriginLog;
 use super::merge::Merged;
 use super::message::{Ack, Entry, FillNote, Message, Push, bound_in};
@@ -21,6 +22,8 @@ use crate::store::{SlotRef, Snapshot};
 const MAX_EARLY: usize = 64;
 /// Bytes of keys and values in one of them, at most.
 const MAX_EARLY_BYTES: usize = 1 << 20;
+/// Origins whose pushes are told apart, at most.
+const MAX_ORIGINS: usize = 4_096;
 /// Acknowledgements to one member are at least this far apart, nanoseconds.
 pub(super) const ACK_DELAY: u64 = 10_000_000;
 /// What an entry weighs on the wire besides its key and value, roughly.
@@ -29,17 +32,27 @@ pub(super) const ENTRY_OVERHEAD: usize = 24;
 /// What is buffered of the network's disorder.
 pub(super) struct EarlyPushes<K, V> {
     waiting: VecDeque<(u64, ReplicaId, Push<K, V>)>,
+    /// By origin, how far its pushes were merged. What is claimed beyond that a session has claimed, and may have left out.
+    merged: BTreeMap<ReplicaId, HlcTime>,
 }
 
 impl<K, V> Default for EarlyPushes<K, V> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new() }
+        Self { waiting: VecDeque::new(), merged: BTreeMap::new() }
     }
 }
 
 impl<K, V> EarlyPushes<K, V> {
     pub(super) fn deadline(&self) -> Option<u64> {
         self.waiting.front().map(|(deadline, ..)| *deadline)
+    }
+
+    fn note_merged(&mut self, origin: ReplicaId, to: HlcTime) {
+        if self.merged.len() >= MAX_ORIGINS {
+            self.merged.clear(); // Pushes that come twice are looked at twice.
+        }
+        let merged = self.merged.entry(origin).or_default();
+        *merged = to.max(*merged);
     }
 
     /// How many wait, and how many may.
@@ -283,6 +296,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if push.to <= seen {
             self.acknowledge(now, push.origin);
+            self.skim(now, push);
             return;
         }
         let origin = push.origin;
@@ -336,9 +350,34 @@ impl<K: CoreKey, V> Replica<K, V> {
             return;
         }
         self.claim(push.origin, push.to);
+        self.early.note_merged(push.origin, push.to);
         self.note_written(&push);
         self.pass_on(from, push);
         self.enforce_tombstone_cap();
+    }
+
+    /// A push of what is claimed already. The session that claimed it left out what had lost where it came from, and this
+    /// may be the only word of it: fills that began before it must hear of it.
+    fn skim(&mut self, now: Now, push: Push<K, V>) {
+        let origin = push.origin;
+        let merged = self.early.merged.get(&origin).copied().unwrap_or(0);
+        if push.to <= merged {
+            return; // Once more.
+        }
+        for entry in push.entries.into_iter().filter(|entry| entry.dot().counter > merged) {
+            let bound = bound_in(&push.fills, entry.dot().counter);
+            self.merge_entry(now, entry, bound);
+        }
+        self.enforce_tombstone_cap(); // Of voids that took the place of fills.
+        if push.from <= merged {
+            self.early.note_merged(origin, push.to);
+        }
+    }
+
+    /// Merges pushes that were early, now that what came before them is claimed.
+    pub(super) fn apply_all_early(&mut self, now: Now) {
+        let origins: BTreeSet<_> = self.early.waiting.iter().map(|(_, _, push)| push.origin).collect();
+        origins.into_iter().for_each(|origin| self.apply_early(now, origin));
     }
 
     fn apply_early(&mut self, now: Now, origin: ReplicaId) {
@@ -350,6 +389,8 @@ impl<K: CoreKey, V> Replica<K, V> {
             if push.to > seen {
                 self.counters.gaps_reordered += 1;
                 self.apply_push(now, from, push);
+            } else {
+                self.skim(now, push);
             }
         }
     }
@@ -361,9 +402,19 @@ impl<K: CoreKey, V> Replica<K, V> {
         if self.early.waiting.len() < MAX_EARLY && bytes <= MAX_EARLY_BYTES {
             self.early.waiting.push_back((deadline, from, push));
         } else {
+            self.hear_of(now, &push);
             let digest = self.digest(now, false);
             self.queue(from, Message::Digest(digest));
         }
+    }
+
+    /// A push that is not merged: the session that brings what it missed may leave out what had lost where it comes from.
+    fn hear_of(&mut self, now: Now, push: &Push<K, V>) {
+        for write in push.entries.iter().filter_map(contester) {
+            self.note_loser(write.0, write.1, write.1.time);
+            self.contest_fills(now, Some(write));
+        }
+        self.enforce_tombstone_cap();
     }
 
     /// Pushes whose predecessor did not come in time: ask whoever sent them.
@@ -371,6 +422,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let mut ask = Vec::new();
         while self.early.deadline().is_some_and(|deadline| deadline <= now.mono) {
             let Some((_, from, push)) = self.early.waiting.pop_front() else { break };
+            self.hear_of(now, &push);
             self.set_aside(push.entries.iter());
             if !ask.contains(&from) {
                 ask.push(from);

@@ -156,6 +156,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             contested || self.is_due_here(number, Floor::Gc, record)
         };
         let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();
+        if certain && judged.is_empty() {
+            self.oracles[cache].note_due_void(key, stamp); // It takes nothing, and stands.
+        }
         for (victim, due) in judged {
             self.trace(|| format!("  r{number} voids key {key} of {victim:?}: due {due}"));
             let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };

@@ -106,6 +106,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let mut pause = FIRST_LOOK;
         while self.at < until {
             self.advance_to(self.at + pause)?;
+            // A newcomer may have taken the time of a member that was started again only then.
+            self.restart_the_fast();
             pause = (pause + pause / 4).min(SECOND);
             agreed = self.check_agreement();
             if agreed.is_err() {
@@ -138,6 +140,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn wait_for_baseline(&mut self) -> Result<(), Violation> {
         self.trace(|| "WAIT FOR BASELINE".to_owned());
+        // A word of the dead that is still under way would make them members again, for good where no other reaches.
+        if self.at < self.stragglers_until {
+            self.advance_to(self.stragglers_until + 1)?;
+            self.still_agree()?;
+        }
         self.forget_the_gone()?;
         self.until_baseline()?;
         self.check_quiet()

@@ -113,6 +113,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             if served || (record.fate.explains_a_miss() && !self.is_owed(number, record)) {
                 continue;
             }
+            if self.was_overtaken(number, key, record) {
+                continue;
+            }
             let held = self.held(number, key);
             let held = held.map(|held| (held.meta.kind, self.replica(number).stamp_at(&held.meta)));
             let (name, key, stamp, fate) = (self.name(number), self.key_name(key), record.stamp, &record.fate);
@@ -121,6 +124,17 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             );
         }
         Ok(())
+    }
+
+    /// Whether something newer took its place on some replica and is gone for a reason of its own, and its author's record was
+    /// dropped since (`max_retired`), so that nobody who is present claims it.
+    fn was_overtaken(&self, number: usize, key: usize, record: &Record<K, V>) -> bool {
+        let cache = self.openings[number].cache;
+        let replicas = || self.openings.iter().filter(|other| other.cache == cache);
+        let dropped = replicas().any(|other| other.engine.replica.counters().retired_dropped > 0);
+        let newer = self.oracle(number).of(key).take_while(|newer| newer.stamp > record.stamp);
+        let mut gone = newer.filter(|newer| newer.item.is_none() || newer.fate.explains_a_miss());
+        dropped && gone.any(|newer| replicas().any(|other| newer.is_claimed_by(&other.seen)))
     }
 
     /// Whether the author of a record that only the author has evicted owes it to this replica all the same: it keeps the
@@ -151,12 +165,13 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let live = replica.live_len() as usize;
             // The last of all, which was given seeds: those may be there and cut off, so nothing is stable.
             let waits = open.len() == 1 && self.awaits_company(self.openings[number].process, cache);
+            let kept = if waits { replica.tombstone_len() } else { 0 };
             let facts = [
-                ("tombstones", replica.tombstone_len(), if waits { self.keys.len() } else { 0 }),
+                ("tombstones", replica.tombstone_len(), kept),
                 ("members", replica.peer_len(), open.len() - 1),
                 ("fills", replica.fills_running(), 0),
                 ("deferred", replica.deferred_len(), 0),
-                ("log entries", replica.log_len(), 2 * live + 65 * ever),
+                ("log entries", replica.log_len(), 2 * (live + kept) + 65 * ever),
                 ("expiry entries", replica.expiry_len(), 3 * live + 1_024),
             ];
             // Only its own digest makes a replica a member. Over a link that never worked none came; what it knows
