@@ -104,7 +104,7 @@ impl<K: CoreKey, V> Replica<K, V> {
                 }
             }
         }
-        self.prune_contests(cut.watermark);
+        self.prune_contests(now, cut.watermark);
         self.timers.set_cut(cut);
         self.compact_expiry();
         self.compact_retained();

@@ -35,6 +35,9 @@ use crate::store::{SlotRef, Snapshot};
 /// Fills and keys remembered at most, each.
 const MAX_REMEMBERED: usize = 65_536;
 
+/// How long a replica without members remembers them, nanoseconds.
+const ALONE: u64 = 30_000_000_000;
+
 /// What this replica remembers of both sides.
 #[derive(Debug, Default)]
 pub(super) struct Contests {
@@ -208,8 +211,10 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.place_void(now, held, entry, entry.stamp());
     }
 
-    /// Forgets contests that are over.
-    pub(super) fn prune_contests(&mut self, watermark: HlcTime) {
-        self.fills.contests.prune(watermark, nanos(self.config.max_drift));
+    /// Forgets contests that are over. Who is alone may still meet others that were not alone either.
+    pub(super) fn prune_contests(&mut self, now: Now, watermark: HlcTime) {
+        let alone = self.clock.judging(now).saturating_sub(ALONE);
+        let over = if self.peers.is_empty() { watermark.min(alone) } else { watermark };
+        self.fills.contests.prune(over, nanos(self.config.max_drift));
     }
 }
