@@ -194,6 +194,15 @@ pub fn one_has_evicted(cluster: &Cluster) -> World {
     setup.on(0, Input::Greet(2)).on(2, Input::Greet(0)).done()
 }
 
+/// Replicas 0 and 1 have evicted the newest value of a key without a trace. Replica 2 is new and holds an older one.
+pub fn the_newest_is_evicted(cluster: &Cluster) -> World {
+    let mut setup = Setup::new(cluster).on(2, Input::Write(0));
+    setup = setup.on(0, Input::Greet(1)).on(1, Input::Greet(0)).deliver_among(&[0, 1]);
+    setup = setup.ticks(2, &[0, 1]).on(0, Input::Write(0)).deliver_among(&[0, 1]);
+    setup = setup.ticks(4, &[0, 1]).on(0, Input::Evict(0)).on(1, Input::Evict(0));
+    setup.on(2, Input::Greet(0)).on(0, Input::Greet(2)).done()
+}
+
 /// Replica 1 has moved on by a tick, so its clock is ahead of the others' within what they believe, and has deleted a key
 /// of which nobody has heard yet.
 pub fn one_is_ahead(cluster: &Cluster) -> World {

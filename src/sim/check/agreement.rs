@@ -140,16 +140,17 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// Whether the author of a record that only the author has evicted owes it to this replica all the same: it keeps the
     /// body of an own write until every live member has it, and this one was a live member of it from before the write.
     /// Not where the body was counted as lost (`evicted_unsent`: too many waited, or it was dropped by force), nor where another
-    /// replica had adopted the write: it is that one's by its dot then, and its author evicts it like any other.
+    /// replica had adopted the write: it is that one's by its dot then, and its author evicts it like any other. Nor where some
+    /// replica had it in doubt or gave it up: whoever took over the state of that one claims it and lacks it.
     fn is_owed(&self, number: usize, record: &Record<K, V>) -> bool {
         let (author, fate) = (&self.openings[record.author], &record.fate);
         let only_author = fate.evicted.iter().eq([&record.author]) && number != record.author;
         let lost = fate.expired
             || fate.voided
             || !record.adopted_as.is_empty()
-            || fate.doubted.contains(&record.author)
+            || !fate.doubted.is_empty()
+            || !fate.given_up.is_empty()
             || author.engine.replica.counters().evicted_unsent > 0;
-        let lost = lost || fate.doubted.contains(&number) || fate.given_up.contains(&number);
         let since = author.history.live.get(&self.openings[number].id);
         only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
     }
