@@ -49,8 +49,24 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         history.counted = now;
         (history.voided, history.doubted) = (history.voided || voided, history.doubted || doubted);
         let (voided, doubted) = (history.voided, history.doubted);
+        if tainted {
+            self.note_taken_doubts(number);
+        }
         if forced && (voided || doubted) {
             self.judge_what_is_gone(number, voided, doubted);
+        }
+    }
+
+    /// With the eviction floor of another, all that is held without a value below it came to be in doubt: also the bodies that an
+    /// author keeps of writes that it has evicted, which it tells nobody any more.
+    fn note_taken_doubts(&mut self, number: usize) {
+        let (floor, cache) = (self.replica(number).eviction_floor(), usize::from(self.openings[number].cache));
+        for key in 0..self.keys.len() {
+            let held = self.held(number, key).map(|held| self.replica(number).marker_at(&held.meta));
+            let doubted = held.filter(|held| held.kind == Kind::Tombstone(Cause::Evicted) && held.stamp <= floor);
+            if let Some(record) = doubted.and_then(|held| self.oracles[cache].get_mut(key, &held.stamp)) {
+                record.fate.doubted.insert(number);
+            }
         }
     }
 
