@@ -130,8 +130,6 @@ pub struct Replica<K, V> {
     cap_rests: usize,
     absent: peers::Absent,
     peers: BTreeMap<ReplicaId, peers::Peer>,
-    /// Who is sent a digest next, the last one first.
-    turns: Vec<ReplicaId>,
     incoming: Option<incoming::Incoming>,
     outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
     /// Registers to be compared with a member that a person asked about.
@@ -208,7 +206,6 @@ impl<K: CoreKey, V> Replica<K, V> {
             lossy: false,
             cap_rests: 0,
             absent: peers::Absent::default(),
-            turns: Vec::new(),
             peers: BTreeMap::new(),
             incoming: None,
             outgoing: BTreeMap::new(),

@@ -99,14 +99,14 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Each live member has a turn in a round, in an order that is drawn anew for each. If each turn were drawn by itself, one member
     /// in a thousand would not be heard in seven rounds, and nothing is stable before all are.
     fn next_turn(&mut self) -> Option<ReplicaId> {
-        while let Some(next) = self.turns.pop() {
+        while let Some(next) = self.timers.turns.pop() {
             if self.is_live_peer(&next) || self.absent.greeted.contains(&next) {
                 return Some(next);
             }
         }
-        self.turns = self.live_peers().chain(self.absent.greeted.iter().copied()).collect();
-        self.random.shuffle(&mut self.turns);
-        self.turns.pop()
+        self.timers.turns = self.live_peers().chain(self.absent.greeted.iter().copied()).collect();
+        self.random.shuffle(&mut self.timers.turns);
+        self.timers.turns.pop()
     }
 
     /// A member that has this cache open may have appeared: it is told of us, again and again until

@@ -296,17 +296,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.counters.sessions_completed += 1;
         self.note_no_deferral(from);
         if reconcile {
-            self.counters.reconciles_in += 1;
-            let mut seen = last.claim.clone();
-            seen.join(&last.beyond);
-            let knew = self.knew_what_was_evicted(&last);
-            self.remove_unlisted(Some((&seen, &last, knew)));
-            let vouched = self.take_vouched();
-            self.void_unknown_to(now, &seen, &vouched, (&last, knew));
-            if !knew {
-                // What is claimed now includes what the sender has evicted.
-                self.take_eviction_floor(last.eviction_floor, &last.evicted);
-            }
+            self.end_reconcile(now, &last);
         }
         self.incoming = None;
         for (origin, time) in last.claim.iter() {
@@ -319,6 +309,21 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.check_caught_up();
         let digest = self.digest(now, true);
         self.queue(from, Message::Digest(digest));
+    }
+
+    /// Everything is in: what the sender does not have, and may have had a reason for, goes.
+    fn end_reconcile(&mut self, now: Now, last: &Last) {
+        self.counters.reconciles_in += 1;
+        let mut seen = last.claim.clone();
+        seen.join(&last.beyond);
+        let knew = self.knew_what_was_evicted(last);
+        self.remove_unlisted(Some((&seen, last, knew)));
+        let vouched = self.take_vouched();
+        self.void_unknown_to(now, &seen, &vouched, (last, knew));
+        if !knew {
+            // What is claimed now includes what the sender has evicted.
+            self.take_eviction_floor(last.eviction_floor, &last.evicted);
+        }
     }
 
     /// What the sender has dropped, of what we now have seen as well. Of the rest nobody will ever be

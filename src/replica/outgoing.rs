@@ -157,16 +157,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         dropped.join(&session.hidden);
         let index = session.frames;
         session.frames += 1;
-        let last = complete.then(|| {
-            let claim = self.claim_of(session);
-            let beyond = self.vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
-            let (floor, eviction_floor, mut evicted) = (self.floor, self.eviction_floor(), self.evicted().clone());
-            // What is hidden the receiver claims unseen, like what was evicted.
-            if !self.bugs.hidden_untold {
-                evicted.join(&session.hidden);
-            }
-            Last { frames: session.frames, claim, beyond, floor, eviction_floor, evicted }
-        });
+        let last = complete.then(|| self.end_of(session));
         Frame {
             to,
             session: session.session,
@@ -179,6 +170,18 @@ impl<K: CoreKey, V> Replica<K, V> {
             dropped,
             last,
         }
+    }
+
+    /// What the last frame of a session says.
+    fn end_of(&self, session: &Outgoing) -> Last {
+        let claim = self.claim_of(session);
+        let beyond = self.vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
+        let (floor, eviction_floor, mut evicted) = (self.floor, self.eviction_floor(), self.evicted().clone());
+        // What is hidden the receiver claims unseen, like what was evicted.
+        if !self.bugs.hidden_untold {
+            evicted.join(&session.hidden);
+        }
+        Last { frames: session.frames, claim, beyond, floor, eviction_floor, evicted }
     }
 
     fn claim_of(&self, session: &Outgoing) -> VersionVector {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::skew::WallClock;
 use super::{CoreKey, Replica};
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Now, nanos};
@@ -14,6 +13,20 @@ use crate::store::SlotRef;
 pub(super) struct Pair {
     pub(super) clock: HlcTime,
     pub(super) watermark: HlcTime,
+}
+
+/// What a wall clock said, and when it did by our monotonic clock: a step of our own wall clock does not spoil it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WallClock {
+    pub(super) said: HlcTime,
+    pub(super) at: u64,
+}
+
+impl WallClock {
+    /// What it says now.
+    pub(super) fn reads(self, now: Now) -> HlcTime {
+        self.said.saturating_add(now.mono.saturating_sub(self.at))
+    }
 }
 
 /// A member, live or dead but not yet forgotten.

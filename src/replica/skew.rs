@@ -6,7 +6,7 @@
 //! time and defers what is ahead, and its digests ask the sender to wait.
 
 use super::message::{Digest, Message};
-use super::peers::Peer;
+use super::peers::{Peer, WallClock};
 use super::{CoreKey, Replica};
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::replica_id::ReplicaId;
@@ -19,20 +19,6 @@ const SHORTEST: u64 = 1_000_000_000;
 
 /// Digest intervals for each member in which a member of a connected pair is heard, but for one time in millions.
 const ROUNDS: u64 = 16;
-
-/// What a wall clock said, and when it did by our monotonic clock: a step of our own wall clock does not spoil it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WallClock {
-    said: HlcTime,
-    at: u64,
-}
-
-impl WallClock {
-    /// What it says now.
-    fn reads(self, now: Now) -> HlcTime {
-        self.said.saturating_add(now.mono.saturating_sub(self.at))
-    }
-}
 
 /// The wall clock of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use super::message::Message;
 use super::push::ACK_DELAY;
 use super::{CoreKey, Replica};
 use crate::hlc::{Now, nanos};
+use crate::replica_id::ReplicaId;
 
 /// How often stability is looked at, nanoseconds.
 const COLLECT_EVERY: u64 = 1_000_000_000;
@@ -18,6 +19,8 @@ pub(super) struct Timers {
     pub(super) digest: u64,
     pub(super) collect: u64,
     pub(super) audit: u64,
+    /// Who is sent a digest next, the last one first.
+    pub(super) turns: Vec<ReplicaId>,
     cut: StableCut,
 }
 
@@ -28,6 +31,7 @@ impl Timers {
             digest: now.mono.saturating_add(random.u64(0..=nanos(config.digest_interval))),
             collect: now.mono + COLLECT_EVERY.min(nanos(config.digest_interval)),
             audit: now.mono.saturating_add(jittered(nanos(config.audit_interval), random)),
+            turns: Vec::new(),
             cut: StableCut::default(),
         }
     }

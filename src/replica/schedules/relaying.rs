@@ -184,4 +184,5 @@ fn flush_with_loss(net: &mut Net, random: &mut fastrand::Rng) -> u64 {
             }
         }
     }
+    all_lost
 }

@@ -8,8 +8,8 @@ use super::entries::Register;
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::DecodeError;
 use super::layout::{
-    BOUND_PARTS, FACT_PARTS, FACT_PARTS_WITH_RETIRED, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, PARTS, REPLICAS, ack, audit,
-    digest, frame, last, push,
+    BOUND_PARTS, FACT_PARTS, FACT_PARTS_WITH_RETIRED, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, PARTS,
+    REPLICAS, ack, audit, digest, frame, last, push,
 };
 use super::limits::Limits;
 use super::replicas::Table;

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::EncodeError;
 use super::layout::{
-    BOUND_PARTS, ENTRY_PARTS, FACT_PARTS, FACT_PARTS_WITH_RETIRED, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS, NAMED_PARTS, REPLICAS, ack, audit,
-    digest, frame, last, push,
+    BOUND_PARTS, ENTRY_PARTS, FACT_PARTS, FACT_PARTS_WITH_RETIRED, INTERVAL_PARTS, INTERVAL_PARTS_WITH_FILLS,
+    NAMED_PARTS, REPLICAS, ack, audit, digest, frame, last, push,
 };
 use super::replicas::{Collector, Numbers};
 use super::user::{write_key, write_value};

@@ -206,6 +206,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let peers: Vec<_> = replica.peers().map(|peer| (peer.id, peer.live, peer.watermark, peer.reported)).collect();
         let unmet: Vec<_> = replica.unmet().collect();
         let cut = replica.stable_cut(self.now_at(number));
-        format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?} unmet {unmet:?} cut {cut:?}", replica.vector())
+        format!(
+            "{stones:?} evicted {evicted} vector {:?} peers {peers:?} unmet {unmet:?} cut {cut:?}",
+            replica.vector()
+        )
     }
 }

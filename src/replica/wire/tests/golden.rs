@@ -43,7 +43,13 @@ fn digest() -> Digest {
         lossy: true,
         renew: None,
         facts: vec![
-            Fact { member: id(2), clock: T, watermark: T - 5, vector: [(id(1), 1)].into_iter().collect(), retired: false },
+            Fact {
+                member: id(2),
+                clock: T,
+                watermark: T - 5,
+                vector: [(id(1), 1)].into_iter().collect(),
+                retired: false,
+            },
             Fact { member: id(4), clock: 0, watermark: 0, vector: Default::default(), retired: false },
         ],
         ..Digest::default()

@@ -36,13 +36,8 @@ fn digest() -> impl Strategy<Value = Digest> {
     let times = (time(), time(), time(), time());
     let retired = (any::<u32>(), any::<u64>()).prop_map(|(count, hash)| Retired { count, hash });
     let fact = (replica(), time(), time(), vector(), any::<bool>());
-    let fact = fact.prop_map(|(member, clock, watermark, vector, retired)| Fact {
-        member,
-        clock,
-        watermark,
-        vector,
-        retired,
-    });
+    let fact =
+        fact.prop_map(|(member, clock, watermark, vector, retired)| Fact { member, clock, watermark, vector, retired });
     let retired = prop_oneof![Just(Retired::default()), retired];
     let named = (replica(), time(), any::<bool>()).prop_map(|(member, dead_for, met)| Named { member, dead_for, met });
     let facts = (vec(fact, 0..4), vec(named, 0..4), time(), time());
@@ -135,17 +130,16 @@ fn push() -> impl Strategy<Value = TestMessage> {
 }
 
 fn frame() -> impl Strategy<Value = TestMessage> {
-    let last =
-        (any::<u32>(), vector(), vector(), (time(), replica()), vector()).prop_map(
-            |(frames, claim, beyond, (time, replica), evicted)| Last {
-                frames,
-                claim,
-                beyond,
-                floor: Stamp::new(time, replica),
-                eviction_floor: if time % 3 == 0 { Stamp::ZERO } else { Stamp::new(time / 2, replica) },
-                evicted,
-            },
-        );
+    let last = (any::<u32>(), vector(), vector(), (time(), replica()), vector()).prop_map(
+        |(frames, claim, beyond, (time, replica), evicted)| Last {
+            frames,
+            claim,
+            beyond,
+            floor: Stamp::new(time, replica),
+            eviction_floor: if time % 3 == 0 { Stamp::ZERO } else { Stamp::new(time / 2, replica) },
+            evicted,
+        },
+    );
     let numbers = (any::<u64>(), any::<u32>(), any::<bool>(), time(), time());
     let vectors = (vector(), vector(), replica());
     (numbers, vectors, vec(interval(), 0..4), proptest::option::of(last)).prop_map(
