@@ -49,6 +49,8 @@ pub(super) struct Contests {
     epochs: SmallVec<[HlcTime; 2]>,
     /// Losers up to this time may have been dropped because there were too many.
     forgot: HlcTime,
+    /// The greatest time of what was evicted without a trace while there were no members: nobody else has seen that.
+    evicted_alone: HlcTime,
 }
 
 impl Contests {
@@ -118,6 +120,20 @@ impl<K: CoreKey, V> Replica<K, V> {
             || bound.after < self.fills.contests.forgot
             || self.fills.contests.fills.len() >= MAX_REMEMBERED
             || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
+    }
+
+    /// A register is evicted without a trace. If there are members, it is stable, and so no fill that it contests is to come.
+    pub(super) fn note_evicted(&mut self, stamp: Stamp) {
+        if self.peers.is_empty() {
+            let alone = &mut self.fills.contests.evicted_alone;
+            *alone = stamp.time.max(*alone);
+        }
+    }
+
+    /// Whether a fill of another replica may have begun before something that was evicted here while there were no members.
+    pub(super) fn is_contested_by_evicted(&self, fill: Stamp, bound: &FillBound) -> bool {
+        let evicted = self.fills.contests.evicted_alone;
+        bound.after < evicted && evicted <= fill.time && !self.bugs.fill_bound_ignored
     }
 
     /// Remembers the bound of a fill that is in place.

@@ -99,6 +99,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         if self.may_evict_without_trace(now, &held) {
             self.counters.evicted_stable += 1;
+            self.note_evicted(self.stamp_of(&held.meta));
             self.drop_register(&held, RemovalCause::Size);
             return Evicted::Gone;
         }

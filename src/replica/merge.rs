@@ -85,7 +85,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
         let wins = found <= Some(fill) && fill > self.highest_floor();
         let write = held.as_ref().and_then(|held| self.write_of(held));
-        if wins && entry.kind().ranks_live() && self.is_contested(hash, write, fill, bound) {
+        let contested =
+            || self.is_contested(hash, write, fill, bound) || self.is_contested_by_evicted(fill, bound);
+        if wins && entry.kind().ranks_live() && contested() {
             self.void_contested(now, held.as_ref(), &entry);
             return Merged::Voided;
         }
