@@ -83,7 +83,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     ) -> Merged {
         let (hash, fill) = (entry.hash, entry.stamp());
         let found = held.as_ref().map(|held| self.stamp_of(&held.meta));
-        let wins = found <= Some(fill) && fill > self.highest_floor();
+        // Where something is held, that decides, and no floor.
+        let wins = found.map_or(fill > self.highest_floor(), |found| found <= fill);
         let write = held.as_ref().and_then(|held| self.write_of(held));
         let contested =
             || self.is_contested(hash, write, fill, bound) || self.is_contested_by_evicted(fill, bound);
