@@ -171,20 +171,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 }
             }
         }
-        self.forget_the_unmet()
+        self.forget_the_cut_off()
     }
 
-    /// Replicas are named to others that never met them. One that was closed meanwhile is kept by those until
-    /// `forget_after` is over, for no process tells them; here that would be up to 15 minutes of waiting in each run.
-    fn forget_the_unmet(&mut self) -> Result<(), Violation> {
+    /// A cache that was closed on a process which still runs says so to whoever asks. Over a link that never works nobody can, and no
+    /// failure detector calls the process dead: the operator has to.
+    fn forget_the_cut_off(&mut self) -> Result<(), Violation> {
         for number in (0..self.openings.len()).filter(|&number| self.openings[number].is_open).collect::<Vec<_>>() {
             let members: Vec<_> = self.replica(number).members().map(|(id, _)| id).collect();
-            let is_open = |id: &crate::replica_id::ReplicaId| {
-                self.by_id.get(id).is_some_and(|&other| self.openings[other].is_open)
+            let is_cut_off = |id: &crate::replica_id::ReplicaId| {
+                let other = self.by_id.get(id).copied();
+                other.is_some_and(|other| !self.openings[other].is_open && self.never_meet(number, other))
             };
-            let gone: Vec<_> = members.into_iter().filter(|id| !is_open(id)).collect();
+            let gone: Vec<_> = members.into_iter().filter(is_cut_off).collect();
             for id in gone {
-                self.report.fault("forgotten unmet");
+                self.report.fault("forgotten behind a broken link");
                 self.tell_left(number, id)?;
             }
         }

@@ -46,7 +46,7 @@ const RARE: [&str; 12] = [
     "clock wrong from the start",
     "deferred_purged",
     "fill with a time to live",
-    "forgotten unmet",
+    "forgotten behind a broken link",
     "link broken",
     "link broken to the end",
     "many keys",
