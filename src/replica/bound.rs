@@ -48,13 +48,17 @@ impl FillBound {
 
     /// Adds a stamp that the filler knows: the newest of each replica.
     pub(super) fn learn(&mut self, stamp: Stamp) {
-        if stamp.time <= self.after {
-            return;
+        if stamp.time > self.after {
+            note_newest(&mut self.known, stamp, |known| known.replica == stamp.replica);
         }
-        match self.known.iter_mut().find(|known| known.replica == stamp.replica) {
-            Some(known) => *known = stamp.max(*known),
-            None => self.known.push(stamp),
-        }
+    }
+}
+
+/// Keeps the newest stamp of each sort.
+pub(super) fn note_newest(stamps: &mut SmallVec<[Stamp; 2]>, stamp: Stamp, is_same: impl Fn(&Stamp) -> bool) {
+    match stamps.iter_mut().find(|known| is_same(known)) {
+        Some(known) => *known = stamp.max(*known),
+        None => stamps.push(stamp),
     }
 }
 

@@ -176,6 +176,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// `whole` is the sender's vector with its retired origins, if that is known.
     fn take_facts(&mut self, now: Now, digest: &Digest, whole: Option<&VersionVector>) {
         let is_retired = |(origin, _): &(ReplicaId, HlcTime)| digest.vector.get(origin) == 0;
+        let whole = whole.filter(|_| digest.facts.iter().any(|fact| fact.retired));
         let retired = whole.map(|whole| whole.iter().filter(is_retired).collect::<VersionVector>());
         for fact in &digest.facts {
             if fact.member == self.id || !self.peers.contains_key(&fact.member) || self.is_ahead(now, fact.clock) {

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::bound::{FillBound, MAX_KNOWN, is_of_fill};
+use super::bound::{FillBound, MAX_KNOWN, is_of_fill, note_newest};
 use super::message::{Entry, FillNote};
 use super::{CoreKey, Replica};
 use crate::crdt::{Cause, Kind};
@@ -155,10 +155,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         }
         let losers = self.fills.contests.losers.entry(hash).or_default();
         // A fill must not stand for a write: it contests nothing.
-        match losers.iter_mut().find(|l| l.replica == loser.replica && is_of_fill(**l) == is_of_fill(loser)) {
-            Some(newest) => *newest = loser.max(*newest),
-            None => losers.push(loser),
-        }
+        note_newest(losers, loser, |known| known.replica == loser.replica && is_of_fill(*known) == is_of_fill(loser));
     }
 
     /// The same of an entry that an epoch or a floor passes.

@@ -165,8 +165,9 @@ impl<K: CoreKey, V> Replica<K, V> {
             return;
         }
         // The first to be heard may be the one that is wrong, and a clock that has run ahead does not come back.
-        let met = self.peers.values().filter(|peer| peer.is_live()).map(|peer| peer.known_since).min();
-        let waited = met.is_some_and(|met| now.mono.saturating_sub(met) >= SHORTEST);
+        let live = self.peers.iter().filter(|(_, peer)| peer.is_live());
+        let first = live.map(|(id, peer)| (peer.known_since, *id)).min();
+        let waited = first.is_some_and(|(met, _)| now.mono.saturating_sub(met) >= SHORTEST);
         if known.len() < 2 && !waited && !self.bugs.time_of_the_first {
             return;
         }
@@ -179,9 +180,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let live: Vec<_> = self.live_peers().collect();
         live.into_iter().for_each(|member| self.note_no_deferral(member));
         // One source is enough, and each would send everything: the one that was met first, as with right clocks.
-        let met =
-            self.peers.iter().filter(|(_, peer)| peer.is_live()).min_by_key(|(id, peer)| (peer.known_since, **id));
-        let source = met.map_or(from, |(id, _)| *id);
+        let source = first.map_or(from, |(_, id)| id);
         let digest = self.digest(now, false);
         self.queue(source, Message::Digest(digest));
     }
