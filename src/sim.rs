@@ -29,6 +29,7 @@ mod codec;
 mod dispatch;
 mod failure;
 mod faults;
+mod foreign;
 mod history;
 mod membership;
 mod network;

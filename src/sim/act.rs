@@ -65,11 +65,13 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         usize::from(cache % self.settings.caches)
     }
 
-    /// The opening on a process, and the number of the key: keys count through all caches.
+    /// The opening on a process, and the number of the key: keys count through all caches. None if the types of the process
+    /// do not know the key: it has no way to name it.
     fn place(&self, node: u8, key: u16) -> Option<(usize, usize)> {
         let cache = (key / self.settings.keys % u16::from(self.settings.caches)) as usize;
         let number = self.processes[self.chosen(node)?].open[cache]?;
-        Some((number, usize::from(key % self.settings.keys)))
+        let key = usize::from(key % self.settings.keys);
+        (!self.is_foreign_to(number, key)).then_some((number, key))
     }
 
     fn write(&mut self, node: u8, key: u16, ttl: u32) -> Result<(), Violation> {

@@ -19,6 +19,7 @@ mod evictions;
 mod fills;
 
 use super::cluster::Cluster;
+use super::foreign::is_same_value;
 use super::oracle::Oracle;
 use super::report::Violation;
 use super::trace::brief;
@@ -31,6 +32,9 @@ const VALIDATE_EVERY: u64 = 8;
 
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn held(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
+        if self.is_foreign_to(number, key) {
+            return self.held_unread(number, key);
+        }
         let (hash, key) = &self.keys[key];
         self.replica(number).store().get(*hash, key)
     }
@@ -117,7 +121,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn check_value(&self, number: usize, key: usize, stamp: Stamp, held: &Snapshot<K, V>) -> Result<(), Violation> {
         let written = self.oracle(number).get(key, &stamp).and_then(|record| record.item.as_ref());
         let same = |written: &crate::item::ItemRef<K, V>| {
-            crate::item::ItemRef::ptr_eq(written, &held.item) || crate::item::Item::value(written) == held.item.value()
+            crate::item::ItemRef::ptr_eq(written, &held.item) || is_same_value(written, &held.item)
         };
         if written.is_some_and(same) {
             return Ok(());

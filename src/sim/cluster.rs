@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use fastrand::Rng;
 use uuid::Uuid;
 
 use super::clock::SimClock;
+use super::foreign::foreign_keys;
 use super::network::Network;
 use super::observed::History;
 use super::opening::Opening;
@@ -55,6 +57,8 @@ pub(super) struct Cluster<'a, K, V> {
     pub(super) openings: Vec<Opening<K, V>>,
     /// The opening with an id.
     pub(super) by_id: BTreeMap<ReplicaId, usize>,
+    /// By key: the hash and the bytes as which processes with other types hold it, if they cannot read it.
+    pub(super) foreign: Vec<Option<(u64, Bytes)>>,
     /// The number of the key with a hash.
     pub(super) numbers: BTreeMap<u64, usize>,
     pub(super) network: Network,
@@ -88,7 +92,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let keys: Vec<_> = (0..settings.keys).map(|n| types.key(n.into())).map(|key| (hash_of(&key), key)).collect();
         let oracles = (0..settings.caches).map(|_| Oracle::new(keys.len())).collect();
         let replicas = settings.replicas;
-        let numbers = keys.iter().enumerate().map(|(number, (hash, _))| (*hash, number)).collect();
+        let foreign = if settings.other_types { foreign_keys(&keys) } else { vec![None; keys.len()] };
+        let known = keys.iter().enumerate().map(|(number, (hash, _))| (*hash, number));
+        let unread = foreign.iter().enumerate().filter_map(|(number, key)| Some((key.as_ref()?.0, number)));
+        let numbers = known.chain(unread).collect();
         let mut cluster = Self {
             types,
             settings,
@@ -97,6 +104,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             holders: Vec::new(),
             openings: Vec::new(),
             by_id: BTreeMap::new(),
+            foreign,
             numbers,
             network,
             rng,
@@ -364,15 +372,14 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     /// What somebody who listens to the changes would believe.
     fn follow(&mut self, number: usize, change: &Change<K, V>) -> Result<(), Violation> {
         let item = change.after.as_ref().or(change.before.as_ref());
-        let Some(key) = item.and_then(|item| item.key.known()) else {
+        let Some(key) = item.map(|item| &item.key) else {
             return Err(self.violation(format!("changes: {} tells of a change without a key", self.name(number))));
         };
-        let at = self.numbers.get(&hash_of(key)).copied().filter(|at| self.keys[*at].1 == *key);
-        let Some(at) = at else {
+        let Some(at) = self.number_of(key) else {
             return Err(self.violation(format!(
                 "types: {} holds {}, which was never written: a key changed on its way",
                 self.name(number),
-                brief(key)
+                key.known().map_or_else(|| brief(key), brief)
             )));
         };
         let believed = &mut self.openings[number].mirror[at];

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::cluster::{Cluster, Event};
 use super::codec::{self, MAX_DATAGRAM};
+use super::foreign::read_as_foreign;
 use super::network::Fate;
 use super::process::{Payload, Presence, State, View};
 use super::report::Violation;
@@ -171,9 +172,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.note_heard(to, from, number, envelope.from)?;
         }
         let decoded = codec::decode(self.types, bytes);
-        let (from, message) = decoded.map_err(|error| {
-            self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)))
-        })?;
+        let refused =
+            |error| self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)));
+        let (from, mut message) = decoded.map_err(refused)?;
+        if self.has_other_types(number) {
+            let is_foreign = |hash| self.numbers.get(&hash).is_some_and(|&key| self.foreign[key].is_some());
+            let unread = read_as_foreign(&mut message, bytes, is_foreign).map_err(refused)?;
+            if unread > 0 {
+                self.report.fault("keys or values of another release");
+            }
+        }
         self.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
         let told = self.note_told(number, &message);
         let ignored = self.replica(number).counters().frames_ignored;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::cluster::Cluster;
 use super::observed::{Floor, Removal, Rise};
 use super::opening::Opening;
-use super::oracle::Record;
+use super::oracle::{Oracle, Record};
 use super::types::{SimKey, SimValue};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{Stamp, nanos};
@@ -167,8 +167,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let is_gone = |record: &&Record<K, V>| record.stamp <= stamp || (!certain && record.fill.is_some());
         let victims = oracle.of(key).filter(|record| record.item.is_some()).filter(is_gone);
         let drift = nanos(self.settings.config.max_drift);
+        let evicted = self.openings[number].history.evicted_alone;
         let is_due = |record: &Record<K, V>| {
-            let contested = (record.stamp == stamp || !certain) && oracle.is_contested(key, record, drift);
+            let contested = (record.stamp == stamp || !certain)
+                && (oracle.is_contested(key, record, drift) || Oracle::is_contested_by_evicted(record, evicted, drift));
             contested || self.is_due_here(number, Floor::Gc, record)
         };
         let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();

@@ -51,6 +51,8 @@ pub(super) struct History {
     pub(super) watermark: HlcTime,
     /// It has evicted values.
     pub(super) has_evicted: bool,
+    /// The greatest time of what it has evicted while it had no members.
+    pub(super) evicted_alone: HlcTime,
     /// It took over the state of a replica that had evicted something which this one had not seen.
     pub(super) took_from_evicter: bool,
     /// By opening, the gc floor that the last session of it came with.

@@ -147,6 +147,13 @@ impl<K, V> Oracle<K, V> {
         self.of(key).any(contests) || self.epochs.iter().any(by_epoch)
     }
 
+    /// Whether a fill may be voided by a replica that evicted something stamped `evicted` while it was alone. Nobody else has
+    /// seen that, nor can the replica say of which keys it was: of all that it remembers one time.
+    pub(super) fn is_contested_by_evicted(fill: &Record<K, V>, evicted: HlcTime, drift: u64) -> bool {
+        let after = fill.fill.as_ref().map(|start| start.began.saturating_sub(drift));
+        after.is_some_and(|after| after < evicted && evicted <= fill.stamp.time)
+    }
+
     /// The winner among the writes that a replica with one of these vectors claims.
     pub(super) fn winner(&self, key: usize, seen_by: &[&VersionVector]) -> Option<&Record<K, V>> {
         self.of(key).find(|record| seen_by.iter().any(|vector| record.is_claimed_by(vector)))

@@ -29,7 +29,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every fault that the simulator can inject. Each is counted when it has happened, not when it was asked for.
-const FAULTS: [&str; 48] = [
+const FAULTS: [&str; 49] = [
     "alone",
     "alone and waiting for others",
     "cache closed",
@@ -52,6 +52,7 @@ const FAULTS: [&str; 48] = [
     "invalidate all",
     "isolated",
     "join",
+    "keys or values of another release",
     "late words",
     "leave",
     "link broken",

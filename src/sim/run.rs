@@ -151,8 +151,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     fn until_baseline(&mut self) -> Result<(), Violation> {
+        let patience = self.unretracted().map_or(0, |_| nanos(self.settings.config.forget_after));
         let config = &self.settings.config;
-        let until = self.at + COLLECT_WITHIN + nanos(config.gc_grace.max(config.fill_hold));
+        let until = self.at + COLLECT_WITHIN + patience + nanos(config.gc_grace.max(config.fill_hold));
         let mut baseline = self.check_baseline();
         while baseline.is_err() && self.at < until {
             self.advance_to(self.at + 2 * SECOND)?;
@@ -160,6 +161,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             baseline = self.check_baseline();
         }
         baseline
+    }
+
+    /// A replica that was told of a member only by one behind a link that never works: who told it cannot take its word back, and
+    /// others, which forgot the member or never met it, say nothing of it. It goes when `forget_after` is over, not sooner.
+    fn unretracted(&mut self) -> Option<usize> {
+        let open = |number: &usize| self.openings[*number].is_open;
+        let is_cut_off = |number: usize, namer: &crate::replica_id::ReplicaId| {
+            self.by_id.get(namer).is_some_and(|&namer| self.never_meet(number, namer))
+        };
+        let waits = |number: &usize| {
+            self.replica(*number).unmet().any(|(.., namers)| namers.keys().all(|namer| is_cut_off(*number, namer)))
+        };
+        let found = (0..self.openings.len()).filter(open).find(waits)?;
+        self.report.reach("waited for a word that nobody can take back");
+        Some(found)
     }
 
     /// The operator says that those which are gone will not return.
@@ -228,7 +244,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let open = (0..self.openings.len()).filter(|&number| self.openings[number].is_open);
         let writers: Vec<_> = open.collect();
         for &number in &writers {
-            self.write_on(number, number % self.keys.len(), 0)?;
+            let key = number % self.keys.len();
+            self.write_on(number, if self.is_foreign_to(number, key) { 0 } else { key }, 0)?;
         }
         let dots: Vec<_> = writers.iter().map(|&number| (number, self.last_dot(number))).collect();
         // Whoever has evicted a write leaves it to its writer, who picks one member for each digest: in so many

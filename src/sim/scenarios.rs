@@ -4,6 +4,7 @@
 
 mod churn;
 mod clocks;
+mod releases;
 mod returns;
 mod stage;
 mod traffic;

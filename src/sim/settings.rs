@@ -60,6 +60,9 @@ pub struct Settings {
     /// Of the links that a script breaks, one stays broken when everything else heals: between two nodes that both
     /// reach a third.
     pub stays_broken: bool,
+    /// Every second process has the types of another release: it cannot read some of the keys and values, and keeps and
+    /// relays them as they are.
+    pub other_types: bool,
     /// Known mistakes to put back.
     pub bugs: Bugs,
     /// How often each kind of action is picked.
@@ -102,6 +105,7 @@ impl Default for Settings {
             pause_drops: false,
             heed_the_dead: false,
             stays_broken: false,
+            other_types: false,
             bugs: Bugs::default(),
             weights: Weights::calm(),
             gap: millis(50),
@@ -129,6 +133,7 @@ impl std::fmt::Display for Settings {
             rarely(self.pause_drops, "pauses drop messages".into()),
             rarely(self.heed_the_dead, "the dead are heard".into()),
             rarely(self.stays_broken, "a broken link stays broken".into()),
+            rarely(self.other_types, "every second node of another release".into()),
         ];
         f.write_str(&told.concat())?;
         let ReplicaConfig { max_drift, gc_grace, forget_after, max_tombstones, max_frame_bytes, .. } = &self.config;
@@ -176,7 +181,7 @@ impl Settings {
     }
 
     /// Ways to make a run easier to read, for shrinking.
-    pub(super) const CALMER: [fn(&mut Self); 16] = [
+    pub(super) const CALMER: [fn(&mut Self); 17] = [
         |it| it.loss = 0,
         |it| it.duplicate = 0,
         |it| it.tail_one_in = 0,
@@ -186,6 +191,7 @@ impl Settings {
         |it| it.skew = Duration::ZERO,
         |it| it.wrong_clocks = Duration::ZERO,
         |it| it.stays_broken = false,
+        |it| it.other_types = false,
         |it| it.latency = millis(1),
         |it| it.max_capacity = None,
         |it| it.time_to_live = None,

@@ -45,6 +45,7 @@ impl Settings {
                 self.stays_broken = rng.bool();
             }
             14..18 => self.weights.set(Kind::Far, 3),
+            18..22 => self.other_types = true,
             _ => {}
         }
     }
@@ -73,6 +74,7 @@ impl Settings {
             pause_drops: rng.bool(),
             heed_the_dead: rng.bool(),
             stays_broken: false,
+            other_types: false,
             bugs: Bugs::default(),
             weights: weights(rng),
             gap: millis(pick(rng, &[5, 50, 300, 1_500])),
@@ -117,6 +119,7 @@ impl Settings {
         self.weights = Weights::calm();
         self.wrong_clocks = Duration::ZERO;
         self.stays_broken = false;
+        self.other_types = false;
         self.config.max_tombstones = 1_000_000;
         self
     }

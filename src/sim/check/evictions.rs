@@ -31,6 +31,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn note_evicted(&mut self, number: usize, key: usize, stamp: Stamp) {
         self.openings[number].history.has_evicted = true;
+        if self.replica(number).peer_len() == 0 && self.replica(number).unmet_len() == 0 {
+            let alone = &mut self.openings[number].history.evicted_alone;
+            *alone = stamp.time.max(*alone);
+        }
         let cache = usize::from(self.openings[number].cache);
         if let Some(record) = self.oracles[cache].get_mut(key, &stamp) {
             record.fate.evicted.insert(number);

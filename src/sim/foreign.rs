@@ -1,0 +1,150 @@
+//! Processes of another release: every second one of such a run has types that do not know some of the keys and some of
+//! the values. It keeps and relays what it cannot read, byte for byte, and never uses such a key itself.
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
+
+use super::cluster::Cluster;
+use super::types::{SimKey, SimValue, hash_of};
+use crate::item::{Body, Item, ItemRef, Key};
+use crate::replica::message::{Entry, Message};
+use crate::replica::wire::{self, Intake, Limits};
+use crate::store::Snapshot;
+
+/// One in this many keys and values is foreign to the processes that have other types.
+const ONE_IN: u64 = 3;
+
+/// A type of which nothing decodes: what is read as this stays the bytes that came.
+#[derive(Debug)]
+struct Unread;
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("another release wrote this"))
+    }
+}
+
+struct AsBytes;
+
+impl Intake<Unread, Unread> for AsBytes {
+    fn hash(&self, key: &Key<Unread>) -> u64 {
+        if let Key::Opaque(bytes) = key { hash_of::<[u8]>(bytes) } else { 0 }
+    }
+
+    fn weigh(&self, _: &Unread, _: &Unread) -> u32 {
+        1
+    }
+}
+
+fn is_foreign(bytes: &[u8]) -> bool {
+    hash_of(bytes).is_multiple_of(ONE_IN)
+}
+
+/// The hashes under which processes with other types hold the keys that they cannot read, and the bytes of these. The first
+/// key is known to all.
+pub(super) fn foreign_keys<K: SimKey>(keys: &[(u64, K)]) -> Vec<Option<(u64, Bytes)>> {
+    let foreign = |(number, (_, key)): (usize, &(u64, K))| {
+        let bytes = wire::encode_key(key).ok().filter(|bytes| number > 0 && is_foreign(bytes))?;
+        Some((hash_of::<[u8]>(&bytes), Bytes::from(bytes)))
+    };
+    keys.iter().enumerate().map(foreign).collect()
+}
+
+/// The message as a process with other types reads it: entries with a foreign key or value are what the decoder makes of
+/// what does not decode.
+pub(super) fn read_as_foreign<K: SimKey, V: SimValue>(
+    message: &mut Message<K, V>,
+    bytes: &Bytes,
+    is_foreign_key: impl Fn(u64) -> bool,
+) -> Result<u64, String> {
+    let raw = wire::decode::<Unread, Unread>(bytes, &AsBytes, &Limits::default()).map_err(|error| error.to_string())?;
+    let raw = raw.message.ok_or("a kind of message that nobody knows")?;
+    let mut changed = 0;
+    for (entry, raw) in entries_mut(message).zip(raw.entries()) {
+        let key = match &raw.item.key {
+            Key::Opaque(bytes) if is_foreign_key(raw.hash) => Some(Key::Opaque(bytes.clone())),
+            _ => None,
+        };
+        let body = match &raw.item.body {
+            Body::Opaque(bytes) if is_foreign(bytes) => Some(Body::Opaque(bytes.clone())),
+            _ => None,
+        };
+        if key.is_none() && body.is_none() {
+            continue;
+        }
+        changed += 1;
+        entry.hash = if key.is_some() { raw.hash } else { entry.hash };
+        entry.weight = raw.weight;
+        let Some(item) = ItemRef::get_mut(&mut entry.item) else { return Err("a decoded item is shared".into()) };
+        item.key = key.unwrap_or_else(|| item.key.clone());
+        if let Some(body) = body {
+            item.body = body;
+        }
+    }
+    Ok(changed)
+}
+
+fn entries_mut<K, V>(message: &mut Message<K, V>) -> Box<dyn Iterator<Item = &mut Entry<K, V>> + '_> {
+    match message {
+        Message::Push(push) => Box::new(push.entries.iter_mut()),
+        Message::Audit(audit) => Box::new(audit.entries.iter_mut()),
+        Message::Frame(frame) => Box::new(frame.intervals.iter_mut().flat_map(|interval| &mut interval.entries)),
+        Message::Digest(_) | Message::Ack(_) => Box::new(std::iter::empty()),
+    }
+}
+
+/// Whether an item has the value that was written, read or not.
+pub(super) fn is_same_value<K: SimKey, V: SimValue>(written: &Item<K, V>, held: &Item<K, V>) -> bool {
+    match (&written.body, &held.body) {
+        (Body::Known(value), Body::Opaque(bytes)) => {
+            let mut out = Vec::with_capacity(bytes.len());
+            ciborium::into_writer(value, &mut out).is_ok() && out == **bytes
+        }
+        _ => written.value() == held.value(),
+    }
+}
+
+impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
+    /// Whether the process of an opening has other types.
+    pub(super) fn has_other_types(&self, number: usize) -> bool {
+        self.settings.other_types && self.openings[number].process % 2 == 1
+    }
+
+    /// Whether this opening cannot read the key.
+    pub(super) fn is_foreign_to(&self, number: usize, key: usize) -> bool {
+        self.foreign[key].is_some() && self.has_other_types(number)
+    }
+
+    /// What an opening holds for a key that it cannot read.
+    pub(super) fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
+        let (hash, bytes) = self.foreign[key].as_ref()?;
+        let matches = |key: &Key<K>| matches!(key, Key::Opaque(held) if **held == *bytes);
+        self.replica(number).store().find_by(*hash, matches)
+    }
+
+    /// The number of a key, if it is one of the run.
+    pub(super) fn number_of(&self, key: &Key<K>) -> Option<usize> {
+        let (hash, same): (_, &dyn Fn(usize) -> bool) = match key {
+            Key::Known(key) => (hash_of(key), &|at| self.keys[at].1 == *key),
+            Key::Opaque(bytes) => {
+                (hash_of::<[u8]>(bytes), &|at| self.foreign[at].as_ref().is_some_and(|(_, known)| *known == **bytes))
+            }
+        };
+        self.numbers.get(&hash).copied().filter(|at| same(*at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unread_bytes_that_changed_are_another_value() {
+        let item = |body| Item { key: Key::Known(1u16), body };
+        let written = item(Body::Known("abc".to_owned()));
+        let unread = |bytes: &'static [u8]| item(Body::Opaque(Box::new(Bytes::from_static(bytes))));
+        assert!(is_same_value(&written, &unread(b"\x63abc")));
+        assert!(!is_same_value(&written, &unread(b"\x63abd")));
+        assert!(!is_same_value(&written, &item(Body::Absent)));
+    }
+}
