@@ -3,6 +3,7 @@
 //! `cargo run --release --example simulate --features sim -- --seeds 10000`
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +53,9 @@ struct Args {
     /// Go on after a violation, up to this many.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     failures: u64,
+    /// Instead: a hash of everything that happened for each seed, to compare two builds.
+    #[arg(long, conflicts_with_all = ["seed", "failures", "sizes"])]
+    fingerprint: bool,
     /// Instead: convergence time and bytes against cluster size, for these sizes.
     #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "2,3,5,8,12,20,30", exclusive = true)]
     sizes: Option<Vec<u8>>,
@@ -228,6 +232,35 @@ fn sizes(sizes: &[u8]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// A hash of the trace and one of the counters of each seed, and one of all of them.
+fn fingerprint(args: &Args) -> ExitCode {
+    let seeds: Vec<_> = (0..args.seeds).filter_map(|number| args.first.checked_add(number)).collect();
+    let next = AtomicU64::new(0);
+    let hashes = Mutex::new(BTreeMap::new());
+    let work = || {
+        while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+            let report = run_scenario(&numbers(), &scenario(args, seed), true);
+            let counted: Vec<_> = report.states.each().collect();
+            hashes.lock().expect("no panics").insert(seed, (hash_of(&report.trace), hash_of(&counted)));
+        }
+    };
+    std::thread::scope(|scope| (0..args.threads.max(1)).for_each(|_| drop(scope.spawn(work))));
+    let hashes = hashes.into_inner().expect("no panics");
+    for (seed, (trace, counters)) in &hashes {
+        println!("{seed} {trace:016x} {counters:016x}");
+    }
+    println!("all {:016x}", hash_of(&hashes));
+    ExitCode::SUCCESS
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    // SipHash with fixed keys: the same in every build.
+    #[allow(deprecated)]
+    let mut hasher = std::hash::SipHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(bug) = args.bug.as_ref().filter(|bug| Bugs::only(bug).is_none()) {
@@ -236,6 +269,9 @@ fn main() -> ExitCode {
     }
     if let Some(given) = &args.sizes {
         return sizes(given);
+    }
+    if args.fingerprint {
+        return fingerprint(&args);
     }
     if let Some(seed) = args.seed {
         return run_one(&args, seed);
