@@ -366,6 +366,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let now = self.now_at(number);
         let opening = &mut self.openings[number];
         let settled = opening.engine.settle(now, &opening.reads, true);
+        if self.replica(number).counters().forced_drops > self.openings[number].history.counted.forced_drops {
+            // What was evicted to stay within capacity pushed out a tombstone that is the reason for a change.
+            self.note_history(number);
+        }
         settled.news.iter().flat_map(|news| &news.changes).try_for_each(|change| self.follow(number, change))
     }
 

@@ -151,11 +151,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     fn until_baseline(&mut self) -> Result<(), Violation> {
-        let patience = self.unretracted().map_or(0, |_| nanos(self.settings.config.forget_after));
         let config = &self.settings.config;
-        let until = self.at + COLLECT_WITHIN + patience + nanos(config.gc_grace.max(config.fill_hold));
+        let until = self.at + COLLECT_WITHIN + nanos(config.gc_grace.max(config.fill_hold));
+        let patiently = until + nanos(config.forget_after);
         let mut baseline = self.check_baseline();
-        while baseline.is_err() && self.at < until {
+        while baseline.is_err() && (self.at < until || (self.at < patiently && self.is_unretracted())) {
             self.advance_to(self.at + 2 * SECOND)?;
             self.still_agree()?;
             baseline = self.check_baseline();
@@ -165,7 +165,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A replica that was told of a member only by one behind a link that never works: who told it cannot take its word back, and
     /// others, which forgot the member or never met it, say nothing of it. It goes when `forget_after` is over, not sooner.
-    fn unretracted(&mut self) -> Option<usize> {
+    fn is_unretracted(&mut self) -> bool {
         let open = |number: &usize| self.openings[*number].is_open;
         let is_cut_off = |number: usize, namer: &crate::replica_id::ReplicaId| {
             self.by_id.get(namer).is_some_and(|&namer| self.never_meet(number, namer))
@@ -173,9 +173,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let waits = |number: &usize| {
             self.replica(*number).unmet().any(|(.., namers)| namers.keys().all(|namer| is_cut_off(*number, namer)))
         };
-        let found = (0..self.openings.len()).filter(open).find(waits)?;
-        self.report.reach("waited for a word that nobody can take back");
-        Some(found)
+        let found = (0..self.openings.len()).filter(open).any(|number| waits(&number));
+        if found {
+            self.report.reach("waited for a word that nobody can take back");
+        }
+        found
     }
 
     /// The operator says that those which are gone will not return.

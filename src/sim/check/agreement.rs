@@ -126,15 +126,23 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         Ok(())
     }
 
-    /// Whether something newer took its place on some replica and is gone for a reason of its own, and its author's record was
-    /// dropped since (`max_retired`), so that nobody who is present claims it.
+    /// Whether something newer took its place and is gone for a reason of its own, so that nobody who is present claims it:
+    /// the record of its author was dropped since (`max_retired`), or a replica had it in quarantine and, in one event,
+    /// released it, gave it a dot of its own and dropped it by force. Others learn of that by its reconciles.
     fn was_overtaken(&self, number: usize, key: usize, record: &Record<K, V>) -> bool {
         let cache = self.openings[number].cache;
         let replicas = || self.openings.iter().filter(|other| other.cache == cache);
         let dropped = replicas().any(|other| other.engine.replica.counters().retired_dropped > 0);
+        let released = |number: &usize| {
+            let counted = self.replica(*number).counters();
+            counted.deferred_released > 0 && counted.forced_drops > 0
+        };
         let newer = self.oracle(number).of(key).take_while(|newer| newer.stamp > record.stamp);
         let mut gone = newer.filter(|newer| newer.item.is_none() || newer.fate.explains_a_miss());
-        dropped && gone.any(|newer| replicas().any(|other| newer.is_claimed_by(&other.seen)))
+        gone.any(|newer| {
+            let claimed = || replicas().any(|other| newer.is_claimed_by(&other.seen));
+            (dropped && claimed()) || newer.told.keys().any(released)
+        })
     }
 
     /// Whether the author of a record that only the author has evicted owes it to this replica all the same: it keeps the
