@@ -31,8 +31,13 @@ const fn epoch_stamp(epoch: HlcTime) -> Stamp {
 impl FillBound {
     /// Whether a write with this stamp may have been issued after the fill began, although the fill is stamped above it.
     pub(super) fn is_contested_by(&self, fill: Stamp, other: Stamp) -> bool {
+        other < fill && self.may_precede(other)
+    }
+
+    /// Whether a fill with this bound may have begun before a write with this stamp was issued.
+    pub(super) fn may_precede(&self, other: Stamp) -> bool {
         let known = |known: &Stamp| known.replica == other.replica && known.time >= other.time;
-        other.time > self.after && other < fill && !is_of_fill(other) && !self.known.iter().any(known)
+        other.time > self.after && !is_of_fill(other) && !self.known.iter().any(known)
     }
 
     pub(super) fn is_contested_by_epoch(&self, fill: Stamp, epoch: HlcTime) -> bool {

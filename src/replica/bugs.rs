@@ -81,6 +81,10 @@ bugs! {
     unreachable_unnamed,
     /// A fill above a young register, floor or epoch beats unseen writes after its start.
     fill_bound_ignored,
+    /// A write that came and was not merged stands for the older ones of its replica, as one that lost does.
+    heard_stands_for_lost,
+    /// A fill of a member that was forgotten is taken although what contests it may be forgotten as well.
+    late_fills_uncontested,
     /// The body of an evicted own write is released as soon as a push with it has been cut.
     released_when_cut,
     /// Evictions raise the one floor, below which an arriving value is voided for all replicas.

@@ -45,10 +45,15 @@ pub(super) struct Contests {
     fills: BTreeMap<(u64, Stamp), (SlotRef, FillBound)>,
     /// By hash of the key: stamps that lost against something at most `max_drift` newer.
     losers: BTreeMap<u64, SmallVec<[Stamp; 2]>>,
+    /// By hash of the key: the newest stamps of writes that came and were not merged. They have lost against nothing, so older
+    /// ones of their replica are not known to have lost.
+    heard: BTreeMap<u64, SmallVec<[Stamp; 2]>>,
     /// Epochs that are at most `max_drift` older than the greatest, that one included.
     epochs: SmallVec<[HlcTime; 2]>,
     /// Losers up to this time may have been dropped because there were too many.
     forgot: HlcTime,
+    /// Losers and epochs up to this time were dropped because no fill was to come that they contest.
+    pruned: HlcTime,
     /// The greatest time of what was evicted without a trace while there were no members: nobody else has seen that.
     evicted_alone: HlcTime,
 }
@@ -57,6 +62,10 @@ impl Contests {
     fn fills_of(&self, hash: u64) -> impl Iterator<Item = (Stamp, SlotRef, &FillBound)> {
         let all = (hash, Stamp::ZERO)..=(hash, Stamp::end_of(HlcTime::MAX));
         self.fills.range(all).map(|((_, stamp), (slot, bound))| (*stamp, *slot, bound))
+    }
+
+    fn heard_of(&self, hash: u64) -> impl Iterator<Item = &Stamp> {
+        self.heard.get(&hash).into_iter().flatten()
     }
 
     /// What is remembered of a fill, for another replica.
@@ -80,18 +89,21 @@ impl Contests {
 
     /// Drops what nothing can meet any more: whatever is still to come is stamped above `watermark`.
     pub(super) fn prune(&mut self, watermark: HlcTime, drift: u64) {
+        self.pruned = self.pruned.max(watermark.saturating_sub(drift + GRAIN));
         self.fills.retain(|(_, stamp), _| stamp.time > watermark);
         let meets = |stamp: &Stamp| stamp.time.saturating_add(drift + GRAIN) > watermark;
         self.epochs.retain(|epoch| epoch.saturating_add(drift + GRAIN) > watermark);
-        self.losers.retain(|_, stamps| {
-            stamps.retain(|stamp| meets(stamp));
-            !stamps.is_empty()
-        });
+        for stamps in [&mut self.losers, &mut self.heard] {
+            stamps.retain(|_, stamps| {
+                stamps.retain(|stamp| meets(stamp));
+                !stamps.is_empty()
+            });
+        }
     }
 
     /// How many keys and fills are remembered.
     pub(super) fn len(&self) -> usize {
-        self.fills.len() + self.losers.len()
+        self.fills.len() + self.losers.len() + self.heard.len()
     }
 }
 
@@ -105,7 +117,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn bound_of(&self, start: HlcTime, hash: u64, held: Option<Stamp>) -> Option<FillBound> {
         let after = start.saturating_sub(nanos(self.config.max_drift));
         let mut bound = FillBound { after, epoch: self.store.epoch(), known: SmallVec::new() };
-        self.fills.contests.losers.get(&hash).into_iter().flatten().chain(&held).for_each(|stamp| bound.learn(*stamp));
+        let contests = &self.fills.contests;
+        let losers = contests.losers.get(&hash).into_iter().flatten();
+        losers.chain(contests.heard_of(hash)).chain(&held).for_each(|stamp| bound.learn(*stamp));
         self.fills.contests.epochs.iter().for_each(|epoch| bound.learn_epoch(*epoch));
         (bound.known.len() <= MAX_KNOWN).then_some(bound)
     }
@@ -118,6 +132,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         let losers = self.fills.contests.losers.get(&hash).into_iter().flatten();
         self.fills.contests.epochs.iter().any(|epoch| bound.is_contested_by_epoch(fill, *epoch))
             || bound.after < self.fills.contests.forgot
+            || self.fills.contests.heard_of(hash).any(|stamp| bound.may_precede(*stamp))
             || self.fills.contests.fills.len() >= MAX_REMEMBERED
             || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
     }
@@ -134,6 +149,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub(super) fn is_contested_by_evicted(&self, fill: Stamp, bound: &FillBound) -> bool {
         let evicted = self.fills.contests.evicted_alone;
         bound.after < evicted && evicted <= fill.time && !self.bugs.fill_bound_ignored
+    }
+
+    /// Whether a fill of a replica that is no member comes so late that what it must lose against may be forgotten.
+    pub(super) fn is_late(&self, fill: Stamp, bound: &FillBound) -> bool {
+        let departed = !self.peers.contains_key(&fill.replica);
+        departed && bound.after < self.fills.contests.pruned && !self.bugs.late_fills_uncontested
     }
 
     /// Remembers the bound of a fill that is in place.
@@ -156,6 +177,21 @@ impl<K: CoreKey, V> Replica<K, V> {
         let losers = self.fills.contests.losers.entry(hash).or_default();
         // A fill must not stand for a write: it contests nothing.
         note_newest(losers, loser, |known| known.replica == loser.replica && is_of_fill(*known) == is_of_fill(loser));
+    }
+
+    /// A write came that is not merged.
+    pub(super) fn note_heard(&mut self, hash: u64, stamp: Stamp) {
+        if self.bugs.heard_stands_for_lost {
+            return self.note_loser(hash, stamp, stamp.time);
+        }
+        let contests = &mut self.fills.contests;
+        if contests.heard.len() >= MAX_REMEMBERED {
+            let newest = contests.heard.values().flatten().map(|stamp| stamp.time).max();
+            contests.forgot = contests.forgot.max(newest.unwrap_or(0));
+            contests.heard.clear();
+        }
+        let heard = contests.heard.entry(hash).or_default();
+        note_newest(heard, stamp, |known| known.replica == stamp.replica && is_of_fill(*known) == is_of_fill(stamp));
     }
 
     /// The same of an entry that an epoch or a floor passes.

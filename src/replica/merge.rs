@@ -86,7 +86,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         // Where something is held, that decides, and no floor.
         let wins = found.map_or(fill > self.highest_floor(), |found| found <= fill);
         let write = held.as_ref().and_then(|held| self.write_of(held));
-        let contested = || self.is_contested(hash, write, fill, bound) || self.is_contested_by_evicted(fill, bound);
+        let contested = || {
+            self.is_contested(hash, write, fill, bound)
+                || self.is_contested_by_evicted(fill, bound)
+                || (found != Some(fill) && self.is_late(fill, bound))
+        };
         if wins && entry.kind().ranks_live() && contested() {
             self.void_contested(now, held.as_ref(), &entry);
             return Merged::Voided;

@@ -411,7 +411,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// A push that is not merged: the session that brings what it missed may leave out what had lost where it comes from.
     fn hear_of(&mut self, now: Now, push: &Push<K, V>) {
         for write in push.entries.iter().filter_map(contester) {
-            self.note_loser(write.0, write.1, write.1.time);
+            self.note_heard(write.0, write.1);
             self.contest_fills(now, Some(write));
         }
         self.enforce_tombstone_cap();

@@ -168,9 +168,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let victims = oracle.of(key).filter(|record| record.item.is_some()).filter(is_gone);
         let drift = nanos(self.settings.config.max_drift);
         let evicted = self.openings[number].history.evicted_alone;
+        // Of a fill of a replica that is no member any more, what it must lose against may be forgotten.
+        let history = &self.openings[number].history;
+        let is_late = |record: &Record<K, V>| {
+            record.fill.is_some() && !history.members.contains_key(&self.openings[record.author].id)
+        };
         let is_due = |record: &Record<K, V>| {
             let contested = (record.stamp == stamp || !certain)
-                && (oracle.is_contested(key, record, drift) || Oracle::is_contested_by_evicted(record, evicted, drift));
+                && (oracle.is_contested(key, record, drift)
+                    || Oracle::is_contested_by_evicted(record, evicted, drift)
+                    || is_late(record));
             contested || self.is_due_here(number, Floor::Gc, record)
         };
         let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();

@@ -128,8 +128,9 @@ impl<K, V> Oracle<K, V> {
         self.records[key].values().rev()
     }
 
-    /// Whether a fill may be voided: a write, delete or epoch that its filler did not know when it began is stamped below it
-    /// and not below what any clock within the drift could have stamped after the start. It may be from after the start.
+    /// Whether a fill may be voided: a write, delete or epoch that its filler did not know when it began is stamped above what
+    /// any clock within the drift could have stamped before the start. It may be from after the start. If it is stamped above
+    /// the fill as well, the fill is worth nothing.
     pub(super) fn is_contested(&self, key: usize, fill: &Record<K, V>, drift: u64) -> bool {
         let Some(start) = &fill.fill else { return false };
         let after = start.began.saturating_sub(drift);
@@ -139,10 +140,7 @@ impl<K, V> Oracle<K, V> {
             // is skipped.
             same.into_iter().any(|other| other.is_known_to(fill.author, start.at))
         };
-        let contests = |other: &Record<K, V>| {
-            let between = other.fill.is_none() && other.stamp < fill.stamp && other.stamp.time > after;
-            between && !known(other.stamp)
-        };
+        let contests = |other: &Record<K, V>| other.fill.is_none() && other.stamp.time > after && !known(other.stamp);
         let by_epoch = |epoch: &EpochRecord| epoch.time > after && epoch.time < fill.stamp.time;
         self.of(key).any(contests) || self.epochs.iter().any(by_epoch)
     }

@@ -226,6 +226,74 @@ fn a_second_fill_knows_what_its_own_replica_wrote_before_the_first() {
     assert_eq!(net.r[w].counters().fills_contested, 0);
 }
 
+/// A write and a fill above it come long after their replica has died and was forgotten. A delete that was issued after the fill began, by
+/// a slower clock, has lost against the write meanwhile, and is forgotten as well: nobody can say that the fill is good.
+#[test]
+fn a_fill_that_comes_after_its_replica_was_forgotten_is_not_believed() {
+    must_catch("late_fills_uncontested", |bugs| {
+        let (a, w, other) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.all_meet();
+        net.run(3);
+        net.skew[w] = -500_000_000;
+        net.at += 400_000_000;
+        net.put(a, 5, Some(1), 8);
+        let write = net.intercept(a);
+        let ticket = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+        let filled = net.intercept(a);
+        net.die(a, true);
+        net.give(a, id(w), &write);
+        assert_eq!(net.get(w, 5), Some(1), "its clock is ahead");
+        assert_eq!(net.get(w, 5), Some(1), "its clock is ahead");
+        net.run(10);
+        net.give(a, id(w), &filled);
+        net.run(10);
+        assert_ne!(net.get(w, 5), Some(2), "deleted after the fill had begun");
+        assert_eq!(net.get(w, 5), net.get(other, 5));
+    });
+}
+
+/// A replica hears of a write that came without its predecessors, and then merges one of those. The later one does not stand for it: a fill
+/// that began before both loses.
+#[test]
+fn a_write_that_was_only_heard_of_stands_for_no_other() {
+    must_catch("heard_stands_for_lost", |bugs| {
+        let (a, w) = (0, 1);
+        let mut net = Net::new(2, plain).with(bugs);
+        net.meet(a, w);
+        net.run(3);
+        net.skew[w] = -100_000_000;
+        net.at += 400_000_000;
+        net.put(a, 5, Some(1), 8);
+        net.intercept(a);
+        let ticket = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        let delete = net.intercept(w);
+        net.put(w, 6, None, 8);
+        net.intercept(w);
+        net.at += 200_000_000;
+        net.put(w, 5, Some(3), 8);
+        let late = net.intercept(w);
+        net.cut.insert((0, 1));
+        for message in [&delete, &late] {
+            let now = net.now(a);
+            net.r[a].handle_message(now, id(w), copy(message));
+        }
+        net.at += 100_000_000;
+        let now = net.now(a);
+        net.r[a].handle_timeout(now);
+        assert_eq!(net.get(a, 5), Some(1), "the last write waited for the one before it, and was given up");
+        assert_eq!(fill(&mut net, a, &ticket, 5, 2), None, "deleted after the fill had begun");
+        net.cut.clear();
+        net.run(10);
+        assert_eq!((net.get(a, 5), net.get(w, 5)), (Some(3), Some(3)));
+    });
+}
+
 fn begin(net: &mut Net, i: usize, key: u32) -> FillTicket {
     let now = net.now(i);
     net.r[i].begin_fill(now, u64::from(key) << 48 | u64::from(key), &Key::Known(key))
