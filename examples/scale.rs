@@ -10,9 +10,9 @@ use bytes::Bytes;
 use clap::Parser;
 use driftless::hlc::Now;
 use driftless::item::{Body, Item, ItemRef, Key};
-use driftless::replica::message::Message;
-use driftless::replica::wire::{self, Envelope, Intake, Limits, MessageKind, Peeked};
+use driftless::message::Message;
 use driftless::replica::{Effect, Replica, Transmit, Write};
+use driftless::wire::{self, Envelope, Intake, Limits, MessageKind, Peeked};
 use driftless::{Counters, ReplicaConfig, ReplicaId};
 
 #[derive(Parser)]

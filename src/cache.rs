@@ -14,12 +14,13 @@ use serde::de::DeserializeOwned;
 
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
+use crate::message::Message;
 use crate::recency::ReadLog;
-use crate::replica::message::Message;
-use crate::replica::{RemovalCause, Write, wire};
+use crate::replica::{RemovalCause, Write};
 use crate::replica_id::ReplicaId;
 use crate::store::{Position, Reading, Snapshot, Store};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Event, Mutex, Ordering};
+use crate::wire;
 
 pub mod builder;
 mod bulk;

@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 
+/// What a user type must be to serve as a key in the core.
+pub trait CoreKey: Eq + Clone {}
+impl<T: Eq + Clone> CoreKey for T {}
+
 /// A key as this replica knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<K> {

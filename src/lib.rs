@@ -78,12 +78,16 @@
 //! | edges | [`node`] | tokio and memberlist: the only sockets, spawns and clock reads but the debug server's |
 //! | the cache people use | [`cache`] | handles, builder, eviction, fills, change stream |
 //! | what people look at | [`report`] | plain data with names and readable times, and warnings |
-//! | the machine | `replica` | the protocol: no IO, no clock, no randomness of its own |
+//! | the machine | `replica` | takes commands, messages and time, and hands them on: no IO, no clock, no randomness of its own |
+//! | conversations | `protocol` | what replicas say to each other, one file for each kind: digests, pushes, sessions, audits |
+//! | what is held | `ledger` | registers and their indexes, floors, tombstones, fills, what merges and what is collected |
+//! | what is believed of others | `members` | who is there, what they have seen, the stable cut; it knows nothing of keys and values |
+//! | words | `message`, `wire`, `config`, `counters`, `bugs`, `env`, `outbox` | messages and their bytes, settings, counts, the surroundings of a call, and what waits to be sent |
 //! | structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table readers share; order of use |
 //! | ground | [`hlc`], [`replica_id`], `sync`, `durations`, `learnt` | names and time, as arguments; the one door to locks |
 //!
-//! For a change of what wins: `crdt/register.rs`. Of what is sent: `replica/push.rs`, `replica/outgoing.rs`. Of what is
-//! forgotten: `replica/collect.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and
+//! For a change of what wins: `crdt/register.rs`, `ledger/merge.rs`. Of what is sent: `protocol/push.rs`, `protocol/session_out.rs`. Of
+//! what is forgotten: `ledger/collect.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and
 //! the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
@@ -111,21 +115,31 @@
 // Without a node nobody opens a cache: what serves an open one has no caller.
 #![cfg_attr(not(feature = "node"), allow(dead_code))]
 
+mod bugs;
 pub mod cache;
+mod config;
+mod counters;
 #[doc(hidden)]
 pub mod crdt;
 mod durations;
+mod env;
 pub mod hlc;
 #[cfg(feature = "node")]
 pub mod inspect;
 #[doc(hidden)]
 pub mod item;
 mod learnt;
+mod ledger;
+mod members;
+#[doc(hidden)]
+pub mod message;
 #[cfg(feature = "node")]
 pub mod node;
+mod outbox;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod probe;
+mod protocol;
 mod recency;
 #[doc(hidden)]
 pub mod replica;
@@ -137,6 +151,8 @@ mod store;
 mod sync;
 #[cfg(test)]
 mod testing;
+#[doc(hidden)]
+pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,

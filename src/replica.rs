@@ -21,157 +21,81 @@
 //! outside of any lock. The same calls with the same arguments give the
 //! same effects, which is what lets the simulator replay a failure from a seed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-use crate::crdt::VersionVector;
-use crate::hlc::{Clock, HlcTime, Now, Stamp};
-use crate::learnt::LearntBy;
+use crate::env::Env;
+use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::item::Key;
+use crate::ledger::registers::Garbage;
+use crate::ledger::{self, Ledger, collect, epoch, evict, fill, local, quarantine, released};
+use crate::members::{Former, Members, named, skew};
+use crate::message::{Digest, Message};
+use crate::outbox::Outbox;
+use crate::protocol::audit::{self, Audits};
+use crate::protocol::digests::{self, Digests};
+use crate::protocol::push::{self, Pushes};
+use crate::protocol::relay::Relay;
+use crate::protocol::session_in::{Outcome, SessionIn};
+use crate::protocol::session_out::SessionsOut;
+use crate::protocol::{Context, duplicate_id};
 use crate::replica_id::ReplicaId;
-use crate::store::{SlotRef, Store};
-use crate::sync::Arc;
+use crate::store::SlotRef;
+use crate::wire::Unencodable;
 
-mod audit;
-mod bound;
-pub mod bugs;
-pub mod change;
-mod collect;
-pub mod config;
-pub mod counters;
-mod deferred;
-mod digest;
-mod epoch;
-mod evicted;
-mod expiry;
-mod fill;
-mod fill_bound;
-mod incoming;
 pub(crate) mod inspect;
 #[cfg(test)]
 mod laws;
-mod local;
-mod log;
-mod merge;
-pub mod message;
-mod named;
-mod origins;
-mod outgoing;
-mod peers;
-mod place;
-mod push;
-mod reach;
-mod relay;
-mod renew;
-mod retired;
 #[cfg(test)]
 mod schedules;
-mod skew;
-mod timers;
-pub mod transmit;
-mod validate;
-pub mod wire;
+mod standing;
 
-pub use bound::FillBound;
-pub use bugs::Bugs;
-pub(crate) use change::Watch;
-pub use change::{Change, Effect, RemovalCause, RemovalStats};
-pub use config::{ConfigError, ReplicaConfig};
-pub use counters::Counters;
-pub use fill::FillTicket;
-pub use local::Write;
-pub use peers::PeerView;
-pub use reach::Lag;
-pub(crate) use renew::Remains;
-pub use skew::Skew;
-pub use transmit::Transmit;
+pub use crate::bugs::Bugs;
+pub use crate::config::{ConfigError, ReplicaConfig};
+pub use crate::counters::Counters;
+pub use crate::item::CoreKey;
+pub(crate) use crate::ledger::changes::Watch;
+pub use crate::ledger::changes::{Change, Effect, RemovalCause, RemovalStats};
+pub(crate) use crate::ledger::evict::Evicted;
+pub use crate::ledger::fill::FillTicket;
+pub(crate) use crate::ledger::local::Removed;
+pub use crate::ledger::local::Write;
+pub use crate::members::{CaughtUp, PeerView, Skew, StableCut};
+pub use crate::message::FillBound;
+pub use crate::outbox::Transmit;
+pub use standing::Lag;
 
-use message::Message;
+/// How often stability is looked at, nanoseconds.
+const COLLECT_EVERY: u64 = 1_000_000_000;
+/// When there was more to collect than one go may take, nanoseconds.
+const COLLECT_AGAIN: u64 = 1_000_000;
 
-/// What a user type must be to serve as a key in the core.
-pub trait CoreKey: Eq + Clone {}
-impl<T: Eq + Clone> CoreKey for T {}
-
-type Garbage<K, V> = smallvec::SmallVec<[crate::item::ItemRef<K, V>; 2]>;
-
-/// The state of one replica. See the [module](self).
+/// One replica. See the [module](self).
 pub struct Replica<K, V> {
-    id: ReplicaId,
-    config: ReplicaConfig,
-    bugs: Bugs,
-    random: fastrand::Rng,
-    clock: Clock,
-    store: Arc<Store<K, V>>,
-    origins: origins::Origins,
-    logs: BTreeMap<ReplicaId, log::OriginLog>,
-    /// What we have seen.
-    vector: VersionVector,
-    /// Origin -> highest dot time removed without a trace.
-    dropped: VersionVector,
-    /// The highest stamp of a tombstone removed without a trace.
-    floor: Stamp,
-    below_eviction: evicted::BelowEviction,
-    /// The time of the last dot of our own.
-    last_own: HlcTime,
-    /// Own log entries up to here may be missing: no push may start below.
-    push_barrier: HlcTime,
-    /// Own log entries up to here may be missing although their key was written again by us: a push
-    /// that starts below reaches all the way, or is none.
-    compacted: HlcTime,
-    /// Tombstones by stamp time, the oldest first.
-    tombstones: BTreeSet<(HlcTime, SlotRef)>,
-    by_cause: inspect::ByCause,
-    expiry: expiry::ExpiryIndex,
-    sweep: Option<crate::store::Position>,
-    held: place::Held,
-    retained: VecDeque<(HlcTime, SlotRef)>,
-    retained_bytes: usize,
-    /// Whether values were given up here that others may still hold.
-    lossy: bool,
-    /// So many times the cap of tombstones is not looked at, after that took long.
-    cap_rests: usize,
-    absent: peers::Absent,
-    peers: BTreeMap<ReplicaId, peers::Peer>,
-    incoming: Option<incoming::Incoming>,
-    outgoing: BTreeMap<ReplicaId, outgoing::Outgoing>,
-    /// Registers to be compared with a member that a person asked about.
-    suspects: VecDeque<(ReplicaId, SlotRef)>,
-    /// Registers whose dot our vector does not cover, placed outside of any claim.
-    uncovered: Vec<SlotRef>,
-    early: push::EarlyPushes<K, V>,
-    relay: relay::Relay<K, V>,
-    deferred: deferred::Quarantine<K, V>,
-    /// Monotonic time of the start.
-    opened: u64,
-    /// How what is being merged came here.
-    path: LearntBy,
-    fills: fill::Fills,
-    timers: timers::Timers,
-    control: VecDeque<(ReplicaId, Message<K, V>)>,
-    changes: change::Changes<K, V>,
-    /// Items that were displaced: user types are dropped outside of locks.
-    garbage: Garbage<K, V>,
-    counters: Counters,
-    caught_up: Option<CaughtUp>,
-    twin: renew::Twin,
+    env: Env,
+    ledger: Ledger<K, V>,
+    members: Members,
+    outbox: Outbox<K, V>,
+    pushes: Pushes<K, V>,
+    relay: Relay<K, V>,
+    session_in: SessionIn,
+    sessions_out: SessionsOut,
+    digests: Digests,
+    audits: Audits,
+    /// When stability is looked at next, by monotonic time.
+    collect_due: u64,
 }
 
-/// What a replica holds in buffers beside the table, and the limits that are not configured.
-#[cfg(any(test, feature = "sim"))]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Burden {
-    pub(crate) retained_bytes: usize,
-    pub(crate) deferred_bytes: usize,
-    pub(crate) max_deferred_bytes: usize,
-    pub(crate) early: usize,
-    pub(crate) max_early: usize,
-}
+/// What a replica was before it took a new id. Holds users' keys and values: to be dropped outside of locks.
+pub(crate) struct Remains<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
 
-/// When and from whom a replica first had everything a member had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CaughtUp {
-    /// The member.
-    pub from: ReplicaId,
-    /// Its clock when it said what it had.
-    pub as_of: HlcTime,
+/// The surroundings of a conversation, beside the replica's conversations themselves.
+macro_rules! context {
+    ($replica:expr) => {
+        &mut Context {
+            env: &mut $replica.env,
+            ledger: &mut $replica.ledger,
+            members: &mut $replica.members,
+            outbox: &mut $replica.outbox,
+        }
+    };
 }
 
 impl<K: CoreKey, V> Replica<K, V> {
@@ -180,239 +104,393 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// # Errors
     /// If a knob of `config` is out of range.
     pub fn new(id: ReplicaId, config: ReplicaConfig, seed: u64, now: Now) -> Result<Self, ConfigError> {
-        let (random, timers) = Self::begin(&config, seed, now)?;
+        config.validate()?;
+        let mut env = Env::new(id, config, fastrand::Rng::with_seed(seed), now);
+        let (digests, audits) = (Digests::new(&mut env), Audits::new(&mut env));
         Ok(Self {
-            id,
-            bugs: Bugs::default(),
-            random,
-            clock: Clock::new(now),
-            store: Arc::new(Store::new()),
-            origins: origins::Origins::default(),
-            logs: BTreeMap::new(),
-            vector: VersionVector::new(),
-            dropped: VersionVector::new(),
-            floor: Stamp::ZERO,
-            below_eviction: evicted::BelowEviction::default(),
-            last_own: 0,
-            push_barrier: 0,
-            compacted: 0,
-            tombstones: BTreeSet::new(),
-            by_cause: Default::default(),
-            expiry: expiry::ExpiryIndex::default(),
-            sweep: None,
-            held: place::Held::default(),
-            retained: VecDeque::new(),
-            retained_bytes: 0,
-            lossy: false,
-            cap_rests: 0,
-            absent: peers::Absent::default(),
-            peers: BTreeMap::new(),
-            incoming: None,
-            outgoing: BTreeMap::new(),
-            suspects: VecDeque::new(),
-            uncovered: Vec::new(),
-            early: push::EarlyPushes::default(),
-            relay: relay::Relay::default(),
-            deferred: deferred::Quarantine::default(),
-            opened: now.mono,
-            path: LearntBy::default(),
-            fills: fill::Fills::default(),
-            timers,
-            control: VecDeque::new(),
-            changes: change::Changes::default(),
-            garbage: Garbage::new(),
-            counters: Counters::default(),
-            caught_up: None,
-            twin: renew::Twin::default(),
-            config,
+            ledger: Ledger::new(&env),
+            members: Members::default(),
+            outbox: Outbox::default(),
+            pushes: Pushes::default(),
+            relay: Relay::default(),
+            session_in: SessionIn::default(),
+            sessions_out: SessionsOut::default(),
+            digests,
+            audits,
+            collect_due: now.mono + COLLECT_EVERY.min(nanos(env.config.digest_interval)),
+            env,
         })
     }
 
-    fn begin(config: &ReplicaConfig, seed: u64, now: Now) -> Result<(fastrand::Rng, timers::Timers), ConfigError> {
-        config.validate()?;
-        let mut random = fastrand::Rng::with_seed(seed);
-        let timers = timers::Timers::new(config, now, &mut random);
-        Ok((random, timers))
+    /// A call begins.
+    fn at(&mut self, now: Now) {
+        self.env.now = now;
     }
 
-    /// Who this is.
+    /// A call ends: what it removed without a trace, no session that goes out may hide.
+    fn end(&mut self) {
+        let hidden = self.ledger.take_hidden();
+        self.sessions_out.abort_hiding(&mut self.members, &mut self.env, &hidden);
+    }
+
+    /// Writes a value. Every replica will have it, or something newer.
+    pub fn write(&mut self, now: Now, write: Write<K, V>) -> Stamp {
+        self.at(now);
+        let stamp = local::write(&mut self.ledger, &mut self.env, write);
+        self.end();
+        stamp
+    }
+
+    /// Deletes a key, also one never heard of: the write may still be on its way. Returns the stamp
+    /// of the delete, and the register it replaced if that was a readable value.
+    pub fn delete(&mut self, now: Now, write: Write<K, V>) -> (Stamp, Option<Removed<K, V>>) {
+        self.at(now);
+        let deleted = local::delete(&mut self.ledger, &mut self.env, write);
+        self.end();
+        deleted
+    }
+
+    /// Gives up a register that can no longer be told to anybody, if it is still there: a value becomes a `Void` tombstone, so that no
+    /// replica keeps what it overwrote; what has a key that cannot be told goes without a trace.
+    pub(crate) fn give_up(
+        &mut self,
+        now: Now,
+        hash: u64,
+        key: &Key<K>,
+        dot: crate::crdt::Dot,
+        what: Unencodable,
+    ) -> bool {
+        self.at(now);
+        let given_up = local::give_up(&mut self.ledger, &mut self.env, (hash, key, dot), what);
+        self.end();
+        given_up
+    }
+
+    /// Gives up the value in a place to stay within capacity. Local: other replicas keep theirs.
+    pub(crate) fn evict(&mut self, now: Now, slot: SlotRef) -> Evicted {
+        self.at(now);
+        let evicted = evict::evict(&mut self.ledger, &mut self.env, &self.members, slot);
+        self.end();
+        evicted
+    }
+
+    /// Invalidates everything stamped up to now, everywhere, including what has not arrived yet.
+    pub fn invalidate_all(&mut self, now: Now) -> HlcTime {
+        self.at(now);
+        let epoch = epoch::invalidate_all(&mut self.ledger, &mut self.env);
+        self.end();
+        epoch
+    }
+
+    /// Begins a fill of `key`, before its source is read.
+    pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
+        self.at(now);
+        fill::begin(&mut self.ledger, &mut self.env, hash, key)
+    }
+
+    /// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
+    /// is here or may have been collected meanwhile, and the value is for the caller only.
+    pub fn finish_fill(&mut self, now: Now, ticket: &FillTicket, write: Write<K, V>) -> Option<Stamp> {
+        self.at(now);
+        let stored = fill::finish(&mut self.ledger, &mut self.env, ticket, write);
+        self.end();
+        stored
+    }
+
+    /// Ends a fill without a value.
+    pub fn abort_fill(&mut self, ticket: &FillTicket) {
+        fill::abort(&mut self.ledger, ticket);
+    }
+
+    /// A message came from another replica of this cache.
+    pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message<K, V>) {
+        self.at(now);
+        self.ledger.registers_mut().set_aside(message.entries());
+        if from == self.env.id {
+            duplicate_id::note_own_name(context!(self), &message);
+            return;
+        }
+        if let Some(peer) = self.members.get_mut(&from) {
+            peer.last_heard = now.mono;
+        }
+        if duplicate_id::is_of_a_twin(&self.members, from, &message) {
+            return;
+        }
+        match message {
+            Message::Digest(digest) => self.handle_digest(from, digest),
+            Message::Push(push) => self.pushes.handle(context!(self), from, push),
+            Message::Ack(ack) => push::handle_ack(context!(self), from, ack),
+            Message::Frame(frame) => {
+                let outcome = self.session_in.handle(context!(self), from, frame);
+                self.follow_frame(from, outcome);
+            }
+            Message::Audit(audit) => audit::handle(context!(self), from, audit),
+        }
+        for (from, push) in self.outbox.take_to_pass_on() {
+            self.relay.pass_on(context!(self), from, push);
+        }
+        (context!(self)).check_caught_up();
+        self.end();
+    }
+
+    fn handle_digest(&mut self, from: ReplicaId, digest: Digest) {
+        let (heard, gone) = digests::hear(context!(self), from, digest);
+        gone.into_iter().for_each(|id| self.forget(id));
+        let Some((heard, basis)) = heard.take_in(context!(self)) else { return };
+        self.end(); // What a session would hide ends it, before another is begun.
+        self.sessions_out.serve(context!(self), from, basis);
+        heard.look_for_news(context!(self));
+    }
+
+    fn follow_frame(&mut self, from: ReplicaId, outcome: Outcome) {
+        if outcome.opened {
+            self.sessions_out.abort_all(&mut self.members, &mut self.env);
+        }
+        if outcome.claimed {
+            self.pushes.apply_all_early(context!(self));
+            self.ledger.adopt_orphans(&mut self.env);
+            let cx = context!(self);
+            cx.check_caught_up();
+            cx.tell(from);
+        }
+        if outcome.merged {
+            // After the claim: before it, no tombstone of this session can be dropped.
+            self.ledger.enforce_cap(&mut self.env);
+        }
+    }
+
+    /// What we tell others. Also moves our own entry with our clock: silence is information.
+    pub fn digest(&mut self, now: Now, reply: bool) -> Digest {
+        self.at(now);
+        (context!(self)).digest(reply)
+    }
+
+    /// A member that has this cache open may have appeared: it is told of us, again and again until
+    /// it answers or is found dead.
+    pub fn greet(&mut self, now: Now, to: ReplicaId) {
+        self.at(now);
+        digests::greet(context!(self), to);
+    }
+
+    /// The failure detector calls a member dead. It holds back collection until it is forgotten.
+    pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
+        self.at(now);
+        self.note_down(id);
+        self.end();
+    }
+
+    fn note_down(&mut self, id: ReplicaId) {
+        if self.members.note_down(self.env.now, id) {
+            self.sessions_out.abort(&mut self.members, &mut self.env, id);
+            let cx = context!(self);
+            self.session_in.abandon_from(cx, id);
+            cx.release_retained();
+        }
+    }
+
+    /// A member left cleanly, restarted, or an operator says it will not return: it is forgotten at
+    /// once. If it does return, it gets a reconcile.
+    pub fn handle_member_left(&mut self, now: Now, id: ReplicaId) {
+        self.at(now);
+        self.forget(id);
+        self.end();
+    }
+
+    fn forget(&mut self, id: ReplicaId) {
+        self.note_down(id);
+        let own = self.ledger.vector().get(&self.env.id);
+        self.members.forget(&mut self.env, id, own);
+        let for_it = self.outbox.take_for(id);
+        quarantine::purge(&mut self.ledger, &mut self.env, id);
+        for gone in named::named_only_by(&mut self.members, id) {
+            self.forget(gone);
+        }
+        for_it.iter().for_each(|message| self.ledger.registers_mut().set_aside(message.entries()));
+        (context!(self)).release_retained();
+    }
+
+    /// A bulk message to `to` has left, or could not be sent.
+    pub fn handle_sent(&mut self, now: Now, to: ReplicaId, ok: bool) {
+        self.at(now);
+        let wait = self.env.later(nanos(self.env.config.digest_interval));
+        let Some(peer) = self.members.get_mut(&to) else { return };
+        peer.delivery.busy = false;
+        if !ok {
+            peer.delivery.unacked_since.get_or_insert(now.mono);
+            // Whoever cannot be reached is not tried again at once.
+            peer.delivery.serve_after = wait;
+            self.sessions_out.abort(&mut self.members, &mut self.env, to);
+        }
+        (context!(self)).release_retained();
+        self.end();
+    }
+
+    /// Does what is due. Work is bounded: what is left over asks for another call at once.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.at(now);
+        ledger::expire_due(&mut self.ledger, &mut self.env);
+        epoch::sweep_page(&mut self.ledger, &mut self.env);
+        released::release(&mut self.ledger, &mut self.env, &self.members);
+        fill::expire(&mut self.ledger, &mut self.env);
+        self.members.former_mut().note_time(now);
+        let cx = context!(self);
+        self.session_in.handle_timeout(cx);
+        self.pushes.check_early(cx);
+        push::flush_acks(cx);
+        digests::check_suspicions(cx);
+        push::check_unacked(cx);
+        self.sessions_out.handle_timeout(cx.members, cx.env);
+        self.digests.handle_timeout(cx);
+        self.collect_if_due();
+        let cx = context!(self);
+        self.audits.handle_timeout(cx);
+        cx.check_caught_up();
+        self.end();
+    }
+
+    fn collect_if_due(&mut self) {
+        if self.collect_due > self.env.now.mono {
+            return;
+        }
+        self.collect_due = self.env.now.mono + COLLECT_EVERY.min(nanos(self.env.config.digest_interval));
+        for id in self.members.long_dead(&self.env) {
+            let returns = self.members.is_greeted(&id);
+            self.forget(id);
+            if returns {
+                self.members.note_greeted(id);
+            }
+        }
+        // A member may have got from others what was kept to be sent to it.
+        (context!(self)).release_retained();
+        if collect::collect(&mut self.ledger, &mut self.env, &mut self.members) {
+            self.collect_due = self.env.now.mono + COLLECT_AGAIN;
+        }
+        collect::compact_logs(&mut self.ledger);
+        ledger::retire::cap(&mut self.ledger, &mut self.env, &self.members);
+        collect::forget_empty_logs(&mut self.ledger);
+    }
+
+    /// The monotonic time at which [`handle_timeout`](Self::handle_timeout) wants to be called.
     #[must_use]
-    pub fn id(&self) -> ReplicaId {
-        self.id
+    pub fn poll_timeout(&self, now: Now) -> u64 {
+        let env = &self.env;
+        let first = self.digests.due().min(self.collect_due);
+        let own = [self.audits.due(env), self.session_in.deadline(env), self.pushes.deadline()];
+        let of_peers = self.members.iter().flat_map(|(_, peer)| {
+            let unacked = peer.delivery.unacked_since.filter(|_| peer.is_live());
+            let retry = unacked.map(|since| push::retry_at(env, since, peer.delivery.asked));
+            [peer.acks.due, peer.suspected.map(|(_, at)| at), retry]
+        });
+        let next = own.into_iter().chain(of_peers).flatten().fold(first, u64::min);
+        let sweep = epoch::is_sweeping(&self.ledger).then_some(0);
+        let expiry = ledger::next_expiry_in(&self.ledger, now.wall);
+        let soon = [expiry, quarantine::next_due_in(&self.ledger, env, now), sweep];
+        soon.into_iter().flatten().fold(next, |next, wait| next.min(now.mono.saturating_add(wait)))
     }
 
-    /// The settings.
+    /// Buries what is expired and sweeps what is invalidated, all of it, now.
+    pub fn run_pending(&mut self, now: Now) {
+        self.at(now);
+        while ledger::expire_due(&mut self.ledger, &mut self.env) {}
+        while epoch::sweep_page(&mut self.ledger, &mut self.env) {}
+        released::release(&mut self.ledger, &mut self.env, &self.members);
+        self.end();
+    }
+
+    /// Takes out the next message: digests and acknowledgements first, then fresh writes, then
+    /// sessions.
+    pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
+        self.at(now);
+        let transmit = self.poll_control().or_else(|| self.relay.poll());
+        let transmit = transmit.or_else(|| push::poll(context!(self)));
+        let transmit = transmit.or_else(|| self.sessions_out.poll(context!(self)));
+        let transmit = transmit.or_else(|| self.audits.poll(context!(self)));
+        // A push that could not be made asks for what its receivers have.
+        let transmit = transmit.or_else(|| self.poll_control());
+        self.end();
+        transmit
+    }
+
+    fn poll_control(&mut self) -> Option<Transmit<K, V>> {
+        let (to, mut message) = self.outbox.take()?;
+        if let Message::Digest(digest) = &mut message {
+            if let Some(wait) = skew::wait_of(&self.members, &self.env, &to) {
+                digest.deferring = wait;
+            }
+            self.env.counters.digests_out += 1;
+        }
+        Some(Transmit { to: vec![to], message, bulk: false })
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) may return something. Looks at members, not at logs.
     #[must_use]
-    pub fn config(&self) -> &ReplicaConfig {
-        &self.config
+    pub fn may_transmit(&self) -> bool {
+        let last_own = self.ledger.last_own();
+        !self.outbox.is_empty()
+            || self.relay.is_waiting()
+            || self.audits.has_suspects()
+            || self.members.iter().any(|(_, peer)| peer.is_pushable(last_own))
+            || self.sessions_out.is_ready(&self.members)
     }
 
-    /// The table that readers share.
-    pub(crate) fn store(&self) -> &Arc<Store<K, V>> {
-        &self.store
+    /// Compares these registers with a member's: an audit of what somebody suspects. Returns how many were sent.
+    pub(crate) fn audit_registers(&mut self, with: ReplicaId, slots: &[SlotRef]) -> usize {
+        self.audits.suspect((&self.ledger, &self.env), with, slots)
     }
 
-    /// The stamp of a register in the table.
-    #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn stamp_at(&self, meta: &crate::store::Meta) -> Stamp {
-        self.stamp_of(meta)
+    /// Whether another process goes by our id, so that [`renew`](Self::renew) is to be called now. Asked once for each time that
+    /// somebody says so: what was said within the minute does not count later.
+    pub(crate) fn needs_new_id(&mut self, now: Now) -> bool {
+        self.ledger.take_is_cloned() && self.members.former().may_renew(now)
     }
 
-    /// Stamp, kind and dot of a register in the table.
-    #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn marker_at(&self, meta: &crate::store::Meta) -> crate::crdt::Marker {
-        self.marker_of(meta)
+    /// Begins anew as another replica, with the own writes of the last moments only. `id` was never used before.
+    pub(crate) fn renew(&mut self, now: Now, id: ReplicaId, seed: u64) -> Option<Remains<K, V>> {
+        self.at(now);
+        let fresh = Self::new(id, self.env.config.clone(), seed, now).ok()?;
+        let kept = duplicate_id::writes_to_keep(&mut self.ledger, &self.env);
+        let members: Vec<_> = self.members.live().collect();
+        self.ledger.erase_everything();
+        let mut before = Box::new(std::mem::replace(self, fresh));
+        self.ledger.take_over(&mut before.ledger);
+        self.env.bugs = before.env.bugs;
+        self.env.clock = before.env.clock.clone();
+        self.env.opened = before.env.opened;
+        std::mem::swap(&mut self.env.counters, &mut before.env.counters);
+        self.env.counters.renewed_id += 1;
+        self.members.await_company(true); // There are others, whatever they will say.
+        *self.members.former_mut() = Former::left(before.env.id, now);
+        tracing::error!(replica = %before.env.id, renewed = %id, kept = kept.len(), "another process goes by the id of this replica, which begins anew under another");
+        for write in kept {
+            local::write_again(&mut self.ledger, &mut self.env, write);
+        }
+        members.into_iter().for_each(|member| digests::greet(context!(self), member));
+        Some(Remains(before))
     }
 
-    /// The members, and whether each is live.
-    #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn members(&self) -> impl Iterator<Item = (ReplicaId, bool)> + '_ {
-        self.peers.iter().map(|(id, peer)| (*id, peer.is_live()))
+    /// Audits at once.
+    #[cfg(test)]
+    fn audit_now(&mut self, now: Now) {
+        self.at(now);
+        self.audits.make_due();
+        self.audits.handle_timeout(context!(self));
     }
 
-    /// What is held in buffers beside the table, for a checker of bounds.
-    #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn burden(&self) -> Burden {
-        let (early, max_early) = self.early.burden();
-        let (deferred_bytes, max_deferred_bytes) = self.deferred.burden();
-        Burden { retained_bytes: self.retained_bytes, deferred_bytes, max_deferred_bytes, early, max_early }
-    }
-
-    /// What has been seen, by origin.
-    #[must_use]
-    pub fn vector(&self) -> &VersionVector {
-        &self.vector
-    }
-
-    /// Origin -> highest dot time removed without a trace.
-    #[must_use]
-    pub fn dropped(&self) -> &VersionVector {
-        &self.dropped
-    }
-
-    /// The highest stamp of a tombstone that was removed without a trace.
-    #[must_use]
-    pub fn floor(&self) -> Stamp {
-        self.floor
-    }
-
-    /// Whatever is stamped at or below this is gone.
-    #[must_use]
-    pub fn epoch(&self) -> HlcTime {
-        self.store.epoch()
-    }
-
-    /// The clock.
-    #[must_use]
-    pub fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// Monotonic time of the start, in nanoseconds.
-    pub(crate) fn opened(&self) -> u64 {
-        self.opened
-    }
-
-    /// Counts of what happened.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Number of live values, expired but not yet swept ones included.
-    #[must_use]
-    pub fn live_len(&self) -> u64 {
-        self.held.live
-    }
-
-    /// Sum of the weights of live values.
-    #[must_use]
-    pub fn live_weight(&self) -> u64 {
-        self.held.weight
-    }
-
-    /// Number of tombstones of any cause.
-    #[must_use]
-    pub fn tombstone_len(&self) -> usize {
-        self.tombstones.len()
-    }
-
-    /// Entries of all per-origin logs, stale ones included.
-    #[must_use]
-    pub fn log_len(&self) -> usize {
-        self.logs.values().map(log::OriginLog::len).sum()
-    }
-
-    /// Replica ids that registers refer to.
-    #[must_use]
-    pub fn origin_len(&self) -> usize {
-        self.origins.len()
-    }
-
-    /// Whether values were given up here that others may still hold.
-    #[must_use]
-    pub fn is_lossy(&self) -> bool {
-        self.lossy
-    }
-
-    /// The first member whose whole state this replica has had, if any yet.
-    #[must_use]
-    pub fn caught_up(&self) -> Option<CaughtUp> {
-        self.caught_up
-    }
-
-    /// Replicas whose clock was found too far ahead, and the time they claimed.
-    pub fn offenders(&self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + '_ {
-        self.deferred.offenders.iter().map(|(id, time)| (*id, *time))
-    }
-
-    /// Whether a session is coming in.
-    #[must_use]
-    pub fn is_receiving(&self) -> bool {
-        self.incoming.is_some()
-    }
-
-    /// Puts known bugs back, to prove that the checkers catch them.
-    #[doc(hidden)]
-    pub fn set_bugs(&mut self, bugs: Bugs) {
-        self.bugs = bugs;
-    }
-
-    /// Says who wants to know of changes from now on.
-    pub(crate) fn set_watch(&mut self, watch: change::Watch) {
-        self.changes.watch = watch;
-    }
-
-    /// Values that are no longer here, by cause.
-    pub(crate) fn removals(&self) -> RemovalStats {
-        self.changes.removals
+    /// Looks at the session that comes in, and at nothing else that is due.
+    #[cfg(test)]
+    fn check_session(&mut self, now: Now) {
+        self.at(now);
+        self.session_in.handle_timeout(context!(self));
+        self.end();
     }
 
     /// Takes out the next change of what readers see.
     pub fn poll_change(&mut self) -> Option<Change<K, V>> {
-        self.changes.next()
+        self.ledger.changes_mut().next()
     }
 
     /// Takes out the items that were displaced, for the caller to drop once its lock is gone.
     pub(crate) fn take_garbage(&mut self) -> Garbage<K, V> {
-        std::mem::take(&mut self.garbage)
-    }
-
-    /// Whatever becomes of these entries, what they hold of users' types is not dropped here.
-    fn set_aside<'a>(&mut self, entries: impl Iterator<Item = &'a message::Entry<K, V>>)
-    where
-        K: 'a,
-        V: 'a,
-    {
-        self.garbage.extend(entries.map(|entry| crate::item::ItemRef::clone(&entry.item)));
-    }
-
-    fn issue_dot(&mut self, now: Now) -> crate::crdt::Dot {
-        // Above floor and epoch, which are stamps that were seen, whatever our wall clock says.
-        self.clock.observe(self.highest_floor().time.max(self.store.epoch()));
-        let time = self.clock.tick(now);
-        self.last_own = time;
-        self.vector.raise(self.id, time);
-        crate::crdt::Dot::new(self.id, time)
+        self.ledger.registers_mut().take_garbage()
     }
 }

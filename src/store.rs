@@ -64,6 +64,13 @@ pub(crate) struct Meta {
     pub(crate) retained: bool,
 }
 
+impl Meta {
+    /// Whether its time to live is over when the wall clock says this.
+    pub(crate) fn is_expired_by(&self, wall: HlcTime) -> bool {
+        self.expires != 0 && self.expires <= wall
+    }
+}
+
 /// Sizes are kept in this many bits; the largest entry that can be written needs fewer.
 const SIZE_BITS: u32 = 24;
 const SIZE_MASK: u32 = (1 << SIZE_BITS) - 1;

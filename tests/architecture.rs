@@ -17,6 +17,11 @@ use source::{Source, load};
 const FLOORS: &[&[&str]] = &[
     &["sync", "replica_id", "hlc", "durations", "learnt"],
     &["crdt", "item", "store", "recency"],
+    &["bugs", "config", "counters", "message", "wire"],
+    &["env", "outbox"],
+    &["members"],
+    &["ledger"],
+    &["protocol"],
     &["replica"],
     &["report"],
     &["cache"],
@@ -58,6 +63,11 @@ fn files_of_one_folder_make_no_knot() {
     let knots = graph::knots(&product());
     let count: usize = knots.iter().map(Vec::len).sum();
     assert!(count <= KNOTTED_FILES, "{count} files import each other in circles: {knots:#?}");
+}
+
+#[test]
+fn conversations_do_not_know_of_each_other() {
+    holds(&graph::siblings(&product(), "protocol"));
 }
 
 #[test]
@@ -129,6 +139,23 @@ mod each_rule_can_fail {
         assert_eq!(graph::knots(&knot), [["replica::digest", "replica::push"]]);
         let fine = both(a, ("src/replica/digest.rs", "use super::Replica;"));
         assert!(graph::knots(&fine).is_empty());
+    }
+
+    #[test]
+    fn siblings() {
+        let push = ("src/protocol/push.rs", "use super::Context; use crate::ledger::Ledger;");
+        let relay = "use super::push::Pushes;";
+        assert_eq!(graph::siblings(&both(push, ("src/protocol/relay.rs", relay)), "protocol").len(), 1);
+        assert_eq!(
+            graph::siblings(
+                &both(push, ("src/protocol/relay.rs", "fn f() { crate::protocol::push::poll() }")),
+                "protocol"
+            )
+            .len(),
+            1
+        );
+        holds(&graph::siblings(&both(push, ("src/protocol.rs", "pub(crate) mod push;")), "protocol"));
+        holds(&graph::siblings(&both(push, ("src/replica.rs", "use crate::protocol::push;")), "protocol"));
     }
 
     #[test]

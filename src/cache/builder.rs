@@ -13,9 +13,10 @@ use super::port::{Host, IntakeCounts, Port};
 use super::settings::CacheSettings;
 use super::{Cache, CacheKey, CacheValue, Shared, Weigher};
 use crate::recency::{Eviction, ReadLog};
-use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig, wire};
+use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Event, Mutex};
+use crate::wire;
 
 /// How large an entry may be that is written here. Should be the same on every node: what others were allowed to write is
 /// taken, up to what a message can hold.

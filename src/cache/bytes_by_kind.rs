@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::replica::message::Message;
+use crate::message::Message;
 use crate::sync::{AtomicU64, Ordering};
 
 const KINDS: [&str; 5] = ["digest", "push", "ack", "frame", "audit"];

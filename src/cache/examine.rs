@@ -10,13 +10,13 @@ use crate::crdt::Cause;
 use crate::hlc::{HlcTime, Now};
 use crate::item::{Body, Item, Key};
 use crate::replica::inspect::{Keeps, Look, PeerLook, of_cause};
-use crate::replica::wire;
 use crate::replica_id::ReplicaId;
 use crate::report::{
     self, Blocker, CacheReport, Mark, Marks, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable,
 };
 use crate::store::{Position, Snapshot};
 use crate::sync::Ordering;
+use crate::wire;
 
 /// Registers looked up under one hold of the lock.
 const PER_HOLD: usize = 32;

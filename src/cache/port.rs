@@ -14,10 +14,11 @@ use super::examine::Examine;
 use super::{CacheKey, CacheValue, Ready, Shared, TimeSource};
 use crate::hlc::Now;
 use crate::item::{ItemRef, Key};
-use crate::replica::message::Message;
-use crate::replica::{CaughtUp, Remains, Transmit, wire};
+use crate::message::Message;
+use crate::replica::{CaughtUp, Remains, Transmit};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::wire;
 
 /// Resolves when a cache is ready; to nothing if the node was shut down.
 pub type ReadyFuture = Pin<Box<dyn Future<Output = Option<Ready>> + Send>>;

@@ -9,8 +9,8 @@ use equivalent::Equivalent;
 use serde::Serialize;
 
 use super::{CacheKey, CacheValue, InsertError, Shared};
-use crate::replica::wire;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::wire;
 
 /// Entries of an opening that are all read back.
 const FIRST: u64 = 64;

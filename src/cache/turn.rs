@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::flight::Flight;
 use super::{CacheKey, CacheValue, Shared, race};
 use crate::item::ItemRef;
-use crate::replica::wire;
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Listening, Weak};
+use crate::wire;
 
 /// Nobody waits longer than this many times the patience.
 const LONGEST_TURN: u32 = 3;

@@ -20,8 +20,8 @@ use super::registry::Registry;
 use super::signal::Signal;
 use crate::cache::port::{Parcel, Port};
 use crate::cache::{Ready, TimeSource};
-use crate::replica::wire::{self, MessageKind, Peeked};
 use crate::replica_id::ReplicaId;
+use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
 

@@ -1,18 +1,18 @@
 //! What the machine shows of itself: numbers and ids only, quick to take under the lock.
 
-use super::log::OriginLog;
-use super::peers::Peer;
 use super::{CoreKey, Counters, Replica};
-use crate::crdt::{Cause, Dot, Kind, Marker};
+use crate::crdt::Dot;
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::ledger::collect;
+use crate::ledger::log::OriginLog;
+use crate::ledger::tombstones::ByCause;
+pub(crate) use crate::ledger::tombstones::of_cause;
+use crate::members::peer::Peer;
+use crate::members::skew;
 use crate::replica_id::ReplicaId;
-use crate::store::Snapshot;
 
 /// Members listed one by one, at most.
 const MAX_LISTED: usize = 64;
-
-/// Tombstones by [`Cause`]: its number is the place.
-pub(super) type ByCause = [u64; 5];
 
 /// What keeps a tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,79 +76,80 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Everything about this replica but its registers. Costs what members times origins cost, never
     /// what keys do.
     pub(crate) fn look(&self, now: Now) -> Look {
+        let Self { env, ledger, members, .. } = self;
+        let values = ledger.registers().values();
         Look {
-            clock_last: self.clock.last(),
-            disagreement: self.clock.disagreement(now),
-            judging: self.clock.judging(now),
-            live: self.held.live,
-            weight: self.held.weight,
-            vector: self.of_members(&self.vector),
-            peers: self.met_peers().take(MAX_LISTED).map(|(id, peer)| self.look_at(now, *id, peer)).collect(),
-            watermark: self.timers.cut().watermark,
-            floor: self.floor,
-            epoch: self.store.epoch(),
-            tombstones: self.tombstones.len(),
-            by_cause: self.by_cause,
+            clock_last: env.clock.last(),
+            disagreement: env.clock.disagreement(now),
+            judging: env.clock.judging(now),
+            live: values.live,
+            weight: values.weight,
+            vector: self.of_members(ledger.vector()),
+            peers: members.met().take(MAX_LISTED).map(|(id, peer)| self.look_at(now, *id, peer)).collect(),
+            watermark: members.cut().watermark,
+            floor: ledger.floor(),
+            epoch: ledger.epoch(),
+            tombstones: ledger.tombstones().len(),
+            by_cause: ledger.tombstones().by_cause(),
             oldest: self.oldest_tombstone(now),
             log_len: self.log_len(),
-            origins: self.origins.len(),
+            origins: self.origin_len(),
             deferred: self.deferred_len(),
             offenders: self.offenders().collect(),
-            receiving: self.incoming.is_some(),
-            sending: self.outgoing.len(),
-            lossy: self.lossy,
-            counters: self.counters.clone(),
+            receiving: self.is_receiving(),
+            sending: self.sessions_out.len(),
+            lossy: ledger.is_lossy(),
+            counters: env.counters.clone(),
         }
     }
 
-    fn met_peers(&self) -> impl Iterator<Item = (&ReplicaId, &Peer)> {
-        self.peers.iter().filter(|(_, peer)| peer.unmet.is_none())
-    }
-
     fn of_members(&self, vector: &crate::crdt::VersionVector) -> Vec<(ReplicaId, HlcTime)> {
-        let members = self.peers.keys().take(MAX_LISTED).chain([&self.id]);
+        let members = self.members.iter().map(|(id, _)| id).take(MAX_LISTED).chain([&self.env.id]);
         members.map(|id| (*id, vector.get(id))).collect()
     }
 
     fn look_at(&self, now: Now, id: ReplicaId, peer: &Peer) -> PeerLook {
+        let (logs, own) = (self.ledger.logs(), &self.env.id);
         let lacking = |(origin, log): (&ReplicaId, &OriginLog)| log.count_after(peer.reported.get(origin)).0;
-        let own = self.logs.get(&self.id).map(|log| log.count_after(peer.reported.get(&self.id)));
-        let (lacks, lacks_since) = own.unwrap_or((0, None));
+        let ours = logs.get(own).map(|log| log.count_after(peer.reported.get(own)));
+        let (lacks, lacks_since) = ours.unwrap_or((0, None));
         PeerLook {
             id,
             dead_since: peer.dead_since,
             last_heard: peer.last_heard,
             lossy: peer.lossy,
-            wall_skew: self.wall_skew(now, peer),
+            wall_skew: skew::wall_skew(&self.members, &self.env, now, peer),
             lacks_since,
             lacks,
-            unconfirmed: self.logs.iter().filter(|(origin, _)| **origin != id).map(lacking).sum(),
+            unconfirmed: logs.iter().filter(|(origin, _)| **origin != id).map(lacking).sum(),
             reported: self.of_members(&peer.reported),
         }
     }
 
     fn oldest_tombstone(&self, now: Now) -> Option<Oldest> {
-        let (since, slot) = *self.tombstones.first()?;
-        let meta = self.store.meta(slot)?;
-        let kept_by = self.what_keeps(now, self.stamp_of(&meta), self.dot_of(&meta));
+        let (since, slot) = self.ledger.tombstones().iter().next()?;
+        let meta = self.ledger.table().meta(slot)?;
+        let marker = self.ledger.registers().marker_of(&meta);
+        let kept_by = self.what_keeps(now, marker.stamp, marker.dot);
         Some(Oldest { since, kept_by })
     }
 
     fn what_keeps(&self, now: Now, stamp: Stamp, dot: Dot) -> Vec<Keeps> {
+        let Self { env, ledger, members, .. } = self;
         let mut keeps = Vec::new();
-        if dot.counter > self.clock.judging(now).saturating_sub(nanos(self.config.gc_grace)) {
+        if dot.counter > env.clock.judging(now).saturating_sub(nanos(env.config.gc_grace)) {
             keeps.push(Keeps::Young);
         }
-        if self.incoming.is_some() || !self.vector.covers(&dot) {
+        if self.is_receiving() || !ledger.vector().covers(&dot) {
             keeps.push(Keeps::Session);
         }
-        if self.watermark_at(self.clock.last().max(now.wall)) < stamp.time {
+        if collect::watermark_at(ledger, env, env.clock.last().max(now.wall)) < stamp.time {
             keeps.push(Keeps::OwnWatermark);
         }
-        for (id, peer) in self.peers.iter().take(MAX_LISTED) {
+        for (id, peer) in members.iter().take(MAX_LISTED) {
             if peer.reported.get(&dot.actor) < dot.counter {
                 keeps.push(Keeps::Unseen(*id));
-            } else if peer.watermark < stamp.time {
+            } else if peer.stability.watermark < stamp.time {
                 keeps.push(Keeps::Watermark(*id));
             }
         }
@@ -157,25 +158,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The members that are not known to have seen a dot, and when each was last heard.
     pub(crate) fn who_lacks(&self, dot: Dot) -> Vec<(ReplicaId, u64)> {
-        let lacking = self.peers.iter().filter(|(_, peer)| !peer.reported.covers(&dot));
+        let lacking = self.members.iter().filter(|(_, peer)| !peer.reported.covers(&dot));
         lacking.map(|(id, peer)| (*id, peer.last_heard)).collect()
     }
-
-    /// Stamp, kind and dot of a register seen a moment ago, if it is still as it was.
-    pub(crate) fn marker_of_snapshot(&self, seen: &Snapshot<K, V>) -> Option<Marker> {
-        let held = self.store.meta(seen.slot)?;
-        (held == seen.meta).then(|| self.marker_of(&held))
-    }
-
-    pub(super) fn count_tombstone(&mut self, kind: Kind, by: i64) {
-        if let Kind::Tombstone(cause) = kind {
-            let count = &mut self.by_cause[cause as usize];
-            *count = count.saturating_add_signed(by);
-        }
-    }
-}
-
-/// The number of tombstones of one cause.
-pub(crate) fn of_cause(by_cause: &[u64; 5], cause: Cause) -> u64 {
-    by_cause[cause as usize]
 }

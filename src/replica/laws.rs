@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::message::{Digest, Entry, Frame, Interval, Last, Message, Push};
 use super::{Replica, ReplicaConfig, Write};
 use crate::crdt::register::join;
 use crate::crdt::{Cause, Dot, Kind, Marker, VersionVector};
 use crate::hlc::{Now, Stamp};
 use crate::item::{Body, Item, ItemRef, Key};
+use crate::message::{Digest, Entry, Frame, Interval, Last, Message, Push};
 use crate::replica_id::ReplicaId;
 
 const NOW: Now = Now { wall: 1_000_000, mono: 0 };
@@ -68,7 +68,7 @@ fn visible(replica: &Replica<u8, u32>) -> BTreeMap<u8, (Marker, Option<u32>)> {
     let (page, _) = replica.store().page(Default::default(), usize::MAX);
     let of = |held: crate::store::Snapshot<u8, u32>| {
         let key = *held.item.key.known().unwrap();
-        (key, (replica.marker_of(&held.meta), held.item.value().copied()))
+        (key, (replica.marker_at(&held.meta), held.item.value().copied()))
     };
     page.into_iter().map(of).collect()
 }

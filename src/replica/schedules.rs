@@ -1,10 +1,10 @@
 //! Schedules of events that a second pair of eyes found to break a promise, kept so that they stay
 //! fixed. Each needed a coincidence that random runs seldom meet.
 
-use super::message::Message;
 use super::*;
 use crate::crdt::Dot;
 use crate::item::{Body, Item, ItemRef, Key};
+use crate::message::Message;
 use net::{Net, S, copy, id, plain};
 
 mod acks;
@@ -99,7 +99,7 @@ fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
     for number in 10..60 {
         net.put(a, 0, Some(number), 8);
     }
-    let forgotten = net.r[a].last_own;
+    let forgotten = net.r[a].ledger.last_own();
     net.put(a, 5, Some(1), 8);
     net.put(a, 2, Some(1), 8);
     let mut before = 0;
@@ -107,7 +107,7 @@ fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
         before = net.r[a].log_len();
         net.put(a, 0, Some(100), 8);
     }
-    assert!(net.r[a].compacted >= forgotten, "compacted");
+    assert!(net.r[a].ledger.logs().followed() >= forgotten, "compacted");
     net.at += S;
     net.put(x, 2, Some(9), 8);
     let overtaking = net.intercept(x);
@@ -234,7 +234,7 @@ fn audits_reach_recent_registers() {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..2_000 {
         let now = net.now(0);
-        net.r[0].audit_random_slice(now);
+        net.r[0].audit_now(now);
         while let Some(t) = net.r[0].poll_transmit(now) {
             if let Message::Audit(audit) = &t.message {
                 seen.extend(audit.entries.iter().filter_map(|e| e.item.key.known().copied()));
@@ -487,7 +487,7 @@ fn overwritten_bodies_that_wait_for_a_slow_member_leave_nothing() {
         let now = net.now(0);
         net.r[0].handle_timeout(now);
     }
-    assert!(net.r[0].retained.len() <= 600, "{} notes of one body", net.r[0].retained.len());
+    assert!(net.r[0].ledger.retained_len() <= 600, "{} notes of one body", net.r[0].ledger.retained_len());
 }
 
 /// Half of a session is in when an epoch makes it absent, and then its source dies: listeners are told of the
@@ -523,7 +523,7 @@ fn what_an_epoch_made_absent_is_not_adopted() {
     net.r[n].invalidate_all(now);
     net.at += 200 * S;
     let now = net.now(n);
-    net.r[n].check_incoming(now);
+    net.r[n].check_session(now);
     assert_eq!((net.r[n].counters().sessions_abandoned, net.r[n].counters().adopted), (1, 0));
     net.r[n].run_pending(now);
     assert_eq!(listen(&mut net.r[n]), 0, "each was told of as gone once");
@@ -541,9 +541,9 @@ fn a_body_goes_once_its_last_member_has_it_from_others() {
     net.put(0, 7, Some(1), 8);
     net.evict(0, 7);
     net.flush();
-    assert_eq!((net.r[0].retained_bytes, net.get(1, 7)), (8, None), "kept");
+    assert_eq!((net.r[0].ledger.retained_bytes(), net.get(1, 7)), (8, None), "kept");
     net.run(60);
-    assert_eq!((net.r[0].retained_bytes, net.get(1, 7)), (0, Some(1)));
+    assert_eq!((net.r[0].ledger.retained_bytes(), net.get(1, 7)), (0, Some(1)));
 }
 
 /// A session brings many more tombstones than the cap allows and does not end; meanwhile this replica deletes as well.

@@ -14,7 +14,7 @@ use crate::crdt::Dot;
 use crate::hlc::{Stamp, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::Write;
-use crate::replica::wire::{MAX_DEPTH, encoded_len, key_len};
+use crate::wire::{MAX_DEPTH, encoded_len, key_len};
 
 /// Processes that run at one time, processes and openings in one run, at most.
 pub(super) const MAX_UP: usize = 7;
@@ -121,7 +121,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     fn size(&self, key: &K, value: Option<&V>) -> Result<u32, Violation> {
-        let refused = |error: crate::replica::wire::EncodeError| {
+        let refused = |error: crate::wire::EncodeError| {
             let (key, value) = (brief(key), value.map(brief));
             self.violation(format!("types: {key} = {value:?} cannot be encoded: {error}"))
         };

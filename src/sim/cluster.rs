@@ -20,9 +20,11 @@ use super::trace::{brief, readable};
 use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::cache::engine::Engine;
 use crate::crdt::VersionVector;
+use crate::item::Key;
 use crate::recency::ReadLog;
 use crate::replica::{Change, Effect, Replica};
 use crate::replica_id::ReplicaId;
+use crate::store::Snapshot;
 
 /// Messages that one event may cause on one replica.
 const MAX_BURST: usize = 20_000;
@@ -123,17 +125,22 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             #[cfg(test)]
             copies: None,
         };
-        let told = [
-            (cluster.settings.caches > 1, "several caches"),
-            (cluster.settings.keys > MANY_KEYS, "many keys"),
-            (usize::from(replicas) > cluster.settings.config.broadcast_up_to.max(MANY_NODES), "many nodes"),
-        ];
-        for (_, name) in told.into_iter().filter(|(so, _)| *so) {
-            cluster.report.fault(name);
-        }
+        cluster.tell_what_is_special();
         (0..replicas).for_each(|_| cluster.start(None));
         cluster.schedule(0, Event::Detector);
         cluster
+    }
+
+    fn tell_what_is_special(&mut self) {
+        let Settings { caches, keys, replicas, ref config, .. } = self.settings;
+        let told = [
+            (caches > 1, "several caches"),
+            (keys > MANY_KEYS, "many keys"),
+            (usize::from(replicas) > config.broadcast_up_to.max(MANY_NODES), "many nodes"),
+        ];
+        for (_, name) in told.into_iter().filter(|(so, _)| *so) {
+            self.report.fault(name);
+        }
     }
 
     /// Starts a process, or starts one again under its name and address, with all caches open.
@@ -256,6 +263,34 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     fn state_of(&self, opening: usize) -> State {
         let opening = &self.openings[opening];
         if opening.is_open { self.processes[opening.process].state } else { State::Gone }
+    }
+
+    /// Whether the process of an opening has other types.
+    pub(super) fn has_other_types(&self, number: usize) -> bool {
+        self.settings.other_types && self.openings[number].process % 2 == 1
+    }
+
+    /// Whether this opening cannot read the key.
+    pub(super) fn is_foreign_to(&self, number: usize, key: usize) -> bool {
+        self.foreign[key].is_some() && self.has_other_types(number)
+    }
+
+    /// What an opening holds for a key that it cannot read.
+    pub(super) fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
+        let (hash, bytes) = self.foreign[key].as_ref()?;
+        let matches = |key: &Key<K>| matches!(key, Key::Opaque(held) if **held == *bytes);
+        self.replica(number).store().find_by(*hash, matches)
+    }
+
+    /// The number of a key, if it is one of the run.
+    pub(super) fn number_of(&self, key: &Key<K>) -> Option<usize> {
+        let (hash, same): (_, &dyn Fn(usize) -> bool) = match key {
+            Key::Known(key) => (hash_of(key), &|at| self.keys[at].1 == *key),
+            Key::Opaque(bytes) => {
+                (hash_of::<[u8]>(bytes), &|at| self.foreign[at].as_ref().is_some_and(|(_, known)| *known == **bytes))
+            }
+        };
+        self.numbers.get(&hash).copied().filter(|at| same(*at))
     }
 
     /// A name for people: the replica, and the process it is on.

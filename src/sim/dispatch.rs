@@ -11,10 +11,10 @@ use super::report::Violation;
 use super::trace::describe;
 use super::types::{SimKey, SimValue};
 use crate::hlc::Stamp;
+use crate::message::Message;
 use crate::replica::Transmit;
-use crate::replica::message::Message;
-use crate::replica::wire::{self, MessageKind, Peeked};
 use crate::replica_id::ReplicaId;
+use crate::wire::{self, MessageKind, Peeked};
 
 /// A process that said it does not have a cache open is asked again after this, nanoseconds.
 const ASK_AGAIN: u64 = 30_000_000_000;
@@ -171,17 +171,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if kind == MessageKind::Digest {
             self.note_heard(to, from, number, envelope.from)?;
         }
-        let decoded = codec::decode(self.types, bytes);
-        let refused =
-            |error| self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)));
-        let (from, mut message) = decoded.map_err(refused)?;
-        if self.has_other_types(number) {
-            let is_foreign = |hash| self.numbers.get(&hash).is_some_and(|&key| self.foreign[key].is_some());
-            let unread = read_as_foreign(&mut message, bytes, is_foreign).map_err(refused)?;
-            if unread > 0 {
-                self.report.fault("keys or values of another release");
-            }
-        }
+        let (from, message) = self.open_message(number, bytes)?;
         self.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
         let told = self.note_told(number, &message);
         let ignored = self.replica(number).counters().frames_ignored;
@@ -200,6 +190,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let history = &mut self.openings[number].history;
         (history.frame_from, history.completed_from) = (None, None);
         settled
+    }
+
+    /// The message that an opening makes of bytes.
+    fn open_message(&mut self, number: usize, bytes: &Bytes) -> Result<(ReplicaId, Message<K, V>), Violation> {
+        let refused =
+            |error| self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)));
+        let (from, mut message) = codec::decode(self.types, bytes).map_err(refused)?;
+        if self.has_other_types(number) {
+            let is_foreign = |hash| self.numbers.get(&hash).is_some_and(|&key| self.foreign[key].is_some());
+            let unread = read_as_foreign(&mut message, bytes, is_foreign).map_err(refused)?;
+            if unread > 0 {
+                self.report.fault("keys or values of another release");
+            }
+        }
+        Ok((from, message))
     }
 
     /// What a message lists, its receiver was told, whatever becomes of it there. Returns what it was not told before.
@@ -231,7 +236,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     /// What a replica says of itself.
-    fn note_digest(&mut self, number: usize, digest: &crate::replica::message::Digest) {
+    fn note_digest(&mut self, number: usize, digest: &crate::message::Digest) {
         let opening = &mut self.openings[number];
         opening.history.watermark = opening.history.watermark.max(digest.watermark);
         opening.seen.join(&digest.vector);

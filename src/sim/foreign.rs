@@ -2,39 +2,15 @@
 //! the values. It keeps and relays what it cannot read, byte for byte, and never uses such a key itself.
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
 
-use super::cluster::Cluster;
+use super::codec::{self, AsBytes, Unread};
 use super::types::{SimKey, SimValue, hash_of};
 use crate::item::{Body, Item, ItemRef, Key};
-use crate::replica::message::{Entry, Message};
-use crate::replica::wire::{self, Intake, Limits};
-use crate::store::Snapshot;
+use crate::message::{Entry, Message};
+use crate::wire::{self, Limits};
 
 /// One in this many keys and values is foreign to the processes that have other types.
 const ONE_IN: u64 = 3;
-
-/// A type of which nothing decodes: what is read as this stays the bytes that came.
-#[derive(Debug)]
-struct Unread;
-
-impl<'de> Deserialize<'de> for Unread {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom("another release wrote this"))
-    }
-}
-
-struct AsBytes;
-
-impl Intake<Unread, Unread> for AsBytes {
-    fn hash(&self, key: &Key<Unread>) -> u64 {
-        if let Key::Opaque(bytes) = key { hash_of::<[u8]>(bytes) } else { 0 }
-    }
-
-    fn weigh(&self, _: &Unread, _: &Unread) -> u32 {
-        1
-    }
-}
 
 fn is_foreign(bytes: &[u8]) -> bool {
     hash_of(bytes).is_multiple_of(ONE_IN)
@@ -96,41 +72,8 @@ fn entries_mut<K, V>(message: &mut Message<K, V>) -> Box<dyn Iterator<Item = &mu
 /// Whether an item has the value that was written, read or not.
 pub(super) fn is_same_value<K: SimKey, V: SimValue>(written: &Item<K, V>, held: &Item<K, V>) -> bool {
     match (&written.body, &held.body) {
-        (Body::Known(value), Body::Opaque(bytes)) => {
-            let mut out = Vec::with_capacity(bytes.len());
-            ciborium::into_writer(value, &mut out).is_ok() && out == **bytes
-        }
+        (Body::Known(value), Body::Opaque(bytes)) => codec::value_bytes(value).is_ok_and(|own| own == **bytes),
         _ => written.value() == held.value(),
-    }
-}
-
-impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
-    /// Whether the process of an opening has other types.
-    pub(super) fn has_other_types(&self, number: usize) -> bool {
-        self.settings.other_types && self.openings[number].process % 2 == 1
-    }
-
-    /// Whether this opening cannot read the key.
-    pub(super) fn is_foreign_to(&self, number: usize, key: usize) -> bool {
-        self.foreign[key].is_some() && self.has_other_types(number)
-    }
-
-    /// What an opening holds for a key that it cannot read.
-    pub(super) fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
-        let (hash, bytes) = self.foreign[key].as_ref()?;
-        let matches = |key: &Key<K>| matches!(key, Key::Opaque(held) if **held == *bytes);
-        self.replica(number).store().find_by(*hash, matches)
-    }
-
-    /// The number of a key, if it is one of the run.
-    pub(super) fn number_of(&self, key: &Key<K>) -> Option<usize> {
-        let (hash, same): (_, &dyn Fn(usize) -> bool) = match key {
-            Key::Known(key) => (hash_of(key), &|at| self.keys[at].1 == *key),
-            Key::Opaque(bytes) => {
-                (hash_of::<[u8]>(bytes), &|at| self.foreign[at].as_ref().is_some_and(|(_, known)| *known == **bytes))
-            }
-        };
-        self.numbers.get(&hash).copied().filter(|at| same(*at))
     }
 }
 

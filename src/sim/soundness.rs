@@ -9,7 +9,7 @@ use super::codec::round_trip;
 use super::quiet::caught;
 use super::trace::brief;
 use super::types::{SimKey, SimValue, Types, hash_of};
-use crate::replica::wire::{self, MAX_DEPTH, encode_key, encoded_len};
+use crate::wire::{self, MAX_DEPTH, encode_key, encoded_len};
 
 /// Keys and values that are looked at before anything runs.
 pub(super) const SAMPLES: u64 = 64;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Write};
 
 use super::clock::EPOCH;
-use crate::replica::message::{Entry, Message};
+use crate::message::{Entry, Message};
 use crate::replica_id::ReplicaId;
 
 /// The line with names for ids and seconds for times.

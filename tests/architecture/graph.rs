@@ -96,6 +96,17 @@ pub fn against_the_floors(sources: &[Source], floors: &[&[&str]]) -> Vec<String>
     complaints
 }
 
+/// Files of a folder that name one beside them: what one of them wants of another, their parent's users arrange.
+pub fn siblings(sources: &[Source], folder: &str) -> Vec<String> {
+    let is_inside = |module: &[String]| module.len() > 1 && module[0] == folder;
+    let mut complaints = Vec::new();
+    for (module, named) in edges(sources).into_iter().filter(|(module, _)| is_inside(module)) {
+        let others = named.iter().filter(|other| is_inside(other) && other[1] != module[1]);
+        complaints.extend(others.map(|other| format!("`{}` names `{}`", module.join("::"), other.join("::"))));
+    }
+    complaints
+}
+
 /// Files that import each other in circles. A file may name its parent, whose type it extends.
 pub fn knots(sources: &[Source]) -> Vec<Vec<String>> {
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use driftless::hlc::Now;
 use driftless::item::{Body, Item, ItemRef, Key};
 use driftless::probe;
-use driftless::replica::wire::{self, Intake, Limits};
 use driftless::replica::{Replica, Write};
+use driftless::wire::{self, Intake, Limits};
 use driftless::{ReplicaConfig, ReplicaId};
 
 use crate::targets::apply::{envelope, id};

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use driftless::crdt::{Marker, VersionVector};
 use driftless::hlc::{Now, Stamp, nanos};
 use driftless::item::{Body, Item, ItemRef, Key};
+use driftless::message::{Entry, Message};
 use driftless::probe;
-use driftless::replica::message::{Entry, Message};
-use driftless::replica::wire::{self, Envelope, Intake, Limits};
 use driftless::replica::{FillTicket, Replica, ReplicaConfig, Write};
+use driftless::wire::{self, Envelope, Intake, Limits};
 use driftless::{Counters, ReplicaId, replica::Bugs};
 
 /// How many replicas a model has.

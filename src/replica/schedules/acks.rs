@@ -26,7 +26,7 @@ fn acknowledged(net: &mut Net, b: usize, a: usize) -> usize {
             sent.to.iter().for_each(|to| net.r[b].handle_sent(now, *to, true));
         }
     }
-    assert!(net.r[a].is_live_peer(&id(b)));
+    assert!(net.r[a].members.is_live(&id(b)));
     acks
 }
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::net::{Net, S, id, plain};
+use crate::message::Message;
 use crate::replica::ReplicaConfig;
-use crate::replica::message::Message;
 
 const WRITER: usize = 0;
 const OTHER: usize = 1;

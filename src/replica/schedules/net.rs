@@ -2,7 +2,7 @@
 
 use crate::hlc::{Now, Stamp};
 use crate::item::{Body, Item, ItemRef, Key};
-use crate::replica::message::{Digest, Entry, Message, Push, Retired};
+use crate::message::{Digest, Entry, Message, Push, Retired};
 use crate::replica::{Bugs, Replica, ReplicaConfig, Write};
 use crate::replica_id::ReplicaId;
 
@@ -120,9 +120,9 @@ impl Net {
     }
     pub(super) fn held(&self, i: usize, key: u32) -> Option<crate::crdt::Marker> {
         let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
-        Some(self.r[i].marker_of(&held.meta))
+        Some(self.r[i].marker_at(&held.meta))
     }
-    pub(super) fn evict(&mut self, i: usize, key: u32) -> crate::replica::local::Evicted {
+    pub(super) fn evict(&mut self, i: usize, key: u32) -> crate::replica::Evicted {
         let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap();
         let now = self.now(i);
         let e = self.r[i].evict(now, held.slot);
@@ -248,7 +248,7 @@ impl Net {
 
 /// The same message once more.
 pub(super) fn copy(message: &Message<u32, u32>) -> Message<u32, u32> {
-    use crate::replica::message::{Audit, Frame, Interval};
+    use crate::message::{Audit, Frame, Interval};
     let entries = |e: &[Entry<u32, u32>]| e.to_vec();
     match message {
         Message::Digest(d) => Message::Digest(d.clone()),

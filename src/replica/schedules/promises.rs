@@ -276,7 +276,7 @@ fn a_retained_body_is_kept_until_its_receivers_report_it() {
         net.run(1);
         net.put(a, 7, Some(70), 8);
         net.evict(a, 7);
-        assert_eq!(net.r[a].retained_bytes, 8, "kept");
+        assert_eq!(net.r[a].ledger.retained_bytes(), 8, "kept");
         let now = net.now(a);
         let t = net.r[a].poll_transmit(now).unwrap();
         assert!(matches!(t.message, Message::Push(_)));
@@ -357,7 +357,7 @@ fn an_acknowledgement_for_the_predecessor_is_ignored() {
         let before = net.put(old, 1, Some(1), 8);
         net.flush();
         // b's acknowledgement is under way; the cache is closed and opened again.
-        let ack = Message::Ack(super::super::message::Ack { to: Some(id(old)), time: before.time });
+        let ack = Message::Ack(crate::message::Ack { to: Some(id(old)), time: before.time });
         net.die(old, true);
         net.at += 1_000_000;
         let hello = net.digest_of(b);

@@ -160,7 +160,9 @@ fn what_a_reconcile_removed_is_not_voided_when_it_comes_again() {
         net.cut.extend([(a, e), (e, h)]);
         let held = net.r[h].store().get(7 << 48 | 7, &7).unwrap();
         let now = net.now(h);
-        net.r[h].spread_again(now, &held);
+        let replica = &mut net.r[h];
+        replica.at(now);
+        replica.ledger.spread_again(&mut replica.env, &held);
         net.flush();
         net.cut.remove(&(e, m));
         net.meet(m, e);

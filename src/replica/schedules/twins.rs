@@ -148,7 +148,7 @@ fn a_liar_is_believed_once_a_minute() {
         let now = net.now(0);
         let mut lie = net.r[1].digest(now, true);
         lie.vector.raise(ours, now.wall + S / 10);
-        net.give(1, ours, &crate::replica::message::Message::Digest(lie));
+        net.give(1, ours, &crate::message::Message::Digest(lie));
     }
     assert_eq!(net.renewed, 1);
     assert_eq!(net.get(0, 1), Some(1));

@@ -32,7 +32,7 @@ fn digest_bytes(stage: &mut Stage) -> usize {
     let now = stage.cluster.now_at(0);
     let digest = stage.cluster.openings[0].engine.replica.digest(now, false);
     let id = stage.replica(0).id();
-    let message = crate::replica::message::Message::<u16, String>::Digest(digest);
+    let message = crate::message::Message::<u16, String>::Digest(digest);
     crate::sim::codec::encode(0, id, 0, &message).expect("a digest").len()
 }
 

@@ -8,7 +8,7 @@ use super::stage::{Replica, Stage};
 use crate::crdt::{Dot, Kind, Marker};
 use crate::hlc::Stamp;
 use crate::item::{Body, Item, ItemRef, Key};
-use crate::replica::message::{Digest, Entry, Message, Push, Retired};
+use crate::message::{Digest, Entry, Message, Push, Retired};
 use crate::replica_id::ReplicaId;
 use crate::sim::action::Action;
 use crate::sim::process::Payload;
@@ -160,7 +160,7 @@ fn numbers_at_their_end_move_nothing() {
         hostile_push(from, u64::MAX - 1, 0, u64::MAX - 1),
         hostile_push(from, 1, u64::MAX - 1, u64::MAX),
         hostile_digest(from),
-        Message::Ack(crate::replica::message::Ack { to: None, time: u64::MAX }),
+        Message::Ack(crate::message::Ack { to: None, time: u64::MAX }),
     ];
     messages.into_iter().for_each(|message| target.handle_message(now, from, message));
     stage.cluster.settle(0).unwrap();

@@ -11,11 +11,11 @@ use bytes::Bytes;
 use driftless::ReplicaConfig;
 use driftless::hlc::Now;
 use driftless::item::{Body, Item, ItemRef, Key};
+use driftless::message::{Digest, Message};
 use driftless::probe;
-use driftless::replica::message::{Digest, Message};
-use driftless::replica::wire::{self, Envelope, Intake, Limits};
 use driftless::replica::{Replica, Write};
 use driftless::replica_id::ReplicaId;
+use driftless::wire::{self, Envelope, Intake, Limits};
 use uuid::Uuid;
 
 use super::Verdict;

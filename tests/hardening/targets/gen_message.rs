@@ -6,9 +6,9 @@ use bytes::Bytes;
 use driftless::crdt::{Dot, Kind, Marker, VersionVector};
 use driftless::hlc::Stamp;
 use driftless::item::{Body, Item, ItemRef, Key};
-use driftless::replica::message::*;
-use driftless::replica::wire::{self, Intake};
+use driftless::message::*;
 use driftless::replica_id::ReplicaId;
+use driftless::wire::{self, Intake};
 
 use super::apply::{KEYS, id};
 use super::wire::{Plain, Typed};

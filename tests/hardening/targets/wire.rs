@@ -4,8 +4,8 @@
 //! target's kind, so that a fuzzer need not find the head first.
 
 use bytes::Bytes;
-use driftless::replica::message::Message;
-use driftless::replica::wire::{self, Intake, Limits, MessageKind, Peeked};
+use driftless::message::Message;
+use driftless::wire::{self, Intake, Limits, MessageKind, Peeked};
 
 use super::Verdict;
 use super::apply::{HOSTILE, Stage, envelope};

@@ -1,0 +1,75 @@
+//! What every part of a replica is given: who it is, its settings, its clock and its dice, and where it counts.
+
+use crate::bugs::Bugs;
+use crate::config::ReplicaConfig;
+use crate::counters::Counters;
+use crate::hlc::{Clock, HlcTime, Now, nanos};
+use crate::learnt::{Learnt, LearntBy};
+use crate::message::Entry;
+use crate::replica_id::ReplicaId;
+
+/// The surroundings of one call.
+#[derive(Debug)]
+pub(crate) struct Env {
+    pub(crate) id: ReplicaId,
+    pub(crate) config: ReplicaConfig,
+    pub(crate) bugs: Bugs,
+    pub(crate) clock: Clock,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) counters: Counters,
+    /// Monotonic time of the start, nanoseconds.
+    pub(crate) opened: u64,
+    /// The moment of the call under way: set by the router before anything else is done.
+    pub(crate) now: Now,
+}
+
+impl Env {
+    pub(crate) fn new(id: ReplicaId, config: ReplicaConfig, random: fastrand::Rng, now: Now) -> Self {
+        let (clock, counters) = (Clock::new(now), Counters::default());
+        Self { id, config, bugs: Bugs::default(), clock, random, counters, opened: now.mono, now }
+    }
+
+    /// Nanoseconds of `max_drift`.
+    pub(crate) fn max_drift(&self) -> u64 {
+        nanos(self.config.max_drift)
+    }
+
+    /// The next time of our clock.
+    pub(crate) fn tick(&mut self) -> HlcTime {
+        self.clock.tick(self.now)
+    }
+
+    /// The time by which others are judged.
+    pub(crate) fn judging(&self) -> HlcTime {
+        self.clock.judging(self.now)
+    }
+
+    /// Whether a time is too far ahead of what our clocks call now.
+    pub(crate) fn is_ahead(&self, time: HlcTime) -> bool {
+        !self.bugs.no_deferral && self.clock.is_ahead(self.now, time, self.config.max_drift)
+    }
+
+    pub(crate) fn is_from_the_future<K, V>(&self, entry: &Entry<K, V>) -> bool {
+        self.is_ahead(entry.stamp().time.max(entry.dot().counter))
+    }
+
+    /// What is placed now was learnt now, by this path.
+    pub(crate) fn learnt(&self, by: LearntBy) -> Learnt {
+        Learnt::new(self.now.mono.saturating_sub(self.opened), by)
+    }
+
+    /// This much later than now, by monotonic time.
+    pub(crate) fn later(&self, by: u64) -> u64 {
+        self.now.mono.saturating_add(by)
+    }
+
+    /// Writes younger than this are taken to be on their way, nanoseconds.
+    pub(crate) fn in_flight(&self) -> u64 {
+        nanos(self.config.repair_delay).saturating_mul(4)
+    }
+
+    /// `mean`, give or take a quarter.
+    pub(crate) fn jittered(&mut self, mean: u64) -> u64 {
+        (mean - mean / 4).saturating_add(self.random.u64(0..=mean / 2))
+    }
+}

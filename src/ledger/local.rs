@@ -1,0 +1,116 @@
+//! What the user of this replica does: write and delete.
+
+use super::Ledger;
+use super::changes::RemovalCause;
+use super::registers::Placing;
+use crate::crdt::{Cause, Dot, Kind, Marker};
+use crate::env::Env;
+use crate::hlc::{HlcTime, Stamp};
+use crate::item::{CoreKey, ItemRef, Key};
+use crate::learnt::LearntBy;
+use crate::store::Snapshot;
+use crate::wire::Unencodable;
+
+/// A write or a delete, ready to be stamped.
+#[derive(Debug)]
+pub struct Write<K, V> {
+    /// This process's hash of the key.
+    pub hash: u64,
+    /// Key and value; a body of `Absent` is a delete.
+    pub item: ItemRef<K, V>,
+    /// Absolute wall time after which the value is expired; zero is never.
+    pub expires: HlcTime,
+    /// Bytes of the encoded key and value.
+    pub size: u32,
+    /// What the user's weigher says.
+    pub weight: u32,
+}
+
+/// What a delete took away, and when it would have expired.
+pub type Removed<K, V> = (ItemRef<K, V>, HlcTime);
+
+/// Writes a value.
+pub(crate) fn write<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, write: Write<K, V>) -> Stamp {
+    put(ledger, env, write, Kind::Live).0
+}
+
+/// Deletes a key, also one never heard of. Returns the stamp of the delete, and the register it replaced if that was a
+/// readable value.
+pub(crate) fn delete<K: CoreKey, V>(
+    ledger: &mut Ledger<K, V>,
+    env: &mut Env,
+    write: Write<K, V>,
+) -> (Stamp, Option<Removed<K, V>>) {
+    if env.bugs.delete_unknown_is_noop && ledger.find(write.hash, &write.item.key).is_none() {
+        return (Stamp::ZERO, None);
+    }
+    let (stamp, held) = put(ledger, env, write, Kind::Tombstone(Cause::Deleted));
+    let readable = held.filter(|held| ledger.registers.is_readable(&held.meta));
+    (stamp, readable.map(|held| (held.item, held.meta.expires)))
+}
+
+fn put<K: CoreKey, V>(
+    ledger: &mut Ledger<K, V>,
+    env: &mut Env,
+    write: Write<K, V>,
+    kind: Kind,
+) -> (Stamp, Option<Snapshot<K, V>>) {
+    let Write { hash, item, expires, size, weight } = write;
+    let dot = ledger.issue_dot(env);
+    let stamp = Stamp::new(dot.counter, env.id);
+    let learnt = env.learnt(LearntBy::Written);
+    let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, learnt, item };
+    let held = ledger.registers.place_own(env, placing);
+    env.counters.writes += 1;
+    ledger.enforce_cap(env);
+    (stamp, held)
+}
+
+/// Gives up a register that can no longer be told to anybody, if it is still there: a value becomes a `Void` tombstone, so that no
+/// replica keeps what it overwrote; what has a key that cannot be told goes without a trace.
+pub(crate) fn give_up<K: CoreKey, V>(
+    ledger: &mut Ledger<K, V>,
+    env: &mut Env,
+    (hash, key, dot): (u64, &Key<K>, Dot),
+    what: Unencodable,
+) -> bool {
+    let held = ledger.find(hash, key).filter(|held| ledger.registers.dot_of(&held.meta) == dot);
+    let Some(held) = held else { return false };
+    match what {
+        Unencodable::Value => {
+            // It was written, and a void contests no fill.
+            ledger.registers.note_lost(&held, held.meta.stamp_time);
+            let stamp = ledger.registers.stamp_of(&held.meta);
+            ledger.void_held(env, &held, stamp, LearntBy::Written);
+        }
+        Unencodable::Key => {
+            ledger.lossy = true;
+            ledger.drop_register(env, &held, RemovalCause::Void);
+        }
+    }
+    ledger.enforce_cap(env);
+    true
+}
+
+/// An own write that is told again under another id.
+pub(crate) struct Kept<K, V> {
+    pub(crate) stamp: Stamp,
+    pub(crate) kind: Kind,
+    pub(crate) hash: u64,
+    pub(crate) expires: HlcTime,
+    pub(crate) size: u32,
+    pub(crate) weight: u32,
+    pub(crate) item: ItemRef<K, V>,
+}
+
+/// Writes once more what was written under another id, with its stamp.
+pub(crate) fn write_again<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, write: Kept<K, V>) {
+    let Kept { stamp, kind, hash, expires, size, weight, item } = write;
+    if stamp.time <= ledger.epoch() {
+        return;
+    }
+    let marker = Marker { stamp, kind, dot: ledger.issue_dot(env) };
+    let learnt = env.learnt(LearntBy::Written);
+    let placing = Placing { hash, marker, expires, size, weight, learnt, item };
+    ledger.registers.place(None, placing, RemovalCause::Replaced);
+}

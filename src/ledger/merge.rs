@@ -1,0 +1,239 @@
+//! How an entry of another replica joins what is here. See "Merging" in the protocol.
+
+use super::changes::RemovalCause;
+use super::contests::contester;
+use super::registers::{Placing, Registers};
+use super::{Ledger, fill, quarantine};
+use crate::crdt::register::{Side, join};
+use crate::crdt::{Cause, Kind, Marker};
+use crate::env::Env;
+use crate::hlc::{HlcTime, Stamp};
+use crate::item::{CoreKey, without_body};
+use crate::learnt::LearntBy;
+use crate::members::Members;
+use crate::message::{Entry, FillBound};
+use crate::store::{SlotRef, Snapshot};
+
+/// What came of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merged {
+    /// The register is now (also) the entry's.
+    Placed(SlotRef),
+    /// A void of our own stands in its place.
+    Voided,
+    /// What was here is newer.
+    Lost,
+    /// Its dot had been seen.
+    Seen,
+    /// It lies at or below the epoch.
+    Expunged,
+    /// It comes from the future and waits, or will be offered again.
+    Deferred,
+}
+
+/// Entries that came one way.
+pub(crate) struct Merge<'a, K, V> {
+    pub(crate) ledger: &'a mut Ledger<K, V>,
+    pub(crate) env: &'a mut Env,
+    pub(crate) members: &'a Members,
+    pub(crate) by: LearntBy,
+}
+
+impl<K: CoreKey, V> Merge<'_, K, V> {
+    /// Merges one entry. What it holds of users' types has been set aside.
+    pub(crate) fn entry(&mut self, entry: Entry<K, V>, bound: Option<&FillBound>) -> Merged {
+        let contester = contester(&entry);
+        let epoch = self.ledger.epoch();
+        if entry.stamp().time <= epoch && !self.env.bugs.epoch_only_sweeps {
+            self.env.counters.skipped_by_epoch += 1;
+            self.ledger.registers.contests.note_skipped(&entry, epoch);
+            fill::contest(self.ledger, self.env, contester);
+            return Merged::Expunged;
+        }
+        let held = self.ledger.find(entry.hash, &entry.item.key);
+        if self.ledger.vector.covers(&entry.dot()) && !self.reinserts(held.as_ref()) {
+            self.env.counters.seen += 1;
+            // It may have been claimed by a replica on which it had lost, and be new to us all the same.
+            let winner = held.as_ref().map(|held| self.ledger.registers.stamp_of(&held.meta));
+            let winner = winner.unwrap_or_else(|| self.ledger.highest_floor());
+            self.ledger.registers.contests.note_beaten(&entry, winner);
+            fill::contest(self.ledger, self.env, contester);
+            return Merged::Seen;
+        }
+        if entry.dot().actor == self.env.id {
+            // Not ours, whoever says so: our own pushes would claim it to others, and never bring it.
+            self.ledger.note_clone(self.env, entry.dot().counter);
+            return Merged::Seen;
+        }
+        if self.env.is_from_the_future(&entry) {
+            quarantine::defer(self.ledger, self.env, self.members, entry, bound.is_some());
+            return Merged::Deferred;
+        }
+        self.env.clock.observe(entry.stamp().time.max(entry.dot().counter));
+        let entry = expired_on_arrival(self.env.now.wall, entry);
+        let merged = match bound {
+            Some(bound) => self.bounded(held, entry, bound),
+            None => self.plain(held, entry),
+        };
+        fill::contest(self.ledger, self.env, contester);
+        merged
+    }
+
+    fn plain(&mut self, held: Option<Snapshot<K, V>>, entry: Entry<K, V>) -> Merged {
+        match held {
+            None => self.merge_into_nothing(entry),
+            Some(held) => self.merge_into_held(&held, entry),
+        }
+    }
+
+    /// Merges a fill that was stamped above something young.
+    fn bounded(&mut self, held: Option<Snapshot<K, V>>, entry: Entry<K, V>, bound: &FillBound) -> Merged {
+        let (hash, fill) = (entry.hash, entry.stamp());
+        let registers = &self.ledger.registers;
+        let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
+        // Where something is held, that decides, and no floor.
+        let wins = found.map_or(fill > self.ledger.highest_floor(), |found| found <= fill);
+        let write = held.as_ref().and_then(|held| registers.write_of(held));
+        let contests = &registers.contests;
+        // Of a replica that is no member.
+        let departed = !self.members.contains(&fill.replica) && !self.env.bugs.late_fills_uncontested;
+        let contested = || {
+            contests.is_contested(hash, write, fill, bound)
+                || contests.is_contested_by_evicted(fill, bound)
+                || (departed && found != Some(fill) && contests.is_late(bound))
+        };
+        if wins && entry.kind().ranks_live() && !self.env.bugs.fill_bound_ignored && contested() {
+            self.env.counters.fills_contested += 1;
+            self.place_void(held.as_ref(), &entry, fill);
+            return Merged::Voided;
+        }
+        let merged = self.plain(held, entry);
+        let registers = &mut self.ledger.registers;
+        if let Merged::Placed(slot) = merged
+            && registers.table().meta(slot).is_some_and(|meta| registers.stamp_of(&meta) == fill)
+        {
+            registers.contests.note_bound(hash, fill, slot, bound);
+        }
+        merged
+    }
+
+    fn reinserts(&self, held: Option<&Snapshot<K, V>>) -> bool {
+        self.env.bugs.reinsert_seen && held.is_none_or(|held| !held.meta.kind.is_live())
+    }
+
+    fn merge_into_nothing(&mut self, entry: Entry<K, V>) -> Merged {
+        let reinserted = self.env.bugs.reinsert_seen && self.ledger.vector.covers(&entry.dot());
+        let floor = self.ledger.floor;
+        // Below both floors it may have been evicted here just as well as deleted, so others are left to judge.
+        if entry.stamp() > floor || entry.stamp() <= self.ledger.eviction_floor() || reinserted {
+            self.env.counters.merged += 1;
+            return Merged::Placed(self.place_joined(None, entry));
+        }
+        // Something we already collected may have overwritten or deleted it.
+        if !entry.kind().is_live() {
+            if self.env.bugs.tombstone_below_floor_merged {
+                self.env.counters.merged += 1;
+                return Merged::Placed(self.place_joined(None, entry));
+            }
+            if self.env.bugs.tombstone_below_floor_dropped {
+                return Merged::Lost;
+            }
+        }
+        self.env.counters.voided += 1;
+        self.ledger.registers.contests.note_skipped(&entry, floor.time);
+        let stamp = if self.env.bugs.void_keeps_stamp { entry.stamp() } else { floor };
+        self.place_void(None, &entry, stamp);
+        Merged::Voided
+    }
+
+    fn place_void(&mut self, held: Option<&Snapshot<K, V>>, entry: &Entry<K, V>, stamp: Stamp) {
+        let dot = self.ledger.issue_dot(self.env);
+        let item = without_body(&entry.item);
+        let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
+        let learnt = self.env.learnt(self.by);
+        let placing =
+            Placing { hash: entry.hash, marker, expires: 0, size: entry.size.min(64), weight: 0, learnt, item };
+        self.ledger.registers.place(held, placing, RemovalCause::Void);
+    }
+
+    fn merge_into_held(&mut self, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
+        let expired = self.ledger.registers.expired_before(self.env, held);
+        let held = expired.as_ref().unwrap_or(held);
+        let ours = self.ledger.registers.marker_of(&held.meta);
+        let joined = join(ours, entry.marker);
+        if ours.dot == entry.marker.dot && ours.stamp != entry.marker.stamp {
+            self.env.counters.conflicts += 1;
+        }
+        let (floor, eviction_floor) = (self.ledger.floor, self.ledger.eviction_floor());
+        let in_doubt = self.ledger.is_unlistable(held);
+        if joined.changed && in_doubt && entry.stamp() <= floor && entry.stamp() > eviction_floor {
+            // What is held in doubt is as good as nothing: a tombstone that was collected may be newer.
+            self.env.counters.voided += 1;
+            self.place_void(Some(held), &entry, floor);
+            return Merged::Voided;
+        }
+        if !joined.changed {
+            self.env.counters.lost += 1;
+            self.ledger.registers.contests.note_beaten(&entry, ours.stamp);
+            // An equal dot is the same event again: it is here, and to be claimed like a new one.
+            return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
+        }
+        self.env.counters.merged += 1;
+        Merged::Placed(match joined.body {
+            Side::Offered => self.place_joined(Some(held), Entry { marker: joined.marker, ..entry }),
+            Side::Held => self.keep_body(held, joined.marker),
+        })
+    }
+
+    /// Puts a register that keeps its body under the greater dot of the same write.
+    fn keep_body(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
+        let why = removal_cause(marker.kind);
+        if held.meta.retained {
+            // The same write came without its body, under a greater dot. Members that have seen that dot would skip the
+            // body under ours, so it gets a greater one. Once: two replicas could go on like this for ever.
+            if held.meta.dot_time != held.meta.stamp_time {
+                self.env.counters.evicted_unsent += 1;
+                return self.ledger.registers.place(Some(held), Registers::tombstone_for(held, marker), why);
+            }
+            let marker = Marker { dot: self.ledger.issue_dot(self.env), ..marker };
+            return self.ledger.registers.place_retained(held, marker);
+        }
+        self.ledger.registers.place(Some(held), Registers::same_body(held, marker), why)
+    }
+
+    /// Puts an entry that has won in place. What may be older than something evicted here is kept without its value.
+    fn place_joined(&mut self, held: Option<&Snapshot<K, V>>, mut entry: Entry<K, V>) -> SlotRef {
+        if entry.kind().is_live() && self.ledger.registers.may_be_older_than_evicted(held, entry.stamp()) {
+            self.env.counters.in_doubt += 1;
+            entry = bodiless(entry, Cause::Evicted);
+        }
+        let why = removal_cause(entry.kind());
+        let Entry { hash, item, marker, expires, size, weight } = entry;
+        let placing = Placing { hash, marker, expires, size, weight, learnt: self.env.learnt(self.by), item };
+        self.ledger.registers.place(held, placing, why)
+    }
+}
+
+/// A value that arrives after its time is a tombstone from the start: no reader ever sees it.
+fn expired_on_arrival<K: Clone, V>(wall: HlcTime, entry: Entry<K, V>) -> Entry<K, V> {
+    if !entry.kind().is_live() || entry.expires == 0 || entry.expires > wall {
+        return entry;
+    }
+    bodiless(entry, Cause::Expired)
+}
+
+/// The entry as a tombstone.
+fn bodiless<K: Clone, V>(entry: Entry<K, V>, cause: Cause) -> Entry<K, V> {
+    let marker = Marker { kind: Kind::Tombstone(cause), ..entry.marker };
+    Entry { marker, item: without_body(&entry.item), size: entry.size.min(64), weight: 0, ..entry }
+}
+
+fn removal_cause(kind: Kind) -> RemovalCause {
+    match kind {
+        Kind::Live => RemovalCause::Replaced,
+        Kind::Tombstone(Cause::Deleted) => RemovalCause::Explicit,
+        Kind::Tombstone(Cause::Expired) => RemovalCause::Expired,
+        Kind::Tombstone(Cause::Evicted) => RemovalCause::Size,
+        Kind::Tombstone(Cause::Void) => RemovalCause::Void,
+    }
+}

@@ -1,0 +1,453 @@
+//! The one place where a register changes: table, logs, counts and change stream together.
+
+use super::below_eviction::BelowEviction;
+use super::changes::{Change, Changes, Effect, RemovalCause};
+use super::contests::Contests;
+use super::expiry::ExpiryIndex;
+use super::log::Logs;
+use super::origins::Origins;
+use super::tombstones::{Retained, Tombstones};
+use crate::crdt::{Cause, Dot, Kind, Marker};
+use crate::env::Env;
+use crate::hlc::{HlcTime, Stamp};
+use crate::item::{Body, CoreKey, ItemRef, Key, without_body};
+use crate::learnt::Learnt;
+use crate::message::bound::is_of_fill;
+use crate::message::{Entry, FillNote};
+use crate::replica_id::ReplicaId;
+use crate::store::{Meta, SlotRef, Snapshot, Store};
+use crate::sync::Arc;
+
+/// A register to be put in place.
+pub(super) struct Placing<K, V> {
+    pub(super) hash: u64,
+    pub(super) marker: Marker,
+    pub(super) expires: HlcTime,
+    pub(super) size: u32,
+    pub(super) weight: u32,
+    pub(super) learnt: Learnt,
+    pub(super) item: ItemRef<K, V>,
+}
+
+/// What a key held, and what it holds now.
+type BeforeAndAfter<'a, K, V> = (Option<&'a ItemRef<K, V>>, Option<ItemRef<K, V>>);
+
+/// Items that were displaced: user types are dropped outside of locks.
+pub(crate) type Garbage<K, V> = smallvec::SmallVec<[ItemRef<K, V>; 2]>;
+
+/// The live values that are held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Values {
+    pub(crate) live: u64,
+    pub(crate) weight: u64,
+}
+
+/// The registers that are held, and every index over them.
+pub(crate) struct Registers<K, V> {
+    /// Who writes here.
+    id: ReplicaId,
+    table: Arc<Store<K, V>>,
+    origins: Origins,
+    pub(super) logs: Logs,
+    pub(super) tombstones: Tombstones,
+    pub(super) retained: Retained,
+    pub(super) expiry: ExpiryIndex,
+    pub(super) below_eviction: BelowEviction,
+    pub(super) contests: Contests,
+    pub(super) changes: Changes<K, V>,
+    values: Values,
+    garbage: Garbage<K, V>,
+}
+
+impl<K: CoreKey, V> Registers<K, V> {
+    pub(super) fn new(env: &Env) -> Self {
+        Self {
+            id: env.id,
+            table: Arc::new(Store::new()),
+            origins: Origins::default(),
+            logs: Logs::default(),
+            tombstones: Tombstones::default(),
+            retained: Retained::default(),
+            expiry: ExpiryIndex::default(),
+            below_eviction: BelowEviction::default(),
+            contests: Contests::new(env.max_drift()),
+            changes: Changes::default(),
+            values: Values::default(),
+            garbage: Garbage::new(),
+        }
+    }
+
+    /// For a replica that begins anew: the table that readers share stays, with who listens and what waits to be dropped.
+    pub(super) fn take_over(&mut self, before: &mut Self) {
+        self.table = Arc::clone(&before.table);
+        self.contests = std::mem::take(&mut before.contests);
+        std::mem::swap(&mut self.changes, &mut before.changes);
+        std::mem::swap(&mut self.garbage, &mut before.garbage);
+    }
+
+    /// The table that readers share.
+    pub(crate) fn table(&self) -> &Arc<Store<K, V>> {
+        &self.table
+    }
+
+    pub(crate) fn values(&self) -> Values {
+        self.values
+    }
+
+    /// How many replica ids registers refer to.
+    pub(crate) fn origin_len(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// The register of a key.
+    pub(crate) fn find(&self, hash: u64, key: &Key<K>) -> Option<Snapshot<K, V>> {
+        self.table.find_by(hash, |other| other == key)
+    }
+
+    pub(crate) fn stamp_of(&self, meta: &Meta) -> Stamp {
+        Stamp::new(meta.stamp_time, self.origins.id(meta.stamp_replica))
+    }
+
+    pub(crate) fn dot_of(&self, meta: &Meta) -> Dot {
+        Dot::new(self.origins.id(meta.dot_origin), meta.dot_time)
+    }
+
+    pub(crate) fn marker_of(&self, meta: &Meta) -> Marker {
+        Marker { stamp: self.stamp_of(meta), kind: meta.kind, dot: self.dot_of(meta) }
+    }
+
+    /// Stamp, kind and dot of a register seen a moment ago, if it is still as it was.
+    pub(crate) fn marker_if_unchanged(&self, seen: &Snapshot<K, V>) -> Option<Marker> {
+        let held = self.table.meta(seen.slot)?;
+        (held == seen.meta).then(|| self.marker_of(&held))
+    }
+
+    /// The register that has this dot, if it is in this place.
+    pub(crate) fn holder(&self, dot: Dot, slot: SlotRef) -> Option<Snapshot<K, V>> {
+        self.table.resolve(slot).filter(|held| self.dot_of(&held.meta) == dot)
+    }
+
+    /// The dot of the register that is in a place now.
+    pub(crate) fn dot_at(&self, slot: SlotRef) -> Option<Dot> {
+        self.table.meta(slot).map(|meta| self.dot_of(&meta))
+    }
+
+    /// Whether a reader would be given this value, its time to live aside.
+    pub(crate) fn is_readable(&self, meta: &Meta) -> bool {
+        meta.kind.is_live() && meta.stamp_time > self.table.epoch()
+    }
+
+    /// The stamp of what somebody wrote to this register.
+    pub(super) fn write_of(&self, held: &Snapshot<K, V>) -> Option<Stamp> {
+        (held.meta.kind != Kind::Tombstone(Cause::Void)).then(|| self.stamp_of(&held.meta))
+    }
+
+    /// The register in a place as it goes on the wire, if it still has this dot.
+    pub(crate) fn entry_at(&self, dot: Dot, slot: SlotRef) -> Option<(Entry<K, V>, Snapshot<K, V>)> {
+        let held = self.table.resolve(slot)?;
+        let mut marker = self.marker_of(&held.meta);
+        if marker.dot != dot {
+            return None;
+        }
+        if held.meta.retained {
+            marker.kind = Kind::Live;
+        }
+        debug_assert!(marker.kind.is_live() != matches!(held.item.body, Body::Absent));
+        let (hash, item) = (held.hash, ItemRef::clone(&held.item));
+        let Meta { expires, size, weight, .. } = held.meta;
+        Some((Entry { hash, item, marker, expires, size, weight }, held))
+    }
+
+    /// The bounds of the fills among these entries.
+    pub(crate) fn fill_notes(&self, entries: &[Entry<K, V>]) -> Vec<FillNote> {
+        if self.contests.len() == 0 {
+            return Vec::new();
+        }
+        let note = |entry: &Entry<K, V>| self.contests.note_of(entry.hash, entry.stamp(), entry.dot().counter);
+        entries.iter().filter_map(note).collect()
+    }
+
+    /// Puts a register in place of what its key held, or of nothing. One without a value is in doubt if something newer may
+    /// have been evicted.
+    pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
+        let meta = self.meta_of(&new);
+        let Placing { hash, marker, item, .. } = new;
+        let in_doubt = !meta.kind.is_live() && self.may_be_older_than_evicted(held, marker.stamp);
+        let slot = match held {
+            Some(held) => self.replace(held, meta, marker, item, why),
+            None => self.add(hash, meta, marker, item),
+        };
+        if in_doubt {
+            self.below_eviction.note_doubt(slot);
+        }
+        slot
+    }
+
+    /// Whether what comes to this place with this stamp may be older than something evicted here.
+    pub(super) fn may_be_older_than_evicted(&self, held: Option<&Snapshot<K, V>>, stamp: Stamp) -> bool {
+        stamp <= self.below_eviction.floor() && held.is_none_or(|held| self.below_eviction.is_in_doubt(held.slot))
+    }
+
+    fn add(&mut self, hash: u64, meta: Meta, marker: Marker, item: ItemRef<K, V>) -> SlotRef {
+        let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
+        let slot = self.table.insert(hash, meta, item);
+        self.note_placed(slot, &meta, marker, after);
+        slot
+    }
+
+    fn replace(
+        &mut self,
+        held: &Snapshot<K, V>,
+        meta: Meta,
+        marker: Marker,
+        item: ItemRef<K, V>,
+        why: RemovalCause,
+    ) -> SlotRef {
+        let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
+        // The next write of one replica stands for the one before; a fill contests nothing.
+        if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) {
+            self.note_lost(held, meta.stamp_time);
+        }
+        self.note_invalidated(held);
+        // The log names a dot once: a register that only loses its body keeps its entry.
+        let same_dot = self.dot_of(&held.meta) == marker.dot;
+        self.unindex(held, same_dot);
+        self.garbage.extend(self.table.replace(held.slot, meta, item));
+        self.index(held.slot, &meta, marker.dot, same_dot);
+        let effect = match (self.is_readable(&held.meta), self.is_readable(&meta)) {
+            (false, true) => Effect::Inserted,
+            (true, true) => Effect::Updated,
+            (true, false) => Effect::Removed(why),
+            (false, false) => return held.slot,
+        };
+        self.note_change(held.slot, meta.weight, effect, (Some(&held.item), after), marker);
+        held.slot
+    }
+
+    /// Puts an own write in place; gives what its key held before. One look at the table is enough where
+    /// nothing has its hash.
+    pub(super) fn place_own(&mut self, env: &mut Env, new: Placing<K, V>) -> Option<Snapshot<K, V>> {
+        let meta = self.meta_of(&new);
+        let Placing { hash, marker, item, .. } = new;
+        let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
+        let (item, found) = match self.table.insert_if_new(hash, meta, item) {
+            Ok(slot) => {
+                self.note_placed(slot, &meta, marker, after);
+                return None;
+            }
+            Err(found) => found,
+        };
+        let is_same = found.hash == hash && found.item.key == item.key;
+        let held = if is_same { Some(found) } else { self.find(hash, &item.key) };
+        let held = held.map(|held| self.expired_before(env, &held).unwrap_or(held));
+        match &held {
+            Some(held) => self.replace(held, meta, marker, item, RemovalCause::Explicit),
+            None => self.add(hash, meta, marker, item),
+        };
+        held
+    }
+
+    /// A value that is overwritten after its time has expired before, for those who listen: the register then, if so.
+    pub(super) fn expired_before(&mut self, env: &mut Env, held: &Snapshot<K, V>) -> Option<Snapshot<K, V>> {
+        if !held.meta.kind.is_live() || !held.meta.is_expired_by(env.now.wall) {
+            return None;
+        }
+        let slot = self.bury_expired(env, held);
+        self.table.resolve(slot)
+    }
+
+    pub(super) fn bury_expired(&mut self, env: &mut Env, held: &Snapshot<K, V>) -> SlotRef {
+        env.counters.expired += 1;
+        self.bury(held, Cause::Expired, RemovalCause::Expired)
+    }
+
+    /// What the table is to know of a register; its ids count as used from now on.
+    fn meta_of(&mut self, new: &Placing<K, V>) -> Meta {
+        let Placing { marker, expires, size, weight, learnt, .. } = *new;
+        Meta {
+            stamp_time: marker.stamp.time,
+            dot_time: marker.dot.counter,
+            stamp_replica: self.origins.acquire(marker.stamp.replica),
+            dot_origin: self.origins.acquire(marker.dot.actor),
+            expires,
+            size,
+            weight,
+            learnt,
+            kind: marker.kind,
+            retained: false,
+        }
+    }
+
+    fn note_placed(&mut self, slot: SlotRef, meta: &Meta, marker: Marker, after: Option<ItemRef<K, V>>) {
+        self.index(slot, meta, marker.dot, false);
+        if self.is_readable(meta) {
+            self.note_change(slot, meta.weight, Effect::Inserted, (None, after), marker);
+        }
+    }
+
+    fn note_change(
+        &mut self,
+        slot: SlotRef,
+        weight: u32,
+        effect: Effect,
+        (before, after): BeforeAndAfter<'_, K, V>,
+        Marker { stamp, dot, .. }: Marker,
+    ) {
+        let before = before.filter(|_| self.changes.is_watched()).cloned();
+        let (origin, local) = (dot.actor, dot.actor == self.id);
+        self.changes.note(Change { slot, weight, effect, before, after, stamp, origin, local });
+    }
+
+    /// A value that an epoch made absent is reported once, when its register goes or is replaced.
+    fn note_invalidated(&mut self, held: &Snapshot<K, V>) {
+        if !held.meta.kind.is_live() || self.is_readable(&held.meta) {
+            return;
+        }
+        let marker = self.marker_of(&held.meta);
+        let effect = Effect::Removed(RemovalCause::Invalidated);
+        self.note_change(held.slot, 0, effect, (Some(&held.item), None), marker);
+    }
+
+    /// A register that is removed or replaced lost against something stamped `winner`.
+    pub(super) fn note_lost(&mut self, held: &Snapshot<K, V>, winner: HlcTime) {
+        if let Some(loser) = self.write_of(held) {
+            self.contests.note_loser(held.hash, loser, winner);
+        }
+    }
+
+    fn index(&mut self, slot: SlotRef, meta: &Meta, dot: Dot, logged: bool) {
+        let bloated = !logged && self.logs.append(dot, slot);
+        if meta.kind.is_live() {
+            self.values.live += 1;
+            self.values.weight += u64::from(meta.weight);
+            if meta.expires != 0 {
+                self.expiry.add(meta.expires, slot);
+            }
+        } else {
+            self.tombstones.add(meta, slot);
+        }
+        if bloated {
+            self.compact_log(dot.actor);
+        }
+    }
+
+    fn unindex(&mut self, held: &Snapshot<K, V>, stays_logged: bool) {
+        self.below_eviction.forget(held.slot);
+        let meta = &held.meta;
+        if !stays_logged {
+            self.logs.retire_one(&self.origins.id(meta.dot_origin));
+        }
+        if meta.kind.is_live() {
+            self.values.live -= 1;
+            self.values.weight -= u64::from(meta.weight);
+        } else {
+            self.tombstones.remove(meta, held.slot);
+        }
+        if meta.retained {
+            self.retained.release(meta.size);
+        }
+        self.origins.release(meta.stamp_replica);
+        self.origins.release(meta.dot_origin);
+    }
+
+    /// Removes a register without leaving anything. The caller raises floor and dropped vector, or
+    /// knows why not.
+    pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
+        self.note_invalidated(held);
+        let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
+        self.unindex(held, false);
+        self.garbage.extend(self.table.remove(held.slot));
+        if was_readable {
+            self.note_change(held.slot, 0, Effect::Removed(why), (Some(&held.item), None), marker);
+        }
+    }
+
+    /// Turns what a key holds into a tombstone with the same stamp and dot.
+    pub(super) fn bury(&mut self, held: &Snapshot<K, V>, cause: Cause, why: RemovalCause) -> SlotRef {
+        let marker = Marker { kind: Kind::Tombstone(cause), ..self.marker_of(&held.meta) };
+        self.place(Some(held), Self::tombstone_for(held, marker), why)
+    }
+
+    /// The register without its body under another marker.
+    pub(super) fn tombstone_for(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
+        let Meta { expires, size, learnt, .. } = held.meta;
+        let item = without_body(&held.item);
+        Placing { hash: held.hash, marker, expires, size: size.min(64), weight: 0, learnt, item }
+    }
+
+    /// Gives a register another dot: same value, same stamp.
+    pub(super) fn reissue(&mut self, held: &Snapshot<K, V>, dot: Dot) -> SlotRef {
+        let marker = Marker { dot, ..self.marker_of(&held.meta) };
+        if held.meta.retained {
+            return self.place_retained(held, marker);
+        }
+        self.place(Some(held), Self::same_body(held, marker), RemovalCause::Replaced)
+    }
+
+    /// The register with its body under another marker.
+    pub(super) fn same_body(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
+        let Meta { expires, size, weight, learnt, .. } = held.meta;
+        Placing { hash: held.hash, marker, expires, size, weight, learnt, item: ItemRef::clone(&held.item) }
+    }
+
+    /// Puts the body that is held under a marker with a dot of our own, invisible to readers and still to be sent.
+    pub(super) fn place_retained(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
+        let placing = Placing { weight: 0, ..Self::same_body(held, marker) };
+        let slot = self.place(Some(held), placing, RemovalCause::Size);
+        if let Some(meta) = self.table.meta(slot) {
+            self.table.set_meta(slot, Meta { retained: true, ..meta });
+        }
+        self.retained.keep(marker.dot.counter, slot, held.meta.size);
+        slot
+    }
+
+    /// Drops the bodies of evicted own writes up to a dot.
+    pub(super) fn release_retained(&mut self, up_to: HlcTime) {
+        while let Some((time, slot)) = self.retained.next_up_to(up_to) {
+            let held = self.table.resolve(slot);
+            if let Some(held) = held.filter(|held| held.meta.retained && held.meta.dot_time == time) {
+                self.bury(&held, Cause::Evicted, RemovalCause::Size);
+            }
+        }
+    }
+
+    /// Compacts the logs of origins that write no more as well.
+    pub(super) fn compact_bloated_logs(&mut self) {
+        self.logs.bloated().into_iter().for_each(|origin| self.compact_log(origin));
+    }
+
+    /// Drops stale entries once they are most of a log.
+    fn compact_log(&mut self, origin: ReplicaId) {
+        let Some(mut log) = self.logs.take(&origin) else { return };
+        let own = origin == self.id;
+        let (mut overtaken, mut followed) = (0, 0);
+        log.compact(|time, slot| {
+            let dot = self.table.meta(slot).map(|meta| self.dot_of(&meta));
+            let current = dot == Some(Dot::new(origin, time));
+            match dot {
+                _ if current || !own => {}
+                // Its successor is ours: a push may claim past it only together with that.
+                Some(dot) if dot.actor == origin => followed = time.max(followed),
+                // Overtaken by another replica, or gone: a push must not claim past it unseen.
+                _ => overtaken = time.max(overtaken),
+            }
+            current
+        });
+        self.logs.put(origin, log);
+        self.logs.note_compacted(overtaken, followed);
+    }
+
+    /// Whatever becomes of these entries, what they hold of users' types is not dropped here.
+    pub(crate) fn set_aside<'a>(&mut self, entries: impl Iterator<Item = &'a Entry<K, V>>)
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.garbage.extend(entries.map(|entry| ItemRef::clone(&entry.item)));
+    }
+
+    /// Takes out the items that were displaced, for the caller to drop once its lock is gone.
+    pub(crate) fn take_garbage(&mut self) -> Garbage<K, V> {
+        std::mem::take(&mut self.garbage)
+    }
+}

@@ -1,0 +1,96 @@
+//! The tombstones that are held, and the bodies that are kept behind some of them.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::crdt::{Cause, Kind};
+use crate::hlc::HlcTime;
+use crate::store::{Meta, SlotRef};
+
+/// Tombstones by [`Cause`]: its number is the place.
+pub(crate) type ByCause = [u64; 5];
+
+/// Tombstones by stamp time, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Tombstones {
+    by_time: BTreeSet<(HlcTime, SlotRef)>,
+    by_cause: ByCause,
+}
+
+impl Tombstones {
+    pub(super) fn add(&mut self, meta: &Meta, slot: SlotRef) {
+        self.by_time.insert((meta.stamp_time, slot));
+        self.count(meta.kind, 1);
+    }
+
+    pub(super) fn remove(&mut self, meta: &Meta, slot: SlotRef) {
+        self.by_time.remove(&(meta.stamp_time, slot));
+        self.count(meta.kind, -1);
+    }
+
+    fn count(&mut self, kind: Kind, by: i64) {
+        if let Kind::Tombstone(cause) = kind {
+            let count = &mut self.by_cause[cause as usize];
+            *count = count.saturating_add_signed(by);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_time.len()
+    }
+
+    pub(crate) fn by_cause(&self) -> ByCause {
+        self.by_cause
+    }
+
+    /// Stamp time and place of each, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
+        self.by_time.iter().copied()
+    }
+}
+
+/// The number of tombstones of one cause.
+pub(crate) fn of_cause(by_cause: &ByCause, cause: Cause) -> u64 {
+    by_cause[cause as usize]
+}
+
+/// Bodies of evicted own writes that some live member has not reported yet, by dot time.
+#[derive(Debug, Default)]
+pub(super) struct Retained {
+    places: VecDeque<(HlcTime, SlotRef)>,
+    bytes: usize,
+}
+
+impl Retained {
+    pub(super) fn keep(&mut self, time: HlcTime, slot: SlotRef, size: u32) {
+        self.bytes += size as usize;
+        self.places.push_back((time, slot));
+    }
+
+    /// A body goes.
+    pub(super) fn release(&mut self, size: u32) {
+        self.bytes = self.bytes.saturating_sub(size as usize);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes out the first place, if its dot is not after this one.
+    pub(super) fn next_up_to(&mut self, time: HlcTime) -> Option<(HlcTime, SlotRef)> {
+        self.places.front().filter(|(first, _)| *first <= time)?;
+        self.places.pop_front()
+    }
+
+    /// Drops notes of bodies that were overwritten since, once they are many: without it they pile up for as long as one
+    /// member takes to be sent something.
+    pub(super) fn compact(&mut self, tombstones: usize, is_kept: impl Fn(HlcTime, SlotRef) -> bool) {
+        if self.places.len() > 2 * tombstones + 64 {
+            self.places.retain(|(time, slot)| is_kept(*time, *slot));
+        }
+    }
+}

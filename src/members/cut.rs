@@ -1,0 +1,24 @@
+//! What every member has seen and nobody can still precede.
+
+use crate::crdt::{Dot, VersionVector};
+use crate::hlc::{HlcTime, Stamp};
+
+/// The stable part of the history.
+#[derive(Clone, Debug, Default)]
+pub struct StableCut {
+    pub(super) seen_by_all: VersionVector,
+    /// No write that is still to come carries a stamp at or below this time.
+    pub watermark: HlcTime,
+    pub(super) older_than: HlcTime,
+}
+
+impl StableCut {
+    pub(crate) fn covers(&self, stamp: Stamp, dot: Dot) -> bool {
+        stamp.time <= self.watermark && self.is_old(dot) && self.seen_by_all.covers(&dot)
+    }
+
+    /// Whether a dot is older than `gc_grace`.
+    pub(crate) fn is_old(&self, dot: Dot) -> bool {
+        dot.counter <= self.older_than
+    }
+}

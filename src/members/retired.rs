@@ -1,0 +1,66 @@
+//! Origins that nobody expects to hear of again: a digest stands for them with a count and a hash.
+
+use super::Members;
+use super::peer::Peer;
+use crate::crdt::VersionVector;
+use crate::env::Env;
+use crate::hlc::HlcTime;
+use crate::message::{Digest, Retired};
+use crate::replica_id::ReplicaId;
+
+/// SplitMix64's finaliser over the sixteen bytes of the id and the time: the same on every node and
+/// in every release.
+pub(super) fn mix(origin: ReplicaId, time: HlcTime) -> u64 {
+    let bits = origin.as_uuid().as_u128();
+    let mut hash = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(32) ^ time.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    hash ^ (hash >> 31)
+}
+
+/// What stands for these origins.
+pub(crate) fn stand_for(origins: impl Iterator<Item = (ReplicaId, HlcTime)>) -> Retired {
+    origins.fold(Retired::default(), |sum, (origin, time)| Retired {
+        count: sum.count + 1,
+        hash: sum.hash.wrapping_add(mix(origin, time)),
+    })
+}
+
+/// Whether a digest lists this origin.
+pub(crate) fn is_listed(members: &Members, env: &Env, origin: &ReplicaId) -> bool {
+    *origin == env.id || members.contains(origin)
+}
+
+/// What a digest lists of a vector, and what stands for the rest. Members and vector are both
+/// sorted and walked side by side.
+pub(crate) fn split(members: &Members, env: &Env, vector: &VersionVector) -> (VersionVector, Retired) {
+    let mut ids = members.peers.keys().peekable();
+    let (listed, rest): (Vec<_>, Vec<_>) = vector.iter().partition(|(origin, _)| {
+        while ids.next_if(|member| *member < origin).is_some() {}
+        *origin == env.id || ids.peek() == Some(&origin)
+    });
+    (listed.into_iter().collect(), stand_for(rest.into_iter()))
+}
+
+/// Whether a member is known to have seen all that we have of the retired origins. A digest does not list these, and a
+/// member that its receiver cannot hear would seem to lack their writes for ever.
+pub(crate) fn has_all(members: &Members, env: &Env, peer: &Peer, vector: &VersionVector) -> bool {
+    let mut lacking = vector.beside(&peer.reported).filter(|(_, ours, theirs)| theirs < ours);
+    lacking.all(|(origin, ..)| is_listed(members, env, &origin))
+}
+
+/// The sender's whole vector: what it lists, and for the rest ours if count and hash agree.
+pub(crate) fn whole(vector: &VersionVector, digest: &Digest) -> Option<VersionVector> {
+    if digest.full {
+        return Some(digest.vector.clone());
+    }
+    let listed = vector.beside(&digest.vector);
+    let unlisted = listed.filter(|(.., theirs)| *theirs == 0).map(|(origin, ours, _)| (origin, ours));
+    let unlisted: VersionVector = unlisted.collect();
+    if stand_for(unlisted.iter()) != digest.retired {
+        return None;
+    }
+    let mut whole = digest.vector.clone();
+    whole.join(&unlisted);
+    Some(whole)
+}

@@ -1,0 +1,483 @@
+//! Fresh writes, sent eagerly: delta intervals of one origin.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::{Context, ENTRY_OVERHEAD};
+use crate::crdt::Dot;
+use crate::hlc::{HlcTime, nanos};
+use crate::item::CoreKey;
+use crate::learnt::LearntBy;
+use crate::ledger::log::OriginLog;
+use crate::ledger::merge::Merged;
+use crate::ledger::quarantine;
+use crate::members::peer::Peer;
+use crate::members::rings;
+use crate::message::{Ack, Entry, FillNote, MAX_HOPS, Message, Push, bound_in};
+use crate::outbox::Transmit;
+use crate::replica_id::ReplicaId;
+use crate::store::SlotRef;
+
+/// Pushes that came before their predecessor, kept at most.
+const MAX_EARLY: usize = 64;
+/// Bytes of keys and values in one of them, at most.
+const MAX_EARLY_BYTES: usize = 1 << 20;
+/// Origins whose pushes are told apart, at most.
+const MAX_ORIGINS: usize = 4_096;
+/// Acknowledgements to one member are at least this far apart, nanoseconds.
+const ACK_DELAY: u64 = 10_000_000;
+
+/// What is buffered of the network's disorder.
+pub(crate) struct Pushes<K, V> {
+    /// Until when they wait for their predecessor, who sent them, and they.
+    early: VecDeque<(u64, ReplicaId, Push<K, V>)>,
+    /// By origin, how far its pushes were merged. What is claimed beyond that a session has claimed, and may have left out.
+    merged: BTreeMap<ReplicaId, HlcTime>,
+}
+
+impl<K, V> Default for Pushes<K, V> {
+    fn default() -> Self {
+        Self { early: VecDeque::new(), merged: BTreeMap::new() }
+    }
+}
+
+/// Where a push starts, and who gets it.
+struct Round {
+    from: HlcTime,
+    to: Vec<ReplicaId>,
+    /// They pass it on.
+    relayed: bool,
+}
+
+/// How far an interval of our own log can be pushed.
+struct Cut<K, V> {
+    to: HlcTime,
+    entries: Vec<Entry<K, V>>,
+    /// The next write was overtaken by another replica, or is gone.
+    blocked: bool,
+}
+
+impl<K: CoreKey, V> Pushes<K, V> {
+    /// When the first that waits for its predecessor has waited long enough.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.early.front().map(|(deadline, ..)| *deadline)
+    }
+
+    /// How many wait, and how many may.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn burden(&self) -> (usize, usize) {
+        (self.early.len(), MAX_EARLY)
+    }
+
+    fn note_merged(&mut self, origin: ReplicaId, to: HlcTime) {
+        if self.merged.len() >= MAX_ORIGINS {
+            self.merged.clear(); // Pushes that come twice are looked at twice.
+        }
+        let merged = self.merged.entry(origin).or_default();
+        *merged = to.max(*merged);
+    }
+
+    /// A push came, from its origin or passed on.
+    pub(crate) fn handle(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
+        if push.origin == cx.env.id {
+            if from != cx.env.id && push.to > cx.ledger.last_own() {
+                cx.ledger.note_clone(cx.env, push.to);
+            }
+            return;
+        }
+        if cx.env.is_ahead(push.to) || cx.env.is_ahead(push.epoch) {
+            hold_back(cx, from, push);
+            return;
+        }
+        cx.adopt_epoch(push.epoch);
+        let seen = cx.ledger.vector().get(&push.origin);
+        if push.from > seen && !cx.env.bugs.apply_over_gap {
+            self.note_gap(cx, from, push);
+            return;
+        }
+        let origin = push.origin;
+        if push.to <= seen {
+            acknowledge(cx, origin);
+            self.skim(cx, push);
+            return;
+        }
+        self.apply(cx, from, push);
+        self.apply_early(cx, origin);
+        acknowledge(cx, origin);
+    }
+
+    fn apply(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
+        cx.env.counters.pushes_in += 1;
+        let by = if from == push.origin { LearntBy::Push } else { LearntBy::Relay };
+        cx.env.clock.observe(push.to);
+        let mut deferred = false;
+        let mut placed = Vec::new();
+        // The entries stay in the push, because it may be passed on: its claim is only true of all.
+        for entry in push.entries.iter().cloned() {
+            let (dot, news) = (entry.dot(), cx.is_news_to_reconcile(&entry));
+            match cx.merge(by).entry(entry, bound_in(&push.fills, dot.counter)) {
+                Merged::Deferred => deferred = true,
+                Merged::Placed(slot) => {
+                    if news {
+                        cx.ledger.note_arrived(dot, slot);
+                    }
+                    placed.push(slot);
+                }
+                _ => {}
+            }
+        }
+        if deferred {
+            // A stamp from the future with a dot of the present: nothing is claimed past it.
+            cx.note_deferral(from, push.to);
+            cx.ledger.note_uncovered(placed);
+            if cx.ledger.receiving().is_none() {
+                cx.ledger.adopt_orphans(cx.env);
+            }
+            return;
+        }
+        cx.claim(push.origin, push.to);
+        self.note_merged(push.origin, push.to);
+        note_written(cx, &push);
+        cx.outbox.to_pass_on.push((from, push));
+        cx.enforce_cap();
+    }
+
+    /// A push of what is claimed already. The session that claimed it left out what had lost where it came from, and this
+    /// may be the only word of it: fills that began before it must hear of it.
+    fn skim(&mut self, cx: &mut Context<'_, K, V>, push: Push<K, V>) {
+        let origin = push.origin;
+        let merged = self.merged.get(&origin).copied().unwrap_or(0);
+        if push.to <= merged {
+            return; // Once more.
+        }
+        for entry in push.entries.into_iter().filter(|entry| entry.dot().counter > merged) {
+            let bound = bound_in(&push.fills, entry.dot().counter);
+            cx.merge(LearntBy::Push).entry(entry, bound);
+        }
+        cx.enforce_cap(); // Of voids that took the place of fills.
+        if push.from <= merged {
+            self.note_merged(origin, push.to);
+        }
+    }
+
+    /// Merges pushes that were early, now that what came before them is claimed.
+    pub(crate) fn apply_all_early(&mut self, cx: &mut Context<'_, K, V>) {
+        let origins: BTreeSet<_> = self.early.iter().map(|(_, _, push)| push.origin).collect();
+        origins.into_iter().for_each(|origin| self.apply_early(cx, origin));
+    }
+
+    fn apply_early(&mut self, cx: &mut Context<'_, K, V>, origin: ReplicaId) {
+        loop {
+            let seen = cx.ledger.vector().get(&origin);
+            let next = self.early.iter().position(|(_, _, push)| push.origin == origin && push.from <= seen);
+            let Some((_, from, push)) = next.and_then(|index| self.early.remove(index)) else { return };
+            cx.ledger.registers_mut().set_aside(push.entries.iter());
+            if push.to > seen {
+                cx.env.counters.gaps_reordered += 1;
+                self.apply(cx, from, push);
+            } else {
+                self.skim(cx, push);
+            }
+        }
+    }
+
+    fn note_gap(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
+        cx.env.counters.gaps += 1;
+        let bytes: usize = push.entries.iter().map(|entry| entry.size as usize).sum();
+        if self.early.len() < MAX_EARLY && bytes <= MAX_EARLY_BYTES {
+            self.early.push_back((cx.env.later(nanos(cx.env.config.repair_delay)), from, push));
+        } else {
+            // The session that brings what it missed may leave out what had lost where it comes from.
+            cx.ledger.hear_of(cx.env, &push.entries);
+            cx.ask(from);
+        }
+    }
+
+    /// Pushes whose predecessor did not come in time: asks whoever sent them.
+    pub(crate) fn check_early(&mut self, cx: &mut Context<'_, K, V>) {
+        let mut ask = Vec::new();
+        while self.deadline().is_some_and(|deadline| deadline <= cx.env.now.mono) {
+            let Some((_, from, push)) = self.early.pop_front() else { break };
+            cx.ledger.hear_of(cx.env, &push.entries);
+            cx.ledger.registers_mut().set_aside(push.entries.iter());
+            if !ask.contains(&from) {
+                ask.push(from);
+            }
+        }
+        ask.into_iter().for_each(|from| cx.ask(from));
+    }
+}
+
+/// A push that as a whole comes from the future. Of its entries those wait that do themselves; the others are
+/// offered again.
+fn hold_back<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
+    let time = push.to.max(push.epoch);
+    cx.note_offender(push.origin, time);
+    cx.note_deferral(from, time);
+    if cx.env.is_ahead(push.epoch) {
+        return;
+    }
+    for entry in push.entries {
+        let bounded = is_bounded(&push.fills, &entry);
+        if !cx.ledger.vector().covers(&entry.dot()) && cx.env.is_from_the_future(&entry) {
+            quarantine::defer(cx.ledger, cx.env, cx.members, entry, bounded);
+        }
+    }
+}
+
+fn is_bounded<K, V>(fills: &[FillNote], entry: &Entry<K, V>) -> bool {
+    bound_in(fills, entry.dot().counter).is_some()
+}
+
+/// Takes note of writes whose origin may later know nothing of them.
+fn note_written<K, V>(cx: &mut Context<'_, K, V>, push: &Push<K, V>) {
+    if let Some(last) = push.entries.last()
+        && let Some(peer) = cx.members.get_mut(&push.origin)
+    {
+        peer.word.wrote = peer.word.wrote.max(last.dot().counter);
+    }
+}
+
+/// The next push, to all members that are to get the same one.
+pub(crate) fn poll<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
+    while let Some(round) = next_round(cx) {
+        let from = round.from;
+        let cut = if from < complete_from(cx, false) {
+            Cut { to: from, entries: Vec::new(), blocked: true }
+        } else {
+            cut_push(cx, from)
+        };
+        note_round(cx, &round, &cut);
+        if cut.to > from {
+            return Some(push_of(cx, round, cut));
+        }
+    }
+    None
+}
+
+/// Our log is complete from here on; `with_successors`: also where an overwritten entry stands for what it overwrote.
+fn complete_from<K: CoreKey, V>(cx: &Context<'_, K, V>, with_successors: bool) -> HlcTime {
+    let logs = cx.ledger.logs();
+    let followed = if with_successors { logs.followed() } else { 0 };
+    logs.overtaken().max(followed).max(cx.ledger.dropped().get(&cx.env.id))
+}
+
+fn push_of<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: Round, cut: Cut<K, V>) -> Transmit<K, V> {
+    cx.release_retained();
+    cx.env.counters.pushes_out += round.to.len() as u64;
+    let push = Push {
+        origin: cx.env.id,
+        from: round.from,
+        to: cut.to,
+        epoch: cx.ledger.epoch(),
+        fills: cx.ledger.fill_notes(&cut.entries),
+        entries: cut.entries,
+        hops: if round.relayed { 0 } else { MAX_HOPS },
+        raw: Bytes::new(),
+    };
+    Transmit { to: round.to, message: Message::Push(push), bulk: true }
+}
+
+/// Who gets the next push and where it starts. Those to whom the same writes are news get the same
+/// push, whatever silence each has seen of us: it starts at our last own write before these.
+///
+/// In a large cluster only our successors get it, who pass it on; and whoever is known to lack
+/// something gets that by itself.
+fn next_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Round> {
+    let relayed = cx.relays();
+    let successors = if relayed { rings::successors(cx.members, cx.env).to_vec() } else { Vec::new() };
+    let last_own = cx.ledger.last_own();
+    let wanted = |(id, peer): &(&ReplicaId, &Peer)| {
+        peer.is_pushable(last_own) && (!relayed || peer.delivery.behind || successors.contains(id))
+    };
+    let wanted: Vec<_> = cx.members.iter().filter(wanted).map(|(id, peer)| (*id, peer.delivery.sent_to)).collect();
+    let first = wanted.iter().map(|(_, sent)| *sent).min()?;
+    let is_behind = |id: &ReplicaId| relayed && cx.members.get(id).is_some_and(|peer| peer.delivery.behind);
+    if let Some((id, sent)) = wanted.iter().find(|(id, _)| is_behind(id)) {
+        return Some(Round { from: *sent, to: vec![*id], relayed: false });
+    }
+    let from = own_before(cx, first);
+    let to = wanted.into_iter().filter(|(_, sent)| own_before(cx, *sent) == from).map(|(id, _)| id).collect();
+    Some(Round { from, to, relayed })
+}
+
+/// The time of our last own write up to `sent`; or a later one, if the log is not complete after
+/// that. Nothing of ours lies between it and `sent`.
+fn own_before<K: CoreKey, V>(cx: &mut Context<'_, K, V>, sent: HlcTime) -> HlcTime {
+    let complete = complete_from(cx, true);
+    let own = cx.ledger.logs_mut().last_up_to(&cx.env.id, sent);
+    own.unwrap_or(0).max(complete).min(sent)
+}
+
+fn note_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: &Round, cut: &Cut<K, V>) {
+    let (moved, acknowledged) = (cut.to > round.from, !cx.relays());
+    let (last_own, now) = (cx.ledger.last_own(), cx.env.now.mono);
+    for id in &round.to {
+        let Some(peer) = cx.members.get_mut(id) else { continue };
+        let delivery = &mut peer.delivery;
+        delivery.needs_session = cut.blocked;
+        delivery.behind &= !cut.blocked && cut.to < last_own;
+        if moved {
+            delivery.sent_to = cut.to;
+            delivery.busy = true;
+            if acknowledged {
+                delivery.unacked_since.get_or_insert(now);
+            }
+        }
+    }
+    if round.relayed && moved {
+        carry_along(cx, round.from, cut.to);
+    }
+    if round.relayed && cut.blocked {
+        // What members of a large cluster have reported is old, and a session from there would repeat
+        // minutes of everybody's writes: their answer to a digest says better what they lack.
+        round.to.iter().for_each(|id| cx.ask(*id));
+    }
+}
+
+/// Those who have what comes before a push that is passed on are taken to get it that way.
+fn carry_along<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: HlcTime, to: HlcTime) {
+    let successors = rings::successors(cx.members, cx.env).to_vec();
+    for (id, peer) in cx.members.iter_mut() {
+        let live = peer.is_live();
+        let delivery = &mut peer.delivery;
+        let follows = live && delivery.sent_to >= from && !delivery.needs_session && !delivery.behind;
+        if follows && !successors.contains(id) && !delivery.in_session {
+            delivery.sent_to = delivery.sent_to.max(to);
+        }
+    }
+}
+
+fn cut_push<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: HlcTime) -> Cut<K, V> {
+    let id = cx.env.id;
+    let mut log = cx.ledger.logs_mut().take(&id).unwrap_or_default();
+    let cut = cut_log(cx, &mut log, from);
+    cx.ledger.logs_mut().put(id, log);
+    cut
+}
+
+fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: HlcTime) -> Cut<K, V> {
+    let mut cut = Cut { to: from, entries: Vec::new(), blocked: false };
+    let mut entries = Vec::new();
+    let most = cx.env.config.max_frame_bytes;
+    let mut budget = most;
+    // The interval may only end where every write that it leaves out has its successor inside:
+    // claiming it without would be a lie if we crash before the next push.
+    let mut successors = from;
+    for (time, slot) in log.after(from) {
+        match cx.ledger.registers().entry_at(Dot::new(cx.env.id, time), slot) {
+            Some((entry, _)) => {
+                let cost = entry.size as usize + ENTRY_OVERHEAD;
+                if cost > budget && budget < most {
+                    let blocked = cut.to == from;
+                    return end_early(cx, from, Cut { blocked, ..cut });
+                }
+                budget = budget.saturating_sub(cost);
+                entries.push(entry);
+            }
+            None if cx.env.bugs.push_over_overtaken => {}
+            None => match moved_on_by_ourselves(cx, slot) {
+                Some(successor) => successors = successors.max(successor),
+                None => return end_early(cx, from, Cut { blocked: true, ..cut }),
+            },
+        }
+        if successors <= time {
+            cut.to = time;
+            cut.entries.append(&mut entries);
+        }
+    }
+    cut.entries.append(&mut entries);
+    Cut { to: cx.ledger.last_own(), ..cut }
+}
+
+/// A cut that does not reach all the way, for whatever reason: none at all where the log no longer
+/// shows what it leaves out.
+fn end_early<K: CoreKey, V>(cx: &Context<'_, K, V>, from: HlcTime, cut: Cut<K, V>) -> Cut<K, V> {
+    let is_shown = from >= cx.ledger.logs().followed();
+    if is_shown { cut } else { Cut { to: from, entries: Vec::new(), blocked: true } }
+}
+
+/// The dot time of the register this place has now, if that is our own.
+fn moved_on_by_ourselves<K: CoreKey, V>(cx: &Context<'_, K, V>, slot: SlotRef) -> Option<HlcTime> {
+    cx.ledger.registers().dot_at(slot).filter(|dot| dot.actor == cx.env.id).map(|dot| dot.counter)
+}
+
+fn acknowledge<K: CoreKey, V>(cx: &mut Context<'_, K, V>, origin: ReplicaId) {
+    if cx.relays() {
+        return; // Digests and their facts tell, at a cost that does not grow with the writes.
+    }
+    let now = cx.env.now.mono;
+    let Some(peer) = cx.members.get_mut(&origin) else { return };
+    // A lone write is acknowledged at once. In a burst, one acknowledgement stands for all pushes of its delay.
+    peer.acks.due = Some(peer.acks.after.max(now));
+    flush_acks(cx);
+}
+
+/// Sends the acknowledgements that are due.
+pub(crate) fn flush_acks<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
+    let (now, after) = (cx.env.now.mono, cx.env.later(ACK_DELAY));
+    let mut due = Vec::new();
+    for (id, peer) in cx.members.iter_mut().filter(|(_, peer)| peer.acks.due.is_some_and(|at| at <= now)) {
+        (peer.acks.due, peer.acks.after) = (None, after);
+        due.push(*id);
+    }
+    for to in due {
+        let time = cx.ledger.vector().get(&to);
+        cx.queue(to, Message::Ack(Ack { to: Some(to), time }));
+    }
+}
+
+/// A member says how far it has our writes.
+pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, Ack { to, time }: Ack) {
+    let id = cx.env.id;
+    if to != Some(id) && !cx.env.bugs.ack_for_any_receiver {
+        return; // Meant for a replica that this process had before.
+    }
+    if time > cx.ledger.vector().get(&id) {
+        return; // A lie: these writes do not exist.
+    }
+    if cx.members.get(&from).is_none_or(|peer| !peer.is_met()) {
+        // Only a digest makes a member: a late word of a replica that was closed must not make one that
+        // nobody will ever find dead.
+        return;
+    }
+    let now = cx.env.now.mono;
+    let peer = cx.hear(from);
+    peer.reported.raise(id, time);
+    let delivery = &mut peer.delivery;
+    delivery.sent_to = delivery.sent_to.max(time);
+    delivery.asked = 0;
+    delivery.unacked_since = (delivery.sent_to > time).then_some(now);
+}
+
+/// When a push that is not acknowledged since then is asked for, having been asked for so often.
+pub(crate) fn retry_at(env: &crate::env::Env, since: u64, asked: u32) -> u64 {
+    let first = env.in_flight();
+    let wait = first.saturating_mul(1 << asked.min(10)).min(nanos(env.config.digest_interval).max(first));
+    since.saturating_add(wait)
+}
+
+/// A push was not acknowledged: a digest finds out what is missing.
+pub(crate) fn check_unacked<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
+    let (env, now) = (&*cx.env, cx.env.now.mono);
+    let is_due = |peer: &Peer| {
+        let since = peer.delivery.unacked_since.filter(|_| peer.is_live());
+        since.is_some_and(|since| retry_at(env, since, peer.delivery.asked) <= now)
+    };
+    let due: Vec<_> = cx.members.iter().filter(|(_, peer)| is_due(peer)).map(|(id, _)| *id).collect();
+    let (own, relays) = (cx.env.id, cx.relays());
+    for id in due {
+        let Some(peer) = cx.members.get_mut(&id) else { continue };
+        let has = peer.reported.get(&own);
+        let delivery = &mut peer.delivery;
+        if has >= delivery.sent_to {
+            (delivery.unacked_since, delivery.asked) = (None, 0);
+            continue;
+        }
+        delivery.asked = delivery.asked.saturating_add(1);
+        // In a large cluster nobody acknowledges: once is enough, then digests find out like everything.
+        delivery.unacked_since = (!relays).then_some(now);
+        cx.ask(id);
+    }
+}

@@ -1,0 +1,431 @@
+//! Sessions that go out: the answer to a digest, cut frame by frame from a state that goes on
+//! changing.
+//!
+//! The claim is our vector at the moment the last frame is cut; whatever changed meanwhile has a dot
+//! beyond the cursor of its origin and so lies in one of the frames.
+
+use std::collections::BTreeMap;
+
+use super::{Context, ENTRY_OVERHEAD};
+use crate::crdt::{Cause, Dot, Kind, VersionVector};
+use crate::env::Env;
+use crate::hlc::{HlcTime, nanos};
+use crate::item::CoreKey;
+use crate::members::Members;
+use crate::members::peer::Peer;
+use crate::message::{Frame, Interval, Last, Message};
+use crate::outbox::Transmit;
+use crate::replica_id::ReplicaId;
+
+/// Sessions that go out at one time, at most.
+const MAX_OUTGOING: usize = 8;
+/// After a session its receiver's digests may still be older than it.
+const SETTLE: u64 = 250_000_000;
+/// Entries of one origin that a member may lack and is sent at once, although they may be on their way.
+const LITTLE: usize = 64;
+
+/// A session on its way out.
+#[derive(Debug)]
+struct Outgoing {
+    session: u64,
+    base: VersionVector,
+    reconcile: bool,
+    /// How far frames were cut, by origin.
+    cursor: VersionVector,
+    /// Origins that are not claimed beyond a time, because of an `Evicted` register there.
+    caps: BTreeMap<ReplicaId, HlcTime>,
+    /// Dots of registers in doubt, which a reconcile claims and does not list: for its receiver they were dropped.
+    hidden: VersionVector,
+    frames: u32,
+    deadline: u64,
+}
+
+impl Outgoing {
+    /// Claims nothing of an origin beyond this time.
+    fn cap(&mut self, origin: ReplicaId, time: HlcTime) {
+        let cap = self.caps.entry(origin).or_insert(time);
+        *cap = (*cap).min(time);
+    }
+
+    fn claim(&self, vector: &VersionVector) -> VersionVector {
+        let capped = |origin: &ReplicaId, time: HlcTime| self.caps.get(origin).map_or(time, |cap| time.min(*cap));
+        vector.iter().map(|(origin, time)| (origin, capped(&origin, time))).collect()
+    }
+}
+
+/// The sessions that go out, by receiver. That there is one, its receiver's [`Delivery`](crate::members::peer::Delivery) says
+/// as well.
+#[derive(Debug, Default)]
+pub(crate) struct SessionsOut(BTreeMap<ReplicaId, Outgoing>);
+
+impl SessionsOut {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether a frame may be cut.
+    pub(crate) fn is_ready(&self, members: &Members) -> bool {
+        self.0.keys().any(|id| members.get(id).is_some_and(Peer::is_ready))
+    }
+
+    /// Sends a member what it lacks, if it is not on its way already.
+    pub(crate) fn serve<K: CoreKey, V>(
+        &mut self,
+        cx: &mut Context<'_, K, V>,
+        to: ReplicaId,
+        basis: Option<VersionVector>,
+    ) {
+        let Some(peer) = cx.members.get(&to) else { return };
+        let waits = peer.delivery.serve_after > cx.env.now.mono || peer.clocks.held_back;
+        if cx.ledger.receiving().is_some() || peer.delivery.in_session || waits {
+            return;
+        }
+        let reported = basis.unwrap_or_else(|| peer.reported.clone());
+        if !reported.dominates(cx.ledger.dropped()) {
+            if !another_serves(cx, &to) {
+                self.begin(cx, to, reported);
+            }
+            return;
+        }
+        forget_progress(cx, &to);
+        let (mut lacks_ours, mut lacks_others) = (false, false);
+        let behind =
+            cx.ledger.vector().beside(&reported).filter(|(origin, seen, theirs)| *origin != to && theirs < seen);
+        for (origin, seen, theirs) in behind.collect::<Vec<_>>() {
+            let lack = Lack { of: to, origin, theirs, seen };
+            let lacks = lack.is_one(cx) && !lack.shrinks(cx);
+            lacks_ours |= lacks && origin == cx.env.id;
+            lacks_others |= lacks && origin != cx.env.id;
+        }
+        lacks_others &= !another_serves(cx, &to);
+        if lacks_others || (lacks_ours && !rewind(cx, to, reported.get(&cx.env.id))) {
+            self.begin(cx, to, reported);
+        }
+    }
+
+    /// Begins to send a member everything beyond what it ever reported.
+    fn begin<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>, to: ReplicaId, base: VersionVector) {
+        let busy = self.0.contains_key(&to) || self.0.len() >= MAX_OUTGOING;
+        if busy || cx.ledger.receiving().is_some() || cx.ledger.has_uncovered() {
+            return;
+        }
+        let dropped = cx.ledger.dropped();
+        let newcomer = cx.env.bugs.no_reconcile_for_newcomers && base.iter().all(|(origin, _)| origin == to);
+        let reconcile = !base.dominates(dropped) && !newcomer;
+        let base = match (reconcile, cx.env.bugs.partial_reconcile) {
+            (true, false) => VersionVector::new(),
+            (true, true) => base.iter().filter(|(origin, time)| *time >= dropped.get(origin)).collect(),
+            (false, _) => base,
+        };
+        cx.env.counters.sessions_out += 1;
+        cx.env.counters.reconciles_out += u64::from(reconcile);
+        let outgoing = Outgoing {
+            session: cx.env.tick(),
+            cursor: base.clone(),
+            base,
+            reconcile,
+            caps: BTreeMap::new(),
+            hidden: VersionVector::new(),
+            frames: 0,
+            deadline: cx.env.later(nanos(cx.env.config.session_deadline)),
+        };
+        self.0.insert(to, outgoing);
+        mark(cx.members, &to, true);
+    }
+
+    /// The next frame of a session whose receiver is ready for one.
+    pub(crate) fn poll<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
+        self.begin_needed(cx);
+        let ready = |id: &&ReplicaId| cx.members.get(id).is_some_and(Peer::is_ready);
+        let to = *self.0.keys().find(ready)?;
+        let mut session = self.0.remove(&to)?;
+        let frame = cut_frame(cx, to, &mut session);
+        match &frame.last {
+            Some(last) => finish(cx, to, &session, last),
+            None => {
+                self.0.insert(to, session);
+            }
+        }
+        if let Some(peer) = cx.members.get_mut(&to) {
+            peer.delivery.busy = true;
+        }
+        cx.env.counters.frames_out += 1;
+        Some(Transmit { to: vec![to], message: Message::Frame(frame), bulk: true })
+    }
+
+    /// Members to whom a push could not be made because another replica overtook a write in it.
+    fn begin_needed<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
+        if cx.ledger.receiving().is_some() || cx.relays() {
+            return; // In a large cluster they have been asked what they lack.
+        }
+        let now = cx.env.now.mono;
+        let needing = |peer: &Peer| {
+            let delivery = &peer.delivery;
+            let free = delivery.serve_after <= now && !delivery.in_session;
+            delivery.needs_session && peer.is_live() && !peer.clocks.held_back && free
+        };
+        let needed = cx.members.iter().filter(|(_, peer)| needing(peer));
+        // A member that has reported nothing is sent something once it has said at least that.
+        let needed = needed.filter(|(_, peer)| !peer.reported.is_empty() || peer.stability.latest.clock > 0);
+        let needed: Vec<_> = needed.map(|(id, peer)| (*id, peer.reported.clone())).collect();
+        needed.into_iter().for_each(|(id, base)| self.begin(cx, id, base));
+    }
+
+    /// Breaks off what goes out to a member.
+    pub(crate) fn abort(&mut self, members: &mut Members, env: &mut Env, to: ReplicaId) {
+        env.counters.sessions_out_aborted += u64::from(self.0.remove(&to).is_some());
+        mark(members, &to, false);
+    }
+
+    pub(crate) fn abort_all(&mut self, members: &mut Members, env: &mut Env) {
+        self.retain(members, env, |_| false);
+    }
+
+    /// Breaks off sessions that have not yet listed registers which are no longer there: what these had
+    /// overtaken may be in an earlier frame.
+    pub(crate) fn abort_hiding(&mut self, members: &mut Members, env: &mut Env, hidden: &[Dot]) {
+        if !self.0.is_empty() && !hidden.is_empty() {
+            self.retain(members, env, |session| hidden.iter().all(|dot| session.cursor.covers(dot)));
+        }
+    }
+
+    /// Breaks off what takes too long.
+    pub(crate) fn handle_timeout(&mut self, members: &mut Members, env: &mut Env) {
+        let now = env.now.mono;
+        self.retain(members, env, |session| session.deadline > now);
+    }
+
+    fn retain(&mut self, members: &mut Members, env: &mut Env, keep: impl Fn(&Outgoing) -> bool) {
+        self.0.retain(|to, session| {
+            let kept = keep(session);
+            if !kept {
+                env.counters.sessions_out_aborted += 1;
+                mark(members, to, false);
+            }
+            kept
+        });
+    }
+}
+
+fn mark(members: &mut Members, to: &ReplicaId, in_session: bool) {
+    if let Some(peer) = members.get_mut(to) {
+        peer.delivery.in_session = in_session;
+    }
+}
+
+fn finish<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: &Outgoing, last: &Last) {
+    cx.env.counters.claims_capped += u64::from(!session.caps.is_empty());
+    let (own, serve_after, now) = (last.claim.get(&cx.env.id), cx.env.later(SETTLE), cx.env.now.mono);
+    if let Some(peer) = cx.members.get_mut(&to) {
+        let delivery = &mut peer.delivery;
+        (delivery.needs_session, delivery.behind, delivery.in_session) = (false, false, false);
+        delivery.sent_to = delivery.sent_to.max(own);
+        delivery.serve_after = serve_after;
+        delivery.unacked_since.get_or_insert(now);
+    }
+    cx.release_retained();
+}
+
+fn cut_frame<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: &mut Outgoing) -> Frame<K, V> {
+    let mut budget = cx.env.config.max_frame_bytes;
+    let mut intervals = Vec::new();
+    let mut complete = true;
+    let mut origins: Vec<_> = cx.ledger.vector().iter().map(|(origin, _)| origin).collect();
+    // Our own writes last: they are the ones that are pushed as well, and what the others leave over comes to them.
+    origins.sort_by_key(|origin| *origin == cx.env.id);
+    for origin in origins {
+        let seen = cx.ledger.vector().get(&origin);
+        if session.cursor.get(&origin) >= seen {
+            continue;
+        }
+        let (interval, finished) = cut_interval(cx, session, (origin, seen), &mut budget);
+        session.cursor.raise(origin, interval.to);
+        if session.reconcile || !interval.entries.is_empty() {
+            intervals.push(interval);
+        }
+        if !finished {
+            complete = false;
+            break;
+        }
+    }
+    let mut dropped = cx.ledger.dropped().clone();
+    dropped.join(&session.hidden);
+    let index = session.frames;
+    session.frames += 1;
+    let last = complete.then(|| end_of(cx, session));
+    Frame {
+        to,
+        session: session.session,
+        index,
+        base: session.base.clone(),
+        reconcile: session.reconcile,
+        clock: cx.env.tick(),
+        epoch: cx.ledger.epoch(),
+        intervals,
+        dropped,
+        last,
+    }
+}
+
+/// What the last frame of a session says.
+fn end_of<K: CoreKey, V>(cx: &Context<'_, K, V>, session: &Outgoing) -> Last {
+    let (vector, mut evicted) = (cx.ledger.vector(), cx.ledger.evicted().clone());
+    let claim = session.claim(vector);
+    let beyond = vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
+    let (floor, eviction_floor) = (cx.ledger.floor(), cx.ledger.eviction_floor());
+    // What is hidden the receiver claims unseen, like what was evicted.
+    if !cx.env.bugs.hidden_untold {
+        evicted.join(&session.hidden);
+    }
+    Last { frames: session.frames, claim, beyond, floor, eviction_floor, evicted }
+}
+
+fn cut_interval<K: CoreKey, V>(
+    cx: &mut Context<'_, K, V>,
+    session: &mut Outgoing,
+    (origin, seen): (ReplicaId, HlcTime),
+    budget: &mut usize,
+) -> (Interval<K, V>, bool) {
+    let from = session.cursor.get(&origin);
+    let mut interval = Interval { origin, from, to: seen, entries: Vec::new(), fills: Vec::new() };
+    let Some(mut log) = cx.ledger.logs_mut().take(&origin) else { return (interval, true) };
+    let delivers = origin != cx.env.id && cx.members.is_live(&origin);
+    // A write that was not delivered by then has no link to come by. By its stamp: replicas without a link between them
+    // would adopt such a register from each other for ever, each time under a younger dot.
+    let settled = if delivers { cx.env.judging().saturating_sub(cx.claim_lag()) } else { HlcTime::MAX };
+    let (mut finished, mut last, mut twins) = (true, from, Vec::new());
+    for (time, slot) in log.after(from).take_while(|(time, _)| *time <= seen) {
+        let Some((entry, held)) = cx.ledger.registers().entry_at(Dot::new(origin, time), slot) else { continue };
+        if time == last {
+            twins.push(held);
+            continue;
+        }
+        let cost = entry.size as usize + ENTRY_OVERHEAD;
+        if cost > *budget && *budget < cx.env.config.max_frame_bytes {
+            finished = false;
+            interval.to = last;
+            break;
+        }
+        *budget = budget.saturating_sub(cost);
+        if entry.stamp().time > settled && entry.kind() == Kind::Tombstone(Cause::Evicted) {
+            session.cap(origin, time - 1);
+        }
+        if session.reconcile && cx.ledger.is_unlistable(&held) {
+            session.hidden.raise(origin, time);
+        } else {
+            interval.entries.push(entry);
+        }
+        last = time;
+    }
+    cx.ledger.logs_mut().put(origin, log);
+    for twin in twins {
+        // Two keys under one dot, which cannot be told together: its origin lies, or its id is used twice.
+        cx.env.counters.conflicts += 1;
+        cx.ledger.spread_again(cx.env, &twin);
+    }
+    interval.fills = cx.ledger.fill_notes(&interval.entries);
+    (interval, finished)
+}
+
+/// What a member has of an origin, and what we have.
+struct Lack {
+    of: ReplicaId,
+    origin: ReplicaId,
+    theirs: HlcTime,
+    seen: HlcTime,
+}
+
+impl Lack {
+    /// Whether the origin tells the member itself.
+    fn tells_itself<K, V>(&self, cx: &Context<'_, K, V>) -> bool {
+        self.origin == cx.env.id || cx.members.is_live(&self.origin)
+    }
+
+    /// Whether the member has nothing, or is further behind than what may be on its way.
+    fn is_long<K: CoreKey, V>(&self, cx: &Context<'_, K, V>) -> bool {
+        self.theirs == 0 || self.seen.saturating_sub(self.theirs) > cx.claim_lag()
+    }
+
+    /// Whether the member lacks something that is not on its way.
+    fn is_one<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
+        let settled = cx.env.judging().saturating_sub(cx.env.in_flight());
+        if !self.tells_itself(cx) {
+            return true;
+        }
+        if self.origin == cx.env.id {
+            return lacks_own(cx, self.of, self.theirs, settled);
+        }
+        self.is_long(cx) || first_after(cx, self.origin, self.theirs).is_some_and(|time| time <= settled)
+    }
+
+    /// Whether a member that lacks much of a live origin gets it from there: it has come further since this
+    /// was last looked at. Who is merely slower than a burst is not helped by getting everything twice.
+    fn shrinks<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
+        let much = cx.ledger.logs().get(&self.origin).is_some_and(|log| log.count_after(self.theirs).0 > LITTLE);
+        if !self.tells_itself(cx) || self.is_long(cx) || !much || cx.relays() {
+            return false;
+        }
+        let (now, patience) = (cx.env.now.mono, cx.env.in_flight());
+        let Some(peer) = cx.members.get_mut(&self.of) else { return false };
+        match peer.delivery.progress.get(&self.origin) {
+            Some((reached, since)) if *reached >= self.theirs => now.saturating_sub(*since) < patience,
+            _ => {
+                peer.delivery.progress.insert(self.origin, (self.theirs, now));
+                true
+            }
+        }
+    }
+}
+
+/// Who has all we have of an origin starts anew when it lacks something again.
+fn forget_progress<K: CoreKey, V>(cx: &mut Context<'_, K, V>, of: &ReplicaId) {
+    let Some(peer) = cx.members.get_mut(of) else { return };
+    let (reported, vector) = (&peer.reported, cx.ledger.vector());
+    peer.delivery.progress.retain(|origin, _| reported.get(origin) < vector.get(origin));
+}
+
+/// Whether a member lacks own writes that are not on their way. Writes that were overtaken since
+/// count as well: without the empty interval that stands for them its vector could never move.
+fn lacks_own<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, theirs: HlcTime, settled: HlcTime) -> bool {
+    let last_own = cx.ledger.last_own();
+    if theirs >= last_own {
+        return false;
+    }
+    let unanswered = cx.members.get(&to).is_some_and(|peer| peer.delivery.asked > 0);
+    let own = cx.env.id;
+    let first = cx.ledger.logs_mut().get_mut(&own).and_then(|log| log.after(theirs).next());
+    let overtaken = cx.ledger.logs().overtaken();
+    let compacted = overtaken > theirs && overtaken <= settled;
+    theirs == 0 || unanswered || compacted || last_own <= settled || first.is_some_and(|(time, _)| time <= settled)
+}
+
+/// The first dot of an origin after `from` whose register is here.
+fn first_after<K: CoreKey, V>(cx: &mut Context<'_, K, V>, origin: ReplicaId, from: HlcTime) -> Option<HlcTime> {
+    cx.ledger.logs_mut().get_mut(&origin)?.sort();
+    let holds = |(time, slot): &(HlcTime, _)| cx.ledger.registers().dot_at(*slot) == Some(Dot::new(origin, *time));
+    cx.ledger.logs().get(&origin)?.sorted_after(from).find(holds).map(|(time, _)| time)
+}
+
+/// Goes back to what the member has of our writes and pushes from there, if that can be pushed.
+fn rewind<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, reported: HlcTime) -> bool {
+    if reported < cx.ledger.logs().overtaken() || reported < cx.ledger.dropped().get(&cx.env.id) {
+        return false;
+    }
+    let settled = cx.env.later(cx.env.in_flight());
+    let Some(peer) = cx.members.get_mut(&to) else { return false };
+    let delivery = &mut peer.delivery;
+    if delivery.needs_session {
+        return false;
+    }
+    (delivery.sent_to, delivery.behind, delivery.serve_after) = (reported, true, settled);
+    true
+}
+
+/// Whether we have given up values and another live member, which has not and has seen all that
+/// we dropped, can be the source. It has the first few intervals for it: it may never be asked.
+fn another_serves<K: CoreKey, V>(cx: &Context<'_, K, V>, to: &ReplicaId) -> bool {
+    let patience = nanos(cx.env.config.digest_interval).saturating_mul(3);
+    let new = cx.members.get(to).is_some_and(|peer| cx.env.now.mono.saturating_sub(peer.known_since) < patience);
+    let complete = |peer: &Peer| peer.is_live() && !peer.lossy && peer.reported.dominates(cx.ledger.dropped());
+    cx.ledger.is_lossy() && new && cx.members.iter().any(|(id, peer)| id != to && complete(peer))
+}
