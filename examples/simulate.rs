@@ -82,23 +82,39 @@ struct Outcome {
     failed: BTreeMap<u64, Violation>,
 }
 
+/// How many seeds there are, up to the last there is.
+fn count(args: &Args) -> u64 {
+    args.seeds.min((u64::MAX - args.first).saturating_add(1))
+}
+
+/// Hands each seed to one of so many threads, as long as it may go on.
+fn for_each_seed(args: &Args, may_go_on: impl Fn() -> bool + Sync, run: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(0);
+    let work = || loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= count(args) || !may_go_on() {
+            return;
+        }
+        run(args.first + number);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.max(1) {
+            scope.spawn(work);
+        }
+    });
+}
+
 /// Runs the seeds on so many threads; failing ones come back with what went wrong.
 fn run_all(args: &Args) -> Outcome {
-    let count = args.seeds.min((u64::MAX - args.first).saturating_add(1));
-    let next = AtomicU64::new(0);
     let shared = Mutex::new(Outcome::default());
-    let bar = indicatif::ProgressBar::new(count);
+    let bar = indicatif::ProgressBar::new(count(args));
     bar.set_style(
         indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left")
             .expect("a template"),
     );
     let types = numbers();
-    let work = || loop {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= count || shared.lock().expect("no panics").failed.len() as u64 >= args.failures {
-            return;
-        }
-        let seed = args.first + number;
+    let may_go_on = || (shared.lock().expect("no panics").failed.len() as u64) < args.failures;
+    for_each_seed(args, may_go_on, |seed| {
         let report = run_scenario(&types, &scenario(args, seed), false);
         let mut shared = shared.lock().expect("no panics");
         shared.total.add(&report);
@@ -107,11 +123,6 @@ fn run_all(args: &Args) -> Outcome {
         if let Some(violation) = report.violation {
             bar.suspend(|| println!("seed {seed}: {violation}"));
             shared.failed.insert(seed, violation);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..args.threads.max(1) {
-            scope.spawn(work);
         }
     });
     bar.finish_and_clear();
@@ -234,17 +245,16 @@ fn sizes(sizes: &[u8]) -> ExitCode {
 
 /// A hash of the trace and one of the counters of each seed, and one of all of them.
 fn fingerprint(args: &Args) -> ExitCode {
-    let seeds: Vec<_> = (0..args.seeds).filter_map(|number| args.first.checked_add(number)).collect();
-    let next = AtomicU64::new(0);
     let hashes = Mutex::new(BTreeMap::new());
-    let work = || {
-        while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+    for_each_seed(
+        args,
+        || true,
+        |seed| {
             let report = run_scenario(&numbers(), &scenario(args, seed), true);
             let counted: Vec<_> = report.states.each().collect();
             hashes.lock().expect("no panics").insert(seed, (hash_of(&report.trace), hash_of(&counted)));
-        }
-    };
-    std::thread::scope(|scope| (0..args.threads.max(1)).for_each(|_| drop(scope.spawn(work))));
+        },
+    );
     let hashes = hashes.into_inner().expect("no panics");
     for (seed, (trace, counters)) in &hashes {
         println!("{seed} {trace:016x} {counters:016x}");

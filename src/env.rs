@@ -1,4 +1,4 @@
-//! What every part of a replica is given: who it is, its settings, its clock and its dice, and where it counts.
+//! The surroundings of a call: id, settings, clock, dice and counters of a replica.
 
 use crate::bugs::Bugs;
 use crate::config::ReplicaConfig;
@@ -44,7 +44,7 @@ impl Env {
         self.clock.judging(self.now)
     }
 
-    /// Whether a time is too far ahead of what our clocks call now.
+    /// True if a time lies more than `max_drift` ahead of our clocks.
     pub(crate) fn is_ahead(&self, time: HlcTime) -> bool {
         !self.bugs.no_deferral && self.clock.is_ahead(self.now, time, self.config.max_drift)
     }
@@ -53,7 +53,7 @@ impl Env {
         self.is_ahead(entry.stamp().time.max(entry.dot().counter))
     }
 
-    /// What is placed now was learnt now, by this path.
+    /// Says that a register came at this moment, by this path.
     pub(crate) fn learnt(&self, by: LearntBy) -> Learnt {
         Learnt::new(self.now.mono.saturating_sub(self.opened), by)
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// What a user type must be to serve as a key in the core.
+/// A type that can serve as a key in the core.
 pub trait CoreKey: Eq + Clone {}
 impl<T: Eq + Clone> CoreKey for T {}
 
@@ -53,6 +53,11 @@ pub(crate) fn without_body<K: Clone, V>(item: &ItemRef<K, V>) -> ItemRef<K, V> {
         Body::Absent => ItemRef::clone(item),
         Body::Known(_) | Body::Opaque(_) => ItemRef::new(Item { key: item.key.clone(), body: Body::Absent }),
     }
+}
+
+/// The size that counts of an item without its body, of the size with it: keys are short.
+pub(crate) fn size_without_body(size: u32) -> u32 {
+    size.min(64)
 }
 
 /// A counted pointer to an item. Nobody holds a weak one: the count of those would be eight bytes for each entry.

@@ -1,4 +1,5 @@
-//! What a replica holds: the registers, how far it has seen every origin, and what it gave up without a trace.
+//! The data of a replica: its registers, the times up to which it has seen each origin, and the floors below which it
+//! removed registers without a trace.
 //!
 //! | file | owns, or does |
 //! | --- | --- |
@@ -11,8 +12,10 @@
 //! | `local`, `evict`, `fill`, `epoch` | what the user of this replica does |
 //! | `merge` | how an entry of another replica joins what is here |
 //! | `reconciled` | what the end of a reconcile removes, voids and doubts |
-//! | `collect`, `retire` | the end of tombstones, and of origins that nobody expects to hear of again |
+//! | `collect`, `retire` | the end of tombstones and of retired origins |
 //! | `validate` | every index against the registers |
+
+use smallvec::SmallVec;
 
 use crate::crdt::{Cause, Dot, Kind, Marker, VersionVector};
 use crate::env::Env;
@@ -58,16 +61,16 @@ const PASSED_PER_REST: usize = 64;
 /// The session that is being received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receiving {
-    /// What was missing.
+    /// Entries that this replica lacks.
     Delta,
-    /// All that its sender holds.
+    /// Everything that its sender holds.
     Reconcile,
 }
 
-/// What a replica holds.
+/// The data of one replica.
 pub(crate) struct Ledger<K, V> {
     registers: Registers<K, V>,
-    /// What we have seen.
+    /// The times up to which this replica has seen each origin.
     vector: VersionVector,
     /// Origin -> highest dot time removed without a trace.
     dropped: VersionVector,
@@ -77,12 +80,12 @@ pub(crate) struct Ledger<K, V> {
     last_own: HlcTime,
     /// Registers whose dot our vector does not cover, placed outside of any claim.
     uncovered: Vec<SlotRef>,
-    /// What is being received: nothing that it brought may be removed before it is claimed.
+    /// The kind of session that comes in. Collection and eviction leave its entries alone until it is claimed.
     receiving: Option<Receiving>,
     /// What pushes have put in place where frames of a reconcile may have been before them.
     arrived: Vec<(Dot, SlotRef)>,
     /// Dots removed without a trace in this call: sessions that go out must not hide them.
-    hidden: Vec<Dot>,
+    hidden: SmallVec<[Dot; 2]>,
     /// Somebody knows of a write under our id that we have not made.
     is_cloned: bool,
     /// Whether values were given up here that others may still hold.
@@ -105,7 +108,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
             uncovered: Vec::new(),
             receiving: None,
             arrived: Vec::new(),
-            hidden: Vec::new(),
+            hidden: SmallVec::new(),
             is_cloned: false,
             lossy: false,
             cap_rests: 0,
@@ -264,7 +267,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
     }
 
     /// Takes out the dots that were removed without a trace since this was last asked.
-    pub(crate) fn take_hidden(&mut self) -> Vec<Dot> {
+    pub(crate) fn take_hidden(&mut self) -> SmallVec<[Dot; 2]> {
         std::mem::take(&mut self.hidden)
     }
 

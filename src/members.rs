@@ -267,7 +267,7 @@ impl Members {
         true
     }
 
-    /// Forgets a member. Returns those that only it had named: they go with all else that it alone knew.
+    /// Forgets a member. `seen_of_us`: the time of our own vector entry.
     pub(crate) fn forget(&mut self, env: &mut Env, id: ReplicaId, seen_of_us: HlcTime) {
         self.absent.forgotten.note(id, env.now);
         let Some(peer) = self.peers.remove(&id) else { return };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::crdt::{Dot, Kind, Marker, VersionVector};
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::ItemRef;
+use crate::item::{ItemRef, size_without_body, without_body};
 use crate::replica_id::ReplicaId;
 
 pub(crate) mod bound;
@@ -240,6 +240,14 @@ pub struct Entry<K, V> {
 impl<K, V> Clone for Entry<K, V> {
     fn clone(&self) -> Self {
         Self { item: ItemRef::clone(&self.item), ..*self }
+    }
+}
+
+impl<K: Clone, V> Entry<K, V> {
+    /// The entry with its key alone.
+    pub(crate) fn without_body(self) -> Self {
+        let (item, size) = (without_body(&self.item), size_without_body(self.size));
+        Self { item, size, weight: 0, ..self }
     }
 }
 

@@ -122,32 +122,29 @@ impl<K: CoreKey, V> Replica<K, V> {
         })
     }
 
-    /// A call begins.
-    fn at(&mut self, now: Now) {
+    /// One call, at this moment.
+    fn call<T>(&mut self, now: Now, work: impl FnOnce(&mut Self) -> T) -> T {
         self.env.now = now;
+        let done = work(self);
+        self.abort_hiding();
+        done
     }
 
-    /// A call ends: what it removed without a trace, no session that goes out may hide.
-    fn end(&mut self) {
+    /// Breaks off sessions that would hide registers which were removed without a trace.
+    fn abort_hiding(&mut self) {
         let hidden = self.ledger.take_hidden();
         self.sessions_out.abort_hiding(&mut self.members, &mut self.env, &hidden);
     }
 
     /// Writes a value. Every replica will have it, or something newer.
     pub fn write(&mut self, now: Now, write: Write<K, V>) -> Stamp {
-        self.at(now);
-        let stamp = local::write(&mut self.ledger, &mut self.env, write);
-        self.end();
-        stamp
+        self.call(now, |it| local::write(&mut it.ledger, &mut it.env, write))
     }
 
     /// Deletes a key, also one never heard of: the write may still be on its way. Returns the stamp
     /// of the delete, and the register it replaced if that was a readable value.
     pub fn delete(&mut self, now: Now, write: Write<K, V>) -> (Stamp, Option<Removed<K, V>>) {
-        self.at(now);
-        let deleted = local::delete(&mut self.ledger, &mut self.env, write);
-        self.end();
-        deleted
+        self.call(now, |it| local::delete(&mut it.ledger, &mut it.env, write))
     }
 
     /// Gives up a register that can no longer be told to anybody, if it is still there: a value becomes a `Void` tombstone, so that no
@@ -160,41 +157,28 @@ impl<K: CoreKey, V> Replica<K, V> {
         dot: crate::crdt::Dot,
         what: Unencodable,
     ) -> bool {
-        self.at(now);
-        let given_up = local::give_up(&mut self.ledger, &mut self.env, (hash, key, dot), what);
-        self.end();
-        given_up
+        self.call(now, |it| local::give_up(&mut it.ledger, &mut it.env, (hash, key, dot), what))
     }
 
     /// Gives up the value in a place to stay within capacity. Local: other replicas keep theirs.
     pub(crate) fn evict(&mut self, now: Now, slot: SlotRef) -> Evicted {
-        self.at(now);
-        let evicted = evict::evict(&mut self.ledger, &mut self.env, &self.members, slot);
-        self.end();
-        evicted
+        self.call(now, |it| evict::evict(&mut it.ledger, &mut it.env, &it.members, slot))
     }
 
     /// Invalidates everything stamped up to now, everywhere, including what has not arrived yet.
     pub fn invalidate_all(&mut self, now: Now) -> HlcTime {
-        self.at(now);
-        let epoch = epoch::invalidate_all(&mut self.ledger, &mut self.env);
-        self.end();
-        epoch
+        self.call(now, |it| epoch::invalidate_all(&mut it.ledger, &mut it.env))
     }
 
     /// Begins a fill of `key`, before its source is read.
     pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
-        self.at(now);
-        fill::begin(&mut self.ledger, &mut self.env, hash, key)
+        self.call(now, |it| fill::begin(&mut it.ledger, &mut it.env, hash, key))
     }
 
     /// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
     /// is here or may have been collected meanwhile, and the value is for the caller only.
     pub fn finish_fill(&mut self, now: Now, ticket: &FillTicket, write: Write<K, V>) -> Option<Stamp> {
-        self.at(now);
-        let stored = fill::finish(&mut self.ledger, &mut self.env, ticket, write);
-        self.end();
-        stored
+        self.call(now, |it| fill::finish(&mut it.ledger, &mut it.env, ticket, write))
     }
 
     /// Ends a fill without a value.
@@ -204,14 +188,17 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// A message came from another replica of this cache.
     pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message<K, V>) {
-        self.at(now);
+        self.call(now, |it| it.receive(from, message));
+    }
+
+    fn receive(&mut self, from: ReplicaId, message: Message<K, V>) {
         self.ledger.registers_mut().set_aside(message.entries());
         if from == self.env.id {
             duplicate_id::note_own_name(context!(self), &message);
             return;
         }
         if let Some(peer) = self.members.get_mut(&from) {
-            peer.last_heard = now.mono;
+            peer.last_heard = self.env.now.mono;
         }
         if duplicate_id::is_of_a_twin(&self.members, from, &message) {
             return;
@@ -230,14 +217,13 @@ impl<K: CoreKey, V> Replica<K, V> {
             self.relay.pass_on(context!(self), from, push);
         }
         (context!(self)).check_caught_up();
-        self.end();
     }
 
     fn handle_digest(&mut self, from: ReplicaId, digest: Digest) {
         let (heard, gone) = digests::hear(context!(self), from, digest);
         gone.into_iter().for_each(|id| self.forget(id));
         let Some((heard, basis)) = heard.take_in(context!(self)) else { return };
-        self.end(); // What a session would hide ends it, before another is begun.
+        self.abort_hiding(); // Before another is begun.
         self.sessions_out.serve(context!(self), from, basis);
         heard.look_for_news(context!(self));
     }
@@ -261,22 +247,18 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// What we tell others. Also moves our own entry with our clock: silence is information.
     pub fn digest(&mut self, now: Now, reply: bool) -> Digest {
-        self.at(now);
-        (context!(self)).digest(reply)
+        self.call(now, |it| (context!(it)).digest(reply))
     }
 
     /// A member that has this cache open may have appeared: it is told of us, again and again until
     /// it answers or is found dead.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {
-        self.at(now);
-        digests::greet(context!(self), to);
+        self.call(now, |it| digests::greet(context!(it), to));
     }
 
     /// The failure detector calls a member dead. It holds back collection until it is forgotten.
     pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
-        self.at(now);
-        self.note_down(id);
-        self.end();
+        self.call(now, |it| it.note_down(id));
     }
 
     fn note_down(&mut self, id: ReplicaId) {
@@ -291,9 +273,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// A member left cleanly, restarted, or an operator says it will not return: it is forgotten at
     /// once. If it does return, it gets a reconcile.
     pub fn handle_member_left(&mut self, now: Now, id: ReplicaId) {
-        self.at(now);
-        self.forget(id);
-        self.end();
+        self.call(now, |it| it.forget(id));
     }
 
     fn forget(&mut self, id: ReplicaId) {
@@ -311,28 +291,33 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// A bulk message to `to` has left, or could not be sent.
     pub fn handle_sent(&mut self, now: Now, to: ReplicaId, ok: bool) {
-        self.at(now);
-        let wait = self.env.later(nanos(self.env.config.digest_interval));
+        self.call(now, |it| it.note_sent(to, ok));
+    }
+
+    fn note_sent(&mut self, to: ReplicaId, ok: bool) {
+        let (now, wait) = (self.env.now.mono, self.env.later(nanos(self.env.config.digest_interval)));
         let Some(peer) = self.members.get_mut(&to) else { return };
         peer.delivery.busy = false;
         if !ok {
-            peer.delivery.unacked_since.get_or_insert(now.mono);
+            peer.delivery.unacked_since.get_or_insert(now);
             // Whoever cannot be reached is not tried again at once.
             peer.delivery.serve_after = wait;
             self.sessions_out.abort(&mut self.members, &mut self.env, to);
         }
         (context!(self)).release_retained();
-        self.end();
     }
 
     /// Does what is due. Work is bounded: what is left over asks for another call at once.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.at(now);
+        self.call(now, Self::do_what_is_due);
+    }
+
+    fn do_what_is_due(&mut self) {
         ledger::expire_due(&mut self.ledger, &mut self.env);
         epoch::sweep_page(&mut self.ledger, &mut self.env);
         released::release(&mut self.ledger, &mut self.env, &self.members);
         fill::expire(&mut self.ledger, &mut self.env);
-        self.members.former_mut().note_time(now);
+        self.members.former_mut().note_time(self.env.now);
         let cx = context!(self);
         self.session_in.handle_timeout(cx);
         self.pushes.check_early(cx);
@@ -345,7 +330,6 @@ impl<K: CoreKey, V> Replica<K, V> {
         let cx = context!(self);
         self.audits.handle_timeout(cx);
         cx.check_caught_up();
-        self.end();
     }
 
     fn collect_if_due(&mut self) {
@@ -390,25 +374,26 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Buries what is expired and sweeps what is invalidated, all of it, now.
     pub fn run_pending(&mut self, now: Now) {
-        self.at(now);
-        while ledger::expire_due(&mut self.ledger, &mut self.env) {}
-        while epoch::sweep_page(&mut self.ledger, &mut self.env) {}
-        released::release(&mut self.ledger, &mut self.env, &self.members);
-        self.end();
+        self.call(now, |it| {
+            while ledger::expire_due(&mut it.ledger, &mut it.env) {}
+            while epoch::sweep_page(&mut it.ledger, &mut it.env) {}
+            released::release(&mut it.ledger, &mut it.env, &it.members);
+        });
     }
 
     /// Takes out the next message: digests and acknowledgements first, then fresh writes, then
     /// sessions.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
-        self.at(now);
+        self.call(now, Self::next_transmit)
+    }
+
+    fn next_transmit(&mut self) -> Option<Transmit<K, V>> {
         let transmit = self.poll_control().or_else(|| self.relay.poll());
         let transmit = transmit.or_else(|| push::poll(context!(self)));
         let transmit = transmit.or_else(|| self.sessions_out.poll(context!(self)));
         let transmit = transmit.or_else(|| self.audits.poll(context!(self)));
         // A push that could not be made asks for what its receivers have.
-        let transmit = transmit.or_else(|| self.poll_control());
-        self.end();
-        transmit
+        transmit.or_else(|| self.poll_control())
     }
 
     fn poll_control(&mut self) -> Option<Transmit<K, V>> {
@@ -446,7 +431,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Begins anew as another replica, with the own writes of the last moments only. `id` was never used before.
     pub(crate) fn renew(&mut self, now: Now, id: ReplicaId, seed: u64) -> Option<Remains<K, V>> {
-        self.at(now);
+        self.env.now = now;
         let fresh = Self::new(id, self.env.config.clone(), seed, now).ok()?;
         let kept = duplicate_id::writes_to_keep(&mut self.ledger, &self.env);
         let members: Vec<_> = self.members.live().collect();
@@ -471,17 +456,14 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Audits at once.
     #[cfg(test)]
     fn audit_now(&mut self, now: Now) {
-        self.at(now);
         self.audits.make_due();
-        self.audits.handle_timeout(context!(self));
+        self.call(now, |it| it.audits.handle_timeout(context!(it)));
     }
 
     /// Looks at the session that comes in, and at nothing else that is due.
     #[cfg(test)]
     fn check_session(&mut self, now: Now) {
-        self.at(now);
-        self.session_in.handle_timeout(context!(self));
-        self.end();
+        self.call(now, |it| it.session_in.handle_timeout(context!(it)));
     }
 
     /// Takes out the next change of what readers see.

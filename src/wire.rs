@@ -93,5 +93,7 @@ pub use error::{DecodeError, EncodeError};
 pub use hash::{key_hash, value_hash};
 pub use limits::{Limits, MAX_DEPTH, MAX_ENTRY_OVERHEAD};
 pub(crate) use reread::{read_key, reread_key, reread_value};
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use user::write_value;
 pub(crate) use user::{Unencodable, unencodable};
 pub use user::{decode_key, encode_key, encoded_len, key_len};

@@ -64,7 +64,7 @@ pub(crate) fn release_retained<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &E
     ledger.registers.release_retained(members.held_by_all_live(env));
 }
 
-/// Drops stale entries of logs, and logs without entries.
+/// Drops the stale entries of logs that consist mostly of them.
 pub(crate) fn compact_logs<K: CoreKey, V>(ledger: &mut Ledger<K, V>) {
     ledger.registers.compact_bloated_logs();
 }

@@ -37,6 +37,21 @@ const MAX_REMEMBERED: usize = 65_536;
 /// How long a replica without members remembers them, nanoseconds.
 const ALONE: u64 = 30_000_000_000;
 
+/// Stamps by hash of the key.
+type Stamps = BTreeMap<u64, SmallVec<[Stamp; 2]>>;
+
+/// Adds a stamp of a key: the newest write and the newest fill of each replica stay. A fill must not stand for a write: it
+/// contests nothing. Too many keys are forgotten together, and `forgot` says up to which time.
+fn remember(stamps: &mut Stamps, forgot: &mut HlcTime, hash: u64, stamp: Stamp) {
+    if stamps.len() >= MAX_REMEMBERED {
+        let newest = stamps.values().flatten().map(|stamp| stamp.time).max();
+        *forgot = newest.unwrap_or(0).max(*forgot);
+        stamps.clear();
+    }
+    let of_key = stamps.entry(hash).or_default();
+    note_newest(of_key, stamp, |known| known.replica == stamp.replica && is_of_fill(*known) == is_of_fill(stamp));
+}
+
 /// What this replica remembers of both sides.
 #[derive(Debug, Default)]
 pub(crate) struct Contests {
@@ -45,10 +60,10 @@ pub(crate) struct Contests {
     /// By hash of the key and stamp of the fill: where the fill lies, and its bound.
     fills: BTreeMap<(u64, Stamp), (SlotRef, FillBound)>,
     /// By hash of the key: stamps that lost against something at most `max_drift` newer.
-    losers: BTreeMap<u64, SmallVec<[Stamp; 2]>>,
+    losers: Stamps,
     /// By hash of the key: the newest stamps of writes that came and were not merged. They have lost against nothing, so older
     /// ones of their replica are not known to have lost.
-    heard: BTreeMap<u64, SmallVec<[Stamp; 2]>>,
+    heard: Stamps,
     /// Epochs that are at most `max_drift` older than the greatest, that one included.
     epochs: SmallVec<[HlcTime; 2]>,
     /// Losers up to this time may have been dropped because there were too many.
@@ -139,25 +154,12 @@ impl Contests {
         if winner.saturating_sub(loser.time) > self.drift {
             return;
         }
-        if self.losers.len() >= MAX_REMEMBERED {
-            let newest = self.losers.values().flatten().map(|stamp| stamp.time).max();
-            self.forgot = self.forgot.max(newest.unwrap_or(0));
-            self.losers.clear();
-        }
-        let losers = self.losers.entry(hash).or_default();
-        // A fill must not stand for a write: it contests nothing.
-        note_newest(losers, loser, |known| known.replica == loser.replica && is_of_fill(*known) == is_of_fill(loser));
+        remember(&mut self.losers, &mut self.forgot, hash, loser);
     }
 
     /// A write came that is not merged.
     pub(super) fn note_heard(&mut self, hash: u64, stamp: Stamp) {
-        if self.heard.len() >= MAX_REMEMBERED {
-            let newest = self.heard.values().flatten().map(|stamp| stamp.time).max();
-            self.forgot = self.forgot.max(newest.unwrap_or(0));
-            self.heard.clear();
-        }
-        let heard = self.heard.entry(hash).or_default();
-        note_newest(heard, stamp, |known| known.replica == stamp.replica && is_of_fill(*known) == is_of_fill(stamp));
+        remember(&mut self.heard, &mut self.forgot, hash, stamp);
     }
 
     /// The same of an entry that an epoch or a floor passes.

@@ -8,7 +8,7 @@ use crate::crdt::register::{Side, join};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{CoreKey, without_body};
+use crate::item::{CoreKey, size_without_body, without_body};
 use crate::learnt::LearntBy;
 use crate::members::Members;
 use crate::message::{Entry, FillBound};
@@ -151,8 +151,15 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let item = without_body(&entry.item);
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
         let learnt = self.env.learnt(self.by);
-        let placing =
-            Placing { hash: entry.hash, marker, expires: 0, size: entry.size.min(64), weight: 0, learnt, item };
+        let placing = Placing {
+            hash: entry.hash,
+            marker,
+            expires: 0,
+            size: size_without_body(entry.size),
+            weight: 0,
+            learnt,
+            item,
+        };
         self.ledger.registers.place(held, placing, RemovalCause::Void);
     }
 
@@ -225,7 +232,7 @@ fn expired_on_arrival<K: Clone, V>(wall: HlcTime, entry: Entry<K, V>) -> Entry<K
 /// The entry as a tombstone.
 fn bodiless<K: Clone, V>(entry: Entry<K, V>, cause: Cause) -> Entry<K, V> {
     let marker = Marker { kind: Kind::Tombstone(cause), ..entry.marker };
-    Entry { marker, item: without_body(&entry.item), size: entry.size.min(64), weight: 0, ..entry }
+    Entry { marker, ..entry.without_body() }
 }
 
 fn removal_cause(kind: Kind) -> RemovalCause {

@@ -10,7 +10,7 @@ use super::tombstones::{Retained, Tombstones};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{Body, CoreKey, ItemRef, Key, without_body};
+use crate::item::{Body, CoreKey, ItemRef, Key, size_without_body, without_body};
 use crate::learnt::Learnt;
 use crate::message::bound::is_of_fill;
 use crate::message::{Entry, FillNote};
@@ -372,7 +372,7 @@ impl<K: CoreKey, V> Registers<K, V> {
     pub(super) fn tombstone_for(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
         let Meta { expires, size, learnt, .. } = held.meta;
         let item = without_body(&held.item);
-        Placing { hash: held.hash, marker, expires, size: size.min(64), weight: 0, learnt, item }
+        Placing { hash: held.hash, marker, expires, size: size_without_body(size), weight: 0, learnt, item }
     }
 
     /// Gives a register another dot: same value, same stamp.

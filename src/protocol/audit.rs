@@ -9,7 +9,7 @@ use super::Context;
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::nanos;
-use crate::item::{CoreKey, without_body};
+use crate::item::CoreKey;
 use crate::ledger::Ledger;
 use crate::message::{Audit, Entry, Message};
 use crate::outbox::Transmit;
@@ -108,7 +108,7 @@ fn slice<K: CoreKey, V>(ledger: &mut Ledger<K, V>, origin: ReplicaId, first: usi
     let entries = places.into_iter().filter_map(|(time, slot)| {
         let (entry, held) = ledger.registers().entry_at(Dot::new(origin, time), slot)?;
         let covered = ledger.vector().covers(&entry.dot());
-        (held.meta.kind.is_live() && covered).then(|| key_of(entry))
+        (held.meta.kind.is_live() && covered).then(|| entry.without_body())
     });
     entries.collect()
 }
@@ -116,11 +116,7 @@ fn slice<K: CoreKey, V>(ledger: &mut Ledger<K, V>, origin: ReplicaId, first: usi
 fn suspect_at<K: CoreKey, V>(ledger: &Ledger<K, V>, slot: SlotRef) -> Option<Entry<K, V>> {
     let held = ledger.table().meta(slot).filter(|meta| meta.kind.is_live())?;
     let (entry, _) = ledger.registers().entry_at(ledger.registers().dot_of(&held), slot)?;
-    ledger.vector().covers(&entry.dot()).then(|| key_of(entry))
-}
-
-fn key_of<K: CoreKey, V>(entry: Entry<K, V>) -> Entry<K, V> {
-    Entry { item: without_body(&entry.item), size: entry.size.min(64), weight: 0, ..entry }
+    ledger.vector().covers(&entry.dot()).then(|| entry.without_body())
 }
 
 /// A member compares registers with ours.
@@ -138,7 +134,7 @@ pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId,
                 if held.meta.kind.is_live() && both_seen && ours.stamp != theirs.stamp() {
                     note_conflict(cx, &held, ours, &theirs.marker);
                     let entry = cx.ledger.registers().entry_at(ours.dot, held.slot).filter(|_| !audit.reply);
-                    answer.extend(entry.map(|(entry, _)| key_of(entry)));
+                    answer.extend(entry.map(|(entry, _)| entry.without_body()));
                 }
             }
             None if !cx.ledger.is_lossy() && may_be_missing(cx, &theirs) => {

@@ -139,7 +139,9 @@ impl<K: CoreKey, V> Pushes<K, V> {
         cx.claim(push.origin, push.to);
         self.note_merged(push.origin, push.to);
         note_written(cx, &push);
-        cx.outbox.to_pass_on.push((from, push));
+        if push.hops < MAX_HOPS && !push.raw.is_empty() {
+            cx.outbox.to_pass_on.push((from, push));
+        }
         cx.enforce_cap();
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Context;
 use crate::item::CoreKey;
 use crate::members::rings;
-use crate::message::{MAX_HOPS, Message, Push};
+use crate::message::{Message, Push};
 use crate::outbox::Transmit;
 use crate::replica_id::ReplicaId;
 
@@ -31,7 +31,7 @@ impl<K: CoreKey, V> Relay<K, V> {
 
     /// Passes on a push that was news to us.
     pub(crate) fn pass_on(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
-        if push.hops >= MAX_HOPS || push.raw.is_empty() || self.waiting.len() >= MAX_WAITING {
+        if self.waiting.len() >= MAX_WAITING {
             return;
         }
         let successors = rings::successors(cx.members, cx.env);

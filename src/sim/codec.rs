@@ -1,7 +1,6 @@
 //! The production encoder and decoder, which every simulated message goes through.
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use super::types::{SimKey, SimValue, Types, hash_of};
@@ -88,56 +87,19 @@ pub(super) fn decode<K: SimKey, V: SimValue>(
 
 /// A value as it arrives on another node, in the smallest message there is.
 pub(super) fn round_trip<K: SimKey, V: SimValue>(types: &Types<K, V>, key: &K, value: &V) -> Result<V, String> {
-    let bytes = encode_one(key, value)?;
-    match decode(types, &bytes)? {
-        (_, Message::Push(push)) => {
-            let read = push.entries.first().and_then(|entry| entry.item.value().cloned());
-            read.ok_or_else(|| "nothing arrives".to_owned())
-        }
-        _ => Err("another message arrives".to_owned()),
-    }
-}
-
-fn encode_one<K: SimKey, V: SimValue>(key: &K, value: &V) -> Result<Bytes, String> {
     let origin = ReplicaId::from_uuid(incarnation(0));
     let marker = Marker { stamp: Stamp::new(2, origin), kind: Kind::Live, dot: Dot::new(origin, 2) };
     let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Known(value.clone()) });
     let entry = Entry { hash: hash_of(key), item, marker, expires: 0, size: 0, weight: 1 };
     let push =
         Push { origin, from: 1, to: 2, epoch: 0, entries: vec![entry], fills: Vec::new(), hops: 0, raw: Bytes::new() };
-    encode(0, origin, 0, &Message::Push(push))
-}
-
-/// The encoding of a value alone, as a process keeps it that cannot read it.
-pub(super) fn value_bytes<V: SimValue>(value: &V) -> Result<Bytes, String> {
-    let bytes = encode_one(&0u8, value)?;
-    let raw = wire::decode::<u8, Unread>(&bytes, &AsBytes, &Limits::default()).map_err(|error| error.to_string())?;
-    match raw.message.as_ref().and_then(|message| message.entries().next()).map(|entry| &entry.item.body) {
-        Some(Body::Opaque(bytes)) => Ok((**bytes).clone()),
-        _ => Err("a value that has no bytes".to_owned()),
-    }
-}
-
-/// A type of which nothing decodes: what is read as this stays the bytes that came.
-#[derive(Debug)]
-pub(super) struct Unread;
-
-impl<'de> Deserialize<'de> for Unread {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom("another release wrote this"))
-    }
-}
-
-/// What a process adds to entries of which it reads nothing.
-pub(super) struct AsBytes;
-
-impl<K> Intake<K, Unread> for AsBytes {
-    fn hash(&self, key: &Key<K>) -> u64 {
-        if let Key::Opaque(bytes) = key { hash_of::<[u8]>(bytes) } else { 0 }
-    }
-
-    fn weigh(&self, _: &K, _: &Unread) -> u32 {
-        1
+    let bytes = encode(0, origin, 0, &Message::Push(push))?;
+    match decode(types, &bytes)? {
+        (_, Message::Push(push)) => {
+            let read = push.entries.first().and_then(|entry| entry.item.value().cloned());
+            read.ok_or_else(|| "nothing arrives".to_owned())
+        }
+        _ => Err("another message arrives".to_owned()),
     }
 }
 

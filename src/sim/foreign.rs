@@ -2,15 +2,38 @@
 //! the values. It keeps and relays what it cannot read, byte for byte, and never uses such a key itself.
 
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
 
-use super::codec::{self, AsBytes, Unread};
 use super::types::{SimKey, SimValue, hash_of};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::message::{Entry, Message};
-use crate::wire::{self, Limits};
+use crate::wire::{self, Intake, Limits};
 
 /// One in this many keys and values is foreign to the processes that have other types.
 const ONE_IN: u64 = 3;
+
+/// A type of which nothing decodes: the decoder keeps the bytes that came.
+#[derive(Debug)]
+struct Unread;
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("another release wrote this"))
+    }
+}
+
+/// The hash of entries of which a process reads nothing.
+struct AsBytes;
+
+impl Intake<Unread, Unread> for AsBytes {
+    fn hash(&self, key: &Key<Unread>) -> u64 {
+        if let Key::Opaque(bytes) = key { hash_of::<[u8]>(bytes) } else { 0 }
+    }
+
+    fn weigh(&self, _: &Unread, _: &Unread) -> u32 {
+        1
+    }
+}
 
 fn is_foreign(bytes: &[u8]) -> bool {
     hash_of(bytes).is_multiple_of(ONE_IN)
@@ -72,7 +95,10 @@ fn entries_mut<K, V>(message: &mut Message<K, V>) -> Box<dyn Iterator<Item = &mu
 /// Whether an item has the value that was written, read or not.
 pub(super) fn is_same_value<K: SimKey, V: SimValue>(written: &Item<K, V>, held: &Item<K, V>) -> bool {
     match (&written.body, &held.body) {
-        (Body::Known(value), Body::Opaque(bytes)) => codec::value_bytes(value).is_ok_and(|own| own == **bytes),
+        (Body::Known(value), Body::Opaque(bytes)) => {
+            let mut own = Vec::with_capacity(bytes.len());
+            wire::write_value(&mut own, value).is_ok() && own == **bytes
+        }
         _ => written.value() == held.value(),
     }
 }

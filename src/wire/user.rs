@@ -108,7 +108,7 @@ pub(super) fn write_key<Q: Serialize + ?Sized>(out: &mut Vec<u8>, key: &Q) -> Re
 }
 
 /// Appends the encoding of a value that [`encoded_len`] has accepted before.
-pub(super) fn write_value<V: Serialize>(out: &mut Vec<u8>, value: &V) -> Result<(), EncodeError> {
+pub(crate) fn write_value<V: Serialize>(out: &mut Vec<u8>, value: &V) -> Result<(), EncodeError> {
     ciborium::into_writer(value, out).map_err(refused)
 }
 

@@ -160,9 +160,7 @@ fn what_a_reconcile_removed_is_not_voided_when_it_comes_again() {
         net.cut.extend([(a, e), (e, h)]);
         let held = net.r[h].store().get(7 << 48 | 7, &7).unwrap();
         let now = net.now(h);
-        let replica = &mut net.r[h];
-        replica.at(now);
-        replica.ledger.spread_again(&mut replica.env, &held);
+        net.r[h].call(now, |it| it.ledger.spread_again(&mut it.env, &held));
         net.flush();
         net.cut.remove(&(e, m));
         net.meet(m, e);
