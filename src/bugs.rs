@@ -85,6 +85,8 @@ bugs! {
     heard_stands_for_lost,
     /// A fill of a member that was forgotten is taken although what contests it may be forgotten as well.
     late_fills_uncontested,
+    /// The same of a member only if it is one no longer: not if it came back meanwhile, or came with the fill.
+    returned_fills_believed,
     /// The body of an evicted own write is released as soon as a push with it has been cut.
     released_when_cut,
     /// Evictions raise the one floor, below which an arriving value is voided for all replicas.

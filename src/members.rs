@@ -105,6 +105,8 @@ pub(crate) struct Members {
     caught_up: Option<CaughtUp>,
     /// The stable cut of the last look.
     cut: StableCut,
+    /// Writes up to this time are no longer remembered as contests of fills.
+    contests_pruned: HlcTime,
     /// Our successors among the live members; none if they are to be worked out again.
     successors: Option<Vec<ReplicaId>>,
     /// Who is sent a digest next, the last one first.
@@ -176,8 +178,15 @@ impl Members {
         &self.cut
     }
 
-    pub(crate) fn set_cut(&mut self, cut: StableCut) {
+    /// The stable cut of now, and up to which time contests of fills were dropped by it.
+    pub(crate) fn set_cut(&mut self, cut: StableCut, contests_pruned: HlcTime) {
         self.cut = cut;
+        self.contests_pruned = self.contests_pruned.max(contests_pruned);
+    }
+
+    /// What contests a fill of this replica is remembered if the fill's bound begins here or later.
+    pub(crate) fn contests_kept_after(&self, replica: &ReplicaId) -> HlcTime {
+        self.peers.get(replica).map_or(self.contests_pruned, |peer| peer.contests_kept_after)
     }
 
     pub(crate) fn former(&self) -> &Former {
@@ -248,7 +257,7 @@ impl Members {
         self.absent.forgotten.0.remove(&from);
         let is_new = self.peers.get(&from).is_none_or(|peer| !peer.is_met());
         let wrote = if is_new { wrote() } else { 0 };
-        let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now, wrote));
+        let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now, wrote, self.contests_pruned));
         if peer.unmet.take().is_some() {
             (peer.known_since, peer.word.wrote) = (now.mono, wrote);
         }

@@ -36,6 +36,7 @@ mod network;
 mod observed;
 mod opening;
 mod oracle;
+mod plots;
 mod process;
 mod quiet;
 mod report;
@@ -54,6 +55,7 @@ mod weights;
 
 pub use action::{Action, Step};
 pub use failure::Failure;
+pub use plots::Plot;
 pub use report::{Report, Violation};
 pub use run::{run_scenario, run_seed};
 pub use scenario::Scenario;

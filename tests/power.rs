@@ -10,7 +10,7 @@ const SEEDS: u64 = 4_096;
 /// An easy one by then.
 const FEW_SEEDS: u64 = 64;
 
-/// Those that every build looks for; of the others, all that are named nowhere below are looked for by hand.
+/// Those that every build looks for. The others are looked for by hand.
 const EASY: [&str; 15] = [
     "void_keeps_stamp",
     "partial_reconcile",
@@ -29,30 +29,16 @@ const EASY: [&str; 15] = [
     "epoch_only_sweeps",
 ];
 
-const MISTAKES: &str = include_str!("../src/replica/schedules/mistakes.rs");
-const MODEL: &str = include_str!("model_check/main.rs");
-
-/// Those that the simulator does not find: where they are found, and how that begins there.
-const ELSEWHERE: [(&str, &str, &str); 5] = [
-    ("floor_rises_with_removals", MISTAKES, "must_catch("),
-    ("early_floor", MISTAKES, "must_catch("),
-    ("stale_digest", MISTAKES, "must_catch("),
-    ("tombstone_below_floor_dropped", MISTAKES, "must_catch("),
-    ("no_deferral", MODEL, "("),
-];
-
-/// Those that need many seeds, or slow ones: every switch that is in no other list.
+/// The others: those that need many seeds, or slow ones.
 fn hard() -> impl Iterator<Item = &'static str> {
-    let elsewhere = ELSEWHERE.map(|(bug, ..)| bug);
-    Bugs::NAMES.iter().copied().filter(move |bug| !EASY.contains(bug) && !elsewhere.contains(bug))
+    Bugs::NAMES.iter().copied().filter(|bug| !EASY.contains(bug))
 }
 
-/// What the swarm says of a seed, and then what it says when bent towards lost tombstones.
+/// What the swarm says of a seed with a mistake.
 fn violation(bug: &str, seed: u64) -> Option<Violation> {
-    [Settings::from_seed(seed), Settings::harsh(seed)].into_iter().find_map(|mut settings| {
-        settings.bugs = Bugs::only(bug).expect("a known mistake");
-        run_scenario(&numbers(), &Scenario::with_settings(seed, settings), false).violation
-    })
+    let mut settings = Settings::from_seed(seed);
+    settings.bugs = Bugs::only(bug).expect("a known mistake");
+    run_scenario(&numbers(), &Scenario::with_settings(seed, settings), false).violation
 }
 
 /// After how many seeds a mistake is caught, and what is said of it.
@@ -81,14 +67,9 @@ fn the_easy_mistakes_are_caught_at_once() {
     }
 }
 
-/// What is said to be found elsewhere is put back there, and no list names what is no switch.
 #[test]
-fn the_lists_name_switches() {
-    for (bug, source, before) in ELSEWHERE {
-        assert!(source.contains(&format!("{before}\"{bug}\",")), "no test puts {bug} back");
-    }
-    let elsewhere = ELSEWHERE.map(|(bug, ..)| bug);
-    let unknown: Vec<_> = EASY.into_iter().chain(elsewhere).filter(|bug| !Bugs::NAMES.contains(bug)).collect();
+fn the_easy_ones_are_switches() {
+    let unknown: Vec<_> = EASY.into_iter().filter(|bug| !Bugs::NAMES.contains(bug)).collect();
     assert!(unknown.is_empty(), "no switches: {unknown:?}");
 }
 

@@ -42,8 +42,8 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
         }
     }
     let alone_at = members.is_empty().then(|| env.judging());
-    ledger.registers.contests.prune(cut.watermark, alone_at);
-    members.set_cut(cut);
+    let pruned = ledger.registers.contests.prune(cut.watermark, alone_at);
+    members.set_cut(cut, pruned);
     expiry::compact(ledger);
     let (table, tombstones) = (crate::sync::Arc::clone(ledger.table()), ledger.tombstones().len());
     let is_kept = |time, slot| table.meta(slot).is_some_and(|meta| meta.retained && meta.dot_time == time);

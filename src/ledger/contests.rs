@@ -68,8 +68,6 @@ pub(crate) struct Contests {
     epochs: SmallVec<[HlcTime; 2]>,
     /// Losers up to this time may have been dropped because there were too many.
     forgot: HlcTime,
-    /// Losers and epochs up to this time were dropped because no fill was to come that they contest.
-    pruned: HlcTime,
     /// The greatest time of what was evicted without a trace while there were no members: nobody else has seen that.
     evicted_alone: HlcTime,
 }
@@ -137,11 +135,6 @@ impl Contests {
         bound.after < self.evicted_alone && self.evicted_alone <= fill.time
     }
 
-    /// Whether a fill comes so late that what it must lose against may be forgotten.
-    pub(super) fn is_late(&self, bound: &FillBound) -> bool {
-        bound.after < self.pruned
-    }
-
     /// Remembers the bound of a fill that is in place.
     pub(super) fn note_bound(&mut self, hash: u64, fill: Stamp, slot: SlotRef, bound: &FillBound) {
         self.fills.insert((hash, fill), (slot, bound.clone()));
@@ -191,11 +184,10 @@ impl Contests {
         contested.map(|((_, fill), (slot, _))| (*fill, *slot)).collect()
     }
 
-    /// Forgets contests that are over. Who is alone, by its clock at this time, may still meet others that were not alone
-    /// either.
-    pub(super) fn prune(&mut self, watermark: HlcTime, alone_at: Option<HlcTime>) {
+    /// Forgets contests that are over, and returns up to which time. Who is alone, by its clock at this time, may still meet others
+    /// that were not alone either.
+    pub(super) fn prune(&mut self, watermark: HlcTime, alone_at: Option<HlcTime>) -> HlcTime {
         let watermark = alone_at.map_or(watermark, |now| watermark.min(now.saturating_sub(ALONE)));
-        self.pruned = self.pruned.max(watermark.saturating_sub(self.drift + GRAIN));
         self.fills.retain(|(_, stamp), _| stamp.time > watermark);
         let meets = |time: HlcTime| time.saturating_add(self.drift + GRAIN) > watermark;
         self.epochs.retain(|epoch| meets(*epoch));
@@ -205,6 +197,7 @@ impl Contests {
                 !stamps.is_empty()
             });
         }
+        watermark.saturating_sub(self.drift + GRAIN)
     }
 
     /// How many keys and fills are remembered.

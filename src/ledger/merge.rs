@@ -95,12 +95,10 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let wins = found.map_or(fill > self.ledger.highest_floor(), |found| found <= fill);
         let write = held.as_ref().and_then(|held| registers.write_of(held));
         let contests = &registers.contests;
-        // Of a replica that is no member.
-        let departed = !self.members.contains(&fill.replica) && !self.env.bugs.late_fills_uncontested;
         let contested = || {
             contests.is_contested(hash, write, fill, bound)
                 || contests.is_contested_by_evicted(fill, bound)
-                || (departed && found != Some(fill) && contests.is_late(bound))
+                || (found != Some(fill) && self.is_late(fill, bound))
         };
         if wins && entry.kind().ranks_live() && !self.env.bugs.fill_bound_ignored && contested() {
             self.env.counters.fills_contested += 1;
@@ -115,6 +113,16 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             registers.contests.note_bound(hash, fill, slot, bound);
         }
         merged
+    }
+
+    /// Whether a fill comes so late that what it must lose against may be forgotten. Nothing is kept for fills of a replica that is
+    /// no member, nor was before it became one, or became one again.
+    fn is_late(&self, fill: Stamp, bound: &FillBound) -> bool {
+        let Env { id, bugs, .. } = &*self.env;
+        let is_member = self.members.contains(&fill.replica);
+        let believed =
+            fill.replica == *id || bugs.late_fills_uncontested || (is_member && bugs.returned_fills_believed);
+        !believed && bound.after < self.members.contests_kept_after(&fill.replica)
     }
 
     fn reinserts(&self, held: Option<&Snapshot<K, V>>) -> bool {

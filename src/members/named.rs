@@ -64,7 +64,8 @@ fn note(members: &mut Members, env: &Env, (from, met): (ReplicaId, bool), member
     }
     if count(members) < MAX_UNMET {
         let unmet = Unmet { namers: Namers::from([(from, met)]), named_alive: dead_for == 0 };
-        members.peers.insert(member, Peer::unmet(env.now, since, unmet));
+        let kept_after = members.contests_pruned;
+        members.peers.insert(member, Peer::unmet(env.now, since, unmet, kept_after));
     }
 }
 

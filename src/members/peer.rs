@@ -157,6 +157,9 @@ pub(crate) struct Peer {
     pub(crate) last_heard: u64,
     /// When it became a member, by monotonic time.
     pub(crate) known_since: u64,
+    /// What contests a fill of it is remembered if the fill's bound begins here or later. Before it was a member nothing was
+    /// kept for it.
+    pub(crate) contests_kept_after: HlcTime,
     /// The highest vector it ever reported.
     pub(crate) reported: VersionVector,
     /// Whether it has given up values.
@@ -177,11 +180,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(now: Now, wrote: HlcTime) -> Self {
+    pub(super) fn new(now: Now, wrote: HlcTime, contests_kept_after: HlcTime) -> Self {
         Self {
             dead_since: None,
             last_heard: now.mono,
             known_since: now.mono,
+            contests_kept_after,
             reported: VersionVector::new(),
             lossy: false,
             unmet: None,
@@ -197,8 +201,8 @@ impl Peer {
     }
 
     /// A peer that others name, unreachable since this monotonic time.
-    pub(super) fn unmet(now: Now, since: u64, unmet: Unmet) -> Self {
-        Self { dead_since: Some(since), unmet: Some(unmet), ..Self::new(now, 0) }
+    pub(super) fn unmet(now: Now, since: u64, unmet: Unmet, contests_kept_after: HlcTime) -> Self {
+        Self { dead_since: Some(since), unmet: Some(unmet), ..Self::new(now, 0, contests_kept_after) }
     }
 
     pub(crate) fn is_live(&self) -> bool {

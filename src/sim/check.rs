@@ -8,12 +8,14 @@
 //! | `evictions` | eviction stays where it happened |
 //! | `fills` | a fill loses to what came after its start |
 //! | `beliefs` | no replica believes more of another than that one said; no write at or below a watermark |
+//! | `clocks` | nothing from the future is merged; nobody goes by the first clock it hears; what a member has is not sent again |
 //! | `bounds` | memory is bounded after every event |
 //! | `agreement` | at the end: O3, completeness by record, and back to baseline (O4) |
 
 mod agreement;
 mod beliefs;
 mod bounds;
+mod clocks;
 mod content;
 mod evictions;
 mod fills;
@@ -85,6 +87,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn check_key(&mut self, number: usize, key: usize) -> Result<(), Violation> {
         let held = self.held(number, key);
         let marker = held.as_ref().map(|held| self.replica(number).marker_at(&held.meta));
+        self.check_not_ahead(number, key, marker.as_ref())?;
         self.note_held(number, key, marker);
         self.check_content(number, key, held.as_ref())?;
         let Some(held) = held else {

@@ -174,17 +174,23 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let (from, message) = self.open_message(number, bytes)?;
         self.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
         let told = self.note_told(number, &message);
-        let ignored = self.replica(number).counters().frames_ignored;
+        let before = self.replica(number).counters().clone();
         let now = self.now_at(number);
         let source = self.by_id.get(&from).copied();
+        if let (Message::Digest(digest), Some(source)) = (&message, source) {
+            self.note_names(number, source, digest);
+        }
         if let Message::Frame(frame) = &message {
             let history = &mut self.openings[number].history;
             history.frame_from = source;
             history.floors.extend(source.zip(frame.last.as_ref()).map(|(source, last)| (source, last.floor)));
         }
         self.openings[number].engine.replica.handle_message(now, from, message);
-        if self.replica(number).counters().frames_ignored > ignored {
+        if self.replica(number).counters().frames_ignored > before.frames_ignored {
             self.forget_told(number, told);
+        }
+        if kind == MessageKind::Digest {
+            self.check_answer(number, from, &before)?;
         }
         let settled = self.settle(number);
         let history = &mut self.openings[number].history;
@@ -240,6 +246,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let opening = &mut self.openings[number];
         opening.history.watermark = opening.history.watermark.max(digest.watermark);
         opening.seen.join(&digest.vector);
+        let met = opening.engine.replica.peers().map(|peer| peer.id).collect();
+        opening.history.met.insert(digest.clock, met);
     }
 
     /// A replica spoke from a process: it takes the place of one whose cache was closed there.
@@ -265,6 +273,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn tell_left(&mut self, number: usize, id: ReplicaId) -> Result<(), Violation> {
         self.trace(|| format!("r{number} hears that {id} is gone"));
         let now = self.now_at(number);
+        self.openings[number].history.ever.insert(id);
         self.openings[number].engine.replica.handle_member_left(now, id);
         self.settle(number)
     }

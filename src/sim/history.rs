@@ -10,6 +10,7 @@ use super::oracle::{Oracle, Record};
 use super::types::{SimKey, SimValue};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{Stamp, nanos};
+use crate::message::Digest;
 use crate::replica::Counters;
 
 /// A member that has been one for this long is in the stable cut that an eviction goes by: a replica takes it anew every
@@ -99,13 +100,22 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let Opening { engine, history, .. } = &mut self.openings[number];
         let now: BTreeMap<_, _> = engine.replica.members().collect();
         history.members.retain(|id, _| now.contains_key(id));
+        history.admitted.retain(|id, _| now.contains_key(id));
         history.live.retain(|id, _| now.get(id).is_some_and(|live| *live));
         for (id, live) in now {
             history.members.entry(id).or_insert(at);
+            history.admitted.entry(id).or_insert(at);
+            history.ever.insert(id);
             if live {
                 history.live.entry(id).or_insert(at);
             }
         }
+    }
+
+    /// A digest of a member came: it is to name all members that its sender had met.
+    pub(super) fn note_names(&mut self, number: usize, from: usize, digest: &Digest) {
+        let met = self.openings[from].history.met.get(&digest.clock).cloned();
+        self.openings[number].history.named.extend(met.into_iter().flatten());
     }
 
     /// A replica that stood still has a stable cut from before: as if it had met its members just now.
@@ -124,7 +134,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             return;
         }
         let is_old = |since: &u64| since + CUT_AGE <= at;
-        let members = || history.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| *id).collect();
+        // Whoever was met by one that tells this replica of itself is waited for, though it has not spoken yet.
+        let named = || history.named.difference(&history.ever);
+        let members = || history.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| id);
+        let members = || members().chain(named()).copied().collect();
         let removal = || Removal { seen: opening.seen.clone(), members: members(), forced };
         let own = (source.is_none() || forced).then(removal);
         let line = format!("  r{number} {which:?} floor rises to {floor:?} from {source:?} forced {forced}");
@@ -168,10 +181,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let victims = oracle.of(key).filter(|record| record.item.is_some()).filter(is_gone);
         let drift = nanos(self.settings.config.max_drift);
         let evicted = self.openings[number].history.evicted_alone;
-        // Of a fill of a replica that is no member any more, what it must lose against may be forgotten.
+        // What a fill must lose against may be forgotten unless its replica was a member here all the time since it began.
         let history = &self.openings[number].history;
         let is_late = |record: &Record<K, V>| {
-            record.fill.is_some() && !history.members.contains_key(&self.openings[record.author].id)
+            let admitted = history.admitted.get(&self.openings[record.author].id);
+            record.fill.is_some_and(|start| admitted.is_none_or(|since| *since > start.at))
         };
         let is_due = |record: &Record<K, V>| {
             let contested = (record.stamp == stamp || !certain)

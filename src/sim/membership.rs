@@ -80,11 +80,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         for (number, id) in self.known_on(process, other) {
             let now = self.now_at(number);
-            let replica = &mut self.openings[number].engine.replica;
             if left {
-                replica.handle_member_left(now, id);
+                self.openings[number].history.ever.insert(id);
+                self.openings[number].engine.replica.handle_member_left(now, id);
             } else {
-                replica.handle_member_down(now, id);
+                self.openings[number].engine.replica.handle_member_down(now, id);
             }
             self.settle(number)?;
         }

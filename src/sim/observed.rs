@@ -45,6 +45,13 @@ pub(super) struct History {
     pub(super) rises: [Vec<Rise>; 2],
     /// Members without a break since.
     pub(super) members: BTreeMap<ReplicaId, u64>,
+    /// The same, also over a time in which this replica stood still.
+    pub(super) admitted: BTreeMap<ReplicaId, u64>,
+    /// By the clock of a digest of this replica, the members that it had met by then.
+    pub(super) met: BTreeMap<HlcTime, Vec<ReplicaId>>,
+    /// Who was met by somebody that has sent a digest here; and ids that ever were members here, or were said to be gone.
+    pub(super) named: BTreeSet<ReplicaId>,
+    pub(super) ever: BTreeSet<ReplicaId>,
     /// Live members without a break since.
     pub(super) live: BTreeMap<ReplicaId, u64>,
     /// The highest watermark in any of its digests.

@@ -29,7 +29,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every fault that the simulator can inject. Each is counted when it has happened, not when it was asked for.
-const FAULTS: [&str; 49] = [
+const FAULTS: [&str; 50] = [
     "alone",
     "alone and waiting for others",
     "cache closed",
@@ -62,6 +62,7 @@ const FAULTS: [&str; 49] = [
     "lost",
     "many keys",
     "many nodes",
+    "network changed",
     "not open here",
     "pause",
     "queue overflowed",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::codec::MAX_CACHES;
+use super::plots::Plot;
 pub use super::weights::Weights;
 use crate::recency::Eviction;
 use crate::replica::{Bugs, ReplicaConfig};
@@ -63,6 +64,8 @@ pub struct Settings {
     /// Every second process has the types of another release: it cannot read some of the keys and values, and keeps and
     /// relays them as they are.
     pub other_types: bool,
+    /// What the script begins with.
+    pub plot: Option<Plot>,
     /// Known mistakes to put back.
     pub bugs: Bugs,
     /// How often each kind of action is picked.
@@ -106,6 +109,7 @@ impl Default for Settings {
             heed_the_dead: false,
             stays_broken: false,
             other_types: false,
+            plot: None,
             bugs: Bugs::default(),
             weights: Weights::calm(),
             gap: millis(50),
@@ -134,6 +138,7 @@ impl std::fmt::Display for Settings {
             rarely(self.heed_the_dead, "the dead are heard".into()),
             rarely(self.stays_broken, "a broken link stays broken".into()),
             rarely(self.other_types, "every second node of another release".into()),
+            self.plot.map_or_else(String::new, |plot| format!(", {plot:?}")),
         ];
         f.write_str(&told.concat())?;
         let ReplicaConfig { max_drift, gc_grace, forget_after, max_tombstones, max_frame_bytes, .. } = &self.config;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::action::{Action, Step};
+use super::plots::Plot;
 use super::settings::{Settings, millis};
 use super::weights::{Kind, Weights};
 use crate::replica::{Bugs, ReplicaConfig};
@@ -16,14 +17,23 @@ impl Settings {
     /// The settings that a seed stands for.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
-        let rng = &mut Rng::with_seed(seed);
-        let mut settings = Self::common(rng);
-        settings.make_special(&mut Rng::with_seed(seed ^ 0x005E_C1A1));
+        Self::special(seed, true)
+    }
+
+    /// The same for seeds from before there were plots.
+    #[cfg(test)]
+    pub(super) fn without_plots(seed: u64) -> Self {
+        Self::special(seed, false)
+    }
+
+    fn special(seed: u64, plots: bool) -> Self {
+        let mut settings = Self::common(&mut Rng::with_seed(seed));
+        settings.make_special(&mut Rng::with_seed(seed ^ 0x005E_C1A1), plots);
         settings
     }
 
     /// What takes long is rare.
-    fn make_special(&mut self, rng: &mut Rng) {
+    fn make_special(&mut self, rng: &mut Rng, plots: bool) {
         match rng.u8(0..64) {
             0 => {
                 // Sessions of many frames.
@@ -46,6 +56,7 @@ impl Settings {
             }
             14..18 => self.weights.set(Kind::Far, 3),
             18..22 => self.other_types = true,
+            22..30 if plots => *self = Plot::any(rng).settings(self),
             _ => {}
         }
     }
@@ -75,6 +86,7 @@ impl Settings {
             heed_the_dead: rng.bool(),
             stays_broken: false,
             other_types: false,
+            plot: None,
             bugs: Bugs::default(),
             weights: weights(rng),
             gap: millis(pick(rng, &[5, 50, 300, 1_500])),
@@ -86,6 +98,7 @@ impl Settings {
     pub fn harsh(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed ^ 0x004A_2581);
         let mut settings = Self::from_seed(seed);
+        settings.plot = None;
         settings.replicas = rng.u8(3..=5);
         settings.keys = pick(rng, &[1, 2, 3, 6]);
         settings.config.max_tombstones = pick(rng, &[1, 1, 2, 1_000_000]);
@@ -120,6 +133,7 @@ impl Settings {
         self.wrong_clocks = Duration::ZERO;
         self.stays_broken = false;
         self.other_types = false;
+        self.plot = None;
         self.config.max_tombstones = 1_000_000;
         self
     }
@@ -128,7 +142,8 @@ impl Settings {
     #[must_use]
     pub fn script(&self, seed: u64) -> Vec<Step> {
         let rng = &mut Rng::with_seed(seed ^ 0x5C21_97AC_7105);
-        (0..self.actions).map(|_| self.step(rng)).collect()
+        let plot = self.plot.map(|plot| plot.steps(rng)).unwrap_or_default();
+        plot.into_iter().chain((0..self.actions).map(|_| self.step(rng))).collect()
     }
 
     fn step(&self, rng: &mut Rng) -> Step {

@@ -226,33 +226,70 @@ fn a_second_fill_knows_what_its_own_replica_wrote_before_the_first() {
     assert_eq!(net.r[w].counters().fills_contested, 0);
 }
 
-/// A write and a fill above it come long after their replica has died and was forgotten. A delete that was issued after the fill began, by
-/// a slower clock, has lost against the write meanwhile, and is forgotten as well: nobody can say that the fill is good.
+/// A write and a fill above it come long after their replica was forgotten. A delete that was issued after the fill began, by
+/// a slower clock, has lost against the write meanwhile, and is forgotten as well: nobody can say that the fill is good. It may
+/// be that the replica came back before its fill.
+fn a_fill_of_the_forgotten(bugs: Bugs, comes_back: bool) {
+    let (a, w, other) = (0, 1, 2);
+    let mut net = Net::new(3, plain).with(bugs);
+    net.all_meet();
+    net.run(3);
+    net.skew[w] = -500_000_000;
+    net.at += 400_000_000;
+    net.put(a, 5, Some(1), 8);
+    let write = net.intercept(a);
+    let ticket = begin(&mut net, a, 5);
+    net.at += 10_000_000;
+    net.put(w, 5, None, 8);
+    assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+    let filled = net.intercept(a);
+    let hello = net.digest_of(a);
+    net.die(a, true);
+    net.give(a, id(w), &write);
+    assert_eq!(net.get(w, 5), Some(1), "its clock is ahead");
+    net.run(10);
+    if comes_back {
+        [w, other].map(|i| net.give(a, id(i), &hello));
+        assert!(net.r[w].peers().any(|peer| peer.id == id(a)), "it is a member again");
+    }
+    net.give(a, id(w), &filled);
+    net.run(10);
+    assert_ne!(net.get(w, 5), Some(2), "deleted after the fill had begun");
+    assert_eq!(net.get(w, 5), net.get(other, 5));
+}
+
 #[test]
 fn a_fill_that_comes_after_its_replica_was_forgotten_is_not_believed() {
-    must_catch("late_fills_uncontested", |bugs| {
-        let (a, w, other) = (0, 1, 2);
+    must_catch("late_fills_uncontested", |bugs| a_fill_of_the_forgotten(bugs, false));
+}
+
+#[test]
+fn a_fill_of_a_replica_that_came_back_is_not_believed_if_it_began_before() {
+    must_catch("returned_fills_believed", |bugs| a_fill_of_the_forgotten(bugs, true));
+}
+
+/// The same of a newcomer that has filled a key before it met anybody: while the fill ran the others deleted the key, and have
+/// forgotten that they did.
+#[test]
+fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
+    must_catch("returned_fills_believed", |bugs| {
+        let (new, w, other) = (0, 1, 2);
         let mut net = Net::new(3, plain).with(bugs);
-        net.all_meet();
+        net.meet(w, other);
         net.run(3);
         net.skew[w] = -500_000_000;
-        net.at += 400_000_000;
-        net.put(a, 5, Some(1), 8);
-        let write = net.intercept(a);
-        let ticket = begin(&mut net, a, 5);
+        net.put(new, 5, Some(1), 8);
+        let ticket = begin(&mut net, new, 5);
         net.at += 10_000_000;
         net.put(w, 5, None, 8);
-        assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
-        let filled = net.intercept(a);
-        net.die(a, true);
-        net.give(a, id(w), &write);
-        assert_eq!(net.get(w, 5), Some(1), "its clock is ahead");
-        assert_eq!(net.get(w, 5), Some(1), "its clock is ahead");
+        assert!(fill(&mut net, new, &ticket, 5, 2).is_some());
         net.run(10);
-        net.give(a, id(w), &filled);
+        assert!(net.held(w, 5).is_none(), "collected");
+        net.meet(new, w);
+        net.meet(new, other);
         net.run(10);
         assert_ne!(net.get(w, 5), Some(2), "deleted after the fill had begun");
-        assert_eq!(net.get(w, 5), net.get(other, 5));
+        assert_eq!(net.get(w, 5), net.get(new, 5));
     });
 }
 
