@@ -1,6 +1,9 @@
 //! The simulator can fail: known mistakes, put back one at a time, are caught, and by whom.
 //!
-//! All of them: `cargo test --profile sim --features sim --test power -- --ignored --nocapture`
+//! All of them: `cargo test --profile sim --no-default-features --features sim --test power -- --ignored --nocapture`.
+//! Unoptimised they take minutes, so with the feature `node` there is nothing here.
+
+#![cfg(not(feature = "node"))]
 
 use driftless::replica::Bugs;
 use driftless::sim::{Report, Scenario, Settings, Violation, numbers, run_scenario};
@@ -47,7 +50,7 @@ fn catch(bug: &str, seeds: u64) -> Option<(u64, Violation)> {
 }
 
 #[test]
-#[ignore = "minutes; in the sim profile, with -- --ignored --nocapture"]
+#[ignore = "ten minutes: -- --ignored --nocapture"]
 fn known_mistakes_are_caught_within_4_096_seeds() {
     let mut missed = Vec::new();
     println!("| switch | caught after N seeds | by which checker |\n| --- | ---: | --- |");
@@ -75,7 +78,7 @@ fn the_easy_ones_are_switches() {
 
 /// A band of seeds reaches every fault and every rare branch: what it never reaches it does not check.
 #[test]
-#[ignore = "minutes; in the sim profile, with -- --ignored --nocapture"]
+#[ignore = "minutes: -- --ignored --nocapture"]
 fn the_swarm_reaches_every_branch_within_4_096_seeds() {
     let mut total = Report::default();
     (0..SEEDS).for_each(|seed| total.add(&run_scenario(&numbers(), &Scenario::from_seed(seed), false)));
