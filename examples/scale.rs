@@ -124,7 +124,7 @@ impl Cluster {
             let id = ReplicaId::from_bytes(random.u128(..).to_be_bytes());
             nodes.push(Core::new(id, config.clone(), random.u64(..), now(0)).expect("valid settings"));
         }
-        let numbers = nodes.iter().enumerate().map(|(number, node)| (node.id(), number)).collect();
+        let numbers = nodes.iter().enumerate().map(|(number, node)| (node.view().id(), number)).collect();
         let mut cluster = Self {
             wakes: vec![u64::MAX; size],
             sent: vec![0; size],
@@ -145,10 +145,10 @@ impl Cluster {
 
     /// Everybody is told of everybody. What a join costs is not measured here.
     fn introduce(&mut self) {
-        let digests: Vec<_> = self.nodes.iter_mut().map(|node| (node.id(), node.digest(now(0), true))).collect();
+        let digests: Vec<_> = self.nodes.iter_mut().map(|node| (node.view().id(), node.digest(now(0), true))).collect();
         for node in &mut self.nodes {
             for (from, digest) in &digests {
-                if *from != node.id() {
+                if *from != node.view().id() {
                     node.handle_message(now(0), *from, Message::Digest(digest.clone()));
                     while let Some(transmit) = node.poll_transmit(now(0)) {
                         transmit.to.iter().filter(|_| transmit.bulk).for_each(|to| node.handle_sent(now(0), *to, true));
@@ -190,7 +190,7 @@ impl Cluster {
                 to
             }
             Event::Sent { from, to } => {
-                let id = self.nodes[to].id();
+                let id = self.nodes[to].view().id();
                 self.nodes[from].handle_sent(now, id, true);
                 from
             }
@@ -229,7 +229,7 @@ impl Cluster {
     }
 
     fn send(&mut self, from: usize, transmit: Transmit<u32, String>) {
-        let id = self.nodes[from].id();
+        let id = self.nodes[from].view().id();
         let envelope = Envelope { cache: CACHE, from: id, node: id.as_uuid() };
         let bytes = match &transmit.message {
             Message::Push(push) if !push.raw.is_empty() => wire::forward(&envelope, &push.raw),
@@ -267,7 +267,7 @@ impl Cluster {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut sum = Counters::default();
-        self.nodes.iter().for_each(|node| sum.add(node.counters()));
+        self.nodes.iter().for_each(|node| sum.add(node.view().counters()));
         sum.each().collect()
     }
 
@@ -357,7 +357,7 @@ fn digest_sizes() {
     let config = ReplicaConfig::default();
     let size = |cluster: &mut Cluster| {
         let at = now(cluster.at);
-        let id = cluster.nodes[0].id();
+        let id = cluster.nodes[0].view().id();
         let digest = cluster.nodes[0].digest(at, false);
         let envelope = Envelope { cache: CACHE, from: id, node: id.as_uuid() };
         wire::encode(&envelope, &Message::<u32, String>::Digest(digest)).expect("a digest").len()
@@ -375,7 +375,7 @@ fn digest_sizes() {
     let mut cluster = Cluster::new(130, 0.0, &config, 1);
     cluster.run_until(60 * SECOND);
     println!("| 100 more that are there (130 in all) | {} |", size(&mut cluster));
-    let gone: Vec<_> = cluster.nodes[30..].iter().map(Replica::id).collect();
+    let gone: Vec<_> = cluster.nodes[30..].iter().map(|it| it.view().id()).collect();
     for number in 0..30 {
         let at = now(cluster.at);
         gone.iter().for_each(|id| cluster.nodes[number].handle_member_left(at, *id));

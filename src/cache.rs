@@ -293,7 +293,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// As [`insert`](Self::insert).
     pub fn replace_if(&self, key: K, value: V, stamp: Stamp) -> Result<Option<Written>, InsertError> {
         self.shared.insert_if(key, value, self.shared.settings.time_to_live, |engine, found| {
-            found.and_then(|found| engine.replica.stamp_of_snapshot(found)) == Some(stamp)
+            found.and_then(|found| engine.replica.view().stamp_of_snapshot(found)) == Some(stamp)
         })
     }
 
@@ -349,7 +349,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// ```
     #[must_use]
     pub fn last_written(&self) -> Option<Written> {
-        self.shared.engine.lock().replica.last_own_stamp().map(|stamp| Written { stamp })
+        self.shared.engine.lock().replica.view().last_own_stamp().map(|stamp| Written { stamp })
     }
 
     /// The keys and values here, in no order, as they are met. Does not count as a use, and holds no
@@ -363,13 +363,13 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// those that do not decode here, which readers do not see.
     #[must_use]
     pub fn entry_count(&self) -> u64 {
-        self.shared.engine.lock().replica.live_len()
+        self.shared.engine.lock().replica.view().live_len()
     }
 
     /// The sum of the weights of the values here.
     #[must_use]
     pub fn weighted_size(&self) -> u64 {
-        self.shared.engine.lock().replica.live_weight()
+        self.shared.engine.lock().replica.view().live_weight()
     }
 
     /// The settings this cache was opened with.
@@ -403,7 +403,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// included.
     #[must_use]
     pub fn members(&self) -> usize {
-        self.shared.engine.lock().replica.peer_len()
+        self.shared.engine.lock().replica.view().peer_len()
     }
 
     /// Hits and misses of [`get`](Self::get) so far.
@@ -415,7 +415,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// What the replication has counted so far.
     #[must_use]
     pub fn counters(&self) -> crate::replica::Counters {
-        self.shared.engine.lock().replica.counters().clone()
+        self.shared.engine.lock().replica.view().counters().clone()
     }
 
     /// Applies noted reads, buries expired values and sweeps now, instead of in the background.
@@ -472,7 +472,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let hash = self.hash(key);
         let engine = self.engine.lock();
         let found = self.store.get(hash, key).filter(|found| self.is_readable(found))?;
-        let stamp = engine.replica.stamp_of_snapshot(&found)?;
+        let stamp = engine.replica.view().stamp_of_snapshot(&found)?;
         Some((found, stamp))
     }
 
@@ -567,7 +567,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let write = self.prepare(now, key, value, time_to_live)?;
         let kept = ItemRef::clone(&write.item); // A write that is not made is not dropped under the lock.
         let stamp = self.with_engine(now, |engine| {
-            let found = engine.replica.find_key(write.hash, &write.item.key).filter(|found| self.is_readable(found));
+            let found =
+                engine.replica.view().find_key(write.hash, &write.item.key).filter(|found| self.is_readable(found));
             condition(engine, found.as_ref()).then(|| engine.replica.write(now, write))
         });
         drop(kept);

@@ -118,6 +118,13 @@ impl<K: CoreKey, V> Ledger<K, V> {
         }
     }
 
+    /// How many own dots after this time still stand for something.
+    pub(crate) fn count_after(&mut self, own: &ReplicaId, seen: HlcTime) -> u64 {
+        let places = self.logs_mut().after(own, seen);
+        let current = |(time, slot): &(HlcTime, SlotRef)| self.registers.dot_at(*slot) == Some(Dot::new(*own, *time));
+        places.iter().filter(|place| current(place)).count() as u64
+    }
+
     /// For a replica that begins anew: takes over what outlives it. Every register has to be gone.
     pub(crate) fn take_over(&mut self, before: &mut Self) {
         self.registers.take_over(&mut before.registers);

@@ -25,14 +25,14 @@ pub fn registers<K: CoreKey, V: Clone>(replica: &Replica<K, V>) -> Vec<Register<
     let mut all = Vec::new();
     let mut next = Some(Position::default());
     while let Some(from) = next {
-        let (page, after) = replica.store().page(from, 1_024);
+        let (page, after) = replica.view().store().page(from, 1_024);
         all.extend(page.into_iter().map(|held| {
-            let marker = replica.marker_at(&held.meta);
+            let marker = replica.view().marker_at(&held.meta);
             Register {
                 key: held.item.key.known().cloned(),
                 marker,
                 value: held.item.value().cloned(),
-                served: marker.kind.is_live() && marker.stamp.time > replica.epoch(),
+                served: marker.kind.is_live() && marker.stamp.time > replica.view().epoch(),
             }
         }));
         next = after;
@@ -42,7 +42,7 @@ pub fn registers<K: CoreKey, V: Clone>(replica: &Replica<K, V>) -> Vec<Register<
 
 /// Gives up the value of a key, as a cache over its capacity would. Returns whether there was one.
 pub fn evict<K: CoreKey, V>(replica: &mut Replica<K, V>, now: Now, hash: u64, key: &Key<K>) -> bool {
-    let held = replica.find_key(hash, key).filter(|held| held.meta.kind.is_live());
+    let held = replica.view().find_key(hash, key).filter(|held| held.meta.kind.is_live());
     held.is_some_and(|held| {
         replica.evict(now, held.slot);
         true

@@ -9,23 +9,20 @@
 //! | `audit` | the safety net: registers are compared |
 //! | `duplicate_id` | two processes under one id |
 //!
-//! Each has state of its own and is given a [`Context`]. What one of them wants of another is returned to the router
-//! (`replica.rs`), or posted in the [`outbox`](crate::outbox).
+//! Each has state of its own and is given a [`Context`]. What one of them wants of another is returned to
+//! [`Conversations`], which has them all and takes it there, or posted in the [`outbox`](crate::outbox).
 
-use crate::crdt::VersionVector;
 use crate::env::Env;
-use crate::hlc::{HlcTime, nanos};
+use crate::hlc::nanos;
 use crate::item::CoreKey;
-use crate::learnt::LearntBy;
-use crate::ledger::merge::Merge;
-use crate::ledger::{Ledger, Receiving, collect, epoch, quarantine};
-use crate::members::peer::Peer;
-use crate::members::{Members, named, retired, rings, skew};
-use crate::message::{Digest, Entry, Fact, Message, Retired};
-use crate::outbox::Outbox;
+use crate::ledger::quarantine;
+use crate::members::{Members, named, skew};
+use crate::message::{Digest, Message};
+use crate::outbox::{Outbox, Transmit};
 use crate::replica_id::ReplicaId;
 
 pub(crate) mod audit;
+mod context;
 pub(crate) mod digests;
 pub(crate) mod duplicate_id;
 pub(crate) mod push;
@@ -33,166 +30,180 @@ pub(crate) mod relay;
 pub(crate) mod session_in;
 pub(crate) mod session_out;
 
-/// Bytes that facts about others may take in a digest, and what an origin in a vector takes.
-const FACT_BUDGET: usize = 4_096;
-const BYTES_PER_ORIGIN: usize = 28;
+pub(crate) use context::Context;
+
 /// What an entry weighs on the wire besides its key and value, roughly.
 const ENTRY_OVERHEAD: usize = 24;
 
-/// What every conversation may look at and change.
-pub(crate) struct Context<'a, K, V> {
-    pub(crate) env: &'a mut Env,
-    pub(crate) ledger: &'a mut Ledger<K, V>,
-    pub(crate) members: &'a mut Members,
-    pub(crate) outbox: &'a mut Outbox<K, V>,
+/// All conversations of one replica.
+pub(crate) struct Conversations<K, V> {
+    pub(crate) pushes: push::Pushes<K, V>,
+    relay: relay::Relay<K, V>,
+    pub(crate) session_in: session_in::SessionIn,
+    pub(crate) sessions_out: session_out::SessionsOut,
+    digests: digests::Digests,
+    pub(crate) audits: audit::Audits,
 }
 
-impl<K: CoreKey, V> Context<'_, K, V> {
-    /// A member that was heard of directly.
-    fn hear(&mut self, from: ReplicaId) -> &mut Peer {
-        let logs = self.ledger.logs_mut();
-        self.members.hear(self.env.now, from, || logs.last_up_to(&from, HlcTime::MAX).unwrap_or(0))
-    }
-
-    /// Merges what came by this path.
-    fn merge(&mut self, by: LearntBy) -> Merge<'_, K, V> {
-        Merge { ledger: self.ledger, env: self.env, members: self.members, by }
-    }
-
-    /// Raises our vector for one origin by a claim that was properly made.
-    fn claim(&mut self, origin: ReplicaId, time: HlcTime) {
-        // What we have written ourselves nobody knows better.
-        if origin != self.env.id && self.ledger.raise(origin, time) {
-            self.members.note_seen(&origin, self.ledger.vector().get(&origin));
+impl<K: CoreKey, V> Conversations<K, V> {
+    pub(crate) fn new(env: &mut Env) -> Self {
+        let (digests, audits) = (digests::Digests::new(env), audit::Audits::new(env));
+        Self {
+            pushes: push::Pushes::default(),
+            relay: relay::Relay::default(),
+            session_in: session_in::SessionIn::default(),
+            sessions_out: session_out::SessionsOut::default(),
+            digests,
+            audits,
         }
     }
 
-    /// Whether there are so many members that pushes go to a few, who pass them on.
-    fn relays(&self) -> bool {
-        rings::relays(self.members, self.env)
+    /// A message came from another replica.
+    pub(crate) fn handle(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, message: Message<K, V>) {
+        cx.ledger.registers_mut().set_aside(message.entries());
+        if from == cx.env.id {
+            duplicate_id::note_own_name(cx, &message);
+            return;
+        }
+        if let Some(peer) = cx.members.get_mut(&from) {
+            peer.last_heard = cx.env.now.mono;
+        }
+        if duplicate_id::is_of_a_twin(cx.members, from, &message) {
+            return;
+        }
+        match message {
+            Message::Digest(digest) => self.handle_digest(cx, from, digest),
+            Message::Push(push) => self.pushes.handle(cx, from, push),
+            Message::Ack(ack) => push::handle_ack(cx, from, ack),
+            Message::Frame(frame) => {
+                let outcome = self.session_in.handle(cx, from, frame);
+                self.follow_frame(cx, from, outcome);
+            }
+            Message::Audit(audit) => audit::handle(cx, from, audit),
+        }
+        for (from, push) in cx.outbox.take_to_pass_on() {
+            self.relay.pass_on(cx, from, push);
+        }
+        cx.check_caught_up();
     }
 
-    /// An origin that is alive tells everybody itself; a claim of it is passed on only when it lags
-    /// by more than this.
-    fn claim_lag(&self) -> u64 {
-        nanos(self.env.config.digest_interval).saturating_mul(4 * (self.members.len() as u64 + 1))
+    fn handle_digest(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, digest: Digest) {
+        let (heard, gone) = digests::hear(cx, from, digest);
+        gone.into_iter().for_each(|id| self.forget(cx, id));
+        let Some((heard, basis)) = heard.take_in(cx) else { return };
+        self.end_call(cx); // Before another session is begun.
+        self.sessions_out.serve(cx, from, basis);
+        heard.look_for_news(cx);
     }
 
-    fn adopt_epoch(&mut self, epoch: HlcTime) {
-        epoch::adopt(self.ledger, self.env, epoch);
-    }
-
-    /// Somebody's clock, or what it stamped, is too far ahead.
-    fn note_offender(&mut self, who: ReplicaId, time: HlcTime) {
-        quarantine::note_offender(self.ledger, self.env, who, time);
-    }
-
-    /// What a member sent is from the future and due at `time`: it is not asked for more of it before.
-    fn note_deferral(&mut self, from: ReplicaId, time: HlcTime) {
-        skew::note_deferral(self.members, self.env, from, time);
-    }
-
-    /// Drops tombstones beyond the cap.
-    pub(crate) fn enforce_cap(&mut self) {
-        self.ledger.enforce_cap(self.env);
-    }
-
-    /// Drops bodies that every live member has.
-    pub(crate) fn release_retained(&mut self) {
-        collect::release_retained(self.ledger, self.env, self.members);
-    }
-
-    /// Looks whether everything that some member had at first is here.
-    pub(crate) fn check_caught_up(&mut self) {
-        if self.ledger.receiving().is_none() {
-            self.members.check_caught_up(self.ledger.vector());
+    fn follow_frame(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, outcome: session_in::Outcome) {
+        if outcome.opened {
+            self.sessions_out.abort_all(cx.members, cx.env);
+        }
+        if outcome.claimed {
+            self.pushes.apply_all_early(cx);
+            cx.ledger.adopt_orphans(cx.env);
+            cx.check_caught_up();
+            cx.tell(from);
+        }
+        if outcome.merged {
+            // After the claim: before it, no tombstone of this session can be dropped.
+            cx.ledger.enforce_cap(cx.env);
         }
     }
 
-    /// A push puts something where frames of a reconcile may have been before it: what its sender has seen and not listed
-    /// was superseded or removed there.
-    fn is_news_to_reconcile(&self, entry: &Entry<K, V>) -> bool {
-        let is_other = |held: crate::store::Snapshot<K, V>| self.ledger.registers().dot_of(&held.meta) != entry.dot();
-        self.ledger.receiving() == Some(Receiving::Reconcile)
-            && self.ledger.find(entry.hash, &entry.item.key).is_none_or(is_other)
+    /// Breaks off sessions that would hide registers which this call has removed without a trace.
+    pub(crate) fn end_call(&mut self, cx: &mut Context<'_, K, V>) {
+        let hidden = cx.ledger.take_hidden();
+        self.sessions_out.abort_hiding(cx.members, cx.env, &hidden);
     }
 
-    /// Queues a small message.
-    fn queue(&mut self, to: ReplicaId, mut message: Message<K, V>) {
-        if let Message::Digest(digest) = &mut message {
-            digest.renew = Some(to).filter(|to| self.members.has_twin(to, self.ledger.vector()));
-        }
-        if let Some(before) = self.outbox.put(to, message) {
-            self.ledger.registers_mut().set_aside(before.entries());
+    /// The failure detector calls a member dead.
+    pub(crate) fn note_down(&mut self, cx: &mut Context<'_, K, V>, id: ReplicaId) {
+        if cx.members.note_down(cx.env.now, id) {
+            self.sessions_out.abort(cx.members, cx.env, id);
+            self.session_in.abandon_from(cx, id);
+            cx.release_retained();
         }
     }
 
-    /// Sends a member a digest, to be answered with what we lack.
-    pub(crate) fn ask(&mut self, to: ReplicaId) {
-        let digest = self.digest(false);
-        self.queue(to, Message::Digest(digest));
-    }
-
-    /// The same as an answer, which is not answered by another one.
-    pub(crate) fn tell(&mut self, to: ReplicaId) {
-        let digest = self.digest(true);
-        self.queue(to, Message::Digest(digest));
-    }
-
-    /// What we tell others. Also moves our own entry with our clock: silence is information.
-    pub(crate) fn digest(&mut self, reply: bool) -> Digest {
-        self.make_digest(reply, false)
-    }
-
-    fn make_digest(&mut self, reply: bool, full: bool) -> Digest {
-        let id = self.env.id;
-        // A dropped time of our own may stand for a retired origin: nobody gets past it by our silence.
-        let quiet_since = self.ledger.last_own().max(self.ledger.dropped().get(&id));
-        let clock = self.env.tick();
-        self.ledger.raise(id, clock);
-        let vector = self.ledger.vector();
-        let (vector, retired) =
-            if full { (vector.clone(), Retired::default()) } else { retired::split(self.members, self.env, vector) };
-        Digest {
-            clock,
-            quiet_since,
-            watermark: collect::watermark_at(self.ledger, self.env, clock),
-            epoch: self.ledger.epoch(),
-            vector,
-            retired,
-            full,
-            want_full: false,
-            reply,
-            lossy: self.ledger.is_lossy(),
-            renew: None,
-            facts: self.facts(full),
-            members: named::names(self.members, self.env),
-            deferring: 0,
-            wall: self.env.now.wall,
+    /// A member will not return, or has been dead for too long.
+    pub(crate) fn forget(&mut self, cx: &mut Context<'_, K, V>, id: ReplicaId) {
+        self.note_down(cx, id);
+        let own = cx.ledger.vector().get(&cx.env.id);
+        cx.members.forget(cx.env, id, own);
+        let for_it = cx.outbox.take_for(id);
+        quarantine::purge(cx.ledger, cx.env, id);
+        for gone in named::named_only_by(cx.members, id) {
+            self.forget(cx, gone);
         }
+        for_it.iter().for_each(|message| cx.ledger.registers_mut().set_aside(message.entries()));
+        cx.release_retained();
     }
 
-    /// What we know of some other members, so that a stable cut needs fewer rounds than members.
-    fn facts(&mut self, full: bool) -> Vec<Fact> {
-        let (members, env) = (&*self.members, &mut *self.env);
-        // With one peer there is no third to report on. With two, their link may be the one that is cut.
-        if members.len() < if env.bugs.no_facts_among_three { 3 } else { 2 } {
-            return Vec::new();
+    /// A bulk message has left, or could not be sent.
+    pub(crate) fn note_sent(&mut self, cx: &mut Context<'_, K, V>, to: ReplicaId, ok: bool) {
+        let (now, wait) = (cx.env.now.mono, cx.env.later(nanos(cx.env.config.digest_interval)));
+        let Some(peer) = cx.members.get_mut(&to) else { return };
+        peer.delivery.busy = false;
+        if !ok {
+            peer.delivery.unacked_since.get_or_insert(now);
+            // Whoever cannot be reached is not tried again at once.
+            peer.delivery.serve_after = wait;
+            self.sessions_out.abort(cx.members, cx.env, to);
         }
-        let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (members.len() + 2))).clamp(1, 8);
-        let mut told: Vec<_> =
-            members.iter().filter(|(_, peer)| peer.stability.latest.clock > 0).map(|(id, _)| *id).collect();
-        env.random.shuffle(&mut told);
-        told.truncate(room);
-        let ours = self.ledger.vector();
-        let fact = |member: ReplicaId| {
-            let peer = members.get(&member)?;
-            let listed = |(origin, _): &(ReplicaId, HlcTime)| full || retired::is_listed(members, env, origin);
-            let vector: VersionVector = peer.reported.iter().filter(listed).collect();
-            let retired = !full && !env.bugs.facts_without_retired && retired::has_all(members, env, peer, ours);
-            let latest = peer.stability.latest;
-            Some(Fact { member, clock: latest.clock, watermark: latest.watermark, vector, retired })
-        };
-        told.into_iter().filter_map(fact).collect()
+        cx.release_retained();
     }
+
+    /// Does what is due, but for audits.
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_, K, V>) {
+        self.session_in.handle_timeout(cx);
+        self.pushes.check_early(cx);
+        push::flush_acks(cx);
+        digests::check_suspicions(cx);
+        push::check_unacked(cx);
+        self.sessions_out.handle_timeout(cx.members, cx.env);
+        self.digests.handle_timeout(cx);
+    }
+
+    /// When the next thing is due, by monotonic time.
+    pub(crate) fn due(&self, env: &Env, members: &Members) -> u64 {
+        let own = [self.audits.due(env), self.session_in.deadline(env), self.pushes.deadline()];
+        let of_peers = members.iter().flat_map(|(_, peer)| {
+            let unacked = peer.delivery.unacked_since.filter(|_| peer.is_live());
+            let retry = unacked.map(|since| push::retry_at(env, since, peer.delivery.asked));
+            [peer.acks.due, peer.suspected.map(|(_, at)| at), retry]
+        });
+        own.into_iter().chain(of_peers).flatten().fold(self.digests.due(), u64::min)
+    }
+
+    /// The next message: digests and acknowledgements first, then fresh writes, then sessions.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
+        let transmit = poll_control(cx).or_else(|| self.relay.poll());
+        let transmit = transmit.or_else(|| push::poll(cx));
+        let transmit = transmit.or_else(|| self.sessions_out.poll(cx));
+        let transmit = transmit.or_else(|| self.audits.poll(cx));
+        // A push that could not be made asks for what its receivers have.
+        transmit.or_else(|| poll_control(cx))
+    }
+
+    /// Whether [`poll`](Self::poll) may return something. Looks at members, not at logs.
+    pub(crate) fn may_transmit(&self, outbox: &Outbox<K, V>, members: &Members, last_own: crate::hlc::HlcTime) -> bool {
+        !outbox.is_empty()
+            || self.relay.is_waiting()
+            || self.audits.has_suspects()
+            || members.iter().any(|(_, peer)| peer.is_pushable(last_own))
+            || self.sessions_out.is_ready(members)
+    }
+}
+
+fn poll_control<K, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
+    let (to, mut message) = cx.outbox.take()?;
+    if let Message::Digest(digest) = &mut message {
+        if let Some(wait) = skew::wait_of(cx.members, cx.env, &to) {
+            digest.deferring = wait;
+        }
+        cx.env.counters.digests_out += 1;
+    }
+    Some(Transmit { to: vec![to], message, bulk: false })
 }

@@ -26,26 +26,20 @@ use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::item::Key;
 use crate::ledger::registers::Garbage;
 use crate::ledger::{self, Ledger, collect, epoch, evict, fill, local, quarantine, released};
-use crate::members::{Former, Members, named, skew};
+use crate::members::{Former, Members};
 use crate::message::{Digest, Message};
 use crate::outbox::Outbox;
-use crate::protocol::audit::{self, Audits};
-use crate::protocol::digests::{self, Digests};
-use crate::protocol::push::{self, Pushes};
-use crate::protocol::relay::Relay;
-use crate::protocol::session_in::{Outcome, SessionIn};
-use crate::protocol::session_out::SessionsOut;
-use crate::protocol::{Context, duplicate_id};
+use crate::protocol::{Context, Conversations, digests, duplicate_id};
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 use crate::wire::Unencodable;
 
-pub(crate) mod inspect;
 #[cfg(test)]
 mod laws;
+pub(crate) mod look;
 #[cfg(test)]
 mod schedules;
-mod standing;
+pub(crate) mod view;
 
 pub use crate::bugs::Bugs;
 pub use crate::config::{ConfigError, ReplicaConfig};
@@ -60,7 +54,7 @@ pub use crate::ledger::local::Write;
 pub use crate::members::{CaughtUp, PeerView, Skew, StableCut};
 pub use crate::message::FillBound;
 pub use crate::outbox::Transmit;
-pub use standing::Lag;
+pub use view::{Lag, View};
 
 /// How often stability is looked at, nanoseconds.
 const COLLECT_EVERY: u64 = 1_000_000_000;
@@ -73,30 +67,13 @@ pub struct Replica<K, V> {
     ledger: Ledger<K, V>,
     members: Members,
     outbox: Outbox<K, V>,
-    pushes: Pushes<K, V>,
-    relay: Relay<K, V>,
-    session_in: SessionIn,
-    sessions_out: SessionsOut,
-    digests: Digests,
-    audits: Audits,
+    conversations: Conversations<K, V>,
     /// When stability is looked at next, by monotonic time.
     collect_due: u64,
 }
 
 /// What a replica was before it took a new id. Holds users' keys and values: to be dropped outside of locks.
 pub(crate) struct Remains<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
-
-/// The surroundings of a conversation, beside the replica's conversations themselves.
-macro_rules! context {
-    ($replica:expr) => {
-        &mut Context {
-            env: &mut $replica.env,
-            ledger: &mut $replica.ledger,
-            members: &mut $replica.members,
-            outbox: &mut $replica.outbox,
-        }
-    };
-}
 
 impl<K: CoreKey, V> Replica<K, V> {
     /// A new replica. `id` was never used before; `seed` feeds its choices among peers.
@@ -106,17 +83,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     pub fn new(id: ReplicaId, config: ReplicaConfig, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         let mut env = Env::new(id, config, fastrand::Rng::with_seed(seed), now);
-        let (digests, audits) = (Digests::new(&mut env), Audits::new(&mut env));
+        let conversations = Conversations::new(&mut env);
         Ok(Self {
             ledger: Ledger::new(&env),
             members: Members::default(),
             outbox: Outbox::default(),
-            pushes: Pushes::default(),
-            relay: Relay::default(),
-            session_in: SessionIn::default(),
-            sessions_out: SessionsOut::default(),
-            digests,
-            audits,
+            conversations,
             collect_due: now.mono + COLLECT_EVERY.min(nanos(env.config.digest_interval)),
             env,
         })
@@ -126,14 +98,21 @@ impl<K: CoreKey, V> Replica<K, V> {
     fn call<T>(&mut self, now: Now, work: impl FnOnce(&mut Self) -> T) -> T {
         self.env.now = now;
         let done = work(self);
-        self.abort_hiding();
+        let (conversations, mut cx) = self.parts();
+        conversations.end_call(&mut cx);
         done
     }
 
-    /// Breaks off sessions that would hide registers which were removed without a trace.
-    fn abort_hiding(&mut self) {
-        let hidden = self.ledger.take_hidden();
-        self.sessions_out.abort_hiding(&mut self.members, &mut self.env, &hidden);
+    /// The conversations, and what they may look at and change.
+    fn parts(&mut self) -> (&mut Conversations<K, V>, Context<'_, K, V>) {
+        let Self { env, ledger, members, outbox, conversations, .. } = self;
+        (conversations, Context { env, ledger, members, outbox })
+    }
+
+    /// What it holds, and what it believes of its members.
+    #[must_use]
+    pub fn view(&self) -> View<'_, K, V> {
+        View { env: &self.env, ledger: &self.ledger, members: &self.members, conversations: &self.conversations }
     }
 
     /// Writes a value. Every replica will have it, or something newer.
@@ -188,123 +167,41 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// A message came from another replica of this cache.
     pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message<K, V>) {
-        self.call(now, |it| it.receive(from, message));
+        self.converse(now, |conversations, cx| conversations.handle(cx, from, message));
     }
 
-    fn receive(&mut self, from: ReplicaId, message: Message<K, V>) {
-        self.ledger.registers_mut().set_aside(message.entries());
-        if from == self.env.id {
-            duplicate_id::note_own_name(context!(self), &message);
-            return;
-        }
-        if let Some(peer) = self.members.get_mut(&from) {
-            peer.last_heard = self.env.now.mono;
-        }
-        if duplicate_id::is_of_a_twin(&self.members, from, &message) {
-            return;
-        }
-        match message {
-            Message::Digest(digest) => self.handle_digest(from, digest),
-            Message::Push(push) => self.pushes.handle(context!(self), from, push),
-            Message::Ack(ack) => push::handle_ack(context!(self), from, ack),
-            Message::Frame(frame) => {
-                let outcome = self.session_in.handle(context!(self), from, frame);
-                self.follow_frame(from, outcome);
-            }
-            Message::Audit(audit) => audit::handle(context!(self), from, audit),
-        }
-        for (from, push) in self.outbox.take_to_pass_on() {
-            self.relay.pass_on(context!(self), from, push);
-        }
-        (context!(self)).check_caught_up();
-    }
-
-    fn handle_digest(&mut self, from: ReplicaId, digest: Digest) {
-        let (heard, gone) = digests::hear(context!(self), from, digest);
-        gone.into_iter().for_each(|id| self.forget(id));
-        let Some((heard, basis)) = heard.take_in(context!(self)) else { return };
-        self.abort_hiding(); // Before another is begun.
-        self.sessions_out.serve(context!(self), from, basis);
-        heard.look_for_news(context!(self));
-    }
-
-    fn follow_frame(&mut self, from: ReplicaId, outcome: Outcome) {
-        if outcome.opened {
-            self.sessions_out.abort_all(&mut self.members, &mut self.env);
-        }
-        if outcome.claimed {
-            self.pushes.apply_all_early(context!(self));
-            self.ledger.adopt_orphans(&mut self.env);
-            let cx = context!(self);
-            cx.check_caught_up();
-            cx.tell(from);
-        }
-        if outcome.merged {
-            // After the claim: before it, no tombstone of this session can be dropped.
-            self.ledger.enforce_cap(&mut self.env);
-        }
+    fn converse<T>(&mut self, now: Now, work: impl FnOnce(&mut Conversations<K, V>, &mut Context<'_, K, V>) -> T) -> T {
+        self.call(now, |it| {
+            let (conversations, mut cx) = it.parts();
+            work(conversations, &mut cx)
+        })
     }
 
     /// What we tell others. Also moves our own entry with our clock: silence is information.
     pub fn digest(&mut self, now: Now, reply: bool) -> Digest {
-        self.call(now, |it| (context!(it)).digest(reply))
+        self.converse(now, |_, cx| cx.digest(reply))
     }
 
     /// A member that has this cache open may have appeared: it is told of us, again and again until
     /// it answers or is found dead.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {
-        self.call(now, |it| digests::greet(context!(it), to));
+        self.converse(now, |_, cx| digests::greet(cx, to));
     }
 
     /// The failure detector calls a member dead. It holds back collection until it is forgotten.
     pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
-        self.call(now, |it| it.note_down(id));
-    }
-
-    fn note_down(&mut self, id: ReplicaId) {
-        if self.members.note_down(self.env.now, id) {
-            self.sessions_out.abort(&mut self.members, &mut self.env, id);
-            let cx = context!(self);
-            self.session_in.abandon_from(cx, id);
-            cx.release_retained();
-        }
+        self.converse(now, |conversations, cx| conversations.note_down(cx, id));
     }
 
     /// A member left cleanly, restarted, or an operator says it will not return: it is forgotten at
     /// once. If it does return, it gets a reconcile.
     pub fn handle_member_left(&mut self, now: Now, id: ReplicaId) {
-        self.call(now, |it| it.forget(id));
-    }
-
-    fn forget(&mut self, id: ReplicaId) {
-        self.note_down(id);
-        let own = self.ledger.vector().get(&self.env.id);
-        self.members.forget(&mut self.env, id, own);
-        let for_it = self.outbox.take_for(id);
-        quarantine::purge(&mut self.ledger, &mut self.env, id);
-        for gone in named::named_only_by(&mut self.members, id) {
-            self.forget(gone);
-        }
-        for_it.iter().for_each(|message| self.ledger.registers_mut().set_aside(message.entries()));
-        (context!(self)).release_retained();
+        self.converse(now, |conversations, cx| conversations.forget(cx, id));
     }
 
     /// A bulk message to `to` has left, or could not be sent.
     pub fn handle_sent(&mut self, now: Now, to: ReplicaId, ok: bool) {
-        self.call(now, |it| it.note_sent(to, ok));
-    }
-
-    fn note_sent(&mut self, to: ReplicaId, ok: bool) {
-        let (now, wait) = (self.env.now.mono, self.env.later(nanos(self.env.config.digest_interval)));
-        let Some(peer) = self.members.get_mut(&to) else { return };
-        peer.delivery.busy = false;
-        if !ok {
-            peer.delivery.unacked_since.get_or_insert(now);
-            // Whoever cannot be reached is not tried again at once.
-            peer.delivery.serve_after = wait;
-            self.sessions_out.abort(&mut self.members, &mut self.env, to);
-        }
-        (context!(self)).release_retained();
+        self.converse(now, |conversations, cx| conversations.note_sent(cx, to, ok));
     }
 
     /// Does what is due. Work is bounded: what is left over asks for another call at once.
@@ -318,17 +215,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         released::release(&mut self.ledger, &mut self.env, &self.members);
         fill::expire(&mut self.ledger, &mut self.env);
         self.members.former_mut().note_time(self.env.now);
-        let cx = context!(self);
-        self.session_in.handle_timeout(cx);
-        self.pushes.check_early(cx);
-        push::flush_acks(cx);
-        digests::check_suspicions(cx);
-        push::check_unacked(cx);
-        self.sessions_out.handle_timeout(cx.members, cx.env);
-        self.digests.handle_timeout(cx);
+        let (conversations, mut cx) = self.parts();
+        conversations.handle_timeout(&mut cx);
         self.collect_if_due();
-        let cx = context!(self);
-        self.audits.handle_timeout(cx);
+        let (conversations, mut cx) = self.parts();
+        conversations.audits.handle_timeout(&mut cx);
         cx.check_caught_up();
     }
 
@@ -337,15 +228,16 @@ impl<K: CoreKey, V> Replica<K, V> {
             return;
         }
         self.collect_due = self.env.now.mono + COLLECT_EVERY.min(nanos(self.env.config.digest_interval));
-        for id in self.members.long_dead(&self.env) {
-            let returns = self.members.is_greeted(&id);
-            self.forget(id);
+        let (conversations, mut cx) = self.parts();
+        for id in cx.members.long_dead(cx.env) {
+            let returns = cx.members.is_greeted(&id);
+            conversations.forget(&mut cx, id);
             if returns {
-                self.members.note_greeted(id);
+                cx.members.note_greeted(id);
             }
         }
         // A member may have got from others what was kept to be sent to it.
-        (context!(self)).release_retained();
+        cx.release_retained();
         if collect::collect(&mut self.ledger, &mut self.env, &mut self.members) {
             self.collect_due = self.env.now.mono + COLLECT_AGAIN;
         }
@@ -357,18 +249,10 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// The monotonic time at which [`handle_timeout`](Self::handle_timeout) wants to be called.
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> u64 {
-        let env = &self.env;
-        let first = self.digests.due().min(self.collect_due);
-        let own = [self.audits.due(env), self.session_in.deadline(env), self.pushes.deadline()];
-        let of_peers = self.members.iter().flat_map(|(_, peer)| {
-            let unacked = peer.delivery.unacked_since.filter(|_| peer.is_live());
-            let retry = unacked.map(|since| push::retry_at(env, since, peer.delivery.asked));
-            [peer.acks.due, peer.suspected.map(|(_, at)| at), retry]
-        });
-        let next = own.into_iter().chain(of_peers).flatten().fold(first, u64::min);
+        let next = self.conversations.due(&self.env, &self.members).min(self.collect_due);
         let sweep = epoch::is_sweeping(&self.ledger).then_some(0);
         let expiry = ledger::next_expiry_in(&self.ledger, now.wall);
-        let soon = [expiry, quarantine::next_due_in(&self.ledger, env, now), sweep];
+        let soon = [expiry, quarantine::next_due_in(&self.ledger, &self.env, now), sweep];
         soon.into_iter().flatten().fold(next, |next, wait| next.min(now.mono.saturating_add(wait)))
     }
 
@@ -384,43 +268,18 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Takes out the next message: digests and acknowledgements first, then fresh writes, then
     /// sessions.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
-        self.call(now, Self::next_transmit)
-    }
-
-    fn next_transmit(&mut self) -> Option<Transmit<K, V>> {
-        let transmit = self.poll_control().or_else(|| self.relay.poll());
-        let transmit = transmit.or_else(|| push::poll(context!(self)));
-        let transmit = transmit.or_else(|| self.sessions_out.poll(context!(self)));
-        let transmit = transmit.or_else(|| self.audits.poll(context!(self)));
-        // A push that could not be made asks for what its receivers have.
-        transmit.or_else(|| self.poll_control())
-    }
-
-    fn poll_control(&mut self) -> Option<Transmit<K, V>> {
-        let (to, mut message) = self.outbox.take()?;
-        if let Message::Digest(digest) = &mut message {
-            if let Some(wait) = skew::wait_of(&self.members, &self.env, &to) {
-                digest.deferring = wait;
-            }
-            self.env.counters.digests_out += 1;
-        }
-        Some(Transmit { to: vec![to], message, bulk: false })
+        self.converse(now, |conversations, cx| conversations.poll(cx))
     }
 
     /// Whether [`poll_transmit`](Self::poll_transmit) may return something. Looks at members, not at logs.
     #[must_use]
     pub fn may_transmit(&self) -> bool {
-        let last_own = self.ledger.last_own();
-        !self.outbox.is_empty()
-            || self.relay.is_waiting()
-            || self.audits.has_suspects()
-            || self.members.iter().any(|(_, peer)| peer.is_pushable(last_own))
-            || self.sessions_out.is_ready(&self.members)
+        self.conversations.may_transmit(&self.outbox, &self.members, self.ledger.last_own())
     }
 
     /// Compares these registers with a member's: an audit of what somebody suspects. Returns how many were sent.
     pub(crate) fn audit_registers(&mut self, with: ReplicaId, slots: &[SlotRef]) -> usize {
-        self.audits.suspect((&self.ledger, &self.env), with, slots)
+        self.conversations.audits.suspect((&self.ledger, &self.env), with, slots)
     }
 
     /// Whether another process goes by our id, so that [`renew`](Self::renew) is to be called now. Asked once for each time that
@@ -449,21 +308,24 @@ impl<K: CoreKey, V> Replica<K, V> {
         for write in kept {
             local::write_again(&mut self.ledger, &mut self.env, write);
         }
-        members.into_iter().for_each(|member| digests::greet(context!(self), member));
+        let (_, mut cx) = self.parts();
+        members.into_iter().for_each(|member| digests::greet(&mut cx, member));
         Some(Remains(before))
     }
 
     /// Audits at once.
     #[cfg(test)]
     fn audit_now(&mut self, now: Now) {
-        self.audits.make_due();
-        self.call(now, |it| it.audits.handle_timeout(context!(it)));
+        self.converse(now, |conversations, cx| {
+            conversations.audits.make_due();
+            conversations.audits.handle_timeout(cx);
+        });
     }
 
     /// Looks at the session that comes in, and at nothing else that is due.
     #[cfg(test)]
     fn check_session(&mut self, now: Now) {
-        self.call(now, |it| it.session_in.handle_timeout(context!(it)));
+        self.converse(now, |conversations, cx| conversations.session_in.handle_timeout(cx));
     }
 
     /// Takes out the next change of what readers see.
@@ -474,5 +336,44 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Takes out the items that were displaced, for the caller to drop once its lock is gone.
     pub(crate) fn take_garbage(&mut self) -> Garbage<K, V> {
         self.ledger.registers_mut().take_garbage()
+    }
+
+    /// Puts known bugs back, to prove that the checkers catch them.
+    #[doc(hidden)]
+    pub fn set_bugs(&mut self, bugs: Bugs) {
+        self.env.bugs = bugs;
+    }
+
+    /// Says who wants to know of changes from now on.
+    pub(crate) fn set_watch(&mut self, watch: Watch) {
+        self.ledger.changes_mut().watch = watch;
+    }
+
+    /// Says whether there are others who have not been heard yet. As long as none has, nothing is removed
+    /// without a trace: a floor of our own, from a time when we were alone, would void everything that they
+    /// wrote before it and that we have not seen, on all of them.
+    pub fn await_company(&mut self, awaits: bool) {
+        self.members.await_company(awaits);
+    }
+
+    /// Compares every index and count with the registers themselves. Walks over everything: for
+    /// tests, the simulator and fuzzers.
+    ///
+    /// # Errors
+    /// Says which invariant does not hold.
+    pub fn validate(&mut self) -> Result<(), String> {
+        ledger::validate(&mut self.ledger, &self.env)
+    }
+
+    /// Counts the own writes and deletes that no member is known to have, whether or not there is a member to send them to.
+    /// Overwritten ones do not count. Returns at least one if there is anything to hand over, an invalidation for instance.
+    pub fn count_unsent(&mut self) -> u64 {
+        let seen = self.members.handed_over(&self.env.id);
+        if seen >= self.ledger.last_own() { 0 } else { self.ledger.count_after(&self.env.id, seen).max(1) }
+    }
+
+    /// How far each member is behind our own writes.
+    pub fn lags(&mut self) -> Vec<Lag> {
+        Lag::of_all(&mut self.ledger, &self.members, &self.env.id)
     }
 }

@@ -243,7 +243,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         let (uuid, seed) = self.host.entropy();
         let id = ReplicaId::from_uuid(uuid);
         let replica = Replica::new(id, self.settings.replication.clone(), seed, time.now())?;
-        let store = Arc::clone(replica.store());
+        let store = Arc::clone(replica.view().store());
         let listeners = Listeners::new(self.listener);
         Ok(Arc::new(Shared {
             name: Arc::from(self.name.as_str()),

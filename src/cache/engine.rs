@@ -80,7 +80,7 @@ impl<K: CoreKey, V> Engine<K, V> {
     }
 
     fn is_over_capacity(&self) -> bool {
-        self.capacity.is_some_and(|capacity| self.replica.live_weight() > capacity)
+        self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity)
     }
 
     fn evict_one(&mut self, now: Now) -> bool {
@@ -109,7 +109,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         if self.flights.is_empty() {
             return;
         }
-        let hash = self.replica.store().hash(slot);
+        let hash = self.replica.view().store().hash(slot);
         if let Some(flight) = hash.and_then(|hash| self.flights.with_hash(hash)) {
             settled.news().touched.push(flight);
         }
@@ -131,7 +131,7 @@ impl<K: CoreKey, V> Engine<K, V> {
     }
 
     fn is_too_heavy(&self, slot: SlotRef) -> bool {
-        let weight = self.replica.store().meta(slot).map_or(0, |meta| u64::from(meta.weight));
+        let weight = self.replica.view().store().meta(slot).map_or(0, |meta| u64::from(meta.weight));
         self.capacity.is_some_and(|capacity| weight > capacity)
     }
 

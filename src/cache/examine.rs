@@ -9,7 +9,9 @@ use super::{Cache, CacheKey, CacheValue, Shared};
 use crate::crdt::Cause;
 use crate::hlc::{HlcTime, Now};
 use crate::item::{Body, Item, Key};
-use crate::replica::inspect::{Keeps, Look, PeerLook, of_cause};
+use crate::ledger::tombstones::of_cause;
+use crate::replica::ReplicaConfig;
+use crate::replica::look::{Keeps, Look, PeerLook};
 use crate::replica_id::ReplicaId;
 use crate::report::{
     self, Blocker, CacheReport, Mark, Marks, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable,
@@ -117,10 +119,10 @@ impl Scribe {
     }
 
     fn tombstones(&self, look: &Look, cap: usize) -> TombstoneReport {
-        let count = |cause| of_cause(&look.by_cause, cause);
-        let oldest = look.oldest.as_ref();
+        let count = |cause| of_cause(&look.held.by_cause, cause);
+        let oldest = look.held.oldest.as_ref();
         TombstoneReport {
-            total: look.tombstones as u64,
+            total: look.held.tombstones as u64,
             cap: cap as u64,
             deleted: count(Cause::Deleted),
             expired: count(Cause::Expired),
@@ -250,7 +252,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         for part in found.chunks(PER_HOLD) {
             let markers: Vec<_> = {
                 let engine = self.engine.lock();
-                let one = |found: &Option<Snapshot<K, V>>| engine.replica.marker_of_snapshot(found.as_ref()?);
+                let one = |found: &Option<Snapshot<K, V>>| engine.replica.view().marker_of_snapshot(found.as_ref()?);
                 part.iter().map(one).collect()
             };
             for (found, marker) in part.iter().zip(markers) {
@@ -266,7 +268,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// When this replica started, as the wall clock would have told it had it always gone as it goes now.
     fn opened_by_todays_clock(&self) -> HlcTime {
         let now = self.time.now();
-        let age = now.mono.saturating_sub(self.engine.lock().replica.opened());
+        let age = now.mono.saturating_sub(self.engine.lock().replica.view().opened());
         now.wall.saturating_sub(age)
     }
 
@@ -277,47 +279,54 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         Marks {
             replica: Some(self.id()),
             wall,
-            lossy: replica.is_lossy(),
-            floor: replica.floor().time,
-            epoch: replica.epoch(),
-            vector: replica.vector().iter().collect(),
+            lossy: replica.view().is_lossy(),
+            floor: replica.view().floor().time,
+            epoch: replica.view().epoch(),
+            vector: replica.view().vector().iter().collect(),
             marks: Vec::new(),
         }
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Shared<K, V> {
+    /// The machine at this moment, how many fills are under way, and the settings.
+    fn look(&self, now: Now) -> (Look, u64, ReplicaConfig) {
+        let engine = self.engine.lock();
+        let view = engine.replica.view();
+        (Look::take(view, now), engine.flights.len() as u64, view.config().clone())
     }
 }
 
 impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
     fn cache_report(&self) -> CacheReport {
         let now = self.time.now();
-        let (look, fills_running, config) = {
-            let engine = self.engine.lock();
-            (engine.replica.look(now), engine.flights.len() as u64, engine.replica.config().clone())
-        };
-        let scribe = self.scribe(now, look.judging);
+        let (look, fills_running, config) = self.look(now);
+        let scribe = self.scribe(now, look.clock.judging);
         let (hits, misses) = self.reads.totals();
         let mut report = CacheReport {
             cache: self.name.to_string(),
             node: self.host.node_name(),
             replica: self.id().to_string(),
             wall: readable(now.wall),
-            clock_ahead_ms: signed_ms(look.clock_last, now.wall).max(0),
-            clock_step_ms: look.disagreement / 1_000_000,
+            clock_ahead_ms: signed_ms(look.clock.last, now.wall).max(0),
+            clock_step_ms: look.clock.disagreement / 1_000_000,
             max_drift_ms: u64::try_from(config.max_drift.as_millis()).unwrap_or(u64::MAX),
-            entries: look.live,
-            weight: look.weight,
+            entries: look.held.live,
+            weight: look.held.weight,
             max_capacity: self.settings.max_capacity,
             hits,
             misses,
-            memory_estimate: self.estimate_memory(look.live + look.tombstones as u64, look.log_len as u64),
+            memory_estimate: self
+                .estimate_memory(look.held.live + look.held.tombstones as u64, look.held.log_len as u64),
             vector: look.vector.iter().map(|seen| scribe.seen(seen)).collect(),
             peers: look.peers.iter().map(|peer| scribe.peer(&look, peer)).collect(),
             stable_watermark: readable(look.watermark),
             gc_floor: readable(look.floor.time),
             epoch: readable(look.epoch),
             tombstones: scribe.tombstones(&look, config.max_tombstones),
-            log_entries: look.log_len as u64,
-            origins: look.origins as u64,
-            deferred: look.deferred as u64,
+            log_entries: look.held.log_len as u64,
+            origins: look.held.origins as u64,
+            deferred: look.held.deferred as u64,
             offenders: look.offenders.iter().map(|offender| scribe.offender(offender)).collect(),
             receiving: look.receiving,
             sending: look.sending as u64,
@@ -385,7 +394,7 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
 
     fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)> {
         let mono = self.time.now().mono;
-        let lacking = self.engine.lock().replica.who_lacks(crate::crdt::Dot::new(origin, dot));
+        let lacking = self.engine.lock().replica.view().who_lacks(crate::crdt::Dot::new(origin, dot));
         let names = self.host.names(&self.name);
         let called = |id: ReplicaId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
         lacking.into_iter().map(|(id, heard)| (id, called(id), ms(mono.saturating_sub(heard)))).collect()

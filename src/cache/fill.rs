@@ -325,14 +325,14 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let mut replaced = None;
         self.with_engine(now, |engine| {
             let Some(known) = key.take() else { unreachable!("taken once") };
-            let found = engine.replica.find_key(hash, &known).filter(|found| self.is_readable(found));
+            let found = engine.replica.view().find_key(hash, &known).filter(|found| self.is_readable(found));
             if let Some(found) = found {
                 key = Some(known);
                 return Boarding::Found(found.item);
             }
             if let Some(flight) = engine.flights.find(hash, &known)
                 && now.mono.saturating_sub(flight.begun) < nanos(self.join_bound())
-                && !engine.replica.is_fill_overtaken(&flight.ticket, hash, &known)
+                && !engine.replica.view().is_fill_overtaken(&flight.ticket, hash, &known)
             {
                 key = Some(known);
                 return Boarding::Join(Arc::clone(flight));

@@ -311,7 +311,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.detached.store(true, Ordering::Release);
         self.expecting.store(false, Ordering::Release);
         self.with_engine(now, |engine| {
-            for member in engine.replica.live_members() {
+            for member in engine.replica.view().live_members() {
                 engine.replica.handle_member_down(now, member);
             }
         });
@@ -333,7 +333,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn has_unsent(&self) -> bool {
-        !self.detached.load(Ordering::Acquire) && self.engine.lock().replica.has_unsent()
+        !self.detached.load(Ordering::Acquire) && self.engine.lock().replica.view().has_unsent()
     }
 
     fn count_unsent(&self) -> u64 {
@@ -345,10 +345,10 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         let engine = self.engine.lock();
         let replica = &engine.replica;
         Standing {
-            caught_up: replica.caught_up(),
-            members: replica.peers().map(|peer| peer.id).collect(),
-            live: replica.live_members(),
-            entries: replica.live_len(),
+            caught_up: replica.view().caught_up(),
+            members: replica.view().peers().map(|peer| peer.id).collect(),
+            live: replica.view().live_members(),
+            entries: replica.view().live_len(),
         }
     }
 }

@@ -94,7 +94,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
             if unmet {
                 // In this order: members that were expected are live members once no more are expected.
                 unmet = self.shared.expecting.load(Ordering::Acquire);
-                asked.extend(self.shared.engine.lock().replica.live_members());
+                asked.extend(self.shared.engine.lock().replica.view().live_members());
             }
             let standing = self.standing(&asked, written, unmet);
             if self.shared.detached.load(Ordering::Acquire) {
@@ -126,7 +126,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new(), unmet };
         let engine = self.shared.engine.lock();
         for member in asked {
-            match engine.replica.member_has(*member, written.stamp) {
+            match engine.replica.view().member_has(*member, written.stamp) {
                 Some(true) => standing.seen.push(*member),
                 Some(false) => standing.missing.push(*member),
                 None => standing.departed.push(*member),

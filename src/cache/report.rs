@@ -56,7 +56,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
                 .set(lag.behind.as_secs_f64());
             gauge!("driftless_lag_writes", "cache" => cache.clone(), "member" => member).set(lag.writes as f64);
         }
-        let counters = self.engine.lock().replica.counters().clone();
+        let counters = self.engine.lock().replica.view().counters().clone();
         for (event, count) in counters.each() {
             counter!("driftless_replication_total", "cache" => cache.clone(), "event" => event).absolute(count);
         }

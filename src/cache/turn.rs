@@ -44,7 +44,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         // The flight has to take off whatever the user's code does.
         let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
         let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
-        let members = self.engine.lock().replica.live_members();
+        let members = self.engine.lock().replica.view().live_members();
         patience.saturating_mul(rank(wire::key_hash(&encoded), self.id(), &members).min(LONGEST_TURN))
     }
 

@@ -65,10 +65,10 @@ fn push(history: &[Entry<u8, u32>], from: usize, to: usize) -> Message<u8, u32> 
 }
 
 fn visible(replica: &Replica<u8, u32>) -> BTreeMap<u8, (Marker, Option<u32>)> {
-    let (page, _) = replica.store().page(Default::default(), usize::MAX);
+    let (page, _) = replica.view().store().page(Default::default(), usize::MAX);
     let of = |held: crate::store::Snapshot<u8, u32>| {
         let key = *held.item.key.known().unwrap();
-        (key, (replica.marker_at(&held.meta), held.item.value().copied()))
+        (key, (replica.view().marker_at(&held.meta), held.item.value().copied()))
     };
     page.into_iter().map(of).collect()
 }
@@ -123,7 +123,7 @@ proptest! {
         prop_assert_eq!(visible(&replica), naive(&histories));
         for history in &histories {
             let last = history[history.len() - 1].dot();
-            prop_assert!(replica.vector().covers(&last));
+            prop_assert!(replica.view().vector().covers(&last));
         }
     }
 
@@ -134,12 +134,12 @@ proptest! {
         let history = history(1, &drafts);
         let mut replica = replica(9);
         replica.handle_message(NOW, id(1), push(&history, 1, history.len()));
-        prop_assert_eq!(replica.vector().get(&id(1)), 0);
-        prop_assert_eq!(replica.live_len() + replica.tombstone_len() as u64, 0);
-        prop_assert_eq!(replica.counters().gaps, 1);
+        prop_assert_eq!(replica.view().vector().get(&id(1)), 0);
+        prop_assert_eq!(replica.view().live_len() + replica.view().tombstone_len() as u64, 0);
+        prop_assert_eq!(replica.view().counters().gaps, 1);
         let empty = Push { origin: id(2), from: 0, to: 77, epoch: 0, entries: Vec::new(), fills: Vec::new(), hops: 16, raw: Bytes::new() };
         replica.handle_message(NOW, id(2), Message::Push(empty));
-        prop_assert_eq!(replica.vector().get(&id(2)), 77);
+        prop_assert_eq!(replica.view().vector().get(&id(2)), 77);
     }
 
     /// scenario 8, and the law that deltas rest on: joining one at a time or the joins of parts.
@@ -171,12 +171,12 @@ fn the_far_future_is_deferred() {
         raw: Bytes::new(),
     };
     replica.handle_message(NOW, id(1), Message::Push(push));
-    assert_eq!(replica.live_len(), 0);
-    assert!(replica.clock().last() < NOW.wall * 2);
-    assert_eq!(replica.offenders().map(|(who, _)| who).collect::<Vec<_>>(), [id(1)]);
+    assert_eq!(replica.view().live_len(), 0);
+    assert!(replica.view().clock().last() < NOW.wall * 2);
+    assert_eq!(replica.view().offenders().map(|(who, _)| who).collect::<Vec<_>>(), [id(1)]);
     let fine = history(2, &[(1, true, 0)]);
     replica.handle_message(NOW, id(2), self::push(&fine, 0, 1));
-    assert_eq!(replica.live_len(), 1);
+    assert_eq!(replica.view().live_len(), 1);
 }
 
 /// scenario 25: what was seen and is no longer held is not taken again from a late message.
@@ -186,7 +186,7 @@ fn a_seen_dot_is_never_taken_again() {
     let mut replica = replica(9);
     replica.handle_message(NOW, id(1), push(&history, 0, 2));
     replica.handle_message(NOW, id(1), push(&history, 0, 1));
-    assert_eq!((replica.live_len(), replica.tombstone_len()), (0, 1));
+    assert_eq!((replica.view().live_len(), replica.view().tombstone_len()), (0, 1));
 }
 
 /// scenario 34 (detection): a message under our own id is not ours.
@@ -195,7 +195,7 @@ fn a_clone_of_our_id_is_counted() {
     let mut replica = replica(9);
     let history = history(9, &[(0, true, 0)]);
     replica.handle_message(NOW, id(9), push(&history, 0, 1));
-    assert_eq!((replica.counters().cloned_id, replica.live_len()), (1, 0));
+    assert_eq!((replica.view().counters().cloned_id, replica.view().live_len()), (1, 0));
 }
 
 /// A session of one frame, of as many intervals as there are entries.
@@ -241,14 +241,14 @@ fn what_others_say_we_wrote_is_not_ours() {
     replica.greet(NOW, id(1));
     let (forged, theirs) = (entry(9, NOW.wall + 500, (0, true, 0)), entry(1, 11, (1, true, 0)));
     replica.handle_message(NOW, id(1), session(&[&forged, &theirs]));
-    assert_eq!((replica.counters().cloned_id, replica.counters().sessions_completed), (1, 1));
+    assert_eq!((replica.view().counters().cloned_id, replica.view().counters().sessions_completed), (1, 1));
     assert_eq!(visible(&replica).into_keys().collect::<Vec<_>>(), [1], "the rest of the session is taken");
-    assert!(replica.vector().covers(&theirs.dot()));
-    assert!(!replica.vector().covers(&forged.dot()));
+    assert!(replica.view().vector().covers(&theirs.dot()));
+    assert!(!replica.view().vector().covers(&forged.dot()));
 
     let far = [(id(9), NOW.wall + 1_000)].into_iter().collect();
     replica.handle_message(NOW, id(1), digest(5_000, far));
-    assert_eq!(replica.counters().cloned_id, 2);
+    assert_eq!(replica.view().counters().cloned_id, 2);
     let fresh = entry(9, 0, (2, true, 0));
     replica.write(NOW, Write { hash: fresh.hash, item: fresh.item, expires: 0, size: 8, weight: 1 });
     let sent = std::iter::from_fn(|| replica.poll_transmit(NOW));
@@ -262,7 +262,7 @@ fn two_keys_under_one_dot_are_told_all_the_same() {
     let mut replica = replica(9);
     let (one, other) = (entry(1, 11, (0, true, 0)), entry(1, 11, (1, true, 0)));
     replica.handle_message(NOW, id(1), session(&[&one, &other]));
-    assert_eq!(replica.live_len(), 2);
+    assert_eq!(replica.view().live_len(), 2);
     assert_eq!(replica.validate(), Ok(()));
     replica.handle_message(NOW, id(2), digest(5_000, VersionVector::new()));
     let mut told = Vec::new();
@@ -276,6 +276,6 @@ fn two_keys_under_one_dot_are_told_all_the_same() {
         assert!(frame.intervals.iter().all(|interval| interval.to <= claim.get(&interval.origin)));
     }
     told.sort_unstable();
-    assert_eq!((told.as_slice(), replica.counters().conflicts), (&[0, 1][..], 1));
+    assert_eq!((told.as_slice(), replica.view().counters().conflicts), (&[0, 1][..], 1));
     assert_eq!(replica.validate(), Ok(()));
 }

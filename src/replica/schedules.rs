@@ -79,8 +79,8 @@ fn a_cut_push_claims_no_write_whose_successor_is_not_in_it() {
 fn a_cut_push_claims_no_write_that_compaction_forgot() {
     a_cut_push_and_a_death(|net, a| {
         let mut before = 0;
-        while net.r[a].log_len() >= before {
-            before = net.r[a].log_len();
+        while net.r[a].view().log_len() >= before {
+            before = net.r[a].view().log_len();
             net.put(a, 0, Some(3), 8);
         }
     });
@@ -103,8 +103,8 @@ fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
     net.put(a, 5, Some(1), 8);
     net.put(a, 2, Some(1), 8);
     let mut before = 0;
-    while net.r[a].log_len() >= before {
-        before = net.r[a].log_len();
+    while net.r[a].view().log_len() >= before {
+        before = net.r[a].view().log_len();
         net.put(a, 0, Some(100), 8);
     }
     assert!(net.r[a].ledger.logs().followed() >= forgotten, "compacted");
@@ -121,7 +121,7 @@ fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
             net.r[a].handle_sent(now, id(x), true);
         }
     }
-    let claimed = net.r[x].vector().get(&id(a));
+    let claimed = net.r[x].view().vector().get(&id(a));
     assert!(claimed < forgotten || net.get(x, 0) == Some(100), "{claimed} is claimed, and 0 is {:?}", net.get(x, 0));
 }
 
@@ -180,8 +180,8 @@ fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
     }
     net.up[d] = true;
     net.run(20);
-    let deleted_seen =
-        net.r[a].vector().covers(&Dot::new(id(p), net.r[p].vector().get(&id(p)))) || net.r[a].vector().get(&id(p)) > 0;
+    let deleted_seen = net.r[a].view().vector().covers(&Dot::new(id(p), net.r[p].view().vector().get(&id(p))))
+        || net.r[a].view().vector().get(&id(p)) > 0;
     assert!(deleted_seen);
     assert_eq!(net.get(a, 7), None, "a has seen the delete at 8 (vector) and serves the write of 6");
 }
@@ -251,10 +251,10 @@ fn two_that_differ() -> Net {
     net.meet(0, 1);
     net.put(0, 7, Some(1), 8);
     net.run(2);
-    let spoilt = net.r[1].store().get(7 << 48 | 7, &7).unwrap();
+    let spoilt = net.r[1].view().store().get(7 << 48 | 7, &7).unwrap();
     let newer = crate::store::Meta { stamp_time: spoilt.meta.stamp_time + 16, ..spoilt.meta };
     let other = ItemRef::new(Item { key: Key::Known(7), body: Body::Known(2) });
-    net.r[1].store().replace(spoilt.slot, newer, other);
+    net.r[1].view().store().replace(spoilt.slot, newer, other);
     net
 }
 
@@ -264,11 +264,11 @@ fn an_audit_of_suspects_finds_and_mends_a_conflict() {
     let mut net = two_that_differ();
     net.run(30);
     assert_eq!((net.get(0, 7), net.get(1, 7)), (Some(1), Some(2)), "nothing but an audit compares what both have seen");
-    let slot = net.r[0].store().get(7 << 48 | 7, &7).unwrap().slot;
+    let slot = net.r[0].view().store().get(7 << 48 | 7, &7).unwrap().slot;
     assert_eq!(net.r[0].audit_registers(id(1), &[slot]), 1);
     net.run(2);
     assert_eq!((net.get(0, 7), net.get(1, 7)), (Some(2), Some(2)), "the greater stamp won under a new dot");
-    assert_eq!(net.r[0].counters().audit_conflicts + net.r[1].counters().audit_conflicts, 1);
+    assert_eq!(net.r[0].view().counters().audit_conflicts + net.r[1].view().counters().audit_conflicts, 1);
 }
 
 /// the log of an origin that writes no more is never compacted.
@@ -285,7 +285,12 @@ fn the_log_of_a_departed_origin_returns_to_baseline() {
         net.put(1, key, Some(2), 8);
     }
     net.run(20);
-    assert!(net.r[1].log_len() < 12_000, "{} log entries for {} registers", net.r[1].log_len(), net.r[1].live_len());
+    assert!(
+        net.r[1].view().log_len() < 12_000,
+        "{} log entries for {} registers",
+        net.r[1].view().log_len(),
+        net.r[1].view().live_len()
+    );
 }
 
 /// a source whose clock is too far ahead can never be claimed, so everything is adopted.
@@ -303,7 +308,7 @@ fn a_fast_source_is_no_adoption_storm() {
     net.run(5);
     net.meet(s, x);
     net.run(30);
-    assert!(net.r[x].counters().adopted < 1_000 && net.r[x].counters().sessions_in < 5);
+    assert!(net.r[x].view().counters().adopted < 1_000 && net.r[x].view().counters().sessions_in < 5);
 }
 
 /// collection does not keep up with deletes.
@@ -315,7 +320,7 @@ fn collection_keeps_up() {
         net.put(0, key, None, 8);
     }
     net.run(10);
-    assert_eq!((net.r[0].tombstone_len(), net.r[1].tombstone_len()), (0, 0));
+    assert_eq!((net.r[0].view().tombstone_len(), net.r[1].view().tombstone_len()), (0, 0));
 }
 
 /// a fill that is past its hold is cached.
@@ -329,7 +334,7 @@ fn a_fill_past_its_hold_is_not_cached() {
     let now = net.now(0);
     let item = ItemRef::new(Item { key: Key::Known(5), body: Body::Known(5) });
     let stored = net.r[0].finish_fill(now, &ticket, Write { hash: 5, item, expires: 0, size: 8, weight: 1 });
-    assert_eq!(stored, None, "watermark told to others {:?}", net.r[1].peers().next().unwrap().watermark);
+    assert_eq!(stored, None, "watermark told to others {:?}", net.r[1].view().peers().next().unwrap().watermark);
 }
 
 /// a bounded source with unstable evictions: what does a newcomer adopt?
@@ -348,8 +353,8 @@ fn a_capped_claim_is_no_adoption_storm() {
     net.meet(s, x);
     net.meet(p, x);
     net.run(1);
-    assert_eq!(net.r[x].counters().adopted, 0);
-    assert_eq!(net.r[x].live_len(), 1_000);
+    assert_eq!(net.r[x].view().counters().adopted, 0);
+    assert_eq!(net.r[x].view().live_len(), 1_000);
 }
 
 /// scenario 10: a clock one day ahead, a write, the clock repaired. Its stamps wait elsewhere, once each
@@ -368,9 +373,12 @@ fn what_a_repaired_clock_stamped_waits_until_the_restart() {
     net.put(a, 8, Some(2), 8);
     net.run(60);
     assert_eq!((net.get(b, 7), net.get(b, 8)), (Some(1), None), "a waits until tomorrow");
-    assert_eq!(net.r[b].deferred_len(), 2, "and each write of it once");
-    let look = net.r[a].look(net.now(a));
-    assert!(look.clock_last > net.now(a).wall + 86_000 * S && look.disagreement < -86_000 * S as i64, "and can tell");
+    assert_eq!(net.r[b].view().deferred_len(), 2, "and each write of it once");
+    let look = super::look::Look::take(net.r[a].view(), net.now(a));
+    assert!(
+        look.clock.last > net.now(a).wall + 86_000 * S && look.clock.disagreement < -86_000 * S as i64,
+        "and can tell"
+    );
     // A restart is a new replica with the repaired clock.
     net.die(a, true);
     net.meet(again, b);
@@ -389,7 +397,7 @@ fn what_a_repaired_clock_stamped_waits_until_the_restart() {
 fn an_audit_that_races_a_write_keeps_the_write() {
     for (writer, sees_the_mending_first) in [(0, false), (1, false), (0, true), (1, true)] {
         let mut net = two_that_differ();
-        let slot = net.r[0].store().get(7 << 48 | 7, &7).unwrap().slot;
+        let slot = net.r[0].view().store().get(7 << 48 | 7, &7).unwrap().slot;
         assert_eq!(net.r[0].audit_registers(id(1), &[slot]), 1);
         let now = net.now(0);
         let audit = net.r[0].poll_transmit(now).unwrap();
@@ -423,7 +431,7 @@ fn an_epoch_of_tomorrow_waits_until_tomorrow() {
     net.skew[a] = 0;
     net.run(30);
     for i in [b, c] {
-        assert_eq!((net.r[i].epoch(), net.get(i, 7), net.get(i, 8)), (0, Some(1), None));
+        assert_eq!((net.r[i].view().epoch(), net.get(i, 7), net.get(i, 8)), (0, Some(1), None));
     }
     net.put(b, 9, Some(3), 8);
     net.run(2);
@@ -431,7 +439,10 @@ fn an_epoch_of_tomorrow_waits_until_tomorrow() {
     net.at += 86_400 * S;
     net.run(10);
     for i in [a, b, c] {
-        assert_eq!((net.r[i].epoch(), net.get(i, 7), net.get(i, 8), net.get(i, 9)), (epoch, None, Some(2), None));
+        assert_eq!(
+            (net.r[i].view().epoch(), net.get(i, 7), net.get(i, 8), net.get(i, 9)),
+            (epoch, None, Some(2), None)
+        );
     }
 }
 
@@ -524,7 +535,7 @@ fn what_an_epoch_made_absent_is_not_adopted() {
     net.at += 200 * S;
     let now = net.now(n);
     net.r[n].check_session(now);
-    assert_eq!((net.r[n].counters().sessions_abandoned, net.r[n].counters().adopted), (1, 0));
+    assert_eq!((net.r[n].view().counters().sessions_abandoned, net.r[n].view().counters().adopted), (1, 0));
     net.r[n].run_pending(now);
     assert_eq!(listen(&mut net.r[n]), 0, "each was told of as gone once");
     assert_eq!(net.r[n].validate(), Ok(()));
@@ -566,17 +577,17 @@ fn the_cap_holds_around_what_a_session_brought() {
     let frames = net.frames_for(s, n, &asks);
     let (last, others) = frames.split_last().unwrap();
     others.iter().for_each(|frame| net.give(s, id(n), frame));
-    let brought = net.r[n].tombstone_len();
+    let brought = net.r[n].view().tombstone_len();
     assert!(brought > 10 * cap, "only {brought} were brought");
     for key in 10_000..12_000 {
         net.put(n, key, None, 8);
-        let held = net.r[n].tombstone_len();
+        let held = net.r[n].view().tombstone_len();
         assert!(held <= brought + cap + brought / 64 + 1, "{held} tombstones, {brought} of them of the session");
     }
-    assert!(net.r[n].counters().forced_drops > 1_800);
+    assert!(net.r[n].view().counters().forced_drops > 1_800);
     net.give(s, id(n), last);
     net.put(n, 20_000, None, 8);
-    assert!(net.r[n].tombstone_len() <= cap);
+    assert!(net.r[n].view().tombstone_len() <= cap);
 }
 
 /// A writer whose clock is ahead has evicted, without a trace, what overtook another's write. A newcomer is told of the other's
@@ -604,12 +615,12 @@ fn a_claim_that_rests_on_a_dropped_write_of_a_clock_ahead_is_not_passed_on_alone
     net.skew[ahead] = 2 * S as i64;
     net.meet(new, ahead);
     net.run(1);
-    assert!(net.r[new].vector().covers(&overtaken), "the newcomer knows of it");
+    assert!(net.r[new].view().vector().covers(&overtaken), "the newcomer knows of it");
     net.up[away] = true;
     let asks = net.digest_of(away);
     for frame in net.frames_for(new, away, &asks) {
         net.give(new, id(away), &frame);
     }
-    assert!(net.r[away].vector().covers(&overtaken));
+    assert!(net.r[away].view().vector().covers(&overtaken));
     assert_eq!(net.get(away, 7), None, "the value from before both");
 }

@@ -168,11 +168,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let now = self.now_at(number);
         let delete = self.new_delete(key)?;
         let opening = &mut self.openings[number];
-        let before = opening.engine.replica.vector().get(&opening.id);
+        let before = opening.engine.replica.view().vector().get(&opening.id);
         let (stamp, _) = opening.engine.replica.delete(now, delete);
         // A delete that did nothing is one all the same for whoever called it.
         let stamp = if stamp.time == 0 { Stamp::new(before.max(now.wall), opening.id) } else { stamp };
-        let dot = Dot::new(opening.id, stamp.time.min(opening.engine.replica.vector().get(&opening.id)));
+        let dot = Dot::new(opening.id, stamp.time.min(opening.engine.replica.view().vector().get(&opening.id)));
         opening.newest[key] = Some((stamp, true));
         self.record(number, key, (stamp, dot), None, 0, None)?;
         self.settle(number)
@@ -210,7 +210,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let opening = &mut self.openings[number];
         let replica = &mut opening.engine.replica;
         let ticket = replica.begin_fill(now, *hash, &Key::Known(name.clone()));
-        let began = replica.clock().last();
+        let began = replica.view().clock().last();
         self.next_fill += 1;
         let fill = self.next_fill;
         let start = FillStart { at: self.at, began };
@@ -228,7 +228,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let item = Some(ItemRef::clone(&write.item));
         let opening = &mut self.openings[number];
         if let Some(stamp) = opening.engine.replica.finish_fill(now, &running.ticket, write) {
-            let dot = Dot::new(opening.id, opening.engine.replica.vector().get(&opening.id));
+            let dot = Dot::new(opening.id, opening.engine.replica.view().vector().get(&opening.id));
             self.check_fill(number, running.key, &running.start, stamp)?;
             self.record(number, running.key, (stamp, dot), item, expires, Some(running.start))?;
         }

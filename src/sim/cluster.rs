@@ -279,7 +279,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     pub(super) fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
         let (hash, bytes) = self.foreign[key].as_ref()?;
         let matches = |key: &Key<K>| matches!(key, Key::Opaque(held) if **held == *bytes);
-        self.replica(number).store().find_by(*hash, matches)
+        self.replica(number).view().store().find_by(*hash, matches)
     }
 
     /// The number of a key, if it is one of the run.
@@ -401,7 +401,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let now = self.now_at(number);
         let opening = &mut self.openings[number];
         let settled = opening.engine.settle(now, &opening.reads, true);
-        if self.replica(number).counters().forced_drops > self.openings[number].history.counted.forced_drops {
+        if self.replica(number).view().counters().forced_drops > self.openings[number].history.counted.forced_drops {
             // What was evicted to stay within capacity pushed out a tombstone that is the reason for a change.
             self.note_history(number);
         }

@@ -171,10 +171,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if kind == MessageKind::Digest {
             self.note_heard(to, from, number, envelope.from)?;
         }
+        self.hand_over(number, kind, bytes)
+    }
+
+    fn hand_over(&mut self, number: usize, kind: MessageKind, bytes: &Bytes) -> Result<(), Violation> {
         let (from, message) = self.open_message(number, bytes)?;
         self.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
         let told = self.note_told(number, &message);
-        let before = self.replica(number).counters().clone();
+        let before = self.replica(number).view().counters().clone();
         let now = self.now_at(number);
         let source = self.by_id.get(&from).copied();
         if let (Message::Digest(digest), Some(source)) = (&message, source) {
@@ -186,7 +190,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             history.floors.extend(source.zip(frame.last.as_ref()).map(|(source, last)| (source, last.floor)));
         }
         self.openings[number].engine.replica.handle_message(now, from, message);
-        if self.replica(number).counters().frames_ignored > before.frames_ignored {
+        if self.replica(number).view().counters().frames_ignored > before.frames_ignored {
             self.forget_told(number, told);
         }
         if kind == MessageKind::Digest {
@@ -246,7 +250,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let opening = &mut self.openings[number];
         opening.history.watermark = opening.history.watermark.max(digest.watermark);
         opening.seen.join(&digest.vector);
-        let met = opening.engine.replica.peers().map(|peer| peer.id).collect();
+        let met = opening.engine.replica.view().peers().map(|peer| peer.id).collect();
         opening.history.met.insert(digest.clock, met);
     }
 
@@ -299,7 +303,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn greet_the_unknown(&mut self, process: usize) -> Result<(), Violation> {
         let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
         for number in open {
-            let members: Vec<_> = self.replica(number).peers().filter(|peer| peer.live).map(|peer| peer.id).collect();
+            let members: Vec<_> =
+                self.replica(number).view().peers().filter(|peer| peer.live).map(|peer| peer.id).collect();
             let (here, cache, at) = (&self.processes[process], self.openings[number].cache, self.at);
             let stranger = |other: &usize| match here.directory.get(&(*other, cache)) {
                 None => true,

@@ -30,7 +30,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.note_members(number);
         let opening = &self.openings[number];
         let (replica, history) = (&opening.engine.replica, &opening.history);
-        let (now, before) = (replica.counters().clone(), &history.counted);
+        let (now, before) = (replica.view().counters().clone(), &history.counted);
         let completed = now.sessions_completed > before.sessions_completed;
         let forced = now.forced_drops > before.forced_drops || now.retired_dropped > before.retired_dropped;
         let voided = now.voided > before.voided || now.reconcile_voided > before.reconcile_voided;
@@ -61,9 +61,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// With the eviction floor of another, all that is held without a value below it came to be in doubt: also the bodies that an
     /// author keeps of writes that it has evicted, which it tells nobody any more.
     fn note_taken_doubts(&mut self, number: usize) {
-        let (floor, cache) = (self.replica(number).eviction_floor(), usize::from(self.openings[number].cache));
+        let (floor, cache) = (self.replica(number).view().eviction_floor(), usize::from(self.openings[number].cache));
         for key in 0..self.keys.len() {
-            let held = self.held(number, key).map(|held| self.replica(number).marker_at(&held.meta));
+            let held = self.held(number, key).map(|held| self.replica(number).view().marker_at(&held.meta));
             let doubted = held.filter(|held| held.kind == Kind::Tombstone(Cause::Evicted) && held.stamp <= floor);
             if let Some(record) = doubted.and_then(|held| self.oracles[cache].get_mut(key, &held.stamp)) {
                 record.fate.doubted.insert(number);
@@ -74,7 +74,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// A tombstone may have been dropped in the event that made it: then every key that is empty now may have had one.
     fn judge_what_is_gone(&mut self, number: usize, voided: bool, doubted: bool) {
         let replica = self.replica(number);
-        let (floor, eviction_floor) = (replica.floor(), replica.eviction_floor());
+        let (floor, eviction_floor) = (replica.view().floor(), replica.view().eviction_floor());
         let empty: Vec<_> = (0..self.keys.len()).filter(|&key| self.held(number, key).is_none()).collect();
         for key in empty {
             if voided {
@@ -98,7 +98,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn note_members(&mut self, number: usize) {
         let at = self.at;
         let Opening { engine, history, .. } = &mut self.openings[number];
-        let now: BTreeMap<_, _> = engine.replica.members().collect();
+        let now: BTreeMap<_, _> = engine.replica.view().members().collect();
         history.members.retain(|id, _| now.contains_key(id));
         history.admitted.retain(|id, _| now.contains_key(id));
         history.live.retain(|id, _| now.get(id).is_some_and(|live| *live));
@@ -128,7 +128,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let at = self.at;
         let opening = &mut self.openings[number];
         let replica = &opening.engine.replica;
-        let floor = if which == Floor::Gc { replica.floor() } else { replica.eviction_floor() };
+        let floor = if which == Floor::Gc { replica.view().floor() } else { replica.view().eviction_floor() };
         let history = &mut opening.history;
         if history.rises[which as usize].last().is_some_and(|last| last.floor >= floor) || floor == Stamp::ZERO {
             return;

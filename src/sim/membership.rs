@@ -44,7 +44,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.settings.heed_the_dead
             && self.openings.iter().filter(|opening| opening.process == other).any(|theirs| {
                 let ours = self.processes[process].open[usize::from(theirs.cache)];
-                ours.is_some_and(|ours| self.replica(ours).peers().any(|peer| peer.id == theirs.id && peer.live))
+                ours.is_some_and(|ours| self.replica(ours).view().peers().any(|peer| peer.id == theirs.id && peer.live))
             })
     }
 
@@ -117,7 +117,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let awaits = self.awaits_company(process, cache);
         let replica = &mut self.openings[number].engine.replica;
         replica.await_company(awaits);
-        if replica.peer_len() == 0 {
+        if replica.view().peer_len() == 0 {
             self.report.fault(if awaits { "alone and waiting for others" } else { "alone" });
         }
     }

@@ -1,12 +1,9 @@
 //! Scripts for what chance finds too rarely. Each plot is the outline of a schedule that once broke a promise: who does what
 //! is fixed, how long it takes and what else happens is left to chance.
 
-use std::time::Duration;
-
 use fastrand::Rng;
 
 use super::action::{Action, Step};
-use super::settings::{Settings, millis};
 
 /// The outline of a script. The comments name the nodes by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,38 +46,6 @@ impl Plot {
 
     pub(super) fn any(rng: &mut Rng) -> Self {
         Self::ALL[rng.usize(0..Self::ALL.len())]
-    }
-
-    /// What a plot needs; what comes after it is as the seed has it.
-    pub(super) fn settings(self, of_seed: &Settings) -> Settings {
-        let mut settings = Settings {
-            keys: 12,
-            actions: 40,
-            weights: of_seed.weights.clone(),
-            plot: Some(self),
-            ..Settings::default()
-        };
-        settings.config.session_idle = millis(300);
-        settings.config.max_drift = millis(1_000);
-        settings.config.forget_after = Duration::from_secs(60);
-        settings.replicas = match self {
-            Self::DoubtBetweenTwo => 1,
-            Self::WriteHeardOf => 2,
-            Self::TwoReconciles | Self::FillOfTheForgotten | Self::MetByOthersOnly | Self::FastMember => 3,
-            Self::DeleteHeardByOne | Self::LeftBehindALink => 4,
-        };
-        match self {
-            Self::DeleteHeardByOne => settings.config.max_tombstones = 1,
-            Self::TwoReconciles => settings.latency = millis(100),
-            Self::FillOfTheForgotten => {
-                settings.heed_the_dead = true;
-                (settings.suspect_after, settings.config.forget_after) = (millis(300), millis(2_000));
-            }
-            Self::LeftBehindALink => settings.stays_broken = true,
-            Self::FastMember => settings.latency = millis(50),
-            Self::DoubtBetweenTwo | Self::WriteHeardOf | Self::MetByOthersOnly => {}
-        }
-        settings
     }
 
     /// Its steps, with milliseconds before each. Longer waits are give or take a quarter.

@@ -94,7 +94,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// How far the clocks of the cluster have run ahead of true time.
     fn ahead(&self) -> u64 {
         let open = self.openings.iter().filter(|opening| opening.is_open);
-        let last = open.map(|opening| opening.engine.replica.clock().last());
+        let last = open.map(|opening| opening.engine.replica.view().clock().last());
         last.max().unwrap_or_default().saturating_sub(super::clock::EPOCH + self.at)
     }
 
@@ -171,7 +171,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.by_id.get(namer).is_some_and(|&namer| self.never_meet(number, namer))
         };
         let waits = |number: &usize| {
-            self.replica(*number).unmet().any(|(.., namers)| namers.keys().all(|namer| is_cut_off(*number, namer)))
+            self.replica(*number)
+                .view()
+                .unmet()
+                .any(|(.., namers)| namers.keys().all(|namer| is_cut_off(*number, namer)))
         };
         let found = (0..self.openings.len()).filter(open).any(|number| waits(&number));
         if found {
@@ -196,7 +199,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// failure detector calls the process dead: the operator has to.
     fn forget_the_cut_off(&mut self) -> Result<(), Violation> {
         for number in (0..self.openings.len()).filter(|&number| self.openings[number].is_open).collect::<Vec<_>>() {
-            let members: Vec<_> = self.replica(number).members().map(|(id, _)| id).collect();
+            let members: Vec<_> = self.replica(number).view().members().map(|(id, _)| id).collect();
             let is_cut_off = |id: &crate::replica_id::ReplicaId| {
                 let other = self.by_id.get(id).copied();
                 other.is_some_and(|other| !self.openings[other].is_open && self.never_meet(number, other))
@@ -232,7 +235,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         // A value may have expired just now.
         self.until_baseline()?;
         // Records of retired origins are not dropped everywhere at once; whoever still has them tells.
-        let dropped = |replica: &crate::replica::Replica<K, V>| replica.counters().retired_dropped > 0;
+        let dropped = |replica: &crate::replica::Replica<K, V>| replica.view().counters().retired_dropped > 0;
         let capped = self.openings.iter().any(|opening| dropped(&opening.engine.replica));
         if sent > 0 && !capped {
             return Err(self.violation(format!("quiet: {sent} registers sent in {} s of silence", window / SECOND)));
@@ -260,7 +263,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 let others = self.replicas_of(self.openings[*writer].cache);
                 others
                     .into_iter()
-                    .find(|&other| !self.replica(other).vector().covers(dot))
+                    .find(|&other| !self.replica(other).view().vector().covers(dot))
                     .map(|other| (*writer, other))
             });
             match missing {
@@ -276,14 +279,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn last_dot(&self, number: usize) -> Dot {
         let id = self.openings[number].id;
-        Dot::new(id, self.replica(number).vector().get(&id))
+        Dot::new(id, self.replica(number).view().vector().get(&id))
     }
 
     fn take_report(&mut self) -> Report {
         let mut report = std::mem::take(&mut self.report);
         report.simulated = self.at;
         for opening in &self.openings {
-            report.states.add(opening.engine.replica.counters());
+            report.states.add(opening.engine.replica.view().counters());
         }
         report
     }

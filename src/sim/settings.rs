@@ -180,6 +180,32 @@ impl Settings {
         ours.and(config).map_err(unfit_settings)
     }
 
+    /// What a plot needs; what comes after it is as the seed has it.
+    pub(super) fn for_plot(plot: Plot, weights: Weights) -> Self {
+        let mut settings = Self { keys: 12, actions: 40, weights, plot: Some(plot), ..Self::default() };
+        settings.config.session_idle = millis(300);
+        settings.config.max_drift = millis(1_000);
+        settings.config.forget_after = Duration::from_secs(60);
+        settings.replicas = match plot {
+            Plot::DoubtBetweenTwo => 1,
+            Plot::WriteHeardOf => 2,
+            Plot::TwoReconciles | Plot::FillOfTheForgotten | Plot::MetByOthersOnly | Plot::FastMember => 3,
+            Plot::DeleteHeardByOne | Plot::LeftBehindALink => 4,
+        };
+        match plot {
+            Plot::DeleteHeardByOne => settings.config.max_tombstones = 1,
+            Plot::TwoReconciles => settings.latency = millis(100),
+            Plot::FillOfTheForgotten => {
+                settings.heed_the_dead = true;
+                (settings.suspect_after, settings.config.forget_after) = (millis(300), millis(2_000));
+            }
+            Plot::LeftBehindALink => settings.stays_broken = true,
+            Plot::FastMember => settings.latency = millis(50),
+            Plot::DoubtBetweenTwo | Plot::WriteHeardOf | Plot::MetByOthersOnly => {}
+        }
+        settings
+    }
+
     /// Both orders of eviction have their turn.
     pub(super) fn eviction(&self) -> Eviction {
         if self.max_capacity.is_some_and(|capacity| capacity % 3 == 0) { Eviction::SegmentedLru } else { Eviction::Lru }

@@ -56,7 +56,7 @@ impl Settings {
             }
             14..18 => self.weights.set(Kind::Far, 3),
             18..22 => self.other_types = true,
-            22..30 if plots => *self = Plot::any(rng).settings(self),
+            22..30 if plots => *self = Self::for_plot(Plot::any(rng), self.weights.clone()),
             _ => {}
         }
     }

@@ -30,7 +30,7 @@ fn write(key: &str, value: Option<&'static [u8]>) -> Write<String, Bytes> {
 
 /// Runs every machine from one time to another; messages take a while, and pass if `linked`.
 fn run(machines: &mut [Machine], from: u64, to: u64, linked: bool) {
-    let ids: Vec<ReplicaId> = machines.iter().map(Machine::id).collect();
+    let ids: Vec<ReplicaId> = machines.iter().map(|it| it.view().id()).collect();
     for at in (from..to).step_by(5_000_000) {
         for number in 0..machines.len() {
             if machines[number].poll_timeout(now(at)) <= at {

@@ -326,7 +326,7 @@ impl<'a> Machine<'a> {
         let ticket = self.replica.begin_fill(self.now, hash_of(key), &Key::Known(key));
         let held = self.held(key).map(|held| held.marker.stamp);
         let since = self.now.wall - nanos(self.rules.config.max_drift);
-        let seen = self.replica.vector().clone();
+        let seen = self.replica.view().vector().clone();
         self.filling = Some(Filling { key, ticket, held, since, seen });
     }
 
@@ -400,7 +400,7 @@ impl<'a> Machine<'a> {
             }
         }
         let bound = self.rules.config.max_drift + Duration::from_millis(1);
-        if self.replica.clock().is_ahead(self.now, self.replica.clock().last(), bound) {
+        if self.replica.view().clock().is_ahead(self.now, self.replica.view().clock().last(), bound) {
             self.accuse("its clock follows one that is too far ahead");
         }
         if let Err(what) = self.replica.validate() {
@@ -421,17 +421,17 @@ impl<'a> Machine<'a> {
             in_doubt,
             reconcile_doubted,
             ..
-        } = *self.replica.counters();
+        } = *self.replica.view().counters();
         let evicted = evicted_stable + evicted_unstable + evicted_unsent + in_doubt + reconcile_doubted;
         let lost = [evicted, forced_drops, voided, reconcile_voided, fills_contested];
         View {
             keys: (0..self.rules.keys).map(|key| self.held(key)).collect(),
-            vector: self.replica.vector().clone(),
-            dropped: self.replica.dropped().clone(),
-            floor: self.replica.floor().max(self.replica.eviction_floor()),
-            epoch: self.replica.epoch(),
-            receiving: self.replica.is_receiving(),
-            deferring: self.replica.deferred_len() > 0,
+            vector: self.replica.view().vector().clone(),
+            dropped: self.replica.view().dropped().clone(),
+            floor: self.replica.view().floor().max(self.replica.view().eviction_floor()),
+            epoch: self.replica.view().epoch(),
+            receiving: self.replica.view().is_receiving(),
+            deferring: self.replica.view().deferred_len() > 0,
             filling: self.filling.is_some(),
             gave_up: lost.iter().sum::<u64>() + reconcile_removed > 0,
             voided: voided + reconcile_voided,

@@ -161,8 +161,8 @@ fn a_storm_of_reused_keys_at_capacity_stays_bounded() {
     assert!(cache.entry_count() <= 100, "{}", cache.entry_count());
     assert!(cache.stats().fills.running == 0);
     let engine = cache.shared.engine.lock();
-    assert!(engine.replica.log_len() <= 4 * 1_000 + 64, "{}", engine.replica.log_len());
-    assert!(engine.replica.tombstone_len() <= 1_000);
+    assert!(engine.replica.view().log_len() <= 4 * 1_000 + 64, "{}", engine.replica.view().log_len());
+    assert!(engine.replica.view().tombstone_len() <= 1_000);
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_lone_write_is_acknowledged_at_once() {
     for key in 0..10 {
         let stamp = net.put(0, key, Some(1), 8);
         assert_eq!(pushed(&mut net, 0, 1), 1, "no time has passed");
-        assert_eq!(net.r[0].member_has(id(1), stamp), Some(true));
+        assert_eq!(net.r[0].view().member_has(id(1), stamp), Some(true));
         net.at += 20 * MS;
     }
 }
@@ -60,7 +60,7 @@ fn a_burst_is_acknowledged_once_in_ten_milliseconds_and_to_its_end() {
         net.at += MS / 10;
     }
     assert!((10..=12).contains(&acks), "{acks} acknowledgements of 1,000 pushes");
-    assert_eq!(net.r[0].member_has(id(1), last), Some(false), "the last one waits for company");
+    assert_eq!(net.r[0].view().member_has(id(1), last), Some(false), "the last one waits for company");
     let due = net.r[1].poll_timeout(net.now(1));
     assert!(due <= net.at + 10 * MS, "due {} ms after the last push", (due - net.at) / MS);
     net.at = due;
@@ -68,6 +68,6 @@ fn a_burst_is_acknowledged_once_in_ten_milliseconds_and_to_its_end() {
     net.r[1].handle_timeout(now);
     assert!(net.r[1].may_transmit(), "what a timeout makes due is told to the driver");
     assert_eq!(acknowledged(&mut net, 1, 0), 1);
-    assert_eq!(net.r[0].member_has(id(1), last), Some(true));
+    assert_eq!(net.r[0].view().member_has(id(1), last), Some(true));
     assert!(!net.r[1].may_transmit());
 }

@@ -42,7 +42,7 @@ fn two_late_pushes(bugs: Bugs, first: Option<u32>) -> Result<(), String> {
     net.die(d, true);
     for (from, push) in late {
         net.give(from, id(v), &push);
-        assert!(net.r[v].counters().gaps == 0);
+        assert!(net.r[v].view().counters().gaps == 0);
     }
     must(net.get(v, 7).is_none(), "a write from before a delete that was seen here is served")
 }
@@ -93,7 +93,7 @@ fn mistake_3_a_floor_before_the_state_it_speaks_of() {
         net.run(1);
         net.put(s, 2, None, 8);
         net.run(20);
-        assert!(net.held(s, 2).is_none() && net.r[s].floor() > Stamp::ZERO, "collected");
+        assert!(net.held(s, 2).is_none() && net.r[s].view().floor() > Stamp::ZERO, "collected");
         net.meet(n, s);
         net.run(3);
         must(net.get(n, 1) == Some(1), "a value that nobody deleted was voided")
@@ -112,10 +112,10 @@ fn mistake_4_a_delta_for_a_digest_that_came_twice() {
         net.put(a, 1, None, 8);
         net.run(20);
         assert!(net.held(a, 1).is_none(), "collected");
-        let before = net.r[a].counters().reconciles_out;
+        let before = net.r[a].view().counters().reconciles_out;
         net.give(b, id(a), &old);
         net.flush();
-        must(net.r[a].counters().reconciles_out == before, "a member that lacks nothing is reconciled")
+        must(net.r[a].view().counters().reconciles_out == before, "a member that lacks nothing is reconciled")
     });
 }
 
@@ -166,7 +166,7 @@ fn mistake_6_a_reconcile_that_voids_nothing_at_its_end() {
         net.up[n] = true;
         frames.iter().for_each(|frame| net.give(s, id(n), frame));
         net.run(2);
-        assert_eq!(net.r[n].counters().reconciles_in, 1);
+        assert_eq!(net.r[n].view().counters().reconciles_in, 1);
         must(net.get(n, 7).is_none(), "n has seen the delete and serves what was written before it")
     });
 }
@@ -194,7 +194,7 @@ fn mistake_7_a_dot_that_was_seen_is_merged_again() {
         assert!(net.held(n, 7).is_none(), "collected");
         net.give(s, id(n), &late[0]);
         net.run(5);
-        assert_eq!(net.r[n].counters().frames_ignored, 0, "the late frame was taken");
+        assert_eq!(net.r[n].view().counters().frames_ignored, 0, "the late frame was taken");
         must(net.get(n, 7).is_none(), "what was deleted is back")
     });
 }
@@ -229,7 +229,7 @@ fn mistake_9_an_old_tombstone_dropped_silently() {
         net.die(p, false);
         net.die(a, false);
         net.run(10);
-        assert!(net.r[t].vector().get(&id(p)) >= deleted.time, "t has seen what p wrote");
+        assert!(net.r[t].view().vector().get(&id(p)) >= deleted.time, "t has seen what p wrote");
         must(net.get(t, 7).is_none(), "t has seen the delete and serves what was written before it")
     });
 }
@@ -297,7 +297,7 @@ fn mistake_11_frames_in_order_only() {
         let frames = net.frames_for(s, n, &asks);
         assert!(frames.len() > 1, "several frames");
         frames.iter().rev().for_each(|frame| net.give(s, id(n), frame));
-        must(net.r[n].counters().sessions_completed == 1, "all frames are here and the session is not complete")
+        must(net.r[n].view().counters().sessions_completed == 1, "all frames are here and the session is not complete")
     });
 }
 

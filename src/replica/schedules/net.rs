@@ -79,7 +79,7 @@ impl Net {
     pub(super) fn digest_of(&mut self, i: usize) -> Message<u32, u32> {
         let now = self.now(i);
         let digest = self.r[i].digest(now, false);
-        let (vector, retired) = (self.r[i].vector().clone(), Retired::default());
+        let (vector, retired) = (self.r[i].view().vector().clone(), Retired::default());
         Message::Digest(Digest { vector, retired, full: true, ..digest })
     }
     /// Takes the push that a replica has for others and lets nobody have it.
@@ -115,15 +115,16 @@ impl Net {
         self.r[i].take_garbage();
     }
     pub(super) fn get(&self, i: usize, key: u32) -> Option<u32> {
-        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
-        (held.meta.kind.is_live() && held.meta.stamp_time > self.r[i].epoch()).then(|| held.item.value().copied())?
+        let held = self.r[i].view().store().get(u64::from(key) << 48 | u64::from(key), &key)?;
+        (held.meta.kind.is_live() && held.meta.stamp_time > self.r[i].view().epoch())
+            .then(|| held.item.value().copied())?
     }
     pub(super) fn held(&self, i: usize, key: u32) -> Option<crate::crdt::Marker> {
-        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key)?;
-        Some(self.r[i].marker_at(&held.meta))
+        let held = self.r[i].view().store().get(u64::from(key) << 48 | u64::from(key), &key)?;
+        Some(self.r[i].view().marker_at(&held.meta))
     }
     pub(super) fn evict(&mut self, i: usize, key: u32) -> crate::replica::Evicted {
-        let held = self.r[i].store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap();
+        let held = self.r[i].view().store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap();
         let now = self.now(i);
         let e = self.r[i].evict(now, held.slot);
         self.clean(i);
@@ -132,7 +133,7 @@ impl Net {
     pub(super) fn give(&mut self, from: usize, to: ReplicaId, message: &Message<u32, u32>) {
         for j in 0..self.r.len() {
             let apart = self.parted && from % 2 != j % 2 || self.cut.contains(&(from.min(j), from.max(j)));
-            if self.up[j] && j != from && self.r[j].id() == to && !apart {
+            if self.up[j] && j != from && self.r[j].view().id() == to && !apart {
                 self.give_one(from, j, message);
             }
         }
@@ -151,18 +152,18 @@ impl Net {
             push.raw = bytes::Bytes::from_static(b"push");
             push.hops = push.hops.saturating_add(1);
         }
-        let sender = self.r[from].id();
+        let sender = self.r[from].view().id();
         self.r[j].handle_message(now, sender, message);
         self.clean(j);
         if self.r[j].needs_new_id(now) {
             self.renewed += 1;
-            let before = self.r[j].id();
+            let before = self.r[j].view().id();
             let remains = self.r[j].renew(now, id(100 + self.renewed), 0);
-            assert!(remains.is_some() && self.r[j].id() != before);
+            assert!(remains.is_some() && self.r[j].view().id() != before);
             self.clean(j);
             self.bury(before);
             for i in (0..self.r.len()).filter(|i| *i != j && self.up[*i]).collect::<Vec<_>>() {
-                let (theirs, now) = (self.r[i].id(), self.now(j));
+                let (theirs, now) = (self.r[i].view().id(), self.now(j));
                 self.r[j].greet(now, theirs);
             }
         }
@@ -170,7 +171,7 @@ impl Net {
     /// Nobody goes by an id any more, unless somebody does.
     fn bury(&mut self, id: ReplicaId) {
         let there: Vec<_> = (0..self.r.len()).filter(|i| self.up[*i]).collect();
-        if there.iter().all(|i| self.r[*i].id() != id) {
+        if there.iter().all(|i| self.r[*i].view().id() != id) {
             for i in there {
                 let now = self.now(i);
                 self.r[i].handle_member_left(now, id);
@@ -227,7 +228,7 @@ impl Net {
         }
     }
     pub(super) fn meet(&mut self, a: usize, b: usize) {
-        let ids = [self.r[a].id(), self.r[b].id()];
+        let ids = [self.r[a].view().id(), self.r[b].view().id()];
         let now = self.now(a);
         self.r[a].greet(now, ids[1]);
         let now = self.now(b);
@@ -236,7 +237,7 @@ impl Net {
     }
     pub(super) fn die(&mut self, i: usize, forget: bool) {
         self.up[i] = false;
-        let id = self.r[i].id();
+        let id = self.r[i].view().id();
         for j in 0..self.r.len() {
             if self.up[j] {
                 let now = self.now(j);

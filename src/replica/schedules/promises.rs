@@ -54,7 +54,7 @@ fn entries_of_a_broken_session_survive_the_next_reconcile() {
         net.at += 4 * S;
         let now = net.now(n);
         net.r[n].handle_timeout(now);
-        assert!(net.r[n].counters().adopted > 30, "adopted {}", net.r[n].counters().adopted);
+        assert!(net.r[n].view().counters().adopted > 30, "adopted {}", net.r[n].view().counters().adopted);
         // What n says now: a digest, and pushes. The digest is there first.
         let said = drain(&mut net, n);
         let (digests, pushes): (Vec<_>, Vec<_>) = said.into_iter().partition(|(_, m)| matches!(m, Message::Digest(_)));
@@ -140,7 +140,7 @@ fn a_lost_push_and_an_eviction_on_the_writer_lose_no_value() {
         net.intercept(a); // lost
         net.evict(a, 7);
         net.run(10);
-        let c = net.r[a].counters();
+        let c = net.r[a].view().counters();
         assert!(net.get(b, 7) == Some(70) || c.evicted_unsent > 0, "lost everywhere, and nobody counts it");
     });
 }
@@ -251,7 +251,7 @@ fn an_eviction_takes_no_adopted_value_from_others() {
         for key in 0..50 {
             net.evict(s2, key);
         }
-        assert_eq!(net.r[s2].tombstone_len(), 0, "stable");
+        assert_eq!(net.r[s2].view().tombstone_len(), 0, "stable");
         let asks = net.digest_of(n);
         let frames = net.frames_for(s1, n, &asks);
         let (_, others) = frames.split_last().unwrap();
@@ -262,7 +262,7 @@ fn an_eviction_takes_no_adopted_value_from_others() {
         net.meet(n, s2);
         net.meet(n, s1);
         net.run(20);
-        assert_eq!(net.r[s1].live_len(), 50, "s1 has room and evicted nothing");
+        assert_eq!(net.r[s1].view().live_len(), 50, "s1 has room and evicted nothing");
     });
 }
 
@@ -302,8 +302,8 @@ fn one_link_is_cut(bugs: Bugs, n: usize) -> (usize, u64) {
         net.run(1);
     }
     net.run(120);
-    let behind = net.r[o].vector().get(&id(o)).saturating_sub(net.r[x].vector().get(&id(o))) / S;
-    ((0..n).map(|i| net.r[i].tombstone_len()).max().unwrap(), behind)
+    let behind = net.r[o].view().vector().get(&id(o)).saturating_sub(net.r[x].view().vector().get(&id(o))) / S;
+    ((0..n).map(|i| net.r[i].view().tombstone_len()).max().unwrap(), behind)
 }
 
 /// Three nodes, of which two cannot reach each other for good.
@@ -332,7 +332,7 @@ fn tombstones_of_a_node_that_left_are_collected_with_one_link_cut() {
         net.flush();
         net.die(gone, true);
         net.run(60);
-        assert_eq!([o, x].map(|i| net.r[i].tombstone_len()), [0, 0], "after a quiet minute");
+        assert_eq!([o, x].map(|i| net.r[i].view().tombstone_len()), [0, 0], "after a quiet minute");
     });
 }
 
@@ -369,7 +369,10 @@ fn an_acknowledgement_for_the_predecessor_is_ignored() {
         net.r[new].digest(now, false);
         net.give(b, id(new), &ack);
         drain(&mut net, new);
-        assert!(net.r[new].member_has(id(b), written) != Some(true), "b has not seen it, and wait_replicated says so");
+        assert!(
+            net.r[new].view().member_has(id(b), written) != Some(true),
+            "b has not seen it, and wait_replicated says so"
+        );
     });
 }
 
@@ -425,7 +428,7 @@ fn a_newcomer_collects_nothing_while_an_unreachable_member_is_not_forgotten() {
         net.run(2);
         net.put(a, 99, None, 8);
         net.run(20);
-        assert_eq!((net.r[a].tombstone_len(), net.r[b].tombstone_len()), (1, 1), "kept for x");
+        assert_eq!((net.r[a].view().tombstone_len(), net.r[b].view().tombstone_len()), (1, 1), "kept for x");
         assert!((0..50).all(|key| net.get(a, key) == Some(key) && net.get(b, key) == Some(key)));
         // The replacement starts: its first digest arrives, what it says in the next two seconds does not. a and b are heard.
         for m in [a, b] {
@@ -466,7 +469,7 @@ fn an_audit_of_many_suspects_sends_all_slices() {
             net.put(a, key, Some(key), 8);
         }
         net.run(1);
-        let slot = |key: u32| net.r[a].store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap().slot;
+        let slot = |key: u32| net.r[a].view().store().get(u64::from(key) << 48 | u64::from(key), &key).unwrap().slot;
         let slots: Vec<_> = (0..50).map(slot).collect();
         assert_eq!(net.r[a].audit_registers(id(b), &slots), 50);
         let sent = drain(&mut net, a);

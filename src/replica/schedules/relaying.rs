@@ -23,7 +23,7 @@ fn cluster(n: usize) -> Net {
 
 fn sum(net: &Net) -> Counters {
     let mut sum = Counters::default();
-    net.r.iter().for_each(|replica| sum.add(replica.counters()));
+    net.r.iter().for_each(|replica| sum.add(replica.view().counters()));
     sum
 }
 
@@ -32,7 +32,7 @@ fn sum(net: &Net) -> Counters {
 #[test]
 fn traffic_per_write_and_node_does_not_grow_with_uptime() {
     let mut net = cluster(MEMBERS);
-    let fanout = net.r[0].config().fanout as u64;
+    let fanout = net.r[0].view().config().fanout as u64;
     let mut key = 0;
     for window in 0..3 {
         let before = sum(&net);
@@ -54,7 +54,10 @@ fn traffic_per_write_and_node_does_not_grow_with_uptime() {
         let seconds = (net.at - began).div_ceil(S);
         let digests = after.digests_in - before.digests_in;
         assert!(digests <= 2 * seconds * MEMBERS as u64, "window {window}: {digests} digests in {seconds} s");
-        assert!(net.r.iter().all(|replica| replica.live_len() == u64::from(key)), "window {window}: not everywhere");
+        assert!(
+            net.r.iter().all(|replica| replica.view().live_len() == u64::from(key)),
+            "window {window}: not everywhere"
+        );
     }
 }
 
@@ -70,7 +73,7 @@ fn each_ring_reaches_everybody() {
                 crate::members::rings::successors(&mut replica.members, &replica.env).to_vec()
             };
             let distinct: BTreeSet<_> = successors.iter().collect();
-            assert_eq!(distinct.len(), net.r[i].config().fanout);
+            assert_eq!(distinct.len(), net.r[i].view().config().fanout);
             assert!(!successors.contains(&id(i)), "its own successor");
             first.push(successors[0]);
         }
@@ -124,7 +127,7 @@ fn an_overtaken_write_is_no_storm_of_sessions() {
     t.to.iter().for_each(|to| net.r[a].handle_sent(now, *to, true));
     net.run(2);
     let after = sum(&net);
-    let fanout = net.r[a].config().fanout as u64;
+    let fanout = net.r[a].view().config().fanout as u64;
     assert!(after.sessions_out > before.sessions_out, "a session there must be");
     assert!(after.sessions_out - before.sessions_out <= 3 * fanout, "{} sessions", after.sessions_out);
     // And the next write of a mends the rest.

@@ -93,8 +93,8 @@ fn records_are_bounded_also_while_a_member_is_away() {
         net.run(2);
         net.die(who, true);
         net.run(2);
-        let records = net.r[a].vector().len();
+        let records = net.r[a].view().vector().len();
         assert!(records <= 2 + 2, "{records} records, of which two are of members");
     }
-    assert!(net.r[a].counters().retired_dropped > 0);
+    assert!(net.r[a].view().counters().retired_dropped > 0);
 }

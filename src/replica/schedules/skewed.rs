@@ -4,7 +4,7 @@ use super::*;
 
 /// How many frames and pushes a replica has sent.
 fn sent(net: &Net, i: usize) -> u64 {
-    net.r[i].counters().frames_out + net.r[i].counters().pushes_out
+    net.r[i].view().counters().frames_out + net.r[i].view().counters().pushes_out
 }
 
 /// Two members with right clocks and 2,000 entries, and a newcomer whose clock is this many nanoseconds ahead.
@@ -27,10 +27,10 @@ fn a_newcomer_that_is_behind_takes_the_time_of_its_members() {
     for behind in [2, 5, 60, 3_600] {
         let mut net = join_with_skew(-behind * S as i64, Bugs::default());
         net.run(2);
-        assert_eq!(net.r[2].live_len(), 2_000, "{behind} s behind");
+        assert_eq!(net.r[2].view().live_len(), 2_000, "{behind} s behind");
         let written = net.put(0, 5, Some(77), 100);
         net.run(1);
-        assert_eq!((net.get(2, 5), net.r[2].member_has(id(0), written)), (Some(77), Some(true)));
+        assert_eq!((net.get(2, 5), net.r[2].view().member_has(id(0), written)), (Some(77), Some(true)));
         // Its own writes are stamped by that time, so they are not older than what they replace.
         net.put(2, 5, Some(78), 100);
         net.run(1);
@@ -59,9 +59,9 @@ fn a_newcomer_does_not_take_the_time_of_a_member_that_others_contradict() {
     net.meet(new, fast);
     net.meet(new, right);
     net.run(5);
-    assert_eq!(net.r[new].taken_time(), 0);
-    assert!(net.r[new].offenders().any(|(who, _)| who == id(fast)));
-    assert_eq!(net.r[new].counters().time_taken, 0);
+    assert_eq!(net.r[new].view().taken_time(), 0);
+    assert!(net.r[new].view().offenders().any(|(who, _)| who == id(fast)));
+    assert_eq!(net.r[new].view().counters().time_taken, 0);
 }
 
 /// The first member that a newcomer hears is the one that is wrong, and the others answer a moment later. Had the newcomer
@@ -97,10 +97,10 @@ fn what_is_deferred_is_not_sent_again_until_it_is_due() {
         }
         net.run(8);
         let while_deferred = sent(&net, fast);
-        assert_eq!(net.r[other].live_len(), 1, "deferred");
+        assert_eq!(net.r[other].view().live_len(), 1, "deferred");
         net.run(20);
-        assert_eq!(net.r[other].live_len(), 2_001, "its time has come");
-        (while_deferred, net.r[fast].counters().digests_out)
+        assert_eq!(net.r[other].view().live_len(), 2_001, "its time has come");
+        (while_deferred, net.r[fast].view().counters().digests_out)
     };
     let (calm, digests) = storm(Bugs::default());
     let (many, _) = storm(Bugs::only("deferral_storm").unwrap());
@@ -120,10 +120,10 @@ fn the_time_of_a_member_that_is_no_longer_heard_is_given_back() {
     net.put(fast, 1, Some(1), 8);
     net.meet(new, fast);
     net.run(3);
-    assert!(net.r[new].taken_time() > 6 * S, "it takes the time of its only member");
+    assert!(net.r[new].view().taken_time() > 6 * S, "it takes the time of its only member");
     net.cut.insert((fast, new));
     net.meet(new, right);
     net.run(120);
-    assert_eq!(net.r[new].taken_time(), 0);
-    assert_eq!(net.r[new].skews(net.now(new)).map(|skew| skew.member).collect::<Vec<_>>(), [id(right)]);
+    assert_eq!(net.r[new].view().taken_time(), 0);
+    assert_eq!(net.r[new].view().skews(net.now(new)).map(|skew| skew.member).collect::<Vec<_>>(), [id(right)]);
 }

@@ -24,7 +24,7 @@ fn evicter_reconciles(bugs: Bugs, was_there: bool) -> Net {
     for key in 0..50 {
         net.evict(s, key);
     }
-    assert_eq!((net.r[s].live_len(), net.r[s].tombstone_len()), (0, 0), "evicted without a trace");
+    assert_eq!((net.r[s].view().live_len(), net.r[s].view().tombstone_len()), (0, 0), "evicted without a trace");
     net.cut.insert((s, r));
     leaving.into_iter().for_each(|i| net.die(i, true));
     net.run(20);
@@ -38,9 +38,13 @@ fn a_reconcile_of_an_evicter_takes_nothing_from_a_member_that_knew_what_was_evic
     let (s, r) = (0, 1);
     let mut net = evicter_reconciles(Bugs::default(), true);
     net.run(20);
-    assert!(net.r[r].counters().reconciles_in > 0, "it got a reconcile");
-    assert_eq!(net.r[r].counters().evictions_taken, 0);
-    assert_eq!((net.r[r].live_len(), net.r[s].live_len()), (50, 0), "the cost stays where it was evicted");
+    assert!(net.r[r].view().counters().reconciles_in > 0, "it got a reconcile");
+    assert_eq!(net.r[r].view().counters().evictions_taken, 0);
+    assert_eq!(
+        (net.r[r].view().live_len(), net.r[s].view().live_len()),
+        (50, 0),
+        "the cost stays where it was evicted"
+    );
 }
 
 /// The newest value of a key is evicted where a newcomer with an older value gets its reconcile from: it claims the newest
@@ -158,7 +162,7 @@ fn what_a_reconcile_removed_is_not_voided_when_it_comes_again() {
         net.evict(e, 7);
         assert!(net.held(e, 7).is_none() && net.held(e, 9).is_none(), "evicted and collected");
         net.cut.extend([(a, e), (e, h)]);
-        let held = net.r[h].store().get(7 << 48 | 7, &7).unwrap();
+        let held = net.r[h].view().store().get(7 << 48 | 7, &7).unwrap();
         let now = net.now(h);
         net.r[h].call(now, |it| it.ledger.spread_again(&mut it.env, &held));
         net.flush();
@@ -223,7 +227,7 @@ fn a_second_fill_knows_what_its_own_replica_wrote_before_the_first() {
     net.give(a, id(w), &first);
     net.run(30);
     assert_eq!((net.get(a, 5), net.get(w, 5)), (Some(2), Some(2)), "nothing was written after the second fill began");
-    assert_eq!(net.r[w].counters().fills_contested, 0);
+    assert_eq!(net.r[w].view().counters().fills_contested, 0);
 }
 
 /// A write and a fill above it come long after their replica was forgotten. A delete that was issued after the fill began, by
@@ -250,7 +254,7 @@ fn a_fill_of_the_forgotten(bugs: Bugs, comes_back: bool) {
     net.run(10);
     if comes_back {
         [w, other].map(|i| net.give(a, id(i), &hello));
-        assert!(net.r[w].peers().any(|peer| peer.id == id(a)), "it is a member again");
+        assert!(net.r[w].view().peers().any(|peer| peer.id == id(a)), "it is a member again");
     }
     net.give(a, id(w), &filled);
     net.run(10);

@@ -30,7 +30,7 @@ fn is_valid(net: &mut Net) {
 }
 
 fn count(net: &Net, of: impl Fn(&crate::replica::Counters) -> u64) -> u64 {
-    net.r.iter().map(|replica| of(replica.counters())).sum()
+    net.r.iter().map(|replica| of(replica.view().counters())).sum()
 }
 
 /// Two that write under one id are told apart: each takes another, and all agree. Gives what they agree on.
@@ -60,7 +60,7 @@ fn two_of_four_are_twins(gc_grace: u64) -> Vec<Option<u32>> {
     assert_eq!(views[1], views[2], "the second twin");
     is_valid(&mut net);
     net.run(70);
-    assert_eq!((net.renewed, net.r.iter().map(Replica::tombstone_len).sum::<usize>()), (2, 0));
+    assert_eq!((net.renewed, net.r.iter().map(|it| it.view().tombstone_len()).sum::<usize>()), (2, 0));
     views[2].clone()
 }
 
@@ -110,7 +110,7 @@ fn a_restored_process_begins_anew() {
     assert_eq!(views[0], views[1]);
     assert_eq!(views[0], views[2]);
     assert_eq!((net.get(1, 7), net.get(1, 20)), (None, Some(20)));
-    assert_eq!(net.r[1].removals().void, 1, "what was given up is told of");
+    assert_eq!(net.r[1].view().removals().void, 1, "what was given up is told of");
     is_valid(&mut net);
 }
 
@@ -144,7 +144,7 @@ fn a_liar_is_believed_once_a_minute() {
     net.put(2, 1, Some(1), 8);
     for _ in 0..50 {
         net.run(1);
-        let ours = net.r[0].id();
+        let ours = net.r[0].view().id();
         let now = net.now(0);
         let mut lie = net.r[1].digest(now, true);
         lie.vector.raise(ours, now.wall + S / 10);
@@ -152,7 +152,7 @@ fn a_liar_is_believed_once_a_minute() {
     }
     assert_eq!(net.renewed, 1);
     assert_eq!(net.get(0, 1), Some(1));
-    assert!(net.r[0].counters().cloned_id > 40);
+    assert!(net.r[0].view().counters().cloned_id > 40);
     net.run(70);
     assert_eq!(net.renewed, 1, "what was said within the minute does not count later");
     is_valid(&mut net);
@@ -200,13 +200,13 @@ fn what_was_begun_under_the_old_id_ends() {
     let written = net.put(0, 1, Some(1), 8);
     let (key, hash, now) = (Key::Known(7), 7 << 48 | 7, net.now(0));
     let ticket = net.r[0].begin_fill(now, hash, &key);
-    assert!(!net.r[0].is_fill_overtaken(&ticket, hash, &key));
+    assert!(!net.r[0].view().is_fill_overtaken(&ticket, hash, &key));
     net.run(1);
-    assert_eq!(net.r[0].member_has(id(1), written), Some(true));
+    assert_eq!(net.r[0].view().member_has(id(1), written), Some(true));
     let now = net.now(0);
     let (remains, _) = (net.r[0].renew(now, id(50), 0), net.clean(0));
-    assert!(remains.is_some() && net.r[0].has_unsent(), "what is told again, nobody has yet");
-    assert!(net.r[0].is_fill_overtaken(&ticket, hash, &key));
+    assert!(remains.is_some() && net.r[0].view().has_unsent(), "what is told again, nobody has yet");
+    assert!(net.r[0].view().is_fill_overtaken(&ticket, hash, &key));
     let item = ItemRef::new(Item { key, body: Body::Known(5) });
     let fill = Write { hash, item, expires: 0, size: 8, weight: 1 };
     assert_eq!(net.r[0].finish_fill(now, &ticket, fill), None);
@@ -214,8 +214,8 @@ fn what_was_begun_under_the_old_id_ends() {
     net.r[2].handle_member_left(now, id(0));
     net.meet(0, 1);
     net.run(2);
-    assert_eq!(net.r[0].member_has(id(1), written), Some(false));
+    assert_eq!(net.r[0].view().member_has(id(1), written), Some(false));
     assert_eq!(views(&net, 1..2), vec![vec![Some(1)]; 3]);
-    assert!(!net.r[0].has_unsent());
+    assert!(!net.r[0].view().has_unsent());
     is_valid(&mut net);
 }

@@ -8,11 +8,11 @@ use crate::sim::types::{SimKey, SimValue};
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn check_bounds(&self, number: usize) -> Result<(), Violation> {
         let replica = self.replica(number);
-        let (config, burden) = (&self.settings.config, replica.burden());
+        let (config, burden) = (&self.settings.config, replica.view().burden());
         let bounds = [
-            ("weight", replica.live_weight(), self.settings.max_capacity.unwrap_or(u64::MAX)),
+            ("weight", replica.view().live_weight(), self.settings.max_capacity.unwrap_or(u64::MAX)),
             ("retained bytes", burden.retained_bytes as u64, config.max_retained_bytes as u64),
-            ("deferred registers", replica.deferred_len() as u64, config.max_deferred as u64),
+            ("deferred registers", replica.view().deferred_len() as u64, config.max_deferred as u64),
             ("deferred bytes", burden.deferred_bytes as u64, burden.max_deferred_bytes as u64),
             ("early pushes", burden.early as u64, burden.max_early as u64),
         ];
@@ -27,15 +27,15 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// and dropped then they would be dropped without anybody being able to tell. Their number is that of one session.
     fn check_tombstones(&self, number: usize) -> Result<(), Violation> {
         let (replica, cap) = (self.replica(number), self.settings.config.max_tombstones);
-        if replica.tombstone_len() <= cap {
+        if replica.view().tombstone_len() <= cap {
             return Ok(());
         }
         let claimed = (0..self.keys.len()).filter(|&key| {
             let held = self.held(number, key).filter(|held| held.meta.kind != Kind::Live);
-            held.is_some_and(|held| replica.vector().covers(&replica.marker_at(&held.meta).dot))
+            held.is_some_and(|held| replica.view().vector().covers(&replica.view().marker_at(&held.meta).dot))
         });
         let claimed = claimed.count();
-        if claimed <= cap || replica.is_receiving() {
+        if claimed <= cap || replica.view().is_receiving() {
             return Ok(()); // While a session comes in, its end decides what may be dropped.
         }
         let name = self.name(number);

@@ -25,7 +25,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let record = self.oracle(number).get(key, stamp);
         let is_new = record.is_some_and(|record| record.told.get(&number) == Some(&self.at));
         let (now, drift) = (self.now_at(number), self.settings.config.max_drift);
-        let ahead = self.replica(number).clock().is_ahead(now, stamp.time.saturating_sub(SLEW), drift);
+        let ahead = self.replica(number).view().clock().is_ahead(now, stamp.time.saturating_sub(SLEW), drift);
         if !is_new || !ahead {
             return Ok(());
         }
@@ -41,9 +41,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         before: &Counters,
     ) -> Result<(), Violation> {
         let (replica, name) = (self.replica(number), self.name(number));
-        let now = replica.counters();
-        let mut told = replica.peers().filter(|peer| peer.id == from);
-        if now.reconciles_out > before.reconciles_out && told.any(|peer| peer.reported.dominates(replica.vector())) {
+        let now = replica.view().counters();
+        let mut told = replica.view().peers().filter(|peer| peer.id == from);
+        if now.reconciles_out > before.reconciles_out
+            && told.any(|peer| peer.reported.dominates(replica.view().vector()))
+        {
             return Err(self.violation(format!("cost: {name} tells {from} everything, which said that it has it")));
         }
         let history = &self.openings[number].history;

@@ -31,7 +31,7 @@ fn dropping_a_departed_origin_loses_no_key() {
 fn digest_bytes(stage: &mut Stage) -> usize {
     let now = stage.cluster.now_at(0);
     let digest = stage.cluster.openings[0].engine.replica.digest(now, false);
-    let id = stage.replica(0).id();
+    let id = stage.replica(0).view().id();
     let message = crate::message::Message::<u16, String>::Digest(digest);
     crate::sim::codec::encode(0, id, 0, &message).expect("a digest").len()
 }
@@ -65,11 +65,11 @@ fn comes_and_goes(times: u32) {
     stage.wait(20_000);
     for node in 0..3 {
         let replica = stage.replica(node);
-        assert_eq!((replica.peer_len(), replica.tombstone_len()), (2, 0), "n{node} knows no ghosts");
+        assert_eq!((replica.view().peer_len(), replica.view().tombstone_len()), (2, 0), "n{node} knows no ghosts");
         assert!(
-            replica.origin_len() <= 20 && replica.log_len() < 40 + 65 * 24,
+            replica.view().origin_len() <= 20 && replica.view().log_len() < 40 + 65 * 24,
             "n{node} has {} log entries",
-            replica.log_len()
+            replica.view().log_len()
         );
     }
     let after = digest_bytes(&mut stage);
@@ -107,8 +107,8 @@ fn flapping_for_an_hour_grows_nothing() {
         let most = |count: fn(&super::stage::Replica) -> usize, stage: &Stage| {
             (0..3).map(|node| count(stage.replica(node))).max().unwrap_or_default()
         };
-        logs = logs.max(most(|replica| replica.log_len(), &stage));
-        peers = peers.max(most(|replica| replica.peer_len(), &stage));
+        logs = logs.max(most(|replica| replica.view().log_len(), &stage));
+        peers = peers.max(most(|replica| replica.view().peer_len(), &stage));
     }
     assert!(stage.cluster.report.faults["found down"] > 500, "it flapped");
     assert!(logs <= 3 * (2 * 5 + 65) && peers == 2, "{logs} log entries, {peers} members");

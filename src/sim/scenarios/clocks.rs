@@ -71,7 +71,7 @@ fn an_early_stamp_is_agreed_upon_once_its_time_has_come() {
     assert!(stage.counters(1).deferred > 0);
     stage.wait(2_000);
     assert_eq!(stage.everywhere(5), Some(written));
-    assert!(stage.nodes().into_iter().all(|node| stage.replica(node).deferred_len() == 0));
+    assert!(stage.nodes().into_iter().all(|node| stage.replica(node).view().deferred_len() == 0));
 }
 
 /// scenario 14: paused for ten minutes with a clock that stood still, and the first thing it does is write.
@@ -88,7 +88,7 @@ fn what_was_deleted_meanwhile_stays_deleted() {
     let paused = stage.cluster.running()[0];
     stage.cluster.act(Action::Delete(0, deleted)).unwrap();
     stage.wait(600_000);
-    assert_eq!(stage.replica(1).tombstone_len(), 0, "collected: nobody remembers the delete");
+    assert_eq!(stage.replica(1).view().tombstone_len(), 0, "collected: nobody remembers the delete");
     stage.cluster.processes[paused].state = crate::sim::process::State::Up;
     stage.write(0, deleted);
     stage.wait(60_000);
@@ -116,12 +116,12 @@ fn who_read_a_value_can_replace_it() {
 fn a_restart_with_an_older_clock_is_a_new_replica() {
     let mut stage = Stage::new(|_| {});
     let before = stage.write(0, 5);
-    let (id, last) = (stage.replica(0).id(), stage.replica(0).clock().last());
+    let (id, last) = (stage.replica(0).view().id(), stage.replica(0).view().clock().last());
     stage.wait(20);
     stage.act(Action::StepClock(0, -900));
     stage.act(Action::Restart(0));
     let again = 3;
-    assert_ne!(stage.replica(again).id(), id);
+    assert_ne!(stage.replica(again).view().id(), id);
     // When the others find it is up to their failure detectors.
     stage.wait_for("it catches up", |stage| stage.get(again, 5) == Some(before));
     assert!(stage.cluster.now_at(3).wall < last, "its clock is still behind what it stamped");

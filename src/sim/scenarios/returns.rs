@@ -15,7 +15,7 @@ fn tombstones_wait_for_the_silent() {
     stage.delete(0, 5);
     stage.wait(30_000);
     assert!(stage.cluster.report.faults["found down"] > 0, "it is held for dead");
-    assert_eq!((stage.replica(0).tombstone_len(), stage.replica(1).tombstone_len()), (1, 1));
+    assert_eq!((stage.replica(0).view().tombstone_len(), stage.replica(1).view().tombstone_len()), (1, 1));
     stage.heal();
     stage.wait(10_000);
     assert_eq!(stage.everywhere(5), None);
@@ -41,15 +41,18 @@ fn a_reconcile_that_breaks_off_leaves_nothing_stale() {
         stage.write(1, key);
     });
     stage.wait(10_000);
-    assert_eq!(stage.replica(0).tombstone_len(), 0, "collected without it");
+    assert_eq!(stage.replica(0).view().tombstone_len(), 0, "collected without it");
     stage.heal();
     stage.act(Action::Cut(1, 2)); // Who sends is to be known.
     let frames = stage.counters(2).frames_in;
     stage.wait_for("a session half-way in", |stage| {
-        stage.replica(2).is_receiving() && stage.counters(2).frames_in > frames + 1
+        stage.replica(2).view().is_receiving() && stage.counters(2).frames_in > frames + 1
     });
-    let seen = stage.replica(2).vector().get(&stage.replica(1).id());
-    assert!(seen < stage.replica(1).vector().get(&stage.replica(1).id()), "scenario 26: nothing is claimed half-way");
+    let seen = stage.replica(2).view().vector().get(&stage.replica(1).view().id());
+    assert!(
+        seen < stage.replica(1).view().vector().get(&stage.replica(1).view().id()),
+        "scenario 26: nothing is claimed half-way"
+    );
     assert!(stage.counters(0).reconciles_out > 0);
     stage.crash(0);
     stage.heal();
@@ -97,8 +100,9 @@ fn collected_tombstones_are_not_handed_back_and_forth() {
     });
     stage.wait(500);
     (0..10).for_each(|key| stage.delete(1, key));
-    let count =
-        |stage: &Stage| stage.nodes().into_iter().map(|node| stage.replica(node).tombstone_len()).collect::<Vec<_>>();
+    let count = |stage: &Stage| {
+        stage.nodes().into_iter().map(|node| stage.replica(node).view().tombstone_len()).collect::<Vec<_>>()
+    };
     stage.wait_for("one that has collected and one that has not", |stage| {
         count(stage).contains(&0) && count(stage).iter().any(|count| *count > 0)
     });
@@ -121,11 +125,15 @@ fn a_failed_node_is_forgotten_with_its_tombstones() {
     stage.wait(20);
     stage.crash(2);
     stage.wait(3_000);
-    assert_eq!((stage.replica(0).peer_len(), stage.replica(0).tombstone_len()), (2, 1), "it may come back");
+    assert_eq!(
+        (stage.replica(0).view().peer_len(), stage.replica(0).view().tombstone_len()),
+        (2, 1),
+        "it may come back"
+    );
     stage.wait(10_000);
     for node in [0, 1] {
-        assert_eq!((stage.replica(node).peer_len(), stage.replica(node).tombstone_len()), (1, 0));
-        assert_eq!(stage.replica(node).origin_len(), 0, "no register refers to anybody");
+        assert_eq!((stage.replica(node).view().peer_len(), stage.replica(node).view().tombstone_len()), (1, 0));
+        assert_eq!(stage.replica(node).view().origin_len(), 0, "no register refers to anybody");
         assert_eq!(stage.counters(node).forgotten, 1);
     }
 }
@@ -141,7 +149,7 @@ fn tombstones_beyond_the_cap_cost_an_entry_and_never_an_agreement() {
     stage.isolate(2);
     (0..8).for_each(|key| stage.delete(0, key));
     stage.wait(500);
-    assert!(stage.counters(0).forced_drops >= 6 && stage.replica(0).tombstone_len() <= 2);
+    assert!(stage.counters(0).forced_drops >= 6 && stage.replica(0).view().tombstone_len() <= 2);
     stage.heal();
     stage.wait(5_000);
     assert!(stage.counters(2).reconciles_in > 0, "the laggard was reconciled");
@@ -171,7 +179,7 @@ fn two_halves_become_one_cluster() {
     stage.heal();
     stage.wait(20_000);
     for node in 0..6 {
-        assert_eq!(stage.replica(node).live_members().len(), 5, "n{node} has met everybody again");
+        assert_eq!(stage.replica(node).view().live_members().len(), 5, "n{node} has met everybody again");
     }
     for key in 0..8 {
         let written = if key < 4 { left[usize::from(key)] } else { right[usize::from(key) - 4] };

@@ -92,7 +92,7 @@ impl Stage {
     }
 
     pub fn counters(&self, node: usize) -> &Counters {
-        self.replica(node).counters()
+        self.replica(node).view().counters()
     }
 
     /// The number that a reader on a node is given.

@@ -60,15 +60,15 @@ fn what_was_overwritten_is_not_sent_and_counts_as_seen() {
     let mut stage = Stage::new(|_| {});
     stage.isolate(2);
     let last = (0..200).map(|_| stage.write(0, 5)).last();
-    let id = stage.replica(0).id();
-    let dot = Dot::new(id, stage.replica(0).vector().get(&id));
+    let id = stage.replica(0).view().id();
+    let dot = Dot::new(id, stage.replica(0).view().vector().get(&id));
     stage.wait(500);
-    assert!(!stage.replica(2).vector().covers(&dot));
+    assert!(!stage.replica(2).view().vector().covers(&dot));
     let entries = stage.cluster.report.entries;
     stage.heal();
     stage.wait(3_000);
     assert_eq!(stage.everywhere(5), last);
-    assert!(stage.replica(2).vector().covers(&dot), "all 200 count as seen");
+    assert!(stage.replica(2).view().vector().covers(&dot), "all 200 count as seen");
     let sent = stage.cluster.report.entries - entries;
     assert!((1..=6).contains(&sent), "{sent} registers sent for 200 writes of one key");
 }
@@ -151,9 +151,9 @@ fn numbers_at_their_end_move_nothing() {
     let mut stage = Stage::new(|_| {});
     let written = stage.write(0, 5);
     stage.wait(1_000);
-    let from = stage.replica(2).id();
+    let from = stage.replica(2).view().id();
     let now = stage.cluster.now_at(0);
-    let (vector, clock) = (stage.replica(0).vector().get(&from), stage.replica(0).clock().last());
+    let (vector, clock) = (stage.replica(0).view().vector().get(&from), stage.replica(0).view().clock().last());
     let target: &mut Replica = &mut stage.cluster.openings[0].engine.replica;
     let messages = [
         hostile_push(from, u64::MAX, vector, u64::MAX),
@@ -165,9 +165,9 @@ fn numbers_at_their_end_move_nothing() {
     messages.into_iter().for_each(|message| target.handle_message(now, from, message));
     stage.cluster.settle(0).unwrap();
     let replica = stage.replica(0);
-    assert_eq!((replica.vector().get(&from), replica.epoch()), (vector, 0));
-    assert!(replica.clock().last() < clock + 1_000_000_000, "our clock did not follow");
-    assert!(replica.offenders().any(|(who, _)| who == from), "the member is named");
+    assert_eq!((replica.view().vector().get(&from), replica.view().epoch()), (vector, 0));
+    assert!(replica.view().clock().last() < clock + 1_000_000_000, "our clock did not follow");
+    assert!(replica.view().offenders().any(|(who, _)| who == from), "the member is named");
     assert_eq!(stage.get(0, 5), Some(written));
     // Its honest writes still count, and so do those of others.
     let (honest, other) = (stage.write(2, 6), stage.write(1, 7));

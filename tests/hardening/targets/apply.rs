@@ -149,9 +149,9 @@ impl Stage {
 
     /// What a hostile member can know: it is told everything.
     pub fn times(&self) -> Times {
-        let mut known: Vec<u64> = self.victim.vector().iter().map(|(_, time)| time).collect();
+        let mut known: Vec<u64> = self.victim.view().vector().iter().map(|(_, time)| time).collect();
         known.extend(probe::registers(&self.victim).iter().map(|held| held.marker.stamp.time));
-        known.extend([self.victim.clock().last(), self.victim.floor().time, self.victim.epoch()]);
+        known.extend([self.victim.view().clock().last(), self.victim.view().floor().time, self.victim.view().epoch()]);
         Times { now: self.wall(), drift: DRIFT, known }
     }
 
@@ -247,18 +247,18 @@ impl Stage {
         if let Err(wrong) = victim.validate() {
             panic!("validate: {wrong}");
         }
-        assert!(victim.clock().last() <= most, "the clock was moved to {}", victim.clock().last());
-        assert!(victim.floor().time <= most, "the floor was moved to {:?}", victim.floor());
-        assert!(victim.epoch() <= most, "the epoch was moved to {}", victim.epoch());
-        for (what, vector) in [("seen", victim.vector()), ("dropped", victim.dropped())] {
+        assert!(victim.view().clock().last() <= most, "the clock was moved to {}", victim.view().clock().last());
+        assert!(victim.view().floor().time <= most, "the floor was moved to {:?}", victim.view().floor());
+        assert!(victim.view().epoch() <= most, "the epoch was moved to {}", victim.view().epoch());
+        for (what, vector) in [("seen", victim.view().vector()), ("dropped", victim.view().dropped())] {
             let ahead = vector.iter().find(|(_, time)| *time > most);
             assert!(ahead.is_none(), "{what}: {ahead:?} lies ahead");
         }
-        assert!(victim.tombstone_len() <= MAX_TOMBSTONES, "{} tombstones", victim.tombstone_len());
-        assert!(victim.deferred_len() <= MAX_DEFERRED, "{} deferred", victim.deferred_len());
-        assert!(victim.peer_len() <= 2, "{} peers", victim.peer_len());
-        assert!(victim.vector().len() <= MAX_RETIRED + 8, "{} origins", victim.vector().len());
-        assert!(victim.log_len() <= 4_096, "{} log entries", victim.log_len());
+        assert!(victim.view().tombstone_len() <= MAX_TOMBSTONES, "{} tombstones", victim.view().tombstone_len());
+        assert!(victim.view().deferred_len() <= MAX_DEFERRED, "{} deferred", victim.view().deferred_len());
+        assert!(victim.view().peer_len() <= 2, "{} peers", victim.view().peer_len());
+        assert!(victim.view().vector().len() <= MAX_RETIRED + 8, "{} origins", victim.view().vector().len());
+        assert!(victim.view().log_len() <= 4_096, "{} log entries", victim.view().log_len());
     }
 
     /// The hostile member goes, its drift passes, honest members write: they agree, and nothing is left of what they do not want.

@@ -1,13 +1,16 @@
-//! What a replica says of itself and of its members. Nothing here changes anything that is told.
+//! What a replica says of itself and of its members.
 
-use super::{Bugs, CaughtUp, Counters, PeerView, RemovalStats, Replica, ReplicaConfig, Skew, StableCut, Watch};
+use super::{CaughtUp, Counters, PeerView, RemovalStats, ReplicaConfig, Skew, StableCut};
 use crate::crdt::{Dot, Marker, VersionVector};
+use crate::env::Env;
 use crate::hlc::{Clock, HlcTime, Now, Stamp};
 use crate::item::{CoreKey, Key};
-use crate::ledger::{collect, fill};
-use crate::members::{named, skew};
+use crate::ledger::{Ledger, collect, fill};
+use crate::members::peer::Peer;
+use crate::members::{Members, named, skew};
+use crate::protocol::Conversations;
 use crate::replica_id::ReplicaId;
-use crate::store::{SlotRef, Snapshot, Store};
+use crate::store::{Snapshot, Store};
 use crate::sync::Arc;
 
 /// How far a member is behind us.
@@ -34,88 +37,109 @@ pub(crate) struct Burden {
     pub(crate) max_early: usize,
 }
 
-impl<K: CoreKey, V> Replica<K, V> {
+impl Lag {
+    pub(super) fn of_all<K: CoreKey, V>(ledger: &mut Ledger<K, V>, members: &Members, own: &ReplicaId) -> Vec<Self> {
+        let mut log = ledger.logs_mut().get_mut(own);
+        let mut lag = |(member, peer): (&ReplicaId, &Peer)| {
+            let (mut oldest, mut writes) = (None, 0);
+            if let Some(log) = &mut log {
+                let mut missing = log.after(peer.reported.get(own));
+                writes = missing.size_hint().0;
+                oldest = missing.next().map(|(time, _)| time);
+            }
+            Self { member: *member, live: peer.is_live(), oldest, writes }
+        };
+        members.met().map(&mut lag).collect()
+    }
+}
+
+/// A replica at one moment: what it holds, and what it believes of its members.
+pub struct View<'a, K, V> {
+    pub(super) env: &'a Env,
+    pub(super) ledger: &'a Ledger<K, V>,
+    pub(super) members: &'a Members,
+    pub(super) conversations: &'a Conversations<K, V>,
+}
+
+impl<K, V> Clone for View<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for View<'_, K, V> {}
+
+impl<'a, K: CoreKey, V> View<'a, K, V> {
     /// Who this is.
     #[must_use]
-    pub fn id(&self) -> ReplicaId {
+    pub fn id(self) -> ReplicaId {
         self.env.id
     }
 
     /// The settings.
     #[must_use]
-    pub fn config(&self) -> &ReplicaConfig {
+    pub fn config(self) -> &'a ReplicaConfig {
         &self.env.config
     }
 
     /// The clock.
     #[must_use]
-    pub fn clock(&self) -> &Clock {
+    pub fn clock(self) -> &'a Clock {
         &self.env.clock
     }
 
     /// Monotonic time of the start, in nanoseconds.
-    pub(crate) fn opened(&self) -> u64 {
+    pub(crate) fn opened(self) -> u64 {
         self.env.opened
     }
 
     /// Counts of what happened.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(self) -> &'a Counters {
         &self.env.counters
     }
 
-    /// Puts known bugs back, to prove that the checkers catch them.
-    #[doc(hidden)]
-    pub fn set_bugs(&mut self, bugs: Bugs) {
-        self.env.bugs = bugs;
-    }
-
-    /// Says who wants to know of changes from now on.
-    pub(crate) fn set_watch(&mut self, watch: Watch) {
-        self.ledger.changes_mut().watch = watch;
-    }
-
     /// Values that are no longer here, by cause.
-    pub(crate) fn removals(&self) -> RemovalStats {
+    pub(crate) fn removals(self) -> RemovalStats {
         self.ledger.removals()
     }
 
     /// The table that readers share.
-    pub(crate) fn store(&self) -> &Arc<Store<K, V>> {
+    pub(crate) fn store(self) -> &'a Arc<Store<K, V>> {
         self.ledger.table()
     }
 
     /// The stamp of a register in the table.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn stamp_at(&self, meta: &crate::store::Meta) -> Stamp {
+    pub(crate) fn stamp_at(self, meta: &crate::store::Meta) -> Stamp {
         self.ledger.registers().stamp_of(meta)
     }
 
     /// Stamp, kind and dot of a register in the table.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn marker_at(&self, meta: &crate::store::Meta) -> Marker {
+    pub(crate) fn marker_at(self, meta: &crate::store::Meta) -> Marker {
         self.ledger.registers().marker_of(meta)
     }
 
     /// What a key holds.
-    pub(crate) fn find_key(&self, hash: u64, key: &Key<K>) -> Option<Snapshot<K, V>> {
+    pub(crate) fn find_key(self, hash: u64, key: &Key<K>) -> Option<Snapshot<K, V>> {
         self.ledger.find(hash, key)
     }
 
     /// Stamp, kind and dot of a register seen a moment ago, if it is still as it was.
-    pub(crate) fn marker_of_snapshot(&self, seen: &Snapshot<K, V>) -> Option<Marker> {
+    pub(crate) fn marker_of_snapshot(self, seen: &Snapshot<K, V>) -> Option<Marker> {
         self.ledger.registers().marker_if_unchanged(seen)
     }
 
     /// The stamp of a register seen a moment ago, if it is still as it was.
-    pub(crate) fn stamp_of_snapshot(&self, seen: &Snapshot<K, V>) -> Option<Stamp> {
+    pub(crate) fn stamp_of_snapshot(self, seen: &Snapshot<K, V>) -> Option<Stamp> {
         self.marker_of_snapshot(seen).map(|marker| marker.stamp)
     }
 
     /// What is held in buffers beside the table, for a checker of bounds.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn burden(&self) -> Burden {
-        let (early, max_early) = self.pushes.burden();
+    pub(crate) fn burden(self) -> Burden {
+        let (early, max_early) = self.conversations.pushes.burden();
         let (deferred_bytes, max_deferred_bytes) = self.ledger.quarantine().burden();
         let retained_bytes = self.ledger.retained_bytes();
         Burden { retained_bytes, deferred_bytes, max_deferred_bytes, early, max_early }
@@ -123,175 +147,159 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// What has been seen, by origin.
     #[must_use]
-    pub fn vector(&self) -> &VersionVector {
+    pub fn vector(self) -> &'a VersionVector {
         self.ledger.vector()
     }
 
     /// Origin -> highest dot time removed without a trace.
     #[must_use]
-    pub fn dropped(&self) -> &VersionVector {
+    pub fn dropped(self) -> &'a VersionVector {
         self.ledger.dropped()
     }
 
     /// The highest stamp of a tombstone that was removed without a trace.
     #[must_use]
-    pub fn floor(&self) -> Stamp {
+    pub fn floor(self) -> Stamp {
         self.ledger.floor()
     }
 
     /// The highest stamp of a value that was evicted here without a trace, or by a replica whose state was taken over.
     #[must_use]
-    pub fn eviction_floor(&self) -> Stamp {
+    pub fn eviction_floor(self) -> Stamp {
         self.ledger.eviction_floor()
     }
 
     /// By origin, the last dot that left here without a trace because it was evicted, or did so at a replica whose state was
     /// taken over.
     #[must_use]
-    pub fn evicted(&self) -> &VersionVector {
+    pub fn evicted(self) -> &'a VersionVector {
         self.ledger.evicted()
     }
 
     /// Whatever is stamped at or below this is gone.
     #[must_use]
-    pub fn epoch(&self) -> HlcTime {
+    pub fn epoch(self) -> HlcTime {
         self.ledger.epoch()
     }
 
     /// Number of live values, expired but not yet swept ones included.
     #[must_use]
-    pub fn live_len(&self) -> u64 {
+    pub fn live_len(self) -> u64 {
         self.ledger.registers().values().live
     }
 
     /// Sum of the weights of live values.
     #[must_use]
-    pub fn live_weight(&self) -> u64 {
+    pub fn live_weight(self) -> u64 {
         self.ledger.registers().values().weight
     }
 
     /// Number of tombstones of any cause.
     #[must_use]
-    pub fn tombstone_len(&self) -> usize {
+    pub fn tombstone_len(self) -> usize {
         self.ledger.tombstones().len()
     }
 
     /// Entries of all per-origin logs, stale ones included.
     #[must_use]
-    pub fn log_len(&self) -> usize {
+    pub fn log_len(self) -> usize {
         self.ledger.logs().len()
     }
 
     /// Replica ids that registers refer to.
     #[must_use]
-    pub fn origin_len(&self) -> usize {
+    pub fn origin_len(self) -> usize {
         self.ledger.registers().origin_len()
     }
 
     /// Entries of the expiry index, stale ones included.
     #[must_use]
-    pub fn expiry_len(&self) -> usize {
+    pub fn expiry_len(self) -> usize {
         self.ledger.expiry_len()
     }
 
     /// Registers that wait for their time.
     #[must_use]
-    pub fn deferred_len(&self) -> usize {
+    pub fn deferred_len(self) -> usize {
         self.ledger.quarantine().len()
     }
 
     /// Replicas whose clock was found too far ahead, and the time they claimed.
-    pub fn offenders(&self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + '_ {
+    pub fn offenders(self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + 'a {
         self.ledger.quarantine().offenders()
     }
 
     /// Whether values were given up here that others may still hold.
     #[must_use]
-    pub fn is_lossy(&self) -> bool {
+    pub fn is_lossy(self) -> bool {
         self.ledger.is_lossy()
     }
 
     /// Whether a session is coming in.
     #[must_use]
-    pub fn is_receiving(&self) -> bool {
+    pub fn is_receiving(self) -> bool {
         self.ledger.receiving().is_some()
     }
 
     /// Fills that run and hold the watermark.
     #[must_use]
-    pub fn fills_running(&self) -> usize {
-        fill::running(&self.ledger)
+    pub fn fills_running(self) -> usize {
+        fill::running(self.ledger)
     }
 
     /// Whether a fill has lost against something that came after its start. Whoever asks for the key
     /// now must not be given its value. (A fill for which there was no stamp is not stored; that alone
     /// is no reason for another one.)
     #[must_use]
-    pub fn is_fill_overtaken(&self, ticket: &super::FillTicket, hash: u64, key: &Key<K>) -> bool {
-        fill::is_overtaken(&self.ledger, &self.env, ticket, (hash, key))
-    }
-
-    /// Compares every index and count with the registers themselves. Walks over everything: for
-    /// tests, the simulator and fuzzers.
-    ///
-    /// # Errors
-    /// Says which invariant does not hold.
-    pub fn validate(&mut self) -> Result<(), String> {
-        crate::ledger::validate(&mut self.ledger, &self.env)
+    pub fn is_fill_overtaken(self, ticket: &super::FillTicket, hash: u64, key: &Key<K>) -> bool {
+        fill::is_overtaken(self.ledger, self.env, ticket, (hash, key))
     }
 
     /// What is stable by all that is known now.
     #[must_use]
-    pub fn stable_cut(&self, now: Now) -> StableCut {
-        collect::stable_cut(&self.ledger, &self.env, &self.members, now)
-    }
-
-    /// Says whether there are others who have not been heard yet. As long as none has, nothing is removed
-    /// without a trace: a floor of our own, from a time when we were alone, would void everything that they
-    /// wrote before it and that we have not seen, on all of them.
-    pub fn await_company(&mut self, awaits: bool) {
-        self.members.await_company(awaits);
+    pub fn stable_cut(self, now: Now) -> StableCut {
+        collect::stable_cut(self.ledger, self.env, self.members, now)
     }
 
     /// Whether members are expected that this replica has not heard: the node says so, or this replica has begun anew.
-    pub(crate) fn may_meet_members(&self) -> bool {
+    pub(crate) fn may_meet_members(self) -> bool {
         self.members.may_meet_more()
     }
 
     /// The first member whose whole state this replica has had, if any yet.
     #[must_use]
-    pub fn caught_up(&self) -> Option<CaughtUp> {
+    pub fn caught_up(self) -> Option<CaughtUp> {
         self.members.caught_up()
     }
 
     /// The members, and whether each is live.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn members(&self) -> impl Iterator<Item = (ReplicaId, bool)> + '_ {
+    pub(crate) fn members(self) -> impl Iterator<Item = (ReplicaId, bool)> + 'a {
         self.members.iter().map(|(id, peer)| (*id, peer.is_live()))
     }
 
     /// The members that have spoken to us, by id.
-    pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
+    pub fn peers(self) -> impl Iterator<Item = PeerView> + 'a {
         self.members.views()
     }
 
     /// How many members there are, dead but not forgotten ones included; without this replica.
     #[must_use]
-    pub fn peer_len(&self) -> usize {
+    pub fn peer_len(self) -> usize {
         self.members.len() - self.unmet_len()
     }
 
     /// Peers that others name and that have not spoken to us.
     #[must_use]
-    pub fn unmet_len(&self) -> usize {
-        named::count(&self.members)
+    pub fn unmet_len(self) -> usize {
+        named::count(self.members)
     }
 
     /// Peers that others name and that have not spoken to us: their watermark, what they are known to have, and who names them.
     #[cfg(feature = "sim")]
     pub(crate) fn unmet(
-        &self,
-    ) -> impl Iterator<Item = (ReplicaId, HlcTime, VersionVector, &crate::members::peer::Namers)> + '_ {
+        self,
+    ) -> impl Iterator<Item = (ReplicaId, HlcTime, VersionVector, &'a crate::members::peer::Namers)> + 'a {
         self.members.iter().filter_map(|(id, peer)| {
             Some((*id, peer.stability.watermark, peer.reported.clone(), &peer.unmet.as_ref()?.namers))
         })
@@ -299,54 +307,40 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The members that the failure detector calls alive.
     #[must_use]
-    pub fn live_members(&self) -> Vec<ReplicaId> {
+    pub fn live_members(self) -> Vec<ReplicaId> {
         self.members.live().collect()
     }
 
     /// How far the wall clocks of live members are ahead of ours, by their last digests. A member that has sent none for
     /// long is left out: its clock may have been put right since.
-    pub fn skews(&self, now: Now) -> impl Iterator<Item = Skew> + '_ {
-        skew::skews(&self.members, &self.env, now)
+    pub fn skews(self, now: Now) -> impl Iterator<Item = Skew> + 'a {
+        skew::skews(self.members, self.env, now)
     }
 
     /// By how many nanoseconds the time of the members, taken at the start, was ahead of our wall clock.
     #[must_use]
-    pub fn taken_time(&self) -> u64 {
+    pub fn taken_time(self) -> u64 {
         self.env.clock.offset()
     }
 
     /// Whether it is worth waiting to hand over own writes: some are not known to have reached a member, and there is a
     /// member, dead but not forgotten ones included, or one may still appear.
     #[must_use]
-    pub fn has_unsent(&self) -> bool {
+    pub fn has_unsent(self) -> bool {
         let unsent = self.members.handed_over(&self.env.id) < self.ledger.last_own();
         unsent && (!self.members.is_empty() || self.may_meet_members())
     }
 
-    /// Counts the own writes and deletes that no member is known to have, whether or not there is a member to send them to.
-    /// Overwritten ones do not count. Returns at least one if there is anything to hand over, an invalidation for instance.
-    pub fn count_unsent(&mut self) -> u64 {
-        let id = self.env.id;
-        let seen = self.members.handed_over(&id);
-        if seen >= self.ledger.last_own() {
-            return 0;
-        }
-        let places = self.ledger.logs_mut().after(&id, seen);
-        let registers = self.ledger.registers();
-        let current = |(time, slot): &(HlcTime, SlotRef)| registers.dot_at(*slot) == Some(Dot::new(id, *time));
-        (places.iter().filter(|place| current(place)).count() as u64).max(1)
-    }
-
     /// The lowest dot time of ours that every member is known to have.
     #[must_use]
-    pub fn own_seen_by_all(&self) -> HlcTime {
+    pub fn own_seen_by_all(self) -> HlcTime {
         self.members.own_seen_by_all(&self.env.id)
     }
 
     /// Whether a live member is known to have a write, or something newer for its key. `None` if it is
     /// no live member.
     #[must_use]
-    pub fn member_has(&self, member: ReplicaId, write: Stamp) -> Option<bool> {
+    pub fn member_has(self, member: ReplicaId, write: Stamp) -> Option<bool> {
         if self.members.former().was_ours(&write.replica) {
             return Some(false); // Under an id that another process had too: nobody can say.
         }
@@ -356,24 +350,14 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// The dot of our newest own change, as a stamp.
     #[must_use]
-    pub fn last_own_stamp(&self) -> Option<Stamp> {
+    pub fn last_own_stamp(self) -> Option<Stamp> {
         let last = self.ledger.last_own();
         (last > 0).then(|| Stamp::new(last, self.env.id))
     }
 
-    /// How far each member is behind our own writes.
-    pub fn lags(&mut self) -> Vec<Lag> {
-        let id = self.env.id;
-        let mut log = self.ledger.logs_mut().get_mut(&id);
-        let mut lag = |(member, peer): (&ReplicaId, &crate::members::peer::Peer)| {
-            let (mut oldest, mut writes) = (None, 0);
-            if let Some(log) = &mut log {
-                let mut missing = log.after(peer.reported.get(&id));
-                writes = missing.size_hint().0;
-                oldest = missing.next().map(|(time, _)| time);
-            }
-            Lag { member: *member, live: peer.is_live(), oldest, writes }
-        };
-        self.members.met().map(&mut lag).collect()
+    /// The members that are not known to have seen a dot, and when each was last heard.
+    pub(crate) fn who_lacks(self, dot: Dot) -> Vec<(ReplicaId, u64)> {
+        let lacking = self.members.iter().filter(|(_, peer)| !peer.reported.covers(&dot));
+        lacking.map(|(id, peer)| (*id, peer.last_heard)).collect()
     }
 }

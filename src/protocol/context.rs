@@ -1,0 +1,175 @@
+//! What every conversation may look at and change, and what all of them do.
+
+use crate::crdt::VersionVector;
+use crate::env::Env;
+use crate::hlc::{HlcTime, nanos};
+use crate::item::CoreKey;
+use crate::learnt::LearntBy;
+use crate::ledger::merge::Merge;
+use crate::ledger::{Ledger, Receiving, collect, epoch, quarantine};
+use crate::members::peer::Peer;
+use crate::members::{Members, named, retired, rings, skew};
+use crate::message::{Digest, Entry, Fact, Message, Retired};
+use crate::outbox::Outbox;
+use crate::replica_id::ReplicaId;
+
+/// Bytes that facts about others may take in a digest, and what an origin in a vector takes.
+const FACT_BUDGET: usize = 4_096;
+const BYTES_PER_ORIGIN: usize = 28;
+/// What every conversation may look at and change.
+pub(crate) struct Context<'a, K, V> {
+    pub(crate) env: &'a mut Env,
+    pub(crate) ledger: &'a mut Ledger<K, V>,
+    pub(crate) members: &'a mut Members,
+    pub(crate) outbox: &'a mut Outbox<K, V>,
+}
+
+impl<K: CoreKey, V> Context<'_, K, V> {
+    /// A member that was heard of directly.
+    pub(super) fn hear(&mut self, from: ReplicaId) -> &mut Peer {
+        let logs = self.ledger.logs_mut();
+        self.members.hear(self.env.now, from, || logs.last_up_to(&from, HlcTime::MAX).unwrap_or(0))
+    }
+
+    /// Merges what came by this path.
+    pub(super) fn merge(&mut self, by: LearntBy) -> Merge<'_, K, V> {
+        Merge { ledger: self.ledger, env: self.env, members: self.members, by }
+    }
+
+    /// Raises our vector for one origin by a claim that was properly made.
+    pub(super) fn claim(&mut self, origin: ReplicaId, time: HlcTime) {
+        // What we have written ourselves nobody knows better.
+        if origin != self.env.id && self.ledger.raise(origin, time) {
+            self.members.note_seen(&origin, self.ledger.vector().get(&origin));
+        }
+    }
+
+    /// Whether there are so many members that pushes go to a few, who pass them on.
+    pub(super) fn relays(&self) -> bool {
+        rings::relays(self.members, self.env)
+    }
+
+    /// An origin that is alive tells everybody itself; a claim of it is passed on only when it lags
+    /// by more than this.
+    pub(super) fn claim_lag(&self) -> u64 {
+        nanos(self.env.config.digest_interval).saturating_mul(4 * (self.members.len() as u64 + 1))
+    }
+
+    pub(super) fn adopt_epoch(&mut self, epoch: HlcTime) {
+        epoch::adopt(self.ledger, self.env, epoch);
+    }
+
+    /// Somebody's clock, or what it stamped, is too far ahead.
+    pub(super) fn note_offender(&mut self, who: ReplicaId, time: HlcTime) {
+        quarantine::note_offender(self.ledger, self.env, who, time);
+    }
+
+    /// What a member sent is from the future and due at `time`: it is not asked for more of it before.
+    pub(super) fn note_deferral(&mut self, from: ReplicaId, time: HlcTime) {
+        skew::note_deferral(self.members, self.env, from, time);
+    }
+
+    /// Drops tombstones beyond the cap.
+    pub(crate) fn enforce_cap(&mut self) {
+        self.ledger.enforce_cap(self.env);
+    }
+
+    /// Drops bodies that every live member has.
+    pub(crate) fn release_retained(&mut self) {
+        collect::release_retained(self.ledger, self.env, self.members);
+    }
+
+    /// Looks whether everything that some member had at first is here.
+    pub(crate) fn check_caught_up(&mut self) {
+        if self.ledger.receiving().is_none() {
+            self.members.check_caught_up(self.ledger.vector());
+        }
+    }
+
+    /// A push puts something where frames of a reconcile may have been before it: what its sender has seen and not listed
+    /// was superseded or removed there.
+    pub(super) fn is_news_to_reconcile(&self, entry: &Entry<K, V>) -> bool {
+        let is_other = |held: crate::store::Snapshot<K, V>| self.ledger.registers().dot_of(&held.meta) != entry.dot();
+        self.ledger.receiving() == Some(Receiving::Reconcile)
+            && self.ledger.find(entry.hash, &entry.item.key).is_none_or(is_other)
+    }
+
+    /// Queues a small message.
+    pub(super) fn queue(&mut self, to: ReplicaId, mut message: Message<K, V>) {
+        if let Message::Digest(digest) = &mut message {
+            digest.renew = Some(to).filter(|to| self.members.has_twin(to, self.ledger.vector()));
+        }
+        if let Some(before) = self.outbox.put(to, message) {
+            self.ledger.registers_mut().set_aside(before.entries());
+        }
+    }
+
+    /// Sends a member a digest, to be answered with what we lack.
+    pub(crate) fn ask(&mut self, to: ReplicaId) {
+        let digest = self.digest(false);
+        self.queue(to, Message::Digest(digest));
+    }
+
+    /// The same as an answer, which is not answered by another one.
+    pub(crate) fn tell(&mut self, to: ReplicaId) {
+        let digest = self.digest(true);
+        self.queue(to, Message::Digest(digest));
+    }
+
+    /// What we tell others. Also moves our own entry with our clock: silence is information.
+    pub(crate) fn digest(&mut self, reply: bool) -> Digest {
+        self.make_digest(reply, false)
+    }
+
+    pub(super) fn make_digest(&mut self, reply: bool, full: bool) -> Digest {
+        let id = self.env.id;
+        // A dropped time of our own may stand for a retired origin: nobody gets past it by our silence.
+        let quiet_since = self.ledger.last_own().max(self.ledger.dropped().get(&id));
+        let clock = self.env.tick();
+        self.ledger.raise(id, clock);
+        let vector = self.ledger.vector();
+        let (vector, retired) =
+            if full { (vector.clone(), Retired::default()) } else { retired::split(self.members, self.env, vector) };
+        Digest {
+            clock,
+            quiet_since,
+            watermark: collect::watermark_at(self.ledger, self.env, clock),
+            epoch: self.ledger.epoch(),
+            vector,
+            retired,
+            full,
+            want_full: false,
+            reply,
+            lossy: self.ledger.is_lossy(),
+            renew: None,
+            facts: self.facts(full),
+            members: named::names(self.members, self.env),
+            deferring: 0,
+            wall: self.env.now.wall,
+        }
+    }
+
+    /// What we know of some other members, so that a stable cut needs fewer rounds than members.
+    fn facts(&mut self, full: bool) -> Vec<Fact> {
+        let (members, env) = (&*self.members, &mut *self.env);
+        // With one peer there is no third to report on. With two, their link may be the one that is cut.
+        if members.len() < if env.bugs.no_facts_among_three { 3 } else { 2 } {
+            return Vec::new();
+        }
+        let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (members.len() + 2))).clamp(1, 8);
+        let mut told: Vec<_> =
+            members.iter().filter(|(_, peer)| peer.stability.latest.clock > 0).map(|(id, _)| *id).collect();
+        env.random.shuffle(&mut told);
+        told.truncate(room);
+        let ours = self.ledger.vector();
+        let fact = |member: ReplicaId| {
+            let peer = members.get(&member)?;
+            let listed = |(origin, _): &(ReplicaId, HlcTime)| full || retired::is_listed(members, env, origin);
+            let vector: VersionVector = peer.reported.iter().filter(listed).collect();
+            let retired = !full && !env.bugs.facts_without_retired && retired::has_all(members, env, peer, ours);
+            let latest = peer.stability.latest;
+            Some(Fact { member, clock: latest.clock, watermark: latest.watermark, vector, retired })
+        };
+        told.into_iter().filter_map(fact).collect()
+    }
+}
