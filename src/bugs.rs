@@ -9,13 +9,19 @@ macro_rules! bugs {
         }
 
         impl Bugs {
+            /// All off.
+            pub const NONE: Self = Self { $($name: false,)* };
+        }
+
+        #[cfg(any(test, feature = "sim"))]
+        impl Bugs {
             /// The names of all switches.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
 
             /// All off but the one named.
             #[must_use]
             pub fn only(name: &str) -> Option<Self> {
-                let mut bugs = Self::default();
+                let mut bugs = Self::NONE;
                 match name {
                     $(stringify!($name) => bugs.$name = true,)*
                     _ => return None,

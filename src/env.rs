@@ -13,7 +13,8 @@ use crate::replica_id::ReplicaId;
 pub(crate) struct Env {
     pub(crate) id: ReplicaId,
     pub(crate) config: ReplicaConfig,
-    pub(crate) bugs: Bugs,
+    #[cfg(any(test, feature = "sim"))]
+    bugs: Bugs,
     pub(crate) clock: Clock,
     pub(crate) random: fastrand::Rng,
     pub(crate) counters: Counters,
@@ -26,7 +27,34 @@ pub(crate) struct Env {
 impl Env {
     pub(crate) fn new(id: ReplicaId, config: ReplicaConfig, random: fastrand::Rng, now: Now) -> Self {
         let (clock, counters) = (Clock::new(now), Counters::default());
-        Self { id, config, bugs: Bugs::default(), clock, random, counters, opened: now.mono, now }
+        Self {
+            id,
+            config,
+            #[cfg(any(test, feature = "sim"))]
+            bugs: Bugs::NONE,
+            clock,
+            random,
+            counters,
+            opened: now.mono,
+            now,
+        }
+    }
+
+    /// The known mistakes that are put back: none outside of tests of the tests.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn bugs(&self) -> Bugs {
+        self.bugs
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn set_bugs(&mut self, bugs: Bugs) {
+        self.bugs = bugs;
+    }
+
+    /// The known mistakes that are put back: none.
+    #[cfg(not(any(test, feature = "sim")))]
+    pub(crate) const fn bugs(&self) -> Bugs {
+        Bugs::NONE
     }
 
     /// Nanoseconds of `max_drift`.
@@ -46,7 +74,7 @@ impl Env {
 
     /// True if a time lies more than `max_drift` ahead of our clocks.
     pub(crate) fn is_ahead(&self, time: HlcTime) -> bool {
-        !self.bugs.no_deferral && self.clock.is_ahead(self.now, time, self.config.max_drift)
+        !self.bugs().no_deferral && self.clock.is_ahead(self.now, time, self.config.max_drift)
     }
 
     pub(crate) fn is_from_the_future<K, V>(&self, entry: &Entry<K, V>) -> bool {

@@ -95,7 +95,7 @@ impl Clock {
     /// refuse everybody.
     #[must_use]
     pub fn judging(&self, now: Now) -> HlcTime {
-        now.wall.max(self.carried(now)).saturating_add(self.offset)
+        now.wall.max(self.carried(now)).saturating_add(self.offset_at(now))
     }
 
     /// Goes by a time that is this much ahead of the wall clock from now on. If the wall clock steps forward later, it is
@@ -119,6 +119,12 @@ impl Clock {
         i64::try_from(diff).unwrap_or(if diff < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// What is left of the offset: a step forward of the wall clock that nobody has taken note of yet counts already.
+    fn offset_at(&self, now: Now) -> u64 {
+        let step = now.wall.saturating_sub(self.carried(now));
+        if step > SLEW { self.offset.saturating_sub(step) } else { self.offset }
+    }
+
     fn carried(&self, now: Now) -> HlcTime {
         self.carried_wall.saturating_add(now.mono.saturating_sub(self.carried_mono))
     }
@@ -126,10 +132,7 @@ impl Clock {
     /// Follows the wall clock while it advances or is slewed; keeps the carried time when it was
     /// set back.
     fn carry(&mut self, now: Now) {
-        let step = now.wall.saturating_sub(self.carried(now));
-        if step > SLEW {
-            self.offset = self.offset.saturating_sub(step);
-        }
+        self.offset = self.offset_at(now);
         if now.wall.saturating_add(SLEW) >= self.carried(now) {
             self.carried_wall = now.wall;
             self.carried_mono = now.mono;
@@ -227,6 +230,15 @@ mod tests {
         assert!(!clock.is_ahead(at(10 * second, 0), 15 * second, Duration::ZERO));
         clock.tick(at(16 * second, second));
         assert_eq!((clock.offset(), clock.judging(at(17 * second, 2 * second))), (0, 17 * second));
+    }
+
+    #[test]
+    fn others_are_judged_by_a_wall_clock_from_the_moment_it_is_put_right() {
+        let second = 1_000_000_000;
+        let mut clock = Clock::new(at(10 * second, 0));
+        clock.set_offset(at(10 * second, 0), 5 * second);
+        assert_eq!(clock.judging(at(16 * second, second)), 16 * second, "not 21: no time was issued since");
+        assert!(clock.is_ahead(at(16 * second, second), 18 * second, Duration::from_secs(1)));
     }
 
     #[test]

@@ -306,7 +306,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
 
     /// Raises the floor that speaks of a register which leaves without a trace.
     fn raise_floor_for(&mut self, env: &Env, kind: Kind, stamp: Stamp, dot: Dot) {
-        if !kind.ranks_live() || env.bugs.eviction_voids {
+        if !kind.ranks_live() || env.bugs().eviction_voids {
             self.floor = self.floor.max(stamp);
         } else {
             self.registers.below_eviction.note_evicted(stamp, dot);
@@ -395,7 +395,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
                 self.registers.erase(held, RemovalCause::Size);
                 continue;
             }
-            if let Some(held) = held.filter(|_| !env.bugs.no_adoption) {
+            if let Some(held) = held.filter(|_| !env.bugs().no_adoption) {
                 env.counters.adopted += u64::from(self.spread_again(env, &held));
             }
         }
@@ -416,7 +416,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
     /// Writes of another replica that are not merged: fills that began before them must hear of them.
     pub(crate) fn hear_of(&mut self, env: &mut Env, entries: &[Entry<K, V>]) {
         for write in entries.iter().filter_map(contester) {
-            if env.bugs.heard_stands_for_lost {
+            if env.bugs().heard_stands_for_lost {
                 self.registers.contests.note_loser(write.0, write.1, write.1.time);
             } else {
                 self.registers.contests.note_heard(write.0, write.1);

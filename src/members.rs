@@ -318,7 +318,7 @@ impl Members {
         }
         let live = self.peers.values().filter(|peer| peer.is_live());
         let has = |peer: &Peer| {
-            if env.bugs.released_when_cut { peer.delivery.sent_to } else { peer.reported.get(&env.id) }
+            if env.bugs().released_when_cut { peer.delivery.sent_to } else { peer.reported.get(&env.id) }
         };
         live.map(has).min().unwrap_or(HlcTime::MAX)
     }

@@ -19,7 +19,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -47,6 +46,7 @@ pub use settings::NodeSettings;
 pub use unsent::{Unsent, UnsentCache};
 
 use crate::cache::{CacheBuilder, CacheKey, CacheValue};
+use crate::sync::Ordering;
 use driver::Command;
 use mesh::Mesh;
 use registry::NodeHost;
@@ -262,6 +262,7 @@ impl Node {
     }
 
     /// Test switch: the driver dies, as by a bug.
+    #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn kill_driver(&self) {
         let _ = self.alive.commands.send(Command::Panic);
@@ -269,12 +270,14 @@ impl Node {
 
     /// Test switch: a task of the network dies, as by a bug. Gives the names of those there are; `thread` is what they
     /// run on.
+    #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn kill_network_task(&self, name: &str) -> Vec<&'static str> {
         self.alive.mesh.kill_task(name)
     }
 
     /// Test switch: nothing passes between this node and these addresses; `None` heals.
+    #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn sever(&self, from: Option<Vec<SocketAddr>>) {
         self.alive.mesh.sever(from);

@@ -21,26 +21,30 @@
 //! outside of any lock. The same calls with the same arguments give the
 //! same effects, which is what lets the simulator replay a failure from a seed.
 
+use crate::crdt::Dot;
 use crate::env::Env;
-use crate::hlc::{HlcTime, Now, Stamp, nanos};
+use crate::hlc::{HlcTime, Now, Stamp};
 use crate::item::Key;
 use crate::ledger::registers::Garbage;
-use crate::ledger::{self, Ledger, collect, epoch, evict, fill, local, quarantine, released};
-use crate::members::{Former, Members};
+use crate::ledger::{self, Ledger, epoch, evict, fill, local, quarantine, released};
+use crate::members::Members;
 use crate::message::{Digest, Message};
 use crate::outbox::Outbox;
-use crate::protocol::{Context, Conversations, digests, duplicate_id};
+use crate::protocol::{Context, Conversations, digests};
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 use crate::wire::Unencodable;
 
+mod due;
 #[cfg(test)]
 mod laws;
 pub(crate) mod look;
+mod renew;
 #[cfg(test)]
 mod schedules;
 pub(crate) mod view;
 
+#[cfg(any(test, feature = "sim"))]
 pub use crate::bugs::Bugs;
 pub use crate::config::{ConfigError, ReplicaConfig};
 pub use crate::counters::Counters;
@@ -54,12 +58,8 @@ pub use crate::ledger::local::Write;
 pub use crate::members::{CaughtUp, PeerView, Skew, StableCut};
 pub use crate::message::FillBound;
 pub use crate::outbox::Transmit;
+pub(crate) use renew::Remains;
 pub use view::{Lag, View};
-
-/// How often stability is looked at, nanoseconds.
-const COLLECT_EVERY: u64 = 1_000_000_000;
-/// When there was more to collect than one go may take, nanoseconds.
-const COLLECT_AGAIN: u64 = 1_000_000;
 
 /// One replica. See the [module](self).
 pub struct Replica<K, V> {
@@ -71,9 +71,6 @@ pub struct Replica<K, V> {
     /// When stability is looked at next, by monotonic time.
     collect_due: u64,
 }
-
-/// What a replica was before it took a new id. Holds users' keys and values: to be dropped outside of locks.
-pub(crate) struct Remains<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
 
 impl<K: CoreKey, V> Replica<K, V> {
     /// A new replica. `id` was never used before; `seed` feeds its choices among peers.
@@ -89,7 +86,7 @@ impl<K: CoreKey, V> Replica<K, V> {
             members: Members::default(),
             outbox: Outbox::default(),
             conversations,
-            collect_due: now.mono + COLLECT_EVERY.min(nanos(env.config.digest_interval)),
+            collect_due: now.mono + due::collect_every(&env),
             env,
         })
     }
@@ -128,14 +125,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Gives up a register that can no longer be told to anybody, if it is still there: a value becomes a `Void` tombstone, so that no
     /// replica keeps what it overwrote; what has a key that cannot be told goes without a trace.
-    pub(crate) fn give_up(
-        &mut self,
-        now: Now,
-        hash: u64,
-        key: &Key<K>,
-        dot: crate::crdt::Dot,
-        what: Unencodable,
-    ) -> bool {
+    pub(crate) fn give_up(&mut self, now: Now, hash: u64, key: &Key<K>, dot: Dot, what: Unencodable) -> bool {
         self.call(now, |it| local::give_up(&mut it.ledger, &mut it.env, (hash, key, dot), what))
     }
 
@@ -206,44 +196,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Does what is due. Work is bounded: what is left over asks for another call at once.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.call(now, Self::do_what_is_due);
-    }
-
-    fn do_what_is_due(&mut self) {
-        ledger::expire_due(&mut self.ledger, &mut self.env);
-        epoch::sweep_page(&mut self.ledger, &mut self.env);
-        released::release(&mut self.ledger, &mut self.env, &self.members);
-        fill::expire(&mut self.ledger, &mut self.env);
-        self.members.former_mut().note_time(self.env.now);
-        let (conversations, mut cx) = self.parts();
-        conversations.handle_timeout(&mut cx);
-        self.collect_if_due();
-        let (conversations, mut cx) = self.parts();
-        conversations.audits.handle_timeout(&mut cx);
-        cx.check_caught_up();
-    }
-
-    fn collect_if_due(&mut self) {
-        if self.collect_due > self.env.now.mono {
-            return;
-        }
-        self.collect_due = self.env.now.mono + COLLECT_EVERY.min(nanos(self.env.config.digest_interval));
-        let (conversations, mut cx) = self.parts();
-        for id in cx.members.long_dead(cx.env) {
-            let returns = cx.members.is_greeted(&id);
-            conversations.forget(&mut cx, id);
-            if returns {
-                cx.members.note_greeted(id);
-            }
-        }
-        // A member may have got from others what was kept to be sent to it.
-        cx.release_retained();
-        if collect::collect(&mut self.ledger, &mut self.env, &mut self.members) {
-            self.collect_due = self.env.now.mono + COLLECT_AGAIN;
-        }
-        collect::compact_logs(&mut self.ledger);
-        ledger::retire::cap(&mut self.ledger, &mut self.env, &self.members);
-        collect::forget_empty_logs(&mut self.ledger);
+        self.call(now, due::run);
     }
 
     /// The monotonic time at which [`handle_timeout`](Self::handle_timeout) wants to be called.
@@ -290,42 +243,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// Begins anew as another replica, with the own writes of the last moments only. `id` was never used before.
     pub(crate) fn renew(&mut self, now: Now, id: ReplicaId, seed: u64) -> Option<Remains<K, V>> {
-        self.env.now = now;
-        let fresh = Self::new(id, self.env.config.clone(), seed, now).ok()?;
-        let kept = duplicate_id::writes_to_keep(&mut self.ledger, &self.env);
-        let members: Vec<_> = self.members.live().collect();
-        self.ledger.erase_everything();
-        let mut before = Box::new(std::mem::replace(self, fresh));
-        self.ledger.take_over(&mut before.ledger);
-        self.env.bugs = before.env.bugs;
-        self.env.clock = before.env.clock.clone();
-        self.env.opened = before.env.opened;
-        std::mem::swap(&mut self.env.counters, &mut before.env.counters);
-        self.env.counters.renewed_id += 1;
-        self.members.await_company(true); // There are others, whatever they will say.
-        *self.members.former_mut() = Former::left(before.env.id, now);
-        tracing::error!(replica = %before.env.id, renewed = %id, kept = kept.len(), "another process goes by the id of this replica, which begins anew under another");
-        for write in kept {
-            local::write_again(&mut self.ledger, &mut self.env, write);
-        }
-        let (_, mut cx) = self.parts();
-        members.into_iter().for_each(|member| digests::greet(&mut cx, member));
-        Some(Remains(before))
-    }
-
-    /// Audits at once.
-    #[cfg(test)]
-    fn audit_now(&mut self, now: Now) {
-        self.converse(now, |conversations, cx| {
-            conversations.audits.make_due();
-            conversations.audits.handle_timeout(cx);
-        });
-    }
-
-    /// Looks at the session that comes in, and at nothing else that is due.
-    #[cfg(test)]
-    fn check_session(&mut self, now: Now) {
-        self.converse(now, |conversations, cx| conversations.session_in.handle_timeout(cx));
+        renew::renew(self, now, id, seed)
     }
 
     /// Takes out the next change of what readers see.
@@ -339,9 +257,9 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Puts known bugs back, to prove that the checkers catch them.
-    #[doc(hidden)]
+    #[cfg(any(test, feature = "sim"))]
     pub fn set_bugs(&mut self, bugs: Bugs) {
-        self.env.bugs = bugs;
+        self.env.set_bugs(bugs);
     }
 
     /// Says who wants to know of changes from now on.

@@ -9,6 +9,8 @@ mod graph;
 mod rules;
 #[path = "architecture/source.rs"]
 mod source;
+#[path = "architecture/types.rs"]
+mod types;
 
 use source::{Source, load};
 
@@ -37,6 +39,15 @@ const KNOTTED_FILES: usize = 10;
 const LONGEST_FILE: usize = 649;
 /// The longest function outside of tests, in lines. May only shrink.
 const LONGEST_FUNCTION: usize = 48;
+
+/// Types with an inherent `impl` outside of the file that declares them. May only shrink.
+const SPREAD_TYPES: usize = 0;
+/// Fields of a struct.
+const MOST_FIELDS: usize = 16;
+/// Names that two types of one floor have. May only shrink.
+const TAKEN_TWICE: usize = 0;
+/// Items that the docs do not show. May only shrink.
+const HIDDEN_ITEMS: usize = 0;
 
 /// Failure scenarios are numbered up to here.
 const SCENARIOS: u32 = 96;
@@ -90,6 +101,34 @@ fn files_and_functions_stay_short() {
     holds(&rules::too_long(&product(), LONGEST_FILE, LONGEST_FUNCTION));
     let (file, function) = rules::longest(&product());
     println!("the longest file has {file} lines, the longest function {function}");
+}
+
+#[test]
+fn types_are_implemented_where_they_are_declared() {
+    let spread = types::spread(&product());
+    assert!(spread.len() <= SPREAD_TYPES, "{} types are spread over files: {spread:#?}", spread.len());
+}
+
+#[test]
+fn structs_stay_small() {
+    holds(&types::too_many_fields(&product(), MOST_FIELDS));
+}
+
+#[test]
+fn names_of_types_say_which_one_is_meant() {
+    let twice = types::taken_twice(&product(), FLOORS);
+    assert!(twice.len() <= TAKEN_TWICE, "{} names are taken twice on a floor: {twice:#?}", twice.len());
+}
+
+#[test]
+fn nothing_is_taken_and_thrown_away() {
+    holds(&types::thrown_away(&product()));
+}
+
+#[test]
+fn what_is_hidden_from_the_docs_becomes_less() {
+    let hidden = rules::count(&load("src"), "#[doc(hidden)]");
+    assert!(hidden <= HIDDEN_ITEMS, "{hidden} items are hidden from the docs");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
     if ledger.receiving.is_none() {
         let due: Vec<_> = ledger.registers.tombstones.iter().take(BATCH).collect();
         for (stamp_time, slot) in due {
-            if stamp_time > cut.watermark && !env.bugs.collect_by_age {
+            if stamp_time > cut.watermark && !env.bugs().collect_by_age {
                 break;
             }
             let Some(held) = ledger.table().resolve(slot) else { continue };
@@ -56,7 +56,7 @@ fn is_collectable<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, cut: &StableC
     if held.meta.retained || !ledger.vector.covers(&dot) {
         return false;
     }
-    if env.bugs.collect_by_age { cut.is_old(dot) } else { cut.covers(stamp, dot) }
+    if env.bugs().collect_by_age { cut.is_old(dot) } else { cut.covers(stamp, dot) }
 }
 
 /// Drops the bodies of evicted own writes that every live member has reported.

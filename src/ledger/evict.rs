@@ -30,7 +30,7 @@ pub(crate) fn evict<K: CoreKey, V>(
         return Evicted::Nothing;
     };
     ledger.lossy = true;
-    if env.bugs.evict_without_tombstone {
+    if env.bugs().evict_without_tombstone {
         ledger.registers.erase(&held, RemovalCause::Size);
         return Evicted::Gone;
     }

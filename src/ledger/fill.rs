@@ -119,7 +119,7 @@ pub(crate) fn finish<K: CoreKey, V>(
 ) -> Option<Stamp> {
     // Past its hold a fill no longer keeps the watermark below its stamp, and may not be stored.
     let held_back = ledger.fills.holding.remove(&ticket.number).is_some();
-    let stamp = if env.bugs.fill_stamped_late { Stamp::new(env.tick(), env.id) } else { ticket.stamp };
+    let stamp = if env.bugs().fill_stamped_late { Stamp::new(env.tick(), env.id) } else { ticket.stamp };
     let held = ledger.find(write.hash, &write.item.key);
     let found = held.as_ref().map(|held| ledger.registers.stamp_of(&held.meta));
     let overtaken = found >= Some(stamp) || is_contested(ledger, env, ticket, write.hash, held.as_ref());
@@ -148,7 +148,7 @@ fn is_contested<K: CoreKey, V>(
     let write = held.and_then(|held| ledger.registers.write_of(held));
     let contests = &ledger.registers.contests;
     let contested = |bound: &FillBound| contests.is_contested(hash, write, ticket.stamp, bound);
-    !env.bugs.fill_bound_ignored && ticket.bound.as_ref().is_some_and(contested)
+    !env.bugs().fill_bound_ignored && ticket.bound.as_ref().is_some_and(contested)
 }
 
 /// Whether a fill has lost against something that came after its start. Whoever asks for the key
@@ -214,7 +214,7 @@ pub(super) fn contest_by_epoch<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &m
 
 fn void<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, fill: Stamp, slot: SlotRef) {
     let held = ledger.table().resolve(slot).filter(|held| ledger.registers.stamp_of(&held.meta) == fill);
-    let held = held.filter(|held| held.meta.kind.ranks_live() && !env.bugs.fill_bound_ignored);
+    let held = held.filter(|held| held.meta.kind.ranks_live() && !env.bugs().fill_bound_ignored);
     if let Some(held) = held {
         env.counters.fills_contested += 1;
         let by = held.meta.learnt.path;

@@ -44,7 +44,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     pub(crate) fn entry(&mut self, entry: Entry<K, V>, bound: Option<&FillBound>) -> Merged {
         let contester = contester(&entry);
         let epoch = self.ledger.epoch();
-        if entry.stamp().time <= epoch && !self.env.bugs.epoch_only_sweeps {
+        if entry.stamp().time <= epoch && !self.env.bugs().epoch_only_sweeps {
             self.env.counters.skipped_by_epoch += 1;
             self.ledger.registers.contests.note_skipped(&entry, epoch);
             fill::contest(self.ledger, self.env, contester);
@@ -100,7 +100,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
                 || contests.is_contested_by_evicted(fill, bound)
                 || (found != Some(fill) && self.is_late(fill, bound))
         };
-        if wins && entry.kind().ranks_live() && !self.env.bugs.fill_bound_ignored && contested() {
+        if wins && entry.kind().ranks_live() && !self.env.bugs().fill_bound_ignored && contested() {
             self.env.counters.fills_contested += 1;
             self.place_void(held.as_ref(), &entry, fill);
             return Merged::Voided;
@@ -118,7 +118,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     /// Whether a fill comes so late that what it must lose against may be forgotten. Nothing is kept for fills of a replica that is
     /// no member, nor was before it became one, or became one again.
     fn is_late(&self, fill: Stamp, bound: &FillBound) -> bool {
-        let Env { id, bugs, .. } = &*self.env;
+        let (id, bugs) = (&self.env.id, self.env.bugs());
         let is_member = self.members.contains(&fill.replica);
         let believed =
             fill.replica == *id || bugs.late_fills_uncontested || (is_member && bugs.returned_fills_believed);
@@ -126,11 +126,11 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     }
 
     fn reinserts(&self, held: Option<&Snapshot<K, V>>) -> bool {
-        self.env.bugs.reinsert_seen && held.is_none_or(|held| !held.meta.kind.is_live())
+        self.env.bugs().reinsert_seen && held.is_none_or(|held| !held.meta.kind.is_live())
     }
 
     fn merge_into_nothing(&mut self, entry: Entry<K, V>) -> Merged {
-        let reinserted = self.env.bugs.reinsert_seen && self.ledger.vector.covers(&entry.dot());
+        let reinserted = self.env.bugs().reinsert_seen && self.ledger.vector.covers(&entry.dot());
         let floor = self.ledger.floor;
         // Below both floors it may have been evicted here just as well as deleted, so others are left to judge.
         if entry.stamp() > floor || entry.stamp() <= self.ledger.eviction_floor() || reinserted {
@@ -139,17 +139,17 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         }
         // Something we already collected may have overwritten or deleted it.
         if !entry.kind().is_live() {
-            if self.env.bugs.tombstone_below_floor_merged {
+            if self.env.bugs().tombstone_below_floor_merged {
                 self.env.counters.merged += 1;
                 return Merged::Placed(self.place_joined(None, entry));
             }
-            if self.env.bugs.tombstone_below_floor_dropped {
+            if self.env.bugs().tombstone_below_floor_dropped {
                 return Merged::Lost;
             }
         }
         self.env.counters.voided += 1;
         self.ledger.registers.contests.note_skipped(&entry, floor.time);
-        let stamp = if self.env.bugs.void_keeps_stamp { entry.stamp() } else { floor };
+        let stamp = if self.env.bugs().void_keeps_stamp { entry.stamp() } else { floor };
         self.place_void(None, &entry, stamp);
         Merged::Voided
     }

@@ -131,7 +131,7 @@ pub(crate) fn defer<K: CoreKey, V>(
 ) {
     let origin = entry.dot().actor;
     note_offender(ledger, env, origin, entry.stamp().time.max(entry.dot().counter));
-    if bounded || (!members.contains(&origin) && !env.bugs.quarantine_keeps_departed) {
+    if bounded || (!members.contains(&origin) && !env.bugs().quarantine_keeps_departed) {
         // A departed origin never delivers what overtook this entry. A member that holds it offers it again.
         env.counters.deferred_overflow += 1;
         return;
@@ -145,7 +145,7 @@ pub(crate) fn defer<K: CoreKey, V>(
 /// right clocks are stamped below it: merged when its time comes, it would undo them.
 pub(crate) fn purge<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, origin: ReplicaId) {
     ledger.quarantine.forget_offender(&origin);
-    if env.bugs.quarantine_keeps_departed {
+    if env.bugs().quarantine_keeps_departed {
         return;
     }
     let gone = ledger.quarantine.take_of(origin);

@@ -26,7 +26,7 @@ impl<'a> Verdict<'a> {
         let mut seen = last.claim.clone();
         seen.join(&last.beyond);
         let told = last.eviction_floor == Stamp::ZERO || !last.evicted.is_empty();
-        let knew = told && (ledger.vector.dominates(&last.evicted) || env.bugs.evictions_spared_unseen);
+        let knew = told && (ledger.vector.dominates(&last.evicted) || env.bugs().evictions_spared_unseen);
         Self { last, seen, knew }
     }
 }
@@ -52,14 +52,14 @@ pub(crate) fn remove_unlisted<K: CoreKey, V>(
         env.counters.reconcile_removed += 1;
         ledger.lossy = true;
         ledger.registers.note_lost(&held, stamp.time);
-        if !env.bugs.reconcile_hides_removals {
+        if !env.bugs().reconcile_hides_removals {
             ledger.note_dropped(dot);
         }
-        if env.bugs.floor_rises_with_removals {
+        if env.bugs().floor_rises_with_removals {
             ledger.floor = ledger.floor.max(stamp);
         }
         let evictable = held.meta.kind.ranks_live() && end.is_some_and(|end| stamp <= end.last.eviction_floor);
-        if evictable && !env.bugs.removals_void {
+        if evictable && !env.bugs().removals_void {
             // Deleted there, or evicted: that is no reason to void it for others once it comes again.
             ledger.raise_floor_for(env, held.meta.kind, stamp, dot);
         }
@@ -76,7 +76,7 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
     vouched: &BTreeMap<SlotRef, Stamp>,
 ) {
     let (floor, doubtful) = (end.last.floor, end.last.eviction_floor);
-    if env.bugs.no_final_void {
+    if env.bugs().no_final_void {
         return;
     }
     let mut suspects = Vec::new();
@@ -86,7 +86,7 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
     }
     for (dot, slot) in suspects {
         let Some(held) = ledger.registers.holder(dot, slot) else { continue };
-        if ledger.is_unlistable(&held) && !env.bugs.doubts_voided {
+        if ledger.is_unlistable(&held) && !env.bugs().doubts_voided {
             continue; // It decides nothing, and lets nothing past that the floors would not.
         }
         // A tombstone below the floor too: standing there it would let an older write past it.

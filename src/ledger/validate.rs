@@ -54,7 +54,7 @@ fn validate_register<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &Env, held: 
         return Err(format!("{marker:?} is not in its origin's log"));
     }
     let uncovered = !ledger.vector.covers(&dot) && !ledger.uncovered.contains(&held.slot);
-    if uncovered && ledger.receiving.is_none() && !env.bugs.no_adoption {
+    if uncovered && ledger.receiving.is_none() && !env.bugs().no_adoption {
         return Err(format!("{marker:?} is an orphan outside of any session"));
     }
     Ok(())

@@ -22,7 +22,7 @@ const MILLI: u64 = 1_000_000;
 
 /// The members as a digest names them.
 pub(crate) fn names(members: &Members, env: &Env) -> Vec<Named> {
-    if env.bugs.unreachable_unnamed {
+    if env.bugs().unreachable_unnamed {
         return Vec::new();
     }
     let named = |(id, peer): (&ReplicaId, &Peer)| Named {

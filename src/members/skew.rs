@@ -72,7 +72,7 @@ pub(crate) fn note_clocks(
     judge_newcomer(members, env, from, digest);
     if env.clock.offset() > 0 {
         give_time_back(members, env);
-    } else if !env.bugs.deferral_storm && !has_merged {
+    } else if !env.bugs().deferral_storm && !has_merged {
         return take_time_of_members(members, env, from);
     }
     None
@@ -84,7 +84,7 @@ fn judge_newcomer(members: &mut Members, env: &Env, from: ReplicaId, digest: &Di
     let empty = digest.vector.iter().all(|(origin, _)| origin == from);
     let Some(peer) = members.get_mut(&from) else { return };
     let new = env.now.mono.saturating_sub(peer.known_since) < patience_with_clocks(env);
-    peer.clocks.held_back = behind && empty && new && !env.bugs.deferral_storm;
+    peer.clocks.held_back = behind && empty && new && !env.bugs().deferral_storm;
 }
 
 fn patience_with_clocks(env: &Env) -> u64 {
@@ -142,7 +142,7 @@ pub(crate) fn note_no_deferral(members: &mut Members, from: &ReplicaId) {
 
 /// Whether what a member sends is deferred, so that it is not asked for more.
 pub(crate) fn defers(members: &Members, env: &Env, from: &ReplicaId) -> bool {
-    members.get(from).is_some_and(|peer| peer.clocks.deferred_until > env.now.mono) && !env.bugs.deferral_storm
+    members.get(from).is_some_and(|peer| peer.clocks.deferred_until > env.now.mono) && !env.bugs().deferral_storm
 }
 
 /// For how long the receiver of a digest that leaves now is to wait, in nanoseconds.
@@ -169,7 +169,7 @@ fn take_time_of_members(members: &mut Members, env: &mut Env, from: ReplicaId) -
     let live = members.iter().filter(|(_, peer)| peer.is_live());
     let first = live.map(|(id, peer)| (peer.known_since, *id)).min();
     let waited = first.is_some_and(|(met, _)| env.now.mono.saturating_sub(met) >= SHORTEST);
-    if known.len() < 2 && !waited && !env.bugs.time_of_the_first {
+    if known.len() < 2 && !waited && !env.bugs().time_of_the_first {
         return None;
     }
     env.counters.time_taken += 1;

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +14,7 @@ use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
 use super::registry::{Facts, Registry};
 use super::{Alive, Node, clock};
+use crate::sync::{AtomicI64, Ordering};
 
 /// Stream messages may have this many bytes: the largest entry and its envelope.
 const MAX_MESSAGE: usize = 16 << 20;

@@ -3,7 +3,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +20,7 @@ use super::signal::Signal;
 use crate::cache::port::{Parcel, Port};
 use crate::cache::{Ready, TimeSource};
 use crate::replica_id::ReplicaId;
+use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
@@ -48,6 +48,7 @@ pub(crate) enum Command {
         done: oneshot::Sender<bool>,
     },
     /// Test switch: the driver panics.
+    #[cfg(any(test, feature = "sim"))]
     Panic,
     Shutdown {
         deadline: Duration,
@@ -424,6 +425,7 @@ impl Driver {
                 let _ = done.send(!named.is_empty());
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
+            #[cfg(any(test, feature = "sim"))]
             Command::Panic => panic!("a test asked for it"),
             Command::Shutdown { deadline, done } => self.ending.get_or_insert((deadline, Vec::new())).1.push(done),
         }

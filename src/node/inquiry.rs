@@ -4,11 +4,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
@@ -17,6 +15,7 @@ use super::mesh::{MAX_DATAGRAM, Mesh, Peer};
 use super::registry::Registry;
 use super::report::report;
 use crate::report::{Marks, NodeReport};
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The first byte of a cache's messages is a wire version; these are none.
 const QUESTION: u8 = 0xD1;

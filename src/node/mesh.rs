@@ -151,12 +151,14 @@ impl Mesh {
     }
 
     /// Test switch: datagrams to and from these addresses vanish and dials to them hang; `None` heals.
+    #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn sever(&self, peers: Option<Vec<SocketAddr>>) {
         self.core.wire.set_cut(peers.map(|p| p.into_iter().collect()));
     }
 
     /// Test switch: every task of memberlist ends, as after its panics, and nobody is told.
+    #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub async fn wound(&self) {
         if let Some(list) = self.core.live() {
@@ -165,6 +167,7 @@ impl Mesh {
     }
 
     /// Test switch: a background task ends, as by a panic. Gives the names of all; `thread` is what they run on.
+    #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn kill_task(&self, name: &str) -> Vec<&'static str> {
         if name == "thread" {
@@ -178,12 +181,14 @@ impl Mesh {
     }
 
     /// Test switch: nothing of this member runs for so long, as on a machine without a processor to spare. Once.
+    #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn starve(&self, time: Duration) {
         self.stop.send_replace(Stop::Starve(time));
     }
 
     /// Test switch: rebuilds membership as the watchdog would.
+    #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn rebuild(&self) {
         self.core.rebuild_asked.notify_one();

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -20,6 +18,7 @@ use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
 use crate::hlc::nanos;
 use crate::replica_id::ReplicaId;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Names of nodes by cache and by the replicas that live there.
 pub(crate) type Roll = BTreeMap<String, BTreeMap<ReplicaId, String>>;

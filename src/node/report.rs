@@ -1,12 +1,12 @@
 //! What a node shows of itself.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use super::mesh::{Mesh, MeshStats};
 use super::registry::Registry;
 use crate::cache::TimeSource;
 use crate::report::{MemberReport, NodeReport, lint_node};
+use crate::sync::Ordering;
 
 /// The node at one moment. `driver_alive`: whether the task that moves messages is there.
 pub(crate) fn report(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> NodeReport {

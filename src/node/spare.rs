@@ -2,13 +2,14 @@
 //! users run there delays no cluster traffic. Timers have theirs apart from fillers, so that a filler that blocks its thread holds
 //! up no time limit.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
+
+use crate::sync::{AtomicUsize, Ordering};
 
 /// Threads of single fillers at one time, at most.
 const MOST_ALONE: usize = 16;

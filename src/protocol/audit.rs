@@ -73,7 +73,7 @@ impl Audits {
     ) -> usize {
         let suspects: Vec<_> = slots.iter().copied().filter(|slot| suspect_at(ledger, *slot).is_some()).collect();
         let mut first = 0;
-        if env.bugs.last_audit_slice_only {
+        if env.bugs().last_audit_slice_only {
             self.suspects.clear();
             first = suspects.len().saturating_sub(1) / env.config.audit_slice * env.config.audit_slice;
         }

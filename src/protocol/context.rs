@@ -153,7 +153,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     fn facts(&mut self, full: bool) -> Vec<Fact> {
         let (members, env) = (&*self.members, &mut *self.env);
         // With one peer there is no third to report on. With two, their link may be the one that is cut.
-        if members.len() < if env.bugs.no_facts_among_three { 3 } else { 2 } {
+        if members.len() < if env.bugs().no_facts_among_three { 3 } else { 2 } {
             return Vec::new();
         }
         let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (members.len() + 2))).clamp(1, 8);
@@ -166,7 +166,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
             let peer = members.get(&member)?;
             let listed = |(origin, _): &(ReplicaId, HlcTime)| full || retired::is_listed(members, env, origin);
             let vector: VersionVector = peer.reported.iter().filter(listed).collect();
-            let retired = !full && !env.bugs.facts_without_retired && retired::has_all(members, env, peer, ours);
+            let retired = !full && !env.bugs().facts_without_retired && retired::has_all(members, env, peer, ours);
             let latest = peer.stability.latest;
             Some(Fact { member, clock: latest.clock, watermark: latest.watermark, vector, retired })
         };

@@ -123,7 +123,7 @@ impl Heard {
         }
         note_reported(cx, from, &theirs);
         cx.members.note_target(from, &theirs, digest);
-        let basis = cx.env.bugs.stale_digest.then(|| theirs.clone());
+        let basis = cx.env.bugs().stale_digest.then(|| theirs.clone());
         self.theirs = theirs;
         Some((self, basis))
     }

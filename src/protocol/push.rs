@@ -92,7 +92,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         }
         cx.adopt_epoch(push.epoch);
         let seen = cx.ledger.vector().get(&push.origin);
-        if push.from > seen && !cx.env.bugs.apply_over_gap {
+        if push.from > seen && !cx.env.bugs().apply_over_gap {
             self.note_gap(cx, from, push);
             return;
         }
@@ -378,7 +378,7 @@ fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: Hlc
                 budget = budget.saturating_sub(cost);
                 entries.push(entry);
             }
-            None if cx.env.bugs.push_over_overtaken => {}
+            None if cx.env.bugs().push_over_overtaken => {}
             None => match moved_on_by_ourselves(cx, slot) {
                 Some(successor) => successors = successors.max(successor),
                 None => return end_early(cx, from, Cut { blocked: true, ..cut }),
@@ -433,7 +433,7 @@ pub(crate) fn flush_acks<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
 /// A member says how far it has our writes.
 pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, Ack { to, time }: Ack) {
     let id = cx.env.id;
-    if to != Some(id) && !cx.env.bugs.ack_for_any_receiver {
+    if to != Some(id) && !cx.env.bugs().ack_for_any_receiver {
         return; // Meant for a replica that this process had before.
     }
     if time > cx.ledger.vector().get(&id) {

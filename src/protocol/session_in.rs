@@ -174,7 +174,7 @@ impl SessionIn {
 
     /// Takes the frame into the books. Returns whether it is a new one.
     fn note_frame<K, V>(&mut self, env: &Env, frame: &Frame<K, V>) -> bool {
-        let in_order = env.bugs.frames_in_order;
+        let in_order = env.bugs().frames_in_order;
         let Some(incoming) = &mut self.0 else { return false };
         if frame.index >= MAX_FRAMES || (in_order && frame.index as usize != incoming.received.len()) {
             return false;
@@ -197,20 +197,20 @@ impl SessionIn {
                 incoming.dropped.raise(origin, time);
             }
         }
-        if cx.env.bugs.early_floor
+        if cx.env.bugs().early_floor
             && let Some(last) = &last
         {
             reconciled::take_floor(cx.ledger, last.floor);
         }
         let mut spans = Vec::new();
         for interval in intervals {
-            if incoming.reconcile || cx.env.bugs.absent_is_deleted {
+            if incoming.reconcile || cx.env.bugs().absent_is_deleted {
                 note_unlisted(cx, incoming, &interval);
             }
             spans.push((interval.origin, interval.to));
             merge_interval(cx, incoming, interval);
         }
-        if cx.env.bugs.claim_per_frame {
+        if cx.env.bugs().claim_per_frame {
             spans.into_iter().for_each(|(origin, to)| cx.claim(origin, to));
         }
     }
@@ -308,7 +308,7 @@ fn merge_interval<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Inco
 fn note_vouched<K: CoreKey, V>(cx: &Context<'_, K, V>, incoming: &mut Incoming, listed: &Entry<K, V>) {
     let Some(held) = cx.ledger.find(listed.hash, &listed.item.key) else { return };
     let stamp = cx.ledger.registers().stamp_of(&held.meta);
-    if stamp == listed.stamp() && !cx.env.bugs.reconcile_compares_dots {
+    if stamp == listed.stamp() && !cx.env.bugs().reconcile_compares_dots {
         incoming.vouched.push((held.slot, stamp));
     }
 }
@@ -326,7 +326,7 @@ fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incom
         let ours = log.after(from).take_while(|(time, _)| *time <= to).filter(|(time, _)| !listed.contains(time));
         incoming.unlisted.extend(ours.map(|(time, slot)| ((origin, time), slot)));
     }
-    let bugs = cx.env.bugs;
+    let bugs = cx.env.bugs();
     if bugs.reconcile_hides_removals || bugs.absent_is_deleted || bugs.floor_rises_with_removals {
         reconciled::remove_unlisted(cx.ledger, cx.env, incoming.take_unlisted(), None);
     }

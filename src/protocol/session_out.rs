@@ -110,9 +110,9 @@ impl SessionsOut {
             return;
         }
         let dropped = cx.ledger.dropped();
-        let newcomer = cx.env.bugs.no_reconcile_for_newcomers && base.iter().all(|(origin, _)| origin == to);
+        let newcomer = cx.env.bugs().no_reconcile_for_newcomers && base.iter().all(|(origin, _)| origin == to);
         let reconcile = !base.dominates(dropped) && !newcomer;
-        let base = match (reconcile, cx.env.bugs.partial_reconcile) {
+        let base = match (reconcile, cx.env.bugs().partial_reconcile) {
             (true, false) => VersionVector::new(),
             (true, true) => base.iter().filter(|(origin, time)| *time >= dropped.get(origin)).collect(),
             (false, _) => base,
@@ -274,7 +274,7 @@ fn end_of<K: CoreKey, V>(cx: &Context<'_, K, V>, session: &Outgoing) -> Last {
     let beyond = vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
     let (floor, eviction_floor) = (cx.ledger.floor(), cx.ledger.eviction_floor());
     // What is hidden the receiver claims unseen, like what was evicted.
-    if !cx.env.bugs.hidden_untold {
+    if !cx.env.bugs().hidden_untold {
         evicted.join(&session.hidden);
     }
     Last { frames: session.frames, claim, beyond, floor, eviction_floor, evicted }

@@ -234,7 +234,10 @@ fn audits_reach_recent_registers() {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..2_000 {
         let now = net.now(0);
-        net.r[0].audit_now(now);
+        net.r[0].converse(now, |conversations, cx| {
+            conversations.audits.make_due();
+            conversations.audits.handle_timeout(cx);
+        });
         while let Some(t) = net.r[0].poll_transmit(now) {
             if let Message::Audit(audit) = &t.message {
                 seen.extend(audit.entries.iter().filter_map(|e| e.item.key.known().copied()));
@@ -534,7 +537,8 @@ fn what_an_epoch_made_absent_is_not_adopted() {
     net.r[n].invalidate_all(now);
     net.at += 200 * S;
     let now = net.now(n);
-    net.r[n].check_session(now);
+    // The session that comes in is looked at, and nothing else that is due.
+    net.r[n].converse(now, |conversations, cx| conversations.session_in.handle_timeout(cx));
     assert_eq!((net.r[n].view().counters().sessions_abandoned, net.r[n].view().counters().adopted), (1, 0));
     net.r[n].run_pending(now);
     assert_eq!(listen(&mut net.r[n]), 0, "each was told of as gone once");

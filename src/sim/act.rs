@@ -11,7 +11,7 @@ use super::soundness;
 use super::trace::brief;
 use super::types::{SimKey, SimValue};
 use crate::crdt::Dot;
-use crate::hlc::{Stamp, nanos};
+use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::Write;
 use crate::wire::{MAX_DEPTH, encoded_len, key_len};
@@ -149,6 +149,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             expires,
             at: self.at,
             wall: self.now_at(number).wall,
+            unmet_clock: self.unmet_clock(number),
             author: number,
             fill,
             adopted_as: Vec::new(),
@@ -161,6 +162,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             return Err(self.violation(format!("stamps: {stamp:?} was issued twice for {}", brief(&self.keys[key].1))));
         }
         Ok(())
+    }
+
+    /// The furthest clock of a replica that does not have this one for a member yet.
+    fn unmet_clock(&self, number: usize) -> HlcTime {
+        let (id, cache) = (self.openings[number].id, self.openings[number].cache);
+        let strangers = self.replicas_of(cache).into_iter().filter(|other| *other != number);
+        let strangers = strangers.filter(|other| !self.openings[*other].history.admitted.contains_key(&id));
+        strangers.map(|other| self.replica(other).view().clock().judging(self.now_at(other))).max().unwrap_or_default()
     }
 
     fn delete(&mut self, node: u8, key: u16) -> Result<(), Violation> {
@@ -196,7 +205,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let epoch = self.openings[number].engine.replica.invalidate_all(now);
         self.trace(|| format!("  epoch {epoch}"));
         let cache = usize::from(self.openings[number].cache);
-        self.oracles[cache].epochs.push(EpochRecord { author: number, time: epoch, at: self.at, wall: now.wall });
+        let (at, wall, unmet_clock) = (self.at, now.wall, self.unmet_clock(number));
+        self.oracles[cache].epochs.push(EpochRecord { author: number, time: epoch, at, wall, unmet_clock });
         self.settle(number)
     }
 

@@ -177,6 +177,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn judge_void(&mut self, number: usize, key: usize, stamp: Stamp, certain: bool) {
         let cache = usize::from(self.openings[number].cache);
         let oracle = &self.oracles[cache];
+        // A void may stand for a delete that came too late as well, and may have come from another replica.
+        let late_delete = oracle.of(key).filter(|record| record.item.is_none() && record.stamp <= stamp);
+        let late_delete =
+            late_delete.filter(|record| self.is_due_here(number, Floor::Gc, record)).map(|record| record.stamp);
+        let (below, stands) = (late_delete.max(), oracle.due_void(key) >= stamp);
         let is_gone = |record: &&Record<K, V>| record.stamp <= stamp || (!certain && record.fill.is_some());
         let victims = oracle.of(key).filter(|record| record.item.is_some()).filter(is_gone);
         let drift = nanos(self.settings.config.max_drift);
@@ -192,10 +197,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 && (oracle.is_contested(key, record, drift)
                     || Oracle::is_contested_by_evicted(record, evicted, drift)
                     || is_late(record));
-            contested || self.is_due_here(number, Floor::Gc, record)
+            let covered = stands || below.is_some_and(|delete| record.stamp < delete);
+            covered || contested || self.is_due_here(number, Floor::Gc, record)
         };
         let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();
-        if certain && judged.is_empty() {
+        if certain && (judged.is_empty() || below.is_some()) {
             self.oracles[cache].note_due_void(key, stamp); // It takes nothing, and stands.
         }
         for (victim, due) in judged {

@@ -25,6 +25,8 @@ pub(super) struct Record<K, V> {
     /// When it was issued, and what the writer's wall clock said.
     pub(super) at: u64,
     pub(super) wall: u64,
+    /// The furthest clock, then, of a replica that did not have the author for a member.
+    pub(super) unmet_clock: HlcTime,
     /// The opening that issued it.
     pub(super) author: usize,
     /// Its start, if it is a fill.
@@ -83,6 +85,7 @@ pub(super) struct EpochRecord {
     pub(super) time: HlcTime,
     pub(super) at: u64,
     pub(super) wall: u64,
+    pub(super) unmet_clock: HlcTime,
 }
 
 /// Everything that was ever written to one cache.
@@ -113,6 +116,10 @@ impl<K, V> Oracle<K, V> {
 
     pub(super) fn note_due_void(&mut self, key: usize, stamp: Stamp) {
         self.due_voids[key] = self.due_voids[key].max(stamp);
+    }
+
+    pub(super) fn due_void(&self, key: usize) -> Stamp {
+        self.due_voids[key]
     }
 
     pub(super) fn get(&self, key: usize, stamp: &Stamp) -> Option<&Record<K, V>> {

@@ -30,6 +30,11 @@ const ROOMS: &[(&[&str], &[&str])] = &[
     (&["event_listener"], &["src/sync.rs"]),
     (&["thread", "spawn"], &["src/node"]),
     (&["thread", "sleep"], &["src/node"]),
+    (&["parking_lot"], &["src/sync.rs"]),
+    (&["std", "sync", "atomic"], &["src/sync.rs"]),
+    (&["std", "sync", "Mutex"], &["src/sync.rs"]),
+    (&["std", "sync", "RwLock"], &["src/sync.rs"]),
+    (&["std", "sync", "Condvar"], &["src/sync.rs"]),
     (&["std", "net"], &["src/node", "src/inspect/http"]),
 ];
 
@@ -154,6 +159,11 @@ fn functions(source: &Source) -> Vec<(String, usize)> {
         }
     }
     found
+}
+
+/// How often a text occurs.
+pub fn count(sources: &[Source], text: &str) -> usize {
+    sources.iter().map(|source| source.text.matches(text).count()).sum()
 }
 
 /// Pages that `lib.rs` does not include.

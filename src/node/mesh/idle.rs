@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use tokio::net::TcpStream;
+
+use crate::sync::Mutex;
 
 /// How long an idle connection may be used again. The other side keeps it longer, so that it is not closed under a
 /// message that is on its way.

@@ -14,7 +14,6 @@ use memberlist::{
     error::Error,
     proto::{ChecksumAlgorithm, EncryptionAlgorithm, Label, MaybeResolvedAddress, SecretKey},
 };
-use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::Notify,
     task::AbortHandle,
@@ -30,6 +29,7 @@ use super::{
     transport::{MeshTransport, TransportOptions, WireError},
     wire::Wire,
 };
+use crate::sync::{Mutex, RwLock};
 
 pub(super) type List = Memberlist<MeshTransport, MeshDelegate>;
 type ListError = Error<MeshTransport, MeshDelegate>;

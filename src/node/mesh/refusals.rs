@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// Between two lines.
 const PAUSE: Duration = Duration::from_secs(60);

@@ -11,11 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::counters::Counters;
+use crate::sync::Mutex;
 
 /// Processes known to be gone for good. A late rumour about one of the last few hundred must not bring it back.
 const RETIRED: usize = 512;

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// How many times of what is free an address may hold. One alone gets nine thirteenths, and four thirteenths stay free.
 const EAGERNESS: usize = 3;

@@ -15,7 +15,6 @@ use memberlist::{
     proto::{ProtoReader, ProtoWriter},
     transport::Connection,
 };
-use parking_lot::Mutex;
 use tokio::{
     net::TcpStream,
     sync::mpsc,
@@ -27,6 +26,7 @@ use super::{
     frame::{MAX_HEADER, Policy},
     shares::{Place, Seat},
 };
+use crate::sync::Mutex;
 
 /// One read brings a small message whole.
 const CHUNK: usize = 4096;

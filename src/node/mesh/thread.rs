@@ -43,14 +43,20 @@ pub(super) enum Stop {
     Leave(Duration),
     Now,
     /// Test switch: the thread panics, as by a bug.
+    #[cfg(any(test, feature = "sim"))]
     Panic,
     /// Test switch: nothing runs for so long, as on a machine without a processor to spare. Then it goes on.
+    #[cfg(any(test, feature = "sim"))]
     Starve(Duration),
 }
 
 impl Stop {
     pub(super) fn is_running(self) -> bool {
-        matches!(self, Self::No | Self::Starve(_))
+        #[cfg(any(test, feature = "sim"))]
+        if matches!(self, Self::Starve(_)) {
+            return true;
+        }
+        matches!(self, Self::No)
     }
 }
 
@@ -127,6 +133,19 @@ fn inbox(config: &MeshConfig, sender: mpsc::Sender<Waiting>) -> Inbox {
     Inbox { sender, shares: Shares::new(limit), refusals: Refusals::default() }
 }
 
+/// Test switches.
+#[cfg(any(test, feature = "sim"))]
+async fn suffer(order: Stop, stop: &mut watch::Receiver<Stop>) -> Stop {
+    match order {
+        Stop::Starve(time) => {
+            thread::sleep(time);
+            stop.wait_for(|s| !s.is_running()).await.map_or(Stop::Now, |order| *order)
+        }
+        Stop::Panic => panic!("a test asked for it"),
+        order => order,
+    }
+}
+
 /// Until the owner stops us or is gone. Gives the time for a goodbye, if there shall be one.
 async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) -> Option<Duration> {
     supervise(core, "datagrams", |core| inbound::pump_datagrams(core.wire.clone(), core.ears.clone()));
@@ -134,16 +153,10 @@ async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) -> Option<Durati
     supervise(core, "rejoin", rejoin::rejoin);
     supervise(core, "watchdog", watchdog::watch);
     // An error means that the owner is gone.
-    let mut order = stop.wait_for(|s| *s != Stop::No).await.map_or(Stop::Now, |order| *order);
-    if let Stop::Starve(time) = order {
-        thread::sleep(time);
-        order = stop.wait_for(|s| !s.is_running()).await.map_or(Stop::Now, |order| *order);
-    }
-    match order {
-        Stop::Leave(deadline) => Some(deadline.mul_f64(0.75)),
-        Stop::Panic => panic!("a test asked for it"),
-        Stop::No | Stop::Now | Stop::Starve(_) => None,
-    }
+    let order = stop.wait_for(|s| *s != Stop::No).await.map_or(Stop::Now, |order| *order);
+    #[cfg(any(test, feature = "sim"))]
+    let order = suffer(order, &mut stop).await;
+    if let Stop::Leave(deadline) = order { Some(deadline.mul_f64(0.75)) } else { None }
 }
 
 /// Starts a task that must never end; if it does, that is counted, logged and repaired.

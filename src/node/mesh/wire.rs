@@ -16,7 +16,6 @@ use memberlist::{
     agnostic::net::UdpSocket as _,
     proto::{Label, ProtoDecoder, SecretKey},
 };
-use parking_lot::{Mutex, RwLock};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     time::timeout,
@@ -32,6 +31,7 @@ use super::{
     shares::{Amount, Shares},
     stream::{Conn, Recycle},
 };
+use crate::sync::{Mutex, RwLock};
 
 /// A burst of datagrams waits in the kernel while the mesh thread is busy.
 const RECEIVE_BUFFER: usize = 2 << 20;
@@ -186,6 +186,7 @@ impl Wire {
         self.cut.severs(from)
     }
 
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn set_cut(&self, peers: Option<HashSet<SocketAddr>>) {
         self.cut.set(peers);
     }
@@ -253,6 +254,7 @@ impl Cut {
         self.active.load(Ordering::Relaxed) && self.peers.read().contains(&peer)
     }
 
+    #[cfg(any(test, feature = "sim"))]
     fn set(&self, peers: Option<HashSet<SocketAddr>>) {
         self.active.store(peers.is_some(), Ordering::Relaxed);
         *self.peers.write() = peers.unwrap_or_default();

@@ -253,7 +253,7 @@ fn a_fill_of_the_forgotten(bugs: Bugs, comes_back: bool) {
     assert_eq!(net.get(w, 5), Some(1), "its clock is ahead");
     net.run(10);
     if comes_back {
-        [w, other].map(|i| net.give(a, id(i), &hello));
+        [w, other].into_iter().for_each(|i| net.give(a, id(i), &hello));
         assert!(net.r[w].view().peers().any(|peer| peer.id == id(a)), "it is a member again");
     }
     net.give(a, id(w), &filled);

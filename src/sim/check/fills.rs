@@ -40,9 +40,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A clock that is more than `max_drift` behind the filler's stamps its writes below a fill that began before them.
     /// The page on guarantees says so, and that is the one exemption: by the wall clock of the writer when it wrote,
-    /// and by the hybrid clock of the filler when it began, which is past everything that it had seen.
-    fn is_within_drift(&self, wall: HlcTime, start: &FillStart) -> bool {
-        wall.saturating_add(nanos(self.settings.config.max_drift)) > start.began
+    /// and by the hybrid clock of the filler when it began, which is past everything that it had seen. A writer that is a
+    /// newcomer to a replica must not be that far behind that one's clock either: what fills must lose against is remembered
+    /// for members.
+    fn is_within_drift(&self, wall: HlcTime, unmet_clock: HlcTime, start: &FillStart) -> bool {
+        wall.saturating_add(nanos(self.settings.config.max_drift)) > start.began.max(unmet_clock)
     }
 
     fn check_fill_against(
@@ -57,7 +59,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let name = self.key_name(key);
         let later = |record: &&Record<K, V>| {
             let lost = record.fill.is_none() && record.stamp < stamp && record.at > start.at;
-            lost && self.is_within_drift(record.wall, start) && told(record)
+            lost && self.is_within_drift(record.wall, record.unmet_clock, start) && told(record)
         };
         if let Some(record) = self.oracle(number).of(key).find(later) {
             let (later, at) = (record.stamp, record.at);
@@ -72,7 +74,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         };
         let later = |record: &&crate::sim::oracle::EpochRecord| {
             let lost = record.time < stamp.time && knows(record) && record.at > start.at;
-            lost && self.is_within_drift(record.wall, start)
+            lost && self.is_within_drift(record.wall, record.unmet_clock, start)
         };
         match self.oracle(number).epochs.iter().find(later) {
             Some(record) => Err(self.violation(format!(

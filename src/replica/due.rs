@@ -1,0 +1,54 @@
+//! What is due as time passes, in its order.
+
+use super::Replica;
+use crate::env::Env;
+use crate::hlc::nanos;
+use crate::item::CoreKey;
+use crate::ledger::{self, collect, epoch, fill, released};
+
+/// How often stability is looked at, at least, nanoseconds.
+const COLLECT_EVERY: u64 = 1_000_000_000;
+/// When there was more to collect than one go may take, nanoseconds.
+const COLLECT_AGAIN: u64 = 1_000_000;
+
+/// How often stability is looked at, nanoseconds.
+pub(super) fn collect_every(env: &Env) -> u64 {
+    COLLECT_EVERY.min(nanos(env.config.digest_interval))
+}
+
+/// Does what is due.
+pub(super) fn run<K: CoreKey, V>(replica: &mut Replica<K, V>) {
+    let (conversations, mut cx) = replica.parts();
+    ledger::expire_due(cx.ledger, cx.env);
+    epoch::sweep_page(cx.ledger, cx.env);
+    released::release(cx.ledger, cx.env, cx.members);
+    fill::expire(cx.ledger, cx.env);
+    cx.members.former_mut().note_time(cx.env.now);
+    conversations.handle_timeout(&mut cx);
+    collect_if_due(replica);
+    let (conversations, mut cx) = replica.parts();
+    conversations.audits.handle_timeout(&mut cx);
+    cx.check_caught_up();
+}
+
+fn collect_if_due<K: CoreKey, V>(replica: &mut Replica<K, V>) {
+    let now = replica.env.now.mono;
+    if replica.collect_due > now {
+        return;
+    }
+    let (conversations, mut cx) = replica.parts();
+    for id in cx.members.long_dead(cx.env) {
+        let returns = cx.members.is_greeted(&id);
+        conversations.forget(&mut cx, id);
+        if returns {
+            cx.members.note_greeted(id);
+        }
+    }
+    // A member may have got from others what was kept to be sent to it.
+    cx.release_retained();
+    let is_left = collect::collect(cx.ledger, cx.env, cx.members);
+    collect::compact_logs(cx.ledger);
+    ledger::retire::cap(cx.ledger, cx.env, cx.members);
+    collect::forget_empty_logs(cx.ledger);
+    replica.collect_due = now + if is_left { COLLECT_AGAIN } else { collect_every(&replica.env) };
+}

@@ -1,0 +1,41 @@
+//! A replica begins anew under another id, because another process goes by its own.
+
+use super::{CoreKey, Replica};
+use crate::hlc::Now;
+use crate::ledger::local;
+use crate::members::Former;
+use crate::protocol::{digests, duplicate_id};
+use crate::replica_id::ReplicaId;
+
+/// What a replica was before it took a new id. Holds users' keys and values: to be dropped outside of locks.
+pub(crate) struct Remains<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
+
+pub(super) fn renew<K: CoreKey, V>(
+    replica: &mut Replica<K, V>,
+    now: Now,
+    id: ReplicaId,
+    seed: u64,
+) -> Option<Remains<K, V>> {
+    replica.env.now = now;
+    let fresh = Replica::new(id, replica.env.config.clone(), seed, now).ok()?;
+    let kept = duplicate_id::writes_to_keep(&mut replica.ledger, &replica.env);
+    let members: Vec<_> = replica.members.live().collect();
+    replica.ledger.erase_everything();
+    let mut before = Box::new(std::mem::replace(replica, fresh));
+    replica.ledger.take_over(&mut before.ledger);
+    #[cfg(any(test, feature = "sim"))]
+    replica.env.set_bugs(before.env.bugs());
+    replica.env.clock = before.env.clock.clone();
+    replica.env.opened = before.env.opened;
+    std::mem::swap(&mut replica.env.counters, &mut before.env.counters);
+    replica.env.counters.renewed_id += 1;
+    replica.members.await_company(true); // There are others, whatever they will say.
+    *replica.members.former_mut() = Former::left(before.env.id, now);
+    tracing::error!(replica = %before.env.id, renewed = %id, kept = kept.len(), "another process goes by the id of this replica, which begins anew under another");
+    for write in kept {
+        local::write_again(&mut replica.ledger, &mut replica.env, write);
+    }
+    let (_, mut cx) = replica.parts();
+    members.into_iter().for_each(|member| digests::greet(&mut cx, member));
+    Some(Remains(before))
+}

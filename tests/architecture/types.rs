@@ -1,0 +1,146 @@
+//! Rules about types: where they are implemented, how many fields they have, how often a name is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proc_macro2::{Delimiter, TokenTree};
+
+use super::source::{Source, ident, inner, is_punct, runs};
+
+/// Types declared in a file, with their bodies where these are in braces.
+fn declared(source: &Source) -> Vec<(String, Option<Vec<TokenTree>>)> {
+    let mut found = Vec::new();
+    for run in runs(&source.tokens) {
+        for at in 0..run.len().saturating_sub(1) {
+            let kind = ident(&run[at]).filter(|word| ["struct", "enum"].contains(&word.as_str()));
+            let Some((kind, name)) = kind.zip(ident(&run[at + 1])) else { continue };
+            let ends = |token: &&TokenTree| is_punct(token, ';') || inner(token, Delimiter::Brace).is_some();
+            let body = run[at + 2..].iter().find(ends).and_then(|body| inner(body, Delimiter::Brace));
+            found.push((name, body.filter(|_| kind == "struct").map(|body| body.into_iter().collect())));
+        }
+    }
+    found
+}
+
+/// The types that have an inherent `impl` in a file: `impl<..> Path<..> .. {` without `for`.
+fn implemented(source: &Source) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for run in runs(&source.tokens) {
+        for at in 0..run.len() {
+            // `impl Trait` in a signature follows something; an item starts a line of its own.
+            let starts = at == 0
+                || is_punct(&run[at - 1], ';')
+                || inner(&run[at - 1], Delimiter::Brace).is_some()
+                || inner(&run[at - 1], Delimiter::Bracket).is_some();
+            if !starts || ident(&run[at]).is_none_or(|word| word != "impl") {
+                continue;
+            }
+            let head = run[at + 1..].iter().take_while(|token| inner(token, Delimiter::Brace).is_none());
+            found.extend(self_type(&head.cloned().collect::<Vec<_>>()));
+        }
+    }
+    found
+}
+
+/// The last name of the path after the generics, unless a trait is implemented.
+fn self_type(head: &[TokenTree]) -> Option<String> {
+    let (mut depth, mut name) = (0, None);
+    for (at, token) in head.iter().enumerate() {
+        let is_arrow = at > 0 && is_punct(&head[at - 1], '-');
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '<' => depth += 1,
+            TokenTree::Punct(punct) if punct.as_char() == '>' && !is_arrow => depth -= 1,
+            _ => {}
+        }
+        let word = ident(token).filter(|_| depth == 0);
+        match word.as_deref() {
+            Some("for") => return None,
+            Some("where") => break,
+            Some(_) => name = word,
+            None => {}
+        }
+    }
+    name
+}
+
+/// Inherent `impl`s outside of the file that declares their type, by type.
+pub fn spread(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut homes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for source in sources {
+        for (name, _) in declared(source) {
+            homes.entry(name).or_default().insert(&source.path);
+        }
+    }
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources {
+        for name in implemented(source) {
+            if homes.get(&name).is_some_and(|homes| !homes.contains(source.path.as_str())) {
+                found.entry(name).or_default().insert(source.path.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Structs with more fields than this.
+pub fn too_many_fields(sources: &[Source], limit: usize) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources {
+        for (name, body) in declared(source) {
+            let count = body.map_or(0, |body| fields(&body));
+            if count > limit {
+                complaints.push(format!("{}: `{name}` has {count} fields, the limit is {limit}", source.path));
+            }
+        }
+    }
+    complaints
+}
+
+/// Names followed by one colon, outside of angle brackets.
+fn fields(body: &[TokenTree]) -> usize {
+    let (mut depth, mut count) = (0, 0);
+    for (at, token) in body.iter().enumerate() {
+        let before = |char| at > 0 && is_punct(&body[at - 1], char);
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '<' => depth += 1,
+            TokenTree::Punct(punct) if punct.as_char() == '>' && !before('-') => depth -= 1,
+            TokenTree::Punct(punct) if punct.as_char() == ':' && depth == 0 => {
+                let doubled = before(':') || body.get(at + 1).is_some_and(|next| is_punct(next, ':'));
+                count += usize::from(!doubled);
+            }
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Names that two types of one floor have.
+pub fn taken_twice(sources: &[Source], floors: &[&[&str]]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut taken: BTreeMap<(usize, String), BTreeSet<String>> = BTreeMap::new();
+    for source in sources {
+        let module = source.module();
+        let floor = module.first().and_then(|top| floors.iter().position(|floor| floor.contains(&top.as_str())));
+        for (name, _) in declared(source) {
+            taken.entry((floor.unwrap_or(usize::MAX), name)).or_default().insert(source.path.clone());
+        }
+    }
+    let twice = taken.into_iter().filter(|(_, files)| files.len() > 1);
+    twice.map(|((_, name), files)| (name, files)).collect()
+}
+
+/// `let _ = name;`: an argument that nobody needs is left out.
+pub fn thrown_away(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources {
+        for run in runs(&source.tokens) {
+            for five in run.windows(5) {
+                let named = ident(&five[3]).filter(|_| is_punct(&five[2], '=') && is_punct(&five[4], ';'));
+                let is_let = ident(&five[0]).is_some_and(|word| word == "let");
+                let is_nothing = ident(&five[1]).is_some_and(|word| word == "_");
+                if let Some(name) = named.filter(|_| is_let && is_nothing) {
+                    complaints.push(format!("{}: `let _ = {name}`", source.path));
+                }
+            }
+        }
+    }
+    complaints
+}
