@@ -30,6 +30,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             Action::Write(node, key, ttl) => self.write(node, key, ttl),
             Action::Delete(node, key) => self.delete(node, key),
             Action::Read(node, key) => self.read(node, key),
+            Action::Audit(node, other) => self.audit(node, other),
             Action::InvalidateAll(node, cache) => self.invalidate_all(node, cache),
             Action::Fill(node, key, millis) => self.begin_fill(node, key, millis, 0),
             Action::FillFor(node, key, millis) => {
@@ -195,6 +196,30 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             None => self.openings[number].reads.miss(),
         }
         self.settle(number)
+    }
+
+    /// Everything that one node holds of the first cache is compared with another's: all of it is sent.
+    fn audit(&mut self, node: u8, other: u8) -> Result<(), Violation> {
+        let open = |node: u8| self.chosen(node).and_then(|process| self.processes[process].open[0]);
+        let Some((number, with)) = open(node).zip(open(other)) else { return Ok(()) };
+        let with = self.openings[with].id;
+        if !self.replica(number).view().live_members().contains(&with) {
+            return Ok(());
+        }
+        let held = (0..self.keys.len()).filter_map(|key| self.held(number, key));
+        let slots: Vec<_> = held.map(|held| held.slot).collect();
+        let due = self.openings[number].engine.replica.audit_registers(with, &slots);
+        if due > 0 {
+            self.report.fault("audit of suspects");
+        }
+        let before = self.openings[number].history.audited;
+        self.settle(number)?;
+        let sent = self.openings[number].history.audited - before;
+        if sent < due {
+            let name = self.name(number);
+            return Err(self.violation(format!("audit: {name} was to compare {due} registers, and sent {sent}")));
+        }
+        Ok(())
     }
 
     fn invalidate_all(&mut self, node: u8, cache: u8) -> Result<(), Violation> {

@@ -23,6 +23,8 @@ pub enum Action {
     FillFor(u8, u16, u32),
     /// Eviction of a key's value on one node.
     Evict(u8, u16),
+    /// Somebody suspects the first node, and has all that it holds of the first cache compared with what the second holds.
+    Audit(u8, u8),
     /// A node closes a cache. The last one that has it open keeps it.
     CloseCache(u8, u8),
     /// A node opens a cache that it does not have open, empty, as a new replica.
@@ -93,7 +95,7 @@ impl Action {
         mapped! {
             Write(a, b, c); Delete(a, b); Read(a, b); InvalidateAll(a, b); Fill(a, b, c); FillFor(a, b, c); Evict(a, b);
             CloseCache(a, b); OpenCache(a, b); Crash(a); Restart(a); Leave(a); Forget(a, b); Pause(a);
-            Cut(a, b); BreakLink(a, b); CutOneWay(a, b); SlowLink(a, b); Isolate(a); Split(a);
+            Audit(a, b); Cut(a, b); BreakLink(a, b); CutOneWay(a, b); SlowLink(a, b); Isolate(a); Split(a);
         }
     }
 

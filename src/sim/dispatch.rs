@@ -38,6 +38,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if let Message::Digest(digest) = &message {
             self.note_digest(number, digest);
         }
+        if let Message::Audit(audit) = &message
+            && !audit.reply
+        {
+            self.openings[number].history.audited += audit.entries.len() * to.len();
+        }
         for id in to {
             let home = self.home(number, &id);
             let mut left = 0;
@@ -183,6 +188,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let source = self.by_id.get(&from).copied();
         if let (Message::Digest(digest), Some(source)) = (&message, source) {
             self.note_names(number, source, digest);
+        }
+        if let Some(source) = source {
+            self.check_early(number, source, &message)?;
         }
         if let Message::Frame(frame) = &message {
             let history = &mut self.openings[number].history;

@@ -71,6 +71,10 @@ pub(super) struct History {
     /// By key: what it held after its last event.
     pub(super) held: Vec<Option<Marker>>,
     pub(super) counted: Counters,
+    /// Registers that it has sent in audits of its own, ever.
+    pub(super) audited: usize,
+    /// How often a member sent what waits here for its time, by its dot.
+    pub(super) sent_early: BTreeMap<(usize, ReplicaId, HlcTime), u32>,
     /// The event under way has voided, or doubted, something.
     pub(super) voided: bool,
     pub(super) doubted: bool,

@@ -29,9 +29,10 @@ impl fmt::Display for Violation {
 }
 
 /// Every fault that the simulator can inject. Each is counted when it has happened, not when it was asked for.
-const FAULTS: [&str; 50] = [
+const FAULTS: [&str; 51] = [
     "alone",
     "alone and waiting for others",
+    "audit of suspects",
     "cache closed",
     "cache opened",
     "clock ahead",

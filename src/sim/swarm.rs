@@ -56,6 +56,10 @@ impl Settings {
             }
             14..18 => self.weights.set(Kind::Far, 3),
             18..22 => self.other_types = true,
+            30..34 => {
+                self.weights.set(Kind::Audit, 10);
+                self.config.audit_slice = 2;
+            }
             22..30 if plots => *self = Self::for_plot(Plot::any(rng), self.weights.clone()),
             _ => {}
         }
@@ -181,6 +185,7 @@ impl Settings {
             Kind::FillFor => Action::FillFor(node, key, pick(rng, &[1, 500, 5_000, 20_000])),
             Kind::Evict => Action::Evict(node, key),
             Kind::Read => Action::Read(node, key),
+            Kind::Audit => Action::Audit(node, other),
             Kind::CloseCache => Action::CloseCache(node, other),
             Kind::OpenCache => Action::OpenCache(node, other),
             Kind::Forget => Action::Forget(node, other),

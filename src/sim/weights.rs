@@ -15,6 +15,7 @@ pub(super) enum Kind {
     FillFor,
     Evict,
     Read,
+    Audit,
     CloseCache,
     OpenCache,
     Forget,

@@ -2,6 +2,7 @@
 //! that is heard. And what a member has said it has is not sent to it again.
 
 use crate::crdt::Marker;
+use crate::message::Message;
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
 use crate::sim::cluster::Cluster;
@@ -11,6 +12,9 @@ use crate::sim::types::{SimKey, SimValue};
 /// For how long a replica waits at least for a second member before it takes the time of its only one. A second, less what
 /// clocks that drift make of it.
 const WAIT: u64 = 950_000_000;
+/// How often something is sent that waits for its time. Each wait is twice the one before, up to a minute; what is under way when
+/// the receiver asks for it comes as well, and some of it twice.
+const OFTEN: u32 = 100;
 /// A clock that falls behind the monotonic one by less than this is taken at its word again within the event.
 const SLEW: u64 = 100_000_000;
 
@@ -31,6 +35,31 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         let (name, key, wall) = (self.name(number), self.key_name(key), now.wall);
         Err(self.violation(format!("ahead: {name} merges {stamp:?} for {key} at {wall}: it is from the future")))
+    }
+
+    /// What a replica defers is not sent to it again and again: whoever sends it is asked to wait, each time for longer.
+    pub(in crate::sim) fn check_early(
+        &mut self,
+        number: usize,
+        from: usize,
+        message: &Message<K, V>,
+    ) -> Result<(), Violation> {
+        let (now, drift) = (self.now_at(number), self.settings.config.max_drift);
+        let mut most = None;
+        for entry in message.entries() {
+            let dot = entry.dot();
+            let time = entry.stamp().time.max(dot.counter);
+            if self.replica(number).view().clock().is_ahead(now, time, drift) {
+                let count = self.openings[number].history.sent_early.entry((from, dot.actor, dot.counter)).or_default();
+                *count += 1;
+                most = most.max(Some((*count, dot.counter)));
+            }
+        }
+        let Some((count, dot)) = most.filter(|(count, _)| *count > OFTEN) else { return Ok(()) };
+        let (name, from) = (self.name(number), self.name(from));
+        Err(self.violation(format!(
+            "cost: {name} was sent the dot {dot} {count} times by {from}, while it waits for its time"
+        )))
     }
 
     /// After a digest was taken in, and before anything else is done.
