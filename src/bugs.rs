@@ -117,6 +117,10 @@ bugs! {
     last_audit_slice_only,
     /// A sender goes on sending what its receiver has deferred.
     deferral_storm,
+    /// A newcomer is caught up as soon as it has heard a member.
+    caught_up_at_once,
+    /// A write counts as handed over as soon as a push with it has been cut.
+    handed_over_when_cut,
     /// A newcomer takes the time of the first member that it hears.
     time_of_the_first,
 }

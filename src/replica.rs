@@ -286,7 +286,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Counts the own writes and deletes that no member is known to have, whether or not there is a member to send them to.
     /// Overwritten ones do not count. Returns at least one if there is anything to hand over, an invalidation for instance.
     pub fn count_unsent(&mut self) -> u64 {
-        let seen = self.members.handed_over(&self.env.id);
+        let seen = self.members.handed_over(&self.env);
         if seen >= self.ledger.last_own() { 0 } else { self.ledger.count_after(&self.env.id, seen).max(1) }
     }
 

@@ -82,7 +82,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     /// Looks whether everything that some member had at first is here.
     pub(crate) fn check_caught_up(&mut self) {
         if self.ledger.receiving().is_none() {
-            self.members.check_caught_up(self.ledger.vector());
+            self.members.check_caught_up(self.env, self.ledger.vector());
         }
     }
 

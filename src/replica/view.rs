@@ -327,7 +327,7 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
     /// member, dead but not forgotten ones included, or one may still appear.
     #[must_use]
     pub fn has_unsent(self) -> bool {
-        let unsent = self.members.handed_over(&self.env.id) < self.ledger.last_own();
+        let unsent = self.members.handed_over(self.env) < self.ledger.last_own();
         unsent && (!self.members.is_empty() || self.may_meet_members())
     }
 

@@ -9,6 +9,7 @@
 //! | `fills` | a fill loses to what came after its start |
 //! | `beliefs` | no replica believes more of another than that one said; no write at or below a watermark |
 //! | `clocks` | nothing from the future is merged; nobody goes by the first clock it hears; what a member has is not sent again |
+//! | `promises` | what is said of `ready`, of `wait_replicated` and of unsent writes is so |
 //! | `bounds` | memory is bounded after every event |
 //! | `agreement` | at the end: O3, completeness by record, and back to baseline (O4) |
 
@@ -19,6 +20,7 @@ mod clocks;
 mod content;
 mod evictions;
 mod fills;
+mod promises;
 
 use super::cluster::Cluster;
 use super::foreign::is_same_value;
@@ -68,6 +70,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         (0..self.keys.len()).try_for_each(|key| self.check_key(number, key))?;
         self.check_bounds(number)?;
         self.check_beliefs(number)?;
+        self.check_promises(number)?;
         let name = self.name(number);
         let counters = self.replica(number).view().counters();
         if counters.audit_conflicts > 0 {

@@ -259,7 +259,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         opening.history.watermark = opening.history.watermark.max(digest.watermark);
         opening.seen.join(&digest.vector);
         let met = opening.engine.replica.view().peers().map(|peer| peer.id).collect();
-        opening.history.met.insert(digest.clock, met);
+        // Its own entry moves with its clock: what it has written ends before.
+        let mut seen = opening.engine.replica.view().vector().clone();
+        seen.remove(&opening.id);
+        seen.raise(opening.id, digest.quiet_since);
+        opening.history.said.insert(digest.clock, (met, seen));
     }
 
     /// A replica spoke from a process: it takes the place of one whose cache was closed there.

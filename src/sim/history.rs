@@ -114,7 +114,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A digest of a member came: it is to name all members that its sender had met.
     pub(super) fn note_names(&mut self, number: usize, from: usize, digest: &Digest) {
-        let met = self.openings[from].history.met.get(&digest.clock).cloned();
+        let met = self.openings[from].history.said.get(&digest.clock).map(|(met, _)| met.clone());
         self.openings[number].history.named.extend(met.into_iter().flatten());
     }
 

@@ -47,8 +47,10 @@ pub(super) struct History {
     pub(super) members: BTreeMap<ReplicaId, u64>,
     /// The same, also over a time in which this replica stood still.
     pub(super) admitted: BTreeMap<ReplicaId, u64>,
-    /// By the clock of a digest of this replica, the members that it had met by then.
-    pub(super) met: BTreeMap<HlcTime, Vec<ReplicaId>>,
+    /// By the clock of a digest of this replica: the members that it had met by then, and what it had seen of writes.
+    pub(super) said: BTreeMap<HlcTime, (Vec<ReplicaId>, VersionVector)>,
+    /// It has said that it is caught up.
+    pub(super) ready: bool,
     /// Who was met by somebody that has sent a digest here; and ids that ever were members here, or were said to be gone.
     pub(super) named: BTreeSet<ReplicaId>,
     pub(super) ever: BTreeSet<ReplicaId>,

@@ -85,12 +85,13 @@ const FAULTS: [&str; 51] = [
 
 /// Rare branches of the protocol, by the name of their counter or of the event that shows them. A band of seeds that
 /// never reaches one of them says nothing about it.
-const BRANCHES: [&str; 39] = [
+const BRANCHES: [&str; 42] = [
     "a broken session was adopted",
     "a floor came with a session",
     "a doubt was due",
     "a void was due",
     "adopted",
+    "caught up",
     "claims_capped",
     "collected",
     "deferred",
@@ -110,6 +111,8 @@ const BRANCHES: [&str; 39] = [
     "forced_drops",
     "forgotten",
     "gaps_reordered",
+    "handed over",
+    "known to be replicated",
     "in_doubt",
     "missing: evicted",
     "missing: expired",
