@@ -87,6 +87,8 @@ bugs! {
     unreachable_unnamed,
     /// A fill above a young register, floor or epoch beats unseen writes after its start.
     fill_bound_ignored,
+    /// A fill loses its bound before every member has seen it.
+    bounds_dropped_unseen,
     /// A write that came and was not merged stands for the older ones of its replica, as one that lost does.
     heard_stands_for_lost,
     /// A fill of a member that was forgotten is taken although what contests it may be forgotten as well.

@@ -131,6 +131,7 @@ pub mod item;
 mod learnt;
 mod ledger;
 mod members;
+mod membership;
 #[doc(hidden)]
 pub mod message;
 #[cfg(feature = "node")]

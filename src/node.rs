@@ -25,7 +25,6 @@ use tokio::sync::{mpsc, oneshot};
 
 mod builder;
 mod clock;
-mod directory;
 mod driver;
 pub(crate) mod inquiry;
 mod lanes;

@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["ledger"],
     &["protocol"],
     &["replica"],
-    &["report"],
+    &["report", "membership"],
     &["cache"],
     &["node"],
     &["inspect", "sim", "probe"],

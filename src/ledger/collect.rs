@@ -42,7 +42,7 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
         }
     }
     let alone_at = members.is_empty().then(|| env.judging());
-    let pruned = ledger.registers.contests.prune(cut.watermark, alone_at);
+    let pruned = ledger.registers.prune_contests(env, &cut, alone_at);
     members.set_cut(cut, pruned);
     expiry::compact(ledger);
     let (table, tombstones) = (crate::sync::Arc::clone(ledger.table()), ledger.tombstones().len());

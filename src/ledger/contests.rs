@@ -18,7 +18,7 @@
 //! Each replica remembers both sides until the other one can no longer arrive: the bounds of the fills that it holds, and
 //! the stamps that lost against something at most `max_drift` newer. A stamp that lost is not in the table any more, and
 //! its author may be the only replica that ever saw it. Both are dropped when the stable watermark has passed every fill,
-//! or every write, that could still meet them. Other fills never count: they are recognised by their stamps, which lie
+//! or every write, that could still meet them; a bound not before every member has seen the fill, for it goes with it. Other fills never count: they are recognised by their stamps, which lie
 //! between the ticks of a clock.
 
 use std::collections::BTreeMap;
@@ -184,11 +184,16 @@ impl Contests {
         contested.map(|((_, fill), (slot, _))| (*fill, *slot)).collect()
     }
 
-    /// Forgets contests that are over, and returns up to which time. Who is alone, by its clock at this time, may still meet others
-    /// that were not alone either.
-    pub(super) fn prune(&mut self, watermark: HlcTime, alone_at: Option<HlcTime>) -> HlcTime {
+    /// Forgets contests that are over, and returns up to which time. A fill that not every member has seen may still be sent, so it
+    /// keeps its bound. Who is alone, by its clock at this time, may still meet others that were not alone either.
+    pub(super) fn prune(
+        &mut self,
+        watermark: HlcTime,
+        alone_at: Option<HlcTime>,
+        is_seen: impl Fn(SlotRef, Stamp) -> bool,
+    ) -> HlcTime {
         let watermark = alone_at.map_or(watermark, |now| watermark.min(now.saturating_sub(ALONE)));
-        self.fills.retain(|(_, stamp), _| stamp.time > watermark);
+        self.fills.retain(|(_, stamp), (slot, _)| stamp.time > watermark || !is_seen(*slot, *stamp));
         let meets = |time: HlcTime| time.saturating_add(self.drift + GRAIN) > watermark;
         self.epochs.retain(|epoch| meets(*epoch));
         for stamps in [&mut self.losers, &mut self.heard] {

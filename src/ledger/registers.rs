@@ -12,6 +12,7 @@ use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, CoreKey, ItemRef, Key, size_without_body, without_body};
 use crate::learnt::Learnt;
+use crate::members::StableCut;
 use crate::message::bound::is_of_fill;
 use crate::message::{Entry, FillNote};
 use crate::replica_id::ReplicaId;
@@ -130,6 +131,18 @@ impl<K: CoreKey, V> Registers<K, V> {
     /// The dot of the register that is in a place now.
     pub(crate) fn dot_at(&self, slot: SlotRef) -> Option<Dot> {
         self.table.meta(slot).map(|meta| self.dot_of(&meta))
+    }
+
+    /// Forgets what fills must lose against, as far as that is over. Returns up to which time.
+    pub(super) fn prune_contests(&mut self, env: &Env, cut: &StableCut, alone_at: Option<HlcTime>) -> HlcTime {
+        let Self { contests, table, origins, .. } = self;
+        let is_seen = |slot: SlotRef, fill: Stamp| {
+            let held = table.meta(slot).filter(|held| {
+                Stamp::new(held.stamp_time, origins.id(held.stamp_replica)) == fill && !env.bugs().bounds_dropped_unseen
+            });
+            held.is_none_or(|held| cut.has_been_seen(Dot::new(origins.id(held.dot_origin), held.dot_time)))
+        };
+        contests.prune(cut.watermark, alone_at, is_seen)
     }
 
     /// Whether a reader would be given this value, its time to live aside.

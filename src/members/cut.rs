@@ -17,6 +17,11 @@ impl StableCut {
         stamp.time <= self.watermark && self.is_old(dot) && self.seen_by_all.covers(&dot)
     }
 
+    /// Whether every member has seen a dot.
+    pub(crate) fn has_been_seen(&self, dot: Dot) -> bool {
+        self.seen_by_all.covers(&dot)
+    }
+
     /// Whether a dot is older than `gc_grace`.
     pub(crate) fn is_old(&self, dot: Dot) -> bool {
         dot.counter <= self.older_than

@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::directory::Directory;
 use super::inquiry;
 use super::lanes::Lanes;
 use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
@@ -19,6 +18,7 @@ use super::registry::Registry;
 use super::signal::Signal;
 use crate::cache::port::{Parcel, Port};
 use crate::cache::{Ready, TimeSource};
+use crate::membership::{Membership, Readiness};
 use crate::replica_id::ReplicaId;
 use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
@@ -67,7 +67,7 @@ pub(crate) struct Driver {
     mesh: Arc<Mesh>,
     events: MeshEvents,
     registry: Arc<Registry>,
-    directory: Directory,
+    membership: Membership<Peer>,
     lanes: Lanes,
     commands: mpsc::UnboundedReceiver<Command>,
     sent: (mpsc::UnboundedSender<Sent>, mpsc::UnboundedReceiver<Sent>),
@@ -76,8 +76,6 @@ pub(crate) struct Driver {
     /// A shutdown was asked for: how long it may take, and the callers that wait for it.
     ending: Option<(Duration, Vec<oneshot::Sender<()>>)>,
     seeds: Vec<String>,
-    /// Some member has been there since the start.
-    met: bool,
     greet_at: Instant,
 }
 
@@ -93,7 +91,7 @@ impl Driver {
             mesh,
             events,
             registry,
-            directory: Directory::default(),
+            membership: Membership::default(),
             lanes: Lanes::default(),
             commands,
             sent: mpsc::unbounded_channel(),
@@ -101,7 +99,6 @@ impl Driver {
             member_waiters: Vec::new(),
             ending: None,
             seeds,
-            met: false,
             greet_at: Instant::now(),
         }
     }
@@ -163,11 +160,10 @@ impl Driver {
             MeshEvent::Message { bytes, .. } => self.handle_message(bytes).await,
             MeshEvent::Up(peer) => {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
-                for predecessor in self.directory.up(peer.clone()) {
+                for predecessor in self.membership.up(peer.incarnation, &peer.name, peer.clone()) {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
                     self.drop_process(predecessor, true);
                 }
-                self.met = true;
                 self.registry.set_connected(true);
                 self.registry.ports().iter().for_each(|port| port.expect_members(true));
                 self.greet(&peer, None).await;
@@ -192,7 +188,7 @@ impl Driver {
     }
 
     fn drop_process(&mut self, incarnation: Uuid, for_good: bool) {
-        let replicas = self.directory.down(incarnation, for_good);
+        let replicas = self.membership.down(incarnation, for_good);
         for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
             self.contain(
@@ -201,11 +197,11 @@ impl Driver {
                 |port| if for_good { port.member_left(replica) } else { port.member_down(replica) },
             );
         }
-        self.registry.set_connected(self.directory.live().next().is_some());
+        self.registry.set_connected(!self.membership.is_alone());
     }
 
     fn forget(&mut self, incarnation: Uuid) {
-        for (cache, replica) in self.directory.forget(incarnation) {
+        for (cache, replica) in self.membership.forget(incarnation) {
             if let Some(port) = self.registry.port(&cache) {
                 self.contain(&port, (), |port| port.member_left(replica));
             }
@@ -218,7 +214,7 @@ impl Driver {
         }
         if let Some(Signal::NotOpen { node, cache }) = Signal::read(&bytes) {
             let now = self.registry.clock.now();
-            if let Some(replica) = self.directory.not_open(node, cache, now.mono)
+            if let Some(replica) = self.membership.not_open(node, cache, now.mono)
                 && let Some(port) = self.registry.port(cache)
             {
                 self.contain(&port, (), |port| port.member_left(replica));
@@ -229,24 +225,21 @@ impl Driver {
             Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
             Ok(Peeked::UnknownKind { .. } | Peeked::UnknownVersion(_)) | Err(_) => return self.ignore(),
         };
-        let former = self.directory.is_former(envelope.node, envelope.cache, envelope.from);
-        if former || !self.directory.is_live(envelope.node) {
-            // Late words of somebody who left would make a member that never leaves again.
+        if self.membership.is_late(envelope.node, envelope.cache, envelope.from) {
             return self.ignore();
         }
         let Some(port) = self.registry.port(envelope.cache) else {
             self.ignore();
             if kind == MessageKind::Digest {
                 let signal = Signal::NotOpen { node: self.registry.incarnation, cache: envelope.cache }.write();
-                let home = self.directory.live().find(|peer| peer.incarnation == envelope.node).cloned();
-                if let Some(peer) = home {
+                if let Some(peer) = self.membership.place_of(envelope.node).cloned() {
                     let _ = self.mesh.send_datagram(&peer, signal).await;
                 }
             }
             return;
         };
         if kind == MessageKind::Digest
-            && let Some(before) = self.directory.heard(envelope.node, envelope.cache, envelope.from)
+            && let Some(before) = self.membership.heard(envelope.node, envelope.cache, envelope.from)
         {
             self.contain(&port, (), |port| port.member_left(before));
         }
@@ -291,7 +284,7 @@ impl Driver {
         let Parcel { to, bytes, bulk } = parcel;
         let now = self.registry.clock.now().mono;
         for replica in to {
-            let Some(peer) = self.directory.home(port.name(), replica).cloned() else {
+            let Some(peer) = self.membership.home(port.name(), replica).cloned() else {
                 if bulk {
                     self.contain(port, (), |port| port.sent(replica, false));
                 }
@@ -345,11 +338,12 @@ impl Driver {
         let mut next = now + IDLE;
         let looks_for_seeds = !self.seeds.is_empty() && !self.mesh.seeds_are_own();
         self.registry.awaits_seeds.store(looks_for_seeds, Ordering::Release);
+        self.membership.await_seeds(looks_for_seeds);
         for port in self.registry.ports() {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
-                port.await_company(self.awaits_company(port.name()));
+                port.await_company(self.membership.awaits_company(port.name()));
                 if port.expects_members() {
-                    port.expect_members(self.expects_members(port));
+                    port.expect_members(self.membership.expects_members(port.name(), &port.standing().live));
                 }
                 port.tick()
             });
@@ -360,28 +354,12 @@ impl Driver {
             self.greet_at = now + GREET_EVERY;
             self.lanes.tidy(now_mono);
             self.greet_the_unknown().await;
-            self.registry.publish(self.directory.roll());
+            self.registry.publish(self.membership.roll());
         }
         if !self.waiters.is_empty() || !self.member_waiters.is_empty() {
             next = next.min(now + Duration::from_millis(5));
         }
         next.min(self.greet_at)
-    }
-
-    /// Whether somebody may have this cache open whom it has not heard yet. A cache that was alone for a while with
-    /// others out there must not take its own word for everybody's.
-    fn awaits_company(&self, cache: &str) -> bool {
-        let others = self.directory.live().next().is_some();
-        if others { !self.directory.nobody_has(cache) } else { self.registry.awaits_seeds.load(Ordering::Acquire) }
-    }
-
-    /// Whether members may be there that a cache has not met. Once some member was there, a node without members is alone,
-    /// until one comes back.
-    fn expects_members(&self, port: &Arc<dyn Port>) -> bool {
-        match self.directory.live().next() {
-            Some(_) => self.directory.has_strangers(port.name(), &port.standing().live),
-            None => !self.met && self.registry.awaits_seeds.load(Ordering::Acquire),
-        }
     }
 
     /// Calls a cache, in which types of the user may panic: that costs the call, not the node.
@@ -400,7 +378,7 @@ impl Driver {
         for port in self.registry.ports() {
             // Not those that it still holds for dead: the greeting when they came back may have been lost.
             let members = port.standing().live;
-            for peer in self.directory.to_greet(port.name(), &members, mono) {
+            for peer in self.membership.to_greet(port.name(), &members, mono) {
                 self.greet(&peer, Some(&port)).await;
             }
         }
@@ -421,7 +399,7 @@ impl Driver {
             Command::Ready(waiter) => self.waiters.push(waiter),
             Command::Members(waiter) => self.member_waiters.push(waiter),
             Command::Forget { member, done } => {
-                let named = self.directory.named(&member);
+                let named = self.membership.named(&member);
                 let _ = done.send(!named.is_empty());
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
@@ -443,7 +421,7 @@ impl Driver {
     }
 
     fn answer_member_waiters(&mut self, ends: bool) {
-        let present = self.directory.live().count();
+        let present = self.membership.live_len();
         let waiters = std::mem::take(&mut self.member_waiters);
         self.member_waiters = waiters.into_iter().filter_map(|waiter| waiter.look(present, ends)).collect();
     }
@@ -459,21 +437,18 @@ impl Driver {
         let standing = port.standing();
         if let Some(caught_up) = standing.caught_up {
             let from =
-                self.directory.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
+                self.membership.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
             return Some(Ready::CaughtUp { from, as_of: caught_up.as_of });
         }
-        let others = self.directory.live().count();
-        if others == 0 && !self.registry.awaits_seeds.load(Ordering::Acquire) {
-            return Some(Ready::Alone);
-        }
-        if others > 0 && self.directory.nobody_has(&waiter.cache) {
-            return Some(Ready::First { members: others });
+        match self.membership.readiness(&waiter.cache) {
+            Readiness::Alone => return Some(Ready::Alone),
+            Readiness::First(members) => return Some(Ready::First { members }),
+            Readiness::Waiting => {}
         }
         if Instant::now() < waiter.deadline {
             return None;
         }
-        let silent = self.directory.live().map(|peer| peer.name.to_string()).collect();
-        let waiting_for = if others == 0 { self.seeds.clone() } else { silent };
+        let waiting_for = if self.membership.is_alone() { self.seeds.clone() } else { self.membership.live_names() };
         Some(Ready::TimedOut { waiting_for, members: standing.members.len(), entries: standing.entries })
     }
 }

@@ -17,6 +17,7 @@ use super::unsent::{Ledger, Unsent};
 use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
 use crate::hlc::nanos;
+use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
@@ -82,6 +83,8 @@ pub(crate) struct Registry {
     pub(crate) clock: Arc<SystemClock>,
     /// For drills: what is given out before ids are drawn.
     pub(super) first_replica_id: Mutex<Option<Uuid>>,
+    /// The id of the replica that was opened last.
+    last_replica_id: Mutex<Option<Uuid>>,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Opened>>,
     /// No handle of the node is left: it ends with the last cache.
@@ -120,6 +123,7 @@ impl Registry {
             incarnation,
             clock: Arc::new(clock),
             first_replica_id: Mutex::new(None),
+            last_replica_id: Mutex::new(None),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
             unowned: AtomicBool::new(false),
@@ -344,8 +348,12 @@ impl Host for NodeHost {
     }
 
     fn entropy(&self) -> (Uuid, u64) {
-        let (uuid, seed) = clock::entropy();
-        (self.registry.first_replica_id.lock().take().unwrap_or(uuid), seed)
+        let (drawn, seed) = clock::entropy();
+        let mut last = self.registry.last_replica_id.lock();
+        let first = self.registry.first_replica_id.lock().take();
+        let id = first.unwrap_or_else(|| next_id(*last, drawn, self.registry.clock.wall()));
+        *last = Some(id);
+        (id, seed)
     }
 
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {

@@ -21,6 +21,7 @@ use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::cache::engine::Engine;
 use crate::crdt::VersionVector;
 use crate::item::Key;
+use crate::membership::Membership;
 use crate::recency::ReadLog;
 use crate::replica::{Change, Effect, Replica};
 use crate::replica_id::ReplicaId;
@@ -166,14 +167,16 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             inbox: Vec::new(),
             views: BTreeMap::new(),
             silent_since: BTreeMap::new(),
-            directory: BTreeMap::new(),
+            membership: Membership::default(),
         });
+        let has_seeds = address > 0 || self.first_has_seeds;
+        self.processes[number].membership.await_seeds(has_seeds);
         (0..self.settings.caches).for_each(|cache| self.open(number, cache));
     }
 
     /// Opens a cache on a process, as a new replica.
     pub(super) fn open(&mut self, process: usize, cache: u8) {
-        let id = ReplicaId::from_uuid(Uuid::from_u128(self.rng.u128(..)));
+        let id = self.next_id(process, cache);
         let now = self.processes[process].now(self.at);
         let replica = Replica::new(id, self.settings.config.clone(), self.rng.u64(..), now);
         let mut replica = replica.expect("the settings were checked");
@@ -199,6 +202,15 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             last_timeout: 0,
         });
         self.tell_whether_to_await(self.openings.len() - 1);
+    }
+
+    /// Ids of one process rise. They are drawn, and only one that would not rise is made greater: so seeds stay what they were.
+    fn next_id(&mut self, process: usize, cache: u8) -> ReplicaId {
+        let drawn = self.rng.u128(..);
+        let before = self.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max();
+        let last = before.map_or(0, |last| last.as_uuid().as_u128());
+        let risen = if drawn > last { drawn } else { last.saturating_add(1 + (drawn >> 80)) };
+        ReplicaId::from_uuid(Uuid::from_u128(risen))
     }
 
     fn new_clock(&mut self) -> SimClock {

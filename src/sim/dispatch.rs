@@ -6,18 +6,17 @@ use super::cluster::{Cluster, Event};
 use super::codec::{self, MAX_DATAGRAM};
 use super::foreign::read_as_foreign;
 use super::network::Fate;
-use super::process::{Payload, Presence, State, View};
+use super::process::{Payload, State};
 use super::report::Violation;
 use super::trace::describe;
 use super::types::{SimKey, SimValue};
 use crate::hlc::Stamp;
+use crate::membership::Membership;
 use crate::message::Message;
 use crate::replica::Transmit;
 use crate::replica_id::ReplicaId;
 use crate::wire::{self, MessageKind, Peeked};
 
-/// A process that said it does not have a cache open is asked again after this, nanoseconds.
-const ASK_AGAIN: u64 = 30_000_000_000;
 /// What is not a message takes this many bytes.
 const SIGNAL_BYTES: usize = 24;
 
@@ -76,13 +75,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// The address of the process on which a member lives, as far as this replica's process knows.
     fn home(&self, number: usize, id: &ReplicaId) -> Option<usize> {
         let opening = &self.openings[number];
-        let process = &self.processes[opening.process];
-        let lives = |((other, cache), presence): (&(usize, u8), &Presence)| {
-            (*cache == opening.cache && *presence == Presence::Open(*id)).then_some(*other)
-        };
-        let other = process.directory.iter().find_map(lives)?;
-        let heard = self.settings.heed_the_dead || process.view_of(other) == View::Up;
-        heard.then(|| self.processes[other].address)
+        let here = &self.processes[opening.process].membership;
+        let cache = codec::name_of(opening.cache);
+        if let Some(other) = here.home(cache, *id) {
+            return Some(self.processes[*other].address);
+        }
+        let other = self.openings[*self.by_id.get(id)?].process;
+        let heeded = self.settings.heed_the_dead && !here.is_former(codec::incarnation(other), cache, *id);
+        heeded.then(|| self.processes[other].address)
     }
 
     /// Hands bytes to the network. Returns how long they take to leave, or nothing if they cannot.
@@ -161,7 +161,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let (Some(from), Some(cache)) = (process, cache) else {
             return Err(self.violation("wire: a message without a sender or a cache".to_owned()));
         };
-        if !self.settings.heed_the_dead && self.processes[to].view_of(from) != View::Up {
+        let (here, heeds) = (&self.processes[to].membership, self.settings.heed_the_dead);
+        let late = if heeds { Membership::is_former } else { Membership::is_late };
+        if late(here, envelope.node, envelope.cache, envelope.from) {
             self.report.fault("late words");
             return Ok(());
         }
@@ -268,20 +270,26 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A replica spoke from a process: it takes the place of one whose cache was closed there.
     fn note_heard(&mut self, to: usize, from: usize, number: usize, id: ReplicaId) -> Result<(), Violation> {
-        let cache = self.openings[number].cache;
-        match self.processes[to].directory.insert((from, cache), Presence::Open(id)) {
-            Some(Presence::Open(before)) if before != id => {
+        let (cache, name) =
+            (codec::name_of(self.openings[number].cache), self.processes[from].address.to_string().into());
+        let here = &mut self.processes[to].membership;
+        if self.settings.heed_the_dead {
+            here.heed(codec::incarnation(from), &name, from);
+        }
+        match here.heard(codec::incarnation(from), cache, id) {
+            Some(before) => {
                 self.report.fault("took another's place");
                 self.tell_left(number, before)
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
     fn note_not_open(&mut self, to: usize, process: usize, cache: u8) -> Result<(), Violation> {
-        let before = self.processes[to].directory.insert((process, cache), Presence::NotOpen(self.at));
-        match (before, self.processes[to].open[usize::from(cache)]) {
-            (Some(Presence::Open(id)), Some(number)) => self.tell_left(number, id),
+        let (at, here) = (self.at, &mut self.processes[to]);
+        let gone = here.membership.not_open(codec::incarnation(process), codec::name_of(cache), at);
+        match (gone, here.open[usize::from(cache)]) {
+            (Some(id), Some(number)) => self.tell_left(number, id),
             _ => Ok(()),
         }
     }
@@ -315,16 +323,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn greet_the_unknown(&mut self, process: usize) -> Result<(), Violation> {
         let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
         for number in open {
-            let members: Vec<_> =
-                self.replica(number).view().peers().filter(|peer| peer.live).map(|peer| peer.id).collect();
-            let (here, cache, at) = (&self.processes[process], self.openings[number].cache, self.at);
-            let stranger = |other: &usize| match here.directory.get(&(*other, cache)) {
-                None => true,
-                Some(Presence::Open(id)) => !members.contains(id),
-                Some(Presence::NotOpen(since)) => at - since >= ASK_AGAIN,
-            };
-            let up = here.views.iter().filter(|(_, view)| **view == View::Up).map(|(other, _)| *other);
-            let strangers: Vec<_> = up.filter(stranger).collect();
+            let members = self.replica(number).view().live_members();
+            let cache = codec::name_of(self.openings[number].cache);
+            let strangers = self.processes[process].membership.to_greet(cache, &members, self.at);
             strangers.into_iter().try_for_each(|other| self.greet_of(number, other))?;
         }
         Ok(())

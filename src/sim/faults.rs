@@ -154,9 +154,6 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if who == process {
             return Ok(());
         }
-        if !self.known_on(process, who).is_empty() {
-            self.report.fault("forgotten by hand");
-        }
         self.forget_process(process, who)
     }
 

@@ -1,7 +1,8 @@
 //! The membership layer under the replicas: who is told of whom, and how late.
 
 use super::cluster::{Cluster, Event};
-use super::process::{Presence, View};
+use super::codec::{cache_of, incarnation, name_of, process_of};
+use super::process::View;
 use super::report::Violation;
 use super::types::{SimKey, SimValue};
 use crate::replica_id::ReplicaId;
@@ -59,15 +60,18 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn learn_up(&mut self, process: usize, other: usize) -> Result<(), Violation> {
         self.trace(|| format!("n{process} finds n{other} up"));
-        self.processes[process].views.insert(other, View::Up);
-        // A name stands for one process: also those go whose successors this process has never seen.
-        let mut before = self.processes[other].replaces;
-        while let Some(old) = before {
-            if old != process {
-                self.learn_of_leave(process, old)?;
-            }
-            before = self.processes[old].replaces;
+        let name = self.processes[other].address.to_string().into();
+        let here = &mut self.processes[process];
+        here.views.insert(other, View::Up);
+        let predecessors = here.membership.up(incarnation(other), &name, other);
+        let mut predecessors: Vec<_> = predecessors.into_iter().filter_map(process_of).collect();
+        if self.settings.heed_the_dead {
+            // Also those of whom only a late message told.
+            predecessors
+                .extend(std::iter::successors(self.processes[other].replaces, |old| self.processes[*old].replaces));
         }
+        predecessors.retain(|old| *old != process);
+        predecessors.into_iter().try_for_each(|old| self.learn_of_leave(process, old))?;
         self.greet(process, other)
     }
 
@@ -78,7 +82,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if !left {
             self.processes[process].views.insert(other, View::Down);
         }
-        for (number, id) in self.known_on(process, other) {
+        let gone = self.processes[process].membership.down(incarnation(other), left);
+        for (number, id) in self.known_on(process, other, gone) {
             let now = self.now_at(number);
             if left {
                 self.openings[number].history.ever.insert(id);
@@ -91,19 +96,15 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         Ok(())
     }
 
-    /// Our openings, with the replicas of the same caches that we believe to live on another process.
-    pub(super) fn known_on(&self, process: usize, other: usize) -> Vec<(usize, ReplicaId)> {
-        let mut known = Vec::new();
-        for number in self.processes[process].open.iter().flatten().copied() {
-            let cache = self.openings[number].cache;
-            if let Some(Presence::Open(id)) = self.processes[process].directory.get(&(other, cache)) {
-                known.push((number, *id));
-            }
-            if self.settings.heed_the_dead {
-                // Also those of whom only a late message told.
-                let theirs = self.openings.iter().filter(|theirs| theirs.process == other && theirs.cache == cache);
-                known.extend(theirs.map(|theirs| (number, theirs.id)));
-            }
+    /// Our openings, with the replicas of the same caches that lived on another process: as the machine has them.
+    fn known_on(&self, process: usize, other: usize, gone: Vec<(String, ReplicaId)>) -> Vec<(usize, ReplicaId)> {
+        let here = &self.processes[process];
+        let open = |cache: &str| here.open[usize::from(cache_of(cache)?)];
+        let mut known: Vec<_> = gone.into_iter().filter_map(|(cache, id)| Some((open(&cache)?, id))).collect();
+        if self.settings.heed_the_dead {
+            // Also those of whom only a late message told.
+            let theirs = self.openings.iter().filter(|theirs| theirs.process == other);
+            known.extend(theirs.filter_map(|theirs| Some((here.open[usize::from(theirs.cache)]?, theirs.id))));
         }
         known.sort_unstable();
         known.dedup();
@@ -123,12 +124,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     pub(super) fn awaits_company(&self, process: usize, cache: u8) -> bool {
-        let here = &self.processes[process];
-        let mut others = here.views.iter().filter(|(_, view)| **view == View::Up).map(|(other, _)| *other).peekable();
-        if others.peek().is_none() {
-            return here.address > 0 || self.first_has_seeds;
-        }
-        !others.all(|other| matches!(here.directory.get(&(other, cache)), Some(Presence::NotOpen(_))))
+        self.processes[process].membership.awaits_company(name_of(cache))
     }
 
     /// A process hears that another said good-bye, or that it will not return.
@@ -138,13 +134,21 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         self.trace(|| format!("n{process} hears that n{who} left"));
         self.processes[process].views.insert(who, View::Left);
-        self.forget_process(process, who)
+        let gone = self.processes[process].membership.down(incarnation(who), true);
+        self.tell_all_left(process, who, gone)
     }
 
-    /// All that was known of a process is forgotten; one that is there all the same is met again.
+    /// An operator says that a process will not return; one that is there all the same is met again.
     pub(super) fn forget_process(&mut self, process: usize, who: usize) -> Result<(), Violation> {
-        let known = self.known_on(process, who);
-        self.processes[process].directory.retain(|(other, _), _| *other != who);
+        let gone = self.processes[process].membership.forget(incarnation(who));
+        if !gone.is_empty() {
+            self.report.fault("forgotten by hand");
+        }
+        self.tell_all_left(process, who, gone)
+    }
+
+    fn tell_all_left(&mut self, process: usize, who: usize, gone: Vec<(String, ReplicaId)>) -> Result<(), Violation> {
+        let known = self.known_on(process, who, gone);
         known.into_iter().try_for_each(|(number, id)| self.tell_left(number, id))
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::clock::SimClock;
 use crate::hlc::Now;
-use crate::replica_id::ReplicaId;
+use crate::membership::Membership;
 
 /// Whether a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +25,6 @@ pub(super) enum View {
     Up,
     Down,
     Left,
-}
-
-/// What a process knows of one cache on another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
-    /// Open, as this replica.
-    Open(ReplicaId),
-    /// Not open there, as it said at this time.
-    NotOpen(u64),
 }
 
 /// What is on its way between two processes.
@@ -59,8 +50,8 @@ pub(super) struct Process {
     pub(super) inbox: Vec<Payload>,
     pub(super) views: BTreeMap<usize, View>,
     pub(super) silent_since: BTreeMap<usize, u64>,
-    /// By process and cache.
-    pub(super) directory: BTreeMap<(usize, u8), Presence>,
+    /// The machine that the driver of a node has for this; a process is reached by its number.
+    pub(super) membership: Membership<usize>,
 }
 
 impl Process {

@@ -23,7 +23,7 @@ impl Driver {
         self.answer_member_waiters(true);
         let begin = Instant::now();
         let until = begin + deadline;
-        let acknowledged = if self.directory.live().next().is_some() { begin + ACKNOWLEDGE } else { begin };
+        let acknowledged = if !self.membership.is_alone() { begin + ACKNOWLEDGE } else { begin };
         let goes_on =
             |driver: &Self, now| now < acknowledged || driver.registry.ports().iter().any(|port| port.has_unsent());
         while Instant::now() < until && goes_on(self, Instant::now()) {

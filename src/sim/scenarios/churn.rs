@@ -49,7 +49,7 @@ fn churn(stage: &mut Stage, times: u32) {
         // What nobody looks at any more is not worth the time it takes.
         let gone = &mut stage.cluster.processes[newcomer];
         gone.views.clear();
-        gone.directory.clear();
+        gone.membership = crate::membership::Membership::default();
         stage.cluster.report.events = 0; // A run is bounded; this one is long on purpose.
     }
 }
