@@ -15,11 +15,10 @@ use serde::de::DeserializeOwned;
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::message::Message;
-use crate::recency::ReadLog;
 use crate::replica::{RemovalCause, Write};
 use crate::replica_id::ReplicaId;
-use crate::store::{Position, Reading, Snapshot, Store};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Event, Mutex, Ordering};
+use crate::store::{Position, Reading, Snapshot};
+use crate::sync::{Arc, Ordering};
 use crate::wire;
 
 pub mod builder;
@@ -49,6 +48,7 @@ mod replicated;
 pub mod report;
 mod settings;
 mod settling;
+mod shared;
 mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -73,7 +73,7 @@ pub use settings::CacheSettings;
 pub use stats::{CacheStats, FillStats, PeerLag, RemovalStats};
 
 use engine::Engine;
-use listener::Listeners;
+pub(crate) use shared::Shared;
 
 /// What a key must be.
 ///
@@ -101,47 +101,6 @@ const READY_GRACE: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
-
-pub(crate) struct Shared<K, V> {
-    pub(crate) name: Arc<str>,
-    pub(crate) node: uuid::Uuid,
-    host: Arc<dyn port::Host>,
-    id: Mutex<ReplicaId>,
-    store: Arc<Store<K, V>>,
-    engine: Mutex<Engine<K, V>>,
-    hasher: foldhash::fast::RandomState,
-    reads: ReadLog,
-    time: Arc<dyn TimeSource>,
-    wake: Arc<dyn Fn() + Send + Sync>,
-    /// Whether there is anybody to send to: a lone writer wakes nobody.
-    connected: AtomicBool,
-    /// The node is down: time passes with writes.
-    detached: AtomicBool,
-    /// Members may be there that this cache has not met.
-    expecting: AtomicBool,
-    /// Unsent writes that the node has taken note of.
-    unsent_counted: AtomicU64,
-    weigher: Option<Weigher<K, V>>,
-    pub(crate) settings: CacheSettings,
-    fills: fill_counts::FillCounts,
-    feed: feed::Feed<K, V>,
-    /// Notified when members may have got further.
-    progress: Event,
-    #[cfg(feature = "metrics")]
-    reported: crate::sync::AtomicU64,
-    wire_limits: wire::Limits,
-    pub(crate) listeners: Listeners<K, V>,
-    pub(crate) intake: port::IntakeCounts,
-    bytes: bytes_by_kind::BytesByKind,
-    samples: readable::Samples,
-}
-
-impl<K, V> Shared<K, V> {
-    /// This opening of this cache, as others know it.
-    fn id(&self) -> ReplicaId {
-        *self.id.lock()
-    }
-}
 
 /// A handle to a replicated cache. Cheap to clone; clones are the same cache.
 ///
@@ -194,7 +153,7 @@ pub struct Written {
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     pub(crate) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
         let patience = shared.settings.cluster_single_flight;
-        let handles = Arc::new(Handles(Arc::clone(&shared) as Arc<dyn port::Port>, Arc::clone(&shared.host)));
+        let handles = Arc::new(Handles(Arc::clone(&shared) as Arc<dyn port::Port>, Arc::clone(&shared.around.host)));
         Self { shared, patience, handles }
     }
 
@@ -226,7 +185,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Q: Equivalent<K> + Hash + ?Sized,
     {
         let (found, stamp) = self.shared.stamped(key)?;
-        let time = Arc::clone(&self.shared.time);
+        let time = Arc::clone(&self.shared.around.time);
         Some(EntryInfo {
             value: found.item.value()?.clone(),
             stamp,
@@ -329,7 +288,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Deletes everything written so far, on every node, including what has not arrived yet. One
     /// message, however many entries.
     pub fn invalidate_all(&self) {
-        let now = self.shared.time.now();
+        let now = self.shared.around.time.now();
         self.shared.with_engine(now, |engine| engine.replica.invalidate_all(now));
         self.shared.wake_driver();
     }
@@ -420,7 +379,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// Applies noted reads, buries expired values and sweeps now, instead of in the background.
     pub fn run_pending_tasks(&self) {
-        let now = self.shared.time.now();
+        let now = self.shared.around.time.now();
         self.shared.with_engine(now, |engine| {
             engine.apply_reads(&self.shared.reads);
             engine.replica.run_pending(now);
@@ -431,9 +390,9 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// until the time is up. Reads and writes work meanwhile.
     pub async fn ready(&self, timeout: Duration) -> Ready {
         let mut answer = None;
-        let asked = async { answer = Some(self.shared.host.ready(&self.shared.name, timeout).await) };
+        let asked = async { answer = Some(self.shared.around.host.ready(&self.shared.name, timeout).await) };
         // The node answers in time, unless its driver is held up, by a listener that blocks for instance.
-        let mut limit = self.shared.host.sleep(timeout.saturating_add(READY_GRACE));
+        let mut limit = self.shared.around.host.sleep(timeout.saturating_add(READY_GRACE));
         race::before(asked, &mut limit).await;
         let instead = if answer.is_none() { "the node, which is held up" } else { "the node, which was shut down" };
         answer.flatten().unwrap_or_else(|| Ready::TimedOut {
@@ -489,7 +448,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     #[inline]
     fn is_fresh(&self, expires: HlcTime) -> bool {
-        expires == 0 || expires > self.time.wall()
+        expires == 0 || expires > self.around.time.wall()
     }
 
     fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
@@ -499,9 +458,9 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn wake_driver(&self) {
-        if self.connected.load(Ordering::Relaxed) {
-            (self.wake)();
-        } else if self.detached.load(Ordering::Relaxed) {
+        if self.company.connected.load(Ordering::Relaxed) {
+            (self.around.wake)();
+        } else if self.company.detached.load(Ordering::Relaxed) {
             port::Port::tick(self);
         }
     }
@@ -549,7 +508,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn insert(&self, key: K, value: V, time_to_live: Option<Duration>) -> Result<Written, InsertError> {
-        let now = self.time.now();
+        let now = self.around.time.now();
         let write = self.prepare(now, key, value, time_to_live)?;
         let stamp = self.with_engine(now, |engine| engine.replica.write(now, write));
         self.wake_driver();
@@ -563,7 +522,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         time_to_live: Option<Duration>,
         condition: impl FnOnce(&Engine<K, V>, Option<&Snapshot<K, V>>) -> bool,
     ) -> Result<Option<Written>, InsertError> {
-        let now = self.time.now();
+        let now = self.around.time.now();
         let write = self.prepare(now, key, value, time_to_live)?;
         let kept = ItemRef::clone(&write.item); // A write that is not made is not dropped under the lock.
         let stamp = self.with_engine(now, |engine| {
@@ -580,7 +539,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized,
     {
-        let now = self.time.now();
+        let now = self.around.time.now();
         let delete = self.prepare_delete(key)?;
         let (_, held) = self.with_engine(now, |engine| engine.replica.delete(now, delete));
         self.wake_driver();
@@ -606,7 +565,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     /// What the node has to do with this cache's messages.
     pub(crate) fn encode(&self, message: &Message<K, V>) -> Result<bytes::Bytes, wire::EncodeError> {
-        let envelope = wire::Envelope { cache: &self.name, from: self.id(), node: self.node };
+        let envelope = wire::Envelope { cache: &self.name, from: self.id(), node: self.around.node };
         match message {
             Message::Push(push) if !push.raw.is_empty() => wire::forward(&envelope, &push.raw),
             other => wire::encode(&envelope, other),

@@ -78,6 +78,7 @@
 //! | edges | [`node`] | tokio and memberlist: the only sockets, spawns and clock reads but the debug server's |
 //! | the cache people use | [`cache`] | handles, builder, eviction, fills, change stream |
 //! | what people look at | [`report`] | plain data with names and readable times, and warnings |
+//! | who is where | `membership` | which process has which cache open, whose words count, whom to greet: driven by the node and by the simulator |
 //! | the machine | `replica` | takes commands, messages and time, and hands them on: no IO, no clock, no randomness of its own |
 //! | conversations | `protocol` | what replicas say to each other, one file for each kind: digests, pushes, sessions, audits |
 //! | what is held | `ledger` | registers and their indexes, floors, tombstones, fills, what merges and what is collected |
@@ -87,7 +88,7 @@
 //! | ground | [`hlc`], [`replica_id`], `sync`, `durations`, `learnt` | names and time, as arguments; the one door to locks |
 //!
 //! For a change of what wins: `crdt/register.rs`, `ledger/merge.rs`. Of what is sent: `protocol/push.rs`, `protocol/session_out.rs`. Of
-//! what is forgotten: `ledger/collect.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and
+//! what is forgotten: `ledger/collect.rs`. Of what a replica shows of itself: `replica/view.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and
 //! the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
 //!
 //! # Features

@@ -150,7 +150,7 @@ impl Node {
     /// Whether this node takes part in its cluster: not after a shutdown, nor if its driver died.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !self.registry.stopped.load(Ordering::Acquire)
+        !self.registry.phase.stopped.load(Ordering::Acquire)
     }
 
     /// The bound address, for TCP and UDP.
@@ -294,7 +294,7 @@ impl Node {
     /// Open caches stay readable and writable, by this process alone: what is written then is replicated nowhere. May be called
     /// more than once, and returns the same each time. Any executor can drive it, and it blocks nothing.
     pub async fn shutdown(&self) -> Unsent {
-        self.registry.down.store(true, Ordering::Release);
+        self.registry.phase.down.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
         if self.alive.commands.send(Command::Shutdown { deadline: SHUTDOWN_DEADLINE, done }).is_ok() {
             let _ = stopped.await;

@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
 use super::feed::Feed;
-use super::fill_counts::FillCounts;
 use super::listener::Listeners;
-use super::port::{Host, IntakeCounts, Port};
+use super::port::{Host, Port};
 use super::settings::CacheSettings;
+use super::shared::{Company, Counts, Surroundings};
 use super::{Cache, CacheKey, CacheValue, Shared, Weigher};
 use crate::recency::{Eviction, ReadLog};
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig};
 use crate::replica_id::ReplicaId;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Event, Mutex};
+use crate::sync::{Arc, Event, Mutex};
 use crate::wire;
 
 /// How large an entry may be that is written here. Should be the same on every node: what others were allowed to write is
@@ -247,30 +247,25 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         let listeners = Listeners::new(self.listener);
         Ok(Arc::new(Shared {
             name: Arc::from(self.name.as_str()),
-            node: self.host.node(),
-            host: Arc::clone(&self.host),
+            around: Surroundings {
+                node: self.host.node(),
+                host: Arc::clone(&self.host),
+                time,
+                wake: self.host.waker(),
+            },
+            company: Company::default(),
+            counts: Counts::default(),
             id: Mutex::new(id),
             store,
             engine: Mutex::new(Engine::new(replica, self.settings.max_capacity, self.settings.eviction)),
             hasher: foldhash::fast::RandomState::default(),
             reads: ReadLog::new(self.settings.max_capacity.is_some()),
-            time,
-            wake: self.host.waker(),
-            connected: AtomicBool::new(false),
-            detached: AtomicBool::new(false),
-            expecting: AtomicBool::new(false),
-            unsent_counted: AtomicU64::new(0),
             weigher: self.weigher,
             feed: Feed::new(self.settings.change_buffer),
             progress: Event::new(),
             settings: self.settings,
-            fills: FillCounts::default(),
-            #[cfg(feature = "metrics")]
-            reported: crate::sync::AtomicU64::new(0),
             wire_limits: wire::Limits::default(),
             listeners,
-            intake: IntakeCounts::default(),
-            bytes: Default::default(),
             samples: Default::default(),
         }))
     }

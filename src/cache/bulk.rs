@@ -38,7 +38,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// # Errors
     /// One entry is too large, cannot be serialised, or does not decode again; nothing was written.
     pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<Vec<Written>, BulkError> {
-        let now = self.shared.time.now();
+        let now = self.shared.around.time.now();
         let prepare = |(index, (key, value))| {
             let write = self.shared.prepare(now, key, value, self.shared.settings.time_to_live);
             write.map_err(|error| BulkError { index, error })
@@ -54,7 +54,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized + 'a,
     {
-        let wall = self.shared.time.wall();
+        let wall = self.shared.around.time.wall();
         let deletes = keys.into_iter().filter_map(|key| self.shared.prepare_delete(key)).collect();
         let held = self.in_batches(deletes, |replica, now, delete| replica.delete(now, delete).1);
         let was_readable = |(item, expires): &&(_, _)| {
@@ -72,7 +72,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         let mut results = Vec::with_capacity(writes.len());
         let mut writes = writes.into_iter().peekable();
         while writes.peek().is_some() {
-            let now = self.shared.time.now();
+            let now = self.shared.around.time.now();
             self.shared.with_engine(now, |engine| {
                 results.extend(writes.by_ref().take(BATCH).map(|write| act(&mut engine.replica, now, write)));
             });

@@ -157,18 +157,18 @@ fn named<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
 
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn scribe(&self, now: Now, judging: HlcTime) -> Scribe {
-        let mut names = self.host.names(&self.name);
-        names.insert(self.id(), self.host.node_name());
+        let mut names = self.around.host.names(&self.name);
+        names.insert(self.id(), self.around.host.node_name());
         Scribe { names, now, judging }
     }
 
     fn intake_counts(&self) -> BTreeMap<String, u64> {
         let load = |count: &crate::sync::AtomicU64| count.load(Ordering::Relaxed);
         named([
-            ("malformed", load(&self.intake.malformed)),
-            ("undecodable_values", load(&self.intake.undecodable_values)),
-            ("undecodable_keys", load(&self.intake.undecodable_keys)),
-            ("unencodable", load(&self.intake.unencodable)),
+            ("malformed", load(&self.counts.intake.malformed)),
+            ("undecodable_values", load(&self.counts.intake.undecodable_values)),
+            ("undecodable_keys", load(&self.counts.intake.undecodable_keys)),
+            ("unencodable", load(&self.counts.intake.unencodable)),
             ("unreadable", load(&self.samples.refused)),
             ("listener_panics", self.listeners.panics()),
             ("listener_lost", self.listeners.lost()),
@@ -177,7 +177,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     fn fill_counts(&self) -> BTreeMap<String, u64> {
         let load = |count: &crate::sync::AtomicU64| count.load(Ordering::Relaxed);
-        let fills = &self.fills;
+        let fills = &self.counts.fills;
         named([
             ("filled", load(&fills.filled)),
             ("arrived", load(&fills.arrived)),
@@ -267,13 +267,13 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
     /// When this replica started, as the wall clock would have told it had it always gone as it goes now.
     fn opened_by_todays_clock(&self) -> HlcTime {
-        let now = self.time.now();
+        let now = self.around.time.now();
         let age = now.mono.saturating_sub(self.engine.lock().replica.view().opened());
         now.wall.saturating_sub(age)
     }
 
     fn standing_now(&self) -> Marks {
-        let wall = self.time.wall();
+        let wall = self.around.time.wall();
         let engine = self.engine.lock();
         let replica = &engine.replica;
         Marks {
@@ -299,13 +299,13 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
 
 impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
     fn cache_report(&self) -> CacheReport {
-        let now = self.time.now();
+        let now = self.around.time.now();
         let (look, fills_running, config) = self.look(now);
         let scribe = self.scribe(now, look.clock.judging);
         let (hits, misses) = self.reads.totals();
         let mut report = CacheReport {
             cache: self.name.to_string(),
-            node: self.host.node_name(),
+            node: self.around.host.node_name(),
             replica: self.id().to_string(),
             wall: readable(now.wall),
             clock_ahead_ms: signed_ms(look.clock.last, now.wall).max(0),
@@ -334,8 +334,8 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
             fills_running,
             fills: self.fill_counts(),
             intake: self.intake_counts(),
-            bytes_in: self.bytes.received(),
-            bytes_out: self.bytes.sent(),
+            bytes_in: self.counts.bytes.received(),
+            bytes_out: self.counts.bytes.sent(),
             repairs: repairs(&look),
             counters: look.counters.each().map(|(name, count)| (name.to_owned(), count)).collect(),
             warnings: Vec::new(),
@@ -393,14 +393,18 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
     }
 
     fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)> {
-        let mono = self.time.now().mono;
+        let mono = self.around.time.now().mono;
         let lacking = self.engine.lock().replica.view().who_lacks(crate::crdt::Dot::new(origin, dot));
-        let names = self.host.names(&self.name);
+        let names = self.around.host.names(&self.name);
         let called = |id: ReplicaId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
         lacking.into_iter().map(|(id, heard)| (id, called(id), ms(mono.saturating_sub(heard)))).collect()
     }
 
     fn node_of(&self, replica: &ReplicaId) -> Option<String> {
-        if *replica == self.id() { Some(self.host.node_name()) } else { self.host.names(&self.name).remove(replica) }
+        if *replica == self.id() {
+            Some(self.around.host.node_name())
+        } else {
+            self.around.host.names(&self.name).remove(replica)
+        }
     }
 }

@@ -282,7 +282,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
                 Boarding::Found(item) => return value_of(&Ok(item)),
                 Boarding::Join(flight) => {
                     if flight.handover.is_driven_here() {
-                        self.shared.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
+                        self.shared.counts.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
                         return Err(Failure::WouldBlock);
                     }
                     let _waiting = self.shared.wait_for(&flight)?;
@@ -318,7 +318,7 @@ fn no_value<V>(failure: Failure) -> V {
 
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn board(&self, key: &K) -> Boarding<K, V> {
-        let now = self.time.now();
+        let now = self.around.time.now();
         let hash = self.hash(key);
         // User types are cloned before and dropped after the lock is held.
         let mut key = Some(Key::Known(key.clone()));
@@ -356,7 +356,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Refuses a filler that would wait for itself.
     fn wait_for(&self, flight: &Flight<K, V>) -> Result<Waiting, Failure> {
         waits::wait_for(flight.number).map_err(|deadlock| {
-            self.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
+            self.counts.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
             match deadlock {
                 Deadlock::OwnKey => Failure::OwnKey,
                 Deadlock::Cycle => Failure::Cycle,
@@ -368,10 +368,10 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     fn take_off(self: &Arc<Self>, flight: &Arc<Flight<K, V>>, work: Work<K, V>) {
         // The caller's runtime may be driven only while it waits for something; its time runs out all the same.
         self.watch(flight);
-        let limit = self.settings.fill_timeout.map(|limit| (limit, self.host.sleep(limit)));
+        let limit = self.settings.fill_timeout.map(|limit| (limit, self.around.host.sleep(limit)));
         flight.handover.put(work);
         let task = FillTask::new(self, flight, limit);
-        if !self.host.spawn(Box::pin(task)) {
+        if !self.around.host.spawn(Box::pin(task)) {
             self.land(flight, Err(Failure::NoRuntime));
         }
     }
@@ -402,8 +402,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             landed.outcome().await;
             Err(Failure::Abandoned) // Too late to be anybody's outcome.
         });
-        let task = FillTask::new(self, flight, Some((limit, self.host.sleep(limit)))).with_work(work);
-        let _ = self.host.spawn_apart(Box::pin(task));
+        let task = FillTask::new(self, flight, Some((limit, self.around.host.sleep(limit)))).with_work(work);
+        let _ = self.around.host.spawn_apart(Box::pin(task));
     }
 
     /// Ends a fill, if it has not ended: stores what it brought, then tells everybody.
@@ -416,7 +416,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             self.abort(flight);
             Err(Failure::panicked(payload))
         });
-        self.fills.note(&outcome);
+        self.counts.fills.note(&outcome);
         flight.land(outcome);
     }
 
@@ -425,7 +425,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             Ok(Brought::Filled(filled)) => filled,
             Ok(Brought::Arrived(item)) => {
                 self.abort(flight);
-                self.fills.arrived.fetch_add(1, Ordering::Relaxed);
+                self.counts.fills.arrived.fetch_add(1, Ordering::Relaxed);
                 return Ok(item);
             }
             Err(failure) => {
@@ -433,8 +433,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
                 return Err(failure);
             }
         };
-        self.fills.filled.fetch_add(1, Ordering::Relaxed);
-        let now = self.time.now();
+        self.counts.fills.filled.fetch_add(1, Ordering::Relaxed);
+        let now = self.around.time.now();
         let time_to_live = match filled.keep {
             Keep::AsConfigured => self.settings.time_to_live,
             Keep::For(time) => Some(time),
@@ -443,14 +443,14 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let item = ItemRef::new(Item { key: flight.key.clone(), body: Body::Known(filled.value) });
         if filled.keep == Keep::Not {
             self.abort(flight);
-            self.fills.uncached.fetch_add(1, Ordering::Relaxed);
+            self.counts.fills.uncached.fetch_add(1, Ordering::Relaxed);
             return Ok(item);
         }
         match self.prepare_item(now, flight.hash, &item, time_to_live) {
             Ok(write) => self.finish(now, flight, write),
             Err(error) => {
                 self.abort(flight);
-                let before = self.fills.refused.fetch_add(1, Ordering::Relaxed);
+                let before = self.counts.fills.refused.fetch_add(1, Ordering::Relaxed);
                 if before.is_power_of_two() || before == 0 {
                     tracing::warn!(cache = %self.name, count = before + 1, %error, "a filled value was returned and not cached");
                 }
@@ -464,7 +464,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let _joinable = self.with_engine(now, |engine| {
             let stored = engine.replica.finish_fill(now, &flight.ticket, write);
             if stored.is_none() {
-                self.fills.lost.fetch_add(1, Ordering::Relaxed);
+                self.counts.fills.lost.fetch_add(1, Ordering::Relaxed);
             }
             engine.flights.remove(flight)
         });
@@ -473,7 +473,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn abort(&self, flight: &Arc<Flight<K, V>>) {
-        let _joinable = self.with_engine(self.time.now(), |engine| {
+        let _joinable = self.with_engine(self.around.time.now(), |engine| {
             engine.replica.abort_fill(&flight.ticket);
             engine.flights.remove(flight)
         });

@@ -40,7 +40,7 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
     fn begin(&mut self) -> bool {
         if self.work.is_none() {
             self.work = self.flight.handover.take();
-            let is_sole_driver = self.shared.upgrade().is_some_and(|shared| shared.host.is_sole_driver());
+            let is_sole_driver = self.shared.upgrade().is_some_and(|shared| shared.around.host.is_sole_driver());
             if self.work.is_some() && is_sole_driver {
                 self.flight.handover.note_driver();
             }

@@ -24,14 +24,14 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// What is left until a fill has this age. Zero if it has.
     fn until(&self, flight: &Flight<K, V>, age: Duration) -> Duration {
         let due = flight.begun.saturating_add(nanos(age));
-        Duration::from_nanos(due.saturating_sub(self.time.now().mono))
+        Duration::from_nanos(due.saturating_sub(self.around.time.now().mono))
     }
 
     /// Waits for a fill until it has this age. Returns whether it has ended.
     async fn ends_within(&self, flight: &Flight<K, V>, age: Duration) -> bool {
         let left = self.until(flight, age);
         if flight.ended().is_none() && !left.is_zero() {
-            race::before(flight.outcome(), &mut self.host.sleep(left)).await;
+            race::before(flight.outcome(), &mut self.around.host.sleep(left)).await;
             // Where no timer could be had, the time is up at once: then it is waited for without one.
             if flight.ended().is_none() && self.until(flight, age) > left / 2 {
                 flight.outcome().await;
@@ -62,7 +62,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         self: &Arc<Self>,
         flight: &'a Arc<Flight<K, V>>,
     ) -> Option<&'a Outcome<K, V>> {
-        if self.host.is_sole_driver() {
+        if self.around.host.is_sole_driver() {
             self.begin_alone(flight); // While this thread waits, its runtime begins nothing.
         }
         if !self.ends_within_blocking(flight, BEGIN_WITHIN) {
@@ -83,11 +83,11 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Runs a filler on a thread of its own, if no runtime has begun it.
     fn begin_alone(self: &Arc<Self>, flight: &Arc<Flight<K, V>>) {
         let Some(filler) = flight.handover.take() else { return };
-        let after = Duration::from_nanos(self.time.now().mono.saturating_sub(flight.begun));
+        let after = Duration::from_nanos(self.around.time.now().mono.saturating_sub(flight.begun));
         tracing::warn!(cache = %self.name, ?after, "a filler was not begun by its caller's runtime and runs on a thread of its own");
         // What it waits for may be of the runtime that stands still.
         let limit = self.settings.fill_timeout.unwrap_or_else(|| self.join_bound());
-        let task = FillTask::new(self, flight, Some((limit, self.host.sleep(limit)))).with_work(filler);
-        let _ = self.host.spawn_alone(Box::pin(task)); // If it is dropped, the callers get an error.
+        let task = FillTask::new(self, flight, Some((limit, self.around.host.sleep(limit)))).with_work(filler);
+        let _ = self.around.host.spawn_alone(Box::pin(task)); // If it is dropped, the callers get an error.
     }
 }

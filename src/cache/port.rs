@@ -153,8 +153,11 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(&bytes, self, &self.wire_limits)));
         match decoded {
             Ok(Ok(decoded)) => {
-                self.intake.undecodable_values.fetch_add(u64::from(decoded.undecodable_values), Ordering::Relaxed);
-                self.intake.undecodable_keys.fetch_add(u64::from(decoded.undecodable_keys), Ordering::Relaxed);
+                self.counts
+                    .intake
+                    .undecodable_values
+                    .fetch_add(u64::from(decoded.undecodable_values), Ordering::Relaxed);
+                self.counts.intake.undecodable_keys.fetch_add(u64::from(decoded.undecodable_keys), Ordering::Relaxed);
                 decoded.message.map(|message| (decoded.envelope.from, message))
             }
             Ok(Err(error)) => {
@@ -169,7 +172,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn count_malformed(&self, error: &str) {
-        let before = self.intake.malformed.fetch_add(1, Ordering::Relaxed);
+        let before = self.counts.intake.malformed.fetch_add(1, Ordering::Relaxed);
         if before.is_power_of_two() || before == 0 {
             tracing::warn!(cache = %self.name, count = before + 1, error, "a message was not understood and is ignored");
         }
@@ -179,7 +182,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let Transmit { to, message, bulk } = transmit;
         match catch_unwind(AssertUnwindSafe(|| self.encode(&message))) {
             Ok(Ok(bytes)) => {
-                self.bytes.note_sent(&message, bytes.len() * to.len());
+                self.counts.bytes.note_sent(&message, bytes.len() * to.len());
                 return Some(Parcel { to, bytes, bulk });
             }
             Ok(Err(error)) => tracing::error!(cache = %self.name, %error, "a message could not be encoded"),
@@ -206,12 +209,12 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         if given_up > 0 {
             tracing::error!(cache = %self.name, entries = given_up, "entries that no longer serialise were removed");
         }
-        self.intake.unencodable.fetch_add(given_up.max(1), Ordering::Relaxed);
+        self.counts.intake.unencodable.fetch_add(given_up.max(1), Ordering::Relaxed);
     }
 
     /// Another process goes by our id: takes another. What is left is to be dropped without the lock.
     fn renew(&self, now: Now, engine: &mut Engine<K, V>) -> Option<Remains<K, V>> {
-        let (uuid, seed) = self.host.entropy();
+        let (uuid, seed) = self.around.host.entropy();
         let id = ReplicaId::from_uuid(uuid);
         let remains = engine.replica.renew(now, id, seed)?;
         *self.id.lock() = id;
@@ -236,8 +239,8 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     fn deliver(&self, bytes: Bytes) -> bool {
         let size = bytes.len();
         let Some((from, message)) = self.decode(bytes) else { return false };
-        self.bytes.note_received(&message, size);
-        let now = self.time.now();
+        self.counts.bytes.note_received(&message, size);
+        let now = self.around.time.now();
         let handled = catch_unwind(AssertUnwindSafe(|| {
             let remains = self.with_engine(now, |engine| {
                 engine.replica.handle_message(now, from, message);
@@ -253,7 +256,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn poll(&self) -> Option<Parcel> {
-        let now = self.time.now();
+        let now = self.around.time.now();
         loop {
             let transmit = self.with_engine(now, |engine| engine.replica.poll_transmit(now))?;
             if let Some(parcel) = self.parcel(now, transmit) {
@@ -263,12 +266,12 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn sent(&self, to: ReplicaId, ok: bool) {
-        let now = self.time.now();
+        let now = self.around.time.now();
         self.with_engine(now, |engine| engine.replica.handle_sent(now, to, ok));
     }
 
     fn tick(&self) -> u64 {
-        let now = self.time.now();
+        let now = self.around.time.now();
         #[cfg(feature = "metrics")]
         self.report(now.mono);
         self.with_engine(now, |engine| {
@@ -284,32 +287,32 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn greeting(&self) -> Option<Bytes> {
-        let now = self.time.now();
+        let now = self.around.time.now();
         let digest = self.with_engine(now, |engine| engine.replica.digest(now, false));
         self.encode(&Message::Digest(digest)).ok()
     }
 
     fn member_down(&self, id: ReplicaId) {
-        let now = self.time.now();
+        let now = self.around.time.now();
         self.with_engine(now, |engine| engine.replica.handle_member_down(now, id));
         self.progress.notify(usize::MAX);
     }
 
     fn member_left(&self, id: ReplicaId) {
-        let now = self.time.now();
+        let now = self.around.time.now();
         self.with_engine(now, |engine| engine.replica.handle_member_left(now, id));
         self.progress.notify(usize::MAX);
     }
 
     fn set_connected(&self, connected: bool) {
-        self.connected.store(connected, Ordering::Relaxed);
+        self.company.connected.store(connected, Ordering::Relaxed);
     }
 
     fn detach(&self) {
-        let now = self.time.now();
+        let now = self.around.time.now();
         self.set_connected(false);
-        self.detached.store(true, Ordering::Release);
-        self.expecting.store(false, Ordering::Release);
+        self.company.detached.store(true, Ordering::Release);
+        self.company.expecting.store(false, Ordering::Release);
         self.with_engine(now, |engine| {
             for member in engine.replica.view().live_members() {
                 engine.replica.handle_member_down(now, member);
@@ -323,22 +326,22 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn expect_members(&self, expects: bool) {
-        if self.expecting.swap(expects, Ordering::AcqRel) && !expects {
+        if self.company.expecting.swap(expects, Ordering::AcqRel) && !expects {
             self.progress.notify(usize::MAX);
         }
     }
 
     fn expects_members(&self) -> bool {
-        self.expecting.load(Ordering::Acquire)
+        self.company.expecting.load(Ordering::Acquire)
     }
 
     fn has_unsent(&self) -> bool {
-        !self.detached.load(Ordering::Acquire) && self.engine.lock().replica.view().has_unsent()
+        !self.company.detached.load(Ordering::Acquire) && self.engine.lock().replica.view().has_unsent()
     }
 
     fn count_unsent(&self) -> u64 {
         let count = self.engine.lock().replica.count_unsent();
-        count.saturating_sub(self.unsent_counted.swap(count, Ordering::AcqRel))
+        count.saturating_sub(self.company.unsent_counted.swap(count, Ordering::AcqRel))
     }
 
     fn standing(&self) -> Standing {

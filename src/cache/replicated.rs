@@ -88,16 +88,16 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ) -> Result<Replicated, NotReplicated> {
         let mut asked = BTreeSet::new();
         let mut unmet = true;
-        let mut limit = self.shared.host.sleep(timeout);
+        let mut limit = self.shared.around.host.sleep(timeout);
         loop {
             let progress = self.shared.progress.listen();
             if unmet {
                 // In this order: members that were expected are live members once no more are expected.
-                unmet = self.shared.expecting.load(Ordering::Acquire);
+                unmet = self.shared.company.expecting.load(Ordering::Acquire);
                 asked.extend(self.shared.engine.lock().replica.view().live_members());
             }
             let standing = self.standing(&asked, written, unmet);
-            if self.shared.detached.load(Ordering::Acquire) {
+            if self.shared.company.detached.load(Ordering::Acquire) {
                 return Err(standing);
             }
             if standing.is_enough(members) {

@@ -25,11 +25,11 @@ const EVERY: u64 = 1_000_000_000;
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Publishes if it is time.
     pub(super) fn report(&self, mono: u64) {
-        let last = self.reported.load(Ordering::Relaxed);
+        let last = self.counts.reported.load(Ordering::Relaxed);
         if mono.saturating_sub(last) < EVERY && last != 0 {
             return;
         }
-        if self.reported.compare_exchange(last, mono.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if self.counts.reported.compare_exchange(last, mono.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.publish();
         }
     }

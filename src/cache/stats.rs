@@ -91,9 +91,9 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
     pub(super) fn stats(&self) -> CacheStats {
         let (hits, misses) = self.reads.totals();
-        let wall = self.time.wall();
+        let wall = self.around.time.wall();
         let mut engine = self.engine.lock();
-        let mut fills = self.fills.snapshot();
+        let mut fills = self.counts.fills.snapshot();
         fills.running = engine.flights.len() as u64;
         let lag = |lag: crate::replica::Lag| PeerLag {
             member: lag.member,

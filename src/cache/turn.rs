@@ -59,13 +59,13 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         if turn.is_zero() {
             return None;
         }
-        let started = self.time.now().mono;
+        let started = self.around.time.now().mono;
         loop {
             let touched = flight.touched.listen();
             if let Some(item) = self.arrived(flight) {
                 return Some(item);
             }
-            let waited = Duration::from_nanos(self.time.now().mono.saturating_sub(started));
+            let waited = Duration::from_nanos(self.around.time.now().mono.saturating_sub(started));
             let left = turn.checked_sub(waited).filter(|left| !left.is_zero())?;
             touched.wait_timeout(left)?;
         }
@@ -78,7 +78,7 @@ pub(crate) async fn await_arrival<K: CacheKey, V: CacheValue>(
     flight: Arc<Flight<K, V>>,
     turn: Duration,
 ) -> Option<ItemRef<K, V>> {
-    let mut limit = shared.upgrade()?.host.sleep(turn);
+    let mut limit = shared.upgrade()?.around.host.sleep(turn);
     loop {
         let touched = flight.touched.listen();
         if let Some(item) = shared.upgrade()?.arrived(&flight) {

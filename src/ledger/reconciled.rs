@@ -95,7 +95,8 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
             env.counters.reconcile_spared += 1;
             continue;
         }
-        if stamp <= doubtful {
+        let evictable = stamp <= doubtful && (!end.knew || env.bugs().known_evictions_doubted);
+        if evictable {
             doubt(ledger, env, &held);
         } else if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
             env.counters.reconcile_voided += 1;

@@ -177,8 +177,8 @@ impl NodeBuilder {
         let (incarnation, _) = clock::entropy();
         let facts = Facts { cluster: self.cluster.clone(), encrypted: self.keys.is_some() };
         let registry = Arc::new(Registry::new(incarnation, facts, SystemClock::new(self.clock_offset)));
-        *registry.first_replica_id.lock() = self.first_replica_id;
-        registry.awaits_seeds.store(!self.seeds.is_empty(), Ordering::Release);
+        registry.set_first_id(self.first_replica_id);
+        registry.phase.awaits_seeds.store(!self.seeds.is_empty(), Ordering::Release);
         let seeds = self.seeds.clone();
         let config = MeshConfig {
             name: self.name,
@@ -224,8 +224,8 @@ async fn spawn(driver: Driver, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Resu
             Ok(runtime) => {
                 let _ = started.send(Ok(()));
                 let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run())));
-                registry.died.fetch_or(ran.is_err(), Ordering::AcqRel);
-                registry.down.store(true, Ordering::Release);
+                registry.phase.died.fetch_or(ran.is_err(), Ordering::AcqRel);
+                registry.phase.down.store(true, Ordering::Release);
                 if ran.is_err() {
                     tracing::error!(
                         "the driver of this node panicked: the node is down, its caches are local from now on"

@@ -117,7 +117,7 @@ impl Driver {
                 command = self.commands.recv() => match command {
                     Some(command) => self.handle_commands(command),
                     None => {
-                        self.registry.down.store(true, Ordering::Release);
+                        self.registry.phase.down.store(true, Ordering::Release);
                         self.mesh.shutdown(Duration::from_secs(1)).await;
                         return;
                     }
@@ -126,7 +126,7 @@ impl Driver {
                 event = self.events.recv() => match event {
                     Some(event) => self.handle_events(event).await,
                     None => {
-                        self.registry.died.store(true, Ordering::Release);
+                        self.registry.phase.died.store(true, Ordering::Release);
                         tracing::error!("the network of this node has died: the node is down, its caches are local from now on");
                         return;
                     }
@@ -173,11 +173,11 @@ impl Driver {
                 self.drop_process(peer.incarnation, left);
             }
             MeshEvent::SeedsUnreachable { attempts } => {
-                self.registry.seeds_unreachable.store(true, Ordering::Relaxed);
+                self.registry.seen.seeds_unreachable.store(true, Ordering::Relaxed);
                 tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; attempts go on");
             }
             MeshEvent::SeedsReachable => {
-                self.registry.seeds_unreachable.store(false, Ordering::Relaxed);
+                self.registry.seen.seeds_unreachable.store(false, Ordering::Relaxed);
                 tracing::info!("a seed answers again");
             }
             MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
@@ -247,7 +247,7 @@ impl Driver {
     }
 
     fn ignore(&self) {
-        self.registry.ignored.fetch_add(1, Ordering::Relaxed);
+        self.registry.seen.ignored.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells a process which caches are open here: all of them, or one.
@@ -337,7 +337,7 @@ impl Driver {
         let now_mono = self.registry.clock.now().mono;
         let mut next = now + IDLE;
         let looks_for_seeds = !self.seeds.is_empty() && !self.mesh.seeds_are_own();
-        self.registry.awaits_seeds.store(looks_for_seeds, Ordering::Release);
+        self.registry.phase.awaits_seeds.store(looks_for_seeds, Ordering::Release);
         self.membership.await_seeds(looks_for_seeds);
         for port in self.registry.ports() {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
@@ -365,7 +365,7 @@ impl Driver {
     /// Calls a cache, in which types of the user may panic: that costs the call, not the node.
     fn contain<T>(&self, port: &Arc<dyn Port>, otherwise: T, call: impl FnOnce(&Arc<dyn Port>) -> T) -> T {
         catch_unwind(AssertUnwindSafe(|| call(port))).unwrap_or_else(|_| {
-            let before = self.registry.contained_panics.fetch_add(1, Ordering::Relaxed);
+            let before = self.registry.seen.contained_panics.fetch_add(1, Ordering::Relaxed);
             if before == 0 || before.is_power_of_two() {
                 tracing::error!(cache = %port.name(), count = before + 1, "a type of this cache panicked in the driver");
             }

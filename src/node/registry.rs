@@ -77,34 +77,27 @@ enum Ending {
     ShutDown,
 }
 
-/// Shared by the node's handles, its caches and its driver.
-pub(crate) struct Registry {
-    pub(crate) incarnation: Uuid,
-    pub(crate) clock: Arc<SystemClock>,
-    /// For drills: what is given out before ids are drawn.
-    pub(super) first_replica_id: Mutex<Option<Uuid>>,
-    /// The id of the replica that was opened last.
-    last_replica_id: Mutex<Option<Uuid>>,
-    pub(crate) wake: Arc<Notify>,
-    ports: Mutex<BTreeMap<String, Opened>>,
+/// Where a node is between its start and its end.
+#[derive(Debug, Default)]
+pub(crate) struct Phase {
     /// No handle of the node is left: it ends with the last cache.
-    unowned: AtomicBool,
-    /// Caches without a handle that have something to tell, and until when, by monotonic time.
-    lingering: Mutex<Vec<(Held, u64)>>,
-    /// Caches opened since the driver last looked.
-    opened: AtomicBool,
+    pub(crate) unowned: AtomicBool,
     /// No cache is opened any more.
     pub(crate) down: AtomicBool,
     /// The node went down although nobody shut it down.
     pub(crate) died: AtomicBool,
     /// The driver has ended.
     pub(crate) stopped: AtomicBool,
-    connected: AtomicBool,
+    pub(crate) connected: AtomicBool,
     /// There are seeds besides this node itself: where no member is there, one may be found.
     pub(crate) awaits_seeds: AtomicBool,
-    /// What could not be handed over, and whether that is all.
-    unsent: Mutex<Ledger>,
-    settled: AtomicBool,
+    /// All that could not be handed over has been counted.
+    pub(crate) settled: AtomicBool,
+}
+
+/// What a node has noticed of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
     /// When the driver last went round, by monotonic time.
     pub(crate) pulse: AtomicU64,
     pub(crate) seeds_unreachable: AtomicBool,
@@ -112,6 +105,32 @@ pub(crate) struct Registry {
     pub(crate) contained_panics: AtomicU64,
     /// Messages that are not for us: of a newer release, of a cache that is not open here, of a process that has left.
     pub(crate) ignored: AtomicU64,
+}
+
+/// The ids of the replicas that are opened here.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    /// For drills: what is given out before any is made.
+    first: Option<Uuid>,
+    /// The one that was opened last.
+    last: Option<Uuid>,
+}
+
+/// Shared by the node's handles, its caches and its driver.
+pub(crate) struct Registry {
+    pub(crate) incarnation: Uuid,
+    pub(crate) clock: Arc<SystemClock>,
+    ids: Mutex<Ids>,
+    pub(crate) phase: Phase,
+    pub(crate) seen: Seen,
+    pub(crate) wake: Arc<Notify>,
+    ports: Mutex<BTreeMap<String, Opened>>,
+    /// Caches without a handle that have something to tell, and until when, by monotonic time.
+    lingering: Mutex<Vec<(Held, u64)>>,
+    /// Caches opened since the driver last looked.
+    opened: AtomicBool,
+    /// What could not be handed over.
+    unsent: Mutex<Ledger>,
     pub(crate) inquiries: Inquiries,
     facts: Facts,
     roll: Mutex<Arc<Roll>>,
@@ -122,28 +141,23 @@ impl Registry {
         Self {
             incarnation,
             clock: Arc::new(clock),
-            first_replica_id: Mutex::new(None),
-            last_replica_id: Mutex::new(None),
+            ids: Mutex::default(),
+            phase: Phase::default(),
+            seen: Seen::default(),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
-            unowned: AtomicBool::new(false),
             lingering: Mutex::new(Vec::new()),
             opened: AtomicBool::new(false),
-            down: AtomicBool::new(false),
-            died: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            connected: AtomicBool::new(false),
-            awaits_seeds: AtomicBool::new(false),
             unsent: Mutex::default(),
-            settled: AtomicBool::new(false),
-            pulse: AtomicU64::new(0),
-            seeds_unreachable: AtomicBool::new(false),
-            contained_panics: AtomicU64::new(0),
-            ignored: AtomicU64::new(0),
             inquiries: Inquiries::default(),
             facts,
             roll: Mutex::default(),
         }
+    }
+
+    /// For drills: the id of the first replica that is opened here.
+    pub(crate) fn set_first_id(&self, id: Option<Uuid>) {
+        self.ids.lock().first = id;
     }
 
     /// The open caches, by name.
@@ -155,8 +169,8 @@ impl Registry {
 
     /// Tells a new cache what is known of members.
     fn introduce(&self, port: &Arc<dyn Port>) {
-        let connected = self.connected.load(Ordering::Acquire);
-        let expects = connected || self.awaits_seeds.load(Ordering::Acquire);
+        let connected = self.phase.connected.load(Ordering::Acquire);
+        let expects = connected || self.phase.awaits_seeds.load(Ordering::Acquire);
         port.set_connected(connected);
         port.await_company(expects);
         port.expect_members(expects);
@@ -164,7 +178,7 @@ impl Registry {
 
     /// Keeps a cache whose last handle is gone until a member has what was written there, if one may still take it.
     fn linger(&self, port: &Arc<dyn Port>) {
-        if self.settled.load(Ordering::Acquire) {
+        if self.phase.settled.load(Ordering::Acquire) {
             return;
         }
         if !port.has_unsent() {
@@ -177,17 +191,17 @@ impl Registry {
         }
         drop(lingering);
         self.wake.notify_one();
-        if self.unowned.load(Ordering::Acquire) {
+        if self.phase.unowned.load(Ordering::Acquire) {
             self.warn_of_the_end();
         }
-        if self.stopped.load(Ordering::Acquire) {
+        if self.phase.stopped.load(Ordering::Acquire) {
             self.close_lingering(u64::MAX); // The driver has looked for the last time.
         }
     }
 
     /// The last handle of the node is gone.
     pub(super) fn disown(&self) {
-        self.unowned.store(true, Ordering::Release);
+        self.phase.unowned.store(true, Ordering::Release);
         if !self.lingering.lock().is_empty() {
             self.warn_of_the_end();
         }
@@ -212,7 +226,7 @@ impl Registry {
             go
         };
         for (port, _) in go.iter().filter(|(port, _)| !self.is_wanted(port)) {
-            if !self.settled.load(Ordering::Acquire) {
+            if !self.phase.settled.load(Ordering::Acquire) {
                 self.note_lost(port, Ending::Closed);
             }
             self.unlist(port);
@@ -233,7 +247,7 @@ impl Registry {
     pub(crate) fn note_unsent(&self) {
         self.close_lingering(u64::MAX);
         let ports = self.ports();
-        if !self.settled.swap(true, Ordering::AcqRel) {
+        if !self.phase.settled.swap(true, Ordering::AcqRel) {
             ports.iter().for_each(|port| self.note_lost(port, Ending::ShutDown));
         }
     }
@@ -241,7 +255,8 @@ impl Registry {
     /// Takes note of a cache whose writes are lost. A node that has met no member and looks for none has no cluster, and
     /// nothing is missing there.
     fn note_lost(&self, port: &Arc<dyn Port>, ending: Ending) {
-        let in_cluster = self.connected.load(Ordering::Acquire) || self.awaits_seeds.load(Ordering::Acquire);
+        let in_cluster =
+            self.phase.connected.load(Ordering::Acquire) || self.phase.awaits_seeds.load(Ordering::Acquire);
         let writes = if in_cluster || port.has_unsent() { port.count_unsent() } else { 0 };
         if writes == 0 {
             return;
@@ -292,7 +307,7 @@ impl Registry {
 
     /// The driver has gone round.
     pub(crate) fn beat(&self) {
-        self.pulse.store(self.clock.now().mono, Ordering::Relaxed);
+        self.seen.pulse.store(self.clock.now().mono, Ordering::Relaxed);
     }
 
     /// Makes known which replica lives where.
@@ -308,7 +323,7 @@ impl Registry {
     /// The driver ends: all caches are on their own.
     pub(crate) fn stop(&self) {
         self.note_unsent();
-        self.stopped.store(true, Ordering::Release);
+        self.phase.stopped.store(true, Ordering::Release);
         for port in &self.ports() {
             let told = catch_unwind(AssertUnwindSafe(|| port.detach()));
             crate::cache::drop_quietly(told.err());
@@ -317,7 +332,7 @@ impl Registry {
 
     /// Tells all caches whether there is anybody to send to.
     pub(crate) fn set_connected(&self, connected: bool) {
-        self.connected.store(connected, Ordering::Release);
+        self.phase.connected.store(connected, Ordering::Release);
         self.ports().iter().for_each(|port| port.set_connected(connected));
     }
 }
@@ -349,10 +364,9 @@ impl Host for NodeHost {
 
     fn entropy(&self) -> (Uuid, u64) {
         let (drawn, seed) = clock::entropy();
-        let mut last = self.registry.last_replica_id.lock();
-        let first = self.registry.first_replica_id.lock().take();
-        let id = first.unwrap_or_else(|| next_id(*last, drawn, self.registry.clock.wall()));
-        *last = Some(id);
+        let mut ids = self.registry.ids.lock();
+        let id = ids.first.take().unwrap_or_else(|| next_id(ids.last, drawn, self.registry.clock.wall()));
+        ids.last = Some(id);
         (id, seed)
     }
 
@@ -362,7 +376,7 @@ impl Host for NodeHost {
     }
 
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>> {
-        if self.registry.down.load(Ordering::Acquire) {
+        if self.registry.phase.down.load(Ordering::Acquire) {
             return None;
         }
         let mut ports = self.registry.ports.lock();

@@ -18,7 +18,7 @@ pub(crate) fn report(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> No
 /// As [`report`], without the caches.
 pub(crate) fn summary(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> NodeReport {
     let facts = registry.facts();
-    let silent = registry.clock.now().mono.saturating_sub(registry.pulse.load(Ordering::Relaxed));
+    let silent = registry.clock.now().mono.saturating_sub(registry.seen.pulse.load(Ordering::Relaxed));
     let mut report = NodeReport {
         node: mesh.name().to_owned(),
         addr: mesh.advertised().to_string(),
@@ -27,9 +27,9 @@ pub(crate) fn summary(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> N
         encrypted: facts.encrypted,
         loopback: mesh.local_addr().ip().is_loopback(),
         members: members(mesh),
-        seeds_unreachable: registry.seeds_unreachable.load(Ordering::Relaxed),
+        seeds_unreachable: registry.seen.seeds_unreachable.load(Ordering::Relaxed),
         // What died by itself must not look like something that was meant.
-        down: registry.down.load(Ordering::Relaxed) && !registry.died.load(Ordering::Relaxed),
+        down: registry.phase.down.load(Ordering::Relaxed) && !registry.phase.died.load(Ordering::Relaxed),
         driver_alive,
         driver_silent_ms: silent / 1_000_000,
         network: network(&mesh.stats(), registry),
@@ -82,8 +82,8 @@ fn network(stats: &MeshStats, registry: &Registry) -> BTreeMap<String, u64> {
         ("join_attempts", stats.join_attempts),
         ("join_failures", stats.join_failures),
         ("send_failures", stats.send_failures),
-        ("contained_panics", registry.contained_panics.load(Ordering::Relaxed)),
-        ("ignored_messages", registry.ignored.load(Ordering::Relaxed)),
+        ("contained_panics", registry.seen.contained_panics.load(Ordering::Relaxed)),
+        ("ignored_messages", registry.seen.ignored.load(Ordering::Relaxed)),
     ]
     .into_iter()
     .map(|(name, count)| (name.to_owned(), count))

@@ -98,19 +98,19 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A write as the cache prepares it.
     fn new_write(&mut self, key: usize, expires: u64) -> Result<Write<K, V>, Violation> {
-        if let Err(what) = soundness::check_value(self.types, self.writes) {
+        if let Err(what) = soundness::check_value(self.types, self.issued.writes) {
             self.report.unfit = true;
             return Err(Violation { at: self.at, what });
         }
         let (hash, key) = &self.keys[key];
-        let value = self.types.value(self.writes);
+        let value = self.types.value(self.issued.writes);
         let size = self.size(key, Some(&value))?;
         let weight = self.types.weigh(key, &value);
         if weight > 1 && self.settings.max_capacity.is_some() {
             self.report.fault("weights beyond one");
         }
         let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Known(value) });
-        self.writes += 1;
+        self.issued.writes += 1;
         Ok(Write { hash: *hash, item, expires, size, weight })
     }
 
@@ -169,7 +169,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn unmet_clock(&self, number: usize) -> HlcTime {
         let (id, cache) = (self.openings[number].id, self.openings[number].cache);
         let strangers = self.replicas_of(cache).into_iter().filter(|other| *other != number);
-        let strangers = strangers.filter(|other| !self.openings[*other].history.admitted.contains_key(&id));
+        let strangers = strangers.filter(|other| !self.openings[*other].history.company.admitted.contains_key(&id));
         strangers.map(|other| self.replica(other).view().clock().judging(self.now_at(other))).max().unwrap_or_default()
     }
 
@@ -212,9 +212,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if due > 0 {
             self.report.fault("audit of suspects");
         }
-        let before = self.openings[number].history.audited;
+        let before = self.openings[number].history.sent.audited;
         self.settle(number)?;
-        let sent = self.openings[number].history.audited - before;
+        let sent = self.openings[number].history.sent.audited - before;
         if sent < due {
             let name = self.name(number);
             return Err(self.violation(format!("audit: {name} was to compare {due} registers, and sent {sent}")));
@@ -246,11 +246,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let replica = &mut opening.engine.replica;
         let ticket = replica.begin_fill(now, *hash, &Key::Known(name.clone()));
         let began = replica.view().clock().last();
-        self.next_fill += 1;
-        let fill = self.next_fill;
+        self.issued.next_fill += 1;
+        let fill = self.issued.next_fill;
         let start = FillStart { at: self.at, began };
         opening.fills.insert(fill, RunningFill { key, ticket, start, ttl });
-        let after = self.rng.u64(0..=u64::from(millis) * 1_000_000);
+        let after = self.dice.rng.u64(0..=u64::from(millis) * 1_000_000);
         self.schedule(after, Event::FillDone { opening: number, fill });
         self.settle(number)
     }

@@ -48,6 +48,47 @@ pub(super) enum Event {
     Detector,
 }
 
+/// What is going to happen, by time and order.
+pub(super) struct Agenda {
+    pub(super) events: BTreeMap<(u64, u64), Event>,
+    pub(super) sequence: u64,
+}
+
+/// Keys by hash, and as others have them.
+pub(super) struct Names {
+    /// By key: the hash and the bytes as which processes with other types hold it, if they cannot read it.
+    pub(super) foreign: Vec<Option<(u64, Bytes)>>,
+    /// The number of the key with a hash.
+    pub(super) numbers: BTreeMap<u64, usize>,
+}
+
+/// What is left open is drawn.
+pub(super) struct Dice {
+    pub(super) rng: Rng,
+    /// Decides which sends are called failed although they arrive; by itself, so that seeds stay what they were.
+    pub(super) doubts: Rng,
+}
+
+/// How many values and fills there were.
+pub(super) struct Issued {
+    pub(super) writes: u64,
+    pub(super) next_fill: u64,
+}
+
+/// How far the run is.
+pub(super) struct Course {
+    /// No faults any more.
+    pub(super) healed: bool,
+    /// The process at the first address was given no seeds: it does not know of others before they come.
+    pub(super) first_has_seeds: bool,
+    /// When the last of what was sent over the sick network arrives.
+    pub(super) stragglers_until: u64,
+    pub(super) tracing: bool,
+    /// Copies of all that is sent, by address, if somebody wants them.
+    #[cfg(test)]
+    pub(super) copies: Option<Vec<(usize, Payload)>>,
+}
+
 /// A cluster in one thread.
 pub(super) struct Cluster<'a, K, V> {
     pub(super) types: &'a Types<K, V>,
@@ -60,32 +101,16 @@ pub(super) struct Cluster<'a, K, V> {
     pub(super) openings: Vec<Opening<K, V>>,
     /// The opening with an id.
     pub(super) by_id: BTreeMap<ReplicaId, usize>,
-    /// By key: the hash and the bytes as which processes with other types hold it, if they cannot read it.
-    pub(super) foreign: Vec<Option<(u64, Bytes)>>,
-    /// The number of the key with a hash.
-    pub(super) numbers: BTreeMap<u64, usize>,
     pub(super) network: Network,
-    pub(super) rng: Rng,
-    /// Decides which sends are called failed although they arrive; by itself, so that seeds stay what they were.
-    pub(super) doubts: Rng,
     pub(super) at: u64,
-    events: BTreeMap<(u64, u64), Event>,
-    sequence: u64,
     /// By cache.
     pub(super) oracles: Vec<Oracle<K, V>>,
-    pub(super) writes: u64,
-    pub(super) next_fill: u64,
     pub(super) report: Report,
-    pub(super) tracing: bool,
-    /// No faults any more.
-    pub(super) healed: bool,
-    /// The process at the first address was given no seeds: it does not know of others before they come.
-    pub(super) first_has_seeds: bool,
-    /// When the last of what was sent over the sick network arrives.
-    pub(super) stragglers_until: u64,
-    /// Copies of all that is sent, by address, if somebody wants them.
-    #[cfg(test)]
-    pub(super) copies: Option<Vec<(usize, Payload)>>,
+    pub(super) agenda: Agenda,
+    pub(super) names: Names,
+    pub(super) dice: Dice,
+    pub(super) issued: Issued,
+    pub(super) course: Course,
 }
 
 impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
@@ -107,24 +132,22 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             holders: Vec::new(),
             openings: Vec::new(),
             by_id: BTreeMap::new(),
-            foreign,
-            numbers,
             network,
-            rng,
-            doubts: Rng::with_seed(seed ^ 0x00D0_0B75),
             at: 0,
-            events: BTreeMap::new(),
-            sequence: 0,
             oracles,
-            writes: 0,
-            next_fill: 0,
             report: Report::default(),
-            tracing,
-            healed: false,
-            first_has_seeds: Rng::with_seed(seed ^ 0x5EED_1E55).bool(),
-            stragglers_until: 0,
-            #[cfg(test)]
-            copies: None,
+            agenda: Agenda { events: BTreeMap::new(), sequence: 0 },
+            names: Names { foreign, numbers },
+            dice: Dice { rng, doubts: Rng::with_seed(seed ^ 0x00D0_0B75) },
+            issued: Issued { writes: 0, next_fill: 0 },
+            course: Course {
+                healed: false,
+                first_has_seeds: Rng::with_seed(seed ^ 0x5EED_1E55).bool(),
+                stragglers_until: 0,
+                tracing,
+                #[cfg(test)]
+                copies: None,
+            },
         };
         cluster.tell_what_is_special();
         (0..replicas).for_each(|_| cluster.start(None));
@@ -146,7 +169,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
 
     /// Starts a process, or starts one again under its name and address, with all caches open.
     pub(super) fn start(&mut self, replaces: Option<usize>) {
-        let clock = match (replaces, self.healed) {
+        let clock = match (replaces, self.course.healed) {
             (Some(old), _) => self.processes[old].clock.clone(),
             (None, true) => SimClock::new(0, 0, self.at),
             (None, false) => self.new_clock(),
@@ -169,7 +192,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             silent_since: BTreeMap::new(),
             membership: Membership::default(),
         });
-        let has_seeds = address > 0 || self.first_has_seeds;
+        let has_seeds = address > 0 || self.course.first_has_seeds;
         self.processes[number].membership.await_seeds(has_seeds);
         (0..self.settings.caches).for_each(|cache| self.open(number, cache));
     }
@@ -178,7 +201,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     pub(super) fn open(&mut self, process: usize, cache: u8) {
         let id = self.next_id(process, cache);
         let now = self.processes[process].now(self.at);
-        let replica = Replica::new(id, self.settings.config.clone(), self.rng.u64(..), now);
+        let replica = Replica::new(id, self.settings.config.clone(), self.dice.rng.u64(..), now);
         let mut replica = replica.expect("the settings were checked");
         replica.set_bugs(self.settings.bugs);
         let wake = replica.poll_timeout(now);
@@ -206,7 +229,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
 
     /// Ids of one process rise. They are drawn, and only one that would not rise is made greater: so seeds stay what they were.
     fn next_id(&mut self, process: usize, cache: u8) -> ReplicaId {
-        let drawn = self.rng.u128(..);
+        let drawn = self.dice.rng.u128(..);
         let before = self.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max();
         let last = before.map_or(0, |last| last.as_uuid().as_u128());
         let risen = if drawn > last { drawn } else { last.saturating_add(1 + (drawn >> 80)) };
@@ -216,10 +239,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     fn new_clock(&mut self) -> SimClock {
         let skew = self.settings.skew.as_nanos() as i64;
         let drift = i64::from(self.settings.drift_ppm);
-        let (mut offset, drift) = (self.rng.i64(-skew..=skew), self.rng.i64(-drift..=drift));
+        let (mut offset, drift) = (self.dice.rng.i64(-skew..=skew), self.dice.rng.i64(-drift..=drift));
         let wrong = self.settings.wrong_clocks.as_nanos() as i64;
-        if wrong > 0 && self.rng.u8(0..3) == 0 {
-            offset = self.rng.i64(-wrong..=wrong);
+        if wrong > 0 && self.dice.rng.u8(0..3) == 0 {
+            offset = self.dice.rng.i64(-wrong..=wrong);
             self.report.fault("clock wrong from the start");
         }
         for (is, name) in [(offset, "clocks apart"), (drift, "clock drifts")] {
@@ -231,12 +254,12 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     }
 
     pub(super) fn schedule(&mut self, after: u64, event: Event) {
-        self.sequence += 1;
-        self.events.insert((self.at + after, self.sequence), event);
+        self.agenda.sequence += 1;
+        self.agenda.events.insert((self.at + after, self.agenda.sequence), event);
     }
 
     pub(super) fn trace(&mut self, line: impl FnOnce() -> String) {
-        if self.tracing {
+        if self.course.tracing {
             let line = readable(self.openings.iter().map(|opening| opening.id), line());
             let line = format!("{:.6} {line}", self.at as f64 / 1e9);
             self.report.trace.push(line);
@@ -284,12 +307,12 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
 
     /// Whether this opening cannot read the key.
     pub(super) fn is_foreign_to(&self, number: usize, key: usize) -> bool {
-        self.foreign[key].is_some() && self.has_other_types(number)
+        self.names.foreign[key].is_some() && self.has_other_types(number)
     }
 
     /// What an opening holds for a key that it cannot read.
     pub(super) fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
-        let (hash, bytes) = self.foreign[key].as_ref()?;
+        let (hash, bytes) = self.names.foreign[key].as_ref()?;
         let matches = |key: &Key<K>| matches!(key, Key::Opaque(held) if **held == *bytes);
         self.replica(number).view().store().find_by(*hash, matches)
     }
@@ -298,11 +321,11 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     pub(super) fn number_of(&self, key: &Key<K>) -> Option<usize> {
         let (hash, same): (_, &dyn Fn(usize) -> bool) = match key {
             Key::Known(key) => (hash_of(key), &|at| self.keys[at].1 == *key),
-            Key::Opaque(bytes) => {
-                (hash_of::<[u8]>(bytes), &|at| self.foreign[at].as_ref().is_some_and(|(_, known)| *known == **bytes))
-            }
+            Key::Opaque(bytes) => (hash_of::<[u8]>(bytes), &|at| {
+                self.names.foreign[at].as_ref().is_some_and(|(_, known)| *known == **bytes)
+            }),
         };
-        self.numbers.get(&hash).copied().filter(|at| same(*at))
+        self.names.numbers.get(&hash).copied().filter(|at| same(*at))
     }
 
     /// A name for people: the replica, and the process it is on.
@@ -315,14 +338,14 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     /// Lets everything happen that happens until then.
     pub(super) fn advance_to(&mut self, until: u64) -> Result<(), Violation> {
         loop {
-            let event = self.events.first_key_value().map(|((at, _), _)| *at);
+            let event = self.agenda.events.first_key_value().map(|((at, _), _)| *at);
             let is_up = |number: &usize| self.state_of(*number) == State::Up;
             let up = (0..self.openings.len()).filter(is_up);
             let timer = up.map(|number| (self.openings[number].wake, number)).min();
             match (event, timer) {
                 (Some(at), timer) if at <= until && timer.is_none_or(|(wake, _)| at <= wake) => {
                     self.at = self.at.max(at);
-                    if let Some((_, event)) = self.events.pop_first() {
+                    if let Some((_, event)) = self.agenda.events.pop_first() {
                         self.handle(event)?;
                     }
                 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::cluster::{Cluster, Event};
 use super::codec::{self, MAX_DATAGRAM};
 use super::foreign::read_as_foreign;
-use super::network::Fate;
+use super::network::Passage;
 use super::process::{Payload, State};
 use super::report::Violation;
 use super::trace::describe;
@@ -40,7 +40,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if let Message::Audit(audit) = &message
             && !audit.reply
         {
-            self.openings[number].history.audited += audit.entries.len() * to.len();
+            self.openings[number].history.sent.audited += audit.entries.len() * to.len();
         }
         for id in to {
             let home = self.home(number, &id);
@@ -52,7 +52,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 let fate = self.carry(from, address, bytes.len(), Payload::Message(bytes.clone()));
                 // A datagram that is lost goes unnoticed, and mostly also one to nowhere; a connection that
                 // cannot be made does not.
-                ok = fate.is_some() || (bytes.len() <= MAX_DATAGRAM && self.rng.bool());
+                ok = fate.is_some() || (bytes.len() <= MAX_DATAGRAM && self.dice.rng.bool());
                 if ok && self.is_in_doubt(bytes.len()) {
                     self.report.fault("sent and called failed");
                     ok = false;
@@ -69,7 +69,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A connection may break after everything has arrived.
     fn is_in_doubt(&mut self, size: usize) -> bool {
-        !self.healed && size > MAX_DATAGRAM && self.doubts.u8(0..16) == 0
+        !self.course.healed && size > MAX_DATAGRAM && self.dice.doubts.u8(0..16) == 0
     }
 
     /// The address of the process on which a member lives, as far as this replica's process knows.
@@ -90,7 +90,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.report.messages += 1;
         self.report.bytes += size as u64;
         #[cfg(test)]
-        if let Some(copies) = &mut self.copies {
+        if let Some(copies) = &mut self.course.copies {
             copies.push((address, payload.clone()));
         }
         let here = self.processes[from].address;
@@ -106,17 +106,17 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.report.fault("slow message");
         }
         match sent.fate {
-            Fate::Arrives => {}
-            Fate::Twice(after) => {
+            Passage::Arrives => {}
+            Passage::Twice(after) => {
                 self.report.fault("duplicated");
                 self.note_straggler(after);
                 self.schedule(after, Event::Deliver { address, payload: payload.clone() });
             }
-            Fate::Overflows => {
+            Passage::Overflows => {
                 self.report.fault("queue overflowed");
                 return Some(sent.queued);
             }
-            Fate::Lost => {
+            Passage::Lost => {
                 self.report.fault("lost");
                 return Some(sent.queued);
             }
@@ -127,8 +127,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     fn note_straggler(&mut self, after: u64) {
-        if !self.healed {
-            self.stragglers_until = self.stragglers_until.max(self.at + after);
+        if !self.course.healed {
+            self.course.stragglers_until = self.course.stragglers_until.max(self.at + after);
         }
     }
 
@@ -218,7 +218,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             |error| self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)));
         let (from, mut message) = codec::decode(self.types, bytes).map_err(refused)?;
         if self.has_other_types(number) {
-            let is_foreign = |hash| self.numbers.get(&hash).is_some_and(|&key| self.foreign[key].is_some());
+            let is_foreign = |hash| self.names.numbers.get(&hash).is_some_and(|&key| self.names.foreign[key].is_some());
             let unread = read_as_foreign(&mut message, bytes, is_foreign).map_err(refused)?;
             if unread > 0 {
                 self.report.fault("keys or values of another release");
@@ -235,7 +235,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         let (at, mut new) = (self.at, Vec::new());
         for entry in message.entries() {
-            let Some(key) = self.numbers.get(&entry.hash).copied() else { continue };
+            let Some(key) = self.names.numbers.get(&entry.hash).copied() else { continue };
             let Some(record) = self.oracles[cache].get_mut(key, &entry.stamp()) else { continue };
             if let std::collections::btree_map::Entry::Vacant(first) = record.told.entry(number) {
                 first.insert(at);
@@ -297,7 +297,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn tell_left(&mut self, number: usize, id: ReplicaId) -> Result<(), Violation> {
         self.trace(|| format!("r{number} hears that {id} is gone"));
         let now = self.now_at(number);
-        self.openings[number].history.ever.insert(id);
+        self.openings[number].history.company.ever.insert(id);
         self.openings[number].engine.replica.handle_member_left(now, id);
         self.settle(number)
     }

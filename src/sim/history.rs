@@ -99,15 +99,15 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let at = self.at;
         let Opening { engine, history, .. } = &mut self.openings[number];
         let now: BTreeMap<_, _> = engine.replica.view().members().collect();
-        history.members.retain(|id, _| now.contains_key(id));
-        history.admitted.retain(|id, _| now.contains_key(id));
-        history.live.retain(|id, _| now.get(id).is_some_and(|live| *live));
+        history.company.members.retain(|id, _| now.contains_key(id));
+        history.company.admitted.retain(|id, _| now.contains_key(id));
+        history.company.live.retain(|id, _| now.get(id).is_some_and(|live| *live));
         for (id, live) in now {
-            history.members.entry(id).or_insert(at);
-            history.admitted.entry(id).or_insert(at);
-            history.ever.insert(id);
+            history.company.members.entry(id).or_insert(at);
+            history.company.admitted.entry(id).or_insert(at);
+            history.company.ever.insert(id);
             if live {
-                history.live.entry(id).or_insert(at);
+                history.company.live.entry(id).or_insert(at);
             }
         }
     }
@@ -115,13 +115,13 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// A digest of a member came: it is to name all members that its sender had met.
     pub(super) fn note_names(&mut self, number: usize, from: usize, digest: &Digest) {
         let met = self.openings[from].history.said.get(&digest.clock).map(|(met, _)| met.clone());
-        self.openings[number].history.named.extend(met.into_iter().flatten());
+        self.openings[number].history.company.named.extend(met.into_iter().flatten());
     }
 
     /// A replica that stood still has a stable cut from before: as if it had met its members just now.
     pub(super) fn note_resumed(&mut self, number: usize) {
         let at = self.at;
-        self.openings[number].history.members.values_mut().for_each(|since| *since = at);
+        self.openings[number].history.company.members.values_mut().for_each(|since| *since = at);
     }
 
     fn note_rise(&mut self, number: usize, which: Floor, source: Option<usize>, forced: bool) {
@@ -135,8 +135,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         let is_old = |since: &u64| since + CUT_AGE <= at;
         // Whoever was met by one that tells this replica of itself is waited for, though it has not spoken yet.
-        let named = || history.named.difference(&history.ever);
-        let members = || history.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| id);
+        let named = || history.company.named.difference(&history.company.ever);
+        let members = || history.company.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| id);
         let members = || members().chain(named()).copied().collect();
         let removal = || Removal { seen: opening.seen.clone(), members: members(), forced };
         let own = (source.is_none() || forced).then(removal);
@@ -189,7 +189,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         // What a fill must lose against may be forgotten unless its replica was a member here all the time since it began.
         let history = &self.openings[number].history;
         let is_late = |record: &Record<K, V>| {
-            let admitted = history.admitted.get(&self.openings[record.author].id);
+            let admitted = history.company.admitted.get(&self.openings[record.author].id);
             record.fill.is_some_and(|start| admitted.is_none_or(|since| *since > start.at))
         };
         let is_due = |record: &Record<K, V>| {

@@ -86,7 +86,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         for (number, id) in self.known_on(process, other, gone) {
             let now = self.now_at(number);
             if left {
-                self.openings[number].history.ever.insert(id);
+                self.openings[number].history.company.ever.insert(id);
                 self.openings[number].engine.replica.handle_member_left(now, id);
             } else {
                 self.openings[number].engine.replica.handle_member_down(now, id);

@@ -15,7 +15,7 @@ const SLOW_BANDWIDTH: u64 = 10_000;
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Passage {
     Arrives,
     /// Once more after this.
     Twice(u64),
@@ -27,7 +27,7 @@ pub(super) enum Fate {
 /// A message on its way, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
-    pub(super) fate: Fate,
+    pub(super) fate: Passage,
     /// Until it arrives.
     pub(super) after: u64,
     /// Until it has left.
@@ -144,15 +144,15 @@ impl Network {
     pub(super) fn send(&mut self, now: u64, from: usize, to: usize, size: usize) -> Sent {
         self.now = now;
         let Some((queued, waited)) = self.queue(from, to, size as u64) else {
-            return Sent { fate: Fate::Overflows, after: 0, queued: MAX_QUEUE, waited: true, slow: false };
+            return Sent { fate: Passage::Overflows, after: 0, queued: MAX_QUEUE, waited: true, slow: false };
         };
         let slowness = if self.slow.contains(&(from, to)) { SLOWNESS } else { 1 };
         let mut delay = || queued + self.delay() * slowness;
         let (after, again) = (delay(), delay());
         let fate = match () {
-            () if self.hits(self.loss) => Fate::Lost,
-            () if self.hits(self.duplicate) => Fate::Twice(again),
-            () => Fate::Arrives,
+            () if self.hits(self.loss) => Passage::Lost,
+            () if self.hits(self.duplicate) => Passage::Twice(again),
+            () => Passage::Arrives,
         };
         let slow = after - queued > 100_000 + self.latency;
         Sent { fate, after, queued, waited, slow }

@@ -38,24 +38,39 @@ pub(super) struct Removal {
     pub(super) forced: bool,
 }
 
+/// Whom one opening has for members, and has heard of.
+#[derive(Debug, Default)]
+pub(super) struct Company {
+    /// Members without a break since.
+    pub(super) members: BTreeMap<ReplicaId, u64>,
+    /// The same, also over a time in which this replica stood still.
+    pub(super) admitted: BTreeMap<ReplicaId, u64>,
+    /// Live members without a break since.
+    pub(super) live: BTreeMap<ReplicaId, u64>,
+    /// Who was met by somebody that has sent a digest here; and ids that ever were members here, or were said to be gone.
+    pub(super) named: BTreeSet<ReplicaId>,
+    pub(super) ever: BTreeSet<ReplicaId>,
+}
+
+/// What one opening has sent, and was sent.
+#[derive(Debug, Default)]
+pub(super) struct Spoken {
+    /// Registers that it has sent in audits of its own, ever.
+    pub(super) audited: usize,
+    /// How often a member sent what waits here for its time, by its dot.
+    pub(super) sent_early: BTreeMap<(usize, ReplicaId, HlcTime), u32>,
+}
+
 /// What was observed of one opening.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Of the gc floor, and of the eviction floor.
     pub(super) rises: [Vec<Rise>; 2],
-    /// Members without a break since.
-    pub(super) members: BTreeMap<ReplicaId, u64>,
-    /// The same, also over a time in which this replica stood still.
-    pub(super) admitted: BTreeMap<ReplicaId, u64>,
+    pub(super) company: Company,
     /// By the clock of a digest of this replica: the members that it had met by then, and what it had seen of writes.
     pub(super) said: BTreeMap<HlcTime, (Vec<ReplicaId>, VersionVector)>,
     /// It has said that it is caught up.
     pub(super) ready: bool,
-    /// Who was met by somebody that has sent a digest here; and ids that ever were members here, or were said to be gone.
-    pub(super) named: BTreeSet<ReplicaId>,
-    pub(super) ever: BTreeSet<ReplicaId>,
-    /// Live members without a break since.
-    pub(super) live: BTreeMap<ReplicaId, u64>,
     /// The highest watermark in any of its digests.
     pub(super) watermark: HlcTime,
     /// It has evicted values.
@@ -73,10 +88,7 @@ pub(super) struct History {
     /// By key: what it held after its last event.
     pub(super) held: Vec<Option<Marker>>,
     pub(super) counted: Counters,
-    /// Registers that it has sent in audits of its own, ever.
-    pub(super) audited: usize,
-    /// How often a member sent what waits here for its time, by its dot.
-    pub(super) sent_early: BTreeMap<(usize, ReplicaId, HlcTime), u32>,
+    pub(super) sent: Spoken,
     /// The event under way has voided, or doubted, something.
     pub(super) voided: bool,
     pub(super) doubted: bool,

@@ -71,7 +71,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// No faults from here on. Those that are paused go on.
     fn heal(&mut self) -> Result<(), Violation> {
         self.trace(|| "HEAL".to_owned());
-        self.healed = true;
+        self.course.healed = true;
         let stays = self.link_that_stays();
         self.network.heal();
         if let Some((a, b)) = stays {
@@ -80,7 +80,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         let skew = (self.settings.config.max_drift.as_nanos() as i64 / 4).min(SECOND as i64 / 4);
         for process in self.running() {
-            let offset = self.rng.i64(-skew..=skew);
+            let offset = self.dice.rng.i64(-skew..=skew);
             self.processes[process].clock.repair(offset);
         }
         for process in self.running() {
@@ -141,8 +141,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn wait_for_baseline(&mut self) -> Result<(), Violation> {
         self.trace(|| "WAIT FOR BASELINE".to_owned());
         // A word of the dead that is still under way would make them members again, for good where no other reaches.
-        if self.at < self.stragglers_until {
-            self.advance_to(self.stragglers_until + 1)?;
+        if self.at < self.course.stragglers_until {
+            self.advance_to(self.course.stragglers_until + 1)?;
             self.still_agree()?;
         }
         self.forget_the_gone()?;
@@ -218,8 +218,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let window = 2 * SECOND + 10 * nanos(self.settings.config.digest_interval);
         let mut sent = 0;
         // A digest that a slow link delivers a minute late is answered like any other.
-        if self.at < self.stragglers_until {
-            self.advance_to(self.stragglers_until)?;
+        if self.at < self.course.stragglers_until {
+            self.advance_to(self.course.stragglers_until)?;
             self.still_agree()?;
         }
         // Retries and sessions that are still under way end first.

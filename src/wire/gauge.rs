@@ -15,7 +15,7 @@ pub(super) struct Gauge {
     len: usize,
     limit: usize,
     too_deep: bool,
-    head: Head,
+    head: ItemHead,
     /// Bytes of a string still to come.
     payload: u64,
     /// Items still to come in each open container.
@@ -24,7 +24,7 @@ pub(super) struct Gauge {
 
 /// A head of which some bytes have been written.
 #[derive(Clone, Copy, Default)]
-struct Head {
+struct ItemHead {
     first: u8,
     argument: u64,
     missing: u8,
@@ -37,7 +37,7 @@ impl Gauge {
             len: 0,
             limit: limit.min(MAX_DEPTH),
             too_deep: false,
-            head: Head::default(),
+            head: ItemHead::default(),
             payload: 0,
             levels: SmallVec::new(),
         }
@@ -81,7 +81,7 @@ impl Gauge {
                 power @ 24..=27 => (0, 1 << (power - 24)),
                 _ => (UNKNOWN, 0),
             };
-            self.head = Head { first: byte, argument, missing };
+            self.head = ItemHead { first: byte, argument, missing };
         }
         if self.head.missing == 0 {
             self.head_done();
@@ -89,7 +89,7 @@ impl Gauge {
     }
 
     fn head_done(&mut self) {
-        let Head { first, argument, .. } = self.head;
+        let ItemHead { first, argument, .. } = self.head;
         match first >> 5 {
             2 | 3 if argument > 0 => self.payload = argument,
             4 => self.open(argument),

@@ -131,11 +131,11 @@ struct Screens {
     ears: Arc<Ears>,
     back: mpsc::UnboundedSender<Returned>,
     running: JoinSet<()>,
-    oldest: VecDeque<Screen>,
+    oldest: VecDeque<Screening>,
 }
 
 /// One of them.
-struct Screen {
+struct Screening {
     host: IpAddr,
     task: AbortHandle,
     /// Gone when the connection is.
@@ -171,7 +171,7 @@ impl Screens {
         };
         self.oldest.retain(|screen| !screen.task.is_finished());
         let task = self.running.spawn(visit.screen(conn));
-        self.oldest.push_back(Screen { host: host(from), task, seat, proven });
+        self.oldest.push_back(Screening { host: host(from), task, seat, proven });
     }
 
     /// A place in the table. When there is none, a connection that has proven nothing yields to the newcomer, so that
@@ -187,7 +187,7 @@ impl Screens {
             self.wire.crowds.crowd(from.ip(), "connections");
         }
         self.oldest.retain(|screen| !screen.task.is_finished());
-        let yields = |screen: &Screen| {
+        let yields = |screen: &Screening| {
             !screen.proven.load(Ordering::Relaxed) && (refused == Refused::Full || screen.host == host(from))
         };
         let victim = self.oldest.iter().position(yields).and_then(|at| self.oldest.remove(at))?;

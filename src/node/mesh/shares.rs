@@ -75,7 +75,7 @@ struct Host {
 }
 
 #[derive(Default)]
-struct State {
+struct Taken {
     held: Amount,
     hosts: HashMap<IpAddr, Host>,
 }
@@ -83,7 +83,7 @@ struct State {
 /// Something bounded that many addresses take from.
 pub(super) struct Shares {
     limit: Amount,
-    state: Mutex<State>,
+    state: Mutex<Taken>,
 }
 
 /// A part of it, given back when dropped.
@@ -143,7 +143,7 @@ impl Shares {
         self.limit.count > self.state.lock().held.count
     }
 
-    fn judge(&self, state: &State, from: SocketAddr, amount: Amount) -> Result<(), Refused> {
+    fn judge(&self, state: &Taken, from: SocketAddr, amount: Amount) -> Result<(), Refused> {
         let free = self.limit.minus(state.held);
         if !Amount::default().may_grow(amount, free) {
             return Err(Refused::Full);
@@ -173,7 +173,7 @@ impl Shares {
     }
 }
 
-impl State {
+impl Taken {
     fn take(&mut self, from: SocketAddr, amount: Amount) {
         self.held.add(amount);
         let of = self.hosts.entry(host(from)).or_default();

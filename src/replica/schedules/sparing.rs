@@ -141,6 +141,43 @@ fn a_doubt_is_not_voided_by_a_later_reconcile() {
     });
 }
 
+/// The sender of a reconcile has evicted something, which its receiver knows, and has dropped a younger delete by force. The value that was
+/// deleted it never saw. Evictions cannot explain that it lacks the value, so the receiver must not pass it on as the newest that it
+/// knows: whoever believes that serves it, and claims the delete.
+#[test]
+fn what_only_a_delete_can_explain_is_not_taken_for_evicted() {
+    must_catch("known_evictions_doubted", |bugs| {
+        let (s, r, d, p, t) = (0, 1, 2, 3, 4);
+        let few = |i| ReplicaConfig { max_tombstones: if i == 0 { 1 } else { 1_000_000 }, ..plain(i) };
+        let mut net = Net::new(5, few).with(bugs);
+        net.all_meet();
+        net.run(3);
+        net.cut.insert((s, p));
+        net.put(p, 7, Some(1), 8);
+        net.flush();
+        net.up[p] = false;
+        net.at += 10_000_000;
+        net.put(d, 9, Some(2), 8);
+        net.flush();
+        net.evict(s, 9);
+        net.cut.extend([(r, d), (d, t)]);
+        net.at += 10_000_000;
+        net.put(d, 7, None, 8);
+        net.put(d, 8, None, 8);
+        net.flush();
+        assert!(net.held(s, 7).is_none() && net.held(s, 9).is_none(), "dropped by force");
+        assert!(net.r[s].view().eviction_floor() > Stamp::ZERO && net.r[s].view().floor() > Stamp::ZERO);
+        assert_eq!((net.get(r, 7), net.get(t, 7)), (Some(1), Some(1)));
+        let asks = net.digest_of(r);
+        let frames = net.frames_for(s, r, &asks);
+        (net.up[s], net.up[d]) = (false, false);
+        frames.iter().for_each(|frame| net.give(s, id(r), frame));
+        assert_eq!((net.r[r].view().counters().reconciles_in, net.get(r, 7)), (1, None));
+        net.run(20);
+        assert_eq!(net.get(t, 7), None, "deleted, and it has seen that");
+    });
+}
+
 /// A member was away and forgotten, and lost a value to the reconcile of a replica that had evicted it. The value comes again, under another dot, from
 /// one that still holds it. Where it was lost it may have been deleted, or evicted: that is no reason to void it for all.
 #[test]
@@ -294,6 +331,49 @@ fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
         net.run(10);
         assert_ne!(net.get(w, 5), Some(2), "deleted after the fill had begun");
         assert_eq!(net.get(w, 5), net.get(new, 5));
+    });
+}
+
+/// A fill waits to be sent while its filler hears from the others, so all that could contest it there has come and gone. One
+/// write has not: it has lost where it came, and only its author knows of it. The fill goes out with its bound.
+#[test]
+fn a_fill_keeps_its_bound_until_everybody_has_seen_it() {
+    must_catch("bounds_dropped_unseen", |bugs| {
+        let (a, w, s) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.all_meet();
+        net.run(3);
+        net.skew[w] = -300_000_000;
+        net.at += 400_000_000;
+        net.cut.insert((a, w));
+        net.put(a, 5, None, 8);
+        net.flush();
+        let ticket = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, Some(3), 8);
+        net.flush();
+        assert!(net.get(s, 5).is_none(), "the delete is stamped above it");
+        assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+        net.cut.clear();
+        // A replica that is alive speaks for itself, and only when it lags for long do others speak for it.
+        for _ in 0..30 {
+            net.at += S;
+            let hello = net.digest_of(w);
+            net.give(w, id(s), &hello);
+            // The filler hears, and does not get to speak.
+            let asks = net.digest_of(a);
+            let frames = net.frames_for(s, a, &asks);
+            frames.iter().for_each(|frame| net.give(s, id(a), frame));
+            for other in [w, s] {
+                let hello = net.digest_of(other);
+                net.give(other, id(a), &hello);
+            }
+            let now = net.now(a);
+            net.r[a].handle_timeout(now);
+        }
+        net.run(10);
+        assert_eq!(net.get(w, 5), net.get(s, 5));
+        assert_ne!(net.get(w, 5), Some(2), "written after the fill had begun");
     });
 }
 

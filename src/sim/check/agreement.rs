@@ -160,7 +160,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             || !fate.doubted.is_empty()
             || !fate.given_up.is_empty()
             || author.engine.replica.view().counters().evicted_unsent > 0;
-        let since = author.history.live.get(&self.openings[number].id);
+        let since = author.history.company.live.get(&self.openings[number].id);
         only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
     }
 

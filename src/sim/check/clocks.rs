@@ -50,7 +50,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let dot = entry.dot();
             let time = entry.stamp().time.max(dot.counter);
             if self.replica(number).view().clock().is_ahead(now, time, drift) {
-                let count = self.openings[number].history.sent_early.entry((from, dot.actor, dot.counter)).or_default();
+                let count =
+                    self.openings[number].history.sent.sent_early.entry((from, dot.actor, dot.counter)).or_default();
                 *count += 1;
                 most = most.max(Some((*count, dot.counter)));
             }
@@ -78,8 +79,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             return Err(self.violation(format!("cost: {name} tells {from} everything, which said that it has it")));
         }
         let history = &self.openings[number].history;
-        let only = history.live.keys().all(|other| *other == from);
-        let waited = history.admitted.get(&from).is_some_and(|since| since + WAIT <= self.at);
+        let only = history.company.live.keys().all(|other| *other == from);
+        let waited = history.company.admitted.get(&from).is_some_and(|since| since + WAIT <= self.at);
         if now.time_taken > before.time_taken && only && !waited {
             return Err(self.violation(format!("clocks: {name} takes the time of {from}, the first that it hears")));
         }

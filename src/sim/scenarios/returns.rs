@@ -74,7 +74,7 @@ fn late_frames_have_no_effect() {
     stage.isolate(2);
     (0..3).for_each(|key| stage.delete(1, key));
     stage.wait(6_000);
-    stage.cluster.copies = Some(Vec::new());
+    stage.cluster.course.copies = Some(Vec::new());
     stage.heal();
     stage.wait_for("a reconcile", |stage| stage.counters(2).reconciles_in > 0);
     stage.wait(500);

@@ -62,7 +62,7 @@ impl Stage {
     }
 
     pub fn write_for(&mut self, node: usize, key: u16, millis: u32) -> u64 {
-        let number = self.cluster.writes;
+        let number = self.cluster.issued.writes;
         self.act(Action::Write(self.at(node), key, millis));
         number
     }
@@ -131,7 +131,14 @@ impl Stage {
     /// What was sent to a node since the stage keeps copies.
     pub fn copies_to(&self, node: usize) -> Vec<Payload> {
         let address = self.cluster.processes[node].address;
-        self.cluster.copies.iter().flatten().filter(|(to, _)| *to == address).map(|(_, copy)| copy.clone()).collect()
+        self.cluster
+            .course
+            .copies
+            .iter()
+            .flatten()
+            .filter(|(to, _)| *to == address)
+            .map(|(_, copy)| copy.clone())
+            .collect()
     }
 
     /// Sends copies to a node once more.

@@ -17,7 +17,7 @@ use crate::sim::process::Payload;
 #[test]
 fn replayed_traffic_brings_nothing_back() {
     let mut stage = Stage::new(|settings| settings.config.digest_interval = Duration::from_millis(500));
-    stage.cluster.copies = Some(Vec::new());
+    stage.cluster.course.copies = Some(Vec::new());
     (0..5).for_each(|key| {
         stage.write(0, key);
     });
@@ -99,7 +99,7 @@ fn gaps_are_filled_without_a_storm() {
 #[test]
 fn a_hop_is_encoded_and_decoded() {
     let mut stage = Stage::new(|_| {});
-    stage.cluster.copies = Some(Vec::new());
+    stage.cluster.course.copies = Some(Vec::new());
     stage.write(0, 5);
     stage.wait(100);
     let copies = stage.copies_to(1);
