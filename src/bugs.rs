@@ -101,8 +101,8 @@ bugs! {
     eviction_voids,
     /// A reconcile spares what only evictions can explain, also where what was evicted had not been seen.
     evictions_spared_unseen,
-    /// What its sender's gc floor voids is only doubted, although all that the sender has evicted was seen.
-    known_evictions_doubted,
+    /// What the end of a reconcile doubts is passed on as evicted, by a receiver that knew all that its sender has evicted.
+    doubts_listed,
     /// The end of a reconcile voids what was in doubt before, for all replicas.
     doubts_voided,
     /// What the end of a reconcile removes counts as deleted, also if its sender may have evicted it.

@@ -1,5 +1,6 @@
 //! What fills came to, counted.
 
+use super::FillStats;
 use super::fill_error::Failure;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -35,5 +36,23 @@ impl FillCounts {
             Err(Failure::Abandoned | Failure::NoRuntime) => &self.abandoned,
         };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As numbers.
+    pub(crate) fn snapshot(&self) -> FillStats {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        FillStats {
+            running: 0,
+            filled: get(&self.filled),
+            arrived: get(&self.arrived),
+            lost: get(&self.lost),
+            uncached: get(&self.uncached),
+            refused: get(&self.refused),
+            failed: get(&self.failed),
+            panicked: get(&self.panicked),
+            timed_out: get(&self.timed_out),
+            abandoned: get(&self.abandoned),
+            deadlocks: get(&self.deadlocks),
+        }
     }
 }

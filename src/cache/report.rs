@@ -62,20 +62,3 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         }
     }
 }
-
-impl super::FillStats {
-    fn outcomes(&self) -> [(&'static str, u64); 10] {
-        [
-            ("filled", self.filled),
-            ("arrived", self.arrived),
-            ("lost", self.lost),
-            ("uncached", self.uncached),
-            ("refused", self.refused),
-            ("failed", self.failed),
-            ("panicked", self.panicked),
-            ("timed_out", self.timed_out),
-            ("abandoned", self.abandoned),
-            ("deadlocks", self.deadlocks),
-        ]
-    }
-}

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::{Cache, CacheKey, CacheValue};
 pub use crate::replica::RemovalStats;
 use crate::replica_id::ReplicaId;
-use crate::sync::Ordering;
 
 /// Numbers of one cache on one node, since it was opened. From [`Cache::stats`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,6 +63,25 @@ pub struct FillStats {
     pub deadlocks: u64,
 }
 
+impl FillStats {
+    /// Its counts by name.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn outcomes(&self) -> [(&'static str, u64); 10] {
+        [
+            ("filled", self.filled),
+            ("arrived", self.arrived),
+            ("lost", self.lost),
+            ("uncached", self.uncached),
+            ("refused", self.refused),
+            ("failed", self.failed),
+            ("panicked", self.panicked),
+            ("timed_out", self.timed_out),
+            ("abandoned", self.abandoned),
+            ("deadlocks", self.deadlocks),
+        ]
+    }
+}
+
 /// How far a member is behind this node's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -112,25 +130,6 @@ impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
             listener_panics: self.listeners.panics(),
             listener_lost: self.listeners.lost(),
             lags: engine.replica.lags().into_iter().map(lag).collect(),
-        }
-    }
-}
-
-impl super::fill_counts::FillCounts {
-    fn snapshot(&self) -> FillStats {
-        let get = |count: &crate::sync::AtomicU64| count.load(Ordering::Relaxed);
-        FillStats {
-            running: 0,
-            filled: get(&self.filled),
-            arrived: get(&self.arrived),
-            lost: get(&self.lost),
-            uncached: get(&self.uncached),
-            refused: get(&self.refused),
-            failed: get(&self.failed),
-            panicked: get(&self.panicked),
-            timed_out: get(&self.timed_out),
-            abandoned: get(&self.abandoned),
-            deadlocks: get(&self.deadlocks),
         }
     }
 }

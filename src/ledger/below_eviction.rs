@@ -86,6 +86,12 @@ impl BelowEviction {
         !self.in_doubt.is_empty() && self.in_doubt.contains(&slot)
     }
 
+    /// What is in this place, with this stamp, is in doubt from now on, and so is what replaces it up to that stamp.
+    pub(super) fn doubt(&mut self, slot: SlotRef, stamp: Stamp) {
+        self.raise(stamp);
+        self.note_doubt(slot);
+    }
+
     pub(super) fn note_doubt(&mut self, slot: SlotRef) {
         self.in_doubt.insert(slot);
     }

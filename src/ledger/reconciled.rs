@@ -95,8 +95,7 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
             env.counters.reconcile_spared += 1;
             continue;
         }
-        let evictable = stamp <= doubtful && (!end.knew || env.bugs().known_evictions_doubted);
-        if evictable {
+        if stamp <= doubtful {
             doubt(ledger, env, &held);
         } else if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
             env.counters.reconcile_voided += 1;
@@ -105,13 +104,18 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
     }
 }
 
-/// Something newer than this register may have been evicted by the sender of a reconcile. It is not voided: only what
-/// this replica claims has changed, and others may know better.
+/// Something newer than this register may have been evicted, or deleted, by the sender of a reconcile. It is not voided: only what
+/// this replica claims has changed, and others may know better. Nor may it be passed on as the newest that is known, whether or
+/// not this replica takes over what the sender has evicted.
 fn doubt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapshot<K, V>) {
     if held.meta.kind.is_live() {
         env.counters.reconcile_doubted += 1;
         ledger.lossy = true;
-        ledger.registers.bury(held, Cause::Evicted, RemovalCause::Reconcile);
+        let stamp = ledger.registers.stamp_of(&held.meta);
+        let slot = ledger.registers.bury(held, Cause::Evicted, RemovalCause::Reconcile);
+        if !env.bugs().doubts_listed {
+            ledger.registers.below_eviction.doubt(slot, stamp);
+        }
     }
 }
 

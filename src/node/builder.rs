@@ -13,6 +13,7 @@ use super::clock::SystemClock;
 use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
 use super::registry::{Facts, Registry};
+use super::settings::NodeSettings;
 use super::{Alive, Node, clock};
 use crate::sync::{AtomicI64, Ordering};
 
@@ -141,6 +142,16 @@ impl NodeBuilder {
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = [u8; 32]>) -> Self {
         self.keys = Some(Keys(keys.into_iter().collect()));
         self
+    }
+
+    /// All of it at once, as from a configuration file. Of what was set before only keys stay.
+    pub fn settings(self, settings: NodeSettings) -> Self {
+        let NodeSettings { cluster, name, bind, advertise, seeds } = settings;
+        let builder = self.cluster(cluster).name(name).bind(bind).seeds(seeds);
+        match advertise {
+            Some(advertise) => builder.advertise(advertise),
+            None => builder.advertise_what_is_bound(),
+        }
     }
 
     /// Notices failures within about a second, for tests on one machine.

@@ -135,7 +135,7 @@ impl Driver {
                 () = sleep_until(next) => {}
             }
             if let Some((deadline, waiting)) = self.ending.take() {
-                self.shut_down(deadline).await;
+                handover::shut_down(&mut self, deadline).await;
                 self.registry.stop();
                 for done in waiting {
                     let _ = done.send(());

@@ -150,6 +150,21 @@ impl Mesh {
         }
     }
 
+    /// Accepts another key from now on. Adding a known key changes nothing.
+    pub fn add_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        keys::add(&self.core, key)
+    }
+
+    /// Encrypts with a key added before.
+    pub fn use_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        keys::prefer(&self.core, key)
+    }
+
+    /// Refuses a key from now on. Removing an unknown key changes nothing.
+    pub fn remove_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
+        keys::remove(&self.core, key)
+    }
+
     /// Test switch: datagrams to and from these addresses vanish and dials to them hang; `None` heals.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]

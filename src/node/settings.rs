@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::NodeBuilder;
-
 /// Where a node listens and whom it looks for. Part of a configuration file, through `serde`, or of code:
 /// [`NodeBuilder::settings`]. Those of a cache are [`CacheSettings`](crate::CacheSettings).
 ///
@@ -42,18 +40,6 @@ impl Default for NodeSettings {
             bind: ([127, 0, 0, 1], 0).into(),
             advertise: None,
             seeds: Vec::new(),
-        }
-    }
-}
-
-impl NodeBuilder {
-    /// All of it at once, as from a configuration file. Of what was set before only keys stay.
-    pub fn settings(self, settings: NodeSettings) -> Self {
-        let NodeSettings { cluster, name, bind, advertise, seeds } = settings;
-        let builder = self.cluster(cluster).name(name).bind(bind).seeds(seeds);
-        match advertise {
-            Some(advertise) => builder.advertise(advertise),
-            None => builder.advertise_what_is_bound(),
         }
     }
 }

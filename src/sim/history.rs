@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use super::cluster::Cluster;
 use super::observed::{Floor, Removal, Rise};
 use super::opening::Opening;
-use super::oracle::{Oracle, Record};
+use super::oracle::{FillStart, Oracle, Record};
 use super::types::{SimKey, SimValue};
 use crate::crdt::{Cause, Kind, Marker};
-use crate::hlc::{Stamp, nanos};
+use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::message::Digest;
 use crate::replica::Counters;
 
@@ -96,15 +96,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// Takes note of the members a replica has now.
     fn note_members(&mut self, number: usize) {
-        let at = self.at;
+        let (at, now) = (self.at, self.now_at(number));
         let Opening { engine, history, .. } = &mut self.openings[number];
+        let clock = engine.replica.view().clock().judging(now);
         let now: BTreeMap<_, _> = engine.replica.view().members().collect();
         history.company.members.retain(|id, _| now.contains_key(id));
         history.company.admitted.retain(|id, _| now.contains_key(id));
         history.company.live.retain(|id, _| now.get(id).is_some_and(|live| *live));
         for (id, live) in now {
             history.company.members.entry(id).or_insert(at);
-            history.company.admitted.entry(id).or_insert(at);
+            history.company.admitted.entry(id).or_insert((at, clock));
             history.company.ever.insert(id);
             if live {
                 history.company.live.entry(id).or_insert(at);
@@ -186,11 +187,15 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let victims = oracle.of(key).filter(|record| record.item.is_some()).filter(is_gone);
         let drift = nanos(self.settings.config.max_drift);
         let evicted = self.openings[number].history.evicted_alone;
-        // What a fill must lose against may be forgotten unless its replica was a member here all the time since it began.
+        // What a fill must lose against may be forgotten unless its replica was a member here all the time since it began. By its
+        // clock, that is: one that is further behind than `max_drift` cannot say so.
         let history = &self.openings[number].history;
         let is_late = |record: &Record<K, V>| {
             let admitted = history.company.admitted.get(&self.openings[record.author].id);
-            record.fill.is_some_and(|start| admitted.is_none_or(|since| *since > start.at))
+            let is_early = |start: &FillStart, (since, clock): &(u64, HlcTime)| {
+                *since > start.at || start.began.saturating_add(drift) < *clock
+            };
+            record.fill.is_some_and(|start| admitted.is_none_or(|admitted| is_early(&start, admitted)))
         };
         let is_due = |record: &Record<K, V>| {
             let contested = (record.stamp == stamp || !certain)

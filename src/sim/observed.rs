@@ -43,8 +43,8 @@ pub(super) struct Removal {
 pub(super) struct Company {
     /// Members without a break since.
     pub(super) members: BTreeMap<ReplicaId, u64>,
-    /// The same, also over a time in which this replica stood still.
-    pub(super) admitted: BTreeMap<ReplicaId, u64>,
+    /// The same, also over a time in which this replica stood still, and what its clock was then.
+    pub(super) admitted: BTreeMap<ReplicaId, (u64, HlcTime)>,
     /// Live members without a break since.
     pub(super) live: BTreeMap<ReplicaId, u64>,
     /// Who was met by somebody that has sent a digest here; and ids that ever were members here, or were said to be gone.

@@ -5,52 +5,53 @@
 
 use memberlist::proto::SecretKey;
 
-use super::{Mesh, config::KeyError, instance::List};
+use super::{
+    config::KeyError,
+    instance::{Core, List},
+};
 
-impl Mesh {
-    /// Accepts another key from now on. Adding a known key changes nothing.
-    pub fn add_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
-        self.with_keyring(|keys| {
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-            Ok(())
-        })
-    }
-
-    /// Encrypts with a key added before.
-    pub fn use_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
-        self.with_keyring(|keys| {
-            let at = keys.iter().position(|k| *k == key).ok_or(KeyError::Unknown)?;
-            let key = keys.remove(at);
-            keys.insert(0, key);
-            Ok(())
-        })
-    }
-
-    /// Refuses a key from now on. Removing an unknown key changes nothing.
-    pub fn remove_key(&self, key: [u8; 32]) -> Result<(), KeyError> {
-        self.with_keyring(|keys| {
-            if keys.first() == Some(&key) {
-                return Err(KeyError::Primary);
-            }
-            keys.retain(|k| *k != key);
-            Ok(())
-        })
-    }
-
-    /// Changes our list and brings the live instance in line, under one lock.
-    fn with_keyring(&self, change: impl FnOnce(&mut Vec<[u8; 32]>) -> Result<(), KeyError>) -> Result<(), KeyError> {
-        let mut keys = self.core.wire.keys.lock();
-        if keys.is_empty() {
-            return Err(KeyError::Plaintext);
-        }
-        change(&mut keys)?;
-        if let Some(list) = self.core.live() {
-            align(&list, &keys);
+/// Accepts another key from now on. Adding a known key changes nothing.
+pub(super) fn add(core: &Core, key: [u8; 32]) -> Result<(), KeyError> {
+    with_keyring(core, |keys| {
+        if !keys.contains(&key) {
+            keys.push(key);
         }
         Ok(())
+    })
+}
+
+/// Encrypts with a key added before.
+pub(super) fn prefer(core: &Core, key: [u8; 32]) -> Result<(), KeyError> {
+    with_keyring(core, |keys| {
+        let at = keys.iter().position(|k| *k == key).ok_or(KeyError::Unknown)?;
+        let key = keys.remove(at);
+        keys.insert(0, key);
+        Ok(())
+    })
+}
+
+/// Refuses a key from now on. Removing an unknown key changes nothing.
+pub(super) fn remove(core: &Core, key: [u8; 32]) -> Result<(), KeyError> {
+    with_keyring(core, |keys| {
+        if keys.first() == Some(&key) {
+            return Err(KeyError::Primary);
+        }
+        keys.retain(|k| *k != key);
+        Ok(())
+    })
+}
+
+/// Changes our list and brings the live instance in line, under one lock.
+fn with_keyring(core: &Core, change: impl FnOnce(&mut Vec<[u8; 32]>) -> Result<(), KeyError>) -> Result<(), KeyError> {
+    let mut keys = core.wire.keys.lock();
+    if keys.is_empty() {
+        return Err(KeyError::Plaintext);
     }
+    change(&mut keys)?;
+    if let Some(list) = core.live() {
+        align(&list, &keys);
+    }
+    Ok(())
 }
 
 /// memberlist's keyring keeps duplicates and drops on use, so compare and repair instead of mirroring calls.

@@ -142,11 +142,11 @@ fn a_doubt_is_not_voided_by_a_later_reconcile() {
 }
 
 /// The sender of a reconcile has evicted something, which its receiver knows, and has dropped a younger delete by force. The value that was
-/// deleted it never saw. Evictions cannot explain that it lacks the value, so the receiver must not pass it on as the newest that it
-/// knows: whoever believes that serves it, and claims the delete.
+/// deleted it never saw. The receiver doubts the value, and must not pass it on as the newest that it knows: whoever believes that
+/// serves it, and claims the delete.
 #[test]
-fn what_only_a_delete_can_explain_is_not_taken_for_evicted() {
-    must_catch("known_evictions_doubted", |bugs| {
+fn a_doubt_is_not_passed_on_as_the_newest_that_is_known() {
+    must_catch("doubts_listed", |bugs| {
         let (s, r, d, p, t) = (0, 1, 2, 3, 4);
         let few = |i| ReplicaConfig { max_tombstones: if i == 0 { 1 } else { 1_000_000 }, ..plain(i) };
         let mut net = Net::new(5, few).with(bugs);

@@ -26,7 +26,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let stamp =
                 |&number: &usize| self.held(number, key).map(|held| self.replica(number).view().stamp_at(&held.meta));
             // What was held and collected counts as well: it may have come under another dot than its own.
-            let was = open.iter().filter_map(|&number| self.openings[number].newest[key]).map(|(stamp, _)| stamp).max();
+            let was = open.iter().filter_map(|&number| self.was_known(number, key)).max();
             let newest = known.map(|record| record.stamp).max(open.iter().filter_map(stamp).max()).max(was);
             for &number in &open {
                 self.check_served(number, key, newest, epoch)?;
@@ -46,6 +46,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         // What is deferred of a member that is unreachable waits until that is forgotten: see `check_baseline`.
         Ok(())
+    }
+
+    /// The newest that a replica ever held. Not what came in doubt and was never claimed, because the session that brought it
+    /// broke off: a replica keeps nothing of that, and knows it no more.
+    fn was_known(&self, number: usize, key: usize) -> Option<Stamp> {
+        let opening = &self.openings[number];
+        let (newest, _) = opening.newest[key]?;
+        let forgets =
+            |record: &Record<K, V>| record.fate.doubted.contains(&number) && !record.is_claimed_by(&opening.seen);
+        Some(newest).filter(|newest| !self.oracle(number).get(key, newest).is_some_and(forgets))
     }
 
     /// O3, and with it O1: what is served is the newest that any replica knows.

@@ -80,7 +80,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         let history = &self.openings[number].history;
         let only = history.company.live.keys().all(|other| *other == from);
-        let waited = history.company.admitted.get(&from).is_some_and(|since| since + WAIT <= self.at);
+        let waited = history.company.admitted.get(&from).is_some_and(|(since, _)| since + WAIT <= self.at);
         if now.time_taken > before.time_taken && only && !waited {
             return Err(self.violation(format!("clocks: {name} takes the time of {from}, the first that it hears")));
         }
