@@ -39,6 +39,7 @@ mod handover;
 mod insert_error;
 mod iter;
 pub(crate) mod listener;
+mod open_error;
 pub(crate) mod port;
 mod race;
 mod readable;
@@ -59,7 +60,7 @@ mod waits;
 mod work;
 
 pub use crate::recency::Eviction;
-pub use builder::{CacheBuilder, Limits, OpenError, Policy};
+pub use builder::{CacheBuilder, Policy};
 pub use bulk::BulkError;
 pub use entry::EntryInfo;
 pub use feed::{ChangeEvent, ChangeKind, Subscription, SubscriptionError};
@@ -67,13 +68,14 @@ pub use fill_error::FillError;
 pub use filled::Filled;
 pub use insert_error::InsertError;
 pub use iter::Iter;
+pub use open_error::{Limits, OpenError};
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
 pub use settings::CacheSettings;
 pub use stats::{CacheStats, FillStats, PeerLag, RemovalStats};
 
 use engine::Engine;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Handles, Shared};
 
 /// What a key must be.
 ///
@@ -115,16 +117,6 @@ pub struct Cache<K, V> {
     /// How long a fill through this handle waits for another node's.
     patience: Option<Duration>,
     handles: Arc<Handles>,
-}
-
-/// What all clones of a handle have in common.
-struct Handles(Arc<dyn port::Port>, Arc<dyn port::Host>);
-
-impl Drop for Handles {
-    /// The host keeps the cache for a while if no member has what was written just before.
-    fn drop(&mut self) {
-        self.1.close(&self.0);
-    }
 }
 
 impl<K, V> Clone for Cache<K, V> {
@@ -558,7 +550,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             Some(found) => found.item.key.known().cloned()?,
             None => self.own_key(key)?,
         };
-        let size = wire::key_len(&owned).ok().filter(|size| *size <= builder::LARGEST.max_key_bytes)?;
+        let size = wire::key_len(&owned).ok().filter(|size| *size <= open_error::LARGEST.max_key_bytes)?;
         let item = ItemRef::new(Item { key: Key::Known(owned), body: Body::Absent });
         Some(Write { hash, item, expires: 0, size: u32::try_from(size).ok()?, weight: 0 })
     }

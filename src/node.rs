@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 mod builder;
 mod clock;
+mod command;
 mod driver;
 pub(crate) mod inquiry;
 mod lanes;
@@ -46,7 +47,7 @@ pub use unsent::{Unsent, UnsentCache};
 
 use crate::cache::{CacheBuilder, CacheKey, CacheValue};
 use crate::sync::Ordering;
-use driver::Command;
+use command::Command;
 use mesh::Mesh;
 use registry::NodeHost;
 pub(crate) use registry::Registry;

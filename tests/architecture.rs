@@ -33,10 +33,10 @@ const FLOORS: &[&[&str]] = &[
 
 /// Modules of one folder that import each other in a circle, parents aside: a state machine that is
 /// split over files extends its parent's type. May only shrink.
-const KNOTTED_FILES: usize = 10;
+const KNOTTED_FILES: usize = 5;
 
 /// The longest file outside of tests, in lines. May only shrink.
-const LONGEST_FILE: usize = 595;
+const LONGEST_FILE: usize = 589;
 /// The longest function outside of tests, in lines. May only shrink.
 const LONGEST_FUNCTION: usize = 48;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::{LARGEST, OpenError};
+use super::open_error::{LARGEST, OpenError};
 use crate::recency::Eviction;
 use crate::replica::ReplicaConfig;
 

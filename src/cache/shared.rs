@@ -66,3 +66,13 @@ impl<K, V> Shared<K, V> {
         *self.id.lock()
     }
 }
+
+/// What all clones of a handle have in common.
+pub(crate) struct Handles(pub(super) Arc<dyn port::Port>, pub(super) Arc<dyn port::Host>);
+
+impl Drop for Handles {
+    /// The host keeps the cache for a while if no member has what was written just before.
+    fn drop(&mut self) {
+        self.1.close(&self.0);
+    }
+}

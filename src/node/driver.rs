@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use super::command::Command;
 use super::inquiry;
 use super::lanes::Lanes;
 use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
@@ -38,23 +39,6 @@ const GREET_EVERY: Duration = Duration::from_millis(500);
 /// The driver looks around at least this often.
 const IDLE: Duration = Duration::from_secs(1);
 const IDLE_NANOS: u64 = 1_000_000_000;
-
-/// What handles ask of the driver.
-pub(crate) enum Command {
-    Ready(Waiter),
-    Members(MemberWaiter),
-    Forget {
-        member: String,
-        done: oneshot::Sender<bool>,
-    },
-    /// Test switch: the driver panics.
-    #[cfg(any(test, feature = "sim"))]
-    Panic,
-    Shutdown {
-        deadline: Duration,
-        done: oneshot::Sender<()>,
-    },
-}
 
 /// A bulk parcel has left, or could not be sent.
 struct Sent {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::clock::{self, SystemClock};
-use super::driver::Command;
+use super::command::Command;
 use super::inquiry::Inquiries;
 use super::ready::Waiter;
 use super::unsent::{Ledger, Unsent};

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::cursor::{Cursor, Fields};
-use super::entries::Register;
 use super::envelope::{Envelope, Head, MessageKind};
 use super::error::DecodeError;
 use super::layout::{
@@ -87,6 +86,22 @@ pub fn decode<'a, K: DeserializeOwned, V: DeserializeOwned>(
     }
     let Decoder { undecodable_keys, undecodable_values, .. } = decoder;
     Ok(Decoded { envelope: head.envelope, message, undecodable_keys, undecodable_values })
+}
+
+/// Where an entry stands, which decides what it need not say.
+#[derive(Clone, Copy)]
+pub(super) enum Register {
+    /// In an interval of `origin`: it says how far its dot is beyond the one before, and its value.
+    InInterval {
+        /// Whose dots they are.
+        origin: ReplicaId,
+        /// The dot time before, or the start of the interval.
+        after: HlcTime,
+        /// The end of the interval.
+        to: HlcTime,
+    },
+    /// In an audit: it says its whole dot, and no value.
+    InAudit,
 }
 
 /// Reads one body. `'a` are the bytes, `'r` what is lent by the caller.

@@ -3,37 +3,20 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::decode::{Decoder, Intake};
+use super::decode::{Decoder, Intake, Register};
 use super::error::DecodeError;
 use super::layout::ENTRY_PARTS;
 use super::scan::{self, Rule};
 use super::user;
 use crate::crdt::{Dot, Kind, Marker};
-use crate::hlc::{HlcTime, Stamp};
+use crate::hlc::Stamp;
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::message::Entry;
-use crate::replica_id::ReplicaId;
 
 const WHAT: &str = "an entry";
 
 /// Room is made for this many entries at once; for more only as they prove to be there.
 const AT_ONCE: usize = 1024;
-
-/// Where an entry stands, which decides what it need not say.
-#[derive(Clone, Copy)]
-pub(super) enum Register {
-    /// In an interval of `origin`: it says how far its dot is beyond the one before, and its value.
-    InInterval {
-        /// Whose dots they are.
-        origin: ReplicaId,
-        /// The dot time before, or the start of the interval.
-        after: HlcTime,
-        /// The end of the interval.
-        to: HlcTime,
-    },
-    /// In an audit: it says its whole dot, and no value.
-    InAudit,
-}
 
 impl<'a, I> Decoder<'a, '_, I> {
     pub(super) fn many<K, V>(&mut self, count: usize, mut place: Register) -> Result<Vec<Entry<K, V>>, DecodeError>

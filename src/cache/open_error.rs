@@ -1,0 +1,54 @@
+//! Why a cache could not be opened, and the limits that can be set.
+
+use serde::{Deserialize, Serialize};
+
+use crate::replica::ConfigError;
+
+/// How large an entry may be that is written here. Should be the same on every node: what others were allowed to write is
+/// taken, up to what a message can hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Encoded bytes of a key. Default 4 KiB. Range 1 B to 64 KiB.
+    pub max_key_bytes: usize,
+    /// Encoded bytes of a value. Default 1 MiB. Range 1 B to 14 MiB.
+    pub max_value_bytes: usize,
+}
+
+/// The largest limits that can be set: an entry travels in one piece.
+pub(crate) const LARGEST: Limits = Limits { max_key_bytes: 64 << 10, max_value_bytes: 14 << 20 };
+
+/// A cache that could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The name is empty or longer than 255 bytes.
+    #[error("a cache name has 1 to 255 bytes; this one has {0}")]
+    Name(usize),
+    /// The name is open on this node with other types, or was a moment ago and has writes that no other member has yet.
+    #[error(
+        "the cache `{0}` is open on this node with other key or value types, or was within the last 5 s: give this one another name"
+    )]
+    OtherTypes(String),
+    /// A setting is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A limit is out of range.
+    #[error("{0} must be between 1 and {1} bytes")]
+    Limit(&'static str, usize),
+    /// A time to live of zero.
+    #[error("time_to_live must be more than zero")]
+    ZeroTimeToLive,
+    /// A setting that cannot be, alone or with the others.
+    #[error("{knob} {why}")]
+    Setting {
+        /// Which.
+        knob: &'static str,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
+    /// The node was shut down.
+    #[error("the node was shut down: start another one")]
+    NodeIsDown,
+}

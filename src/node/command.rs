@@ -1,0 +1,24 @@
+//! What handles of a node ask of its driver.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::ready::{MemberWaiter, Waiter};
+
+/// What handles ask of the driver.
+pub(crate) enum Command {
+    Ready(Waiter),
+    Members(MemberWaiter),
+    Forget {
+        member: String,
+        done: oneshot::Sender<bool>,
+    },
+    /// Test switch: the driver panics.
+    #[cfg(any(test, feature = "sim"))]
+    Panic,
+    Shutdown {
+        deadline: Duration,
+        done: oneshot::Sender<()>,
+    },
+}
