@@ -178,8 +178,8 @@ impl Report {
     }
 
     /// Faults that were injected and are in no list of those that must be.
-    #[cfg(test)]
-    pub(super) fn unlisted_faults(&self) -> Vec<&'static str> {
+    #[must_use]
+    pub fn unlisted_faults(&self) -> Vec<&'static str> {
         self.faults.keys().copied().filter(|fault| !FAULTS.contains(fault)).collect()
     }
 

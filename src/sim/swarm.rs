@@ -20,9 +20,9 @@ impl Settings {
         Self::special(seed, true)
     }
 
-    /// The same for seeds from before there were plots.
-    #[cfg(test)]
-    pub(super) fn without_plots(seed: u64) -> Self {
+    /// The same for seeds from before there were plots: what they stood for then.
+    #[must_use]
+    pub fn without_plots(seed: u64) -> Self {
         Self::special(seed, false)
     }
 
