@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 /// One opening of one named cache in one process.
 ///
-/// Every opening is a new replica: an id is never used again, so a dot can never be issued twice.
+/// Every opening is a new replica: an id is never used again, so a dot can never be issued twice. The ids that one process gives
+/// out rise: they begin with the time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReplicaId(Uuid);

@@ -20,8 +20,8 @@ const MAX_UNMET: usize = 1_024;
 /// Nanoseconds in the unit of [`Named::dead_for`].
 const MILLI: u64 = 1_000_000;
 
-/// The members as a digest names them.
-pub(crate) fn names(members: &Members, env: &Env) -> Vec<Named> {
+/// The members as a digest names them, but for the one that it goes `to`.
+pub(crate) fn names(members: &Members, env: &Env, to: Option<ReplicaId>) -> Vec<Named> {
     if env.bugs().unreachable_unnamed {
         return Vec::new();
     }
@@ -33,7 +33,8 @@ pub(crate) fn names(members: &Members, env: &Env) -> Vec<Named> {
     };
     // Hearsay of hearsay is not passed on: two newcomers would keep a member alive for each other.
     let is_known = |unmet: &Unmet| unmet.namers.values().any(|met| *met);
-    members.iter().filter(|(_, peer)| peer.unmet.as_ref().is_none_or(is_known)).map(named).collect()
+    let others = members.iter().filter(|(id, _)| Some(**id) != to);
+    others.filter(|(_, peer)| peer.unmet.as_ref().is_none_or(is_known)).map(named).collect()
 }
 
 /// Takes in whom a member names. Returns the unmet members that are to be forgotten, because nobody that met them names them

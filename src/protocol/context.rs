@@ -106,22 +106,23 @@ impl<K: CoreKey, V> Context<'_, K, V> {
 
     /// Sends a member a digest, to be answered with what we lack.
     pub(crate) fn ask(&mut self, to: ReplicaId) {
-        let digest = self.digest(false);
+        let digest = self.make_digest(Some(to), false, false);
         self.queue(to, Message::Digest(digest));
     }
 
     /// The same as an answer, which is not answered by another one.
     pub(crate) fn tell(&mut self, to: ReplicaId) {
-        let digest = self.digest(true);
+        let digest = self.make_digest(Some(to), true, false);
         self.queue(to, Message::Digest(digest));
     }
 
     /// What we tell others. Also moves our own entry with our clock: silence is information.
     pub(crate) fn digest(&mut self, reply: bool) -> Digest {
-        self.make_digest(reply, false)
+        self.make_digest(None, reply, false)
     }
 
-    pub(super) fn make_digest(&mut self, reply: bool, full: bool) -> Digest {
+    /// Its receiver, if there is one only, is told nothing of itself.
+    pub(super) fn make_digest(&mut self, to: Option<ReplicaId>, reply: bool, full: bool) -> Digest {
         let id = self.env.id;
         // A dropped time of our own may stand for a retired origin: nobody gets past it by our silence.
         let quiet_since = self.ledger.last_own().max(self.ledger.dropped().get(&id));
@@ -142,23 +143,23 @@ impl<K: CoreKey, V> Context<'_, K, V> {
             reply,
             lossy: self.ledger.is_lossy(),
             renew: None,
-            facts: self.facts(full),
-            members: named::names(self.members, self.env),
+            facts: self.facts(to, full),
+            members: named::names(self.members, self.env, to),
             deferring: 0,
             wall: self.env.now.wall,
         }
     }
 
     /// What we know of some other members, so that a stable cut needs fewer rounds than members.
-    fn facts(&mut self, full: bool) -> Vec<Fact> {
+    fn facts(&mut self, to: Option<ReplicaId>, full: bool) -> Vec<Fact> {
         let (members, env) = (&*self.members, &mut *self.env);
         // With one peer there is no third to report on. With two, their link may be the one that is cut.
         if members.len() < if env.bugs().no_facts_among_three { 3 } else { 2 } {
             return Vec::new();
         }
         let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (members.len() + 2))).clamp(1, 8);
-        let mut told: Vec<_> =
-            members.iter().filter(|(_, peer)| peer.stability.latest.clock > 0).map(|(id, _)| *id).collect();
+        let others = members.iter().filter(|(id, _)| Some(**id) != to);
+        let mut told: Vec<_> = others.filter(|(_, peer)| peer.stability.latest.clock > 0).map(|(id, _)| *id).collect();
         env.random.shuffle(&mut told);
         told.truncate(room);
         let ours = self.ledger.vector();

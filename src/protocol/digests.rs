@@ -113,7 +113,7 @@ impl Heard {
             return None;
         };
         if digest.want_full {
-            let full = cx.make_digest(true, true);
+            let full = cx.make_digest(Some(from), true, true);
             cx.queue(from, Message::Digest(full));
         }
         if self.newest && honest {
@@ -239,7 +239,7 @@ fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: Repli
 
 fn ask_for_full<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId) {
     cx.env.counters.retired_mismatch += 1;
-    let mut digest = cx.make_digest(true, true);
+    let mut digest = cx.make_digest(Some(from), true, true);
     digest.want_full = true;
     cx.queue(from, Message::Digest(digest));
 }
