@@ -158,10 +158,11 @@ impl<K: CoreKey, V> Context<'_, K, V> {
             return Vec::new();
         }
         let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (members.len() + 2))).clamp(1, 8);
-        let others = members.iter().filter(|(id, _)| Some(**id) != to);
-        let mut told: Vec<_> = others.filter(|(_, peer)| peer.stability.latest.clock > 0).map(|(id, _)| *id).collect();
+        let mut told: Vec<_> =
+            members.iter().filter(|(_, peer)| peer.stability.latest.clock > 0).map(|(id, _)| *id).collect();
         env.random.shuffle(&mut told);
         told.truncate(room);
+        told.retain(|id| Some(*id) != to);
         let ours = self.ledger.vector();
         let fact = |member: ReplicaId| {
             let peer = members.get(&member)?;
