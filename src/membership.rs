@@ -157,6 +157,16 @@ impl<P: Clone> Membership<P> {
         }
     }
 
+    /// A cache is opened here. Who said before that it does not have it open said so to another replica, and may have opened it
+    /// since: two that were opened at about the same time would not hear of each other until they are asked again.
+    pub(crate) fn opened(&mut self, cache: &str) {
+        for process in self.processes.values_mut() {
+            if matches!(process.caches.get(cache), Some(Presence::NotOpen(_))) {
+                process.caches.remove(cache);
+            }
+        }
+    }
+
     /// Whether a process is there.
     pub(crate) fn is_live(&self, incarnation: Uuid) -> bool {
         self.processes.get(&incarnation).is_some_and(|process| process.live)
@@ -357,6 +367,19 @@ mod tests {
         all.not_open(process(1), "c", 0);
         assert!(all.to_greet("c", &[], ASK_AGAIN - 1).is_empty());
         assert_eq!(all.to_greet("c", &[], ASK_AGAIN).len(), 1);
+    }
+
+    #[test]
+    fn who_opens_a_cache_asks_everybody_anew() {
+        let mut all = Membership::default();
+        is_up(&mut all, 1);
+        all.not_open(process(1), "c", 0);
+        assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (0, false));
+        all.opened("c");
+        assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (1, true));
+        all.heard(process(1), "c", replica(1));
+        all.opened("c");
+        assert_eq!(all.home("c", replica(1)), Some(&1), "who has it open has it open");
     }
 
     #[test]

@@ -323,6 +323,8 @@ impl Driver {
         let looks_for_seeds = !self.seeds.is_empty() && !self.mesh.seeds_are_own();
         self.registry.phase.awaits_seeds.store(looks_for_seeds, Ordering::Release);
         self.membership.await_seeds(looks_for_seeds);
+        let opened = self.registry.take_opened();
+        opened.iter().for_each(|cache| self.membership.opened(cache));
         for port in self.registry.ports() {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
                 port.await_company(self.membership.awaits_company(port.name()));
@@ -334,7 +336,7 @@ impl Driver {
             next = next.min(Instant::from_std(self.registry.clock.instant(at)));
         }
         self.registry.close_lingering(now_mono);
-        if self.registry.take_opened() || self.greet_at <= now {
+        if !opened.is_empty() || self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
             self.lanes.tidy(now_mono);
             self.greet_the_unknown().await;

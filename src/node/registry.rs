@@ -128,7 +128,7 @@ pub(crate) struct Registry {
     /// Caches without a handle that have something to tell, and until when, by monotonic time.
     lingering: Mutex<Vec<(Held, u64)>>,
     /// Caches opened since the driver last looked.
-    opened: AtomicBool,
+    opened: Mutex<Vec<String>>,
     /// What could not be handed over.
     unsent: Mutex<Ledger>,
     pub(crate) inquiries: Inquiries,
@@ -147,7 +147,7 @@ impl Registry {
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
             lingering: Mutex::new(Vec::new()),
-            opened: AtomicBool::new(false),
+            opened: Mutex::default(),
             unsent: Mutex::default(),
             inquiries: Inquiries::default(),
             facts,
@@ -315,9 +315,9 @@ impl Registry {
         *self.roll.lock() = Arc::new(roll);
     }
 
-    /// Whether a cache was opened since the last call.
-    pub(crate) fn take_opened(&self) -> bool {
-        self.opened.swap(false, Ordering::AcqRel)
+    /// The caches that were opened since the last call.
+    pub(crate) fn take_opened(&self) -> Vec<String> {
+        std::mem::take(&mut *self.opened.lock())
     }
 
     /// The driver ends: all caches are on their own.
@@ -390,7 +390,7 @@ impl Host for NodeHost {
         self.registry.introduce(&port);
         ports.insert(name.to_owned(), Opened { port: Arc::downgrade(&port), handles: 1 });
         drop(ports);
-        self.registry.opened.store(true, Ordering::Release);
+        self.registry.opened.lock().push(name.to_owned());
         self.registry.wake.notify_one();
         Some(port)
     }

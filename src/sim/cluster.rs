@@ -224,6 +224,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             spins: 0,
             last_timeout: 0,
         });
+        self.processes[process].membership.opened(super::codec::name_of(cache));
         self.tell_whether_to_await(self.openings.len() - 1);
     }
 
