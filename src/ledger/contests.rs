@@ -18,8 +18,8 @@
 //! Each replica remembers both sides until the other one can no longer arrive: the bounds of the fills that it holds, and
 //! the stamps that lost against something at most `max_drift` newer. A stamp that lost is not in the table any more, and
 //! its author may be the only replica that ever saw it. Both are dropped when the stable watermark has passed every fill,
-//! or every write, that could still meet them; a bound not before every member has seen the fill, for it goes with it. Other fills never count: they are recognised by their stamps, which lie
-//! between the ticks of a clock.
+//! or every write, that could still meet them; a bound not before every member has seen the fill, for it goes with it.
+//! Other fills never count: they are recognised by their stamps, which lie between the ticks of a clock.
 
 use std::collections::BTreeMap;
 

@@ -16,6 +16,7 @@ use crate::replica_id::ReplicaId;
 /// Bytes that facts about others may take in a digest, and what an origin in a vector takes.
 const FACT_BUDGET: usize = 4_096;
 const BYTES_PER_ORIGIN: usize = 28;
+
 /// What every conversation may look at and change.
 pub(crate) struct Context<'a, K, V> {
     pub(crate) env: &'a mut Env,

@@ -170,7 +170,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let (id, cache) = (self.openings[number].id, self.openings[number].cache);
         let strangers = self.replicas_of(cache).into_iter().filter(|other| *other != number);
         let strangers = strangers.filter(|other| !self.openings[*other].history.company.admitted.contains_key(&id));
-        strangers.map(|other| self.replica(other).view().clock().judging(self.now_at(other))).max().unwrap_or_default()
+        strangers.map(|other| self.view(other).clock().judging(self.now_at(other))).max().unwrap_or_default()
     }
 
     fn delete(&mut self, node: u8, key: u16) -> Result<(), Violation> {
@@ -203,7 +203,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let open = |node: u8| self.chosen(node).and_then(|process| self.processes[process].open[0]);
         let Some((number, with)) = open(node).zip(open(other)) else { return Ok(()) };
         let with = self.openings[with].id;
-        if !self.replica(number).view().live_members().contains(&with) {
+        if !self.view(number).live_members().contains(&with) {
             return Ok(());
         }
         let held = (0..self.keys.len()).filter_map(|key| self.held(number, key));

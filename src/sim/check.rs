@@ -40,7 +40,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             return self.held_unread(number, key);
         }
         let (hash, key) = &self.keys[key];
-        self.replica(number).view().store().get(*hash, key)
+        self.view(number).store().get(*hash, key)
     }
 
     pub(super) fn oracle(&self, number: usize) -> &Oracle<K, V> {
@@ -54,11 +54,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// What a reader is given now.
     pub(super) fn served(&self, number: usize, key: usize) -> Option<(Stamp, Snapshot<K, V>)> {
         let held = self.held(number, key)?;
-        self.is_served(number, &held).then(|| (self.replica(number).view().stamp_at(&held.meta), held))
+        self.is_served(number, &held).then(|| (self.view(number).stamp_at(&held.meta), held))
     }
 
     fn is_served(&self, number: usize, held: &Snapshot<K, V>) -> bool {
-        let readable = held.meta.kind.is_live() && held.meta.stamp_time > self.replica(number).view().epoch();
+        let readable = held.meta.kind.is_live() && held.meta.stamp_time > self.view(number).epoch();
         readable && (held.meta.expires == 0 || held.meta.expires > self.now_at(number).wall)
     }
 
@@ -72,7 +72,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.check_beliefs(number)?;
         self.check_promises(number)?;
         let name = self.name(number);
-        let counters = self.replica(number).view().counters();
+        let counters = self.view(number).counters();
         if counters.audit_conflicts > 0 {
             return Err(self.violation(format!("audit: {name} found two live values for one key")));
         }
@@ -89,7 +89,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// O2: what is served never goes back behind what was applied here.
     fn check_key(&mut self, number: usize, key: usize) -> Result<(), Violation> {
         let held = self.held(number, key);
-        let marker = held.as_ref().map(|held| self.replica(number).view().marker_at(&held.meta));
+        let marker = held.as_ref().map(|held| self.view(number).marker_at(&held.meta));
         self.check_not_ahead(number, key, marker.as_ref())?;
         self.note_held(number, key, marker);
         self.check_content(number, key, held.as_ref())?;
@@ -100,7 +100,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             };
         };
         if self.is_served(number, &held) {
-            let stamp = self.replica(number).view().stamp_at(&held.meta);
+            let stamp = self.view(number).stamp_at(&held.meta);
             let opening = &self.openings[number];
             let newest = opening.newest[key];
             if newest.is_some_and(|(newest, gone)| {
@@ -147,7 +147,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if !held.meta.kind.is_live() && believed.is_some() {
             return Err(self.misled(number, key, "holds no value", believed));
         }
-        let seen = (self.replica(number).view().stamp_at(&held.meta), !held.meta.kind.ranks_live());
+        let seen = (self.view(number).stamp_at(&held.meta), !held.meta.kind.ranks_live());
         let newest = &mut self.openings[number].newest[key];
         *newest = (*newest).max(Some(seen));
         Ok(())

@@ -23,7 +23,7 @@ use crate::crdt::VersionVector;
 use crate::item::Key;
 use crate::membership::Membership;
 use crate::recency::ReadLog;
-use crate::replica::{Change, Effect, Replica};
+use crate::replica::{Change, Effect, Replica, View};
 use crate::replica_id::ReplicaId;
 use crate::store::Snapshot;
 
@@ -292,6 +292,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         &self.openings[opening].engine.replica
     }
 
+    pub(super) fn view(&self, opening: usize) -> View<'_, K, V> {
+        self.replica(opening).view()
+    }
+
     pub(super) fn now_at(&self, opening: usize) -> crate::hlc::Now {
         self.processes[self.openings[opening].process].now(self.at)
     }
@@ -315,7 +319,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
     pub(super) fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
         let (hash, bytes) = self.names.foreign[key].as_ref()?;
         let matches = |key: &Key<K>| matches!(key, Key::Opaque(held) if **held == *bytes);
-        self.replica(number).view().store().find_by(*hash, matches)
+        self.view(number).store().find_by(*hash, matches)
     }
 
     /// The number of a key, if it is one of the run.
@@ -437,7 +441,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let now = self.now_at(number);
         let opening = &mut self.openings[number];
         let settled = opening.engine.settle(now, &opening.reads, true);
-        if self.replica(number).view().counters().forced_drops > self.openings[number].history.counted.forced_drops {
+        if self.view(number).counters().forced_drops > self.openings[number].history.counted.forced_drops {
             // What was evicted to stay within capacity pushed out a tombstone that is the reason for a change.
             self.note_history(number);
         }

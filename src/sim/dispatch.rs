@@ -185,7 +185,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let (from, message) = self.open_message(number, bytes)?;
         self.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
         let told = self.note_told(number, &message);
-        let before = self.replica(number).view().counters().clone();
+        let before = self.view(number).counters().clone();
         let now = self.now_at(number);
         let source = self.by_id.get(&from).copied();
         if let (Message::Digest(digest), Some(source)) = (&message, source) {
@@ -200,7 +200,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             history.floors.extend(source.zip(frame.last.as_ref()).map(|(source, last)| (source, last.floor)));
         }
         self.openings[number].engine.replica.handle_message(now, from, message);
-        if self.replica(number).view().counters().frames_ignored > before.frames_ignored {
+        if self.view(number).counters().frames_ignored > before.frames_ignored {
             self.forget_told(number, told);
         }
         if kind == MessageKind::Digest {
@@ -323,7 +323,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn greet_the_unknown(&mut self, process: usize) -> Result<(), Violation> {
         let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
         for number in open {
-            let members = self.replica(number).view().live_members();
+            let members = self.view(number).live_members();
             let cache = codec::name_of(self.openings[number].cache);
             let strangers = self.processes[process].membership.to_greet(cache, &members, self.at);
             strangers.into_iter().try_for_each(|other| self.greet_of(number, other))?;

@@ -94,7 +94,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         for process in self.running() {
             let open = self.processes[process].open.iter().flatten();
             let clock = |number: usize| {
-                let clock = self.replica(number).view().clock();
+                let clock = self.view(number).clock();
                 clock.last().max(clock.judging(self.now_at(number)))
             };
             let last = open.map(|&number| clock(number)).max().unwrap_or_default();

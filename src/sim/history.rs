@@ -61,9 +61,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// With the eviction floor of another, all that is held without a value below it came to be in doubt: also the bodies that an
     /// author keeps of writes that it has evicted, which it tells nobody any more.
     fn note_taken_doubts(&mut self, number: usize) {
-        let (floor, cache) = (self.replica(number).view().eviction_floor(), usize::from(self.openings[number].cache));
+        let (floor, cache) = (self.view(number).eviction_floor(), usize::from(self.openings[number].cache));
         for key in 0..self.keys.len() {
-            let held = self.held(number, key).map(|held| self.replica(number).view().marker_at(&held.meta));
+            let held = self.held(number, key).map(|held| self.view(number).marker_at(&held.meta));
             let doubted = held.filter(|held| held.kind == Kind::Tombstone(Cause::Evicted) && held.stamp <= floor);
             if let Some(record) = doubted.and_then(|held| self.oracles[cache].get_mut(key, &held.stamp)) {
                 record.fate.doubted.insert(number);
@@ -73,8 +73,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A tombstone may have been dropped in the event that made it: then every key that is empty now may have had one.
     fn judge_what_is_gone(&mut self, number: usize, voided: bool, doubted: bool) {
-        let replica = self.replica(number);
-        let (floor, eviction_floor) = (replica.view().floor(), replica.view().eviction_floor());
+        let view = self.view(number);
+        let (floor, eviction_floor) = (view.floor(), view.eviction_floor());
         let empty: Vec<_> = (0..self.keys.len()).filter(|&key| self.held(number, key).is_none()).collect();
         for key in empty {
             if voided {

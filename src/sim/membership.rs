@@ -45,7 +45,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.settings.heed_the_dead
             && self.openings.iter().filter(|opening| opening.process == other).any(|theirs| {
                 let ours = self.processes[process].open[usize::from(theirs.cache)];
-                ours.is_some_and(|ours| self.replica(ours).view().peers().any(|peer| peer.id == theirs.id && peer.live))
+                ours.is_some_and(|ours| self.view(ours).peers().any(|peer| peer.id == theirs.id && peer.live))
             })
     }
 

@@ -199,7 +199,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// failure detector calls the process dead: the operator has to.
     fn forget_the_cut_off(&mut self) -> Result<(), Violation> {
         for number in (0..self.openings.len()).filter(|&number| self.openings[number].is_open).collect::<Vec<_>>() {
-            let members: Vec<_> = self.replica(number).view().members().map(|(id, _)| id).collect();
+            let members: Vec<_> = self.view(number).members().map(|(id, _)| id).collect();
             let is_cut_off = |id: &crate::replica_id::ReplicaId| {
                 let other = self.by_id.get(id).copied();
                 other.is_some_and(|other| !self.openings[other].is_open && self.never_meet(number, other))
@@ -261,10 +261,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.advance_to(self.at + SECOND / 4)?;
             let missing = dots.iter().find_map(|(writer, dot)| {
                 let others = self.replicas_of(self.openings[*writer].cache);
-                others
-                    .into_iter()
-                    .find(|&other| !self.replica(other).view().vector().covers(dot))
-                    .map(|other| (*writer, other))
+                others.into_iter().find(|&other| !self.view(other).vector().covers(dot)).map(|other| (*writer, other))
             });
             match missing {
                 None => return self.still_agree(),
@@ -279,7 +276,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn last_dot(&self, number: usize) -> Dot {
         let id = self.openings[number].id;
-        Dot::new(id, self.replica(number).view().vector().get(&id))
+        Dot::new(id, self.view(number).vector().get(&id))
     }
 
     fn take_report(&mut self) -> Report {

@@ -19,12 +19,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn check_cache(&self, cache: u8) -> Result<(), Violation> {
         let open = self.replicas_of(cache);
         let vectors: Vec<&VersionVector> = open.iter().map(|&number| &self.openings[number].seen).collect();
-        let epoch = open.iter().map(|&number| self.replica(number).view().epoch()).max().unwrap_or_default();
+        let epoch = open.iter().map(|&number| self.view(number).epoch()).max().unwrap_or_default();
         let oracle = &self.oracles[usize::from(cache)];
         for key in 0..self.keys.len() {
             let known = oracle.winner(key, &vectors);
-            let stamp =
-                |&number: &usize| self.held(number, key).map(|held| self.replica(number).view().stamp_at(&held.meta));
+            let stamp = |&number: &usize| self.held(number, key).map(|held| self.view(number).stamp_at(&held.meta));
             // What was held and collected counts as well: it may have come under another dot than its own.
             let was = open.iter().filter_map(|&number| self.was_known(number, key)).max();
             let newest = known.map(|record| record.stamp).max(open.iter().filter_map(stamp).max()).max(was);
@@ -39,9 +38,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.check_complete(&open, key, held.or(known), epoch)?;
         }
         for &number in &open {
-            let (replica, name) = (self.replica(number), self.name(number));
-            if replica.view().epoch() != epoch {
-                return Err(self.violation(format!("O3: {name} knows the epoch {} of {epoch}", replica.view().epoch())));
+            let (view, name) = (self.view(number), self.name(number));
+            if view.epoch() != epoch {
+                return Err(self.violation(format!("O3: {name} knows the epoch {} of {epoch}", view.epoch())));
             }
         }
         // What is deferred of a member that is unreachable waits until that is forgotten: see `check_baseline`.
@@ -128,7 +127,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 continue;
             }
             let held = self.held(number, key);
-            let held = held.map(|held| (held.meta.kind, self.replica(number).view().stamp_at(&held.meta)));
+            let held = held.map(|held| (held.meta.kind, self.view(number).stamp_at(&held.meta)));
             let (name, key, stamp, fate) = (self.name(number), self.key_name(key), record.stamp, &record.fate);
             return Err(
                 self.violation(format!("complete: {name} holds {held:?} for {key}, written was {stamp:?}; {fate:?}"))
@@ -145,7 +144,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let replicas = || self.openings.iter().filter(|other| other.cache == cache);
         let dropped = replicas().any(|other| other.engine.replica.view().counters().retired_dropped > 0);
         let released = |number: &usize| {
-            let counted = self.replica(*number).view().counters();
+            let counted = self.view(*number).counters();
             counted.deferred_released > 0 && counted.forced_drops > 0
         };
         let newer = self.oracle(number).of(key).take_while(|newer| newer.stamp > record.stamp);
@@ -183,24 +182,24 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let open = self.replicas_of(cache);
         let ever = self.openings.iter().filter(|opening| opening.cache == cache).count();
         for &number in &open {
-            let (replica, name) = (self.replica(number), self.name(number));
-            let live = replica.view().live_len() as usize;
+            let (view, name) = (self.view(number), self.name(number));
+            let live = view.live_len() as usize;
             // The last of all, which was given seeds: those may be there and cut off, so nothing is stable.
             let waits = open.len() == 1 && self.awaits_company(self.openings[number].process, cache);
-            let kept = if waits { replica.view().tombstone_len() } else { 0 };
+            let kept = if waits { view.tombstone_len() } else { 0 };
             let facts = [
-                ("tombstones", replica.view().tombstone_len(), kept),
-                ("members", replica.view().peer_len(), open.len() - 1),
-                ("fills", replica.view().fills_running(), 0),
-                ("deferred", replica.view().deferred_len(), 0),
-                ("log entries", replica.view().log_len(), 2 * (live + kept) + 65 * ever),
-                ("expiry entries", replica.view().expiry_len(), 3 * live + 1_024),
+                ("tombstones", view.tombstone_len(), kept),
+                ("members", view.peer_len(), open.len() - 1),
+                ("fills", view.fills_running(), 0),
+                ("deferred", view.deferred_len(), 0),
+                ("log entries", view.log_len(), 2 * (live + kept) + 65 * ever),
+                ("expiry entries", view.expiry_len(), 3 * live + 1_024),
             ];
             // Only its own digest makes a replica a member. Over a link that never worked none came; what it knows
             // comes by way of the third.
             let strangers = open.iter().filter(|&&other| other != number && self.never_meet(number, other)).count();
-            if replica.view().peer_len() + strangers < open.len() - 1 {
-                let known: Vec<_> = replica.view().peers().map(|peer| peer.id).collect();
+            if view.peer_len() + strangers < open.len() - 1 {
+                let known: Vec<_> = view.peers().map(|peer| peer.id).collect();
                 return Err(self.violation(format!("O4: {name} knows {known:?} of {open:?}")));
             }
             for (what, count, limit) in facts {
@@ -214,21 +213,17 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     fn tombstones_of(&self, number: usize) -> String {
-        let replica = self.replica(number);
+        let view = self.view(number);
         let stones: Vec<_> = (0..self.keys.len())
             .filter_map(|key| self.held(number, key).map(|held| (key, held)))
             .filter(|(_, held)| matches!(held.meta.kind, Kind::Tombstone(_)))
             .take(3)
-            .map(|(key, held)| (key, replica.view().marker_at(&held.meta)))
+            .map(|(key, held)| (key, view.marker_at(&held.meta)))
             .collect();
         let evicted = stones.iter().any(|(_, marker)| marker.kind == Kind::Tombstone(Cause::Evicted));
-        let peers: Vec<_> =
-            replica.view().peers().map(|peer| (peer.id, peer.live, peer.watermark, peer.reported)).collect();
-        let unmet: Vec<_> = replica.view().unmet().collect();
-        let cut = replica.view().stable_cut(self.now_at(number));
-        format!(
-            "{stones:?} evicted {evicted} vector {:?} peers {peers:?} unmet {unmet:?} cut {cut:?}",
-            replica.view().vector()
-        )
+        let peers: Vec<_> = view.peers().map(|peer| (peer.id, peer.live, peer.watermark, peer.reported)).collect();
+        let unmet: Vec<_> = view.unmet().collect();
+        let cut = view.stable_cut(self.now_at(number));
+        format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?} unmet {unmet:?} cut {cut:?}", view.vector())
     }
 }

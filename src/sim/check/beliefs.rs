@@ -14,7 +14,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if !self.report.events.is_multiple_of(EVERY) {
             return Ok(());
         }
-        for peer in self.replica(number).view().peers() {
+        for peer in self.view(number).peers() {
             let Some(member) = self.by_id.get(&peer.id).map(|member| &self.openings[*member]) else { continue };
             if !member.seen.dominates(&peer.reported) {
                 let more = peer.reported.beside(&member.seen).filter(|(_, believed, said)| believed > said);

@@ -7,12 +7,12 @@ use crate::sim::types::{SimKey, SimValue};
 
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn check_bounds(&self, number: usize) -> Result<(), Violation> {
-        let replica = self.replica(number);
-        let (config, burden) = (&self.settings.config, replica.view().burden());
+        let view = self.view(number);
+        let (config, burden) = (&self.settings.config, view.burden());
         let bounds = [
-            ("weight", replica.view().live_weight(), self.settings.max_capacity.unwrap_or(u64::MAX)),
+            ("weight", view.live_weight(), self.settings.max_capacity.unwrap_or(u64::MAX)),
             ("retained bytes", burden.retained_bytes as u64, config.max_retained_bytes as u64),
-            ("deferred registers", replica.view().deferred_len() as u64, config.max_deferred as u64),
+            ("deferred registers", view.deferred_len() as u64, config.max_deferred as u64),
             ("deferred bytes", burden.deferred_bytes as u64, burden.max_deferred_bytes as u64),
             ("early pushes", burden.early as u64, burden.max_early as u64),
         ];
@@ -26,16 +26,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// Tombstones within the cap. Not those whose dots no vector claims yet: a session brings them before it claims them,
     /// and dropped then they would be dropped without anybody being able to tell. Their number is that of one session.
     fn check_tombstones(&self, number: usize) -> Result<(), Violation> {
-        let (replica, cap) = (self.replica(number), self.settings.config.max_tombstones);
-        if replica.view().tombstone_len() <= cap {
+        let (view, cap) = (self.view(number), self.settings.config.max_tombstones);
+        if view.tombstone_len() <= cap {
             return Ok(());
         }
         let claimed = (0..self.keys.len()).filter(|&key| {
             let held = self.held(number, key).filter(|held| held.meta.kind != Kind::Live);
-            held.is_some_and(|held| replica.view().vector().covers(&replica.view().marker_at(&held.meta).dot))
+            held.is_some_and(|held| view.vector().covers(&view.marker_at(&held.meta).dot))
         });
         let claimed = claimed.count();
-        if claimed <= cap || replica.view().is_receiving() {
+        if claimed <= cap || view.is_receiving() {
             return Ok(()); // While a session comes in, its end decides what may be dropped.
         }
         let name = self.name(number);

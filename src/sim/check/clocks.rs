@@ -29,7 +29,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let record = self.oracle(number).get(key, stamp);
         let is_new = record.is_some_and(|record| record.told.get(&number) == Some(&self.at));
         let (now, drift) = (self.now_at(number), self.settings.config.max_drift);
-        let ahead = self.replica(number).view().clock().is_ahead(now, stamp.time.saturating_sub(SLEW), drift);
+        let ahead = self.view(number).clock().is_ahead(now, stamp.time.saturating_sub(SLEW), drift);
         if !is_new || !ahead {
             return Ok(());
         }
@@ -49,7 +49,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         for entry in message.entries() {
             let dot = entry.dot();
             let time = entry.stamp().time.max(dot.counter);
-            if self.replica(number).view().clock().is_ahead(now, time, drift) {
+            if self.view(number).clock().is_ahead(now, time, drift) {
                 let count =
                     self.openings[number].history.sent.sent_early.entry((from, dot.actor, dot.counter)).or_default();
                 *count += 1;
@@ -70,12 +70,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         from: ReplicaId,
         before: &Counters,
     ) -> Result<(), Violation> {
-        let (replica, name) = (self.replica(number), self.name(number));
-        let now = replica.view().counters();
-        let mut told = replica.view().peers().filter(|peer| peer.id == from);
-        if now.reconciles_out > before.reconciles_out
-            && told.any(|peer| peer.reported.dominates(replica.view().vector()))
-        {
+        let (view, name) = (self.view(number), self.name(number));
+        let now = view.counters();
+        let mut told = view.peers().filter(|peer| peer.id == from);
+        if now.reconciles_out > before.reconciles_out && told.any(|peer| peer.reported.dominates(view.vector())) {
             return Err(self.violation(format!("cost: {name} tells {from} everything, which said that it has it")));
         }
         let history = &self.openings[number].history;

@@ -19,14 +19,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if let Some(held) = held.filter(|held| held.meta.kind == Kind::Tombstone(Cause::Expired)) {
             self.note_expired(number, key, held)?;
         }
-        let stamp = held.map(|held| self.replica(number).view().stamp_at(&held.meta));
+        let stamp = held.map(|held| self.view(number).stamp_at(&held.meta));
         let Some(record) = self.oracle(number).winner(key, &[&self.openings[number].seen]) else { return Ok(()) };
         if stamp.is_some_and(|stamp| stamp >= record.stamp) {
             return Ok(());
         }
         if let Some(held) = held.filter(|held| self.is_served(number, held)) {
             let (name, key, claimed) = (self.name(number), self.key_name(key), record.dot);
-            let stamp = self.replica(number).view().stamp_at(&held.meta);
+            let stamp = self.view(number).stamp_at(&held.meta);
             return Err(self.violation(format!("claim: {name} serves {key} of {stamp:?} and claims {claimed:?}")));
         }
         if record.expires != 0 && record.expires <= self.openings[number].latest_wall {
@@ -43,7 +43,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// Whether a value that a replica claims and does not hold may be gone.
     fn may_be_gone(&self, number: usize, key: usize, record: &Record<K, V>) -> bool {
         let opening = &self.openings[number];
-        if record.item.is_none() || record.stamp.time <= self.replica(number).view().epoch() {
+        if record.item.is_none() || record.stamp.time <= self.view(number).epoch() {
             return true; // A delete is collected once it is stable. What an epoch has passed is swept, and never placed.
         }
         // Something newer stood here and was removed since. Only what is stable, or beyond a cap, is removed.
@@ -63,7 +63,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A value expires by the clock of a replica that holds it, and only then.
     fn note_expired(&mut self, number: usize, key: usize, held: &Snapshot<K, V>) -> Result<(), Violation> {
-        let stamp = self.replica(number).view().stamp_at(&held.meta);
+        let stamp = self.view(number).stamp_at(&held.meta);
         self.note_expired_at(number, key, stamp)
     }
 

@@ -31,7 +31,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     fn note_evicted(&mut self, number: usize, key: usize, stamp: Stamp) {
         self.openings[number].history.has_evicted = true;
-        if self.replica(number).view().peer_len() == 0 && self.replica(number).view().unmet_len() == 0 {
+        if self.view(number).peer_len() == 0 && self.view(number).unmet_len() == 0 {
             let alone = &mut self.openings[number].history.evicted_alone;
             *alone = stamp.time.max(*alone);
         }
@@ -47,7 +47,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn check_loss(&mut self, number: usize, key: usize, stamp: Stamp, cause: RemovalCause) -> Result<(), Violation> {
         if let Some(held) = self.held(number, key) {
             // A void of its own, or a doubt, is judged before the loss is.
-            let marker = self.replica(number).view().marker_at(&held.meta);
+            let marker = self.view(number).marker_at(&held.meta);
             self.note_held(number, key, Some(marker));
         }
         if self.is_given_up(number, stamp, cause) {
@@ -57,7 +57,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             }
             return Ok(());
         }
-        let epoch = self.replica(number).view().epoch();
+        let epoch = self.view(number).epoch();
         let Some(record) = self.oracle(number).of(key).next().filter(|newest| newest.stamp == stamp) else {
             return Ok(()); // Overwritten or deleted by a record that is newer.
         };

@@ -70,7 +70,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         // A smaller epoch that a greater one masks may be known to its author only.
         let knows = |record: &crate::sim::oracle::EpochRecord| {
-            present.iter().any(|at| record.author == *at || record.time == self.replica(*at).view().epoch())
+            present.iter().any(|at| record.author == *at || record.time == self.view(*at).epoch())
         };
         let later = |record: &&crate::sim::oracle::EpochRecord| {
             let lost = record.time < stamp.time && knows(record) && record.at > start.at;

@@ -15,7 +15,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// Whoever is said to have our last write has said so, and what has been handed over somebody has.
     fn check_replicated(&mut self, number: usize) -> Result<(), Violation> {
-        let view = self.replica(number).view();
+        let view = self.view(number);
         let Some(last) = view.last_own_stamp() else { return Ok(()) };
         let dot = Dot::new(last.replica, last.time);
         let mut known = 0;
@@ -47,7 +47,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// Whoever is caught up with a member has everything that this one had when it first said so.
     fn check_ready(&mut self, number: usize) -> Result<(), Violation> {
-        let caught_up = self.replica(number).view().caught_up();
+        let caught_up = self.view(number).caught_up();
         let Some(caught_up) = caught_up.filter(|_| !self.openings[number].history.ready) else { return Ok(()) };
         self.openings[number].history.ready = true;
         let source = self.by_id.get(&caught_up.from).map(|source| &self.openings[*source].history);
