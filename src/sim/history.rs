@@ -39,6 +39,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let tainted = now.evictions_taken > before.evictions_taken;
         let reconciled = now.reconciles_in > before.reconciles_in;
         let doubted = now.in_doubt > before.in_doubt || now.reconcile_doubted > before.reconcile_doubted;
+        let ended = completed || now.sessions_abandoned > before.sessions_abandoned;
         self.note_reached(&now, number);
         self.note_rise(number, Floor::Gc, source, forced);
         self.note_rise(number, Floor::Eviction, source.filter(|_| reconciled), forced);
@@ -53,9 +54,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if tainted {
             self.note_taken_doubts(number);
         }
-        if forced && (voided || doubted) {
-            self.judge_what_is_gone(number, voided, doubted);
-        }
+        self.judge_what_is_gone(number, voided && forced, doubted && (forced || ended));
     }
 
     /// With the eviction floor of another, all that is held without a value below it came to be in doubt: also the bodies that an
@@ -71,8 +70,12 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
     }
 
-    /// A tombstone may have been dropped in the event that made it: then every key that is empty now may have had one.
+    /// A tombstone may leave in the event that made it: by force, and one in doubt also when its session ends before its dot
+    /// could be claimed. Then every key that is empty now may have had one.
     fn judge_what_is_gone(&mut self, number: usize, voided: bool, doubted: bool) {
+        if !voided && !doubted {
+            return;
+        }
         let view = self.view(number);
         let (floor, eviction_floor) = (view.floor(), view.eviction_floor());
         let empty: Vec<_> = (0..self.keys.len()).filter(|&key| self.held(number, key).is_none()).collect();
