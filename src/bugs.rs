@@ -107,6 +107,8 @@ bugs! {
     doubts_voided,
     /// What the end of a reconcile removes counts as deleted, also if its sender may have evicted it.
     removals_void,
+    /// What the sender of a session has dropped is not taken over if the session claims less of that origin.
+    dropped_beyond_claim_left,
     /// A reconcile does not count the dots that it hides among those that its receiver has to have seen.
     hidden_untold,
     /// The quarantine keeps entries of members that were forgotten.

@@ -44,7 +44,7 @@ const EASY: [&str; 24] = [
 const SCHEDULES: &str = include_str!("../src/replica/schedules/sparing.rs");
 
 /// Those that were faults once, found by one seed in ten thousand and more: a schedule of their own puts them back.
-const BY_SCHEDULE: [&str; 2] = ["bounds_dropped_unseen", "doubts_listed"];
+const BY_SCHEDULE: [&str; 3] = ["bounds_dropped_unseen", "doubts_listed", "dropped_beyond_claim_left"];
 
 /// The others: those that need many seeds, or slow ones.
 fn hard() -> impl Iterator<Item = &'static str> {

@@ -132,12 +132,13 @@ pub(crate) fn take_evictions<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut
     ledger.registers.below_eviction.take_over(floor, &end.last.evicted, below);
 }
 
-/// What the sender has dropped, of what we now have seen as well. Of the rest nobody will ever be
-/// told by us, and for a retired origin whose record is gone it could never be reached.
-pub(crate) fn take_dropped<K, V>(ledger: &mut Ledger<K, V>, dropped: &VersionVector, floor: Stamp) {
+/// What the sender has dropped, as far as we claim it now. Of the rest nobody is told by us, and for a retired origin
+/// whose record is gone it could never be reached.
+pub(crate) fn take_dropped<K, V>(ledger: &mut Ledger<K, V>, env: &Env, dropped: &VersionVector, floor: Stamp) {
     for (origin, time) in dropped.iter() {
-        if ledger.vector.get(&origin) >= time {
-            ledger.dropped.raise(origin, time);
+        let claimed = ledger.vector.get(&origin);
+        if claimed >= time || !env.bugs().dropped_beyond_claim_left {
+            ledger.dropped.raise(origin, time.min(claimed));
         }
     }
     take_floor(ledger, floor);

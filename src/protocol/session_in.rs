@@ -245,7 +245,7 @@ impl SessionIn {
         for (origin, time) in last.claim.iter() {
             cx.claim(origin, if ahead.contains(&(origin, time)) { dropped.get(&origin) } else { time });
         }
-        reconciled::take_dropped(cx.ledger, &dropped, last.floor);
+        reconciled::take_dropped(cx.ledger, cx.env, &dropped, last.floor);
         true
     }
 

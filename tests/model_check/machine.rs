@@ -69,6 +69,12 @@ impl Packet {
         let peeked = self.bytes.as_ref().map(|bytes| wire::peek(bytes));
         matches!(peeked, Some(Ok(wire::Peeked::Message { kind: wire::MessageKind::Frame, .. })))
     }
+
+    /// Whether it tells of no entries.
+    pub fn is_digest(&self) -> bool {
+        let peeked = self.bytes.as_ref().map(|bytes| wire::peek(bytes));
+        matches!(peeked, Some(Ok(wire::Peeked::Message { kind: wire::MessageKind::Digest, .. })))
+    }
 }
 
 impl fmt::Debug for Packet {
@@ -128,6 +134,8 @@ pub fn readable(text: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     Greet(u8),
+    /// It is told that another has left for good.
+    Forget(u8),
     Write(u8),
     Delete(u8),
     Evict(u8),
@@ -277,6 +285,7 @@ impl<'a> Machine<'a> {
         let now = self.now;
         match input {
             Input::Greet(to) => self.replica.greet(now, id_of(*to)),
+            Input::Forget(who) => self.replica.handle_member_left(now, id_of(*who)),
             Input::Write(key) => {
                 let write = self.new_write(*key, true);
                 self.replica.write(now, write);

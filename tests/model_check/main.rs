@@ -88,6 +88,11 @@ fn scopes(deeper: u8) -> Vec<Scope> {
         Scope::new("unseen", Spent { ticks: 5, ..spent(7) }).from(scope::the_newest_is_evicted),
         // Tombstones collected while older and newer writes are on their way.
         Scope::new("collected", Spent { writes: 1, fills: 1, ticks: 3, ..spent(5) }).from(scope::before_collection),
+        // A fill that began before its replica was a member, or while it was forgotten, and a delete that is forgotten.
+        Scope::new("newcomer", Spent { ticks: 4, ..spent(7) }).from(scope::one_filled_before_it_met),
+        Scope::new("returned", Spent { ticks: 4, ..spent(7) }).from(scope::one_filled_and_was_forgotten),
+        // A fill that nobody has heard of although its replica has heard everything.
+        Scope::new("unheard", Spent { ticks: 3, writes: 1, ..spent(5) }).from(scope::one_fills_and_is_not_heard),
     ];
     plain.into_iter().map(|scope| scope.healing_one_in(heal_one_in)).collect()
 }
@@ -119,6 +124,9 @@ explored! {
     arrivals_below_an_eviction "evicted",
     reconciles_of_who_has_evicted "unseen",
     collection "collected",
+    fills_of_newcomers "newcomer",
+    fills_of_the_forgotten "returned",
+    fills_that_nobody_heard_of "unheard",
 }
 
 /// Puts a known mistake back and names the properties that then fail.
@@ -146,6 +154,10 @@ fn known_mistakes_are_found() {
         ),
         ("delete_unknown_is_noop", Scope::new("power", Spent { deletes: 1, depth: 1, ..Spent::default() })),
         ("fill_bound_ignored", scope("contested")),
+        ("returned_fills_believed", scope("newcomer").healing_one_in(1)),
+        ("returned_fills_believed", scope("returned").healing_one_in(1)),
+        ("late_fills_uncontested", scope("returned").healing_one_in(1)),
+        ("bounds_dropped_unseen", scope("unheard").healing_one_in(1)),
         ("eviction_voids", scope("evicted")),
         ("evictions_spared_unseen", scope("unseen")),
         ("no_deferral", Scope::new("power", Spent { writes: 1, steps: 1, depth: 3, ..Spent::default() })),

@@ -2,9 +2,10 @@
 
 use driftless::ReplicaConfig;
 use driftless::replica::Bugs;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::machine::{Input, REPLICAS, Rules};
+use crate::machine::{Input, Packet, REPLICAS, Rules};
 use crate::world::{Cluster, Spent, World};
 
 /// A situation to start from and the limits of what may happen then.
@@ -117,9 +118,14 @@ impl<'a> Setup<'a> {
     }
 
     /// Delivers everything between these; what else there is gets lost.
-    pub fn deliver_among(mut self, reachable: &[u8]) -> Self {
+    pub fn deliver_among(self, reachable: &[u8]) -> Self {
+        self.deliver_if(|packet| reachable.contains(&packet.from) && reachable.contains(&packet.to))
+    }
+
+    /// Delivers these, and of what comes of it these as well; what else there is gets lost.
+    pub fn deliver_if(mut self, arrives: impl Fn(&Packet) -> bool) -> Self {
         while let Some((packet, _)) = self.world.net.first().cloned() {
-            if reachable.contains(&packet.from) && reachable.contains(&packet.to) {
+            if arrives(&packet) {
                 let at = if packet.bytes.is_some() { packet.to } else { packet.from };
                 self = self.on(at, Input::Arrive(packet));
             } else {
@@ -142,6 +148,12 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// What is in flight arrives later.
+    pub fn aside(mut self) -> (Self, Vec<(Arc<Packet>, u8)>) {
+        let net = std::mem::take(&mut self.world.net);
+        (self, net)
+    }
+
     pub fn ticks(mut self, rounds: usize, reachable: &[u8]) -> Self {
         for _ in 0..rounds {
             for who in 0..REPLICAS {
@@ -149,6 +161,11 @@ impl<'a> Setup<'a> {
             }
         }
         self
+    }
+
+    /// Those behind replica 0 by a tick are so no longer: two ticks apart nobody would believe it.
+    pub fn level(self) -> Self {
+        self.on(1, Input::Tick).on(2, Input::Tick).deliver_among(&[1, 2])
     }
 
     pub fn done(self) -> World {
@@ -208,6 +225,44 @@ pub fn the_newest_is_evicted(cluster: &Cluster) -> World {
 pub fn one_is_ahead(cluster: &Cluster) -> World {
     let setup = meet(cluster).on(0, Input::Write(0)).deliver().ticks(1, &[0, 1, 2]);
     setup.on(1, Input::Tick).deliver().on(1, Input::Delete(0)).done()
+}
+
+/// Replica 0 is ahead and has filled a key before it met anybody. While the fill ran replica 1 deleted the key, and all who know
+/// have forgotten that.
+pub fn one_filled_before_it_met(cluster: &Cluster) -> World {
+    let mut setup = Setup::new(cluster).on(1, Input::Greet(2)).on(2, Input::Greet(1)).deliver_among(&[1, 2]);
+    setup = setup.on(0, Input::Tick).on(0, Input::Write(0)).on(0, Input::BeginFill(0));
+    setup = setup.on(1, Input::Delete(0)).deliver_among(&[1, 2]).on(0, Input::FinishFill);
+    setup.ticks(4, &[1, 2]).level().on(0, Input::Greet(1)).on(0, Input::Greet(2)).done()
+}
+
+/// The same of a member that was forgotten meanwhile. Its write below the fill arrived after that, and the delete has lost against it.
+pub fn one_filled_and_was_forgotten(cluster: &Cluster) -> World {
+    let (setup, written) = meet(cluster).on(0, Input::Tick).deliver().on(0, Input::Write(0)).aside();
+    let setup = setup.on(0, Input::BeginFill(0)).on(1, Input::Delete(0)).deliver_among(&[1, 2]);
+    let mut setup = setup.on(0, Input::FinishFill).deliver_among(&[]);
+    setup = setup.on(1, Input::Forget(0)).on(2, Input::Forget(0));
+    setup.world.net = written;
+    setup.deliver().ticks(8, &[1, 2]).level().on(0, Input::Greet(1)).on(0, Input::Greet(2)).done()
+}
+
+/// Replica 0 is ahead and has filled a key above its own delete. Replica 1 wrote the key while the fill ran, and lost where that arrived:
+/// only its author knows of it. Replica 0 hears all that the others say of themselves, and what replica 2 has; what it sends is lost.
+pub fn one_fills_and_is_not_heard(cluster: &Cluster) -> World {
+    let mut setup = meet(cluster).on(0, Input::Tick).deliver_among(&[]).on(0, Input::Delete(0));
+    setup = setup.deliver_among(&[0, 2]).on(0, Input::BeginFill(0));
+    setup = setup.on(1, Input::Write(0)).deliver_among(&[1, 2]).on(0, Input::FinishFill).deliver_among(&[]);
+    let arrives = |packet: &Packet| match (packet.from, packet.to) {
+        (2, 0) => true,
+        (1, _) | (0, 2) => packet.is_digest(),
+        _ => false,
+    };
+    for _ in 0..10 {
+        for who in 0..REPLICAS {
+            setup = setup.on(who, Input::Tick).deliver_if(arrives);
+        }
+    }
+    setup.level().done()
 }
 
 /// Replica 2 missed a delete whose tombstone is about to be forced out by the next one.

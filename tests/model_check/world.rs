@@ -57,7 +57,7 @@ impl Spent {
             Input::InvalidateAll => self.epochs += 1,
             Input::StepForward | Input::StepBack => self.steps += 1,
             Input::Tick => self.ticks += 1,
-            Input::FinishFill | Input::SetRight | Input::Arrive(_) | Input::Greet(_) => {}
+            Input::FinishFill | Input::SetRight | Input::Arrive(_) | Input::Greet(_) | Input::Forget(_) => {}
         }
         self
     }

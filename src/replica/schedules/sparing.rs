@@ -178,6 +178,49 @@ fn a_doubt_is_not_passed_on_as_the_newest_that_is_known() {
     });
 }
 
+/// The sender of a reconcile claims of an origin only what comes before a young write, and has dropped by force what comes before and
+/// after it. Its receiver claims a delete of which nothing is left: whoever lacks that gets a reconcile from there too.
+#[test]
+fn what_is_claimed_in_part_and_was_dropped_is_not_passed_on_as_nothing() {
+    must_catch("dropped_beyond_claim_left", |bugs| {
+        let (s, o, t, new) = (0, 1, 2, 3);
+        let few = |i| ReplicaConfig { max_tombstones: if i == 0 { 1 } else { 1_000_000 }, ..plain(i) };
+        let mut net = Net::new(4, few).with(bugs);
+        for (a, b) in [(s, o), (s, t), (o, t)] {
+            net.meet(a, b);
+        }
+        net.put(o, 7, Some(1), 8);
+        net.put(o, 9, Some(1), 8);
+        net.run(3);
+        net.up[t] = false;
+        net.put(o, 7, None, 8);
+        let deleted = net.held(o, 7).unwrap().dot;
+        net.put(o, 8, Some(1), 8);
+        let young = net.held(o, 8).unwrap().dot;
+        let ticket = begin(&mut net, o, 9);
+        assert!(fill(&mut net, o, &ticket, 9, 2).is_some());
+        net.flush();
+        net.evict(s, 8);
+        net.evict(s, 9);
+        let dropped = net.r[s].view().dropped().get(&id(o));
+        assert!(
+            net.held(s, 7).is_none() && net.held(s, 8).is_some() && dropped > young.counter,
+            "the oldest stamps first"
+        );
+        let asks = net.digest_of(new);
+        let frames = net.frames_for(s, new, &asks);
+        frames.iter().for_each(|frame| net.give(s, id(new), frame));
+        let claimed = net.r[new].view().vector().clone();
+        assert!(claimed.covers(&deleted) && !claimed.covers(&young), "in part");
+        (net.up[s], net.up[o], net.up[t]) = (false, false, true);
+        let asks = net.digest_of(t);
+        let frames = net.frames_for(new, t, &asks);
+        frames.iter().for_each(|frame| net.give(new, id(t), frame));
+        assert!(net.r[t].view().vector().covers(&deleted));
+        assert_eq!(net.get(t, 7), None, "deleted, and it has seen that");
+    });
+}
+
 /// A member was away and forgotten, and lost a value to the reconcile of a replica that had evicted it. The value comes again, under another dot, from
 /// one that still holds it. Where it was lost it may have been deleted, or evicted: that is no reason to void it for all.
 #[test]
