@@ -15,9 +15,12 @@ mod learnt;
 #[path = "../../src/recency.rs"]
 #[allow(dead_code)]
 mod recency;
-#[path = "../../src/store.rs"]
-#[allow(dead_code)]
-mod store;
+/// In a module of its own, so that the store's own modules are found beside it.
+#[path = "../../src"]
+mod library {
+    #[allow(dead_code)]
+    pub(crate) mod store;
+}
 mod sync;
 
 use driftless::{crdt, hlc, item};
@@ -54,6 +57,7 @@ mod work {
 use crdt::Kind;
 use flight::{Flight, Flights};
 use item::{Body, Item, ItemRef, Key};
+use library::store;
 use recency::ReadLog;
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
