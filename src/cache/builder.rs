@@ -3,39 +3,28 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use super::connection::Connection;
+use super::counts::Counts;
 use super::engine::Engine;
 use super::feed::Feed;
+use super::handle::Cache;
 use super::listener::Listeners;
-use super::open_error::{Limits, OpenError};
+use super::open_error::OpenError;
 use super::port::{Host, Port};
+use super::readable::Samples;
+use super::reader::Reader;
 use super::settings::CacheSettings;
-use super::shared::{Company, Counts, Surroundings};
-use super::{Cache, CacheKey, CacheValue, Shared, Weigher};
+use super::shared::Shared;
+use super::surroundings::Surroundings;
+use super::writer::Writer;
+use super::{CacheKey, CacheValue, Weigher};
 use crate::recency::{Eviction, ReadLog};
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig};
 use crate::replica_id::ReplicaId;
-use crate::sync::{Arc, Event, Mutex};
+use crate::sync::{Arc, Event};
 use crate::wire;
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_key_bytes: 4 << 10, max_value_bytes: 1 << 20 }
-    }
-}
-
-/// The settings of an open cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Policy {
-    /// The weight this node holds at most; `None` is unbounded.
-    pub max_capacity: Option<u64>,
-    /// In which order values go beyond that.
-    pub eviction: Eviction,
-    /// How long a value lives unless it is written with a time of its own; `None` is for ever.
-    pub time_to_live: Option<Duration>,
-    /// How large an entry may be.
-    pub limits: Limits,
-}
+pub use super::settings::Policy;
 
 /// Builds a [`Cache`]. Made by `Node::cache`.
 #[must_use = "a builder does nothing until `open` is called"]
@@ -193,30 +182,22 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         let (uuid, seed) = self.host.entropy();
         let id = ReplicaId::from_uuid(uuid);
         let replica = Replica::new(id, self.settings.replication.clone(), seed, time.now())?;
-        let store = Arc::clone(replica.view().store());
-        let listeners = Listeners::new(self.listener);
+        let reader = Reader::new(Arc::clone(replica.view().store()), Arc::clone(&time));
+        let engine = Engine::new(replica, self.settings.max_capacity, self.settings.eviction);
+        let reads = ReadLog::new(self.settings.max_capacity.is_some());
+        let feed = Feed::new(self.settings.change_buffer);
         Ok(Arc::new(Shared {
             name: Arc::from(self.name.as_str()),
-            around: Surroundings {
-                node: self.host.node(),
-                host: Arc::clone(&self.host),
-                time,
-                wake: self.host.waker(),
-            },
-            company: Company::default(),
-            counts: Counts::default(),
-            id: Mutex::new(id),
-            store,
-            engine: Mutex::new(Engine::new(replica, self.settings.max_capacity, self.settings.eviction)),
-            hasher: foldhash::fast::RandomState::default(),
-            reads: ReadLog::new(self.settings.max_capacity.is_some()),
-            weigher: self.weigher,
-            feed: Feed::new(self.settings.change_buffer),
-            progress: Event::new(),
             settings: self.settings,
+            weigher: self.weigher,
             wire_limits: wire::Limits::default(),
-            listeners,
-            samples: Default::default(),
+            around: Surroundings::new(self.host, time, id),
+            reader,
+            writer: Writer::new(engine, reads, feed, Listeners::new(self.listener)),
+            connection: Connection::default(),
+            counts: Counts::default(),
+            samples: Samples::default(),
+            progress: Event::new(),
         }))
     }
 }

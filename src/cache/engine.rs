@@ -47,8 +47,22 @@ impl<K: CoreKey, V> Engine<K, V> {
         Self { replica, capacity, recency: capacity.map(|_| Recency::new(eviction)), flights: Flights::new() }
     }
 
-    /// Says whether somebody wants to know of changes from now on.
-    pub(crate) fn set_listening(&mut self, listening: bool) {
+    /// Runs `act` and settles what it changed. `listening`: whether the changes themselves are wanted.
+    #[inline]
+    pub(super) fn act<R>(
+        &mut self,
+        now: Now,
+        reads: &ReadLog,
+        listening: bool,
+        act: impl FnOnce(&mut Self) -> R,
+    ) -> (R, Settled<K, V>) {
+        self.set_listening(listening);
+        let result = act(self);
+        (result, self.settle(now, reads, listening))
+    }
+
+    /// Sets what the replica notes of its changes.
+    fn set_listening(&mut self, listening: bool) {
         let ours = self.recency.is_some() || !self.flights.is_empty();
         self.replica.set_watch(match (listening, ours) {
             (true, _) => Watch::Everything,

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Cache, CacheKey, CacheValue};
+use super::garbage::drop_quietly;
 use crate::hlc::Stamp;
 use crate::item::ItemRef;
 use crate::replica::{Change, Effect, RemovalCause};
@@ -231,7 +231,8 @@ impl<K, V> Feed<K, V> {
         self.shelf.news.notify(usize::MAX);
     }
 
-    fn subscribe(&self) -> Subscription<K, V> {
+    /// Returns the place of a subscriber that is told of what changes from now on.
+    pub(super) fn subscribe(&self) -> Subscription<K, V> {
         let mut ring = self.shelf.ring.lock();
         ring.subscribers += 1;
         let next = ring.end();
@@ -247,7 +248,7 @@ impl<K, V> Drop for Feed<K, V> {
     }
 }
 
-/// A subscriber's place in the change stream. Made by [`Cache::subscribe`].
+/// A subscriber's place in the change stream. Made by [`Cache::subscribe`](super::Cache::subscribe).
 ///
 /// It does not keep the cache open. Reading takes no lock of the cache's readers or writers for
 /// longer than one event.
@@ -332,25 +333,12 @@ impl<K, V> Drop for Subscription<K, V> {
             unread.extend(ring.read(number));
         }
         drop(ring);
-        super::drop_quietly(unread);
+        drop_quietly(unread);
     }
 }
 
 impl<K, V> std::fmt::Debug for Subscription<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscription").field("next", &self.next).finish_non_exhaustive()
-    }
-}
-
-impl<K: CacheKey, V: CacheValue> Cache<K, V> {
-    /// A stream of what is inserted, updated and removed here from now on, whoever did it, in the
-    /// order in which it took effect.
-    ///
-    /// It is bounded by [`change_buffer`](super::CacheBuilder::change_buffer): a subscriber that falls
-    /// behind by more gets [`SubscriptionError::Lagged`]. Several changes of one key that arrive
-    /// together may be seen as the last of them; a change that loses against what is here is none.
-    #[must_use]
-    pub fn subscribe(&self) -> Subscription<K, V> {
-        self.shared.feed.subscribe()
     }
 }

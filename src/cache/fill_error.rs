@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use super::garbage::drop_quietly;
 use crate::sync::Arc;
 
 /// A fill that gave no value. Nothing was cached, and nothing is left behind: the next call for the
@@ -117,7 +118,7 @@ impl Failure {
     pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
         let message = payload.downcast_ref::<&str>().map(|text| Arc::from(*text));
         let message = message.or_else(|| payload.downcast_ref::<String>().map(|text| Arc::from(text.as_str())));
-        super::drop_quietly([payload]);
+        drop_quietly([payload]);
         Self::Panicked(message.unwrap_or_else(|| Arc::from("no message")))
     }
 

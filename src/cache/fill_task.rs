@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use super::fill_error::Failure;
 use super::flight::Flight;
+use super::garbage::drop_quietly;
 use super::port::Task;
+use super::shared::Shared;
 use super::waits::Inside;
 use super::work::{Brought, Work};
-use super::{CacheKey, CacheValue, Shared};
+use super::{CacheKey, CacheValue, fill_end};
 use crate::sync::{Arc, Weak};
 
-/// The task of one fill. Whatever becomes of it, its callers are told: also when it is dropped, as by
+/// The task of one fill. Whatever becomes of it, its callers get an outcome: also when it is dropped, as by
 /// a runtime that shuts down.
-pub(crate) struct FillTask<K: CacheKey, V: CacheValue> {
-    /// A fill does not keep its cache open: without handles nobody waits for it.
+pub(super) struct FillTask<K: CacheKey, V: CacheValue> {
+    /// A fill does not keep its cache open: without handles no caller waits for it.
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
     /// Taken from the flight at the first poll.
@@ -25,13 +27,13 @@ pub(crate) struct FillTask<K: CacheKey, V: CacheValue> {
 }
 
 impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
-    /// A task that begins the flight's filler, if no other one has by then.
-    pub(crate) fn new(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>, limit: Option<(Duration, Task)>) -> Self {
+    /// Returns a task that begins the flight's filler, if no other one has by then.
+    pub(super) fn new(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>, limit: Option<(Duration, Task)>) -> Self {
         Self { shared: Arc::downgrade(shared), flight: Arc::clone(flight), work: None, limit }
     }
 
-    /// A task with a filler of its own.
-    pub(crate) fn with_work(mut self, work: Work<K, V>) -> Self {
+    /// Gives the task a filler of its own.
+    pub(super) fn with_work(mut self, work: Work<K, V>) -> Self {
         self.work = Some(work);
         self
     }
@@ -69,11 +71,11 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
         let Some(work) = self.work.take() else { return };
         {
             let _inside = Inside::of(self.flight.number);
-            super::drop_quietly([work]);
+            drop_quietly([work]);
         }
         match self.shared.upgrade() {
-            Some(shared) => shared.land(&self.flight, result),
-            None => super::drop_quietly([result]),
+            Some(shared) => fill_end::complete(&shared, &self.flight, result),
+            None => drop_quietly([result]),
         }
     }
 }

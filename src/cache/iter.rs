@@ -1,6 +1,7 @@
 //! A walk over the values that are here.
 
-use super::{Cache, CacheKey, CacheValue, Shared};
+use super::shared::Shared;
+use super::{CacheKey, CacheValue};
 use crate::item::ItemRef;
 use crate::store::Position;
 use crate::sync::Arc;
@@ -33,19 +34,10 @@ impl<K: CacheKey, V: CacheValue> Iterator for Iter<'_, K, V> {
                     return Some((Arc::new(key.clone()), value.clone()));
                 }
             }
-            let (page, next) = self.shared.page(self.next?, PAGE);
+            let (page, next) = self.shared.reader.page(self.next?, PAGE);
             self.next = next;
             self.page = page.into_iter().map(|found| found.item).collect::<Vec<_>>().into_iter();
         }
-    }
-}
-
-impl<'a, K: CacheKey, V: CacheValue> IntoIterator for &'a Cache<K, V> {
-    type Item = (Arc<K>, V);
-    type IntoIter = Iter<'a, K, V>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
     }
 }
 

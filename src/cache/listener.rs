@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::{drop_quietly, removal_cause};
+use super::garbage::drop_quietly;
 use crate::item::ItemRef;
-use crate::replica::{Change, RemovalCause};
+use crate::replica::{Change, Effect, RemovalCause};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Event, Listening, Mutex, Ordering};
 
 /// So many removals wait before whoever makes more does.
@@ -27,6 +27,15 @@ const PATIENCE: Duration = Duration::from_millis(100);
 std::thread_local! {
     /// Whether this thread is inside of a listener: it must not wait for one.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns why a value is gone, if a change took one away.
+fn removal_cause(effect: Effect) -> Option<RemovalCause> {
+    match effect {
+        Effect::Inserted => None,
+        Effect::Updated => Some(RemovalCause::Replaced),
+        Effect::Removed(cause) => Some(cause),
+    }
 }
 
 type Listener<K, V> = Box<dyn Fn(Arc<K>, V, RemovalCause) + Send + Sync>;

@@ -16,6 +16,12 @@ pub struct Limits {
     pub max_value_bytes: usize,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_key_bytes: 4 << 10, max_value_bytes: 1 << 20 }
+    }
+}
+
 /// The largest limits that can be set: an entry travels in one piece.
 pub(crate) const LARGEST: Limits = Limits { max_key_bytes: 64 << 10, max_value_bytes: 14 << 20 };
 

@@ -2,23 +2,22 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::engine::Engine;
+use super::TimeSource;
 use super::examine::Examine;
-use super::{CacheKey, CacheValue, Ready, Shared, TimeSource};
-use crate::hlc::Now;
-use crate::item::{ItemRef, Key};
-use crate::message::Message;
-use crate::replica::{CaughtUp, Remains, Transmit};
+use super::ready::Ready;
+use crate::replica::CaughtUp;
 use crate::replica_id::ReplicaId;
-use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::wire;
+use crate::sync::Arc;
+
+mod incoming;
+mod outgoing;
+mod serve;
 
 /// Resolves when a cache is ready; to nothing if the node was shut down.
 pub type ReadyFuture = Pin<Box<dyn Future<Output = Option<Ready>> + Send>>;
@@ -124,234 +123,4 @@ pub trait Port: Any + Examine + Send + Sync {
     fn count_unsent(&self) -> u64;
     /// How far it is.
     fn standing(&self) -> Standing;
-}
-
-/// What came in that was not as expected.
-#[derive(Debug, Default)]
-pub(crate) struct IntakeCounts {
-    pub(super) malformed: AtomicU64,
-    pub(super) undecodable_values: AtomicU64,
-    pub(super) undecodable_keys: AtomicU64,
-    pub(super) unencodable: AtomicU64,
-}
-
-impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
-    fn hash(&self, key: &Key<K>) -> u64 {
-        match key {
-            Key::Known(key) => self.hash(key),
-            Key::Opaque(bytes) => self.hash::<[u8]>(bytes),
-        }
-    }
-
-    fn weigh(&self, key: &K, value: &V) -> u32 {
-        self.weigher.as_ref().map_or(1, |weigh| weigh(key, value))
-    }
-}
-
-impl<K: CacheKey, V: CacheValue> Shared<K, V> {
-    fn decode(&self, bytes: Bytes) -> Option<(ReplicaId, Message<K, V>)> {
-        let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(&bytes, self, &self.wire_limits)));
-        match decoded {
-            Ok(Ok(decoded)) => {
-                self.counts
-                    .intake
-                    .undecodable_values
-                    .fetch_add(u64::from(decoded.undecodable_values), Ordering::Relaxed);
-                self.counts.intake.undecodable_keys.fetch_add(u64::from(decoded.undecodable_keys), Ordering::Relaxed);
-                decoded.message.map(|message| (decoded.envelope.from, message))
-            }
-            Ok(Err(error)) => {
-                self.count_malformed(&error.to_string());
-                None
-            }
-            Err(_) => {
-                self.count_malformed("a user type panicked while it was decoded");
-                None
-            }
-        }
-    }
-
-    fn count_malformed(&self, error: &str) {
-        let before = self.counts.intake.malformed.fetch_add(1, Ordering::Relaxed);
-        if before.is_power_of_two() || before == 0 {
-            tracing::warn!(cache = %self.name, count = before + 1, error, "a message was not understood and is ignored");
-        }
-    }
-
-    fn parcel(&self, now: Now, transmit: Transmit<K, V>) -> Option<Parcel> {
-        let Transmit { to, message, bulk } = transmit;
-        match catch_unwind(AssertUnwindSafe(|| self.encode(&message))) {
-            Ok(Ok(bytes)) => {
-                self.counts.bytes.note_sent(&message, bytes.len() * to.len());
-                return Some(Parcel { to, bytes, bulk });
-            }
-            Ok(Err(error)) => tracing::error!(cache = %self.name, %error, "a message could not be encoded"),
-            Err(_) => tracing::error!(cache = %self.name, "a user type panicked while it was encoded"),
-        }
-        self.give_up_unencodable(now, &message);
-        if bulk {
-            to.iter().for_each(|id| self.with_engine(now, |engine| engine.replica.handle_sent(now, *id, false)));
-        }
-        None
-    }
-
-    /// One entry that was serialised when it was written and no longer is would hold up everything behind it for ever.
-    fn give_up_unencodable(&self, now: Now, message: &Message<K, V>) {
-        let bad = message.entries().filter_map(|entry| {
-            let what = wire::unencodable(&entry.item)?;
-            Some((entry.hash, ItemRef::clone(&entry.item), entry.dot(), what))
-        });
-        let mut given_up = 0;
-        for (hash, item, dot, what) in bad.collect::<Vec<_>>() {
-            let found = self.with_engine(now, |engine| engine.replica.give_up(now, hash, &item.key, dot, what));
-            given_up += u64::from(found);
-        }
-        if given_up > 0 {
-            tracing::error!(cache = %self.name, entries = given_up, "entries that no longer serialise were removed");
-        }
-        self.counts.intake.unencodable.fetch_add(given_up.max(1), Ordering::Relaxed);
-    }
-
-    /// Another process goes by our id: takes another. What is left is to be dropped without the lock.
-    fn renew(&self, now: Now, engine: &mut Engine<K, V>) -> Option<Remains<K, V>> {
-        let (uuid, seed) = self.around.host.entropy();
-        let id = ReplicaId::from_uuid(uuid);
-        let remains = engine.replica.renew(now, id, seed)?;
-        *self.id.lock() = id;
-        Some(remains)
-    }
-}
-
-impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    #[cfg(test)]
-    fn id(&self) -> ReplicaId {
-        self.id()
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-
-    fn deliver(&self, bytes: Bytes) -> bool {
-        let size = bytes.len();
-        let Some((from, message)) = self.decode(bytes) else { return false };
-        self.counts.bytes.note_received(&message, size);
-        let now = self.around.time.now();
-        let handled = catch_unwind(AssertUnwindSafe(|| {
-            let remains = self.with_engine(now, |engine| {
-                engine.replica.handle_message(now, from, message);
-                engine.replica.needs_new_id(now).then(|| self.renew(now, engine)).flatten()
-            });
-            super::drop_quietly(remains);
-        }));
-        self.progress.notify(usize::MAX);
-        if handled.is_err() {
-            self.count_malformed("a user type panicked while it was merged");
-        }
-        handled.is_ok()
-    }
-
-    fn poll(&self) -> Option<Parcel> {
-        let now = self.around.time.now();
-        loop {
-            let transmit = self.with_engine(now, |engine| engine.replica.poll_transmit(now))?;
-            if let Some(parcel) = self.parcel(now, transmit) {
-                return Some(parcel);
-            }
-        }
-    }
-
-    fn sent(&self, to: ReplicaId, ok: bool) {
-        let now = self.around.time.now();
-        self.with_engine(now, |engine| engine.replica.handle_sent(now, to, ok));
-    }
-
-    fn tick(&self) -> u64 {
-        let now = self.around.time.now();
-        #[cfg(feature = "metrics")]
-        self.report(now.mono);
-        self.with_engine(now, |engine| {
-            if engine.replica.poll_timeout(now) <= now.mono {
-                engine.replica.handle_timeout(now);
-                // What became due is sent in the next turn, so the next turn must not wait for the next timer.
-                if engine.replica.may_transmit() {
-                    return now.mono;
-                }
-            }
-            engine.replica.poll_timeout(now)
-        })
-    }
-
-    fn greeting(&self) -> Option<Bytes> {
-        let now = self.around.time.now();
-        let digest = self.with_engine(now, |engine| engine.replica.digest(now, false));
-        self.encode(&Message::Digest(digest)).ok()
-    }
-
-    fn member_down(&self, id: ReplicaId) {
-        let now = self.around.time.now();
-        self.with_engine(now, |engine| engine.replica.handle_member_down(now, id));
-        self.progress.notify(usize::MAX);
-    }
-
-    fn member_left(&self, id: ReplicaId) {
-        let now = self.around.time.now();
-        self.with_engine(now, |engine| engine.replica.handle_member_left(now, id));
-        self.progress.notify(usize::MAX);
-    }
-
-    fn set_connected(&self, connected: bool) {
-        self.company.connected.store(connected, Ordering::Relaxed);
-    }
-
-    fn detach(&self) {
-        let now = self.around.time.now();
-        self.set_connected(false);
-        self.company.detached.store(true, Ordering::Release);
-        self.company.expecting.store(false, Ordering::Release);
-        self.with_engine(now, |engine| {
-            for member in engine.replica.view().live_members() {
-                engine.replica.handle_member_down(now, member);
-            }
-        });
-        self.progress.notify(usize::MAX);
-    }
-
-    fn await_company(&self, awaits: bool) {
-        self.engine.lock().replica.await_company(awaits);
-    }
-
-    fn expect_members(&self, expects: bool) {
-        if self.company.expecting.swap(expects, Ordering::AcqRel) && !expects {
-            self.progress.notify(usize::MAX);
-        }
-    }
-
-    fn expects_members(&self) -> bool {
-        self.company.expecting.load(Ordering::Acquire)
-    }
-
-    fn has_unsent(&self) -> bool {
-        !self.company.detached.load(Ordering::Acquire) && self.engine.lock().replica.view().has_unsent()
-    }
-
-    fn count_unsent(&self) -> u64 {
-        let count = self.engine.lock().replica.count_unsent();
-        count.saturating_sub(self.company.unsent_counted.swap(count, Ordering::AcqRel))
-    }
-
-    fn standing(&self) -> Standing {
-        let engine = self.engine.lock();
-        let replica = &engine.replica;
-        Standing {
-            caught_up: replica.view().caught_up(),
-            members: replica.view().peers().map(|peer| peer.id).collect(),
-            live: replica.view().live_members(),
-            entries: replica.view().live_len(),
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Whether what is written here can be read elsewhere: some entries are decoded again before they are written.
+//! Checks that what is written here can be read elsewhere: some entries are decoded again before they are written.
 //!
 //! A type that encodes and does not decode would otherwise be known to its readers only: on every other node, as a miss for ever.
 
@@ -8,7 +8,8 @@ use std::hash::Hash;
 use equivalent::Equivalent;
 use serde::Serialize;
 
-use super::{CacheKey, CacheValue, InsertError, Shared};
+use super::insert_error::InsertError;
+use super::{CacheKey, CacheValue};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::wire;
 
@@ -17,22 +18,81 @@ const FIRST: u64 = 64;
 /// Of later entries, one in so many. A prime: whatever rhythm the writes have, each beat is met.
 const STRIDE: u64 = 1_021;
 
-/// Which entries are read back. No randomness: the same writes are checked in each run.
+/// The entries that are read back. No randomness: the same writes are checked in each run.
 ///
 /// Aligned, so that counting writes takes no cache line from readers of what lies beside it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Samples {
+pub(super) struct Samples {
     written: AtomicU64,
     /// One bit for each class of encoded sizes that was checked: what a type leaves out or widens shows in its size.
     key_sizes: AtomicU64,
     value_sizes: AtomicU64,
     /// An entry could not be read back: from now on every one is checked.
     suspect: AtomicBool,
-    pub(super) refused: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl Samples {
+    /// Decodes an entry again, if it is one of the samples. Runs user code: not to be called under a lock.
+    pub(super) fn check<K: CacheKey, V: CacheValue>(
+        &self,
+        cache: &str,
+        (key, key_size): (&K, usize),
+        (value, value_size): (&V, usize),
+    ) -> Result<(), InsertError> {
+        if !self.is_due(key_size, value_size) {
+            return Ok(());
+        }
+        self.reread(cache, (key, key_size), (value, value_size))
+    }
+
+    #[cold]
+    fn reread<K: CacheKey, V: CacheValue>(
+        &self,
+        cache: &str,
+        (key, key_size): (&K, usize),
+        (value, value_size): (&V, usize),
+    ) -> Result<(), InsertError> {
+        self.note(key_size, value_size);
+        let unreadable = |part, type_name| {
+            move |reason| InsertError::Unreadable { cache: cache.to_owned(), part, type_name, reason }
+        };
+        let checked = wire::reread_key(key).map_err(unreadable("key", type_name::<K>()));
+        let checked = checked.and_then(|()| wire::reread_value(value).map_err(unreadable("value", type_name::<V>())));
+        checked.inspect_err(|error| {
+            self.suspect.store(true, Ordering::Relaxed);
+            if let Some(count) = self.count() {
+                tracing::warn!(count, %error, "an entry was refused: no other node could read it");
+            }
+        })
+    }
+
+    /// Returns the owned form of a borrowed key, by way of its encoding; `None` if it does not come back as the same key.
+    pub(super) fn own_key<K: CacheKey, Q>(&self, cache: &str, key: &Q) -> Option<K>
+    where
+        Q: Equivalent<K> + Hash + Serialize + ?Sized,
+    {
+        let bytes = wire::encode_key(key).map_err(|error| error.to_string());
+        let owned = bytes.and_then(|bytes| wire::read_key::<K>(&bytes));
+        let same = |owned: K| if key.equivalent(&owned) { Ok(owned) } else { Err("another key comes out".to_owned()) };
+        let owned = owned.and_then(same).inspect_err(|reason| {
+            if let Some(count) = self.count() {
+                let key_type = type_name::<K>();
+                tracing::error!(
+                    %cache, key_type, reason, count,
+                    "a key does not decode as the cache's key type from what its Serialize writes: the delete was not made"
+                );
+            }
+        });
+        owned.ok()
+    }
+
+    /// Returns how many entries were refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     fn is_due(&self, key_size: usize, value_size: usize) -> bool {
         // Not one atomic step: threads that count at once may count one write, and then more entries are read back.
         let number = self.written.load(Ordering::Relaxed);
@@ -49,7 +109,7 @@ impl Samples {
         self.value_sizes.fetch_or(class_of(value_size), Ordering::Relaxed);
     }
 
-    /// Counts a refusal. Returns whether it is to be logged: the first, second, fourth and so on is.
+    /// Counts a refusal. Returns the count if it is to be logged: that of the first, second, fourth and so on is.
     fn count(&self) -> Option<u64> {
         let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         count.is_power_of_two().then_some(count)
@@ -60,57 +120,8 @@ fn is_new(seen: &AtomicU64, size: usize) -> bool {
     seen.load(Ordering::Relaxed) & class_of(size) == 0
 }
 
-/// A bit for each size below 32, then one for each power of two.
+/// Returns a bit: one for each size below 32, then one for each power of two.
 fn class_of(size: usize) -> u64 {
     let class = if size < 32 { size as u32 } else { 27 + size.ilog2() };
     1 << class.min(63)
-}
-
-impl<K: CacheKey, V: CacheValue> Shared<K, V> {
-    /// Decodes an entry again, if it is one of the samples. Runs user code: not to be called under a lock.
-    pub(super) fn check_readable(
-        &self,
-        key: &K,
-        key_size: usize,
-        value: &V,
-        value_size: usize,
-    ) -> Result<(), InsertError> {
-        if self.samples.is_due(key_size, value_size) { self.reread(key, key_size, value, value_size) } else { Ok(()) }
-    }
-
-    #[cold]
-    fn reread(&self, key: &K, key_size: usize, value: &V, value_size: usize) -> Result<(), InsertError> {
-        self.samples.note(key_size, value_size);
-        let unreadable = |part, type_name| {
-            move |reason| InsertError::Unreadable { cache: self.name.to_string(), part, type_name, reason }
-        };
-        let checked = wire::reread_key(key).map_err(unreadable("key", type_name::<K>()));
-        let checked = checked.and_then(|()| wire::reread_value(value).map_err(unreadable("value", type_name::<V>())));
-        checked.inspect_err(|error| {
-            self.samples.suspect.store(true, Ordering::Relaxed);
-            if let Some(count) = self.samples.count() {
-                tracing::warn!(count, %error, "an entry was refused: no other node could read it");
-            }
-        })
-    }
-
-    /// The owned form of a borrowed key, by way of its encoding.
-    pub(super) fn own_key<Q>(&self, key: &Q) -> Option<K>
-    where
-        Q: Equivalent<K> + Hash + Serialize + ?Sized,
-    {
-        let bytes = wire::encode_key(key).map_err(|error| error.to_string());
-        let owned = bytes.and_then(|bytes| wire::read_key::<K>(&bytes));
-        let same = |owned: K| if key.equivalent(&owned) { Ok(owned) } else { Err("another key comes out".to_owned()) };
-        let owned = owned.and_then(same).inspect_err(|reason| {
-            if let Some(count) = self.samples.count() {
-                let (cache, key_type) = (&self.name, type_name::<K>());
-                tracing::error!(
-                    %cache, key_type, reason, count,
-                    "a key does not decode as the cache's key type from what its Serialize writes: the delete was not made"
-                );
-            }
-        });
-        owned.ok()
-    }
 }

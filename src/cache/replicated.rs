@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Cache, CacheKey, CacheValue, Written, race};
+use super::shared::Shared;
+use super::write::Written;
+use super::{CacheKey, CacheValue, race};
 use crate::replica_id::ReplicaId;
-use crate::sync::Ordering;
 
 /// How many members are to have a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,75 +64,52 @@ impl NotReplicated {
     }
 }
 
-impl<K: CacheKey, V: CacheValue> Cache<K, V> {
-    /// Waits until so many members have a write, or something newer for its key. The members are those
-    /// that are alive at the call: joiners do not count, departures are reported.
-    ///
-    /// After a start it also waits for the members that should be there: until a configured seed has answered, and until each live
-    /// member has said whether it has the cache open. From then on it is decided: [`All`](Members::All) of no members is reached at
-    /// once (a node without seeds that no member has joined, a cache that no member has open, a cluster whose other members have
-    /// departed), and a [`Count`](Members::Count) fails at once while fewer members are alive. Once this node is shut down both fail.
-    /// For deletes and invalidations wait for [`last_written`](Self::last_written). In a cluster whose pushes are relayed (more than 16 other members) members say what
-    /// they have in digests only: allow one `digest_interval` for each member.
-    ///
-    /// It makes nothing durable: it says that other processes hold the value in memory. A member that
-    /// evicts it afterwards has seen it all the same.
-    ///
-    /// # Errors
-    /// The time is up, too many departed for it ever to be enough, or this node is shut down; says which members have it, which do
-    /// not, and whether members were still expected.
-    pub async fn wait_replicated(
-        &self,
-        written: Written,
-        members: Members,
-        timeout: Duration,
-    ) -> Result<Replicated, NotReplicated> {
-        let mut asked = BTreeSet::new();
-        let mut unmet = true;
-        let mut limit = self.shared.around.host.sleep(timeout);
-        loop {
-            let progress = self.shared.progress.listen();
-            if unmet {
-                // In this order: members that were expected are live members once no more are expected.
-                unmet = self.shared.company.expecting.load(Ordering::Acquire);
-                asked.extend(self.shared.engine.lock().replica.view().live_members());
-            }
-            let standing = self.standing(&asked, written, unmet);
-            if self.shared.company.detached.load(Ordering::Acquire) {
-                return Err(standing);
-            }
-            if standing.is_enough(members) {
-                return Ok(Replicated { seen: standing.seen, departed: standing.departed });
-            }
-            if !standing.can_be(members) || !race::before(progress, &mut limit).await {
-                return Err(standing);
-            }
+/// Waits until so many members have a write.
+pub(super) async fn wait<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    written: Written,
+    members: Members,
+    timeout: Duration,
+) -> Result<Replicated, NotReplicated> {
+    let mut asked = BTreeSet::new();
+    let mut unmet = true;
+    let mut limit = shared.around.host.sleep(timeout);
+    loop {
+        let progress = shared.progress.listen();
+        if unmet {
+            // In this order: members that were expected are live members once no more are expected.
+            unmet = shared.connection.is_expecting();
+            asked.extend(shared.writer.look(|engine| engine.replica.view().live_members()));
+        }
+        let standing = standing(shared, &asked, written, unmet);
+        if shared.connection.is_detached() {
+            return Err(standing);
+        }
+        if standing.is_enough(members) {
+            return Ok(Replicated { seen: standing.seen, departed: standing.departed });
+        }
+        if !standing.can_be(members) || !race::before(progress, &mut limit).await {
+            return Err(standing);
         }
     }
+}
 
-    /// As [`wait_replicated`](Self::wait_replicated), for callers outside of a runtime: it blocks the thread.
-    ///
-    /// # Errors
-    /// As [`wait_replicated`](Self::wait_replicated).
-    pub fn wait_replicated_blocking(
-        &self,
-        written: Written,
-        members: Members,
-        timeout: Duration,
-    ) -> Result<Replicated, NotReplicated> {
-        crate::sync::block_on(self.wait_replicated(written, members, timeout))
-    }
-
-    fn standing(&self, asked: &BTreeSet<ReplicaId>, written: Written, unmet: bool) -> NotReplicated {
-        let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new(), unmet };
-        let engine = self.shared.engine.lock();
+fn standing<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    asked: &BTreeSet<ReplicaId>,
+    written: Written,
+    unmet: bool,
+) -> NotReplicated {
+    let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new(), unmet };
+    shared.writer.look(|engine| {
+        let view = engine.replica.view();
         for member in asked {
-            match engine.replica.view().member_has(*member, written.stamp) {
+            match view.member_has(*member, written.stamp) {
                 Some(true) => standing.seen.push(*member),
                 Some(false) => standing.missing.push(*member),
                 None => standing.departed.push(*member),
             }
         }
-        standing
-    }
+    });
+    standing
 }

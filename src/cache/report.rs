@@ -16,49 +16,40 @@
 
 use metrics::{counter, gauge};
 
-use super::{CacheKey, CacheValue, Shared};
-use crate::sync::Ordering;
+use super::shared::Shared;
+use super::{CacheKey, CacheValue, stats};
 
-/// Nanoseconds between two publications.
-const EVERY: u64 = 1_000_000_000;
-
-impl<K: CacheKey, V: CacheValue> Shared<K, V> {
-    /// Publishes if it is time.
-    pub(super) fn report(&self, mono: u64) {
-        let last = self.counts.reported.load(Ordering::Relaxed);
-        if mono.saturating_sub(last) < EVERY && last != 0 {
-            return;
-        }
-        if self.counts.reported.compare_exchange(last, mono.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.publish();
-        }
+/// Publishes if it is time.
+pub(super) fn publish_if_due<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, mono: u64) {
+    if shared.counts.claim_publication(mono) {
+        publish(shared);
     }
+}
 
-    fn publish(&self) {
-        let (stats, cache) = (self.stats(), self.name.to_string());
-        counter!("driftless_hits_total", "cache" => cache.clone()).absolute(stats.hits);
-        counter!("driftless_misses_total", "cache" => cache.clone()).absolute(stats.misses);
-        for (outcome, count) in stats.fills.outcomes() {
-            counter!("driftless_fills_total", "cache" => cache.clone(), "outcome" => outcome).absolute(count);
-        }
-        for (cause, count) in stats.removals.each() {
-            counter!("driftless_removals_total", "cache" => cache.clone(), "cause" => cause).absolute(count);
-        }
-        counter!("driftless_listener_panics_total", "cache" => cache.clone()).absolute(stats.listener_panics);
-        counter!("driftless_listener_lost_total", "cache" => cache.clone()).absolute(stats.listener_lost);
-        gauge!("driftless_fills_running", "cache" => cache.clone()).set(stats.fills.running as f64);
-        gauge!("driftless_entries", "cache" => cache.clone()).set(stats.entries as f64);
-        gauge!("driftless_weight", "cache" => cache.clone()).set(stats.weight as f64);
-        gauge!("driftless_tombstones", "cache" => cache.clone()).set(stats.tombstones as f64);
-        for lag in stats.lags.iter().filter(|lag| lag.live) {
-            let member = lag.member.to_string();
-            gauge!("driftless_lag_seconds", "cache" => cache.clone(), "member" => member.clone())
-                .set(lag.behind.as_secs_f64());
-            gauge!("driftless_lag_writes", "cache" => cache.clone(), "member" => member).set(lag.writes as f64);
-        }
-        let counters = self.engine.lock().replica.view().counters().clone();
-        for (event, count) in counters.each() {
-            counter!("driftless_replication_total", "cache" => cache.clone(), "event" => event).absolute(count);
-        }
+fn publish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
+    let (stats, cache) = (stats::of(shared), shared.name.to_string());
+    counter!("driftless_hits_total", "cache" => cache.clone()).absolute(stats.hits);
+    counter!("driftless_misses_total", "cache" => cache.clone()).absolute(stats.misses);
+    for (outcome, count) in stats.fills.outcomes() {
+        counter!("driftless_fills_total", "cache" => cache.clone(), "outcome" => outcome).absolute(count);
+    }
+    for (cause, count) in stats.removals.each() {
+        counter!("driftless_removals_total", "cache" => cache.clone(), "cause" => cause).absolute(count);
+    }
+    counter!("driftless_listener_panics_total", "cache" => cache.clone()).absolute(stats.listener_panics);
+    counter!("driftless_listener_lost_total", "cache" => cache.clone()).absolute(stats.listener_lost);
+    gauge!("driftless_fills_running", "cache" => cache.clone()).set(stats.fills.running as f64);
+    gauge!("driftless_entries", "cache" => cache.clone()).set(stats.entries as f64);
+    gauge!("driftless_weight", "cache" => cache.clone()).set(stats.weight as f64);
+    gauge!("driftless_tombstones", "cache" => cache.clone()).set(stats.tombstones as f64);
+    for lag in stats.lags.iter().filter(|lag| lag.live) {
+        let member = lag.member.to_string();
+        gauge!("driftless_lag_seconds", "cache" => cache.clone(), "member" => member.clone())
+            .set(lag.behind.as_secs_f64());
+        gauge!("driftless_lag_writes", "cache" => cache.clone(), "member" => member).set(lag.writes as f64);
+    }
+    let counters = shared.writer.look(|engine| engine.replica.view().counters().clone());
+    for (event, count) in counters.each() {
+        counter!("driftless_replication_total", "cache" => cache.clone(), "event" => event).absolute(count);
     }
 }

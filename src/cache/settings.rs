@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::open_error::{LARGEST, OpenError};
+use super::open_error::{LARGEST, Limits, OpenError};
 use crate::recency::Eviction;
 use crate::replica::ReplicaConfig;
 
@@ -58,6 +58,20 @@ pub struct CacheSettings {
     pub replication: ReplicaConfig,
 }
 
+/// The settings of an open cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// The weight this node holds at most; `None` is unbounded.
+    pub max_capacity: Option<u64>,
+    /// The order in which values go beyond that.
+    pub eviction: Eviction,
+    /// The time that a value lives unless it is written with a time of its own; `None` is for ever.
+    pub time_to_live: Option<Duration>,
+    /// The size that an entry may have.
+    pub limits: Limits,
+}
+
 impl Default for CacheSettings {
     fn default() -> Self {
         Self {
@@ -96,7 +110,13 @@ impl CacheSettings {
         }
     }
 
-    /// The patience of single calls, within what [`validate`](Self::validate) lets the setting be.
+    /// Returns what an application looks at most.
+    pub(super) fn policy(&self) -> Policy {
+        let Self { max_capacity, eviction, time_to_live, max_key_bytes, max_value_bytes, .. } = *self;
+        Policy { max_capacity, eviction, time_to_live, limits: Limits { max_key_bytes, max_value_bytes } }
+    }
+
+    /// Returns the patience of single calls, within what [`validate`](Self::validate) lets the setting be.
     pub(super) fn bounded_patience(&self, patience: Duration) -> Duration {
         let quarter = self.fill_timeout.map_or(LONGEST_TURN, |limit| limit / 4);
         patience.min(quarter).clamp(SHORTEST_TURN, LONGEST_TURN)

@@ -1,78 +1,32 @@
-//! What all handles of a cache, and the node that it is open on, have in common.
+//! The state that all handles of a cache share with the node that it is open on.
+//!
+//! Each part that changes has one owner, a struct whose methods alone change it: the registers and their order of use the
+//! [`Writer`], the id [`Surroundings`], what the node has reported the [`Connection`], the numbers [`Counts`], the choice of
+//! entries that are read back [`Samples`]. All else stays as it was when the cache was opened.
 
-use super::engine::Engine;
-use super::listener::Listeners;
-use super::{CacheSettings, TimeSource, Weigher, bytes_by_kind, feed, fill_counts, port, readable};
-use crate::recency::ReadLog;
-use crate::replica_id::ReplicaId;
-use crate::store::Store;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Event, Mutex};
+use super::Weigher;
+use super::connection::Connection;
+use super::counts::Counts;
+use super::readable::Samples;
+use super::reader::Reader;
+use super::settings::CacheSettings;
+use super::surroundings::Surroundings;
+use super::writer::Writer;
+use crate::sync::{Arc, Event};
 use crate::wire;
 
-/// What a cache has of the node that it is open on.
-pub(crate) struct Surroundings {
-    pub(crate) node: uuid::Uuid,
-    pub(super) host: Arc<dyn port::Host>,
-    pub(super) time: Arc<dyn TimeSource>,
-    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
-}
-
-/// What the node says of members, and has been told of unsent writes.
-#[derive(Debug, Default)]
-pub(super) struct Company {
-    /// Whether there is anybody to send to: a lone writer wakes nobody.
-    pub(super) connected: AtomicBool,
-    /// The node is down: time passes with writes.
-    pub(super) detached: AtomicBool,
-    /// Members may be there that this cache has not met.
-    pub(super) expecting: AtomicBool,
-    /// Unsent writes that the node has taken note of.
-    pub(super) unsent_counted: AtomicU64,
-}
-
-/// What is counted beside the machine.
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(super) fills: fill_counts::FillCounts,
-    pub(crate) intake: port::IntakeCounts,
-    pub(super) bytes: bytes_by_kind::BytesByKind,
-    #[cfg(feature = "metrics")]
-    pub(super) reported: crate::sync::AtomicU64,
-}
-
-pub(crate) struct Shared<K, V> {
-    pub(crate) name: Arc<str>,
-    pub(crate) around: Surroundings,
-    pub(super) company: Company,
-    pub(crate) counts: Counts,
-    pub(super) id: Mutex<ReplicaId>,
-    pub(super) store: Arc<Store<K, V>>,
-    pub(super) engine: Mutex<Engine<K, V>>,
-    pub(super) hasher: foldhash::fast::RandomState,
-    pub(super) reads: ReadLog,
+/// See the module.
+pub(super) struct Shared<K, V> {
+    pub(super) name: Arc<str>,
+    pub(super) settings: CacheSettings,
     pub(super) weigher: Option<Weigher<K, V>>,
-    pub(crate) settings: CacheSettings,
-    pub(super) feed: feed::Feed<K, V>,
+    pub(super) wire_limits: wire::Limits,
+    pub(super) around: Surroundings,
+    pub(super) reader: Reader<K, V>,
+    pub(super) writer: Writer<K, V>,
+    pub(super) connection: Connection,
+    pub(super) counts: Counts,
+    pub(super) samples: Samples,
     /// Notified when members may have got further.
     pub(super) progress: Event,
-    pub(super) wire_limits: wire::Limits,
-    pub(crate) listeners: Listeners<K, V>,
-    pub(super) samples: readable::Samples,
-}
-
-impl<K, V> Shared<K, V> {
-    /// This opening of this cache, as others know it.
-    pub(super) fn id(&self) -> ReplicaId {
-        *self.id.lock()
-    }
-}
-
-/// What all clones of a handle have in common.
-pub(crate) struct Handles(pub(super) Arc<dyn port::Port>, pub(super) Arc<dyn port::Host>);
-
-impl Drop for Handles {
-    /// The host keeps the cache for a while if no member has what was written just before.
-    fn drop(&mut self) {
-        self.1.close(&self.0);
-    }
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Cache, CacheKey, CacheValue};
-pub use crate::replica::RemovalStats;
+use super::fill_counts::FillStats;
+use super::shared::Shared;
+use super::{CacheKey, CacheValue};
+use crate::replica::{Lag, RemovalStats};
 use crate::replica_id::ReplicaId;
 
-/// Numbers of one cache on one node, since it was opened. From [`Cache::stats`].
+/// Numbers of one cache on one node, since it was opened. From [`Cache::stats`](super::Cache::stats).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
@@ -34,54 +36,6 @@ pub struct CacheStats {
     pub lags: Vec<PeerLag>,
 }
 
-/// What fills came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct FillStats {
-    /// Fills that run now and can be joined.
-    pub running: u64,
-    /// Fillers that brought a value.
-    pub filled: u64,
-    /// Fills that another node's value made unnecessary while they waited for their turn.
-    pub arrived: u64,
-    /// Values given to their callers and not cached, because something newer was known or the filler took longer than
-    /// `fill_hold`.
-    pub lost: u64,
-    /// Values not cached because the filler said so.
-    pub uncached: u64,
-    /// Values not cached because they are too large or cannot be serialised.
-    pub refused: u64,
-    /// Fillers that failed.
-    pub failed: u64,
-    /// Fillers that panicked.
-    pub panicked: u64,
-    /// Fills that took longer than `fill_timeout`.
-    pub timed_out: u64,
-    /// Fills whose runtime ended, or that had none.
-    pub abandoned: u64,
-    /// Calls refused because they would have waited for themselves: from within a filler, or by blocking the filler's runtime.
-    pub deadlocks: u64,
-}
-
-impl FillStats {
-    /// Its counts by name.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn outcomes(&self) -> [(&'static str, u64); 10] {
-        [
-            ("filled", self.filled),
-            ("arrived", self.arrived),
-            ("lost", self.lost),
-            ("uncached", self.uncached),
-            ("refused", self.refused),
-            ("failed", self.failed),
-            ("panicked", self.panicked),
-            ("timed_out", self.timed_out),
-            ("abandoned", self.abandoned),
-            ("deadlocks", self.deadlocks),
-        ]
-    }
-}
-
 /// How far a member is behind this node's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -97,39 +51,30 @@ pub struct PeerLag {
     pub writes: u64,
 }
 
-impl<K: CacheKey, V: CacheValue> Cache<K, V> {
-    /// What this cache did and how it stands on this node. Takes the lock of writers for as long as a
-    /// write, however many values are here.
-    #[must_use]
-    pub fn stats(&self) -> CacheStats {
-        self.shared.stats()
-    }
-}
-
-impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
-    pub(super) fn stats(&self) -> CacheStats {
-        let (hits, misses) = self.reads.totals();
-        let wall = self.around.time.wall();
-        let mut engine = self.engine.lock();
-        let mut fills = self.counts.fills.snapshot();
-        fills.running = engine.flights.len() as u64;
-        let lag = |lag: crate::replica::Lag| PeerLag {
-            member: lag.member,
-            live: lag.live,
-            behind: Duration::from_nanos(lag.oldest.map_or(0, |oldest| wall.saturating_sub(oldest))),
-            writes: lag.writes as u64,
-        };
+/// Takes the numbers of a cache at one moment.
+pub(super) fn of<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheStats {
+    let (hits, misses) = shared.writer.reads.totals();
+    let wall = shared.around.time.wall();
+    let lag = |lag: Lag| PeerLag {
+        member: lag.member,
+        live: lag.live,
+        behind: Duration::from_nanos(lag.oldest.map_or(0, |oldest| wall.saturating_sub(oldest))),
+        writes: lag.writes as u64,
+    };
+    shared.writer.adjust(|engine| {
+        let fills = FillStats { running: engine.flights.len() as u64, ..shared.counts.fills.snapshot() };
+        let view = engine.replica.view();
         CacheStats {
             hits,
             misses,
             fills,
-            removals: engine.replica.view().removals(),
-            entries: engine.replica.view().live_len(),
-            weight: engine.replica.view().live_weight(),
-            tombstones: engine.replica.view().tombstone_len() as u64,
-            listener_panics: self.listeners.panics(),
-            listener_lost: self.listeners.lost(),
+            removals: view.removals(),
+            entries: view.live_len(),
+            weight: view.live_weight(),
+            tombstones: view.tombstone_len() as u64,
+            listener_panics: shared.writer.listeners.panics(),
+            listener_lost: shared.writer.listeners.lost(),
             lags: engine.replica.lags().into_iter().map(lag).collect(),
         }
-    }
+    })
 }

@@ -1,4 +1,4 @@
-//! Who fills, of a whole cluster: optional single flight across nodes.
+//! Turns of the nodes of a cluster that miss one key: optional single flight across nodes.
 //!
 //! Rendezvous hashing (Thaler and Ravishankar 1998) puts the live members in an order that is another
 //! one for each key, and the same on every node that knows the same members. The first fills at once,
@@ -9,16 +9,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::flight::Flight;
-use super::{CacheKey, CacheValue, Shared, race};
+use super::shared::Shared;
+use super::{CacheKey, CacheValue, race};
 use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Listening, Weak};
 use crate::wire;
 
-/// Nobody waits longer than this many times the patience.
+/// No node waits longer than this many times the patience.
 const LONGEST_TURN: u32 = 3;
 
-/// A number that is the same on every node. The finisher of splitmix64 (Steele et al. 2014).
+/// Returns a number that is the same on every node. The finisher of splitmix64 (Steele et al. 2014).
 fn score(key: u64, member: ReplicaId) -> u64 {
     let (high, low) = member.as_uuid().as_u64_pair();
     mix(mix(key ^ high) ^ low)
@@ -30,50 +31,56 @@ fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// How many of `others` come before `own` for a key.
-pub(crate) fn rank(key: u64, own: ReplicaId, others: &[ReplicaId]) -> u32 {
+/// Returns how many of `others` come before `own` for a key.
+fn rank(key: u64, own: ReplicaId, others: &[ReplicaId]) -> u32 {
     let mine = (score(key, own), own);
     let before = others.iter().filter(|other| (score(key, **other), **other) > mine).count();
     u32::try_from(before).unwrap_or(u32::MAX)
 }
 
-impl<K: CacheKey, V: CacheValue> Shared<K, V> {
-    /// How long to wait for another node's value before filling; zero is not at all.
-    pub(crate) fn turn(&self, flight: &Flight<K, V>, patience: Option<Duration>) -> Duration {
-        let (Some(patience), Some(key)) = (patience, flight.key.known()) else { return Duration::ZERO };
-        // The flight has to take off whatever the user's code does.
-        let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
-        let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
-        let members = self.engine.lock().replica.view().live_members();
-        patience.saturating_mul(rank(wire::key_hash(&encoded), self.id(), &members).min(LONGEST_TURN))
-    }
+/// Returns how long a fill waits for another node's value before its filler begins; zero is not at all.
+pub(super) fn of<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    flight: &Flight<K, V>,
+    patience: Option<Duration>,
+) -> Duration {
+    let (Some(patience), Some(key)) = (patience, flight.key.known()) else { return Duration::ZERO };
+    // The fill has to begin whatever the user's code does.
+    let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
+    let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
+    let members = shared.writer.look(|engine| engine.replica.view().live_members());
+    patience.saturating_mul(rank(wire::key_hash(&encoded), shared.around.id(), &members).min(LONGEST_TURN))
+}
 
-    /// The value of a flight's key, if it has come by replication.
-    fn arrived(&self, flight: &Flight<K, V>) -> Option<ItemRef<K, V>> {
-        let found = self.store.get(flight.hash, flight.key.known()?)?;
-        self.is_readable(&found).then_some(found.item)
-    }
+/// Returns the value of a fill's key, if it has come by replication.
+fn arrived<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>) -> Option<ItemRef<K, V>> {
+    let found = shared.reader.store().get(flight.hash, flight.key.known()?)?;
+    shared.reader.is_readable(&found).then_some(found.item)
+}
 
-    /// Waits on this thread for another node's value.
-    pub(crate) fn await_arrival_blocking(&self, flight: &Flight<K, V>, turn: Duration) -> Option<ItemRef<K, V>> {
-        if turn.is_zero() {
-            return None;
+/// Waits on this thread for another node's value.
+pub(super) fn await_arrival_blocking<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    flight: &Flight<K, V>,
+    turn: Duration,
+) -> Option<ItemRef<K, V>> {
+    if turn.is_zero() {
+        return None;
+    }
+    let started = shared.around.time.now().mono;
+    loop {
+        let touched = flight.touched.listen();
+        if let Some(item) = arrived(shared, flight) {
+            return Some(item);
         }
-        let started = self.around.time.now().mono;
-        loop {
-            let touched = flight.touched.listen();
-            if let Some(item) = self.arrived(flight) {
-                return Some(item);
-            }
-            let waited = Duration::from_nanos(self.around.time.now().mono.saturating_sub(started));
-            let left = turn.checked_sub(waited).filter(|left| !left.is_zero())?;
-            touched.wait_timeout(left)?;
-        }
+        let waited = Duration::from_nanos(shared.around.time.now().mono.saturating_sub(started));
+        let left = turn.checked_sub(waited).filter(|left| !left.is_zero())?;
+        touched.wait_timeout(left)?;
     }
 }
 
 /// Waits for another node's value. Does not keep the cache open meanwhile.
-pub(crate) async fn await_arrival<K: CacheKey, V: CacheValue>(
+pub(super) async fn await_arrival<K: CacheKey, V: CacheValue>(
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
     turn: Duration,
@@ -81,7 +88,7 @@ pub(crate) async fn await_arrival<K: CacheKey, V: CacheValue>(
     let mut limit = shared.upgrade()?.around.host.sleep(turn);
     loop {
         let touched = flight.touched.listen();
-        if let Some(item) = shared.upgrade()?.arrived(&flight) {
+        if let Some(item) = arrived(&*shared.upgrade()?, &flight) {
             return Some(item);
         }
         if !race::before(touched, &mut limit).await {

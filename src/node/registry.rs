@@ -53,7 +53,7 @@ impl std::ops::Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        crate::cache::drop_quietly(self.0.take());
+        crate::cache::garbage::drop_quietly(self.0.take());
     }
 }
 
@@ -326,7 +326,7 @@ impl Registry {
         self.phase.stopped.store(true, Ordering::Release);
         for port in &self.ports() {
             let told = catch_unwind(AssertUnwindSafe(|| port.detach()));
-            crate::cache::drop_quietly(told.err());
+            crate::cache::garbage::drop_quietly(told.err());
         }
     }
 

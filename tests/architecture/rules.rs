@@ -24,7 +24,7 @@ const ROOMS: &[(&[&str], &[&str])] = &[
     (&["axum"], &["src/inspect/http"]),
     (&["serde_json"], &["src/inspect/http"]),
     (&["metrics"], &["src/cache/report.rs", "src/inspect/http"]),
-    (&["ciborium"], &["src/wire", "src/report", "src/cache/examine.rs", "src/node/inquiry.rs"]),
+    (&["ciborium"], &["src/wire", "src/report", "src/cache/examine/marking.rs", "src/node/inquiry.rs"]),
     (&["ciborium_ll"], &["src/wire"]),
     (&["lru"], &["src/recency.rs"]),
     (&["event_listener"], &["src/sync.rs"]),

@@ -140,7 +140,7 @@ fn a_runtime_that_ends_tells_those_who_wait() {
         })
     };
     // A flight whose task is dropped before it ends.
-    let flight = match cache.shared.board_for_test(&1) {
+    let flight = match crate::cache::fill_join::lead_for_test(&cache.shared, &1) {
         Some(flight) => flight,
         None => panic!("somebody else leads"),
     };

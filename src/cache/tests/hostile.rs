@@ -228,5 +228,5 @@ fn a_filler_whose_value_cannot_be_weighed_or_encoded_is_an_error_or_uncached() {
     assert!(matches!(error, FillError::Panicked(message) if message.contains("unlucky")));
     assert_eq!(cache.get_with_blocking(1, || 14), 14);
     assert_eq!(cache.stats().fills.running, 0);
-    assert_eq!(cache.shared.engine.lock().replica.view().fills_running(), 0);
+    assert_eq!(cache.shared.writer.look(|engine| engine.replica.view().fills_running()), 0);
 }

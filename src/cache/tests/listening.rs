@@ -21,7 +21,7 @@ fn a_slow_listener_lets_nobody_run_ahead_and_is_told_everything() {
         let watcher = scope.spawn(|| {
             let mut most = 0;
             while !done.load(Ordering::Relaxed) {
-                most = most.max(cache.shared.listeners.waiting());
+                most = most.max(cache.shared.writer.listeners.waiting());
                 std::thread::yield_now();
             }
             most
@@ -68,7 +68,7 @@ fn a_listener_that_stands_still_is_not_waited_for_and_misses_what_is_too_much() 
         cache.insert(key, key).unwrap();
     }
     let lost = cache.stats().listener_lost;
-    assert_eq!((lost, cache.shared.listeners.waiting()), (69_999 - 1 - 65_536, 65_536));
+    assert_eq!((lost, cache.shared.writer.listeners.waiting()), (69_999 - 1 - 65_536, 65_536));
     drop(leave);
     blocked.join().unwrap();
     assert_eq!((told.load(Ordering::Relaxed), cache.entry_count()), (69_999 - lost, 1));

@@ -1,0 +1,97 @@
+//! The end of a fill: what it brought is stored, then its callers are released.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::fill_error::Failure;
+use super::filled::Keep;
+use super::flight::{Flight, Outcome};
+use super::garbage::drop_quietly;
+use super::shared::Shared;
+use super::work::Brought;
+use super::{CacheKey, CacheValue, prepare, tick};
+use crate::hlc::Now;
+use crate::item::{Body, Item, ItemRef};
+use crate::replica::Write;
+use crate::sync::Arc;
+
+/// Ends a fill, if it has not ended: stores what it brought, then releases every caller that waits for it.
+pub(super) fn complete<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    flight: &Arc<Flight<K, V>>,
+    result: Result<Brought<K, V>, Failure>,
+) {
+    if !flight.claim_landing() {
+        return drop_quietly([result]);
+    }
+    let stored = catch_unwind(AssertUnwindSafe(|| store(shared, flight, result)));
+    let outcome = stored.unwrap_or_else(|payload| {
+        abort(shared, flight);
+        Err(Failure::panicked(payload))
+    });
+    if let Err(failure) = &outcome {
+        shared.counts.fills.note_failure(failure);
+    }
+    flight.land(outcome);
+}
+
+fn store<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    flight: &Arc<Flight<K, V>>,
+    result: Result<Brought<K, V>, Failure>,
+) -> Outcome<K, V> {
+    let filled = match result {
+        Ok(Brought::Filled(filled)) => filled,
+        Ok(Brought::Arrived(item)) => {
+            abort(shared, flight);
+            shared.counts.fills.note_arrived();
+            return Ok(item);
+        }
+        Err(failure) => {
+            abort(shared, flight);
+            return Err(failure);
+        }
+    };
+    shared.counts.fills.note_filled();
+    let now = shared.around.time.now();
+    let time_to_live = match filled.keep {
+        Keep::AsConfigured => shared.settings.time_to_live,
+        Keep::For(time) => Some(time),
+        Keep::Forever | Keep::Not => None,
+    };
+    let item = ItemRef::new(Item { key: flight.key.clone(), body: Body::Known(filled.value) });
+    if filled.keep == Keep::Not {
+        abort(shared, flight);
+        shared.counts.fills.note_uncached();
+        return Ok(item);
+    }
+    match prepare::item_of(shared, now, flight.hash, &item, time_to_live) {
+        Ok(write) => finish(shared, now, flight, write),
+        Err(error) => {
+            abort(shared, flight);
+            if let Some(count) = shared.counts.fills.note_refused() {
+                tracing::warn!(cache = %shared.name, count, %error, "a filled value was returned and not cached");
+            }
+        }
+    }
+    Ok(item)
+}
+
+fn finish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, flight: &Arc<Flight<K, V>>, write: Write<K, V>) {
+    let kept = ItemRef::clone(&write.item);
+    let _joinable = shared.writer.change(now, |engine| {
+        let stored = engine.replica.finish_fill(now, &flight.ticket, write);
+        if stored.is_none() {
+            shared.counts.fills.note_lost();
+        }
+        engine.flights.remove(flight)
+    });
+    drop(kept); // Not under the lock, if nothing else has it.
+    tick::after_write(shared);
+}
+
+fn abort<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Arc<Flight<K, V>>) {
+    let _joinable = shared.writer.change(shared.around.time.now(), |engine| {
+        engine.replica.abort_fill(&flight.ticket);
+        engine.flights.remove(flight)
+    });
+}

@@ -1,0 +1,50 @@
+//! Look-ups of one key.
+
+use std::hash::Hash;
+
+use equivalent::Equivalent;
+
+use super::entry::EntryInfo;
+use super::shared::Shared;
+use super::{CacheKey, CacheValue};
+use crate::hlc::Stamp;
+use crate::store::Snapshot;
+use crate::sync::Arc;
+
+/// Returns the value of a key and counts the look-up; a hit counts as a use.
+#[inline]
+pub(super) fn get<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
+where
+    Q: Equivalent<K> + Hash + ?Sized,
+{
+    let found = shared.reader.visible(key);
+    let Some((id, value)) = found.as_ref().and_then(|found| Some((found.id, found.item.value()?))) else {
+        shared.writer.reads.miss();
+        return None;
+    };
+    shared.writer.reads.hit(id);
+    Some(value.clone())
+}
+
+/// Returns the value of a key with its stamp and times.
+pub(super) fn entry<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<EntryInfo<V>>
+where
+    Q: Equivalent<K> + Hash + ?Sized,
+{
+    let (found, stamp) = stamped(shared, key)?;
+    let time = Arc::clone(&shared.around.time);
+    Some(EntryInfo { value: found.item.value()?.clone(), stamp, expires: found.meta.expires, now: time.wall(), time })
+}
+
+/// Returns the register of a key and its stamp, as of one moment.
+fn stamped<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<(Snapshot<K, V>, Stamp)>
+where
+    Q: Equivalent<K> + Hash + ?Sized,
+{
+    let hash = shared.reader.hash(key);
+    shared.writer.look(|engine| {
+        let found = shared.reader.store().get(hash, key).filter(|found| shared.reader.is_readable(found))?;
+        let stamp = engine.replica.view().stamp_of_snapshot(&found)?;
+        Some((found, stamp))
+    })
+}

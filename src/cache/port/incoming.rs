@@ -1,0 +1,68 @@
+//! Messages that come in: decoded without a lock, then given to the replica.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+
+use crate::cache::garbage::drop_quietly;
+use crate::cache::shared::Shared;
+use crate::cache::{CacheKey, CacheValue};
+use crate::item::Key;
+use crate::message::Message;
+use crate::replica_id::ReplicaId;
+use crate::wire;
+
+impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
+    fn hash(&self, key: &Key<K>) -> u64 {
+        self.reader.hash_of(key)
+    }
+
+    fn weigh(&self, key: &K, value: &V) -> u32 {
+        self.weigher.as_ref().map_or(1, |weigh| weigh(key, value))
+    }
+}
+
+/// Decodes a message and merges it. Returns whether it was understood.
+pub(super) fn deliver<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: Bytes) -> bool {
+    let size = bytes.len();
+    let Some((from, message)) = decode(shared, bytes) else { return false };
+    shared.counts.bytes.note_received(&message, size);
+    let now = shared.around.time.now();
+    let handled = catch_unwind(AssertUnwindSafe(|| {
+        let remains = shared.writer.change(now, |engine| {
+            let replica = &mut engine.replica;
+            replica.handle_message(now, from, message);
+            replica.needs_new_id(now).then(|| shared.around.renew(now, replica)).flatten()
+        });
+        drop_quietly(remains);
+    }));
+    shared.progress.notify(usize::MAX);
+    if handled.is_err() {
+        note_malformed(shared, "a user type panicked while it was merged");
+    }
+    handled.is_ok()
+}
+
+fn decode<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: Bytes) -> Option<(ReplicaId, Message<K, V>)> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(&bytes, shared, &shared.wire_limits)));
+    match decoded {
+        Ok(Ok(decoded)) => {
+            shared.counts.intake.note_undecodable(decoded.undecodable_keys, decoded.undecodable_values);
+            decoded.message.map(|message| (decoded.envelope.from, message))
+        }
+        Ok(Err(error)) => {
+            note_malformed(shared, &error.to_string());
+            None
+        }
+        Err(_) => {
+            note_malformed(shared, "a user type panicked while it was decoded");
+            None
+        }
+    }
+}
+
+fn note_malformed<K, V>(shared: &Shared<K, V>, error: &str) {
+    if let Some(count) = shared.counts.intake.note_malformed() {
+        tracing::warn!(cache = %shared.name, count, error, "a message was not understood and is ignored");
+    }
+}

@@ -1,0 +1,86 @@
+//! All that a write needs before the replica's lock is taken: checked, measured and weighed. Runs user code: not to be called
+//! under a lock.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use equivalent::Equivalent;
+use serde::Serialize;
+
+use super::insert_error::InsertError;
+use super::open_error::LARGEST;
+use super::settings::CacheSettings;
+use super::shared::Shared;
+use super::{CacheKey, CacheValue};
+use crate::hlc::{HlcTime, Now, nanos};
+use crate::item::{Body, Item, ItemRef, Key};
+use crate::replica::Write;
+use crate::wire;
+
+/// A time to live is capped here: a hundred years.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Returns the write that puts a value, or why it is refused.
+pub(super) fn insert<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    now: Now,
+    key: K,
+    value: V,
+    time_to_live: Option<Duration>,
+) -> Result<Write<K, V>, InsertError> {
+    let hash = shared.reader.hash(&key);
+    let item = ItemRef::new(Item { key: Key::Known(key), body: Body::Known(value) });
+    item_of(shared, now, hash, &item, time_to_live)
+}
+
+/// Returns the write that puts an item, or why it is refused.
+pub(super) fn item_of<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    now: Now,
+    hash: u64,
+    item: &ItemRef<K, V>,
+    time_to_live: Option<Duration>,
+) -> Result<Write<K, V>, InsertError> {
+    let expires = deadline(now, time_to_live)?;
+    let (Some(key), Some(value)) = (item.key.known(), item.value()) else {
+        return Err(InsertError::Unserializable("nothing to write".into()));
+    };
+    let refused = |error: wire::EncodeError| InsertError::Unserializable(error.to_string());
+    let key_size = wire::key_len(key).map_err(refused)?;
+    let value_size = wire::encoded_len(value, wire::MAX_DEPTH).map_err(refused)?;
+    let CacheSettings { max_key_bytes, max_value_bytes, .. } = shared.settings;
+    if key_size > max_key_bytes {
+        return Err(InsertError::KeyTooLarge { size: key_size, limit: max_key_bytes });
+    }
+    if value_size > max_value_bytes {
+        return Err(InsertError::ValueTooLarge { size: value_size, limit: max_value_bytes });
+    }
+    shared.samples.check(&shared.name, (key, key_size), (value, value_size))?;
+    let weight = shared.weigher.as_ref().map_or(1, |weigh| weigh(key, value));
+    let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
+    Ok(Write { hash, item: ItemRef::clone(item), expires, size, weight })
+}
+
+fn deadline(now: Now, time_to_live: Option<Duration>) -> Result<HlcTime, InsertError> {
+    match time_to_live {
+        None => Ok(0),
+        Some(Duration::ZERO) => Err(InsertError::ZeroTimeToLive),
+        Some(ttl) => Ok(now.wall.saturating_add(nanos(ttl.min(MAX_TTL)))),
+    }
+}
+
+/// Returns the write that deletes a key. `None` if the key cannot be encoded, or is too large for any node to hold: then there is
+/// nothing to delete, and no node would accept the tombstone.
+pub(super) fn delete<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<Write<K, V>>
+where
+    Q: Equivalent<K> + Hash + Serialize + ?Sized,
+{
+    let hash = shared.reader.hash(key);
+    let owned = match shared.reader.store().get(hash, key) {
+        Some(found) => found.item.key.known().cloned()?,
+        None => shared.samples.own_key(&shared.name, key)?,
+    };
+    let size = wire::key_len(&owned).ok().filter(|size| *size <= LARGEST.max_key_bytes)?;
+    let item = ItemRef::new(Item { key: Key::Known(owned), body: Body::Absent });
+    Some(Write { hash, item, expires: 0, size: u32::try_from(size).ok()?, weight: 0 })
+}

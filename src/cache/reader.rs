@@ -1,0 +1,77 @@
+//! What readers of this node see: the registers, by this process's hash of a key and by its wall clock.
+
+use std::hash::{BuildHasher, Hash};
+
+use equivalent::Equivalent;
+use foldhash::fast::RandomState;
+
+use super::{CacheKey, CacheValue, TimeSource};
+use crate::hlc::HlcTime;
+use crate::item::Key;
+use crate::store::{Position, Reading, Snapshot, Store};
+use crate::sync::Arc;
+
+/// See the module. Changes nothing: the replica is the store's only writer.
+pub(super) struct Reader<K, V> {
+    store: Arc<Store<K, V>>,
+    hasher: RandomState,
+    time: Arc<dyn TimeSource>,
+}
+
+impl<K: CacheKey, V: CacheValue> Reader<K, V> {
+    pub(super) fn new(store: Arc<Store<K, V>>, time: Arc<dyn TimeSource>) -> Self {
+        Self { store, hasher: RandomState::default(), time }
+    }
+
+    /// Returns the registers themselves, whether they hold a value or not.
+    pub(super) fn store(&self) -> &Store<K, V> {
+        &self.store
+    }
+
+    #[inline]
+    pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Returns the hash of a key that may not decode here.
+    pub(super) fn hash_of(&self, key: &Key<K>) -> u64 {
+        match key {
+            Key::Known(key) => self.hash(key),
+            Key::Opaque(bytes) => self.hash::<[u8]>(bytes),
+        }
+    }
+
+    /// Returns the register of a key, if it holds a value that has not expired, be it one that does not decode here.
+    #[inline]
+    pub(super) fn visible<Q>(&self, key: &Q) -> Option<Reading<K, V>>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        let found = self.store.read(self.hash(key), key)?;
+        (found.live && self.is_fresh(found.expires)).then_some(found)
+    }
+
+    /// Returns whether [`Cache::get`](super::Cache::get) returns this register's value. One that does not decode here counts as
+    /// absent, in every call.
+    pub(super) fn is_readable(&self, found: &Snapshot<K, V>) -> bool {
+        self.is_visible(found) && found.item.value().is_some()
+    }
+
+    /// Returns whether there is a value that has not expired, be it one that does not decode here.
+    pub(super) fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
+        let meta = &found.meta;
+        meta.kind.is_live() && meta.stamp_time > self.store.epoch() && self.is_fresh(meta.expires)
+    }
+
+    #[inline]
+    fn is_fresh(&self, expires: HlcTime) -> bool {
+        expires == 0 || expires > self.time.wall()
+    }
+
+    /// Returns the readable ones of up to `limit` registers from a position on, and the position to go on from.
+    pub(super) fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
+        let (mut page, next) = self.store.page(from, limit);
+        page.retain(|found| self.is_readable(found));
+        (page, next)
+    }
+}

@@ -1,0 +1,25 @@
+//! Waits until a cache has what the cluster has.
+
+use std::time::Duration;
+
+use super::ready::Ready;
+use super::shared::Shared;
+use super::{CacheKey, CacheValue, race};
+
+/// A node that has not answered so long after the time was up is held up.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Asks the node, and waits for its answer.
+pub(super) async fn ready<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, timeout: Duration) -> Ready {
+    let mut answer = None;
+    let asked = async { answer = Some(shared.around.host.ready(&shared.name, timeout).await) };
+    // The node answers in time, unless its driver is held up, by a listener that blocks for instance.
+    let mut limit = shared.around.host.sleep(timeout.saturating_add(GRACE));
+    race::before(asked, &mut limit).await;
+    let instead = if answer.is_none() { "the node, which is held up" } else { "the node, which was shut down" };
+    answer.flatten().unwrap_or_else(|| Ready::TimedOut {
+        waiting_for: vec![instead.into()],
+        members: 0,
+        entries: shared.writer.look(|engine| engine.replica.view().live_len()),
+    })
+}

@@ -1,0 +1,79 @@
+//! The one writer of a cache: the replica behind its lock, and what surrounds every change that is made there.
+
+use super::engine::{Engine, News, Settled};
+use super::feed::Feed;
+use super::garbage::drop_quietly;
+use super::listener::Listeners;
+use super::{CacheKey, CacheValue};
+use crate::hlc::Now;
+use crate::recency::ReadLog;
+use crate::sync::Mutex;
+
+/// See the module.
+pub(super) struct Writer<K, V> {
+    engine: Mutex<Engine<K, V>>,
+    /// Reads that the order of use does not know yet.
+    pub(super) reads: ReadLog,
+    /// The change stream.
+    pub(super) feed: Feed<K, V>,
+    pub(super) listeners: Listeners<K, V>,
+}
+
+impl<K: CacheKey, V: CacheValue> Writer<K, V> {
+    pub(super) fn new(engine: Engine<K, V>, reads: ReadLog, feed: Feed<K, V>, listeners: Listeners<K, V>) -> Self {
+        Self { engine: Mutex::new(engine), reads, feed, listeners }
+    }
+
+    /// Runs `act` under the replica's lock. Then, without the lock, notifies those who wait for changes and drops what was
+    /// displaced.
+    pub(super) fn change<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
+        let (result, settled) = {
+            let mut engine = self.engine.lock();
+            let listening = self.listeners.is_listening() || self.feed.is_watched();
+            let (result, settled) = engine.act(now, &self.reads, listening, act);
+            (result, self.put_out(settled))
+        };
+        if let Some(news) = settled.news {
+            self.announce(news);
+        }
+        drop_quietly(settled.garbage);
+        result
+    }
+
+    /// Runs `look` under the replica's lock.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&Engine<K, V>) -> R) -> R {
+        look(&self.engine.lock())
+    }
+
+    /// Runs `act`, which changes no register, under the replica's lock: nothing is left to do without it.
+    pub(super) fn adjust<R>(&self, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
+        act(&mut self.engine.lock())
+    }
+
+    /// Puts changes where those who listen will find them: under the replica's lock, which orders them.
+    fn put_out(&self, settled: Settled<K, V>) -> Settled<K, V> {
+        let Settled { garbage, mut news } = settled;
+        if let Some(news) = &mut news {
+            self.listeners.enqueue(&news.changes);
+            news.unread = self.feed.publish(&news.changes);
+        }
+        Settled { garbage, news }
+    }
+
+    /// Notifies fills, subscribers and the listener, without the lock. What only this cold path opens stays boxed on the way there.
+    #[cold]
+    #[allow(clippy::boxed_local)]
+    fn announce(&self, news: Box<News<K, V>>) {
+        let News { changes, touched, unread } = *news;
+        for flight in &touched {
+            flight.touched.notify(usize::MAX);
+        }
+        if unread.is_some() {
+            self.feed.announce();
+        }
+        drop_quietly(touched);
+        drop_quietly(changes);
+        drop_quietly(unread.into_iter().flatten());
+        self.listeners.deliver();
+    }
+}
