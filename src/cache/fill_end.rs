@@ -20,7 +20,7 @@ pub(super) fn complete<K: CacheKey, V: CacheValue>(
     flight: &Arc<Flight<K, V>>,
     result: Result<Brought<K, V>, Failure>,
 ) {
-    if !flight.claim_landing() {
+    if !flight.claim_completion() {
         return drop_quietly([result]);
     }
     let stored = catch_unwind(AssertUnwindSafe(|| store(shared, flight, result)));
@@ -31,7 +31,7 @@ pub(super) fn complete<K: CacheKey, V: CacheValue>(
     if let Err(failure) = &outcome {
         shared.counts.fills.note_failure(failure);
     }
-    flight.land(outcome);
+    flight.complete(outcome);
 }
 
 fn store<K: CacheKey, V: CacheValue>(

@@ -76,9 +76,9 @@ pub(super) fn run_here<K: CacheKey, V: CacheValue>(
 /// Releases the callers that wait for a fill once its time is up, whatever it runs on.
 fn watch<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>) {
     let Some(limit) = shared.settings.fill_timeout else { return };
-    let landed = Arc::clone(flight);
+    let watched = Arc::clone(flight);
     let work: Work<K, V> = Box::pin(async move {
-        landed.outcome().await;
+        watched.outcome().await;
         Err(Failure::Abandoned) // Too late to be any caller's outcome.
     });
     let task = FillTask::new(shared, flight, Some((limit, shared.around.host.sleep(limit)))).with_work(work);

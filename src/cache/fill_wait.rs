@@ -84,9 +84,9 @@ fn ends_within_blocking<K: CacheKey, V: CacheValue>(
     flight: &Flight<K, V>,
     age: Duration,
 ) -> bool {
-    let landed = flight.landed.listen();
+    let completed = flight.completed.listen();
     if flight.ended().is_none() {
-        let _ = landed.wait_timeout(until(shared, flight, age));
+        let _ = completed.wait_timeout(until(shared, flight, age));
     }
     flight.ended().is_some()
 }

@@ -25,10 +25,10 @@ pub(crate) struct Flight<K, V> {
     pub(crate) begun: u64,
     /// Its filler, until that has begun.
     pub(crate) handover: Handover<Work<K, V>>,
-    landing: AtomicBool,
+    completing: AtomicBool,
     outcome: OnceLock<Outcome<K, V>>,
     /// Notified once, at its end.
-    pub(crate) landed: Event,
+    pub(crate) completed: Event,
     /// Notified when its key was written to, also by others.
     pub(crate) touched: Event,
 }
@@ -42,9 +42,9 @@ impl<K, V> Flight<K, V> {
             ticket,
             begun,
             handover: Handover::new(),
-            landing: AtomicBool::new(false),
+            completing: AtomicBool::new(false),
             outcome: OnceLock::new(),
-            landed: Event::new(),
+            completed: Event::new(),
             touched: Event::new(),
         }
     }
@@ -55,14 +55,14 @@ impl<K, V> Flight<K, V> {
     }
 
     /// Whether the caller is the one to end this fill: only the first is.
-    pub(crate) fn claim_landing(&self) -> bool {
-        !self.landing.swap(true, Ordering::AcqRel)
+    pub(crate) fn claim_completion(&self) -> bool {
+        !self.completing.swap(true, Ordering::AcqRel)
     }
 
-    /// Gives everybody the outcome. To be called once, by whoever claimed the landing.
-    pub(crate) fn land(&self, outcome: Outcome<K, V>) {
+    /// Ends the fill and releases its waiters. To be called once, by the caller that claimed the completion.
+    pub(crate) fn complete(&self, outcome: Outcome<K, V>) {
         if self.outcome.set(outcome).is_ok() {
-            self.landed.notify(usize::MAX);
+            self.completed.notify(usize::MAX);
         }
     }
 
@@ -71,9 +71,9 @@ impl<K, V> Flight<K, V> {
             if let Some(outcome) = self.outcome.get() {
                 return outcome;
             }
-            let landed = self.landed.listen();
+            let completed = self.completed.listen();
             if self.outcome.get().is_none() {
-                landed.await;
+                completed.await;
             }
         }
     }
@@ -84,9 +84,9 @@ impl<K, V> Flight<K, V> {
             if let Some(outcome) = self.outcome.get() {
                 return outcome;
             }
-            let landed = self.landed.listen();
+            let completed = self.completed.listen();
             if self.outcome.get().is_none() {
-                landed.wait();
+                completed.wait();
             }
         }
     }

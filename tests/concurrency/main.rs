@@ -71,8 +71,8 @@ fn main() {
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
         ("reads are noted at most once, and counted exactly", reads_are_counted),
-        ("one thread lands a fill, and everybody hears of it", landings_are_heard),
-        ("those who wait in a future hear of it as well", landings_are_heard_by_futures),
+        ("one thread ends a fill, and its waiters are released", completion_releases_waiters),
+        ("waiters in a future are released as well", completion_releases_futures),
         ("an epoch hides at once what is below it", an_epoch_only_rises),
     ];
     for (name, check) in checks {
@@ -210,7 +210,7 @@ fn flight() -> Arc<Flight<u64, u64>> {
     Arc::new(Flight::new(HASH, Key::Known(1), replica::FillTicket, 0))
 }
 
-fn landings_are_heard() {
+fn completion_releases_waiters() {
     let flight = flight();
     let mut flights = Flights::new();
     assert!(flights.put(Arc::clone(&flight)).is_none());
@@ -220,25 +220,25 @@ fn landings_are_heard() {
             thread::spawn(move || flight.outcome_blocking().as_ref().is_ok_and(|item| item.value() == Some(&9)))
         })
         .collect();
-    let landers: Vec<_> = (0..2)
+    let enders: Vec<_> = (0..2)
         .map(|_| {
             let flight = Arc::clone(&flight);
             thread::spawn(move || {
-                let first = flight.claim_landing();
+                let first = flight.claim_completion();
                 if first {
-                    flight.land(Ok(item(1, 9)));
+                    flight.complete(Ok(item(1, 9)));
                 }
                 first
             })
         })
         .collect();
-    let landed = landers.into_iter().map(|lander| lander.join().unwrap()).filter(|first| *first).count();
-    assert_eq!(landed, 1);
+    let ended = enders.into_iter().map(|ender| ender.join().unwrap()).filter(|first| *first).count();
+    assert_eq!(ended, 1);
     assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap()));
     assert!(flights.remove(&flight).is_some() && flights.is_empty());
 }
 
-fn landings_are_heard_by_futures() {
+fn completion_releases_futures() {
     let flight = flight();
     let waiter = {
         let flight = Arc::clone(&flight);
@@ -248,8 +248,8 @@ fn landings_are_heard_by_futures() {
             })
         })
     };
-    assert!(flight.claim_landing());
-    flight.land(Ok(item(1, 9)));
+    assert!(flight.claim_completion());
+    flight.complete(Ok(item(1, 9)));
     assert!(waiter.join().unwrap());
 }
 
