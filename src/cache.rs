@@ -95,22 +95,22 @@ pub use settings::{CacheSettings, Policy};
 pub use stats::{CacheStats, PeerLag};
 pub use write::Written;
 
-/// What a key must be.
+/// The bounds on keys.
 ///
 /// Its serde output must be deterministic, so that one key has one encoding on every node: no
 /// `HashMap` inside a key.
 pub trait CacheKey: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 impl<K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static> CacheKey for K {}
 
-/// What a value must be.
+/// The bounds on values.
 pub trait CacheValue: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 impl<V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for V {}
 
-/// Where time comes from. The node has the one that reads clocks.
+/// A source of time. The node has the one that reads clocks.
 pub trait TimeSource: Send + Sync + 'static {
-    /// Wall and monotonic time.
+    /// Returns wall and monotonic time.
     fn now(&self) -> Now;
-    /// Wall time alone: what a read of a value with a time to live needs.
+    /// Returns wall time alone: what a read of a value with a time to live needs.
     fn wall(&self) -> HlcTime;
 }
 

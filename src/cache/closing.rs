@@ -3,14 +3,14 @@
 use super::port::{Host, Port};
 use crate::sync::Arc;
 
-/// What all clones of a handle have in common.
+/// The part of a handle that all its clones share.
 pub(super) struct Handles {
     host: Arc<dyn Host>,
     port: Arc<dyn Port>,
 }
 
 impl Handles {
-    /// Makes those of a cache that its host has just opened: the host counts one more user of it.
+    /// Makes the part for a cache that its host has just opened. The host is owed one [`close`](Host::close) for it.
     pub(super) fn new(host: &Arc<dyn Host>, port: Arc<dyn Port>) -> Arc<Self> {
         Arc::new(Self { host: Arc::clone(host), port })
     }

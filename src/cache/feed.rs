@@ -231,7 +231,7 @@ impl<K, V> Feed<K, V> {
         self.shelf.news.notify(usize::MAX);
     }
 
-    /// Returns the place of a subscriber that is told of what changes from now on.
+    /// Returns the place of a new subscriber, which gets every change from now on.
     pub(super) fn subscribe(&self) -> Subscription<K, V> {
         let mut ring = self.shelf.ring.lock();
         ring.subscribers += 1;

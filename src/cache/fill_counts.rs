@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::fill_error::Failure;
 use crate::sync::{AtomicU64, Ordering};
 
-/// What fills came to.
+/// Counts of fills by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FillStats {

@@ -31,7 +31,7 @@ use crate::sync::{Arc, block_on};
 /// `Node::shutdown` returns it. The node waits for members that have the cache open, and for configured seeds that it has not met.
 pub struct Cache<K, V> {
     pub(super) shared: Arc<Shared<K, V>>,
-    /// How long a fill through this handle waits for another node's.
+    /// The time that a fill through this handle waits for another node's.
     patience: Option<Duration>,
     handles: Arc<Handles>,
 }

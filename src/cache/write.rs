@@ -18,7 +18,7 @@ use crate::store::Snapshot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Written {
-    /// When and by whom: the greater stamp of a key wins.
+    /// Its time and its replica: the greater stamp of a key wins.
     pub stamp: Stamp,
 }
 

@@ -14,7 +14,7 @@ const PLAIN: u32 = 1;
 /// The number of low bits of a tag that are no part of a hash.
 const TAG_SHIFT: u32 = 8;
 
-/// What the index has of a register.
+/// The part of a register that is in the index.
 pub(super) struct Indexed<K, V> {
     pub(super) item: ItemRef<K, V>,
     /// The number of its slot within the shard.
@@ -165,7 +165,7 @@ impl<K, V> Shard<K, V> {
         chunk * CHUNK + self.chunks[chunk].len() - 1
     }
 
-    /// Gives a register other marks, and another item if there is one; returns the item that was displaced.
+    /// Replaces what is known of a register, and its item if there is another; returns the item that was displaced.
     pub(super) fn update(
         &mut self,
         place: SlotRef,
