@@ -21,6 +21,7 @@ use crate::wire;
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Returns the write that puts a value, or why it is refused.
+#[inline]
 pub(super) fn insert<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     now: Now,
@@ -34,6 +35,7 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
 }
 
 /// Returns the write that puts an item, or why it is refused.
+#[inline]
 pub(super) fn item_of<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     now: Now,
@@ -55,12 +57,15 @@ pub(super) fn item_of<K: CacheKey, V: CacheValue>(
     if value_size > max_value_bytes {
         return Err(InsertError::ValueTooLarge { size: value_size, limit: max_value_bytes });
     }
-    shared.samples.check(&shared.name, (key, key_size), (value, value_size))?;
+    if shared.samples.is_due(key_size, value_size) {
+        shared.samples.check(&shared.name, (key, key_size), (value, value_size))?;
+    }
     let weight = shared.weigher.as_ref().map_or(1, |weigh| weigh(key, value));
     let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
     Ok(Write { hash, item: ItemRef::clone(item), expires, size, weight })
 }
 
+#[inline]
 fn deadline(now: Now, time_to_live: Option<Duration>) -> Result<HlcTime, InsertError> {
     match time_to_live {
         None => Ok(0),

@@ -34,21 +34,21 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Decodes an entry again, if it is one of the samples. Runs user code: not to be called under a lock.
-    pub(super) fn check<K: CacheKey, V: CacheValue>(
-        &self,
-        cache: &str,
-        (key, key_size): (&K, usize),
-        (value, value_size): (&V, usize),
-    ) -> Result<(), InsertError> {
-        if !self.is_due(key_size, value_size) {
-            return Ok(());
-        }
-        self.reread(cache, (key, key_size), (value, value_size))
+    /// Counts an entry. Returns whether it is one of the samples.
+    pub(super) fn is_due(&self, key_size: usize, value_size: usize) -> bool {
+        // Not one atomic step: threads that count at once may count one write, and then more entries are read back.
+        let number = self.written.load(Ordering::Relaxed);
+        self.written.store(number.wrapping_add(1), Ordering::Relaxed);
+        number < FIRST
+            || number.is_multiple_of(STRIDE)
+            || is_new(&self.key_sizes, key_size)
+            || is_new(&self.value_sizes, value_size)
+            || self.suspect.load(Ordering::Relaxed)
     }
 
+    /// Decodes an entry again. Runs user code: not to be called under a lock.
     #[cold]
-    fn reread<K: CacheKey, V: CacheValue>(
+    pub(super) fn check<K: CacheKey, V: CacheValue>(
         &self,
         cache: &str,
         (key, key_size): (&K, usize),
@@ -91,17 +91,6 @@ impl Samples {
     /// Returns how many entries were refused.
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
-    }
-
-    fn is_due(&self, key_size: usize, value_size: usize) -> bool {
-        // Not one atomic step: threads that count at once may count one write, and then more entries are read back.
-        let number = self.written.load(Ordering::Relaxed);
-        self.written.store(number.wrapping_add(1), Ordering::Relaxed);
-        number < FIRST
-            || number.is_multiple_of(STRIDE)
-            || is_new(&self.key_sizes, key_size)
-            || is_new(&self.value_sizes, value_size)
-            || self.suspect.load(Ordering::Relaxed)
     }
 
     fn note(&self, key_size: usize, value_size: usize) {

@@ -23,6 +23,7 @@ pub struct Written {
 }
 
 /// Writes a value.
+#[inline]
 pub(super) fn insert<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     key: K,

@@ -26,6 +26,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
 
     /// Runs `act` under the replica's lock. Then, without the lock, notifies those who wait for changes and drops what was
     /// displaced.
+    #[inline]
     pub(super) fn change<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
         let (result, settled) = {
             let mut engine = self.engine.lock();
