@@ -70,18 +70,11 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         skew::note_deferral(self.members, self.env, from, time);
     }
 
-    /// Drops tombstones beyond the cap.
-    pub(crate) fn enforce_cap(&mut self) {
-        self.ledger.enforce_cap(self.env);
-    }
-
-    /// Drops bodies that every live member has.
-    pub(crate) fn release_retained(&mut self) {
+    /// What may be due after whatever a call has done: bodies go that every live member has, tombstones beyond the cap, and it
+    /// is looked whether everything is here that some member had at first.
+    pub(super) fn keep_house(&mut self) {
         collect::release_retained(self.ledger, self.env, self.members);
-    }
-
-    /// Looks whether everything that some member had at first is here.
-    pub(crate) fn check_caught_up(&mut self) {
+        self.ledger.enforce_cap(self.env);
         if self.ledger.receiving().is_none() {
             self.members.check_caught_up(self.env, self.ledger.vector());
         }

@@ -142,7 +142,6 @@ impl<K: CoreKey, V> Pushes<K, V> {
         if push.hops < MAX_HOPS && !push.raw.is_empty() {
             cx.outbox.to_pass_on.push((from, push));
         }
-        cx.enforce_cap();
     }
 
     /// A push of what is claimed already. The session that claimed it left out what had lost where it came from, and this
@@ -157,7 +156,6 @@ impl<K: CoreKey, V> Pushes<K, V> {
             let bound = bound_in(&push.fills, entry.dot().counter);
             cx.merge(LearntBy::Push).entry(entry, bound);
         }
-        cx.enforce_cap(); // Of voids that took the place of fills.
         if push.from <= merged {
             self.note_merged(origin, push.to);
         }
@@ -266,7 +264,6 @@ fn complete_from<K: CoreKey, V>(cx: &Context<'_, K, V>, with_successors: bool) -
 }
 
 fn push_of<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: Round, cut: Cut<K, V>) -> Transmit<K, V> {
-    cx.release_retained();
     cx.env.counters.pushes_out += round.to.len() as u64;
     let push = Push {
         origin: cx.env.id,
