@@ -12,6 +12,7 @@ use crate::crdt::{Cause, Kind, Marker};
 use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::message::Digest;
 use crate::replica::Counters;
+use crate::replica_id::ReplicaId;
 
 /// A member that has been one for this long is in the stable cut that an eviction goes by: a replica takes it anew every
 /// second at the latest.
@@ -119,7 +120,24 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// A digest of a member came: it is to name all members that its sender had met.
     pub(super) fn note_names(&mut self, number: usize, from: usize, digest: &Digest) {
         let met = self.openings[from].history.said.get(&digest.clock).map(|(met, _)| met.clone());
-        self.openings[number].history.company.named.extend(met.into_iter().flatten());
+        for who in met.into_iter().flatten() {
+            self.openings[number].history.company.named.entry(who).or_default().insert(from);
+        }
+    }
+
+    /// Whom a replica has to wait for though they have not spoken to it: a member of it has told it that it met them, and has not
+    /// forgotten them. A member that is down or stands still forgets nobody, and others need not wait for its sake.
+    fn waited_for(&self, number: usize) -> Vec<ReplicaId> {
+        let company = &self.openings[number].history.company;
+        let still = |who: &ReplicaId, namer: &usize| {
+            let namer = &self.openings[*namer];
+            namer.is_open
+                && self.processes[namer.process].is_up()
+                && company.members.contains_key(&namer.id)
+                && namer.history.company.members.contains_key(who)
+        };
+        let named = company.named.iter().filter(|(who, namers)| namers.iter().any(|namer| still(who, namer)));
+        named.map(|(who, _)| *who).filter(|who| !company.ever.contains(who)).collect()
     }
 
     /// A replica that stood still has a stable cut from before: as if it had met its members just now.
@@ -129,23 +147,20 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     fn note_rise(&mut self, number: usize, which: Floor, source: Option<usize>, forced: bool) {
-        let at = self.at;
-        let opening = &mut self.openings[number];
-        let replica = &opening.engine.replica;
-        let floor = if which == Floor::Gc { replica.view().floor() } else { replica.view().eviction_floor() };
-        let history = &mut opening.history;
+        let (at, opening) = (self.at, &self.openings[number]);
+        let view = opening.engine.replica.view();
+        let floor = if which == Floor::Gc { view.floor() } else { view.eviction_floor() };
+        let history = &opening.history;
         if history.rises[which as usize].last().is_some_and(|last| last.floor >= floor) || floor == Stamp::ZERO {
             return;
         }
         let is_old = |since: &u64| since + CUT_AGE <= at;
-        // Whoever was met by one that tells this replica of itself is waited for, though it has not spoken yet.
-        let named = || history.company.named.difference(&history.company.ever);
-        let members = || history.company.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| id);
-        let members = || members().chain(named()).copied().collect();
+        let members = || history.company.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| *id);
+        let members = || members().chain(self.waited_for(number)).collect();
         let removal = || Removal { seen: opening.seen.clone(), members: members(), forced };
         let own = (source.is_none() || forced).then(removal);
         let line = format!("  r{number} {which:?} floor rises to {floor:?} from {source:?} forced {forced}");
-        history.rises[which as usize].push(Rise { floor, at, source, own });
+        self.openings[number].history.rises[which as usize].push(Rise { floor, at, source, own });
         self.trace(|| line);
         if source.is_some() {
             self.report.reach("a floor came with a session");

@@ -47,8 +47,8 @@ pub(super) struct Company {
     pub(super) admitted: BTreeMap<ReplicaId, (u64, HlcTime)>,
     /// Live members without a break since.
     pub(super) live: BTreeMap<ReplicaId, u64>,
-    /// Who was met by somebody that has sent a digest here; and ids that ever were members here, or were said to be gone.
-    pub(super) named: BTreeSet<ReplicaId>,
+    /// Who was met by openings that have sent a digest here; and ids that ever were members here, or were said to be gone.
+    pub(super) named: BTreeMap<ReplicaId, BTreeSet<usize>>,
     pub(super) ever: BTreeSet<ReplicaId>,
 }
 
