@@ -16,7 +16,7 @@ use crate::env::Env;
 use crate::hlc::nanos;
 use crate::item::CoreKey;
 use crate::ledger::quarantine;
-use crate::members::{Members, named, skew};
+use crate::members::{Members, named};
 use crate::message::{Digest, Message};
 use crate::outbox::{Outbox, Transmit};
 use crate::replica_id::ReplicaId;
@@ -102,7 +102,7 @@ impl<K: CoreKey, V> Conversations<K, V> {
         if outcome.claimed {
             self.pushes.apply_all_early(cx);
             cx.ledger.adopt_orphans(cx.env);
-            cx.tell(from);
+            cx.outbox.tell(from);
         }
     }
 
@@ -190,13 +190,7 @@ impl<K: CoreKey, V> Conversations<K, V> {
     }
 }
 
-fn poll_control<K, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
-    let (to, mut message) = cx.outbox.take()?;
-    if let Message::Digest(digest) = &mut message {
-        if let Some(wait) = skew::wait_of(cx.members, cx.env, &to) {
-            digest.deferring = wait;
-        }
-        cx.env.counters.digests_out += 1;
-    }
+fn poll_control<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
+    let (to, message) = cx.take_small()?;
     Some(Transmit { to: vec![to], message, bulk: false })
 }

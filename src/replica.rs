@@ -29,7 +29,7 @@ use crate::ledger::registers::Garbage;
 use crate::ledger::{self, Ledger, epoch, evict, fill, local, quarantine, released};
 use crate::members::Members;
 use crate::message::{Digest, Message};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Wanted};
 use crate::protocol::{Context, Conversations, digests};
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
@@ -169,7 +169,7 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// What we tell others. Also moves our own entry with our clock: silence is information.
     pub fn digest(&mut self, now: Now, reply: bool) -> Digest {
-        self.converse(now, |_, cx| cx.digest(reply))
+        self.converse(now, |_, cx| cx.digest(None, Wanted { reply, ..Wanted::default() }))
     }
 
     /// A member that has this cache open may have appeared: it is told of us, again and again until

@@ -190,7 +190,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         } else {
             // The session that brings what it missed may leave out what had lost where it comes from.
             cx.ledger.hear_of(cx.env, &push.entries);
-            cx.ask(from);
+            cx.outbox.ask(from);
         }
     }
 
@@ -205,7 +205,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
                 ask.push(from);
             }
         }
-        ask.into_iter().for_each(|from| cx.ask(from));
+        ask.into_iter().for_each(|from| cx.outbox.ask(from));
     }
 }
 
@@ -331,7 +331,7 @@ fn note_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: &Round, cut: &Cu
     if round.relayed && cut.blocked {
         // What members of a large cluster have reported is old, and a session from there would repeat
         // minutes of everybody's writes: their answer to a digest says better what they lack.
-        round.to.iter().for_each(|id| cx.ask(*id));
+        round.to.iter().for_each(|id| cx.outbox.ask(*id));
     }
 }
 
@@ -477,6 +477,6 @@ pub(crate) fn check_unacked<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
         delivery.asked = delivery.asked.saturating_add(1);
         // In a large cluster nobody acknowledges: once is enough, then digests find out like everything.
         delivery.unacked_since = (!relays).then_some(now);
-        cx.ask(id);
+        cx.outbox.ask(id);
     }
 }
