@@ -22,6 +22,7 @@
 
 mod act;
 mod action;
+mod agenda;
 mod check;
 mod clock;
 mod cluster;
@@ -32,6 +33,7 @@ mod faults;
 mod foreign;
 mod history;
 mod membership;
+mod names;
 mod network;
 mod observed;
 mod opening;

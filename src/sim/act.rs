@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::action::Action;
-use super::cluster::{Cluster, Event};
+use super::agenda::Event;
+use super::cluster::Cluster;
 use super::opening::RunningFill;
 use super::oracle::{EpochRecord, Fate, FillStart, Record};
 use super::report::Violation;
@@ -16,10 +17,6 @@ use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::Write;
 use crate::wire::{MAX_DEPTH, encoded_len, key_len};
 
-/// Processes that run at one time, processes and openings in one run, at most.
-pub(super) const MAX_UP: usize = 7;
-pub(super) const MAX_PROCESSES: usize = 24;
-pub(super) const MAX_OPENINGS: usize = 64;
 /// A fill with a time to live takes up to this many milliseconds.
 const FILL_FOR: u32 = 200;
 
@@ -55,15 +52,6 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 Ok(())
             }
         }
-    }
-
-    pub(super) fn chosen(&self, node: u8) -> Option<usize> {
-        let up = self.up();
-        up.get(usize::from(node).checked_rem(up.len())?).copied()
-    }
-
-    pub(super) fn cache(&self, cache: u8) -> usize {
-        usize::from(cache % self.settings.caches)
     }
 
     /// The opening on a process, and the number of the key: keys count through all caches. None if the types of the process
@@ -158,8 +146,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             held_by: BTreeMap::new(),
             fate: Fate::default(),
         };
-        let cache = usize::from(self.openings[number].cache);
-        if self.oracles[cache].record(key, record) {
+        if self.oracle_mut(number).record(key, record) {
             return Err(self.violation(format!("stamps: {stamp:?} was issued twice for {}", brief(&self.keys[key].1))));
         }
         Ok(())
@@ -229,9 +216,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let now = self.now_at(number);
         let epoch = self.openings[number].engine.replica.invalidate_all(now);
         self.trace(|| format!("  epoch {epoch}"));
-        let cache = usize::from(self.openings[number].cache);
         let (at, wall, unmet_clock) = (self.at, now.wall, self.unmet_clock(number));
-        self.oracles[cache].epochs.push(EpochRecord { author: number, time: epoch, at, wall, unmet_clock });
+        self.oracle_mut(number).epochs.push(EpochRecord { author: number, time: epoch, at, wall, unmet_clock });
         self.settle(number)
     }
 

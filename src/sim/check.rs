@@ -24,7 +24,6 @@ mod promises;
 
 use super::cluster::Cluster;
 use super::foreign::is_same_value;
-use super::oracle::Oracle;
 use super::report::Violation;
 use super::trace::brief;
 use super::types::{SimKey, SimValue};
@@ -35,33 +34,6 @@ use crate::store::Snapshot;
 const VALIDATE_EVERY: u64 = 8;
 
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
-    pub(super) fn held(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
-        if self.is_foreign_to(number, key) {
-            return self.held_unread(number, key);
-        }
-        let (hash, key) = &self.keys[key];
-        self.view(number).store().get(*hash, key)
-    }
-
-    pub(super) fn oracle(&self, number: usize) -> &Oracle<K, V> {
-        &self.oracles[usize::from(self.openings[number].cache)]
-    }
-
-    pub(super) fn key_name(&self, key: usize) -> String {
-        brief(&self.keys[key].1)
-    }
-
-    /// What a reader is given now.
-    pub(super) fn served(&self, number: usize, key: usize) -> Option<(Stamp, Snapshot<K, V>)> {
-        let held = self.held(number, key)?;
-        self.is_served(number, &held).then(|| (self.view(number).stamp_at(&held.meta), held))
-    }
-
-    fn is_served(&self, number: usize, held: &Snapshot<K, V>) -> bool {
-        let readable = held.meta.kind.is_live() && held.meta.stamp_time > self.view(number).epoch();
-        readable && (held.meta.expires == 0 || held.meta.expires > self.now_at(number).wall)
-    }
-
     /// After every event: O2, the bounds, and the machine against itself.
     pub(super) fn check_replica(&mut self, number: usize) -> Result<(), Violation> {
         self.note_history(number);

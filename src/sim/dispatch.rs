@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::cluster::{Cluster, Event};
+use super::agenda::Event;
+use super::cluster::Cluster;
 use super::codec::{self, MAX_DATAGRAM};
 use super::foreign::read_as_foreign;
 use super::network::Passage;
@@ -35,7 +36,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.trace(|| format!("r{number} sends {to:?} {} bytes: {}", bytes.len(), describe(&message)));
         let entries = codec::entries_in(&message);
         if let Message::Digest(digest) = &message {
-            self.note_digest(number, digest);
+            self.note_said(number, digest);
         }
         if let Message::Audit(audit) = &message
             && !audit.reply
@@ -109,7 +110,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             Passage::Arrives => {}
             Passage::Twice(after) => {
                 self.report.fault("duplicated");
-                self.note_straggler(after);
+                self.course.note_straggler(self.at + after);
                 self.schedule(after, Event::Deliver { address, payload: payload.clone() });
             }
             Passage::Overflows => {
@@ -121,15 +122,9 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
                 return Some(sent.queued);
             }
         }
-        self.note_straggler(sent.after);
+        self.course.note_straggler(self.at + sent.after);
         self.schedule(sent.after, Event::Deliver { address, payload });
         Some(sent.queued)
-    }
-
-    fn note_straggler(&mut self, after: u64) {
-        if !self.course.healed {
-            self.course.stragglers_until = self.course.stragglers_until.max(self.at + after);
-        }
     }
 
     /// Something arrives at a process.
@@ -218,7 +213,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             |error| self.violation(format!("types: {} cannot read what it was sent: {error}", self.name(number)));
         let (from, mut message) = codec::decode(self.types, bytes).map_err(refused)?;
         if self.has_other_types(number) {
-            let is_foreign = |hash| self.names.numbers.get(&hash).is_some_and(|&key| self.names.foreign[key].is_some());
+            let is_foreign = |hash| self.names.number(hash).is_some_and(|key| self.names.foreign(key).is_some());
             let unread = read_as_foreign(&mut message, bytes, is_foreign).map_err(refused)?;
             if unread > 0 {
                 self.report.fault("keys or values of another release");
@@ -229,14 +224,13 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// What a message lists, its receiver was told, whatever becomes of it there. Returns what it was not told before.
     fn note_told(&mut self, number: usize, message: &Message<K, V>) -> Vec<(usize, Stamp)> {
-        let cache = usize::from(self.openings[number].cache);
         if matches!(message, Message::Audit(_)) {
             return Vec::new(); // Audits compare what both sides have seen already.
         }
         let (at, mut new) = (self.at, Vec::new());
         for entry in message.entries() {
-            let Some(key) = self.names.numbers.get(&entry.hash).copied() else { continue };
-            let Some(record) = self.oracles[cache].get_mut(key, &entry.stamp()) else { continue };
+            let Some(key) = self.names.number(entry.hash) else { continue };
+            let Some(record) = self.record_mut(number, key, &entry.stamp()) else { continue };
             if let std::collections::btree_map::Entry::Vacant(first) = record.told.entry(number) {
                 first.insert(at);
                 new.push((key, entry.stamp()));
@@ -247,25 +241,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// A frame of a session that the replica did not take is not looked at: it told nothing.
     fn forget_told(&mut self, number: usize, told: Vec<(usize, Stamp)>) {
-        let cache = usize::from(self.openings[number].cache);
         for (key, stamp) in told {
-            if let Some(record) = self.oracles[cache].get_mut(key, &stamp) {
+            if let Some(record) = self.record_mut(number, key, &stamp) {
                 record.told.remove(&number);
             }
         }
-    }
-
-    /// What a replica says of itself.
-    fn note_digest(&mut self, number: usize, digest: &crate::message::Digest) {
-        let opening = &mut self.openings[number];
-        opening.history.watermark = opening.history.watermark.max(digest.watermark);
-        opening.seen.join(&digest.vector);
-        let met = opening.engine.replica.view().peers().map(|peer| peer.id).collect();
-        // Its own entry moves with its clock: what it has written ends before.
-        let mut seen = opening.engine.replica.view().vector().clone();
-        seen.remove(&opening.id);
-        seen.raise(opening.id, digest.quiet_since);
-        opening.history.said.insert(digest.clock, (met, seen));
     }
 
     /// A replica spoke from a process: it takes the place of one whose cache was closed there.
@@ -304,14 +284,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
 
     /// Tells a process which caches are open here.
     pub(super) fn greet(&mut self, process: usize, other: usize) -> Result<(), Violation> {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
+        let open = self.processes[process].openings();
         open.into_iter().try_for_each(|number| self.greet_of(number, other))
     }
 
     fn greet_of(&mut self, number: usize, other: usize) -> Result<(), Violation> {
         let now = self.now_at(number);
         let digest = self.openings[number].engine.replica.digest(now, false);
-        self.note_digest(number, &digest);
+        self.note_said(number, &digest);
         let bytes = self.encode(number, &Message::Digest(digest))?;
         let (from, address) = (self.openings[number].process, self.processes[other].address);
         self.carry(from, address, bytes.len(), Payload::Message(bytes));
@@ -321,7 +301,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// Greets processes of which it is not known whether they have a cache open, or whose replica ours
     /// does not know or holds for dead: the greeting when it was found up again may have been lost.
     pub(super) fn greet_the_unknown(&mut self, process: usize) -> Result<(), Violation> {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
+        let open = self.processes[process].openings();
         for number in open {
             let members = self.view(number).live_members();
             let cache = codec::name_of(self.openings[number].cache);

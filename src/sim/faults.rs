@@ -1,8 +1,8 @@
 //! Doing the faults of a script: processes, caches, clocks, links.
 
-use super::act::{MAX_OPENINGS, MAX_PROCESSES, MAX_UP};
 use super::action::Action;
-use super::cluster::{Cluster, Event};
+use super::agenda::Event;
+use super::cluster::{Cluster, MAX_OPENINGS, MAX_PROCESSES, MAX_UP};
 use super::process::{State, View};
 use super::report::Violation;
 use super::types::{SimKey, SimValue};
@@ -39,7 +39,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     fn stop(&mut self, process: usize) {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
+        let open = self.processes[process].openings();
         open.into_iter().for_each(|number| self.close(number));
         self.processes[process].state = State::Gone;
         self.processes[process].inbox.clear();
@@ -119,12 +119,6 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.network.broken().find(|link| self.settings.stays_broken && stays(link))
     }
 
-    /// Whether all messages between two openings are lost, also after everything else has healed.
-    pub(super) fn never_meet(&self, a: usize, b: usize) -> bool {
-        let address = |number: usize| self.processes[self.openings[number].process].address;
-        self.network.is_cut(address(a), address(b))
-    }
-
     pub(super) fn join(&mut self) -> Result<(), Violation> {
         if self.may_start() && self.running().len() < MAX_UP {
             self.report.fault("join");
@@ -173,16 +167,16 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let here = &mut self.processes[process];
         here.state = State::Up;
         let address = here.address;
-        let open: Vec<_> = here.open.iter().flatten().copied().collect();
+        let open = here.openings();
         for payload in std::mem::take(&mut here.inbox) {
             self.schedule(0, Event::Deliver { address, payload });
         }
-        open.into_iter().for_each(|number| self.note_resumed(number));
+        open.into_iter().for_each(|number| self.openings[number].history.company.note_resumed(self.at));
         self.settle_all(process)
     }
 
     pub(super) fn settle_all(&mut self, process: usize) -> Result<(), Violation> {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
+        let open = self.processes[process].openings();
         open.into_iter().try_for_each(|number| self.settle(number))
     }
 

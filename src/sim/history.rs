@@ -1,8 +1,6 @@
 //! What is observed of each replica beyond its present state: when its floor rose and what it knew then, which members
 //! it had, what it said of itself. The checkers judge a void by it.
 
-use std::collections::BTreeMap;
-
 use super::cluster::Cluster;
 use super::observed::{Floor, Removal, Rise};
 use super::opening::Opening;
@@ -13,17 +11,7 @@ use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::message::Digest;
 use crate::replica::Counters;
 
-/// A member that has been one for this long is in the stable cut that an eviction goes by: a replica takes it anew every
-/// second at the latest.
-const CUT_AGE: u64 = 1_050_000_000;
-
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
-    /// An event begins.
-    pub(super) fn begin_history(&mut self, number: usize) {
-        let history = &mut self.openings[number].history;
-        (history.voided, history.doubted) = (false, false);
-    }
-
     /// Takes note of what an event did to the floor, the members and the counters of a replica. Called before its
     /// changes are followed and again after it was drained.
     pub(super) fn note_history(&mut self, number: usize) {
@@ -60,11 +48,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// With the eviction floor of another, all that is held without a value below it came to be in doubt: also the bodies that an
     /// author keeps of writes that it has evicted, which it tells nobody any more.
     fn note_taken_doubts(&mut self, number: usize) {
-        let (floor, cache) = (self.view(number).eviction_floor(), usize::from(self.openings[number].cache));
+        let floor = self.view(number).eviction_floor();
         for key in 0..self.keys.len() {
             let held = self.held(number, key).map(|held| self.view(number).marker_at(&held.meta));
             let doubted = held.filter(|held| held.kind == Kind::Tombstone(Cause::Evicted) && held.stamp <= floor);
-            if let Some(record) = doubted.and_then(|held| self.oracles[cache].get_mut(key, &held.stamp)) {
+            if let Some(record) = doubted.and_then(|held| self.record_mut(number, key, &held.stamp)) {
                 record.fate.doubted.insert(number);
             }
         }
@@ -101,19 +89,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn note_members(&mut self, number: usize) {
         let (at, now) = (self.at, self.now_at(number));
         let Opening { engine, history, .. } = &mut self.openings[number];
-        let clock = engine.replica.view().clock().judging(now);
-        let now: BTreeMap<_, _> = engine.replica.view().members().collect();
-        history.company.members.retain(|id, _| now.contains_key(id));
-        history.company.admitted.retain(|id, _| now.contains_key(id));
-        history.company.live.retain(|id, _| now.get(id).is_some_and(|live| *live));
-        for (id, live) in now {
-            history.company.members.entry(id).or_insert(at);
-            history.company.admitted.entry(id).or_insert((at, clock));
-            history.company.ever.insert(id);
-            if live {
-                history.company.live.entry(id).or_insert(at);
-            }
-        }
+        let view = engine.replica.view();
+        history.company.note_members(at, view.clock().judging(now), view.members().collect());
     }
 
     /// A digest of a member came: it is to name all members that its sender had met.
@@ -122,10 +99,17 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.openings[number].history.company.named.extend(met.into_iter().flatten());
     }
 
-    /// A replica that stood still has a stable cut from before: as if it had met its members just now.
-    pub(super) fn note_resumed(&mut self, number: usize) {
-        let at = self.at;
-        self.openings[number].history.company.members.values_mut().for_each(|since| *since = at);
+    /// Takes note of a digest that a replica sends: what it says of itself.
+    pub(super) fn note_said(&mut self, number: usize, digest: &Digest) {
+        let opening = &mut self.openings[number];
+        opening.history.watermark = opening.history.watermark.max(digest.watermark);
+        opening.seen.join(&digest.vector);
+        let met = opening.engine.replica.view().peers().map(|peer| peer.id).collect();
+        // Its own entry moves with its clock: what it has written ends before.
+        let mut seen = opening.engine.replica.view().vector().clone();
+        seen.remove(&opening.id);
+        seen.raise(opening.id, digest.quiet_since);
+        opening.history.said.insert(digest.clock, (met, seen));
     }
 
     fn note_rise(&mut self, number: usize, which: Floor, source: Option<usize>, forced: bool) {
@@ -137,12 +121,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if history.rises[which as usize].last().is_some_and(|last| last.floor >= floor) || floor == Stamp::ZERO {
             return;
         }
-        let is_old = |since: &u64| since + CUT_AGE <= at;
-        // Whoever was met by one that tells this replica of itself is waited for, though it has not spoken yet.
-        let named = || history.company.named.difference(&history.company.ever);
-        let members = || history.company.members.iter().filter(|(_, since)| is_old(since)).map(|(id, _)| id);
-        let members = || members().chain(named()).copied().collect();
-        let removal = || Removal { seen: opening.seen.clone(), members: members(), forced };
+        let removal = || Removal { seen: opening.seen.clone(), members: history.company.awaited(at), forced };
         let own = (source.is_none() || forced).then(removal);
         let line = format!("  r{number} {which:?} floor rises to {floor:?} from {source:?} forced {forced}");
         history.rises[which as usize].push(Rise { floor, at, source, own });
@@ -179,8 +158,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// A void of this opening stands, or stood, for a key: all values up to its stamp are gone with it, everywhere.
     /// If it is not certain that there was one, it can excuse a miss, and is no fault.
     fn judge_void(&mut self, number: usize, key: usize, stamp: Stamp, certain: bool) {
-        let cache = usize::from(self.openings[number].cache);
-        let oracle = &self.oracles[cache];
+        let oracle = self.oracle(number);
         // A void may stand for a delete that came too late as well, and may have come from another replica.
         let late_delete = oracle.of(key).filter(|record| record.item.is_none() && record.stamp <= stamp);
         let late_delete =
@@ -210,15 +188,15 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         };
         let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();
         if certain && (judged.is_empty() || below.is_some()) {
-            self.oracles[cache].note_due_void(key, stamp); // It takes nothing, and stands.
+            self.oracle_mut(number).note_due_void(key, stamp); // It takes nothing, and stands.
         }
         for (victim, due) in judged {
             self.trace(|| format!("  r{number} voids key {key} of {victim:?}: due {due}"));
-            let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };
+            let Some(record) = self.record_mut(number, key, &victim) else { continue };
             if due {
                 record.fate.voided = true;
                 if certain {
-                    self.oracles[cache].note_due_void(key, stamp);
+                    self.oracle_mut(number).note_due_void(key, stamp);
                 }
                 self.report.reach("a void was due");
             } else if certain {
@@ -237,15 +215,14 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// reconcile: as if this replica had evicted it. It is due for the same reasons as a void. If another replica has
     /// evicted this very record, its tombstone may have come from there.
     fn judge_doubt(&mut self, number: usize, key: usize, stamp: Stamp, certain: bool) {
-        let cache = usize::from(self.openings[number].cache);
-        let victims = self.oracles[cache].of(key);
+        let victims = self.oracle(number).of(key);
         let victims = victims.filter(|record| record.item.is_some() && !record.fate.evicted.contains(&number));
         let victims = victims.filter(|record| if certain { record.stamp == stamp } else { record.stamp <= stamp });
         let judged: Vec<_> =
             victims.map(|record| (record.stamp, self.is_due_here(number, Floor::Eviction, record))).collect();
         for (victim, due) in judged {
             self.trace(|| format!("  r{number} doubts key {key} of {victim:?}: due {due}"));
-            let Some(record) = self.oracles[cache].get_mut(key, &victim) else { continue };
+            let Some(record) = self.record_mut(number, key, &victim) else { continue };
             if due {
                 record.fate.doubted.insert(number);
                 self.report.reach("a doubt was due");
@@ -259,7 +236,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn note_held(&mut self, number: usize, key: usize, marker: Option<Marker>) {
         let before = std::mem::replace(&mut self.openings[number].history.held[key], marker);
         let Some(marker) = marker.filter(|marker| before != Some(*marker)) else { return };
-        let (id, cache) = (self.openings[number].id, usize::from(self.openings[number].cache));
+        let id = self.openings[number].id;
         if marker.kind == Kind::Tombstone(Cause::Void) {
             if marker.dot.actor == id && before.is_none_or(|before| before.dot != marker.dot) {
                 self.judge_void(number, key, marker.stamp, true);
@@ -270,7 +247,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.judge_doubt(number, key, marker.stamp, true);
         }
         let at = self.at;
-        let Some(record) = self.oracles[cache].get_mut(key, &marker.stamp) else { return };
+        let Some(record) = self.record_mut(number, key, &marker.stamp) else { return };
         record.held_by.entry(number).or_insert(at);
         if record.dot != marker.dot && !record.adopted_as.contains(&marker.dot) {
             record.adopted_as.push(marker.dot);

@@ -1,7 +1,8 @@
 //! The membership layer under the replicas: who is told of whom, and how late.
 
-use super::cluster::{Cluster, Event};
-use super::codec::{cache_of, incarnation, name_of, process_of};
+use super::agenda::Event;
+use super::cluster::Cluster;
+use super::codec::{cache_of, incarnation, process_of};
 use super::process::View;
 use super::report::Violation;
 use super::types::{SimKey, SimValue};
@@ -109,22 +110,6 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         known.sort_unstable();
         known.dedup();
         known
-    }
-
-    /// Tells a replica whether there may be others whom it has not heard, as the driver of a node does: at the opening
-    /// and whenever time passes.
-    pub(super) fn tell_whether_to_await(&mut self, number: usize) {
-        let (process, cache) = (self.openings[number].process, self.openings[number].cache);
-        let awaits = self.awaits_company(process, cache);
-        let replica = &mut self.openings[number].engine.replica;
-        replica.await_company(awaits);
-        if replica.view().peer_len() == 0 {
-            self.report.fault(if awaits { "alone and waiting for others" } else { "alone" });
-        }
-    }
-
-    pub(super) fn awaits_company(&self, process: usize, cache: u8) -> bool {
-        self.processes[process].membership.awaits_company(name_of(cache))
     }
 
     /// A process hears that another said good-bye, or that it will not return.

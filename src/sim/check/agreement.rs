@@ -185,7 +185,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let (view, name) = (self.view(number), self.name(number));
             let live = view.live_len() as usize;
             // The last of all, which was given seeds: those may be there and cut off, so nothing is stable.
-            let waits = open.len() == 1 && self.awaits_company(self.openings[number].process, cache);
+            let waits = open.len() == 1 && self.expects_peers(self.openings[number].process, cache);
             let kept = if waits { view.tombstone_len() } else { 0 };
             let facts = [
                 ("tombstones", view.tombstone_len(), kept),

@@ -68,8 +68,8 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     }
 
     pub(in crate::sim) fn note_expired_at(&mut self, number: usize, key: usize, stamp: Stamp) -> Result<(), Violation> {
-        let (cache, wall) = (usize::from(self.openings[number].cache), self.openings[number].latest_wall);
-        let Some(record) = self.oracles[cache].get_mut(key, &stamp).filter(|record| !record.fate.expired) else {
+        let wall = self.openings[number].latest_wall;
+        let Some(record) = self.record_mut(number, key, &stamp).filter(|record| !record.fate.expired) else {
             return Ok(());
         };
         if record.expires != 0 && record.expires <= wall {

@@ -35,8 +35,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let alone = &mut self.openings[number].history.evicted_alone;
             *alone = stamp.time.max(*alone);
         }
-        let cache = usize::from(self.openings[number].cache);
-        if let Some(record) = self.oracles[cache].get_mut(key, &stamp) {
+        if let Some(record) = self.record_mut(number, key, &stamp) {
             record.fate.evicted.insert(number);
         }
         self.report.fault("evicted");
@@ -51,8 +50,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.note_held(number, key, Some(marker));
         }
         if self.is_given_up(number, stamp, cause) {
-            let cache = usize::from(self.openings[number].cache);
-            if let Some(record) = self.oracles[cache].get_mut(key, &stamp) {
+            if let Some(record) = self.record_mut(number, key, &stamp) {
                 record.fate.given_up.insert(number);
             }
             return Ok(());
