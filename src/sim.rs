@@ -22,6 +22,7 @@
 
 mod act;
 mod action;
+mod advance;
 mod agenda;
 mod check;
 mod clock;
@@ -46,6 +47,7 @@ mod run;
 mod scenario;
 mod seeds;
 mod settings;
+mod settle;
 mod shrink;
 mod simulation;
 mod soundness;

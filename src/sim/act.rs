@@ -8,6 +8,7 @@ use super::cluster::Cluster;
 use super::opening::RunningFill;
 use super::oracle::{EpochRecord, Fate, FillStart, Record};
 use super::report::Violation;
+use super::settle;
 use super::soundness;
 use super::trace::brief;
 use super::types::{SimKey, SimValue};
@@ -81,7 +82,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let stamp = opening.engine.replica.write(now, write);
         let dot = Dot::new(opening.id, stamp.time);
         self.record(number, key, (stamp, dot), item, expires, None)?;
-        self.settle(number)
+        settle::opening(self, number)
     }
 
     /// A write as the cache prepares it.
@@ -172,7 +173,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let dot = Dot::new(opening.id, stamp.time.min(opening.engine.replica.view().vector().get(&opening.id)));
         opening.newest[key] = Some((stamp, true));
         self.record(number, key, (stamp, dot), None, 0, None)?;
-        self.settle(number)
+        settle::opening(self, number)
     }
 
     /// A read, which counts as a use.
@@ -182,7 +183,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             Some((_, held)) => self.openings[number].reads.hit(held.slot.id),
             None => self.openings[number].reads.miss(),
         }
-        self.settle(number)
+        settle::opening(self, number)
     }
 
     /// Everything that one node holds of the first cache is compared with another's: all of it is sent.
@@ -200,7 +201,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.report.fault("audit of suspects");
         }
         let before = self.openings[number].history.sent.audited;
-        self.settle(number)?;
+        settle::opening(self, number)?;
         let sent = self.openings[number].history.sent.audited - before;
         if sent < due {
             let name = self.name(number);
@@ -218,7 +219,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.trace(|| format!("  epoch {epoch}"));
         let (at, wall, unmet_clock) = (self.at, now.wall, self.unmet_clock(number));
         self.oracle_mut(number).epochs.push(EpochRecord { author: number, time: epoch, at, wall, unmet_clock });
-        self.settle(number)
+        settle::opening(self, number)
     }
 
     fn begin_fill(&mut self, node: u8, key: u16, millis: u32, ttl: u64) -> Result<(), Violation> {
@@ -238,7 +239,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         opening.fills.insert(fill, RunningFill { key, ticket, start, ttl });
         let after = self.dice.rng.u64(0..=u64::from(millis) * 1_000_000);
         self.schedule(after, Event::FillDone { opening: number, fill });
-        self.settle(number)
+        settle::opening(self, number)
     }
 
     pub(super) fn store_fill(&mut self, number: usize, fill: u64) -> Result<(), Violation> {
@@ -253,7 +254,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.check_fill(number, running.key, &running.start, stamp)?;
             self.record(number, running.key, (stamp, dot), item, expires, Some(running.start))?;
         }
-        self.settle(number)
+        settle::opening(self, number)
     }
 
     fn evict(&mut self, node: u8, key: u16) -> Result<(), Violation> {
@@ -262,6 +263,6 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if let Some(held) = self.held(number, key) {
             self.openings[number].engine.replica.evict(now, held.slot);
         }
-        self.settle(number)
+        settle::opening(self, number)
     }
 }

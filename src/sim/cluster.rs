@@ -20,16 +20,9 @@ use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::cache::engine::Engine;
 use crate::hlc::Stamp;
 use crate::item::Key;
-use crate::replica::{Change, Effect, Replica, View};
+use crate::replica::{Replica, View};
 use crate::replica_id::ReplicaId;
 use crate::store::Snapshot;
-
-/// Messages that one event may cause on one replica.
-const MAX_BURST: usize = 20_000;
-/// Events of one run.
-const MAX_EVENTS: u64 = 1_000_000;
-/// Wake-ups of one replica at one instant.
-const MAX_SPINS: u32 = 10_000;
 
 /// Processes that run at one time, processes and openings in one run, at most.
 pub(super) const MAX_UP: usize = 7;
@@ -290,7 +283,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.processes[self.openings[opening].process].now(self.at)
     }
 
-    fn state_of(&self, opening: usize) -> State {
+    /// Returns the state of an opening's process, or `Gone` if the cache is closed.
+    pub(super) fn state_of(&self, opening: usize) -> State {
         let opening = &self.openings[opening];
         if opening.is_open { self.processes[opening.process].state } else { State::Gone }
     }
@@ -368,148 +362,5 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let Opening { process, cache, .. } = self.openings[opening];
         let cache = if self.settings.caches > 1 { format!("/c{cache}") } else { String::new() };
         format!("r{opening}(n{process}{cache})")
-    }
-
-    /// Lets everything happen that happens until then.
-    pub(super) fn advance_to(&mut self, until: u64) -> Result<(), Violation> {
-        loop {
-            let event = self.agenda.next_at();
-            let is_up = |number: &usize| self.state_of(*number) == State::Up;
-            let up = (0..self.openings.len()).filter(is_up);
-            let timer = up.map(|number| (self.openings[number].wake, number)).min();
-            match (event, timer) {
-                (Some(at), timer) if at <= until && timer.is_none_or(|(wake, _)| at <= wake) => {
-                    self.at = self.at.max(at);
-                    if let Some(event) = self.agenda.pop() {
-                        self.handle(event)?;
-                    }
-                }
-                (_, Some((wake, number))) if wake <= until => {
-                    self.at = self.at.max(wake);
-                    self.wake(number)?;
-                }
-                _ => {
-                    self.at = self.at.max(until);
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn wake(&mut self, number: usize) -> Result<(), Violation> {
-        let (at, now) = (self.at, self.now_at(number));
-        let opening = &mut self.openings[number];
-        opening.spins = if opening.last_timeout == at { opening.spins + 1 } else { 0 };
-        opening.last_timeout = at;
-        if opening.spins > MAX_SPINS {
-            return Err(self.violation(format!("bounded: {} wants to be woken at once for ever", self.name(number))));
-        }
-        self.expect_peers(number);
-        self.openings[number].engine.replica.handle_timeout(now);
-        self.settle(number)
-    }
-
-    fn handle(&mut self, event: Event) -> Result<(), Violation> {
-        match event {
-            Event::Deliver { address, payload } => self.arrive(self.holders[address], payload),
-            Event::Sent { opening, to, ok } => self.sent(opening, to, ok),
-            Event::FillDone { opening, fill } => self.finish_fill(opening, fill),
-            Event::Left { process, who } => self.learn_of_leave(process, who),
-            Event::Detector => self.detect(),
-        }
-    }
-
-    fn sent(&mut self, number: usize, to: ReplicaId, ok: bool) -> Result<(), Violation> {
-        match self.state_of(number) {
-            State::Gone => return Ok(()),
-            State::Paused => {
-                self.schedule(50_000_000, Event::Sent { opening: number, to, ok });
-                return Ok(());
-            }
-            State::Up => {}
-        }
-        let now = self.now_at(number);
-        self.openings[number].engine.replica.handle_sent(now, to, ok);
-        self.settle(number)
-    }
-
-    pub(super) fn finish_fill(&mut self, number: usize, fill: u64) -> Result<(), Violation> {
-        match self.state_of(number) {
-            State::Gone => Ok(()),
-            State::Paused => {
-                self.schedule(50_000_000, Event::FillDone { opening: number, fill });
-                Ok(())
-            }
-            State::Up => self.store_fill(number, fill),
-        }
-    }
-
-    /// Drains a replica after anything was done to it, and checks it.
-    pub(super) fn settle(&mut self, number: usize) -> Result<(), Violation> {
-        self.report.events += 1;
-        if self.report.events > MAX_EVENTS {
-            return Err(self.violation("bounded: the run does not end".to_owned()));
-        }
-        let now = self.now_at(number);
-        let opening = &mut self.openings[number];
-        opening.latest_wall = opening.latest_wall.max(now.wall);
-        opening.history.begin_event();
-        self.note_history(number);
-        self.follow_changes(number)?;
-        for _ in 0..MAX_BURST {
-            let Some(transmit) = self.openings[number].engine.replica.poll_transmit(now) else {
-                self.openings[number].wake = self.replica(number).poll_timeout(now);
-                self.follow_changes(number)?;
-                return self.check_replica(number);
-            };
-            self.send(number, transmit)?;
-        }
-        Err(self.violation(format!("bounded: {} sends without end", self.name(number))))
-    }
-
-    fn follow_changes(&mut self, number: usize) -> Result<(), Violation> {
-        let now = self.now_at(number);
-        let opening = &mut self.openings[number];
-        let settled = opening.engine.settle(now, &opening.reads, true);
-        if self.view(number).counters().forced_drops > self.openings[number].history.counted.forced_drops {
-            // What was evicted to stay within capacity pushed out a tombstone that is the reason for a change.
-            self.note_history(number);
-        }
-        settled.news.iter().flat_map(|news| &news.changes).try_for_each(|change| self.follow(number, change))
-    }
-
-    /// What somebody who listens to the changes would believe.
-    fn follow(&mut self, number: usize, change: &Change<K, V>) -> Result<(), Violation> {
-        let item = change.after.as_ref().or(change.before.as_ref());
-        let Some(key) = item.map(|item| &item.key) else {
-            return Err(self.violation(format!("changes: {} tells of a change without a key", self.name(number))));
-        };
-        let Some(at) = self.number_of(key) else {
-            return Err(self.violation(format!(
-                "types: {} holds {}, which was never written: a key changed on its way",
-                self.name(number),
-                key.known().map_or_else(|| brief(key), brief)
-            )));
-        };
-        let believed = &mut self.openings[number].mirror[at];
-        let before = *believed;
-        let (fits, after) = match change.effect {
-            Effect::Inserted => (before.is_none(), Some(change.stamp)),
-            Effect::Updated => (before.is_some(), Some(change.stamp)),
-            Effect::Removed(_) => (before.is_some(), None),
-        };
-        *believed = after;
-        if fits {
-            return match (change.effect, before) {
-                (Effect::Removed(cause), Some(stamp)) => self.note_removed(number, at, (stamp, change.stamp), cause),
-                _ => Ok(()),
-            };
-        }
-        let name = self.name(number);
-        Err(self.violation(format!(
-            "changes: {name} reports {:?} for {}, believed {before:?}",
-            change.effect,
-            brief(key)
-        )))
     }
 }

@@ -9,6 +9,7 @@ use super::foreign::read_as_foreign;
 use super::network::Passage;
 use super::process::{Payload, State};
 use super::report::Violation;
+use super::settle;
 use super::trace::describe;
 use super::types::{SimKey, SimValue};
 use crate::hlc::Stamp;
@@ -201,7 +202,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if kind == MessageKind::Digest {
             self.check_answer(number, from, &before)?;
         }
-        let settled = self.settle(number);
+        let settled = settle::opening(self, number);
         let history = &mut self.openings[number].history;
         (history.frame_from, history.completed_from) = (None, None);
         settled
@@ -279,7 +280,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let now = self.now_at(number);
         self.openings[number].history.company.ever.insert(id);
         self.openings[number].engine.replica.handle_member_left(now, id);
-        self.settle(number)
+        settle::opening(self, number)
     }
 
     /// Tells a process which caches are open here.

@@ -5,6 +5,7 @@ use super::agenda::Event;
 use super::cluster::{Cluster, MAX_OPENINGS, MAX_PROCESSES, MAX_UP};
 use super::process::{State, View};
 use super::report::Violation;
+use super::settle;
 use super::types::{SimKey, SimValue};
 
 /// A clock that is further ahead than this when the faults end costs its process a restart, in nanoseconds.
@@ -172,12 +173,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.schedule(0, Event::Deliver { address, payload });
         }
         open.into_iter().for_each(|number| self.openings[number].history.company.note_resumed(self.at));
-        self.settle_all(process)
-    }
-
-    pub(super) fn settle_all(&mut self, process: usize) -> Result<(), Violation> {
-        let open = self.processes[process].openings();
-        open.into_iter().try_for_each(|number| self.settle(number))
+        settle::process(self, process)
     }
 
     pub(super) fn step_clock(&mut self, node: u8, millis: i32) -> Result<(), Violation> {
@@ -191,7 +187,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.report.fault("clock far off");
         }
         self.processes[process].clock.step(i64::from(millis) * 1_000_000);
-        self.settle_all(process)
+        settle::process(self, process)
     }
 
     pub(super) fn freeze_clock(&mut self, node: u8, on: bool) -> Result<(), Violation> {
@@ -200,7 +196,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if self.processes[process].clock.freeze(at, on) && on {
             self.report.fault("clock frozen");
         }
-        self.settle_all(process)
+        settle::process(self, process)
     }
 
     pub(super) fn change_network(&mut self, action: Action) {

@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::codec::{cache_of, incarnation, process_of};
 use super::process::View;
 use super::report::Violation;
+use super::settle;
 use super::types::{SimKey, SimValue};
 use crate::replica_id::ReplicaId;
 
@@ -92,7 +93,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             } else {
                 self.openings[number].engine.replica.handle_member_down(now, id);
             }
-            self.settle(number)?;
+            settle::opening(self, number)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! healed cluster has to come to agree within a bound.
 
 use super::action::Step;
+use super::advance;
 use super::cluster::Cluster;
 use super::quiet::caught;
 use super::report::{Report, Violation};
@@ -57,7 +58,7 @@ fn panicked(at: u64, panic: &str) -> Violation {
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn run(&mut self, script: &[Step]) -> Result<(), Violation> {
         for step in script {
-            self.advance_to(self.at + u64::from(step.after) * 1_000)?;
+            advance::to(self, self.at + u64::from(step.after) * 1_000)?;
             self.act(step.action)?;
         }
         self.heal()?;
@@ -88,7 +89,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         }
         self.restart_the_fast();
         // What is under way arrives before anything is judged.
-        self.advance_to(self.at + self.settings.tail.as_nanos() as u64)
+        advance::to(self, self.at + self.settings.tail.as_nanos() as u64)
     }
 
     /// How far the clocks of the cluster have run ahead of true time.
@@ -105,7 +106,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let mut agreed = Ok(());
         let mut pause = FIRST_LOOK;
         while self.at < until {
-            self.advance_to(self.at + pause)?;
+            advance::to(self, self.at + pause)?;
             // A newcomer may have taken the time of a member that was started again only then.
             self.restart_the_fast();
             pause = (pause + pause / 4).min(SECOND);
@@ -142,7 +143,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.trace(|| "WAIT FOR BASELINE".to_owned());
         // A word of the dead that is still under way would make them members again, for good where no other reaches.
         if self.at < self.course.stragglers_until {
-            self.advance_to(self.course.stragglers_until + 1)?;
+            advance::to(self, self.course.stragglers_until + 1)?;
             self.still_agree()?;
         }
         self.forget_the_gone()?;
@@ -156,7 +157,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let patiently = until + nanos(config.forget_after);
         let mut baseline = self.check_baseline();
         while baseline.is_err() && (self.at < until || (self.at < patiently && self.is_unretracted())) {
-            self.advance_to(self.at + 2 * SECOND)?;
+            advance::to(self, self.at + 2 * SECOND)?;
             self.still_agree()?;
             baseline = self.check_baseline();
         }
@@ -219,13 +220,13 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let mut sent = 0;
         // A digest that a slow link delivers a minute late is answered like any other.
         if self.at < self.course.stragglers_until {
-            self.advance_to(self.course.stragglers_until)?;
+            advance::to(self, self.course.stragglers_until)?;
             self.still_agree()?;
         }
         // Retries and sessions that are still under way end first.
         for _ in 0..WINDOWS {
             let before = self.report.entries;
-            self.advance_to(self.at + window)?;
+            advance::to(self, self.at + window)?;
             self.still_agree()?;
             sent = self.report.entries - before;
             if sent == 0 {
@@ -258,7 +259,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let rounds = 16 * (1 + writers.len() as u64);
         let until = self.at + 10 * SECOND + rounds * nanos(self.settings.config.digest_interval);
         loop {
-            self.advance_to(self.at + SECOND / 4)?;
+            advance::to(self, self.at + SECOND / 4)?;
             let missing = dots.iter().find_map(|(writer, dot)| {
                 let others = self.replicas_of(self.openings[*writer].cache);
                 others.into_iter().find(|&other| !self.view(other).vector().covers(dot)).map(|other| (*writer, other))

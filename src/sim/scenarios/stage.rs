@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::replica::Counters;
 use crate::sim::action::Action;
+use crate::sim::advance;
 use crate::sim::cluster::Cluster;
 use crate::sim::process::Payload;
 use crate::sim::settings::Settings;
@@ -32,7 +33,7 @@ impl Stage {
     /// Lets time pass. Everything that is checked after every event is checked.
     pub fn wait(&mut self, millis: u64) {
         let until = self.cluster.at + millis * 1_000_000;
-        self.cluster.advance_to(until).unwrap_or_else(|violation| panic!("{violation}"));
+        advance::to(&mut self.cluster, until).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     /// Lets time pass in small steps until something is so; fails after a minute.
@@ -42,7 +43,7 @@ impl Stage {
                 return;
             }
             let until = self.cluster.at + 250_000;
-            self.cluster.advance_to(until).unwrap_or_else(|violation| panic!("{violation}"));
+            advance::to(&mut self.cluster, until).unwrap_or_else(|violation| panic!("{violation}"));
         }
         panic!("not within a minute: {what}");
     }
