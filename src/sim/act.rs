@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::action::Action;
 use super::agenda::Event;
+use super::check::beliefs;
+use super::check::fills;
 use super::cluster::Cluster;
 use super::opening::RunningFill;
 use super::oracle::{EpochRecord, Fate, FillStart, Record};
@@ -131,7 +133,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     ) -> Result<(), Violation> {
         let kind = if item.is_some() { "written" } else { "deleted" };
         self.trace(|| format!("  r{number} key {key} {kind} stamp {stamp:?} dot {dot:?}"));
-        self.check_watermark(number, stamp, &dot)?;
+        beliefs::check_watermark(self, number, stamp, &dot)?;
         let record = Record {
             stamp,
             dot,
@@ -251,7 +253,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let opening = &mut self.openings[number];
         if let Some(stamp) = opening.engine.replica.finish_fill(now, &running.ticket, write) {
             let dot = Dot::new(opening.id, opening.engine.replica.view().vector().get(&opening.id));
-            self.check_fill(number, running.key, &running.start, stamp)?;
+            fills::check(self, number, running.key, &running.start, stamp)?;
             self.record(number, running.key, (stamp, dot), item, expires, Some(running.start))?;
         }
         settle::opening(self, number)

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 
 use super::agenda::Event;
+use super::check::clocks;
 use super::cluster::Cluster;
 use super::codec::{self, MAX_DATAGRAM};
 use super::foreign::read_as_foreign;
+use super::history;
 use super::network::Passage;
 use super::process::{Payload, State};
 use super::report::Violation;
@@ -37,7 +39,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.trace(|| format!("r{number} sends {to:?} {} bytes: {}", bytes.len(), describe(&message)));
         let entries = codec::entries_in(&message);
         if let Message::Digest(digest) = &message {
-            self.note_said(number, digest);
+            history::note_said(self, number, digest);
         }
         if let Message::Audit(audit) = &message
             && !audit.reply
@@ -185,10 +187,10 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let now = self.now_at(number);
         let source = self.by_id.get(&from).copied();
         if let (Message::Digest(digest), Some(source)) = (&message, source) {
-            self.note_names(number, source, digest);
+            history::note_names(self, number, source, digest);
         }
         if let Some(source) = source {
-            self.check_early(number, source, &message)?;
+            clocks::check_early(self, number, source, &message)?;
         }
         if let Message::Frame(frame) = &message {
             let history = &mut self.openings[number].history;
@@ -200,7 +202,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             self.forget_told(number, told);
         }
         if kind == MessageKind::Digest {
-            self.check_answer(number, from, &before)?;
+            clocks::check_answer(self, number, from, &before)?;
         }
         let settled = settle::opening(self, number);
         let history = &mut self.openings[number].history;
@@ -292,7 +294,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     fn greet_of(&mut self, number: usize, other: usize) -> Result<(), Violation> {
         let now = self.now_at(number);
         let digest = self.openings[number].engine.replica.digest(now, false);
-        self.note_said(number, &digest);
+        history::note_said(self, number, &digest);
         let bytes = self.encode(number, &Message::Digest(digest))?;
         let (from, address) = (self.openings[number].process, self.processes[other].address);
         self.carry(from, address, bytes.len(), Payload::Message(bytes));

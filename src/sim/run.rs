@@ -3,6 +3,7 @@
 
 use super::action::Step;
 use super::advance;
+use super::check::agreement;
 use super::cluster::Cluster;
 use super::quiet::caught;
 use super::report::{Report, Violation};
@@ -65,7 +66,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         self.wait_for_agreement()?;
         self.wait_for_baseline()?;
         self.check_still_works()?;
-        self.count_misses();
+        agreement::count_misses(self);
         Ok(())
     }
 
@@ -110,7 +111,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             // A newcomer may have taken the time of a member that was started again only then.
             self.restart_the_fast();
             pause = (pause + pause / 4).min(SECOND);
-            agreed = self.check_agreement();
+            agreed = agreement::check(self);
             if agreed.is_err() {
                 self.report.converged_in = 0;
                 continue;
@@ -129,7 +130,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     /// They agreed before. What waited somewhere, for its time or for a session to end, may have been told since:
     /// then they agree again, and soon.
     fn still_agree(&mut self) -> Result<(), Violation> {
-        if self.check_agreement().is_ok() {
+        if agreement::check(self).is_ok() {
             return Ok(());
         }
         self.trace(|| "AGREE ONCE MORE".to_owned());
@@ -155,11 +156,11 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         let config = &self.settings.config;
         let until = self.at + COLLECT_WITHIN + nanos(config.gc_grace.max(config.fill_hold));
         let patiently = until + nanos(config.forget_after);
-        let mut baseline = self.check_baseline();
+        let mut baseline = agreement::check_baseline(self);
         while baseline.is_err() && (self.at < until || (self.at < patiently && self.is_unretracted())) {
             advance::to(self, self.at + 2 * SECOND)?;
             self.still_agree()?;
-            baseline = self.check_baseline();
+            baseline = agreement::check_baseline(self);
         }
         baseline
     }

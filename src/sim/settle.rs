@@ -1,6 +1,9 @@
 //! The end of an event: a replica is drained, its changes are followed, and it is checked.
 
+use super::check;
+use super::check::evictions;
 use super::cluster::Cluster;
+use super::history;
 use super::report::Violation;
 use super::trace::brief;
 use super::types::{SimKey, SimValue};
@@ -21,13 +24,13 @@ pub(super) fn opening<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, n
     let opening = &mut cluster.openings[number];
     opening.latest_wall = opening.latest_wall.max(now.wall);
     opening.history.begin_event();
-    cluster.note_history(number);
+    history::note(cluster, number);
     follow_changes(cluster, number)?;
     for _ in 0..MAX_BURST {
         let Some(transmit) = cluster.openings[number].engine.replica.poll_transmit(now) else {
             cluster.openings[number].wake = cluster.replica(number).poll_timeout(now);
             follow_changes(cluster, number)?;
-            return cluster.check_replica(number);
+            return check::replica(cluster, number);
         };
         cluster.send(number, transmit)?;
     }
@@ -49,7 +52,7 @@ fn follow_changes<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, numbe
     let settled = opening.engine.settle(now, &opening.reads, true);
     if cluster.view(number).counters().forced_drops > cluster.openings[number].history.counted.forced_drops {
         // What was evicted to stay within capacity pushed out a tombstone that is the reason for a change.
-        cluster.note_history(number);
+        history::note(cluster, number);
     }
     settled.news.iter().flat_map(|news| &news.changes).try_for_each(|change| follow(cluster, number, change))
 }
@@ -81,7 +84,9 @@ fn follow<K: SimKey, V: SimValue>(
     *believed = after;
     if fits {
         return match (change.effect, before) {
-            (Effect::Removed(cause), Some(stamp)) => cluster.note_removed(number, at, (stamp, change.stamp), cause),
+            (Effect::Removed(cause), Some(stamp)) => {
+                evictions::note_removed(cluster, number, at, (stamp, change.stamp), cause)
+            }
             _ => Ok(()),
         };
     }

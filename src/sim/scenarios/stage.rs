@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::replica::Counters;
 use crate::sim::action::Action;
 use crate::sim::advance;
+use crate::sim::check::agreement;
 use crate::sim::cluster::Cluster;
 use crate::sim::process::Payload;
 use crate::sim::settings::Settings;
@@ -121,12 +122,12 @@ impl Stage {
 
     #[track_caller]
     pub fn agree(&self) {
-        self.cluster.check_agreement().unwrap_or_else(|violation| panic!("{violation}"));
+        agreement::check(&self.cluster).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     #[track_caller]
     pub fn at_baseline(&self) {
-        self.cluster.check_baseline().unwrap_or_else(|violation| panic!("{violation}"));
+        agreement::check_baseline(&self.cluster).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     /// What was sent to a node since the stage keeps copies.
