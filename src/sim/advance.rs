@@ -2,6 +2,8 @@
 
 use super::agenda::Event;
 use super::cluster::Cluster;
+use super::inbound;
+use super::membership;
 use super::process::State;
 use super::report::Violation;
 use super::settle;
@@ -52,11 +54,11 @@ fn wake_up<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usiz
 
 fn handle<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, event: Event) -> Result<(), Violation> {
     match event {
-        Event::Deliver { address, payload } => cluster.arrive(cluster.holders[address], payload),
+        Event::Deliver { address, payload } => inbound::arrive(cluster, cluster.holders[address], payload),
         Event::Sent { opening, to, ok } => sent(cluster, opening, to, ok),
         Event::FillDone { opening, fill } => finish_fill(cluster, opening, fill),
-        Event::Left { process, who } => cluster.learn_of_leave(process, who),
-        Event::Detector => cluster.detect(),
+        Event::Left { process, who } => membership::learn_of_leave(cluster, process, who),
+        Event::Detector => membership::detect(cluster),
     }
 }
 

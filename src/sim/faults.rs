@@ -3,6 +3,8 @@
 use super::action::Action;
 use super::agenda::Event;
 use super::cluster::{Cluster, MAX_OPENINGS, MAX_PROCESSES, MAX_UP};
+use super::membership;
+use super::outbound;
 use super::process::{State, View};
 use super::report::Violation;
 use super::settle;
@@ -27,7 +29,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if self.processes[process].open[cache].is_none() && self.openings.len() < MAX_OPENINGS {
             self.report.fault("cache opened");
             self.open(process, cache as u8);
-            return self.greet_the_unknown(process);
+            return outbound::greet_the_unknown(self, process);
         }
         Ok(())
     }
@@ -149,7 +151,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         if who == process {
             return Ok(());
         }
-        self.forget_process(process, who)
+        membership::forget(self, process, who)
     }
 
     pub(super) fn pause(&mut self, node: u8) -> Result<(), Violation> {

@@ -5,6 +5,7 @@ use super::action::Step;
 use super::advance;
 use super::check::agreement;
 use super::cluster::Cluster;
+use super::membership;
 use super::quiet::caught;
 use super::report::{Report, Violation};
 use super::scenario::Scenario;
@@ -190,7 +191,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
         for process in self.running() {
             for other in 0..self.processes.len() {
                 if !self.processes[other].runs() {
-                    self.learn_of_leave(process, other)?;
+                    membership::learn_of_leave(self, process, other)?;
                 }
             }
         }
@@ -209,7 +210,7 @@ impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
             let gone: Vec<_> = members.into_iter().filter(is_cut_off).collect();
             for id in gone {
                 self.report.fault("forgotten behind a broken link");
-                self.tell_left(number, id)?;
+                membership::tell_left(self, number, id)?;
             }
         }
         Ok(())

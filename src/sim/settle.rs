@@ -4,6 +4,7 @@ use super::check;
 use super::check::evictions;
 use super::cluster::Cluster;
 use super::history;
+use super::outbound;
 use super::report::Violation;
 use super::trace::brief;
 use super::types::{SimKey, SimValue};
@@ -32,7 +33,7 @@ pub(super) fn opening<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, n
             follow_changes(cluster, number)?;
             return check::replica(cluster, number);
         };
-        cluster.send(number, transmit)?;
+        outbound::send(cluster, number, transmit)?;
     }
     Err(cluster.violation(format!("bounded: {} sends without end", cluster.name(number))))
 }

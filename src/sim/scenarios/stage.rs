@@ -8,6 +8,7 @@ use crate::sim::action::Action;
 use crate::sim::advance;
 use crate::sim::check::agreement;
 use crate::sim::cluster::Cluster;
+use crate::sim::inbound;
 use crate::sim::process::Payload;
 use crate::sim::settings::Settings;
 use crate::sim::types::{Types, numbers};
@@ -146,7 +147,7 @@ impl Stage {
     /// Sends copies to a node once more.
     pub fn replay(&mut self, node: usize, copies: &[Payload]) {
         for copy in copies {
-            self.cluster.arrive(node, copy.clone()).unwrap_or_else(|violation| panic!("{violation}"));
+            inbound::arrive(&mut self.cluster, node, copy.clone()).unwrap_or_else(|violation| panic!("{violation}"));
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::item::{Body, Item, ItemRef, Key};
 use crate::message::{Digest, Entry, Message, Push, Retired};
 use crate::replica_id::ReplicaId;
 use crate::sim::action::Action;
+use crate::sim::inbound;
 use crate::sim::process::Payload;
 use crate::sim::settle;
 
@@ -109,7 +110,7 @@ fn a_hop_is_encoded_and_decoded() {
         _ => None,
     });
     let pushed = pushed.expect("a push");
-    let told = stage.cluster.arrive(1, Payload::Message(pushed.slice(..pushed.len() - 1))).unwrap_err();
+    let told = inbound::arrive(&mut stage.cluster, 1, Payload::Message(pushed.slice(..pushed.len() - 1))).unwrap_err();
     assert!(told.what.contains("cannot read what it was sent"), "{told}");
 }
 
