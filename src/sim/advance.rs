@@ -1,5 +1,6 @@
 //! The passage of time: events and timers, in their order.
 
+use super::act;
 use super::agenda::Event;
 use super::cluster::Cluster;
 use super::inbound;
@@ -92,6 +93,6 @@ fn finish_fill<K: SimKey, V: SimValue>(
             cluster.schedule(50_000_000, Event::FillDone { opening: number, fill });
             Ok(())
         }
-        State::Up => cluster.store_fill(number, fill),
+        State::Up => act::store_fill(cluster, number, fill),
     }
 }

@@ -1,5 +1,5 @@
-//! The cluster: processes, the caches they have open, the network between them, and the order in
-//! which things happen.
+//! The cluster: processes, the caches they have open, the network between them, and what is known of all that was written.
+//! What happens to it stands in the modules that do it.
 
 use std::collections::BTreeMap;
 
@@ -49,9 +49,9 @@ pub(super) struct Issued {
 pub(super) struct Course {
     /// No faults any more.
     pub(super) healed: bool,
-    /// The process at the first address was given no seeds: it does not know of others before they come.
+    /// The process at the first address was given seeds. Without, it does not know of others before they come.
     pub(super) first_has_seeds: bool,
-    /// When the last of what was sent over the sick network arrives.
+    /// The time at which the last of what was sent over the sick network arrives.
     pub(super) stragglers_until: u64,
     pub(super) tracing: bool,
     /// Copies of all that is sent, by address, for tests that ask for them.
@@ -195,7 +195,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.processes[process].membership.awaits_company(super::codec::name_of(cache))
     }
 
-    /// Ids of one process rise. They are drawn, and only one that would not rise is made greater: so seeds stay what they were.
+    /// Draws the id of a new replica. Ids of one process rise, and only one that would not is made greater: so seeds stay what
+    /// they were.
     fn next_id(&mut self, process: usize, cache: u8) -> ReplicaId {
         let drawn = self.dice.rng.u128(..);
         let before = self.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max();
@@ -221,6 +222,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         SimClock::new(offset, drift, self.at)
     }
 
+    /// Lets an event happen after so many nanoseconds.
     pub(super) fn schedule(&mut self, after: u64, event: Event) {
         self.agenda.add(self.at + after, event);
     }
@@ -238,12 +240,12 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         Violation { at: self.at, what }
     }
 
-    /// Processes that run and are not paused.
+    /// Returns the processes that run and are not paused.
     pub(super) fn up(&self) -> Vec<usize> {
         (0..self.processes.len()).filter(|&process| self.processes[process].is_up()).collect()
     }
 
-    /// Processes that run, paused ones included.
+    /// Returns the processes that run, paused ones included.
     pub(super) fn running(&self) -> Vec<usize> {
         (0..self.processes.len()).filter(|&process| self.processes[process].runs()).collect()
     }
@@ -265,7 +267,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.network.is_cut(address(a), address(b))
     }
 
-    /// The replicas of a cache that are open.
+    /// Returns the openings of a cache that are open.
     pub(super) fn replicas_of(&self, cache: u8) -> Vec<usize> {
         let here = |number: &usize| self.openings[*number].is_open && self.openings[*number].cache == cache;
         (0..self.openings.len()).filter(here).collect()
@@ -289,12 +291,12 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         if opening.is_open { self.processes[opening.process].state } else { State::Gone }
     }
 
-    /// Whether the process of an opening has other types.
+    /// Returns whether the process of an opening has other types.
     pub(super) fn has_other_types(&self, number: usize) -> bool {
         self.settings.other_types && self.openings[number].process % 2 == 1
     }
 
-    /// Whether this opening cannot read the key.
+    /// Returns whether an opening cannot read a key.
     pub(super) fn is_foreign_to(&self, number: usize, key: usize) -> bool {
         self.names.foreign(key).is_some() && self.has_other_types(number)
     }
@@ -341,7 +343,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         readable && (held.meta.expires == 0 || held.meta.expires > self.now_at(number).wall)
     }
 
-    /// The number of a key, if it is one of the run.
+    /// Returns the number of a key, if it is one of the run.
     pub(super) fn number_of(&self, key: &Key<K>) -> Option<usize> {
         let (hash, same): (_, &dyn Fn(usize) -> bool) = match key {
             Key::Known(key) => (hash_of(key), &|at| self.keys[at].1 == *key),

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::replica::Counters;
+use crate::sim::act;
 use crate::sim::action::Action;
 use crate::sim::advance;
 use crate::sim::check::agreement;
@@ -51,7 +52,7 @@ impl Stage {
     }
 
     pub fn act(&mut self, action: Action) {
-        self.cluster.act(action).unwrap_or_else(|violation| panic!("{violation}"));
+        act::perform(&mut self.cluster, action).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     /// A node as actions name it: by its place among those that are up.
