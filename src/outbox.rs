@@ -32,6 +32,8 @@ pub(crate) struct Wanted {
     pub(crate) full: bool,
     /// Its receiver is to answer with such a one.
     pub(crate) want_full: bool,
+    /// Its receiver is to answer.
+    pub(crate) greets: bool,
 }
 
 /// Small messages that wait, and what conversations leave for each other.
@@ -57,6 +59,11 @@ impl<K, V> Outbox<K, V> {
         self.send_digest(to, Wanted::default());
     }
 
+    /// The same, to one that is no live member here: it is to answer.
+    pub(crate) fn greet(&mut self, to: ReplicaId) {
+        self.send_digest(to, Wanted { greets: true, ..Wanted::default() });
+    }
+
     /// The same as an answer, which is not answered by another one.
     pub(crate) fn tell(&mut self, to: ReplicaId) {
         self.send_digest(to, Wanted { reply: true, ..Wanted::default() });
@@ -69,7 +76,8 @@ impl<K, V> Outbox<K, V> {
             *other == to && matches!(waiting, Waiting::Digest(before) if is_alike(before))
         };
         match self.waiting.iter_mut().find(same) {
-            Some((_, before)) => *before = Waiting::Digest(wanted),
+            Some((_, Waiting::Digest(before))) => *before = Wanted { greets: wanted.greets || before.greets, ..wanted },
+            Some((_, Waiting::Message(_))) => {}
             None => self.waiting.push_back((to, Waiting::Digest(wanted))),
         }
     }

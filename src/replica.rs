@@ -172,6 +172,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.converse(now, |_, cx| cx.digest(None, Wanted { reply, ..Wanted::default() }))
     }
 
+    /// The same for somebody who is no live member here: whoever gets it answers.
+    pub fn greeting(&mut self, now: Now) -> Digest {
+        self.converse(now, |_, cx| cx.digest(None, Wanted { greets: true, ..Wanted::default() }))
+    }
+
     /// A member that has this cache open may have appeared: it is told of us, again and again until
     /// it answers or is found dead.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {

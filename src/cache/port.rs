@@ -90,7 +90,6 @@ pub trait Port: Any + Examine + Send + Sync {
     /// The cache's name.
     fn name(&self) -> &Arc<str>;
     /// This opening of it.
-    #[cfg(test)]
     fn id(&self) -> ReplicaId;
     /// For the typed handle.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -227,7 +226,6 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         &self.name
     }
 
-    #[cfg(test)]
     fn id(&self) -> ReplicaId {
         self.id()
     }
@@ -288,7 +286,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
     fn greeting(&self) -> Option<Bytes> {
         let now = self.around.time.now();
-        let digest = self.with_engine(now, |engine| engine.replica.digest(now, false));
+        let digest = self.with_engine(now, |engine| engine.replica.greeting(now));
         self.encode(&Message::Digest(digest)).ok()
     }
 

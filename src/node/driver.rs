@@ -19,7 +19,7 @@ use super::registry::Registry;
 use super::signal::Signal;
 use crate::cache::port::{Parcel, Port};
 use crate::cache::{Ready, TimeSource};
-use crate::membership::{Membership, Readiness};
+use crate::membership::{Membership, NotOpen, Readiness};
 use crate::replica_id::ReplicaId;
 use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
@@ -196,13 +196,8 @@ impl Driver {
         if inquiry::handle(&self.registry, &self.mesh, &bytes) {
             return;
         }
-        if let Some(Signal::NotOpen { node, cache }) = Signal::read(&bytes) {
-            let now = self.registry.clock.now();
-            if let Some(replica) = self.membership.not_open(node, cache, now.mono)
-                && let Some(port) = self.registry.port(cache)
-            {
-                self.contain(&port, (), |port| port.member_left(replica));
-            }
+        if let Some(Signal::NotOpen { node, answer, cache }) = Signal::read(&bytes) {
+            self.take_not_open(node, answer, cache);
             return;
         }
         let (envelope, kind) = match wire::peek(&bytes) {
@@ -212,15 +207,15 @@ impl Driver {
         if self.membership.is_late(envelope.node, envelope.cache, envelope.from) {
             return self.ignore();
         }
-        let Some(port) = self.registry.port(envelope.cache) else {
-            self.ignore();
-            if kind == MessageKind::Digest {
-                let signal = Signal::NotOpen { node: self.registry.incarnation, cache: envelope.cache }.write();
-                if let Some(peer) = self.membership.place_of(envelope.node).cloned() {
-                    let _ = self.mesh.send_datagram(&peer, signal).await;
+        let port = match self.registry.port_or_last(envelope.cache) {
+            Ok(port) => port,
+            Err(last) => {
+                self.ignore();
+                if kind == MessageKind::Digest {
+                    self.answer_not_open(&envelope, last).await;
                 }
+                return;
             }
-            return;
         };
         if kind == MessageKind::Digest
             && let Some(before) = self.membership.heard(envelope.node, envelope.cache, envelope.from)
@@ -228,6 +223,24 @@ impl Driver {
             self.contain(&port, (), |port| port.member_left(before));
         }
         self.contain(&port, false, |port| port.deliver(bytes.clone()));
+    }
+
+    async fn answer_not_open(&self, asked: &wire::Envelope<'_>, last: ReplicaId) {
+        let answer = NotOpen { asked: asked.from, last };
+        let signal = Signal::NotOpen { node: self.registry.incarnation, answer, cache: asked.cache };
+        if let Some(peer) = self.membership.place_of(asked.node) {
+            let _ = self.mesh.send_datagram(peer, signal.write()).await;
+        }
+    }
+
+    fn take_not_open(&mut self, node: Uuid, answer: NotOpen, cache: &str) {
+        let (port, now) = (self.registry.port(cache), self.registry.clock.now());
+        let ours = port.as_ref().map(|port| port.id());
+        if let Some(replica) = self.membership.not_open(node, cache, (answer, ours), now.mono)
+            && let Some(port) = port
+        {
+            self.contain(&port, (), |port| port.member_left(replica));
+        }
     }
 
     fn ignore(&self) {

@@ -301,6 +301,14 @@ impl Registry {
         self.ports.lock().get(name).and_then(|opened| opened.port.upgrade()).map(Held::new)
     }
 
+    /// The cache of this name; if it is not open, the greatest replica that was opened here by now: a cache is opened, and its
+    /// replica named, under one lock.
+    pub(crate) fn port_or_last(&self, name: &str) -> Result<Held, ReplicaId> {
+        let ports = self.ports.lock();
+        let port = ports.get(name).and_then(|opened| opened.port.upgrade()).map(Held::new);
+        port.ok_or_else(|| ReplicaId::from_uuid(self.ids.lock().last.unwrap_or_default()))
+    }
+
     pub(crate) fn facts(&self) -> Facts {
         self.facts.clone()
     }

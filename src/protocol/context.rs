@@ -111,7 +111,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     /// What we tell others. Also moves our own entry with our clock: silence is information. Its receiver, if there is one
     /// only, is told nothing of itself.
     pub(crate) fn digest(&mut self, to: Option<ReplicaId>, wanted: Wanted) -> Digest {
-        let (id, Wanted { reply, full, want_full }) = (self.env.id, wanted);
+        let (id, Wanted { reply, full, want_full, greets }) = (self.env.id, wanted);
         // A dropped time of our own may stand for a retired origin: nobody gets past it by our silence.
         let quiet_since = self.ledger.last_own().max(self.ledger.dropped().get(&id));
         let clock = self.env.tick();
@@ -129,6 +129,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
             full,
             want_full,
             reply,
+            greets,
             lossy: self.ledger.is_lossy(),
             renew: to.filter(|to| self.members.has_twin(to, self.ledger.vector())),
             facts: self.facts(to, full),

@@ -61,7 +61,7 @@ pub(crate) fn greet<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId) {
     if to != cx.env.id && !cx.members.is_live(&to) {
         cx.members.note_greeted(to);
     }
-    cx.outbox.ask(to);
+    cx.outbox.greet(to);
 }
 
 /// A digest came: its sender is a member. Returns the unmet members that are to be forgotten with it.
@@ -114,7 +114,7 @@ impl Heard {
             return None;
         };
         if digest.want_full {
-            cx.outbox.send_digest(from, Wanted { reply: true, full: true, want_full: false });
+            cx.outbox.send_digest(from, Wanted { reply: true, full: true, ..Wanted::default() });
         }
         if self.newest && honest {
             note_dropped_origins(cx, from, &theirs);
@@ -133,6 +133,7 @@ impl Heard {
         let Self { from, digest, first, theirs, .. } = self;
         let ours = cx.ledger.vector().get(&from);
         let mut news = (first && ours == 0) || cx.members.has_twin(&from, cx.ledger.vector());
+        news |= digest.greets && !cx.env.bugs().greetings_unanswered;
         if skew::defers(cx.members, cx.env, &from) {
             return;
         }
@@ -239,7 +240,7 @@ fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: Repli
 
 fn ask_for_full<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId) {
     cx.env.counters.retired_mismatch += 1;
-    cx.outbox.send_digest(from, Wanted { reply: true, full: true, want_full: true });
+    cx.outbox.send_digest(from, Wanted { reply: true, full: true, want_full: true, greets: false });
 }
 
 /// A member said it had written something that has still not come: asks it.

@@ -10,6 +10,7 @@
 //! | `beliefs` | no replica believes more of another than that one said; no write at or below a watermark |
 //! | `clocks` | nothing from the future is merged; no replica goes by the first clock it hears; what a member has is not sent again |
 //! | `promises` | what is said of `ready`, of `wait_replicated` and of unsent writes is so |
+//! | `company` | who took another's place is the member; replicas of one cache meet |
 //! | `bounds` | memory is bounded after every event |
 //! | `agreement` | at the end: O3, completeness by record, and back to baseline (O4) |
 
@@ -17,6 +18,7 @@ pub(super) mod agreement;
 pub(super) mod beliefs;
 mod bounds;
 pub(super) mod clocks;
+pub(super) mod company;
 mod content;
 pub(super) mod evictions;
 pub(super) mod fills;
@@ -42,6 +44,7 @@ pub(super) fn replica<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, n
     (0..cluster.keys.len()).try_for_each(|key| check_key(cluster, number, key))?;
     bounds::check(cluster, number)?;
     beliefs::check(cluster, number)?;
+    company::check(cluster, number)?;
     promises::check(cluster, number)?;
     let name = cluster.name(number);
     let counters = cluster.view(number).counters();

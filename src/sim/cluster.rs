@@ -159,6 +159,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.processes.push(Process::new(address, replaces, clock, self.settings.caches));
         let has_seeds = address > 0 || self.course.first_has_seeds;
         self.processes[number].membership.await_seeds(has_seeds);
+        self.processes[number].membership.set_bugs(self.settings.bugs);
         (0..self.settings.caches).for_each(|cache| self.open(number, cache));
     }
 

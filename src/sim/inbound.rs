@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::check::clocks;
+use super::check::{clocks, company};
 use super::cluster::Cluster;
 use super::codec;
 use super::foreign::read_as_foreign;
@@ -15,7 +15,7 @@ use super::settle;
 use super::trace::describe;
 use super::types::{SimKey, SimValue};
 use crate::hlc::Stamp;
-use crate::membership::Membership;
+use crate::membership::{Membership, NotOpen};
 use crate::message::Message;
 use crate::replica_id::ReplicaId;
 use crate::wire::{self, MessageKind, Peeked};
@@ -40,7 +40,7 @@ pub(super) fn arrive<K: SimKey, V: SimValue>(
     }
     match payload {
         Payload::Message(bytes) => dispatch(cluster, to, &bytes),
-        Payload::NotOpen { process, cache } => note_not_open(cluster, to, process, cache),
+        Payload::NotOpen { process, cache, answer } => note_not_open(cluster, to, (process, answer), cache),
     }
 }
 
@@ -67,7 +67,7 @@ fn dispatch<K: SimKey, V: SimValue>(
     let Some(number) = cluster.processes[to].open[usize::from(cache)] else {
         cluster.report.fault("not open here");
         if kind == MessageKind::Digest {
-            outbound::answer_not_open(cluster, to, from, cache);
+            outbound::answer_not_open(cluster, to, (from, envelope.from), cache);
         }
         return Ok(());
     };
@@ -173,6 +173,7 @@ fn note_heard<K: SimKey, V: SimValue>(
 ) -> Result<(), Violation> {
     let (cache, name) =
         (codec::name_of(cluster.openings[number].cache), cluster.processes[from].address.to_string().into());
+    company::note_heard(cluster, number, from, id);
     let here = &mut cluster.processes[to].membership;
     if cluster.settings.heed_the_dead {
         here.heed(codec::incarnation(from), &name, from);
@@ -190,12 +191,14 @@ fn note_heard<K: SimKey, V: SimValue>(
 fn note_not_open<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     to: usize,
-    process: usize,
+    (process, answer): (usize, NotOpen),
     cache: u8,
 ) -> Result<(), Violation> {
-    let (at, here) = (cluster.at, &mut cluster.processes[to]);
-    let gone = here.membership.not_open(codec::incarnation(process), codec::name_of(cache), at);
-    match (gone, here.open[usize::from(cache)]) {
+    let (at, number) = (cluster.at, cluster.processes[to].open[usize::from(cache)]);
+    let ours = number.map(|number| cluster.openings[number].id);
+    let here = &mut cluster.processes[to].membership;
+    let gone = here.not_open(codec::incarnation(process), codec::name_of(cache), (answer, ours), at);
+    match (gone, number) {
         (Some(id), Some(number)) => membership::tell_left(cluster, number, id),
         _ => Ok(()),
     }

@@ -1,6 +1,7 @@
 //! The membership layer under the replicas: when a process learns that another is up, down or gone, and tells its replicas.
 
 use super::agenda::Event;
+use super::check::company;
 use super::cluster::Cluster;
 use super::codec::{cache_of, incarnation, process_of};
 use super::outbound;
@@ -20,6 +21,7 @@ pub(super) fn detect<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) ->
         }
         outbound::greet_the_unknown(cluster, process)?;
     }
+    company::check_met(cluster)?;
     let round = cluster.settings.suspect_after.as_nanos() as u64 / 3;
     let after = round / 2 + cluster.network.jitter(round / 2);
     cluster.schedule(after, Event::Detector);
@@ -100,6 +102,9 @@ fn learn_down<K: SimKey, V: SimValue>(
     if !left {
         cluster.processes[process].views.insert(other, View::Down);
     }
+    if left {
+        company::note_left(cluster, process, other);
+    }
     let gone = cluster.processes[process].membership.down(incarnation(other), left);
     for (number, id) in known_on(cluster, process, other, gone) {
         let now = cluster.now_at(number);
@@ -146,6 +151,7 @@ pub(super) fn learn_of_leave<K: SimKey, V: SimValue>(
     }
     cluster.trace(|| format!("n{process} hears that n{who} left"));
     cluster.processes[process].views.insert(who, View::Left);
+    company::note_left(cluster, process, who);
     let gone = cluster.processes[process].membership.down(incarnation(who), true);
     tell_all_left(cluster, process, who, gone)
 }

@@ -54,6 +54,10 @@ pub(super) struct Company {
     /// Who was met by openings that have sent a digest here; and ids that ever were members here, or were said to be gone.
     pub(super) named: BTreeMap<ReplicaId, BTreeSet<usize>>,
     pub(super) ever: BTreeSet<ReplicaId>,
+    /// By process: the greatest replica of it that was heard here.
+    pub(super) greatest: BTreeMap<usize, ReplicaId>,
+    /// Replicas that are there and that this one does not know, and since when.
+    pub(super) strangers: BTreeMap<ReplicaId, u64>,
 }
 
 impl Company {

@@ -11,6 +11,7 @@ use super::process::Payload;
 use super::report::Violation;
 use super::trace::describe;
 use super::types::{SimKey, SimValue};
+use crate::membership::NotOpen;
 use crate::message::Message;
 use crate::replica::Transmit;
 use crate::replica_id::ReplicaId;
@@ -141,11 +142,13 @@ fn carry<K: SimKey, V: SimValue>(
 pub(super) fn answer_not_open<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
-    to: usize,
+    (to, asked): (usize, ReplicaId),
     cache: u8,
 ) {
     let address = cluster.processes[to].address;
-    carry(cluster, process, address, SIGNAL_BYTES, Payload::NotOpen { process, cache });
+    let opened = cluster.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max();
+    let answer = NotOpen { asked, last: opened.unwrap_or(ReplicaId::from_bytes([0; 16])) };
+    carry(cluster, process, address, SIGNAL_BYTES, Payload::NotOpen { process, cache, answer });
 }
 
 /// Sends a digest of each cache that is open here to another process.
@@ -165,7 +168,7 @@ fn greet_of<K: SimKey, V: SimValue>(
     other: usize,
 ) -> Result<(), Violation> {
     let now = cluster.now_at(number);
-    let digest = cluster.openings[number].engine.replica.digest(now, false);
+    let digest = cluster.openings[number].engine.replica.greeting(now);
     history::note_said(cluster, number, &digest);
     let bytes = encode(cluster, number, &Message::Digest(digest))?;
     let (from, address) = (cluster.openings[number].process, cluster.processes[other].address);

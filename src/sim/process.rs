@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::clock::SimClock;
 use crate::hlc::Now;
-use crate::membership::Membership;
+use crate::membership::{Membership, NotOpen};
 
 /// Whether a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) enum Payload {
     /// A message of a replica, encoded.
     Message(Bytes),
     /// "This cache is not open here": the answer to a digest.
-    NotOpen { process: usize, cache: u8 },
+    NotOpen { process: usize, cache: u8, answer: NotOpen },
 }
 
 pub(super) struct Process {

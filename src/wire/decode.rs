@@ -139,6 +139,7 @@ impl<I> Decoder<'_, '_, I> {
                 digest::MEMBERS => digest.members = self.members()?,
                 digest::DEFERRING => digest.deferring = self.cursor.uint(WHAT)?,
                 digest::WALL => digest.wall = self.cursor.uint(WHAT)?,
+                digest::GREETS => digest.greets = self.cursor.bool(WHAT)?,
                 other => self.common_field(other)?,
             }
         }
