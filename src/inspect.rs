@@ -26,7 +26,9 @@ use crate::cache::port::Port;
 use crate::node::inquiry::{self, Ask, Reply};
 use crate::node::mesh::Peer;
 use crate::node::{Alive, Node, Registry, report};
-use crate::report::{AuditReport, CacheReport, Mark, NodeReport, Staleness, State, readable, show};
+use crate::report::{
+    AuditReport, CacheReport, DiffPage, Explanation, Mark, NodeReport, Staleness, State, readable, show,
+};
 
 mod audit;
 mod diff;
@@ -178,6 +180,45 @@ impl Inspector {
         Ok(self.port(cache)?.recent_keys(limit.min(MAX_RECENT)))
     }
 
+    /// What every live node holds for a key, whether they agree, and who is not known to have the newest write.
+    /// Nodes that do not answer within `patience` are named.
+    ///
+    /// # Errors
+    /// The cache is not open here, or the text stands for no key of its type.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn explain(&self, cache: &str, key: &str, patience: Duration) -> Result<Explanation, InspectError> {
+        explain::explain(self, cache, key, patience).await
+    }
+
+    /// The value of a key here as text, for the eye. Does not count as a use.
+    ///
+    /// # Errors
+    /// The cache is not open here, or the text stands for no key of its type.
+    pub fn value(&self, cache: &str, key: &str) -> Result<Option<String>, InspectError> {
+        let (port, key) = self.key(cache, key)?;
+        Ok(port.value_text(&key))
+    }
+
+    /// Keys of a cache on which this node and a member, by name, differ: a part of them, and where to go on. Looks at
+    /// `limit` keys or a few more.
+    ///
+    /// # Errors
+    /// The cache is not open here, there is no such member, it does not answer, or the cursor was not made here.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn diff(
+        &self,
+        cache: &str,
+        member: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<DiffPage, InspectError> {
+        diff::diff(self, cache, member, cursor, limit).await
+    }
+
     /// What is held here, a page of it and where to go on, in no order. Tombstones are listed too; values are not.
     ///
     /// # Errors
@@ -222,6 +263,13 @@ impl Inspector {
     fn port(&self, cache: &str) -> Result<Arc<dyn Port>, InspectError> {
         let held = self.registry.port(cache).ok_or_else(|| InspectError::NoSuchCache(cache.to_owned()))?;
         Ok(Arc::clone(&held))
+    }
+
+    /// A cache, and the encoding of the key that a text stands for.
+    fn key(&self, cache: &str, text: &str) -> Result<(Arc<dyn Port>, Vec<u8>), InspectError> {
+        let port = self.port(cache)?;
+        let bytes = port.key_of(text).ok_or_else(|| InspectError::NotAKey(text.to_owned()))?;
+        Ok((port, bytes))
     }
 
     /// The other live members, by name.

@@ -27,46 +27,31 @@ impl Answered {
     }
 }
 
-impl Inspector {
-    /// What every live node holds for a key, whether they agree, and who is not known to have the newest write.
-    /// Nodes that do not answer within `patience` are named.
-    ///
-    /// # Errors
-    /// The cache is not open here, or the text stands for no key of its type.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub async fn explain(&self, cache: &str, key: &str, patience: Duration) -> Result<Explanation, InspectError> {
-        let port = self.port(cache)?;
-        let bytes = port.key_of(key).ok_or_else(|| InspectError::NotAKey(key.to_owned()))?;
-        let keys = vec![bytes.clone()];
-        let mut answered = vec![Answered { node: self.alive.mesh.name().to_owned(), marks: port.marks(&keys, true) }];
-        let peers = self.peers();
-        let question = Ask::Look { cache: cache.to_owned(), keys, hash: true };
-        let mut answers = self.ask(&peers, question, patience).await;
-        let mut silent = Vec::new();
-        for peer in peers {
-            match answers.remove(&peer.incarnation) {
-                Some(Reply::Marks(marks)) => answered.push(Answered { node: peer.name.to_string(), marks }),
-                Some(Reply::NotOpen) => silent.push((peer.name.to_string(), NOT_OPEN)),
-                _ => silent.push((peer.name.to_string(), "did not answer")),
-            }
+pub(super) async fn explain(
+    inspector: &Inspector,
+    cache: &str,
+    key: &str,
+    patience: Duration,
+) -> Result<Explanation, InspectError> {
+    let (port, bytes) = inspector.key(cache, key)?;
+    let keys = vec![bytes.clone()];
+    let here = inspector.alive.mesh.name().to_owned();
+    let mut answered = vec![Answered { node: here, marks: port.marks(&keys, true) }];
+    let peers = inspector.peers();
+    let question = Ask::Look { cache: cache.to_owned(), keys, hash: true };
+    let mut answers = inspector.ask(&peers, question, patience).await;
+    let mut silent = Vec::new();
+    for peer in peers {
+        match answers.remove(&peer.incarnation) {
+            Some(Reply::Marks(marks)) => answered.push(Answered { node: peer.name.to_string(), marks }),
+            Some(Reply::NotOpen) => silent.push((peer.name.to_string(), NOT_OPEN)),
+            _ => silent.push((peer.name.to_string(), "did not answer")),
         }
-        Ok(tell(&port, cache, show(&bytes), &answered, silent))
     }
-
-    /// The value of a key here as text, for the eye. Does not count as a use.
-    ///
-    /// # Errors
-    /// The cache is not open here, or the text stands for no key of its type.
-    pub fn value(&self, cache: &str, key: &str) -> Result<Option<String>, InspectError> {
-        let port = self.port(cache)?;
-        let bytes = port.key_of(key).ok_or_else(|| InspectError::NotAKey(key.to_owned()))?;
-        Ok(port.value_text(&bytes))
-    }
+    Ok(explain_answers(&port, cache, show(&bytes), &answered, silent))
 }
 
-fn tell(
+fn explain_answers(
     port: &Arc<dyn Port>,
     cache: &str,
     key: String,
@@ -76,7 +61,7 @@ fn tell(
     let holder = answered.iter().filter(|one| one.mark().is_some()).max_by_key(|one| rank(one));
     let winner = holder.and_then(Answered::mark);
     let lacking = winner.map_or_else(Vec::new, |mark| port.who_lacks(mark.origin, mark.dot));
-    let silent = tell_silent(answered, silent, lacking);
+    let silent = explain_silent(answered, silent, lacking);
     let missing = silent.iter().filter(|told| !told.ends_with(NOT_OPEN)).count();
     Explanation {
         cache: cache.to_owned(),
@@ -148,7 +133,7 @@ fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered
 }
 
 /// Those that did not answer, live or not, with what is known of them here.
-fn tell_silent(
+fn explain_silent(
     answered: &[Answered],
     silent: Vec<(String, &str)>,
     lacking: Vec<(ReplicaId, String, u64)>,
