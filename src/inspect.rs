@@ -23,8 +23,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::port::Port;
-use crate::node::inquiry::{self, Ask, Reply};
+use crate::node::inquiry;
 use crate::node::mesh::Peer;
+use crate::node::questions::{Ask, Reply};
 use crate::node::{Alive, Node, Registry, report};
 use crate::report::{
     AuditReport, CacheReport, DiffPage, Explanation, Mark, NodeReport, Staleness, State, readable, show,

@@ -33,7 +33,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Modules of one folder that import each other in a circle, parents aside: a state machine that is
 /// split over files extends its parent's type. May only shrink.
-const KNOTTED_FILES: usize = 5;
+const KNOTTED_FILES: usize = 0;
 
 /// The longest file outside of tests, in lines. May only shrink.
 const LONGEST_FILE: usize = 589;
@@ -41,7 +41,7 @@ const LONGEST_FILE: usize = 589;
 const LONGEST_FUNCTION: usize = 48;
 
 /// Types with an inherent `impl` outside of the file that declares them. May only shrink.
-const SPREAD_TYPES: usize = 6;
+const SPREAD_TYPES: usize = 4;
 /// Fields of a struct.
 const MOST_FIELDS: usize = 16;
 /// Items that the docs do not show. May only shrink.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::{InspectError, Inspector};
 use crate::cache::port::Port;
-use crate::node::inquiry::{Ask, MAX_KEYS, Reply};
+use crate::node::inquiry::MAX_KEYS;
 use crate::node::mesh::Peer;
+use crate::node::questions::{Ask, Reply};
 use crate::report::{DiffPage, Difference, DifferenceKind, Mark, Marks, State, standing_of};
 
 /// Time for what is on its way to arrive, before a difference counts.

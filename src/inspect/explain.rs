@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{InspectError, Inspector};
 use crate::cache::port::Port;
-use crate::node::inquiry::{Ask, Reply};
+use crate::node::questions::{Ask, Reply};
 use crate::replica_id::ReplicaId;
 use crate::report::{
     Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, readable_to_hundredths, show, span,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::clock::{self, SystemClock};
 use super::command::Command;
-use super::inquiry::Inquiries;
+use super::questions::Inquiries;
 use super::ready::Waiter;
 use super::unsent::{Ledger, Unsent};
 use crate::cache::TimeSource;
