@@ -217,7 +217,7 @@ impl Node {
     /// What went over the network so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let stats = self.alive.mesh.stats();
+        let stats = self.alive.mesh.counters();
         Traffic {
             bytes_out: stats.datagram_bytes_out + stats.stream_bytes_out,
             bytes_in: stats.datagram_bytes_in + stats.stream_bytes_in,

@@ -151,8 +151,8 @@ fn repairs(look: &Look) -> Repairs {
     }
 }
 
-fn named<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
-    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+fn by_name(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
+    counts.map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 impl<K: CacheKey, V: CacheValue> Shared<K, V> {
@@ -162,34 +162,14 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         Scribe { names, now, judging }
     }
 
+    /// Returns what was not as expected, by name.
     fn intake_counts(&self) -> BTreeMap<String, u64> {
-        let load = |count: &crate::sync::AtomicU64| count.load(Ordering::Relaxed);
-        named([
-            ("malformed", load(&self.counts.intake.malformed)),
-            ("undecodable_values", load(&self.counts.intake.undecodable_values)),
-            ("undecodable_keys", load(&self.counts.intake.undecodable_keys)),
-            ("unencodable", load(&self.counts.intake.unencodable)),
-            ("unreadable", load(&self.samples.refused)),
+        let others = [
+            ("unreadable", self.samples.refused.load(Ordering::Relaxed)),
             ("listener_panics", self.listeners.panics()),
             ("listener_lost", self.listeners.lost()),
-        ])
-    }
-
-    fn fill_counts(&self) -> BTreeMap<String, u64> {
-        let load = |count: &crate::sync::AtomicU64| count.load(Ordering::Relaxed);
-        let fills = &self.counts.fills;
-        named([
-            ("filled", load(&fills.filled)),
-            ("arrived", load(&fills.arrived)),
-            ("lost", load(&fills.lost)),
-            ("uncached", load(&fills.uncached)),
-            ("refused", load(&fills.refused)),
-            ("failed", load(&fills.failed)),
-            ("panicked", load(&fills.panicked)),
-            ("timed_out", load(&fills.timed_out)),
-            ("abandoned", load(&fills.abandoned)),
-            ("deadlocks", load(&fills.deadlocks)),
-        ])
+        ];
+        by_name(self.counts.intake.each().chain(others))
     }
 
     /// Hashes spread keys evenly over the shards: the first page is a fair sample.
@@ -332,12 +312,12 @@ impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
             sending: look.sending as u64,
             lossy: look.lossy,
             fills_running,
-            fills: self.fill_counts(),
+            fills: by_name(self.counts.fills.counters().each()),
             intake: self.intake_counts(),
-            bytes_in: self.counts.bytes.received(),
-            bytes_out: self.counts.bytes.sent(),
+            bytes_in: by_name(self.counts.bytes_in.each()),
+            bytes_out: by_name(self.counts.bytes_out.each()),
             repairs: repairs(&look),
-            counters: look.counters.each().map(|(name, count)| (name.to_owned(), count)).collect(),
+            counters: by_name(look.counters.each()),
             warnings: Vec::new(),
         };
         report.warnings = lint_cache(&report);

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::{drop_quietly, removal_cause};
+use crate::counters::Counter;
 use crate::item::ItemRef;
 use crate::replica::{Change, RemovalCause};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Event, Listening, Mutex, Ordering};
@@ -48,8 +49,8 @@ pub(crate) struct Listeners<K, V> {
     told: AtomicU64,
     /// Somebody has waited for nothing since the last removal was told.
     stands_still: AtomicBool,
-    lost: AtomicU64,
-    panics: AtomicU64,
+    lost: Counter,
+    panics: Counter,
 }
 
 impl<K, V> Listeners<K, V> {
@@ -62,8 +63,8 @@ impl<K, V> Listeners<K, V> {
             room: Event::new(),
             told: AtomicU64::new(0),
             stands_still: AtomicBool::new(false),
-            lost: AtomicU64::new(0),
-            panics: AtomicU64::new(0),
+            lost: Counter::default(),
+            panics: Counter::default(),
         }
     }
 
@@ -90,7 +91,7 @@ impl<K, V> Listeners<K, V> {
 
     #[cold]
     fn lose(&self) {
-        let before = self.lost.fetch_add(1, Ordering::Relaxed);
+        let before = self.lost.fetch_one();
         if before == 0 || before.is_power_of_two() {
             tracing::error!(count = before + 1, "the eviction listener stands still, and is not told of all removals");
         }
@@ -177,7 +178,7 @@ impl<K, V> Listeners<K, V> {
             }
         }));
         if let Err(panic) = told {
-            self.panics.fetch_add(1, Ordering::Relaxed);
+            self.panics.one();
             tracing::error!("the eviction listener panicked; it will be called again for the next removal");
             drop_quietly([panic]);
         }
@@ -185,12 +186,12 @@ impl<K, V> Listeners<K, V> {
 
     /// How often the listener panicked.
     pub(crate) fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
+        self.panics.get()
     }
 
     /// Removals that the listener was not told of.
     pub(crate) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.lost.get()
     }
 
     #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::item::{ItemRef, Key};
 use crate::message::Message;
 use crate::replica::{CaughtUp, Remains, Transmit};
 use crate::replica_id::ReplicaId;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, Ordering};
 use crate::wire;
 
 /// Resolves when a cache is ready; to nothing if the node was shut down.
@@ -126,15 +126,6 @@ pub trait Port: Any + Examine + Send + Sync {
     fn standing(&self) -> Standing;
 }
 
-/// What came in that was not as expected.
-#[derive(Debug, Default)]
-pub(crate) struct IntakeCounts {
-    pub(super) malformed: AtomicU64,
-    pub(super) undecodable_values: AtomicU64,
-    pub(super) undecodable_keys: AtomicU64,
-    pub(super) unencodable: AtomicU64,
-}
-
 impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
     fn hash(&self, key: &Key<K>) -> u64 {
         match key {
@@ -153,11 +144,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(&bytes, self, &self.wire_limits)));
         match decoded {
             Ok(Ok(decoded)) => {
-                self.counts
-                    .intake
-                    .undecodable_values
-                    .fetch_add(u64::from(decoded.undecodable_values), Ordering::Relaxed);
-                self.counts.intake.undecodable_keys.fetch_add(u64::from(decoded.undecodable_keys), Ordering::Relaxed);
+                self.counts.intake.undecodable_values.add(u64::from(decoded.undecodable_values));
+                self.counts.intake.undecodable_keys.add(u64::from(decoded.undecodable_keys));
                 decoded.message.map(|message| (decoded.envelope.from, message))
             }
             Ok(Err(error)) => {
@@ -172,7 +160,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn count_malformed(&self, error: &str) {
-        let before = self.counts.intake.malformed.fetch_add(1, Ordering::Relaxed);
+        let before = self.counts.intake.malformed.fetch_one();
         if before.is_power_of_two() || before == 0 {
             tracing::warn!(cache = %self.name, count = before + 1, error, "a message was not understood and is ignored");
         }
@@ -182,7 +170,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let Transmit { to, message, bulk } = transmit;
         match catch_unwind(AssertUnwindSafe(|| self.encode(&message))) {
             Ok(Ok(bytes)) => {
-                self.counts.bytes.note_sent(&message, bytes.len() * to.len());
+                self.counts.bytes_out.of(&message).add((bytes.len() * to.len()) as u64);
                 return Some(Parcel { to, bytes, bulk });
             }
             Ok(Err(error)) => tracing::error!(cache = %self.name, %error, "a message could not be encoded"),
@@ -209,7 +197,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         if given_up > 0 {
             tracing::error!(cache = %self.name, entries = given_up, "entries that no longer serialise were removed");
         }
-        self.counts.intake.unencodable.fetch_add(given_up.max(1), Ordering::Relaxed);
+        self.counts.intake.unencodable.add(given_up.max(1));
     }
 
     /// Another process goes by our id: takes another. What is left is to be dropped without the lock.
@@ -239,7 +227,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     fn deliver(&self, bytes: Bytes) -> bool {
         let size = bytes.len();
         let Some((from, message)) = self.decode(bytes) else { return false };
-        self.counts.bytes.note_received(&message, size);
+        self.counts.bytes_in.of(&message).add(size as u64);
         let now = self.around.time.now();
         let handled = catch_unwind(AssertUnwindSafe(|| {
             let remains = self.with_engine(now, |engine| {

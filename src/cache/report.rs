@@ -38,7 +38,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let (stats, cache) = (self.stats(), self.name.to_string());
         counter!("driftless_hits_total", "cache" => cache.clone()).absolute(stats.hits);
         counter!("driftless_misses_total", "cache" => cache.clone()).absolute(stats.misses);
-        for (outcome, count) in stats.fills.outcomes() {
+        for (outcome, count) in stats.fills.each() {
             counter!("driftless_fills_total", "cache" => cache.clone(), "outcome" => outcome).absolute(count);
         }
         for (cause, count) in stats.removals.each() {

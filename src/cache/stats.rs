@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Cache, CacheKey, CacheValue};
+use super::{Cache, CacheKey, CacheValue, FillStats};
 pub use crate::replica::RemovalStats;
 use crate::replica_id::ReplicaId;
 
@@ -32,54 +32,6 @@ pub struct CacheStats {
     pub listener_lost: u64,
     /// How far other members are behind this node's writes.
     pub lags: Vec<PeerLag>,
-}
-
-/// What fills came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct FillStats {
-    /// Fills that run now and can be joined.
-    pub running: u64,
-    /// Fillers that brought a value.
-    pub filled: u64,
-    /// Fills that another node's value made unnecessary while they waited for their turn.
-    pub arrived: u64,
-    /// Values given to their callers and not cached, because something newer was known or the filler took longer than
-    /// `fill_hold`.
-    pub lost: u64,
-    /// Values not cached because the filler said so.
-    pub uncached: u64,
-    /// Values not cached because they are too large or cannot be serialised.
-    pub refused: u64,
-    /// Fillers that failed.
-    pub failed: u64,
-    /// Fillers that panicked.
-    pub panicked: u64,
-    /// Fills that took longer than `fill_timeout`.
-    pub timed_out: u64,
-    /// Fills whose runtime ended, or that had none.
-    pub abandoned: u64,
-    /// Calls refused because they would have waited for themselves: from within a filler, or by blocking the filler's runtime.
-    pub deadlocks: u64,
-}
-
-impl FillStats {
-    /// Its counts by name.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn outcomes(&self) -> [(&'static str, u64); 10] {
-        [
-            ("filled", self.filled),
-            ("arrived", self.arrived),
-            ("lost", self.lost),
-            ("uncached", self.uncached),
-            ("refused", self.refused),
-            ("failed", self.failed),
-            ("panicked", self.panicked),
-            ("timed_out", self.timed_out),
-            ("abandoned", self.abandoned),
-            ("deadlocks", self.deadlocks),
-        ]
-    }
 }
 
 /// How far a member is behind this node's writes.
@@ -111,7 +63,7 @@ impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
         let (hits, misses) = self.reads.totals();
         let wall = self.around.time.wall();
         let mut engine = self.engine.lock();
-        let mut fills = self.counts.fills.snapshot();
+        let mut fills = self.counts.fills.counters();
         fills.running = engine.flights.len() as u64;
         let lag = |lag: crate::replica::Lag| PeerLag {
             member: lag.member,

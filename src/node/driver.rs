@@ -157,11 +157,11 @@ impl Driver {
                 self.drop_process(peer.incarnation, left);
             }
             MeshEvent::SeedsUnreachable { attempts } => {
-                self.registry.seen.seeds_unreachable.store(true, Ordering::Relaxed);
+                self.registry.health.seeds_unreachable.store(true, Ordering::Relaxed);
                 tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; attempts go on");
             }
             MeshEvent::SeedsReachable => {
-                self.registry.seen.seeds_unreachable.store(false, Ordering::Relaxed);
+                self.registry.health.seeds_unreachable.store(false, Ordering::Relaxed);
                 tracing::info!("a seed answers again");
             }
             MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
@@ -231,7 +231,7 @@ impl Driver {
     }
 
     fn ignore(&self) {
-        self.registry.seen.ignored.fetch_add(1, Ordering::Relaxed);
+        self.registry.health.ignored.one();
     }
 
     /// Tells a process which caches are open here: all of them, or one.
@@ -351,7 +351,7 @@ impl Driver {
     /// Calls a cache, in which types of the user may panic: that costs the call, not the node.
     fn contain<T>(&self, port: &Arc<dyn Port>, otherwise: T, call: impl FnOnce(&Arc<dyn Port>) -> T) -> T {
         catch_unwind(AssertUnwindSafe(|| call(port))).unwrap_or_else(|_| {
-            let before = self.registry.seen.contained_panics.fetch_add(1, Ordering::Relaxed);
+            let before = self.registry.health.contained_panics.fetch_one();
             if before == 0 || before.is_power_of_two() {
                 tracing::error!(cache = %port.name(), count = before + 1, "a type of this cache panicked in the driver");
             }

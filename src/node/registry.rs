@@ -16,6 +16,7 @@ use super::ready::Waiter;
 use super::unsent::{Ledger, Unsent};
 use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
+use crate::counters::Counter;
 use crate::hlc::nanos;
 use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
@@ -95,16 +96,16 @@ pub(crate) struct Phase {
     pub(crate) settled: AtomicBool,
 }
 
-/// What a node has noticed of itself.
+/// The state of a node's own threads and messages.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Health {
     /// When the driver last went round, by monotonic time.
     pub(crate) pulse: AtomicU64,
     pub(crate) seeds_unreachable: AtomicBool,
     /// Panics of users' types on the driver's thread.
-    pub(crate) contained_panics: AtomicU64,
+    pub(crate) contained_panics: Counter,
     /// Messages that are not for us: of a newer release, of a cache that is not open here, of a process that has left.
-    pub(crate) ignored: AtomicU64,
+    pub(crate) ignored: Counter,
 }
 
 /// The ids of the replicas that are opened here.
@@ -122,7 +123,7 @@ pub(crate) struct Registry {
     pub(crate) clock: Arc<SystemClock>,
     ids: Mutex<Ids>,
     pub(crate) phase: Phase,
-    pub(crate) seen: Seen,
+    pub(crate) health: Health,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Opened>>,
     /// Caches without a handle that have something to tell, and until when, by monotonic time.
@@ -143,7 +144,7 @@ impl Registry {
             clock: Arc::new(clock),
             ids: Mutex::default(),
             phase: Phase::default(),
-            seen: Seen::default(),
+            health: Health::default(),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
             lingering: Mutex::new(Vec::new()),
@@ -307,7 +308,7 @@ impl Registry {
 
     /// The driver has gone round.
     pub(crate) fn beat(&self) {
-        self.seen.pulse.store(self.clock.now().mono, Ordering::Relaxed);
+        self.health.pulse.store(self.clock.now().mono, Ordering::Relaxed);
     }
 
     /// Makes known which replica lives where.

@@ -67,7 +67,7 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
         return false;
     }
     wire.counters.datagrams_in.one();
-    wire.counters.datagram_bytes_in.add(bytes.len());
+    wire.counters.datagram_bytes_in.add(bytes.len() as u64);
     true
 }
 

@@ -125,7 +125,7 @@ impl Wire {
             result => result?,
         };
         self.counters.datagrams_out.one();
-        self.counters.datagram_bytes_out.add(n);
+        self.counters.datagram_bytes_out.add(n as u64);
         Ok(n)
     }
 
