@@ -10,8 +10,8 @@ use crate::crdt::Cause;
 use crate::hlc::{HlcTime, Now};
 use crate::item::{Body, Item, Key};
 use crate::ledger::tombstones::of_cause;
-use crate::replica::ReplicaConfig;
-use crate::replica::look::{Keeps, Look, PeerLook};
+use crate::replica::ReplicaReport;
+use crate::replica::report::{CollectionBlock, ReportedPeer};
 use crate::replica_id::ReplicaId;
 use crate::report::{
     self, Blocker, CacheReport, Mark, Marks, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable,
@@ -82,47 +82,49 @@ impl Scribe {
         Seen { replica: id.to_string(), node: self.name(id), time: readable(*time), age_ms }
     }
 
-    fn peer(&self, look: &Look, peer: &PeerLook) -> PeerReport {
-        let seen = look.vector.iter().find(|(id, time)| *id == peer.id && *time > 0);
+    fn peer(&self, replica: &ReplicaReport, peer: &ReportedPeer) -> PeerReport {
+        let ReportedPeer { view, lag, unconfirmed, wall_skew } = peer;
+        let seen = replica.vector.iter().find(|(id, time)| *id == view.id && *time > 0);
+        let reported = replica.vector.iter().map(|(id, _)| (*id, view.reported.get(id)));
         PeerReport {
-            replica: peer.id.to_string(),
-            node: self.name(&peer.id),
-            live: peer.dead_since.is_none(),
-            dead_ms: peer.dead_since.map(|since| ms(self.now.mono.saturating_sub(since))),
-            silent_ms: ms(self.now.mono.saturating_sub(peer.last_heard)),
-            lossy: peer.lossy,
-            clock_skew_ms: peer.wall_skew.map(|skew| skew / 1_000_000),
-            lag_ms: peer.lacks_since.map_or(0, |since| ms(self.judging.saturating_sub(since))),
-            lag_entries: peer.lacks as u64,
-            unconfirmed_entries: peer.unconfirmed as u64,
+            replica: view.id.to_string(),
+            node: self.name(&view.id),
+            live: view.live,
+            dead_ms: view.dead_since.map(|since| ms(self.now.mono.saturating_sub(since))),
+            silent_ms: ms(self.now.mono.saturating_sub(view.last_heard)),
+            lossy: view.lossy,
+            clock_skew_ms: wall_skew.map(|skew| skew / 1_000_000),
+            lag_ms: u64::try_from(lag.behind.as_millis()).unwrap_or(u64::MAX),
+            lag_entries: lag.writes,
+            unconfirmed_entries: *unconfirmed as u64,
             staleness_ms: seen.map(|(_, time)| ms(self.judging.saturating_sub(*time))),
-            reported: peer.reported.iter().map(|seen| self.seen(seen)).collect(),
+            reported: reported.map(|seen| self.seen(&seen)).collect(),
         }
     }
 
-    fn blocker(&self, look: &Look, keeps: Keeps) -> Blocker {
+    fn blocker(&self, replica: &ReplicaReport, block: CollectionBlock) -> Blocker {
         let silent = |id: ReplicaId| {
-            let heard = look.peers.iter().find(|peer| peer.id == id).map_or(0, |peer| peer.last_heard);
+            let heard = replica.peers.iter().find(|peer| peer.view.id == id).map_or(0, |peer| peer.view.last_heard);
             ms(self.now.mono.saturating_sub(heard))
         };
-        match keeps {
-            Keeps::Young => Blocker::Young,
-            Keeps::Session => Blocker::Session,
-            Keeps::OwnWatermark => Blocker::OwnWatermark,
-            Keeps::Unseen(id) => {
+        match block {
+            CollectionBlock::Young => Blocker::Young,
+            CollectionBlock::Session => Blocker::Session,
+            CollectionBlock::OwnWatermark => Blocker::OwnWatermark,
+            CollectionBlock::Unseen(id) => {
                 Blocker::Unseen { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
             }
-            Keeps::Watermark(id) => {
+            CollectionBlock::Watermark(id) => {
                 Blocker::Watermark { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
             }
         }
     }
 
-    fn tombstones(&self, look: &Look, cap: usize) -> TombstoneReport {
-        let count = |cause| of_cause(&look.held.by_cause, cause);
-        let oldest = look.held.oldest.as_ref();
+    fn tombstones(&self, replica: &ReplicaReport, cap: usize) -> TombstoneReport {
+        let count = |cause| of_cause(&replica.held.by_cause, cause);
+        let oldest = replica.held.oldest.as_ref();
         TombstoneReport {
-            total: look.held.tombstones as u64,
+            total: replica.held.tombstones as u64,
             cap: cap as u64,
             deleted: count(Cause::Deleted),
             expired: count(Cause::Expired),
@@ -130,7 +132,7 @@ impl Scribe {
             void: count(Cause::Void),
             oldest_ms: oldest.map(|oldest| ms(self.judging.saturating_sub(oldest.since))),
             blocked_by: oldest.map_or_else(Vec::new, |oldest| {
-                oldest.kept_by.iter().map(|keeps| self.blocker(look, *keeps)).collect()
+                oldest.blocked_by.iter().map(|block| self.blocker(replica, *block)).collect()
             }),
         }
     }
@@ -140,8 +142,8 @@ impl Scribe {
     }
 }
 
-fn repairs(look: &Look) -> Repairs {
-    let counters = &look.counters;
+fn repairs(replica: &ReplicaReport) -> Repairs {
+    let counters = &replica.counters;
     Repairs {
         push: counters.pushes_in,
         digest: counters.sessions_completed.saturating_sub(counters.reconciles_in),
@@ -268,56 +270,50 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 }
 
-impl<K: CacheKey, V: CacheValue> Shared<K, V> {
-    /// The machine at this moment, how many fills are under way, and the settings.
-    fn look(&self, now: Now) -> (Look, u64, ReplicaConfig) {
-        let engine = self.engine.lock();
-        let view = engine.replica.view();
-        (Look::take(view, now), engine.flights.len() as u64, view.config().clone())
-    }
-}
-
 impl<K: CacheKey, V: CacheValue> Examine for Shared<K, V> {
     fn cache_report(&self) -> CacheReport {
         let now = self.around.time.now();
-        let (look, fills_running, config) = self.look(now);
-        let scribe = self.scribe(now, look.clock.judging);
+        let (replica, fills_running, config) = {
+            let engine = self.engine.lock();
+            (engine.replica.report(now), engine.flights.len() as u64, engine.replica.view().config().clone())
+        };
+        let scribe = self.scribe(now, replica.judging);
         let (hits, misses) = self.reads.totals();
         let mut report = CacheReport {
             cache: self.name.to_string(),
             node: self.around.host.node_name(),
             replica: self.id().to_string(),
             wall: readable(now.wall),
-            clock_ahead_ms: signed_ms(look.clock.last, now.wall).max(0),
-            clock_step_ms: look.clock.disagreement / 1_000_000,
+            clock_ahead_ms: signed_ms(replica.clock, now.wall).max(0),
+            clock_step_ms: replica.disagreement / 1_000_000,
             max_drift_ms: u64::try_from(config.max_drift.as_millis()).unwrap_or(u64::MAX),
-            entries: look.held.live,
-            weight: look.held.weight,
+            entries: replica.held.live,
+            weight: replica.held.weight,
             max_capacity: self.settings.max_capacity,
             hits,
             misses,
             memory_estimate: self
-                .estimate_memory(look.held.live + look.held.tombstones as u64, look.held.log_len as u64),
-            vector: look.vector.iter().map(|seen| scribe.seen(seen)).collect(),
-            peers: look.peers.iter().map(|peer| scribe.peer(&look, peer)).collect(),
-            stable_watermark: readable(look.watermark),
-            gc_floor: readable(look.floor.time),
-            epoch: readable(look.epoch),
-            tombstones: scribe.tombstones(&look, config.max_tombstones),
-            log_entries: look.held.log_len as u64,
-            origins: look.held.origins as u64,
-            deferred: look.held.deferred as u64,
-            offenders: look.offenders.iter().map(|offender| scribe.offender(offender)).collect(),
-            receiving: look.receiving,
-            sending: look.sending as u64,
-            lossy: look.lossy,
+                .estimate_memory(replica.held.live + replica.held.tombstones as u64, replica.held.log_len as u64),
+            vector: replica.vector.iter().map(|seen| scribe.seen(seen)).collect(),
+            peers: replica.peers.iter().map(|peer| scribe.peer(&replica, peer)).collect(),
+            stable_watermark: readable(replica.watermark),
+            gc_floor: readable(replica.floor.time),
+            epoch: readable(replica.epoch),
+            tombstones: scribe.tombstones(&replica, config.max_tombstones),
+            log_entries: replica.held.log_len as u64,
+            origins: replica.held.origins as u64,
+            deferred: replica.held.deferred as u64,
+            offenders: replica.offenders.iter().map(|offender| scribe.offender(offender)).collect(),
+            receiving: replica.receiving,
+            sending: replica.sending as u64,
+            lossy: replica.lossy,
             fills_running,
             fills: by_name(self.counts.fills.counters().each()),
             intake: self.intake_counts(),
             bytes_in: by_name(self.counts.bytes_in.each()),
             bytes_out: by_name(self.counts.bytes_out.each()),
-            repairs: repairs(&look),
-            counters: by_name(look.counters.each()),
+            repairs: repairs(&replica),
+            counters: by_name(replica.counters.each()),
             warnings: Vec::new(),
         };
         report.warnings = lint_cache(&report);

@@ -1,12 +1,9 @@
 //! What a cache did and how it stands.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::{Cache, CacheKey, CacheValue, FillStats};
-pub use crate::replica::RemovalStats;
-use crate::replica_id::ReplicaId;
+pub use crate::replica::{PeerLag, RemovalStats};
 
 /// Numbers of one cache on one node, since it was opened. From [`Cache::stats`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,21 +31,6 @@ pub struct CacheStats {
     pub lags: Vec<PeerLag>,
 }
 
-/// How far a member is behind this node's writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct PeerLag {
-    /// The member.
-    pub member: ReplicaId,
-    /// Whether the failure detector calls it alive.
-    pub live: bool,
-    /// The age of the oldest own write that it is not known to have; zero if there is none.
-    pub behind: Duration,
-    /// How many own writes it is not known to have. Writes that were overwritten since may be counted
-    /// for a while.
-    pub writes: u64,
-}
-
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// What this cache did and how it stands on this node. Takes the lock of writers for as long as a
     /// write, however many values are here.
@@ -65,12 +47,6 @@ impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
         let mut engine = self.engine.lock();
         let mut fills = self.counts.fills.counters();
         fills.running = engine.flights.len() as u64;
-        let lag = |lag: crate::replica::Lag| PeerLag {
-            member: lag.member,
-            live: lag.live,
-            behind: Duration::from_nanos(lag.oldest.map_or(0, |oldest| wall.saturating_sub(oldest))),
-            writes: lag.writes as u64,
-        };
         CacheStats {
             hits,
             misses,
@@ -81,7 +57,7 @@ impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
             tombstones: engine.replica.view().tombstone_len() as u64,
             listener_panics: self.listeners.panics(),
             listener_lost: self.listeners.lost(),
-            lags: engine.replica.lags().into_iter().map(lag).collect(),
+            lags: engine.replica.lags(wall),
         }
     }
 }

@@ -8,13 +8,13 @@ use crate::sim::types::{SimKey, SimValue};
 impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
     pub(super) fn check_bounds(&self, number: usize) -> Result<(), Violation> {
         let view = self.view(number);
-        let (config, burden) = (&self.settings.config, view.burden());
+        let (config, buffers) = (&self.settings.config, view.buffers());
         let bounds = [
             ("weight", view.live_weight(), self.settings.max_capacity.unwrap_or(u64::MAX)),
-            ("retained bytes", burden.retained_bytes as u64, config.max_retained_bytes as u64),
+            ("retained bytes", buffers.retained_bytes as u64, config.max_retained_bytes as u64),
             ("deferred registers", view.deferred_len() as u64, config.max_deferred as u64),
-            ("deferred bytes", burden.deferred_bytes as u64, burden.max_deferred_bytes as u64),
-            ("early pushes", burden.early as u64, burden.max_early as u64),
+            ("deferred bytes", buffers.deferred_bytes as u64, buffers.max_deferred_bytes as u64),
+            ("early pushes", buffers.early as u64, buffers.max_early as u64),
         ];
         if let Some((what, is, limit)) = bounds.into_iter().find(|(_, is, limit)| is > limit) {
             let name = self.name(number);
