@@ -129,7 +129,7 @@ impl Inspector {
     /// # Errors
     /// It is not open here.
     pub fn cache(&self, name: &str) -> Result<CacheReport, InspectError> {
-        Ok(self.port(name)?.cache_report())
+        Ok(self.port(name)?.report())
     }
 
     /// Whether every open cache has what some member had, or has nobody to get it from: as

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::engine::Engine;
-use super::examine::Examine;
+use super::inspect::Inspect;
 use super::{CacheKey, CacheValue, Ready, Shared, TimeSource};
 use crate::hlc::Now;
 use crate::item::{ItemRef, Key};
@@ -86,7 +86,7 @@ pub struct Standing {
 }
 
 /// An open cache, as its node sees it.
-pub trait Port: Any + Examine + Send + Sync {
+pub trait Port: Any + Inspect + Send + Sync {
     /// The cache's name.
     fn name(&self) -> &Arc<str>;
     /// This opening of it.
@@ -261,7 +261,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     fn tick(&self) -> u64 {
         let now = self.around.time.now();
         #[cfg(feature = "metrics")]
-        self.report(now.mono);
+        super::metrics_facade::publish_if_due(self, now.mono);
         self.with_engine(now, |engine| {
             if engine.replica.poll_timeout(now) <= now.mono {
                 engine.replica.handle_timeout(now);

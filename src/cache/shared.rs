@@ -1,9 +1,7 @@
 //! What all handles of a cache, and the node that it is open on, have in common.
 
-use super::bytes_by_kind::BytesByKind;
+use super::counters::{BytesByKind, FillCounters, IntakeCounters};
 use super::engine::Engine;
-use super::fill_counters::FillCounters;
-use super::intake_counters::IntakeCounters;
 use super::listener::Listeners;
 use super::{CacheSettings, TimeSource, Weigher, feed, port, readable};
 use crate::recency::ReadLog;

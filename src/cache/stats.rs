@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Cache, CacheKey, CacheValue, FillStats};
+use super::{Cache, CacheKey, CacheValue, FillStats, Shared};
 pub use crate::replica::{PeerLag, RemovalStats};
 
 /// Numbers of one cache on one node, since it was opened. From [`Cache::stats`].
@@ -36,28 +36,26 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// write, however many values are here.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.shared.stats()
+        stats(&self.shared)
     }
 }
 
-impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
-    pub(super) fn stats(&self) -> CacheStats {
-        let (hits, misses) = self.reads.totals();
-        let wall = self.around.time.wall();
-        let mut engine = self.engine.lock();
-        let mut fills = self.counts.fills.counters();
-        fills.running = engine.flights.len() as u64;
-        CacheStats {
-            hits,
-            misses,
-            fills,
-            removals: engine.replica.view().removals(),
-            entries: engine.replica.view().live_len(),
-            weight: engine.replica.view().live_weight(),
-            tombstones: engine.replica.view().tombstone_len() as u64,
-            listener_panics: self.listeners.panics(),
-            listener_lost: self.listeners.lost(),
-            lags: engine.replica.lags(wall),
-        }
+pub(super) fn stats<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheStats {
+    let (hits, misses) = shared.reads.totals();
+    let wall = shared.around.time.wall();
+    let mut engine = shared.engine.lock();
+    let mut fills = shared.counts.fills.counters();
+    fills.running = engine.flights.len() as u64;
+    CacheStats {
+        hits,
+        misses,
+        fills,
+        removals: engine.replica.view().removals(),
+        entries: engine.replica.view().live_len(),
+        weight: engine.replica.view().live_weight(),
+        tombstones: engine.replica.view().tombstone_len() as u64,
+        listener_panics: shared.listeners.panics(),
+        listener_lost: shared.listeners.lost(),
+        lags: engine.replica.lags(wall),
     }
 }

@@ -11,7 +11,7 @@ use crate::sync::Ordering;
 /// The node at one moment. `driver_alive`: whether the task that moves messages is there.
 pub(crate) fn report(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> NodeReport {
     let mut report = summary(registry, mesh, driver_alive);
-    report.caches = registry.ports().iter().map(|port| port.cache_report()).collect();
+    report.caches = registry.ports().iter().map(|port| port.report()).collect();
     report
 }
 

@@ -1,9 +1,10 @@
-//! What fills came to, counted.
+//! What a cache counts beside its replica: fills, messages that were not as expected, and bytes.
 
 use serde::Serialize;
 
 use super::fill_error::Failure;
-use crate::counters::counters;
+use crate::counters::{Counter, counters};
+use crate::message::Message;
 
 counters! {
     /// What fills came to.
@@ -45,6 +46,40 @@ impl FillCounters {
             Err(Failure::Panicked(_)) => self.panicked.one(),
             Err(Failure::TimedOut(_)) => self.timed_out.one(),
             Err(Failure::Abandoned | Failure::NoRuntime) => self.abandoned.one(),
+        }
+    }
+}
+
+counters! {
+    /// Messages and entries that were not as expected.
+    shared struct IntakeCounters {
+        malformed,
+        undecodable_values,
+        undecodable_keys,
+        unencodable,
+    }
+}
+
+counters! {
+    /// Encoded bytes that went one way, by kind of message.
+    shared struct BytesByKind {
+        digest,
+        push,
+        ack,
+        frame,
+        audit,
+    }
+}
+
+impl BytesByKind {
+    /// Returns the count for messages of this kind.
+    pub(crate) fn of<K, V>(&self, message: &Message<K, V>) -> &Counter {
+        match message {
+            Message::Digest(_) => &self.digest,
+            Message::Push(_) => &self.push,
+            Message::Ack(_) => &self.ack,
+            Message::Frame(_) => &self.frame,
+            Message::Audit(_) => &self.audit,
         }
     }
 }
