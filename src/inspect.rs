@@ -7,8 +7,8 @@
 //! for warning in inspector.node().warnings {
 //!     println!("{} ({}): {}", warning.name, warning.about, warning.text);
 //! }
-//! let told = inspector.explain("prices", "apple", std::time::Duration::from_secs(1)).await?;
-//! println!("{}", told.verdict);
+//! let explained = inspector.explain("prices", "apple", std::time::Duration::from_secs(1)).await?;
+//! println!("{}", explained.verdict);
 //! # Ok(())
 //! # }
 //! ```
@@ -121,7 +121,7 @@ impl Inspector {
     /// The node without its caches: cheap enough for a health check.
     #[must_use]
     pub fn summary(&self) -> NodeReport {
-        report::summary(&self.registry, &self.alive.mesh, self.alive.is_driven())
+        report::report_without_caches(&self.registry, &self.alive.mesh, self.alive.is_driven())
     }
 
     /// One cache at one moment.

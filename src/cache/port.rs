@@ -72,9 +72,9 @@ pub struct Parcel {
     pub bulk: bool,
 }
 
-/// How far a cache is.
+/// What a cache holds and whom it knows.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct CacheStatus {
     /// The first member whose whole state it has had.
     pub caught_up: Option<CaughtUp>,
     /// Members known to have it open, live or not yet forgotten.
@@ -122,8 +122,8 @@ pub trait Port: Any + Inspect + Send + Sync {
     fn has_unsent(&self) -> bool;
     /// How many own writes no member is known to have, those of the last call left out.
     fn count_unsent(&self) -> u64;
-    /// How far it is.
-    fn standing(&self) -> Standing;
+    /// Returns what this cache holds and whom it knows, for its node.
+    fn status(&self) -> CacheStatus;
 }
 
 impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
@@ -332,10 +332,10 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         count.saturating_sub(self.company.unsent_counted.swap(count, Ordering::AcqRel))
     }
 
-    fn standing(&self) -> Standing {
+    fn status(&self) -> CacheStatus {
         let engine = self.engine.lock();
         let replica = &engine.replica;
-        Standing {
+        CacheStatus {
             caught_up: replica.view().caught_up(),
             members: replica.view().peers().map(|peer| peer.id).collect(),
             live: replica.view().live_members(),

@@ -11,7 +11,7 @@ use crate::cache::port::Port;
 use crate::node::inquiry::MAX_KEYS;
 use crate::node::mesh::Peer;
 use crate::node::questions::{Ask, Reply};
-use crate::report::{DiffPage, Difference, DifferenceKind, Mark, Marks, State, standing_of};
+use crate::report::{DiffPage, Difference, DifferenceKind, Mark, Marks, State, explain_difference};
 
 /// Time for what is on its way to arrive, before a difference counts.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
@@ -111,7 +111,7 @@ impl Comparison<'_> {
 
     async fn ask_marks(&self, keys: Vec<Vec<u8>>) -> Result<Marks, InspectError> {
         let count = keys.len();
-        let question = Ask::Look { cache: self.port.name().to_string(), keys, hash: false };
+        let question = Ask::Marks { cache: self.port.name().to_string(), keys, hash: false };
         match self.inspector.ask_one(&self.peer, question).await? {
             Reply::Marks(marks) if marks.marks.len() == count => Ok(marks),
             _ => Err(InspectError::NoAnswer(self.peer.name.to_string())),
@@ -162,5 +162,5 @@ fn only(marks: &Marks, keys: &[Vec<u8>]) -> Marks {
 
 fn compare<'a>(ours: &'a Marks, theirs: &'a Marks) -> impl Iterator<Item = Difference> + 'a {
     let pairs = ours.marks.iter().zip(&theirs.marks);
-    pairs.filter_map(move |(one, other)| standing_of((ours, one.as_ref()), (theirs, other.as_ref())))
+    pairs.filter_map(move |(one, other)| explain_difference((ours, one.as_ref()), (theirs, other.as_ref())))
 }

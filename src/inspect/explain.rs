@@ -8,8 +8,8 @@ use crate::cache::port::Port;
 use crate::node::questions::{Ask, Reply};
 use crate::replica_id::ReplicaId;
 use crate::report::{
-    Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, readable_to_hundredths, show, span,
-    standing_of,
+    Agreement, Explanation, Held, Mark, Marks, State, explain_difference, explain_why, readable,
+    readable_to_hundredths, show, span,
 };
 
 /// Of a node that answers, and has nothing to say: no reason to worry.
@@ -38,7 +38,7 @@ pub(super) async fn explain(
     let here = inspector.alive.mesh.name().to_owned();
     let mut answered = vec![Answered { node: here, marks: port.marks(&keys, true) }];
     let peers = inspector.peers();
-    let question = Ask::Look { cache: cache.to_owned(), keys, hash: true };
+    let question = Ask::Marks { cache: cache.to_owned(), keys, hash: true };
     let mut answers = inspector.ask(&peers, question, patience).await;
     let mut silent = Vec::new();
     for peer in peers {
@@ -66,7 +66,7 @@ fn explain_answers(
     Explanation {
         cache: cache.to_owned(),
         key,
-        nodes: answered.iter().map(|one| held(port, answered, one, winner)).collect(),
+        nodes: answered.iter().map(|one| explain_node(port, answered, one, winner)).collect(),
         agreement: holder.map_or(Agreement::Agree, |holder| agreement(holder, answered)),
         verdict: verdict(port, answered, holder, missing),
         silent,
@@ -81,7 +81,7 @@ fn rank(one: &Answered) -> Option<(crate::hlc::Stamp, bool)> {
     Some((mark.stamp, dead))
 }
 
-fn held(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, winner: Option<&Mark>) -> Held {
+fn explain_node(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, winner: Option<&Mark>) -> Held {
     let mark = one.mark();
     Held {
         node: one.node.clone(),
@@ -107,7 +107,7 @@ fn node_of(port: &Arc<dyn Port>, answered: &[Answered], replica: &ReplicaId) -> 
 }
 
 fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
-    let compare = |one: &Answered| standing_of((&holder.marks, holder.mark()), (&one.marks, one.mark()));
+    let compare = |one: &Answered| explain_difference((&holder.marks, holder.mark()), (&one.marks, one.mark()));
     let differences: Vec<_> = answered.iter().filter_map(compare).collect();
     match differences {
         none if none.is_empty() => Agreement::Agree,

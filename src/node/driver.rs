@@ -329,7 +329,7 @@ impl Driver {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
                 port.await_company(self.membership.awaits_company(port.name()));
                 if port.expects_members() {
-                    port.expect_members(self.membership.expects_members(port.name(), &port.standing().live));
+                    port.expect_members(self.membership.expects_members(port.name(), &port.status().live));
                 }
                 port.tick()
             });
@@ -363,7 +363,7 @@ impl Driver {
         let mono = self.registry.clock.now().mono;
         for port in self.registry.ports() {
             // Not those that it still holds for dead: the greeting when they came back may have been lost.
-            let members = port.standing().live;
+            let members = port.status().live;
             for peer in self.membership.to_greet(port.name(), &members, mono) {
                 self.greet(&peer, Some(&port)).await;
             }
@@ -409,7 +409,7 @@ impl Driver {
     fn answer_member_waiters(&mut self, ends: bool) {
         let present = self.membership.live_len();
         let waiters = std::mem::take(&mut self.member_waiters);
-        self.member_waiters = waiters.into_iter().filter_map(|waiter| waiter.look(present, ends)).collect();
+        self.member_waiters = waiters.into_iter().filter_map(|waiter| waiter.answer_if_due(present, ends)).collect();
     }
 
     fn readiness(&self, waiter: &Waiter) -> Option<Ready> {
@@ -420,8 +420,8 @@ impl Driver {
                 entries: 0,
             });
         };
-        let standing = port.standing();
-        if let Some(caught_up) = standing.caught_up {
+        let status = port.status();
+        if let Some(caught_up) = status.caught_up {
             let from =
                 self.membership.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
             return Some(Ready::CaughtUp { from, as_of: caught_up.as_of });
@@ -435,6 +435,6 @@ impl Driver {
             return None;
         }
         let waiting_for = if self.membership.is_alone() { self.seeds.clone() } else { self.membership.live_names() };
-        Some(Ready::TimedOut { waiting_for, members: standing.members.len(), entries: standing.entries })
+        Some(Ready::TimedOut { waiting_for, members: status.members.len(), entries: status.entries })
     }
 }

@@ -101,7 +101,7 @@ fn respond(registry: &Arc<Registry>, mesh: &Arc<Mesh>, question: Envelope<Ask>) 
 /// The answer to a question, from what is here.
 pub(crate) fn answer(registry: &Registry, mesh: &Mesh, question: Ask) -> Reply {
     match question {
-        Ask::Look { cache, mut keys, hash } => {
+        Ask::Marks { cache, mut keys, hash } => {
             keys.truncate(MAX_KEYS);
             registry.port(&cache).map_or(Reply::NotOpen, |port| Reply::Marks(port.marks(&keys, hash)))
         }
@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn questions_round_trip_and_garbage_is_refused() {
-        let body = Ask::Look { cache: "c".into(), keys: vec![vec![1, 2]], hash: true };
+        let body = Ask::Marks { cache: "c".into(), keys: vec![vec![1, 2]], hash: true };
         let bytes = write(QUESTION, &Envelope { number: 7, node: Uuid::from_u128(1), body }).unwrap();
         let back = read::<Ask>(&bytes).unwrap();
-        assert!(matches!(back.body, Ask::Look { keys, .. } if keys == [[1, 2]]));
+        assert!(matches!(back.body, Ask::Marks { keys, .. } if keys == [[1, 2]]));
         for cut in 0..bytes.len() {
             assert!(read::<Ask>(&bytes[..cut]).is_none(), "cut at {cut}");
         }

@@ -16,8 +16,9 @@ const ANSWERING: usize = 4;
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    /// What is held for these keys, by encoding; with hashes of values or without.
-    Look { cache: String, keys: Vec<Vec<u8>>, hash: bool },
+    /// The registers of these keys, by encoding; with hashes of values or without.
+    #[serde(rename = "Look")]
+    Marks { cache: String, keys: Vec<Vec<u8>>, hash: bool },
     /// What is held from here on.
     Page { cache: String, cursor: u64, limit: usize },
     /// Everything about the node but its registers.

@@ -25,9 +25,9 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 /// Names of nodes by cache and by the replicas that live there.
 pub(crate) type Roll = BTreeMap<String, BTreeMap<ReplicaId, String>>;
 
-/// What a node was started with, for those who look.
+/// The cluster of a node, as its report names it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
+pub(crate) struct Identity {
     pub(crate) cluster: String,
     pub(crate) encrypted: bool,
 }
@@ -133,12 +133,12 @@ pub(crate) struct Registry {
     /// What could not be handed over.
     unsent: Mutex<Ledger>,
     pub(crate) inquiries: Inquiries,
-    facts: Facts,
+    identity: Identity,
     roll: Mutex<Arc<Roll>>,
 }
 
 impl Registry {
-    pub(crate) fn new(incarnation: Uuid, facts: Facts, clock: SystemClock) -> Self {
+    pub(crate) fn new(incarnation: Uuid, identity: Identity, clock: SystemClock) -> Self {
         Self {
             incarnation,
             clock: Arc::new(clock),
@@ -151,7 +151,7 @@ impl Registry {
             opened: Mutex::default(),
             unsent: Mutex::default(),
             inquiries: Inquiries::default(),
-            facts,
+            identity,
             roll: Mutex::default(),
         }
     }
@@ -302,8 +302,8 @@ impl Registry {
         self.ports.lock().get(name).and_then(|opened| opened.port.upgrade()).map(Held::new)
     }
 
-    pub(crate) fn facts(&self) -> Facts {
-        self.facts.clone()
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.clone()
     }
 
     /// The driver has gone round.

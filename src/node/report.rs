@@ -1,4 +1,4 @@
-//! What a node shows of itself.
+//! A node at one moment, for people.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,23 @@ use crate::cache::TimeSource;
 use crate::report::{MemberReport, NodeReport, lint_node};
 use crate::sync::Ordering;
 
-/// The node at one moment. `driver_alive`: whether the task that moves messages is there.
+/// Reports a node and its caches. `driver_alive`: whether the task that moves messages is there.
 pub(crate) fn report(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> NodeReport {
-    let mut report = summary(registry, mesh, driver_alive);
+    let mut report = report_without_caches(registry, mesh, driver_alive);
     report.caches = registry.ports().iter().map(|port| port.report()).collect();
     report
 }
 
-/// As [`report`], without the caches.
-pub(crate) fn summary(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> NodeReport {
-    let facts = registry.facts();
+/// Reports a node, without its caches.
+pub(crate) fn report_without_caches(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> NodeReport {
+    let identity = registry.identity();
     let silent = registry.clock.now().mono.saturating_sub(registry.health.pulse.load(Ordering::Relaxed));
     let mut report = NodeReport {
         node: mesh.name().to_owned(),
         addr: mesh.advertised().to_string(),
         incarnation: registry.incarnation.to_string(),
-        cluster: facts.cluster,
-        encrypted: facts.encrypted,
+        cluster: identity.cluster,
+        encrypted: identity.encrypted,
         loopback: mesh.local_addr().ip().is_loopback(),
         members: members(mesh),
         seeds_unreachable: registry.health.seeds_unreachable.load(Ordering::Relaxed),
