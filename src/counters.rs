@@ -1,4 +1,4 @@
-//! What happened, counted. Every loss and every repair has a number.
+//! Counts of events. Every loss and every repair has a number.
 //!
 //! One macro declares all counts of the crate, so that each is named once. A count that changes under a lock is a field of a plain
 //! struct; one that many threads change is a [`Counter`].

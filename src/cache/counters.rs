@@ -1,4 +1,4 @@
-//! What a cache counts beside its replica: fills, messages that were not as expected, and bytes.
+//! The counts of a cache beside those of its replica: fills, messages that were not as expected, bytes.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::counters::{Counter, counters};
 use crate::message::Message;
 
 counters! {
-    /// What fills came to.
+    /// Fills by their end.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
     pub struct FillStats of FillCounters {
         @now {
@@ -57,6 +57,16 @@ counters! {
         undecodable_values,
         undecodable_keys,
         unencodable,
+    }
+}
+
+counters! {
+    /// Failures of the eviction listener.
+    shared struct ListenerCounters {
+        /// Panics.
+        listener_panics,
+        /// Removals that the listener was not called for.
+        listener_lost,
     }
 }
 

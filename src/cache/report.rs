@@ -179,12 +179,8 @@ fn reporter<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, judging
 
 /// Returns what was not as expected, by name.
 fn intake_counters<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> BTreeMap<String, u64> {
-    let others = [
-        ("unreadable", shared.samples.refused.load(Ordering::Relaxed)),
-        ("listener_panics", shared.listeners.panics()),
-        ("listener_lost", shared.listeners.lost()),
-    ];
-    by_name(shared.counts.intake.each().chain(others))
+    let unreadable = ("unreadable", shared.samples.refused.load(Ordering::Relaxed));
+    by_name(shared.counts.intake.each().chain(shared.listeners.counters.each()).chain([unreadable]))
 }
 
 /// Estimates bytes of memory. Hashes spread keys evenly over the shards: the first page is a fair sample.

@@ -1,4 +1,4 @@
-//! What a cache did and how it stands.
+//! The numbers of a cache for its application.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub struct CacheStats {
     pub hits: u64,
     /// Look-ups that found none.
     pub misses: u64,
-    /// What fills came to.
+    /// Fills by their end.
     pub fills: FillStats,
     /// Values that are no longer here, by cause.
     pub removals: RemovalStats,
@@ -21,25 +21,26 @@ pub struct CacheStats {
     pub entries: u64,
     /// The sum of their weights.
     pub weight: u64,
-    /// Keys remembered as deleted, expired or evicted until everybody has heard of it.
+    /// Keys remembered as deleted, expired or evicted until every member has seen it.
     pub tombstones: u64,
     /// Panics of the eviction listener.
     pub listener_panics: u64,
     /// Removals that the eviction listener was not told of, because it stood still while very many waited.
     pub listener_lost: u64,
-    /// How far other members are behind this node's writes.
+    /// The lag of each other member behind this node's writes.
     pub lags: Vec<PeerLag>,
 }
 
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
-    /// What this cache did and how it stands on this node. Takes the lock of writers for as long as a
-    /// write, however many values are here.
+    /// Returns the counts of this cache on this node, and its present size and lags. Takes the lock of writers for as
+    /// long as a write, however many values are here.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         stats(&self.shared)
     }
 }
 
+/// Copies the numbers of a cache.
 pub(super) fn stats<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheStats {
     let (hits, misses) = shared.reads.totals();
     let wall = shared.around.time.wall();
@@ -54,8 +55,8 @@ pub(super) fn stats<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheS
         entries: engine.replica.view().live_len(),
         weight: engine.replica.view().live_weight(),
         tombstones: engine.replica.view().tombstone_len() as u64,
-        listener_panics: shared.listeners.panics(),
-        listener_lost: shared.listeners.lost(),
+        listener_panics: shared.listeners.counters.listener_panics.get(),
+        listener_lost: shared.listeners.counters.listener_lost.get(),
         lags: engine.replica.lags(wall),
     }
 }

@@ -18,7 +18,7 @@ const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// Differences in one page, about: a page ends after the walk's step that reaches it.
 const MAX_DIFFERENCES: usize = 1_000;
 
-/// Where a comparison stands.
+/// The position of a comparison.
 #[derive(Clone, Copy)]
 enum Cursor {
     /// Walking over what is here.

@@ -1,4 +1,4 @@
-//! What every node holds for one key, and why.
+//! One key explained: what every node holds for it, and why.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::report::{
 /// Of a node that answers, and has nothing to say: no reason to worry.
 const NOT_OPEN: &str = "does not have the cache open";
 
-/// What one node answered.
+/// The answer of one node.
 struct Answered {
     node: String,
     marks: Marks,
@@ -117,7 +117,7 @@ fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
 }
 
 fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered>, missing: usize) -> String {
-    // Those who answered may agree while somebody who does not answer lacks the write.
+    // Those who answered may agree while a member that does not answer lacks the write.
     let unasked = if missing == 0 { String::new() } else { format!(", {missing} silent") };
     let Some((holder, winner)) = holder.and_then(|holder| Some((holder, holder.mark()?))) else {
         return format!("no node that answered knows this key{unasked}");

@@ -28,7 +28,7 @@ const DEPTH: usize = 32;
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     number: u64,
-    /// Who asks, or who answers.
+    /// The process that asks, or that answers.
     node: Uuid,
     body: T,
 }

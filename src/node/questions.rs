@@ -1,4 +1,4 @@
-//! What nodes ask each other for the sake of a person, and the questions that wait for answers.
+//! Questions between nodes for the sake of a person, and those that wait for answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::sync::{AtomicU64, Mutex, Ordering};
 /// Questions answered at one time; those beyond are dropped, and the asking node runs into its deadline.
 const ANSWERING: usize = 4;
 
-/// What is asked.
+/// A question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
     /// The registers of these keys, by encoding; with hashes of values or without.
     #[serde(rename = "Look")]
     Marks { cache: String, keys: Vec<Vec<u8>>, hash: bool },
-    /// What is held from here on.
+    /// The registers from here on.
     Page { cache: String, cursor: u64, limit: usize },
     /// Everything about the node but its registers.
     Report,
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     Marks(Marks),

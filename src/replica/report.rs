@@ -17,7 +17,7 @@ use crate::replica_id::ReplicaId;
 /// Members listed one by one, at most.
 const MAX_LISTED: usize = 64;
 
-/// How far a member is behind this node's writes.
+/// The lag of a member behind this node's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PeerLag {

@@ -1,4 +1,4 @@
-//! What a replica says of itself and of its members.
+//! Read access to a replica and to its beliefs about its members.
 
 use super::{CaughtUp, Counters, PeerView, RemovalStats, ReplicaConfig, Skew, StableCut};
 use crate::crdt::{Dot, Marker, VersionVector};
@@ -12,7 +12,7 @@ use crate::replica_id::ReplicaId;
 use crate::store::{Snapshot, Store};
 use crate::sync::Arc;
 
-/// What a replica holds in buffers beside the table, and the limits that are not configured.
+/// The buffers of a replica beside its table, and those of their limits that are not configured.
 #[cfg(any(test, feature = "sim"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers {
@@ -106,7 +106,7 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
         self.marker_of_snapshot(seen).map(|marker| marker.stamp)
     }
 
-    /// What is held in buffers beside the table, for a checker of bounds.
+    /// Returns the sizes of buffers beside the table, for a checker of bounds.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn buffers(self) -> Buffers {
         let (early, max_early) = self.conversations.pushes.buffers();

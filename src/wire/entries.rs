@@ -19,22 +19,22 @@ const WHAT: &str = "an entry";
 /// Room is made for this many entries at once; for more only as they prove to be there.
 const AT_ONCE: usize = 1024;
 
-/// What this process adds to an entry that came in.
+/// Hashes and weighs an entry that came in, for this process.
 pub trait Intake<K, V> {
-    /// This process's hash of a key.
+    /// Returns this process's hash of a key.
     fn hash(&self, key: &Key<K>) -> u64;
 
-    /// What this process's weigher says.
+    /// Returns the weight of a live entry by this process's weigher.
     fn weigh(&self, key: &K, value: &V) -> u32;
 
-    /// What a live entry weighs whose key or value does not decode here. By default its encoded
+    /// Returns the weight of a live entry whose key or value does not decode here. By default its encoded
     /// size in bytes: if the weigher counts entries instead, it goes early, which is safe.
     fn weigh_opaque(&self, size: u32) -> u32 {
         size.max(1)
     }
 }
 
-/// Where an entry stands, which decides what it need not say.
+/// The place of an entry, which decides what it leaves out.
 #[derive(Clone, Copy)]
 pub(super) enum Register {
     /// In an interval of `origin`: it says how far its dot is beyond the one before, and its value.
