@@ -100,12 +100,12 @@ pub struct PeerView {
 }
 
 impl PeerView {
-    pub(crate) fn of(id: ReplicaId, peer: &Peer) -> Self {
+    pub(crate) fn of(id: ReplicaId, peer: &Peer, reported: VersionVector) -> Self {
         Self {
             id,
             live: peer.is_live(),
             dead_since: peer.dead_since,
-            reported: peer.reported.clone(),
+            reported,
             watermark: peer.stability.watermark,
             sent_to: peer.delivery.sent_to,
             last_heard: peer.last_heard,
@@ -168,7 +168,7 @@ impl Members {
 
     /// The members that have spoken to us, by id.
     pub(crate) fn views(&self) -> impl Iterator<Item = PeerView> + '_ {
-        self.met().map(|(id, peer)| PeerView::of(*id, peer))
+        self.met().map(|(id, peer)| PeerView::of(*id, peer, peer.reported.clone()))
     }
 
     pub(crate) fn live(&self) -> impl Iterator<Item = ReplicaId> + '_ {

@@ -35,6 +35,7 @@ pub struct PeerLag {
 /// A member, how far it is behind, and how far its clock is from ours.
 #[derive(Clone, Debug)]
 pub(crate) struct ReportedPeer {
+    /// What is believed of it; what it reported of listed members only.
     pub(crate) view: PeerView,
     pub(crate) lag: PeerLag,
     /// Entries of any other origin that it is not known to have.
@@ -120,7 +121,7 @@ impl ReplicaReport {
             disagreement: env.clock.disagreement(now),
             judging: env.clock.judging(now),
             held: HeldReport::of(view, now),
-            vector: of_members(view, ledger.vector()),
+            vector: of_members(view, ledger.vector()).collect(),
             peers: listed.map(|(id, peer)| ReportedPeer::of(view, now, *id, peer)).collect(),
             watermark: members.cut().watermark,
             floor: ledger.floor(),
@@ -155,7 +156,7 @@ impl ReportedPeer {
         let lacking = |(origin, log): (&ReplicaId, &OriginLog)| log.count_after(peer.reported.get(origin)).0;
         let others = view.ledger.logs().iter().filter(|(origin, _)| **origin != id);
         Self {
-            view: PeerView::of(id, peer),
+            view: PeerView::of(id, peer, of_members(view, &peer.reported).collect()),
             lag: PeerLag::of(view, view.env.clock.judging(now), id, peer),
             unconfirmed: others.map(lacking).sum(),
             wall_skew: skew::wall_skew(view.members, view.env, now, peer),
@@ -172,9 +173,13 @@ impl OldestTombstone {
     }
 }
 
-fn of_members<K: CoreKey, V>(view: View<'_, K, V>, vector: &VersionVector) -> Vec<(ReplicaId, HlcTime)> {
+/// Returns the entries of listed members and of this replica.
+fn of_members<K: CoreKey, V>(
+    view: View<'_, K, V>,
+    vector: &VersionVector,
+) -> impl Iterator<Item = (ReplicaId, HlcTime)> {
     let members = view.members.iter().map(|(id, _)| id).take(MAX_LISTED).chain([&view.env.id]);
-    members.map(|id| (*id, vector.get(id))).collect()
+    members.map(|id| (*id, vector.get(id)))
 }
 
 fn collection_blocks<K: CoreKey, V>(view: View<'_, K, V>, now: Now, stamp: Stamp, dot: Dot) -> Vec<CollectionBlock> {
