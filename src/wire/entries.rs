@@ -147,6 +147,7 @@ impl<'r, I> EntryReader<'r, I> {
     }
 }
 
+#[inline]
 fn key_bytes<'a>(parts: &mut PartReader<'a, '_>) -> Result<&'a [u8], DecodeError> {
     let bytes = parts.cursor.bytes("a key")?;
     parts.limits.check_key(bytes.len())?;
@@ -154,6 +155,7 @@ fn key_bytes<'a>(parts: &mut PartReader<'a, '_>) -> Result<&'a [u8], DecodeError
     Ok(bytes)
 }
 
+#[inline]
 fn dot(parts: &mut PartReader<'_, '_>, place: &mut Register) -> Result<Dot, DecodeError> {
     match place {
         Register::InInterval { origin, after, to } => {
@@ -172,6 +174,7 @@ fn dot(parts: &mut PartReader<'_, '_>, place: &mut Register) -> Result<Dot, Deco
     }
 }
 
+#[inline]
 fn kind(parts: &mut PartReader<'_, '_>) -> Result<Kind, DecodeError> {
     let code = parts.cursor.uint("a register kind")?;
     let known = u8::try_from(code).ok().and_then(Kind::from_code);
@@ -180,6 +183,7 @@ fn kind(parts: &mut PartReader<'_, '_>) -> Result<Kind, DecodeError> {
 
 /// Reads the stamp of the register with `dot`: null if it is the dot, a time if it is of the same replica, else the
 /// full stamp.
+#[inline]
 fn stamp_beside(parts: &mut PartReader<'_, '_>, dot: Dot) -> Result<Stamp, DecodeError> {
     if parts.cursor.null() {
         return Ok(Stamp::new(dot.counter, dot.actor));
@@ -191,6 +195,7 @@ fn stamp_beside(parts: &mut PartReader<'_, '_>, dot: Dot) -> Result<Stamp, Decod
     Ok(Stamp::new(parts.cursor.uint("a stamp")?, dot.actor))
 }
 
+#[inline]
 fn value_bytes<'a>(parts: &mut PartReader<'a, '_>, kind: Kind) -> Result<Option<&'a [u8]>, DecodeError> {
     if parts.cursor.null() {
         return if kind.is_live() { Err(DecodeError::BodyMismatch) } else { Ok(None) };

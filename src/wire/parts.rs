@@ -25,6 +25,7 @@ impl<'a, 'r> PartReader<'a, 'r> {
     }
 
     /// Reads a field that every body may have, or skips one from a newer release.
+    #[inline]
     pub(super) fn common_field(&mut self, field: u64) -> Result<(), DecodeError> {
         if field != REPLICAS {
             return self.skip();
@@ -38,15 +39,18 @@ impl<'a, 'r> PartReader<'a, 'r> {
     }
 
     /// Skips the elements of an array that a newer release has added.
+    #[inline]
     pub(super) fn skip_rest(&mut self, parts: usize, known: usize) -> Result<(), DecodeError> {
         (known..parts).try_for_each(|_| self.skip())
     }
 
+    #[inline]
     pub(super) fn id(&mut self, what: &'static str) -> Result<ReplicaId, DecodeError> {
         self.table.id(self.cursor.uint(what)?)
     }
 
     /// Reads `[replica, time]`.
+    #[inline]
     pub(super) fn stamp(&mut self) -> Result<Stamp, DecodeError> {
         const WHAT: &str = "a stamp";
         if self.cursor.array(WHAT)? != 2 {
