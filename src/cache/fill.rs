@@ -17,7 +17,7 @@ use super::work::{Brought, Work};
 use super::{Cache, CacheKey, CacheValue, Shared, turn};
 use crate::hlc::{Now, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 
 /// How a caller that missed goes on.
 enum Boarding<K, V> {
@@ -282,7 +282,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
                 Boarding::Found(item) => return value_of(&Ok(item)),
                 Boarding::Join(flight) => {
                     if flight.handover.is_driven_here() {
-                        self.shared.counts.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
+                        self.shared.counts.fills.deadlocks.one();
                         return Err(Failure::WouldBlock);
                     }
                     let _waiting = self.shared.wait_for(&flight)?;
@@ -356,7 +356,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     /// Refuses a filler that would wait for itself.
     fn wait_for(&self, flight: &Flight<K, V>) -> Result<Waiting, Failure> {
         waits::wait_for(flight.number).map_err(|deadlock| {
-            self.counts.fills.deadlocks.fetch_add(1, Ordering::Relaxed);
+            self.counts.fills.deadlocks.one();
             match deadlock {
                 Deadlock::OwnKey => Failure::OwnKey,
                 Deadlock::Cycle => Failure::Cycle,
@@ -425,7 +425,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
             Ok(Brought::Filled(filled)) => filled,
             Ok(Brought::Arrived(item)) => {
                 self.abort(flight);
-                self.counts.fills.arrived.fetch_add(1, Ordering::Relaxed);
+                self.counts.fills.arrived.one();
                 return Ok(item);
             }
             Err(failure) => {
@@ -433,7 +433,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
                 return Err(failure);
             }
         };
-        self.counts.fills.filled.fetch_add(1, Ordering::Relaxed);
+        self.counts.fills.filled.one();
         let now = self.around.time.now();
         let time_to_live = match filled.keep {
             Keep::AsConfigured => self.settings.time_to_live,
@@ -443,14 +443,14 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let item = ItemRef::new(Item { key: flight.key.clone(), body: Body::Known(filled.value) });
         if filled.keep == Keep::Not {
             self.abort(flight);
-            self.counts.fills.uncached.fetch_add(1, Ordering::Relaxed);
+            self.counts.fills.uncached.one();
             return Ok(item);
         }
         match self.prepare_item(now, flight.hash, &item, time_to_live) {
             Ok(write) => self.finish(now, flight, write),
             Err(error) => {
                 self.abort(flight);
-                let before = self.counts.fills.refused.fetch_add(1, Ordering::Relaxed);
+                let before = self.counts.fills.refused.fetch_one();
                 if before.is_power_of_two() || before == 0 {
                     tracing::warn!(cache = %self.name, count = before + 1, %error, "a filled value was returned and not cached");
                 }
@@ -464,7 +464,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let _joinable = self.with_engine(now, |engine| {
             let stored = engine.replica.finish_fill(now, &flight.ticket, write);
             if stored.is_none() {
-                self.counts.fills.lost.fetch_add(1, Ordering::Relaxed);
+                self.counts.fills.lost.one();
             }
             engine.flights.remove(flight)
         });

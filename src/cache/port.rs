@@ -10,14 +10,14 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::engine::Engine;
-use super::examine::Examine;
+use super::inspect::Inspect;
 use super::{CacheKey, CacheValue, Ready, Shared, TimeSource};
 use crate::hlc::Now;
 use crate::item::{ItemRef, Key};
 use crate::message::Message;
 use crate::replica::{CaughtUp, Remains, Transmit};
 use crate::replica_id::ReplicaId;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, Ordering};
 use crate::wire;
 
 /// Resolves when a cache is ready; to nothing if the node was shut down.
@@ -72,9 +72,9 @@ pub struct Parcel {
     pub bulk: bool,
 }
 
-/// How far a cache is.
+/// What a cache holds and whom it knows.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct CacheStatus {
     /// The first member whose whole state it has had.
     pub caught_up: Option<CaughtUp>,
     /// Members known to have it open, live or not yet forgotten.
@@ -86,7 +86,7 @@ pub struct Standing {
 }
 
 /// An open cache, as its node sees it.
-pub trait Port: Any + Examine + Send + Sync {
+pub trait Port: Any + Inspect + Send + Sync {
     /// The cache's name.
     fn name(&self) -> &Arc<str>;
     /// This opening of it.
@@ -121,17 +121,8 @@ pub trait Port: Any + Examine + Send + Sync {
     fn has_unsent(&self) -> bool;
     /// How many own writes no member is known to have, those of the last call left out.
     fn count_unsent(&self) -> u64;
-    /// How far it is.
-    fn standing(&self) -> Standing;
-}
-
-/// What came in that was not as expected.
-#[derive(Debug, Default)]
-pub(crate) struct IntakeCounts {
-    pub(super) malformed: AtomicU64,
-    pub(super) undecodable_values: AtomicU64,
-    pub(super) undecodable_keys: AtomicU64,
-    pub(super) unencodable: AtomicU64,
+    /// Returns what this cache holds and whom it knows, for its node.
+    fn status(&self) -> CacheStatus;
 }
 
 impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
@@ -152,11 +143,8 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(&bytes, self, &self.wire_limits)));
         match decoded {
             Ok(Ok(decoded)) => {
-                self.counts
-                    .intake
-                    .undecodable_values
-                    .fetch_add(u64::from(decoded.undecodable_values), Ordering::Relaxed);
-                self.counts.intake.undecodable_keys.fetch_add(u64::from(decoded.undecodable_keys), Ordering::Relaxed);
+                self.counts.intake.undecodable_values.add(u64::from(decoded.undecodable_values));
+                self.counts.intake.undecodable_keys.add(u64::from(decoded.undecodable_keys));
                 decoded.message.map(|message| (decoded.envelope.from, message))
             }
             Ok(Err(error)) => {
@@ -171,7 +159,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
     }
 
     fn count_malformed(&self, error: &str) {
-        let before = self.counts.intake.malformed.fetch_add(1, Ordering::Relaxed);
+        let before = self.counts.intake.malformed.fetch_one();
         if before.is_power_of_two() || before == 0 {
             tracing::warn!(cache = %self.name, count = before + 1, error, "a message was not understood and is ignored");
         }
@@ -181,7 +169,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         let Transmit { to, message, bulk } = transmit;
         match catch_unwind(AssertUnwindSafe(|| self.encode(&message))) {
             Ok(Ok(bytes)) => {
-                self.counts.bytes.note_sent(&message, bytes.len() * to.len());
+                self.counts.bytes_out.of(&message).add((bytes.len() * to.len()) as u64);
                 return Some(Parcel { to, bytes, bulk });
             }
             Ok(Err(error)) => tracing::error!(cache = %self.name, %error, "a message could not be encoded"),
@@ -208,7 +196,7 @@ impl<K: CacheKey, V: CacheValue> Shared<K, V> {
         if given_up > 0 {
             tracing::error!(cache = %self.name, entries = given_up, "entries that no longer serialise were removed");
         }
-        self.counts.intake.unencodable.fetch_add(given_up.max(1), Ordering::Relaxed);
+        self.counts.intake.unencodable.add(given_up.max(1));
     }
 
     /// Another process goes by our id: takes another. What is left is to be dropped without the lock.
@@ -237,7 +225,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     fn deliver(&self, bytes: Bytes) -> bool {
         let size = bytes.len();
         let Some((from, message)) = self.decode(bytes) else { return false };
-        self.counts.bytes.note_received(&message, size);
+        self.counts.bytes_in.of(&message).add(size as u64);
         let now = self.around.time.now();
         let handled = catch_unwind(AssertUnwindSafe(|| {
             let remains = self.with_engine(now, |engine| {
@@ -271,7 +259,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     fn tick(&self) -> u64 {
         let now = self.around.time.now();
         #[cfg(feature = "metrics")]
-        self.report(now.mono);
+        super::metrics_facade::publish_if_due(self, now.mono);
         self.with_engine(now, |engine| {
             if engine.replica.poll_timeout(now) <= now.mono {
                 engine.replica.handle_timeout(now);
@@ -342,10 +330,10 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         count.saturating_sub(self.company.unsent_counted.swap(count, Ordering::AcqRel))
     }
 
-    fn standing(&self) -> Standing {
+    fn status(&self) -> CacheStatus {
         let engine = self.engine.lock();
         let replica = &engine.replica;
-        Standing {
+        CacheStatus {
             caught_up: replica.view().caught_up(),
             members: replica.view().peers().map(|peer| peer.id).collect(),
             live: replica.view().live_members(),

@@ -96,15 +96,15 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
                 unmet = self.shared.company.expecting.load(Ordering::Acquire);
                 asked.extend(self.shared.engine.lock().replica.view().live_members());
             }
-            let standing = self.standing(&asked, written, unmet);
+            let replication = self.replication(&asked, written, unmet);
             if self.shared.company.detached.load(Ordering::Acquire) {
-                return Err(standing);
+                return Err(replication);
             }
-            if standing.is_enough(members) {
-                return Ok(Replicated { seen: standing.seen, departed: standing.departed });
+            if replication.is_enough(members) {
+                return Ok(Replicated { seen: replication.seen, departed: replication.departed });
             }
-            if !standing.can_be(members) || !race::before(progress, &mut limit).await {
-                return Err(standing);
+            if !replication.can_be(members) || !race::before(progress, &mut limit).await {
+                return Err(replication);
             }
         }
     }
@@ -122,16 +122,16 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         crate::sync::block_on(self.wait_replicated(written, members, timeout))
     }
 
-    fn standing(&self, asked: &BTreeSet<ReplicaId>, written: Written, unmet: bool) -> NotReplicated {
-        let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new(), unmet };
+    fn replication(&self, asked: &BTreeSet<ReplicaId>, written: Written, unmet: bool) -> NotReplicated {
+        let mut replication = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new(), unmet };
         let engine = self.shared.engine.lock();
         for member in asked {
             match engine.replica.view().member_has(*member, written.stamp) {
-                Some(true) => standing.seen.push(*member),
-                Some(false) => standing.missing.push(*member),
-                None => standing.departed.push(*member),
+                Some(true) => replication.seen.push(*member),
+                Some(false) => replication.missing.push(*member),
+                None => replication.departed.push(*member),
             }
         }
-        standing
+        replication
     }
 }

@@ -1,8 +1,9 @@
 //! What all handles of a cache, and the node that it is open on, have in common.
 
+use super::counters::{BytesByKind, FillCounters, IntakeCounters};
 use super::engine::Engine;
 use super::listener::Listeners;
-use super::{CacheSettings, TimeSource, Weigher, bytes_by_kind, feed, fill_counts, port, readable};
+use super::{CacheSettings, TimeSource, Weigher, feed, port, readable};
 use crate::recency::ReadLog;
 use crate::replica_id::ReplicaId;
 use crate::store::Store;
@@ -33,9 +34,10 @@ pub(super) struct Company {
 /// What is counted beside the machine.
 #[derive(Default)]
 pub(crate) struct Counts {
-    pub(super) fills: fill_counts::FillCounts,
-    pub(crate) intake: port::IntakeCounts,
-    pub(super) bytes: bytes_by_kind::BytesByKind,
+    pub(super) fills: FillCounters,
+    pub(crate) intake: IntakeCounters,
+    pub(super) bytes_in: BytesByKind,
+    pub(super) bytes_out: BytesByKind,
     #[cfg(feature = "metrics")]
     pub(super) reported: crate::sync::AtomicU64,
 }

@@ -1,12 +1,9 @@
-//! What a cache did and how it stands.
-
-use std::time::Duration;
+//! The numbers of a cache for its application.
 
 use serde::Serialize;
 
-use super::{Cache, CacheKey, CacheValue};
-pub use crate::replica::RemovalStats;
-use crate::replica_id::ReplicaId;
+use super::{Cache, CacheKey, CacheValue, FillStats, Shared};
+pub use crate::replica::{PeerLag, RemovalStats};
 
 /// Numbers of one cache on one node, since it was opened. From [`Cache::stats`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,7 +13,7 @@ pub struct CacheStats {
     pub hits: u64,
     /// Look-ups that found none.
     pub misses: u64,
-    /// What fills came to.
+    /// Fills by their end.
     pub fills: FillStats,
     /// Values that are no longer here, by cause.
     pub removals: RemovalStats,
@@ -24,112 +21,42 @@ pub struct CacheStats {
     pub entries: u64,
     /// The sum of their weights.
     pub weight: u64,
-    /// Keys remembered as deleted, expired or evicted until everybody has heard of it.
+    /// Keys remembered as deleted, expired or evicted until every member has seen it.
     pub tombstones: u64,
     /// Panics of the eviction listener.
     pub listener_panics: u64,
     /// Removals that the eviction listener was not told of, because it stood still while very many waited.
     pub listener_lost: u64,
-    /// How far other members are behind this node's writes.
+    /// The lag of each other member behind this node's writes.
     pub lags: Vec<PeerLag>,
 }
 
-/// What fills came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct FillStats {
-    /// Fills that run now and can be joined.
-    pub running: u64,
-    /// Fillers that brought a value.
-    pub filled: u64,
-    /// Fills that another node's value made unnecessary while they waited for their turn.
-    pub arrived: u64,
-    /// Values given to their callers and not cached, because something newer was known or the filler took longer than
-    /// `fill_hold`.
-    pub lost: u64,
-    /// Values not cached because the filler said so.
-    pub uncached: u64,
-    /// Values not cached because they are too large or cannot be serialised.
-    pub refused: u64,
-    /// Fillers that failed.
-    pub failed: u64,
-    /// Fillers that panicked.
-    pub panicked: u64,
-    /// Fills that took longer than `fill_timeout`.
-    pub timed_out: u64,
-    /// Fills whose runtime ended, or that had none.
-    pub abandoned: u64,
-    /// Calls refused because they would have waited for themselves: from within a filler, or by blocking the filler's runtime.
-    pub deadlocks: u64,
-}
-
-impl FillStats {
-    /// Its counts by name.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn outcomes(&self) -> [(&'static str, u64); 10] {
-        [
-            ("filled", self.filled),
-            ("arrived", self.arrived),
-            ("lost", self.lost),
-            ("uncached", self.uncached),
-            ("refused", self.refused),
-            ("failed", self.failed),
-            ("panicked", self.panicked),
-            ("timed_out", self.timed_out),
-            ("abandoned", self.abandoned),
-            ("deadlocks", self.deadlocks),
-        ]
-    }
-}
-
-/// How far a member is behind this node's writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct PeerLag {
-    /// The member.
-    pub member: ReplicaId,
-    /// Whether the failure detector calls it alive.
-    pub live: bool,
-    /// The age of the oldest own write that it is not known to have; zero if there is none.
-    pub behind: Duration,
-    /// How many own writes it is not known to have. Writes that were overwritten since may be counted
-    /// for a while.
-    pub writes: u64,
-}
-
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
-    /// What this cache did and how it stands on this node. Takes the lock of writers for as long as a
-    /// write, however many values are here.
+    /// Returns the counts of this cache on this node, and its present size and lags. Takes the lock of writers for as
+    /// long as a write, however many values are here.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.shared.stats()
+        stats(&self.shared)
     }
 }
 
-impl<K: CacheKey, V: CacheValue> super::Shared<K, V> {
-    pub(super) fn stats(&self) -> CacheStats {
-        let (hits, misses) = self.reads.totals();
-        let wall = self.around.time.wall();
-        let mut engine = self.engine.lock();
-        let mut fills = self.counts.fills.snapshot();
-        fills.running = engine.flights.len() as u64;
-        let lag = |lag: crate::replica::Lag| PeerLag {
-            member: lag.member,
-            live: lag.live,
-            behind: Duration::from_nanos(lag.oldest.map_or(0, |oldest| wall.saturating_sub(oldest))),
-            writes: lag.writes as u64,
-        };
-        CacheStats {
-            hits,
-            misses,
-            fills,
-            removals: engine.replica.view().removals(),
-            entries: engine.replica.view().live_len(),
-            weight: engine.replica.view().live_weight(),
-            tombstones: engine.replica.view().tombstone_len() as u64,
-            listener_panics: self.listeners.panics(),
-            listener_lost: self.listeners.lost(),
-            lags: engine.replica.lags().into_iter().map(lag).collect(),
-        }
+/// Copies the numbers of a cache.
+pub(super) fn stats<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheStats {
+    let (hits, misses) = shared.reads.totals();
+    let wall = shared.around.time.wall();
+    let mut engine = shared.engine.lock();
+    let mut fills = shared.counts.fills.counters();
+    fills.running = engine.flights.len() as u64;
+    CacheStats {
+        hits,
+        misses,
+        fills,
+        removals: engine.replica.view().removals(),
+        entries: engine.replica.view().live_len(),
+        weight: engine.replica.view().live_weight(),
+        tombstones: engine.replica.view().tombstone_len() as u64,
+        listener_panics: shared.listeners.counters.listener_panics.get(),
+        listener_lost: shared.listeners.counters.listener_lost.get(),
+        lags: engine.replica.lags(wall),
     }
 }

@@ -66,7 +66,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
 
     /// How many wait, and how many may.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn burden(&self) -> (usize, usize) {
+    pub(crate) fn buffers(&self) -> (usize, usize) {
         (self.early.len(), MAX_EARLY)
     }
 

@@ -49,7 +49,7 @@ fn caches_with_one_id_take_others_and_go_on() {
     for cache in &cluster.caches {
         let known = (0..20).flat_map(|n| [n, 100 + n, 200 + n]).filter(|key| cache.get(key) == Some(Value(key % 100)));
         assert_eq!((known.count(), cache.get(&300), cache.entry_count()), (60, Some(Value(19)), 61));
-        assert_eq!(cache.handles.0.cache_report().replica, cache.replica_id().to_string());
+        assert_eq!(cache.handles.0.report().replica, cache.replica_id().to_string());
     }
     let renewed: u64 = cluster.caches.iter().map(|cache| cache.counters().renewed_id).sum();
     assert_eq!(renewed, 2);

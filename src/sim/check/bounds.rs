@@ -8,13 +8,13 @@ use crate::sim::types::{SimKey, SimValue};
 /// Checks that a replica holds no more than its settings allow.
 pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     let view = cluster.view(number);
-    let (config, burden) = (&cluster.settings.config, view.burden());
+    let (config, buffers) = (&cluster.settings.config, view.buffers());
     let bounds = [
         ("weight", view.live_weight(), cluster.settings.max_capacity.unwrap_or(u64::MAX)),
-        ("retained bytes", burden.retained_bytes as u64, config.max_retained_bytes as u64),
+        ("retained bytes", buffers.retained_bytes as u64, config.max_retained_bytes as u64),
         ("deferred registers", view.deferred_len() as u64, config.max_deferred as u64),
-        ("deferred bytes", burden.deferred_bytes as u64, burden.max_deferred_bytes as u64),
-        ("early pushes", burden.early as u64, burden.max_early as u64),
+        ("deferred bytes", buffers.deferred_bytes as u64, buffers.max_deferred_bytes as u64),
+        ("early pushes", buffers.early as u64, buffers.max_early as u64),
     ];
     if let Some((what, is, limit)) = bounds.into_iter().find(|(_, is, limit)| is > limit) {
         let name = cluster.name(number);

@@ -1,0 +1,120 @@
+//! Registers without their values, for people: their keys, stamps and hashes.
+//!
+//! The replica's lock is taken for stamps only. Keys and values are encoded without it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{CacheKey, CacheValue, Shared};
+use crate::crdt::Marker;
+use crate::hlc::HlcTime;
+use crate::item::{Body, Item, Key};
+use crate::report::{Mark, Marks};
+use crate::store::Snapshot;
+use crate::wire;
+
+/// Registers looked up under one hold of the lock.
+const PER_HOLD: usize = 32;
+
+/// Runs what encodes and compares users' types. Returns nothing if it panics.
+pub(super) fn contain<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok().flatten()
+}
+
+/// Returns what is held for an encoded key.
+pub(super) fn find<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, key: &[u8]) -> Option<Snapshot<K, V>> {
+    contain(|| {
+        let key = match wire::decode_key::<K>(key) {
+            Ok(known) => Key::Known(known),
+            Err(_) => Key::Opaque(Box::new(key.to_vec().into())),
+        };
+        shared.store.find_by(wire::Intake::<K, V>::hash(shared, &key), |other| *other == key)
+    })
+}
+
+/// Encodes the key of an item.
+pub(super) fn encoded_key<K: CacheKey, V>(item: &Item<K, V>) -> Option<Vec<u8>> {
+    match &item.key {
+        Key::Known(key) => wire::encode_key(key).ok(),
+        Key::Opaque(bytes) => Some(bytes.to_vec()),
+    }
+}
+
+/// Encodes the value of an item, if it has one.
+pub(super) fn encoded_value<K, V: CacheValue>(item: &Item<K, V>) -> Option<Vec<u8>> {
+    match &item.body {
+        Body::Absent => None,
+        Body::Opaque(bytes) => Some(bytes.to_vec()),
+        Body::Known(value) => {
+            let mut bytes = Vec::new();
+            ciborium::into_writer(value, &mut bytes).ok()?;
+            Some(bytes)
+        }
+    }
+}
+
+fn mark<K: CacheKey, V: CacheValue>(
+    found: &Snapshot<K, V>,
+    marker: Marker,
+    opened: HlcTime,
+    hash: bool,
+) -> Option<Mark> {
+    let key = encoded_key(&found.item)?;
+    let hash = if hash { encoded_value(&found.item).map(|bytes| wire::value_hash(&bytes)) } else { None };
+    Some(Mark {
+        key,
+        kind: marker.kind.code(),
+        stamp: marker.stamp,
+        origin: marker.dot.actor,
+        dot: marker.dot.counter,
+        expires: found.meta.expires,
+        size: found.meta.size,
+        hash,
+        learnt_at: opened.saturating_add(found.meta.learnt.since_start()),
+        learnt_by: Some(found.meta.learnt.path),
+    })
+}
+
+/// Describes registers found a moment ago. Hashes their values only if asked for: that costs what values cost.
+pub(super) fn marks<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    found: &[Option<Snapshot<K, V>>],
+    hash: bool,
+) -> Marks {
+    let mut marks = marks_without_registers(shared);
+    let opened = opened_by_todays_clock(shared);
+    for part in found.chunks(PER_HOLD) {
+        let markers: Vec<_> = {
+            let engine = shared.engine.lock();
+            let one = |found: &Option<Snapshot<K, V>>| engine.replica.view().marker_of_snapshot(found.as_ref()?);
+            part.iter().map(one).collect()
+        };
+        for (found, marker) in part.iter().zip(markers) {
+            let mark =
+                found.as_ref().zip(marker).and_then(|(found, marker)| contain(|| mark(found, marker, opened, hash)));
+            marks.marks.push(mark);
+        }
+    }
+    marks
+}
+
+/// Returns when this replica started, as the wall clock would have said it had it always gone as it goes now.
+fn opened_by_todays_clock<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> HlcTime {
+    let now = shared.around.time.now();
+    let age = now.mono.saturating_sub(shared.engine.lock().replica.view().opened());
+    now.wall.saturating_sub(age)
+}
+
+fn marks_without_registers<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Marks {
+    let wall = shared.around.time.wall();
+    let engine = shared.engine.lock();
+    let replica = &engine.replica;
+    Marks {
+        replica: Some(shared.id()),
+        wall,
+        lossy: replica.view().is_lossy(),
+        floor: replica.view().floor().time,
+        epoch: replica.view().epoch(),
+        vector: replica.view().vector().iter().collect(),
+        marks: Vec::new(),
+    }
+}
