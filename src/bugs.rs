@@ -129,4 +129,12 @@ bugs! {
     handed_over_when_cut,
     /// A newcomer takes the time of the first member that it hears.
     time_of_the_first,
+    /// What a closed replica says is heard after its successor was: the process goes by whoever spoke last.
+    former_believed,
+    /// Who opens a cache does not ask those anew that said before that they do not have it open.
+    not_open_for_long,
+    /// A member that is greeted answers only if it has news: one that was away is met again when its turn comes.
+    greetings_unanswered,
+    /// "Not open" is believed whomever it was said to, and whoever has spoken since.
+    stale_answers_believed,
 }

@@ -12,8 +12,9 @@
 //! | the interface | `handle`, `closing`, `builder`, `settings`, and one file for each type that is returned |
 //! | what is done with one key | `lookup`, `write` and `bulk` with `prepare`, `fill` with `fill_*`, `turn`, `flight` |
 //! | what is waited for | `ready_wait`, `replicated`, `feed` |
-//! | what the node asks of a cache | `port`, `examine`, `tick`, `report` |
-//! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counts`, `readable` |
+//! | what the node asks of a cache | `port`, `tick` |
+//! | what people look at | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` without types |
+//! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable` |
 
 use std::hash::Hash;
 
@@ -24,16 +25,14 @@ use crate::hlc::{HlcTime, Now};
 
 pub mod builder;
 mod bulk;
-mod bytes_by_kind;
 mod closing;
 mod connection;
-mod counts;
+mod counters;
 pub(crate) mod engine;
 mod entry;
-pub(crate) mod examine;
+mod explain;
 pub(crate) mod feed;
 mod fill;
-mod fill_counts;
 mod fill_end;
 mod fill_error;
 mod fill_join;
@@ -46,10 +45,12 @@ pub(crate) mod garbage;
 mod handle;
 mod handover;
 mod insert_error;
-mod intake_counts;
+pub(crate) mod inspect;
 mod iter;
 pub(crate) mod listener;
 mod lookup;
+#[cfg(feature = "metrics")]
+pub mod metrics_facade;
 mod open_error;
 pub(crate) mod port;
 mod prepare;
@@ -59,8 +60,7 @@ mod reader;
 mod ready;
 mod ready_wait;
 mod replicated;
-#[cfg(feature = "metrics")]
-pub mod report;
+mod report;
 mod settings;
 mod shared;
 mod stats;
@@ -77,12 +77,11 @@ mod write;
 mod writer;
 
 pub use crate::recency::Eviction;
-pub use crate::replica::RemovalStats;
 pub use builder::CacheBuilder;
 pub use bulk::BulkError;
+pub use counters::FillStats;
 pub use entry::EntryInfo;
 pub use feed::{ChangeEvent, ChangeKind, Subscription, SubscriptionError};
-pub use fill_counts::FillStats;
 pub use fill_error::FillError;
 pub use filled::Filled;
 pub use handle::Cache;
@@ -92,7 +91,7 @@ pub use open_error::{Limits, OpenError};
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
 pub use settings::{CacheSettings, Policy};
-pub use stats::{CacheStats, PeerLag};
+pub use stats::{CacheStats, PeerLag, RemovalStats};
 pub use write::Written;
 
 /// The bounds on keys.

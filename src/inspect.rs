@@ -1,4 +1,4 @@
-//! Looking into a running node: for the operator at three in the morning, and for whoever writes tests.
+//! Looking into a running node: for operators and for authors of tests.
 //!
 //! ```no_run
 //! # async fn example(node: driftless::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -7,8 +7,8 @@
 //! for warning in inspector.node().warnings {
 //!     println!("{} ({}): {}", warning.name, warning.about, warning.text);
 //! }
-//! let told = inspector.explain("prices", "apple", std::time::Duration::from_secs(1)).await?;
-//! println!("{}", told.verdict);
+//! let explained = inspector.explain("prices", "apple", std::time::Duration::from_secs(1)).await?;
+//! println!("{}", explained.verdict);
 //! # Ok(())
 //! # }
 //! ```
@@ -23,10 +23,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::port::Port;
-use crate::node::inquiry::{self, Ask, Reply};
+use crate::node::inquiry;
 use crate::node::mesh::Peer;
+use crate::node::questions::{Ask, Reply};
 use crate::node::{Alive, Node, Registry, report};
-use crate::report::{AuditReport, CacheReport, Mark, NodeReport, Staleness, State, readable, show};
+use crate::report::{
+    AuditReport, CacheReport, DiffPage, Explanation, Mark, NodeReport, Staleness, State, readable, show,
+};
 
 mod audit;
 mod diff;
@@ -34,7 +37,7 @@ mod explain;
 #[cfg(feature = "inspect-http")]
 pub mod http;
 
-/// How long other nodes get to answer a question of a comparison.
+/// The time that other nodes get to answer a question of a comparison.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Keys listed by [`Inspector::recent_keys`], at most.
 const MAX_RECENT: usize = 1_000;
@@ -67,7 +70,7 @@ pub enum InspectError {
     BadCursor,
 }
 
-/// What all nodes say of themselves.
+/// The reports of all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClusterReport {
@@ -83,7 +86,7 @@ pub struct ClusterReport {
 pub struct KeysPage {
     /// The keys.
     pub keys: Vec<KeyLine>,
-    /// Where to go on; absent at the end.
+    /// The cursor of the next page; absent at the end.
     pub next: Option<String>,
 }
 
@@ -109,27 +112,27 @@ impl Inspector {
         Self { registry, alive }
     }
 
-    /// The node and its caches at one moment.
+    /// Reports the node and its caches.
     #[must_use]
     pub fn node(&self) -> NodeReport {
         report::report(&self.registry, &self.alive.mesh, self.alive.is_driven())
     }
 
-    /// The node without its caches: cheap enough for a health check.
+    /// Reports the node without its caches: cheap enough for a health check.
     #[must_use]
     pub fn summary(&self) -> NodeReport {
-        report::summary(&self.registry, &self.alive.mesh, self.alive.is_driven())
+        report::report_without_caches(&self.registry, &self.alive.mesh, self.alive.is_driven())
     }
 
-    /// One cache at one moment.
+    /// Reports one cache.
     ///
     /// # Errors
     /// It is not open here.
     pub fn cache(&self, name: &str) -> Result<CacheReport, InspectError> {
-        Ok(self.port(name)?.cache_report())
+        Ok(self.port(name)?.report())
     }
 
-    /// Whether every open cache has what some member had, or has nobody to get it from: as
+    /// Returns whether every open cache has what some member had, or has no member to get it from: as
     /// [`Cache::ready`](crate::Cache::ready) says without waiting.
     ///
     /// # Panics
@@ -145,7 +148,7 @@ impl Inspector {
         true
     }
 
-    /// What all nodes say of themselves; those that do not answer within `patience` are named.
+    /// Collects the reports of all nodes, and names those that do not answer within `patience`.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -162,7 +165,7 @@ impl Inspector {
         cluster
     }
 
-    /// How old what is read here may be, by member and overall.
+    /// Returns the age that what is read here may have, by member and overall.
     ///
     /// # Errors
     /// The cache is not open here.
@@ -178,7 +181,47 @@ impl Inspector {
         Ok(self.port(cache)?.recent_keys(limit.min(MAX_RECENT)))
     }
 
-    /// What is held here, a page of it and where to go on, in no order. Tombstones are listed too; values are not.
+    /// Explains a key: what every live node holds for it, whether they agree, and which members are not known to have the
+    /// newest write.
+    /// Nodes that do not answer within `patience` are named.
+    ///
+    /// # Errors
+    /// The cache is not open here, or the text stands for no key of its type.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn explain(&self, cache: &str, key: &str, patience: Duration) -> Result<Explanation, InspectError> {
+        explain::explain(self, cache, key, patience).await
+    }
+
+    /// Returns the value of a key here as text, for the eye. Does not count as a use.
+    ///
+    /// # Errors
+    /// The cache is not open here, or the text stands for no key of its type.
+    pub fn value(&self, cache: &str, key: &str) -> Result<Option<String>, InspectError> {
+        let (port, key) = self.key(cache, key)?;
+        Ok(port.value_text(&key))
+    }
+
+    /// Compares this node with a member, by name. Returns a part of the keys on which they differ, and where to go on.
+    /// Looks at `limit` keys or a few more.
+    ///
+    /// # Errors
+    /// The cache is not open here, there is no such member, it does not answer, or the cursor was not made here.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn diff(
+        &self,
+        cache: &str,
+        member: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<DiffPage, InspectError> {
+        diff::diff(self, cache, member, cursor, limit).await
+    }
+
+    /// Returns a page of the keys held here, in no order, and where to go on. Lists tombstones too, but no values.
     ///
     /// # Errors
     /// The cache is not open here, or the cursor was not made here.
@@ -222,6 +265,13 @@ impl Inspector {
     fn port(&self, cache: &str) -> Result<Arc<dyn Port>, InspectError> {
         let held = self.registry.port(cache).ok_or_else(|| InspectError::NoSuchCache(cache.to_owned()))?;
         Ok(Arc::clone(&held))
+    }
+
+    /// Returns a cache, and the encoding of the key that a text stands for.
+    fn key(&self, cache: &str, text: &str) -> Result<(Arc<dyn Port>, Vec<u8>), InspectError> {
+        let port = self.port(cache)?;
+        let bytes = port.key_of(text).ok_or_else(|| InspectError::NotAKey(text.to_owned()))?;
+        Ok((port, bytes))
     }
 
     /// The other live members, by name.

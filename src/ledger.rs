@@ -399,8 +399,6 @@ impl<K: CoreKey, V> Ledger<K, V> {
                 env.counters.adopted += u64::from(self.spread_again(env, &held));
             }
         }
-        // What a session has brought may be dropped from now on.
-        self.enforce_cap(env);
     }
 
     /// Whether a register is in doubt and has no value and no tombstone to spread either.
@@ -423,7 +421,6 @@ impl<K: CoreKey, V> Ledger<K, V> {
             }
             fill::contest(self, env, Some(write));
         }
-        self.enforce_cap(env);
     }
 
     /// The bounds of the fills among these entries.

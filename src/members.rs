@@ -85,6 +85,8 @@ pub struct PeerView {
     pub id: ReplicaId,
     /// Whether the failure detector calls it alive.
     pub live: bool,
+    /// Monotonic time at which it was found dead.
+    pub dead_since: Option<u64>,
     /// The highest vector it ever reported.
     pub reported: VersionVector,
     /// No write it has not yet issued will be stamped at or below this.
@@ -95,6 +97,21 @@ pub struct PeerView {
     pub last_heard: u64,
     /// Whether it has given up values.
     pub lossy: bool,
+}
+
+impl PeerView {
+    pub(crate) fn of(id: ReplicaId, peer: &Peer, reported: VersionVector) -> Self {
+        Self {
+            id,
+            live: peer.is_live(),
+            dead_since: peer.dead_since,
+            reported,
+            watermark: peer.stability.watermark,
+            sent_to: peer.delivery.sent_to,
+            last_heard: peer.last_heard,
+            lossy: peer.lossy,
+        }
+    }
 }
 
 /// The members of one cache, as one replica knows them.
@@ -151,15 +168,7 @@ impl Members {
 
     /// The members that have spoken to us, by id.
     pub(crate) fn views(&self) -> impl Iterator<Item = PeerView> + '_ {
-        self.met().map(|(id, peer)| PeerView {
-            id: *id,
-            live: peer.is_live(),
-            reported: peer.reported.clone(),
-            watermark: peer.stability.watermark,
-            sent_to: peer.delivery.sent_to,
-            last_heard: peer.last_heard,
-            lossy: peer.lossy,
-        })
+        self.met().map(|(id, peer)| PeerView::of(*id, peer, peer.reported.clone()))
     }
 
     pub(crate) fn live(&self) -> impl Iterator<Item = ReplicaId> + '_ {

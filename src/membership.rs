@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use uuid::{Builder, Uuid};
 
+use crate::bugs::Bugs;
 use crate::hlc::HlcTime;
 use crate::replica_id::ReplicaId;
 
@@ -48,6 +49,15 @@ pub(crate) fn next_id(last: Option<Uuid>, drawn: Uuid, wall: HlcTime) -> Uuid {
     after_last.map_or(by_time, |least| by_time.max(least))
 }
 
+/// What a process says that has not the cache open that it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotOpen {
+    /// The replica that had asked.
+    pub(crate) asked: ReplicaId,
+    /// The greatest replica that the process had opened by then, of whatever cache: all up to it are closed, if they were of this one.
+    pub(crate) last: ReplicaId,
+}
+
 /// Whether a cache has what the others have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
@@ -67,15 +77,39 @@ pub(crate) struct Membership<P> {
     awaits_seeds: bool,
     /// Some process has been there since the start.
     met: bool,
+    #[cfg(any(test, feature = "sim"))]
+    bugs: Bugs,
 }
 
 impl<P> Default for Membership<P> {
     fn default() -> Self {
-        Self { processes: BTreeMap::new(), awaits_seeds: false, met: false }
+        Self {
+            processes: BTreeMap::new(),
+            awaits_seeds: false,
+            met: false,
+            #[cfg(any(test, feature = "sim"))]
+            bugs: Bugs::NONE,
+        }
     }
 }
 
 impl<P: Clone> Membership<P> {
+    /// Puts known mistakes back.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn set_bugs(&mut self, bugs: Bugs) {
+        self.bugs = bugs;
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    fn bugs(&self) -> Bugs {
+        self.bugs
+    }
+
+    #[cfg(not(any(test, feature = "sim")))]
+    const fn bugs(&self) -> Bugs {
+        Bugs::NONE
+    }
+
     /// A process is there. What it had open before a silence it is believed to have still. Returns its predecessors: other
     /// processes of its name, which stands for one process at a time. They will not return, whether or not they were called
     /// dead before; the caller drops them for good.
@@ -124,9 +158,10 @@ impl<P: Clone> Membership<P> {
     /// A replica spoke from a process. Gives the replica whose place it takes, if the cache was
     /// reopened there.
     pub(crate) fn heard(&mut self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> Option<ReplicaId> {
+        let believed = self.bugs().former_believed;
         let Process { caches, newest, .. } = self.processes.get_mut(&incarnation)?;
         let newest = newest.entry(cache.to_owned()).or_insert(replica);
-        if *newest > replica {
+        if *newest > replica && !believed {
             return None;
         }
         *newest = replica;
@@ -142,15 +177,33 @@ impl<P: Clone> Membership<P> {
         !self.is_live(incarnation) || self.is_former(incarnation, cache, replica)
     }
 
-    /// Whether another replica has taken this one's place: what it says is late, or a clone of that process says it.
+    /// Whether another replica has taken this one's place, or it was closed: what it says is late, or a clone of that process says it.
     pub(crate) fn is_former(&self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> bool {
-        let newest = self.processes.get(&incarnation).and_then(|process| process.newest.get(cache));
-        newest.is_some_and(|newest| *newest > replica)
+        let Some(Process { caches, newest, .. }) = self.processes.get(&incarnation) else { return false };
+        let is_closed = matches!(caches.get(cache), Some(Presence::NotOpen(_)));
+        let is_former = |newest: &ReplicaId| *newest > replica || (is_closed && *newest == replica);
+        newest.get(cache).is_some_and(is_former) && !self.bugs().former_believed
     }
 
-    /// A process said that it does not have a cache open. Gives the replica that is thereby gone.
-    pub(crate) fn not_open(&mut self, incarnation: Uuid, cache: &str, mono: u64) -> Option<ReplicaId> {
-        let caches = &mut self.processes.get_mut(&incarnation)?.caches;
+    /// A process said that it does not have a cache open, to a replica of ours; `ours` is the present one. Gives the replica that is
+    /// thereby gone.
+    ///
+    /// Only an answer to the present replica counts: one to its predecessor is from before, and the cache may have been opened there
+    /// since. Nor does one that was given before a replica was opened there that has been heard, and whose words came first.
+    pub(crate) fn not_open(
+        &mut self,
+        incarnation: Uuid,
+        cache: &str,
+        (answer, ours): (NotOpen, Option<ReplicaId>),
+        mono: u64,
+    ) -> Option<ReplicaId> {
+        let believed = self.bugs().stale_answers_believed;
+        let Process { caches, newest, .. } = self.processes.get_mut(&incarnation)?;
+        let newest = newest.entry(cache.to_owned()).or_insert(answer.last);
+        if (ours != Some(answer.asked) || *newest > answer.last) && !believed {
+            return None;
+        }
+        *newest = answer.last.max(*newest);
         match caches.insert(cache.to_owned(), Presence::NotOpen(mono)) {
             Some(Presence::Open(replica)) => Some(replica),
             Some(Presence::NotOpen(_)) | None => None,
@@ -160,6 +213,9 @@ impl<P: Clone> Membership<P> {
     /// A cache is opened here. Who said before that it does not have it open said so to another replica, and may have opened it
     /// since: two that were opened at about the same time would not hear of each other until they are asked again.
     pub(crate) fn opened(&mut self, cache: &str) {
+        if self.bugs().not_open_for_long {
+            return;
+        }
         for process in self.processes.values_mut() {
             if matches!(process.caches.get(cache), Some(Presence::NotOpen(_))) {
                 process.caches.remove(cache);
@@ -319,6 +375,35 @@ mod tests {
         ReplicaId::from_bytes([n; 16])
     }
 
+    /// Process 1, which has opened nothing after `last`, tells the replica that is open here.
+    fn says_not_open(all: &mut Membership<u8>, last: ReplicaId, mono: u64) -> Option<ReplicaId> {
+        all.not_open(process(1), "c", (NotOpen { asked: replica(200), last }, Some(replica(200))), mono)
+    }
+
+    /// The cache was opened there, spoke, and only then comes what was said before: it must not be taken for gone.
+    #[test]
+    fn an_answer_from_before_a_cache_was_opened_closes_nothing() {
+        let mut all = Membership::default();
+        is_up(&mut all, 1);
+        all.heard(process(1), "c", replica(2));
+        assert_eq!(says_not_open(&mut all, replica(1), 0), None);
+        assert_eq!(all.home("c", replica(2)), Some(&1));
+        assert_eq!(says_not_open(&mut all, replica(2), 0), Some(replica(2)), "closed since");
+    }
+
+    /// A replica asked and was closed; the answer comes to its successor, which has asked anew.
+    #[test]
+    fn an_answer_to_the_replica_before_is_none() {
+        let mut all = Membership::default();
+        is_up(&mut all, 1);
+        let answer = NotOpen { asked: replica(100), last: replica(1) };
+        assert_eq!(all.not_open(process(1), "c", (answer, Some(replica(200))), 0), None);
+        assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (1, true));
+        assert_eq!(all.not_open(process(1), "c", (answer, None), 0), None);
+        says_not_open(&mut all, replica(1), 0);
+        assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (0, false));
+    }
+
     #[test]
     fn a_reopened_cache_takes_the_place_of_the_old_replica() {
         let mut all = Membership::default();
@@ -329,7 +414,8 @@ mod tests {
         assert!(all.is_late(process(1), "c", replica(1)) && !all.is_late(process(1), "d", replica(1)));
         assert!(!all.is_late(process(1), "c", replica(2)) && !all.is_former(process(2), "c", replica(1)));
         assert_eq!(all.home("c", replica(2)), Some(&1));
-        assert_eq!(all.not_open(process(1), "c", 0), Some(replica(2)));
+        assert_eq!(says_not_open(&mut all, replica(2), 0), Some(replica(2)));
+        assert!(all.is_late(process(1), "c", replica(2)), "closed");
         assert_eq!(all.readiness("c"), Readiness::First(1));
     }
 
@@ -364,7 +450,7 @@ mod tests {
         all.heard(process(1), "c", replica(1));
         assert_eq!(all.to_greet("c", &[], 0).len(), 1, "our replica is new and knows nobody");
         assert!(all.to_greet("c", &[replica(1)], 0).is_empty());
-        all.not_open(process(1), "c", 0);
+        says_not_open(&mut all, replica(1), 0);
         assert!(all.to_greet("c", &[], ASK_AGAIN - 1).is_empty());
         assert_eq!(all.to_greet("c", &[], ASK_AGAIN).len(), 1);
     }
@@ -373,7 +459,7 @@ mod tests {
     fn who_opens_a_cache_asks_everybody_anew() {
         let mut all = Membership::default();
         is_up(&mut all, 1);
-        all.not_open(process(1), "c", 0);
+        says_not_open(&mut all, replica(1), 0);
         assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (0, false));
         all.opened("c");
         assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (1, true));
@@ -419,7 +505,7 @@ mod tests {
         assert!(all.expects_members("c", &[]));
         is_up(&mut all, 1);
         assert_eq!((all.readiness("c"), all.awaits_company("c")), (Readiness::Waiting, true));
-        all.not_open(process(1), "c", 0);
+        says_not_open(&mut all, replica(1), 0);
         assert_eq!((all.readiness("c"), all.awaits_company("c")), (Readiness::First(1), false));
         all.down(process(1), false);
         assert!(all.awaits_company("c"), "the seeds may lead to others");

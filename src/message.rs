@@ -67,6 +67,8 @@ pub struct Digest {
     pub want_full: bool,
     /// This answers a digest, and is never answered with one.
     pub reply: bool,
+    /// The sender does not hold the receiver for a live member, and is to be told of it.
+    pub greets: bool,
     /// The sender has evicted or dropped values: others are better sources for a newcomer.
     pub lossy: bool,
     /// Whoever goes by this id is to take a new one: another process has it too, or had it.

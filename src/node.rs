@@ -9,7 +9,7 @@
 //! | `directory` | which replica lives on which process |
 //! | `mesh` | everything that is shaped by memberlist |
 //! | `spare` | runtimes for fillers whose callers have none, or one that makes no progress, and for timers |
-//! | `inquiry`, `report` | what nodes ask each other for people who look, and what a node shows of itself |
+//! | `inquiry`, `questions`, `report` | what nodes ask each other for people who look, and what a node shows of itself |
 //! | `lanes` | datagram or stream for a small push |
 //! | `ready` | callers that wait for a cache to be ready, or for members |
 //! | `unsent` | what could not be handed over before the end |
@@ -31,6 +31,7 @@ pub(crate) mod inquiry;
 mod lanes;
 #[doc(hidden)]
 pub mod mesh;
+pub(crate) mod questions;
 mod ready;
 mod registry;
 pub(crate) mod report;
@@ -216,7 +217,7 @@ impl Node {
     /// What went over the network so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let stats = self.alive.mesh.stats();
+        let stats = self.alive.mesh.counters();
         Traffic {
             bytes_out: stats.datagram_bytes_out + stats.stream_bytes_out,
             bytes_in: stats.datagram_bytes_in + stats.stream_bytes_in,

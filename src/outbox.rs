@@ -17,9 +17,30 @@ pub struct Transmit<K, V> {
     pub bulk: bool,
 }
 
+/// A small message that waits. A digest is made when it leaves: it says what is so then.
+// A few wait at a time, and a box would be an allocation for each acknowledgement.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Waiting<K, V> {
+    Digest(Wanted),
+    Message(Message<K, V>),
+}
+
+/// Which digest is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// It answers one, and is not answered by another.
+    pub(crate) reply: bool,
+    /// It names retired origins as well.
+    pub(crate) full: bool,
+    /// Its receiver is to answer with such a one.
+    pub(crate) want_full: bool,
+    /// Its receiver is to answer.
+    pub(crate) greets: bool,
+}
+
 /// Small messages that wait, and what conversations leave for each other.
 pub(crate) struct Outbox<K, V> {
-    waiting: VecDeque<(ReplicaId, Message<K, V>)>,
+    waiting: VecDeque<(ReplicaId, Waiting<K, V>)>,
     /// Pushes that were news to us, and who sent them: to be passed on.
     pub(crate) to_pass_on: Vec<(ReplicaId, Push<K, V>)>,
 }
@@ -35,27 +56,59 @@ impl<K, V> Outbox<K, V> {
         self.waiting.is_empty()
     }
 
-    /// Queues a small message; a newer digest or acknowledgement to the same member takes the place
-    /// of one that has not left yet, which is handed back: the queue is bounded by the number of members.
+    /// A member is sent a digest, to be answered with what we lack.
+    pub(crate) fn ask(&mut self, to: ReplicaId) {
+        self.send_digest(to, Wanted::default());
+    }
+
+    /// The same, to one that is no live member here: it is to answer.
+    pub(crate) fn greet(&mut self, to: ReplicaId) {
+        self.send_digest(to, Wanted { greets: true, ..Wanted::default() });
+    }
+
+    /// The same as an answer, which is not answered by another one.
+    pub(crate) fn tell(&mut self, to: ReplicaId) {
+        self.send_digest(to, Wanted { reply: true, ..Wanted::default() });
+    }
+
+    /// A member is sent such a digest. One of the same kind that has not left yet is enough.
+    pub(crate) fn send_digest(&mut self, to: ReplicaId, wanted: Wanted) {
+        let same = |(other, waiting): &&mut (ReplicaId, Waiting<K, V>)| {
+            let is_alike = |before: &Wanted| before.reply == wanted.reply && before.want_full == wanted.want_full;
+            *other == to && matches!(waiting, Waiting::Digest(before) if is_alike(before))
+        };
+        match self.waiting.iter_mut().find(same) {
+            Some((_, Waiting::Digest(before))) => *before = Wanted { greets: wanted.greets || before.greets, ..wanted },
+            Some((_, Waiting::Message(_))) => {}
+            None => self.waiting.push_back((to, Waiting::Digest(wanted))),
+        }
+    }
+
+    /// Queues a small message; a newer acknowledgement to the same member takes the place of one that has not
+    /// left yet, which is handed back: the queue is bounded by the number of members.
     pub(crate) fn put(&mut self, to: ReplicaId, message: Message<K, V>) -> Option<Message<K, V>> {
-        let same = |queued: &Message<K, V>| match (queued, &message) {
-            (Message::Digest(a), Message::Digest(b)) => a.reply == b.reply && a.want_full == b.want_full,
-            (Message::Ack(_), Message::Ack(_)) => true,
+        let same = |waiting: &Waiting<K, V>| match (waiting, &message) {
+            (Waiting::Message(Message::Ack(_)), Message::Ack(_)) => true,
             // Answers are not alike: each is about other keys. There is one for each audit that came.
-            (Message::Audit(a), Message::Audit(b)) => !a.reply && !b.reply,
+            (Waiting::Message(Message::Audit(a)), Message::Audit(b)) => !a.reply && !b.reply,
             _ => false,
         };
-        match self.waiting.iter_mut().find(|(other, queued)| *other == to && same(queued)) {
-            Some((_, queued)) => Some(std::mem::replace(queued, message)),
+        let before = self.waiting.iter_mut().find_map(|(other, waiting)| match waiting {
+            waiting if *other != to || !same(waiting) => None,
+            Waiting::Message(before) => Some(before),
+            Waiting::Digest(_) => None,
+        });
+        match before {
+            Some(before) => Some(std::mem::replace(before, message)),
             None => {
-                self.waiting.push_back((to, message));
+                self.waiting.push_back((to, Waiting::Message(message)));
                 None
             }
         }
     }
 
     /// The next small message.
-    pub(crate) fn take(&mut self) -> Option<(ReplicaId, Message<K, V>)> {
+    pub(crate) fn take(&mut self) -> Option<(ReplicaId, Waiting<K, V>)> {
         self.waiting.pop_front()
     }
 
@@ -64,7 +117,11 @@ impl<K, V> Outbox<K, V> {
         let (for_it, others): (VecDeque<_>, _) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(to, _)| *to == id);
         self.waiting = others;
-        for_it.into_iter().map(|(_, message)| message).collect()
+        let message = |(_, waiting)| match waiting {
+            Waiting::Message(message) => Some(message),
+            Waiting::Digest(_) => None,
+        };
+        for_it.into_iter().filter_map(message).collect()
     }
 
     /// Takes out the pushes that are to be passed on.

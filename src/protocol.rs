@@ -16,7 +16,7 @@ use crate::env::Env;
 use crate::hlc::nanos;
 use crate::item::CoreKey;
 use crate::ledger::quarantine;
-use crate::members::{Members, named, skew};
+use crate::members::{Members, named};
 use crate::message::{Digest, Message};
 use crate::outbox::{Outbox, Transmit};
 use crate::replica_id::ReplicaId;
@@ -84,7 +84,6 @@ impl<K: CoreKey, V> Conversations<K, V> {
         for (from, push) in cx.outbox.take_to_pass_on() {
             self.relay.pass_on(cx, from, push);
         }
-        cx.check_caught_up();
     }
 
     fn handle_digest(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, digest: Digest) {
@@ -103,17 +102,14 @@ impl<K: CoreKey, V> Conversations<K, V> {
         if outcome.claimed {
             self.pushes.apply_all_early(cx);
             cx.ledger.adopt_orphans(cx.env);
-            cx.check_caught_up();
-            cx.tell(from);
-        }
-        if outcome.merged {
-            // After the claim: before it, no tombstone of this session can be dropped.
-            cx.ledger.enforce_cap(cx.env);
+            cx.outbox.tell(from);
         }
     }
 
-    /// Breaks off sessions that would hide registers which this call has removed without a trace.
+    /// What may be due after whatever a call has done; last, breaks off sessions that would hide registers which it has removed
+    /// without a trace.
     pub(crate) fn end_call(&mut self, cx: &mut Context<'_, K, V>) {
+        cx.keep_house();
         let hidden = cx.ledger.take_hidden();
         self.sessions_out.abort_hiding(cx.members, cx.env, &hidden);
     }
@@ -123,7 +119,6 @@ impl<K: CoreKey, V> Conversations<K, V> {
         if cx.members.note_down(cx.env.now, id) {
             self.sessions_out.abort(cx.members, cx.env, id);
             self.session_in.abandon_from(cx, id);
-            cx.release_retained();
         }
     }
 
@@ -138,7 +133,6 @@ impl<K: CoreKey, V> Conversations<K, V> {
             self.forget(cx, gone);
         }
         for_it.iter().for_each(|message| cx.ledger.registers_mut().set_aside(message.entries()));
-        cx.release_retained();
     }
 
     /// A bulk message has left, or could not be sent.
@@ -152,7 +146,6 @@ impl<K: CoreKey, V> Conversations<K, V> {
             peer.delivery.serve_after = wait;
             self.sessions_out.abort(cx.members, cx.env, to);
         }
-        cx.release_retained();
     }
 
     /// Does what is due, but for audits.
@@ -197,13 +190,7 @@ impl<K: CoreKey, V> Conversations<K, V> {
     }
 }
 
-fn poll_control<K, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
-    let (to, mut message) = cx.outbox.take()?;
-    if let Message::Digest(digest) = &mut message {
-        if let Some(wait) = skew::wait_of(cx.members, cx.env, &to) {
-            digest.deferring = wait;
-        }
-        cx.env.counters.digests_out += 1;
-    }
+fn poll_control<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
+    let (to, message) = cx.take_small()?;
     Some(Transmit { to: vec![to], message, bulk: false })
 }

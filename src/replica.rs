@@ -29,7 +29,7 @@ use crate::ledger::registers::Garbage;
 use crate::ledger::{self, Ledger, epoch, evict, fill, local, quarantine, released};
 use crate::members::Members;
 use crate::message::{Digest, Message};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Wanted};
 use crate::protocol::{Context, Conversations, digests};
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
@@ -38,8 +38,8 @@ use crate::wire::Unencodable;
 mod due;
 #[cfg(test)]
 mod laws;
-pub(crate) mod look;
 mod renew;
+pub(crate) mod report;
 #[cfg(test)]
 mod schedules;
 pub(crate) mod view;
@@ -59,7 +59,9 @@ pub use crate::members::{CaughtUp, PeerView, Skew, StableCut};
 pub use crate::message::FillBound;
 pub use crate::outbox::Transmit;
 pub(crate) use renew::Remains;
-pub use view::{Lag, View};
+pub use report::PeerLag;
+pub(crate) use report::ReplicaReport;
+pub use view::View;
 
 /// One replica. See the [module](self).
 pub struct Replica<K, V> {
@@ -169,7 +171,12 @@ impl<K: CoreKey, V> Replica<K, V> {
 
     /// What we tell others. Also moves our own entry with our clock: silence is information.
     pub fn digest(&mut self, now: Now, reply: bool) -> Digest {
-        self.converse(now, |_, cx| cx.digest(reply))
+        self.converse(now, |_, cx| cx.digest(None, Wanted { reply, ..Wanted::default() }))
+    }
+
+    /// The same for somebody who is no live member here: whoever gets it answers.
+    pub fn greeting(&mut self, now: Now) -> Digest {
+        self.converse(now, |_, cx| cx.digest(None, Wanted { greets: true, ..Wanted::default() }))
     }
 
     /// A member that has this cache open may have appeared: it is told of us, again and again until
@@ -290,8 +297,16 @@ impl<K: CoreKey, V> Replica<K, V> {
         if seen >= self.ledger.last_own() { 0 } else { self.ledger.count_after(&self.env.id, seen).max(1) }
     }
 
-    /// How far each member is behind our own writes.
-    pub fn lags(&mut self) -> Vec<Lag> {
-        Lag::of_all(&mut self.ledger, &self.members, &self.env.id)
+    /// Returns how far each member is behind our own writes, whose age is counted at this time.
+    pub fn lags(&mut self, at: HlcTime) -> Vec<PeerLag> {
+        if let Some(log) = self.ledger.logs_mut().get_mut(&self.env.id) {
+            log.sort();
+        }
+        PeerLag::of_all(self.view(), at)
+    }
+
+    /// Copies everything about this replica but its registers, for people.
+    pub(crate) fn report(&self, now: Now) -> ReplicaReport {
+        ReplicaReport::of(self.view(), now)
     }
 }

@@ -20,7 +20,7 @@ pub use warning::Warning;
 pub(crate) use key::{candidates, encoding, show, show_value};
 pub(crate) use marks::{Mark, Marks};
 #[cfg(feature = "node")]
-pub(crate) use marks::{explain_why, standing_of};
+pub(crate) use marks::{explain_difference, explain_why};
 pub(crate) use time::readable;
 #[cfg(feature = "node")]
 pub(crate) use time::{readable_to_hundredths, span};

@@ -78,6 +78,7 @@ mod hash;
 mod layout;
 mod limits;
 mod measure;
+mod parts;
 mod replicas;
 mod reread;
 mod scan;
@@ -86,8 +87,9 @@ mod tests;
 mod user;
 mod write;
 
-pub use decode::{Decoded, Intake, decode};
+pub use decode::{Decoded, decode};
 pub use encode::encode;
+pub use entries::Intake;
 pub use envelope::{Envelope, MessageKind, Peeked, forward, peek};
 pub use error::{DecodeError, EncodeError};
 pub use hash::{key_hash, value_hash};

@@ -205,8 +205,8 @@ async fn the_scraped_metrics_are_those_in_the_table() {
 
 #[test]
 fn the_published_metrics_are_those_in_the_table() {
-    // `src/cache/report.rs` is compared with what is published by a test of its own.
-    let table = read("src/cache/report.rs");
+    // `src/cache/metrics_facade.rs` is compared with what is published by a test of its own.
+    let table = read("src/cache/metrics_facade.rs");
     let rows = table.lines().filter(|line| line.starts_with("//! | `"));
     let cells = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|names| names.split(','));
     let names = cells.filter_map(|name| name.trim().trim_matches('`').split('{').next().map(str::to_owned));

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::counts::Counts;
+use super::counters::Counts;
 use super::engine::Engine;
 use super::feed::Feed;
 use super::handle::Cache;

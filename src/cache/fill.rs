@@ -117,7 +117,7 @@ fn fill_missing_blocking<K: CacheKey, V: CacheValue>(
             Next::Found(item) => return value_of(&Ok(item)),
             Next::Join(flight) => {
                 if flight.handover.is_driven_here() {
-                    shared.counts.fills.note_deadlock();
+                    shared.counts.fills.deadlocks.one();
                     return Err(Failure::WouldBlock);
                 }
                 let _waiting = wait_for(shared, &flight)?;

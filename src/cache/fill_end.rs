@@ -28,9 +28,7 @@ pub(super) fn complete<K: CacheKey, V: CacheValue>(
         abort(shared, flight);
         Err(Failure::panicked(payload))
     });
-    if let Err(failure) = &outcome {
-        shared.counts.fills.note_failure(failure);
-    }
+    shared.counts.fills.note(&outcome);
     flight.complete(outcome);
 }
 
@@ -43,7 +41,7 @@ fn store<K: CacheKey, V: CacheValue>(
         Ok(Brought::Filled(filled)) => filled,
         Ok(Brought::Arrived(item)) => {
             abort(shared, flight);
-            shared.counts.fills.note_arrived();
+            shared.counts.fills.arrived.one();
             return Ok(item);
         }
         Err(failure) => {
@@ -51,7 +49,7 @@ fn store<K: CacheKey, V: CacheValue>(
             return Err(failure);
         }
     };
-    shared.counts.fills.note_filled();
+    shared.counts.fills.filled.one();
     let now = shared.around.time.now();
     let time_to_live = match filled.keep {
         Keep::AsConfigured => shared.settings.time_to_live,
@@ -61,14 +59,14 @@ fn store<K: CacheKey, V: CacheValue>(
     let item = ItemRef::new(Item { key: flight.key.clone(), body: Body::Known(filled.value) });
     if filled.keep == Keep::Not {
         abort(shared, flight);
-        shared.counts.fills.note_uncached();
+        shared.counts.fills.uncached.one();
         return Ok(item);
     }
     match prepare::item_of(shared, now, flight.hash, &item, time_to_live) {
         Ok(write) => finish(shared, now, flight, write),
         Err(error) => {
             abort(shared, flight);
-            if let Some(count) = shared.counts.fills.note_refused() {
+            if let Some(count) = shared.counts.fills.refused.one_to_log() {
                 tracing::warn!(cache = %shared.name, count, %error, "a filled value was returned and not cached");
             }
         }
@@ -81,7 +79,7 @@ fn finish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, flight: &
     let _joinable = shared.writer.change(now, |engine| {
         let stored = engine.replica.finish_fill(now, &flight.ticket, write);
         if stored.is_none() {
-            shared.counts.fills.note_lost();
+            shared.counts.fills.lost.one();
         }
         engine.flights.remove(flight)
     });

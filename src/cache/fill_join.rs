@@ -63,7 +63,7 @@ pub(super) fn wait_for<K: CacheKey, V: CacheValue>(
     flight: &Flight<K, V>,
 ) -> Result<Waiting, Failure> {
     waits::wait_for(flight.number).map_err(|deadlock| {
-        shared.counts.fills.note_deadlock();
+        shared.counts.fills.deadlocks.one();
         match deadlock {
             Deadlock::OwnKey => Failure::OwnKey,
             Deadlock::Cycle => Failure::Cycle,

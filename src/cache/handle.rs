@@ -14,7 +14,7 @@ use super::{
     BulkError, CacheKey, CacheSettings, CacheStats, CacheValue, EntryInfo, FillError, Filled, InsertError, Iter,
     Members, NotReplicated, Policy, Ready, Replicated, Subscription, Written,
 };
-use super::{bulk, examine, fill, lookup, ready_wait, replicated, stats, tick, write};
+use super::{bulk, fill, lookup, ready_wait, replicated, report, stats, tick, write};
 use crate::hlc::Stamp;
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
@@ -484,16 +484,16 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.shared.writer.look(|engine| engine.replica.view().counters().clone())
     }
 
-    /// Returns the numbers of this cache on this node. Takes the lock of writers for as long as a write, however many values are here.
+    /// Returns the counts of this cache on this node, and its present size and lags. Takes the lock of writers for as long as a write, however many values are here.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        stats::of(&self.shared)
+        stats::stats(&self.shared)
     }
 
     /// Returns a report on this cache at one moment: clocks, members and their lag, tombstones, repairs, warnings. Holds
     /// the replica's lock for microseconds, and never for longer with more keys.
     #[must_use]
     pub fn inspect(&self) -> CacheReport {
-        examine::summary::report(&self.shared)
+        report::report(&self.shared)
     }
 }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use super::counters::ListenerCounters;
 use super::garbage::drop_quietly;
 use crate::item::ItemRef;
 use crate::replica::{Change, Effect, RemovalCause};
@@ -57,8 +58,7 @@ pub(crate) struct Listeners<K, V> {
     told: AtomicU64,
     /// Somebody has waited for nothing since the last removal was told.
     stands_still: AtomicBool,
-    lost: AtomicU64,
-    panics: AtomicU64,
+    pub(super) counters: ListenerCounters,
 }
 
 impl<K, V> Listeners<K, V> {
@@ -71,8 +71,7 @@ impl<K, V> Listeners<K, V> {
             room: Event::new(),
             told: AtomicU64::new(0),
             stands_still: AtomicBool::new(false),
-            lost: AtomicU64::new(0),
-            panics: AtomicU64::new(0),
+            counters: ListenerCounters::default(),
         }
     }
 
@@ -99,9 +98,8 @@ impl<K, V> Listeners<K, V> {
 
     #[cold]
     fn lose(&self) {
-        let before = self.lost.fetch_add(1, Ordering::Relaxed);
-        if before == 0 || before.is_power_of_two() {
-            tracing::error!(count = before + 1, "the eviction listener stands still, and is not told of all removals");
+        if let Some(count) = self.counters.listener_lost.one_to_log() {
+            tracing::error!(count, "the eviction listener stands still, and is not told of all removals");
         }
     }
 
@@ -186,20 +184,10 @@ impl<K, V> Listeners<K, V> {
             }
         }));
         if let Err(panic) = told {
-            self.panics.fetch_add(1, Ordering::Relaxed);
+            self.counters.listener_panics.one();
             tracing::error!("the eviction listener panicked; it will be called again for the next removal");
             drop_quietly([panic]);
         }
-    }
-
-    /// How often the listener panicked.
-    pub(crate) fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
-    }
-
-    /// Removals that the listener was not told of.
-    pub(crate) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]

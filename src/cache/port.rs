@@ -9,7 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::TimeSource;
-use super::examine::Examine;
+use super::inspect::Inspect;
 use super::ready::Ready;
 use crate::replica::CaughtUp;
 use crate::replica_id::ReplicaId;
@@ -71,9 +71,9 @@ pub struct Parcel {
     pub bulk: bool,
 }
 
-/// How far a cache is.
+/// What a cache holds and whom it knows.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct CacheStatus {
     /// The first member whose whole state it has had.
     pub caught_up: Option<CaughtUp>,
     /// Members known to have it open, live or not yet forgotten.
@@ -85,11 +85,10 @@ pub struct Standing {
 }
 
 /// An open cache, as its node sees it.
-pub trait Port: Any + Examine + Send + Sync {
+pub trait Port: Any + Inspect + Send + Sync {
     /// The cache's name.
     fn name(&self) -> &Arc<str>;
     /// This opening of it.
-    #[cfg(test)]
     fn id(&self) -> ReplicaId;
     /// For the typed handle.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -121,6 +120,6 @@ pub trait Port: Any + Examine + Send + Sync {
     fn has_unsent(&self) -> bool;
     /// How many own writes no member is known to have, those of the last call left out.
     fn count_unsent(&self) -> u64;
-    /// How far it is.
-    fn standing(&self) -> Standing;
+    /// Returns what this cache holds and whom it knows, for its node.
+    fn status(&self) -> CacheStatus;
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::insert_error::InsertError;
 use super::{CacheKey, CacheValue};
+use crate::counters::Counter;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::wire;
 
@@ -30,7 +31,7 @@ pub(super) struct Samples {
     value_sizes: AtomicU64,
     /// An entry could not be read back: from now on every one is checked.
     suspect: AtomicBool,
-    refused: AtomicU64,
+    refused: Counter,
 }
 
 impl Samples {
@@ -90,7 +91,7 @@ impl Samples {
 
     /// Returns how many entries were refused.
     pub(super) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.refused.get()
     }
 
     fn note(&self, key_size: usize, value_size: usize) {
@@ -100,7 +101,7 @@ impl Samples {
 
     /// Counts a refusal. Returns the count if it is to be logged: that of the first, second, fourth and so on is.
     fn count(&self) -> Option<u64> {
-        let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        let count = self.refused.fetch_one() + 1;
         count.is_power_of_two().then_some(count)
     }
 }

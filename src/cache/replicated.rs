@@ -81,35 +81,35 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
             unmet = shared.connection.is_expecting();
             asked.extend(shared.writer.look(|engine| engine.replica.view().live_members()));
         }
-        let standing = standing(shared, &asked, written, unmet);
+        let replication = replication(shared, &asked, written, unmet);
         if shared.connection.is_detached() {
-            return Err(standing);
+            return Err(replication);
         }
-        if standing.is_enough(members) {
-            return Ok(Replicated { seen: standing.seen, departed: standing.departed });
+        if replication.is_enough(members) {
+            return Ok(Replicated { seen: replication.seen, departed: replication.departed });
         }
-        if !standing.can_be(members) || !race::before(progress, &mut limit).await {
-            return Err(standing);
+        if !replication.can_be(members) || !race::before(progress, &mut limit).await {
+            return Err(replication);
         }
     }
 }
 
-fn standing<K: CacheKey, V: CacheValue>(
+fn replication<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     asked: &BTreeSet<ReplicaId>,
     written: Written,
     unmet: bool,
 ) -> NotReplicated {
-    let mut standing = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new(), unmet };
+    let mut replication = NotReplicated { seen: Vec::new(), departed: Vec::new(), missing: Vec::new(), unmet };
     shared.writer.look(|engine| {
         let view = engine.replica.view();
         for member in asked {
             match view.member_has(*member, written.stamp) {
-                Some(true) => standing.seen.push(*member),
-                Some(false) => standing.missing.push(*member),
-                None => standing.departed.push(*member),
+                Some(true) => replication.seen.push(*member),
+                Some(false) => replication.missing.push(*member),
+                None => replication.departed.push(*member),
             }
         }
     });
-    standing
+    replication
 }

@@ -1,55 +1,194 @@
-//! The numbers of [`CacheStats`](super::CacheStats) and [`Counters`](crate::Counters) for the `metrics`
-//! facade (feature `metrics`): published about once a second, each with the label `cache`.
+//! A cache at one moment, for people: names instead of ids, ages instead of times.
 //!
-//! | name | kind | what |
-//! | --- | --- | --- |
-//! | `driftless_hits_total`, `driftless_misses_total` | counter | look-ups |
-//! | `driftless_fills_total{outcome}` | counter | fills: `filled`, `arrived`, `lost`, `uncached`, `refused`, `failed`, `panicked`, `timed_out`, `abandoned`, `deadlocks` |
-//! | `driftless_fills_running` | gauge | fills that run |
-//! | `driftless_removals_total{cause}` | counter | values gone: `expired`, `explicit`, `replaced`, `size`, `invalidated`, `void`, `reconcile` |
-//! | `driftless_entries`, `driftless_weight`, `driftless_tombstones` | gauge | what is here |
-//! | `driftless_listener_panics_total` | counter | panics of the eviction listener |
-//! | `driftless_listener_lost_total` | counter | removals that the eviction listener was not told of |
-//! | `driftless_lag_seconds{member}` | gauge | age of the oldest own write a live member is not known to have |
-//! | `driftless_lag_writes{member}` | gauge | how many |
-//! | `driftless_replication_total{event}` | counter | every field of `Counters`, by name |
+//! The replica's lock is taken for numbers only; text is made without it.
 
-use metrics::{counter, gauge};
+use std::collections::BTreeMap;
 
 use super::shared::Shared;
-use super::{CacheKey, CacheValue, stats};
+use super::{CacheKey, CacheValue};
+use crate::crdt::Cause;
+use crate::hlc::{HlcTime, Now};
+use crate::item::Item;
+use crate::ledger::tombstones::of_cause;
+use crate::replica::report::{CollectionBlock, HeldReport, ReportedPeer};
+use crate::replica::{ReplicaConfig, ReplicaReport};
+use crate::replica_id::ReplicaId;
+use crate::report::{Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable};
+use crate::store::{Position, Snapshot};
 
-/// Publishes if it is time.
-pub(super) fn publish_if_due<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, mono: u64) {
-    if shared.counts.claim_publication(mono) {
-        publish(shared);
+/// Registers from which memory is estimated.
+const SAMPLE: usize = 256;
+
+/// Reports a cache: everything but its registers.
+pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
+    let now = shared.around.time.now();
+    let (replica, fills_running, config) = copy(shared, now);
+    let reporter = reporter(shared, now, replica.judging);
+    let (hits, misses) = shared.writer.reads.totals();
+    let mut report = CacheReport {
+        cache: shared.name.to_string(),
+        node: shared.around.host.node_name(),
+        replica: shared.around.id().to_string(),
+        wall: readable(now.wall),
+        clock_ahead_ms: signed_ms(replica.clock, now.wall).max(0),
+        clock_step_ms: replica.disagreement / 1_000_000,
+        max_drift_ms: u64::try_from(config.max_drift.as_millis()).unwrap_or(u64::MAX),
+        entries: replica.held.live,
+        weight: replica.held.weight,
+        max_capacity: shared.settings.max_capacity,
+        hits,
+        misses,
+        memory_estimate: estimate_memory(shared, &replica.held),
+        vector: replica.vector.iter().map(|seen| reporter.seen(seen)).collect(),
+        peers: replica.peers.iter().map(|peer| reporter.peer(&replica, peer)).collect(),
+        stable_watermark: readable(replica.watermark),
+        gc_floor: readable(replica.floor.time),
+        epoch: readable(replica.epoch),
+        tombstones: reporter.tombstones(&replica, config.max_tombstones),
+        log_entries: replica.held.log_len as u64,
+        origins: replica.held.origins as u64,
+        deferred: replica.held.deferred as u64,
+        offenders: replica.offenders.iter().map(|offender| reporter.offender(offender)).collect(),
+        receiving: replica.receiving,
+        sending: replica.sending as u64,
+        lossy: replica.lossy,
+        fills_running,
+        fills: by_name(shared.counts.fills.counters().each()),
+        intake: intake_counters(shared),
+        bytes_in: by_name(shared.counts.bytes_in.each()),
+        bytes_out: by_name(shared.counts.bytes_out.each()),
+        repairs: repairs(&replica),
+        counters: by_name(replica.counters.each()),
+        warnings: Vec::new(),
+    };
+    report.warnings = lint_cache(&report);
+    report
+}
+
+/// Copies the state of the replica, the number of fills that run, and the settings.
+fn copy<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now) -> (ReplicaReport, u64, ReplicaConfig) {
+    shared.writer.look(|engine| {
+        (engine.replica.report(now), engine.flights.len() as u64, engine.replica.view().config().clone())
+    })
+}
+
+/// The names of replicas, and the clocks by which ages are told.
+struct Reporter {
+    names: BTreeMap<ReplicaId, String>,
+    now: Now,
+    judging: HlcTime,
+}
+
+fn ms(nanos: u64) -> u64 {
+    nanos / 1_000_000
+}
+
+fn signed_ms(of: u64, less: u64) -> i64 {
+    i64::try_from((i128::from(of) - i128::from(less)) / 1_000_000).unwrap_or(i64::MAX)
+}
+
+impl Reporter {
+    fn name(&self, id: &ReplicaId) -> Option<String> {
+        self.names.get(id).cloned()
+    }
+
+    fn seen(&self, (id, time): &(ReplicaId, HlcTime)) -> Seen {
+        let age_ms = ms(self.judging.saturating_sub(*time));
+        Seen { replica: id.to_string(), node: self.name(id), time: readable(*time), age_ms }
+    }
+
+    fn peer(&self, replica: &ReplicaReport, peer: &ReportedPeer) -> PeerReport {
+        let ReportedPeer { view, lag, unconfirmed, wall_skew } = peer;
+        let seen = replica.vector.iter().find(|(id, time)| *id == view.id && *time > 0);
+        let reported = replica.vector.iter().map(|(id, _)| (*id, view.reported.get(id)));
+        PeerReport {
+            replica: view.id.to_string(),
+            node: self.name(&view.id),
+            live: view.live,
+            dead_ms: view.dead_since.map(|since| ms(self.now.mono.saturating_sub(since))),
+            silent_ms: ms(self.now.mono.saturating_sub(view.last_heard)),
+            lossy: view.lossy,
+            clock_skew_ms: wall_skew.map(|skew| skew / 1_000_000),
+            lag_ms: u64::try_from(lag.behind.as_millis()).unwrap_or(u64::MAX),
+            lag_entries: lag.writes,
+            unconfirmed_entries: *unconfirmed as u64,
+            staleness_ms: seen.map(|(_, time)| ms(self.judging.saturating_sub(*time))),
+            reported: reported.map(|seen| self.seen(&seen)).collect(),
+        }
+    }
+
+    fn blocker(&self, replica: &ReplicaReport, block: CollectionBlock) -> Blocker {
+        let silent = |id: ReplicaId| {
+            let heard = replica.peers.iter().find(|peer| peer.view.id == id).map_or(0, |peer| peer.view.last_heard);
+            ms(self.now.mono.saturating_sub(heard))
+        };
+        match block {
+            CollectionBlock::Young => Blocker::Young,
+            CollectionBlock::Session => Blocker::Session,
+            CollectionBlock::OwnWatermark => Blocker::OwnWatermark,
+            CollectionBlock::Unseen(id) => {
+                Blocker::Unseen { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
+            }
+            CollectionBlock::Watermark(id) => {
+                Blocker::Watermark { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
+            }
+        }
+    }
+
+    fn tombstones(&self, replica: &ReplicaReport, cap: usize) -> TombstoneReport {
+        let count = |cause| of_cause(&replica.held.by_cause, cause);
+        let oldest = replica.held.oldest.as_ref();
+        TombstoneReport {
+            total: replica.held.tombstones as u64,
+            cap: cap as u64,
+            deleted: count(Cause::Deleted),
+            expired: count(Cause::Expired),
+            evicted: count(Cause::Evicted),
+            void: count(Cause::Void),
+            oldest_ms: oldest.map(|oldest| ms(self.judging.saturating_sub(oldest.since))),
+            blocked_by: oldest.map_or_else(Vec::new, |oldest| {
+                oldest.blocked_by.iter().map(|block| self.blocker(replica, *block)).collect()
+            }),
+        }
+    }
+
+    fn offender(&self, (id, claimed): &(ReplicaId, HlcTime)) -> Offender {
+        Offender { replica: id.to_string(), node: self.name(id), ahead_ms: signed_ms(*claimed, self.now.wall) }
     }
 }
 
-fn publish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
-    let (stats, cache) = (stats::of(shared), shared.name.to_string());
-    counter!("driftless_hits_total", "cache" => cache.clone()).absolute(stats.hits);
-    counter!("driftless_misses_total", "cache" => cache.clone()).absolute(stats.misses);
-    for (outcome, count) in stats.fills.outcomes() {
-        counter!("driftless_fills_total", "cache" => cache.clone(), "outcome" => outcome).absolute(count);
+fn repairs(replica: &ReplicaReport) -> Repairs {
+    let counters = &replica.counters;
+    Repairs {
+        push: counters.pushes_in,
+        digest: counters.sessions_completed.saturating_sub(counters.reconciles_in),
+        reconcile: counters.reconciles_in,
+        reconcile_removed: counters.reconcile_removed + counters.reconcile_voided,
+        audit: counters.audit_conflicts,
     }
-    for (cause, count) in stats.removals.each() {
-        counter!("driftless_removals_total", "cache" => cache.clone(), "cause" => cause).absolute(count);
-    }
-    counter!("driftless_listener_panics_total", "cache" => cache.clone()).absolute(stats.listener_panics);
-    counter!("driftless_listener_lost_total", "cache" => cache.clone()).absolute(stats.listener_lost);
-    gauge!("driftless_fills_running", "cache" => cache.clone()).set(stats.fills.running as f64);
-    gauge!("driftless_entries", "cache" => cache.clone()).set(stats.entries as f64);
-    gauge!("driftless_weight", "cache" => cache.clone()).set(stats.weight as f64);
-    gauge!("driftless_tombstones", "cache" => cache.clone()).set(stats.tombstones as f64);
-    for lag in stats.lags.iter().filter(|lag| lag.live) {
-        let member = lag.member.to_string();
-        gauge!("driftless_lag_seconds", "cache" => cache.clone(), "member" => member.clone())
-            .set(lag.behind.as_secs_f64());
-        gauge!("driftless_lag_writes", "cache" => cache.clone(), "member" => member).set(lag.writes as f64);
-    }
-    let counters = shared.writer.look(|engine| engine.replica.view().counters().clone());
-    for (event, count) in counters.each() {
-        counter!("driftless_replication_total", "cache" => cache.clone(), "event" => event).absolute(count);
-    }
+}
+
+fn by_name(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
+    counts.map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+fn reporter<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, judging: HlcTime) -> Reporter {
+    let mut names = shared.around.host.names(&shared.name);
+    names.insert(shared.around.id(), shared.around.host.node_name());
+    Reporter { names, now, judging }
+}
+
+/// Returns what was not as expected, by name.
+fn intake_counters<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> BTreeMap<String, u64> {
+    let unreadable = ("unreadable", shared.samples.refused());
+    by_name(shared.counts.intake.each().chain(shared.writer.listeners.counters.each()).chain([unreadable]))
+}
+
+/// Estimates bytes of memory. Hashes spread keys evenly over the shards: the first page is a fair sample.
+fn estimate_memory<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, held: &HeldReport) -> u64 {
+    let (sample, _) = shared.reader.store().page(Position::default(), SAMPLE);
+    let bytes: u64 = sample.iter().map(|found| u64::from(found.meta.size)).sum();
+    let mean = bytes / (sample.len() as u64).max(1);
+    let fixed = (size_of::<Snapshot<K, V>>() + size_of::<Item<K, V>>() + 32) as u64;
+    (held.live + held.tombstones as u64) * (mean + fixed) + held.log_len as u64 * 16
 }

@@ -6,7 +6,7 @@
 
 use super::Weigher;
 use super::connection::Connection;
-use super::counts::Counts;
+use super::counters::Counts;
 use super::readable::Samples;
 use super::reader::Reader;
 use super::settings::CacheSettings;

@@ -212,7 +212,7 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
             }
         }
         for port in &self.ports {
-            let known = port.standing().members;
+            let known = port.status().members;
             let gone = known.into_iter().filter(|id| self.ports.iter().all(|port| port.id() != *id));
             gone.for_each(|id| port.member_left(id));
         }

@@ -7,7 +7,7 @@ use super::{CacheKey, CacheValue};
 pub(super) fn tick<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> u64 {
     let now = shared.around.time.now();
     #[cfg(feature = "metrics")]
-    super::report::publish_if_due(shared, now.mono);
+    super::metrics_facade::publish_if_due(shared, now.mono);
     shared.writer.change(now, |engine| {
         if engine.replica.poll_timeout(now) <= now.mono {
             engine.replica.handle_timeout(now);

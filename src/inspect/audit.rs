@@ -11,7 +11,7 @@ const SAMPLES: usize = 20;
 /// Keys compared between two looks at the time.
 const STEP: usize = 8_192;
 
-/// What is to be done about differences without a reason.
+/// The treatment of differences without a reason.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mend {
     /// The protocol compares them, and mends conflicts.

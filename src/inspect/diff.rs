@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use super::{InspectError, Inspector};
 use crate::cache::port::Port;
-use crate::node::inquiry::{Ask, MAX_KEYS, Reply};
+use crate::node::inquiry::MAX_KEYS;
 use crate::node::mesh::Peer;
-use crate::report::{DiffPage, Difference, DifferenceKind, Mark, Marks, State, standing_of};
+use crate::node::questions::{Ask, Reply};
+use crate::report::{DiffPage, Difference, DifferenceKind, Mark, Marks, State, explain_difference};
 
 /// Time for what is on its way to arrive, before a difference counts.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// Differences in one page, about: a page ends after the walk's step that reaches it.
 const MAX_DIFFERENCES: usize = 1_000;
 
-/// Where a comparison stands.
+/// The position of a comparison.
 #[derive(Clone, Copy)]
-pub(super) enum Cursor {
+enum Cursor {
     /// Walking over what is here.
     Here(u64),
     /// Walking over what is there.
@@ -27,7 +28,7 @@ pub(super) enum Cursor {
 }
 
 impl Cursor {
-    pub(super) const START: Self = Self::Here(0);
+    const START: Self = Self::Here(0);
 
     fn write(self) -> String {
         match self {
@@ -46,96 +47,99 @@ impl Cursor {
     }
 }
 
-impl Inspector {
-    /// Keys of a cache on which this node and a member, by name, differ: a part of them, and where to go on. Looks at
-    /// `limit` keys or a few more.
-    ///
-    /// # Errors
-    /// The cache is not open here, there is no such member, it does not answer, or the cursor was not made here.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub async fn diff(
-        &self,
-        cache: &str,
-        member: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<DiffPage, InspectError> {
-        let port = self.port(cache)?;
-        let start = cursor.map_or(Some(Cursor::START), Cursor::read).ok_or(InspectError::BadCursor)?;
-        let peer = self.peer(member)?;
-        let mut page = DiffPage { peer: peer.name.to_string(), ..DiffPage::default() };
-        let mut at = Some(start);
-        while let Some(from) = at.filter(|_| page.examined < limit as u64 && page.differences.len() < MAX_DIFFERENCES) {
-            at = self.step(&port, &peer, from, &mut page).await?;
-        }
-        page.next = at.map(Cursor::write);
-        self.look_again(&port, &peer, &mut page).await?;
-        Ok(page)
+/// This node and a member, compared.
+struct Comparison<'a> {
+    inspector: &'a Inspector,
+    port: Arc<dyn Port>,
+    peer: Peer,
+    page: DiffPage,
+}
+
+pub(super) async fn diff(
+    inspector: &Inspector,
+    cache: &str,
+    member: &str,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<DiffPage, InspectError> {
+    let port = inspector.port(cache)?;
+    let mut at = Some(cursor.map_or(Some(Cursor::START), Cursor::read).ok_or(InspectError::BadCursor)?);
+    let peer = inspector.peer(member)?;
+    let page = DiffPage { peer: peer.name.to_string(), ..DiffPage::default() };
+    let mut comparison = Comparison { inspector, port, peer, page };
+    while let Some(from) = at.filter(|_| comparison.page_has_room(limit)) {
+        at = comparison.step(from).await?;
+    }
+    comparison.page.next = at.map(Cursor::write);
+    comparison.compare_again().await?;
+    Ok(comparison.page)
+}
+
+impl Comparison<'_> {
+    fn page_has_room(&self, limit: usize) -> bool {
+        self.page.examined < limit as u64 && self.page.differences.len() < MAX_DIFFERENCES
     }
 
-    /// Compares one page of keys; gives where to go on.
-    async fn step(
-        &self,
-        port: &Arc<dyn Port>,
-        peer: &Peer,
-        from: Cursor,
-        page: &mut DiffPage,
-    ) -> Result<Option<Cursor>, InspectError> {
+    /// Compares one page of keys. Returns where to go on.
+    async fn step(&mut self, from: Cursor) -> Result<Option<Cursor>, InspectError> {
         match from {
             Cursor::Here(at) => {
-                let (ours, next) = port.marks_page(at, MAX_KEYS);
+                let (ours, next) = self.port.marks_page(at, MAX_KEYS);
                 let keys = live_keys(&ours);
-                page.examined += ours.marks.len() as u64;
+                self.page.examined += ours.marks.len() as u64;
                 if !keys.is_empty() {
-                    let theirs = self.look(port, peer, keys.clone()).await?;
+                    let theirs = self.ask_marks(keys.clone()).await?;
                     let ours = only(&ours, &keys);
-                    page.replica = theirs.replica;
-                    page.differences.extend(compare(&ours, &theirs));
+                    self.page.replica = theirs.replica;
+                    self.page.differences.extend(compare(&ours, &theirs));
                 }
                 Ok(Some(next.map_or(Cursor::There(0), Cursor::Here)))
             }
             Cursor::There(at) => {
-                let question = Ask::Page { cache: port.name().to_string(), cursor: at, limit: MAX_KEYS };
-                let Reply::Page(theirs, next) = self.ask_one(peer, question).await? else {
-                    return Err(InspectError::NoAnswer(peer.name.to_string()));
-                };
-                page.examined += theirs.marks.len() as u64;
+                let (theirs, next) = self.ask_page(at).await?;
+                self.page.examined += theirs.marks.len() as u64;
                 let keys = live_keys(&theirs);
                 let theirs = only(&theirs, &keys);
                 // What is live on both sides was compared on the way out.
-                let ours = port.marks(&keys, false);
+                let ours = self.port.marks(&keys, false);
                 let new = compare(&ours, &theirs);
-                page.differences.extend(new.filter(|found| found.kind == DifferenceKind::OnlyThere));
+                self.page.differences.extend(new.filter(|found| found.kind == DifferenceKind::OnlyThere));
                 Ok(next.map(Cursor::There))
             }
         }
     }
 
-    async fn look(&self, port: &Arc<dyn Port>, peer: &Peer, keys: Vec<Vec<u8>>) -> Result<Marks, InspectError> {
+    async fn ask_marks(&self, keys: Vec<Vec<u8>>) -> Result<Marks, InspectError> {
         let count = keys.len();
-        let question = Ask::Look { cache: port.name().to_string(), keys, hash: false };
-        match self.ask_one(peer, question).await? {
+        let question = Ask::Marks { cache: self.port.name().to_string(), keys, hash: false };
+        match self.inspector.ask_one(&self.peer, question).await? {
             Reply::Marks(marks) if marks.marks.len() == count => Ok(marks),
-            _ => Err(InspectError::NoAnswer(peer.name.to_string())),
+            _ => Err(InspectError::NoAnswer(self.peer.name.to_string())),
         }
     }
 
-    /// Looks once more at what has no reason: most of it was only in between.
-    async fn look_again(&self, port: &Arc<dyn Port>, peer: &Peer, page: &mut DiffPage) -> Result<(), InspectError> {
+    async fn ask_page(&self, cursor: u64) -> Result<(Marks, Option<u64>), InspectError> {
+        let question = Ask::Page { cache: self.port.name().to_string(), cursor, limit: MAX_KEYS };
+        match self.inspector.ask_one(&self.peer, question).await? {
+            Reply::Page(marks, next) => Ok((marks, next)),
+            _ => Err(InspectError::NoAnswer(self.peer.name.to_string())),
+        }
+    }
+
+    /// Compares what has no reason once more: most of it was only in between.
+    async fn compare_again(&mut self) -> Result<(), InspectError> {
         let (kept, doubtful): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut page.differences).into_iter().partition(|found| found.reason.is_some());
-        page.differences = kept;
+            std::mem::take(&mut self.page.differences).into_iter().partition(|found| found.reason.is_some());
+        self.page.differences = kept;
         if doubtful.is_empty() {
             return Ok(());
         }
         tokio::time::sleep(SECOND_LOOK).await;
         for part in doubtful.chunks(MAX_KEYS) {
             let keys: Vec<_> = part.iter().map(|found| found.raw.clone()).collect();
-            let ours = port.marks(&keys, false);
-            let theirs = self.look(port, peer, keys).await?;
-            page.differences.extend(compare(&ours, &theirs));
+            let ours = self.port.marks(&keys, false);
+            let theirs = self.ask_marks(keys).await?;
+            self.page.differences.extend(compare(&ours, &theirs));
         }
         Ok(())
     }
@@ -158,5 +162,5 @@ fn only(marks: &Marks, keys: &[Vec<u8>]) -> Marks {
 
 fn compare<'a>(ours: &'a Marks, theirs: &'a Marks) -> impl Iterator<Item = Difference> + 'a {
     let pairs = ours.marks.iter().zip(&theirs.marks);
-    pairs.filter_map(move |(one, other)| standing_of((ours, one.as_ref()), (theirs, other.as_ref())))
+    pairs.filter_map(move |(one, other)| explain_difference((ours, one.as_ref()), (theirs, other.as_ref())))
 }

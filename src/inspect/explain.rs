@@ -1,21 +1,21 @@
-//! What every node holds for one key, and why.
+//! One key explained: what every node holds for it, and why.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{InspectError, Inspector};
 use crate::cache::port::Port;
-use crate::node::inquiry::{Ask, Reply};
+use crate::node::questions::{Ask, Reply};
 use crate::replica_id::ReplicaId;
 use crate::report::{
-    Agreement, Explanation, Held, Mark, Marks, State, explain_why, readable, readable_to_hundredths, show, span,
-    standing_of,
+    Agreement, Explanation, Held, Mark, Marks, State, explain_difference, explain_why, readable,
+    readable_to_hundredths, show, span,
 };
 
 /// Of a node that answers, and has nothing to say: no reason to worry.
 const NOT_OPEN: &str = "does not have the cache open";
 
-/// What one node answered.
+/// The answer of one node.
 struct Answered {
     node: String,
     marks: Marks,
@@ -27,46 +27,31 @@ impl Answered {
     }
 }
 
-impl Inspector {
-    /// What every live node holds for a key, whether they agree, and who is not known to have the newest write.
-    /// Nodes that do not answer within `patience` are named.
-    ///
-    /// # Errors
-    /// The cache is not open here, or the text stands for no key of its type.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub async fn explain(&self, cache: &str, key: &str, patience: Duration) -> Result<Explanation, InspectError> {
-        let port = self.port(cache)?;
-        let bytes = port.key_of(key).ok_or_else(|| InspectError::NotAKey(key.to_owned()))?;
-        let keys = vec![bytes.clone()];
-        let mut answered = vec![Answered { node: self.alive.mesh.name().to_owned(), marks: port.marks(&keys, true) }];
-        let peers = self.peers();
-        let question = Ask::Look { cache: cache.to_owned(), keys, hash: true };
-        let mut answers = self.ask(&peers, question, patience).await;
-        let mut silent = Vec::new();
-        for peer in peers {
-            match answers.remove(&peer.incarnation) {
-                Some(Reply::Marks(marks)) => answered.push(Answered { node: peer.name.to_string(), marks }),
-                Some(Reply::NotOpen) => silent.push((peer.name.to_string(), NOT_OPEN)),
-                _ => silent.push((peer.name.to_string(), "did not answer")),
-            }
+pub(super) async fn explain(
+    inspector: &Inspector,
+    cache: &str,
+    key: &str,
+    patience: Duration,
+) -> Result<Explanation, InspectError> {
+    let (port, bytes) = inspector.key(cache, key)?;
+    let keys = vec![bytes.clone()];
+    let here = inspector.alive.mesh.name().to_owned();
+    let mut answered = vec![Answered { node: here, marks: port.marks(&keys, true) }];
+    let peers = inspector.peers();
+    let question = Ask::Marks { cache: cache.to_owned(), keys, hash: true };
+    let mut answers = inspector.ask(&peers, question, patience).await;
+    let mut silent = Vec::new();
+    for peer in peers {
+        match answers.remove(&peer.incarnation) {
+            Some(Reply::Marks(marks)) => answered.push(Answered { node: peer.name.to_string(), marks }),
+            Some(Reply::NotOpen) => silent.push((peer.name.to_string(), NOT_OPEN)),
+            _ => silent.push((peer.name.to_string(), "did not answer")),
         }
-        Ok(tell(&port, cache, show(&bytes), &answered, silent))
     }
-
-    /// The value of a key here as text, for the eye. Does not count as a use.
-    ///
-    /// # Errors
-    /// The cache is not open here, or the text stands for no key of its type.
-    pub fn value(&self, cache: &str, key: &str) -> Result<Option<String>, InspectError> {
-        let port = self.port(cache)?;
-        let bytes = port.key_of(key).ok_or_else(|| InspectError::NotAKey(key.to_owned()))?;
-        Ok(port.value_text(&bytes))
-    }
+    Ok(explain_answers(&port, cache, show(&bytes), &answered, silent))
 }
 
-fn tell(
+fn explain_answers(
     port: &Arc<dyn Port>,
     cache: &str,
     key: String,
@@ -76,12 +61,12 @@ fn tell(
     let holder = answered.iter().filter(|one| one.mark().is_some()).max_by_key(|one| rank(one));
     let winner = holder.and_then(Answered::mark);
     let lacking = winner.map_or_else(Vec::new, |mark| port.who_lacks(mark.origin, mark.dot));
-    let silent = tell_silent(answered, silent, lacking);
+    let silent = explain_silent(answered, silent, lacking);
     let missing = silent.iter().filter(|told| !told.ends_with(NOT_OPEN)).count();
     Explanation {
         cache: cache.to_owned(),
         key,
-        nodes: answered.iter().map(|one| held(port, answered, one, winner)).collect(),
+        nodes: answered.iter().map(|one| explain_node(port, answered, one, winner)).collect(),
         agreement: holder.map_or(Agreement::Agree, |holder| agreement(holder, answered)),
         verdict: verdict(port, answered, holder, missing),
         silent,
@@ -96,7 +81,7 @@ fn rank(one: &Answered) -> Option<(crate::hlc::Stamp, bool)> {
     Some((mark.stamp, dead))
 }
 
-fn held(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, winner: Option<&Mark>) -> Held {
+fn explain_node(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, winner: Option<&Mark>) -> Held {
     let mark = one.mark();
     Held {
         node: one.node.clone(),
@@ -122,7 +107,7 @@ fn node_of(port: &Arc<dyn Port>, answered: &[Answered], replica: &ReplicaId) -> 
 }
 
 fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
-    let compare = |one: &Answered| standing_of((&holder.marks, holder.mark()), (&one.marks, one.mark()));
+    let compare = |one: &Answered| explain_difference((&holder.marks, holder.mark()), (&one.marks, one.mark()));
     let differences: Vec<_> = answered.iter().filter_map(compare).collect();
     match differences {
         none if none.is_empty() => Agreement::Agree,
@@ -132,7 +117,7 @@ fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
 }
 
 fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered>, missing: usize) -> String {
-    // Those who answered may agree while somebody who does not answer lacks the write.
+    // Those who answered may agree while a member that does not answer lacks the write.
     let unasked = if missing == 0 { String::new() } else { format!(", {missing} silent") };
     let Some((holder, winner)) = holder.and_then(|holder| Some((holder, holder.mark()?))) else {
         return format!("no node that answered knows this key{unasked}");
@@ -148,7 +133,7 @@ fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered
 }
 
 /// Those that did not answer, live or not, with what is known of them here.
-fn tell_silent(
+fn explain_silent(
     answered: &[Answered],
     silent: Vec<(String, &str)>,
     lacking: Vec<(ReplicaId, String, u64)>,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::counters::counters;
 use crate::hlc::Stamp;
 use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
@@ -102,45 +103,25 @@ impl<K, V> Changes<K, V> {
     }
 }
 
-macro_rules! removals {
-    ($($(#[$doc:meta])* $name:ident: $cause:ident,)*) => {
-        /// Values that are no longer here, by cause.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-        #[non_exhaustive]
-        pub struct RemovalStats {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        impl RemovalStats {
-            fn of(&mut self, cause: RemovalCause) -> &mut u64 {
-                match cause {
-                    $(RemovalCause::$cause => &mut self.$name,)*
-                }
-            }
-
-            /// Name and count of each cause.
-            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
-            }
-        }
-    };
-}
-
-removals! {
-    /// Their time to live ended.
-    expired: Expired,
-    /// They were removed, here or on another node.
-    explicit: Explicit,
-    /// A newer value took their place.
-    replaced: Replaced,
-    /// They were evicted here, to stay within capacity.
-    size: Size,
-    /// `invalidate_all`, here or on another node.
-    invalidated: Invalidated,
-    /// A miss was preferred to a value that might have been stale.
-    void: Void,
-    /// Their deletion was collected while this node was away.
-    reconcile: Reconcile,
+counters! {
+    /// Values that are no longer here, by cause.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+    pub struct RemovalStats {
+        /// Their time to live ended.
+        expired,
+        /// They were removed, here or on another node.
+        explicit,
+        /// A newer value took their place.
+        replaced,
+        /// They were evicted here, to stay within capacity.
+        size,
+        /// `invalidate_all`, here or on another node.
+        invalidated,
+        /// A miss was preferred to a value that might have been stale.
+        void,
+        /// Their deletion was collected while this node was away.
+        reconcile,
+    }
 }
 
 impl RemovalStats {
@@ -149,6 +130,18 @@ impl RemovalStats {
             Effect::Inserted => {}
             Effect::Updated => self.replaced += 1,
             Effect::Removed(cause) => *self.of(cause) += 1,
+        }
+    }
+
+    fn of(&mut self, cause: RemovalCause) -> &mut u64 {
+        match cause {
+            RemovalCause::Expired => &mut self.expired,
+            RemovalCause::Explicit => &mut self.explicit,
+            RemovalCause::Replaced => &mut self.replaced,
+            RemovalCause::Size => &mut self.size,
+            RemovalCause::Invalidated => &mut self.invalidated,
+            RemovalCause::Void => &mut self.void,
+            RemovalCause::Reconcile => &mut self.reconcile,
         }
     }
 }

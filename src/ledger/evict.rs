@@ -49,7 +49,6 @@ pub(crate) fn evict<K: CoreKey, V>(
     } else {
         ledger.registers.bury(&held, Cause::Evicted, RemovalCause::Size);
     }
-    ledger.enforce_cap(env);
     Evicted::Tombstone
 }
 

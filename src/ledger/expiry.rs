@@ -80,7 +80,6 @@ pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
         let held = ledger.table().resolve(slot).filter(|held| held.meta.is_expired_by(wall));
         if let Some(held) = held.filter(|held| held.meta.kind.is_live() || held.meta.retained) {
             ledger.registers.bury_expired(env, &held);
-            ledger.enforce_cap(env);
         }
     }
     ledger.registers.expiry.next().is_some_and(|next| next <= wall)

@@ -209,7 +209,6 @@ pub(super) fn contest_by_epoch<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &m
     for (fill, slot) in ledger.registers.contests.contested_by_epoch(epoch) {
         void(ledger, env, fill, slot);
     }
-    ledger.enforce_cap(env);
 }
 
 fn void<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, fill: Stamp, slot: SlotRef) {

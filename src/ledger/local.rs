@@ -62,7 +62,6 @@ fn put<K: CoreKey, V>(
     let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, learnt, item };
     let held = ledger.registers.place_own(env, placing);
     env.counters.writes += 1;
-    ledger.enforce_cap(env);
     (stamp, held)
 }
 
@@ -88,7 +87,6 @@ pub(crate) fn give_up<K: CoreKey, V>(
             ledger.drop_register(env, &held, RemovalCause::Void);
         }
     }
-    ledger.enforce_cap(env);
     true
 }
 

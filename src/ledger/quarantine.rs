@@ -44,7 +44,7 @@ enum Put {
 impl<K, V> Quarantine<K, V> {
     /// Bytes that wait, and how many may.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn burden(&self) -> (usize, usize) {
+    pub(crate) fn buffers(&self) -> (usize, usize) {
         (self.bytes, MAX_BYTES)
     }
 

@@ -76,6 +76,10 @@ impl Retained {
         self.places.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::clock::SystemClock;
 use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
-use super::registry::{Facts, Registry};
+use super::registry::{Identity, Registry};
 use super::settings::NodeSettings;
 use super::{Alive, Node, clock};
 use crate::sync::{AtomicI64, Ordering};
@@ -186,8 +186,8 @@ impl NodeBuilder {
             return Err(StartError::Network { what, source: None });
         }
         let (incarnation, _) = clock::entropy();
-        let facts = Facts { cluster: self.cluster.clone(), encrypted: self.keys.is_some() };
-        let registry = Arc::new(Registry::new(incarnation, facts, SystemClock::new(self.clock_offset)));
+        let identity = Identity { cluster: self.cluster.clone(), encrypted: self.keys.is_some() };
+        let registry = Arc::new(Registry::new(incarnation, identity, SystemClock::new(self.clock_offset)));
         registry.set_first_id(self.first_replica_id);
         registry.phase.awaits_seeds.store(!self.seeds.is_empty(), Ordering::Release);
         let seeds = self.seeds.clone();

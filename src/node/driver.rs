@@ -19,7 +19,7 @@ use super::registry::Registry;
 use super::signal::Signal;
 use crate::cache::port::{Parcel, Port};
 use crate::cache::{Ready, TimeSource};
-use crate::membership::{Membership, Readiness};
+use crate::membership::{Membership, NotOpen, Readiness};
 use crate::replica_id::ReplicaId;
 use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
@@ -157,11 +157,11 @@ impl Driver {
                 self.drop_process(peer.incarnation, left);
             }
             MeshEvent::SeedsUnreachable { attempts } => {
-                self.registry.seen.seeds_unreachable.store(true, Ordering::Relaxed);
+                self.registry.health.seeds_unreachable.store(true, Ordering::Relaxed);
                 tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; attempts go on");
             }
             MeshEvent::SeedsReachable => {
-                self.registry.seen.seeds_unreachable.store(false, Ordering::Relaxed);
+                self.registry.health.seeds_unreachable.store(false, Ordering::Relaxed);
                 tracing::info!("a seed answers again");
             }
             MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
@@ -196,13 +196,8 @@ impl Driver {
         if inquiry::handle(&self.registry, &self.mesh, &bytes) {
             return;
         }
-        if let Some(Signal::NotOpen { node, cache }) = Signal::read(&bytes) {
-            let now = self.registry.clock.now();
-            if let Some(replica) = self.membership.not_open(node, cache, now.mono)
-                && let Some(port) = self.registry.port(cache)
-            {
-                self.contain(&port, (), |port| port.member_left(replica));
-            }
+        if let Some(Signal::NotOpen { node, answer, cache }) = Signal::read(&bytes) {
+            self.take_not_open(node, answer, cache);
             return;
         }
         let (envelope, kind) = match wire::peek(&bytes) {
@@ -212,15 +207,15 @@ impl Driver {
         if self.membership.is_late(envelope.node, envelope.cache, envelope.from) {
             return self.ignore();
         }
-        let Some(port) = self.registry.port(envelope.cache) else {
-            self.ignore();
-            if kind == MessageKind::Digest {
-                let signal = Signal::NotOpen { node: self.registry.incarnation, cache: envelope.cache }.write();
-                if let Some(peer) = self.membership.place_of(envelope.node).cloned() {
-                    let _ = self.mesh.send_datagram(&peer, signal).await;
+        let port = match self.registry.port_or_last(envelope.cache) {
+            Ok(port) => port,
+            Err(last) => {
+                self.ignore();
+                if kind == MessageKind::Digest {
+                    self.answer_not_open(&envelope, last).await;
                 }
+                return;
             }
-            return;
         };
         if kind == MessageKind::Digest
             && let Some(before) = self.membership.heard(envelope.node, envelope.cache, envelope.from)
@@ -230,8 +225,26 @@ impl Driver {
         self.contain(&port, false, |port| port.deliver(bytes.clone()));
     }
 
+    async fn answer_not_open(&self, asked: &wire::Envelope<'_>, last: ReplicaId) {
+        let answer = NotOpen { asked: asked.from, last };
+        let signal = Signal::NotOpen { node: self.registry.incarnation, answer, cache: asked.cache };
+        if let Some(peer) = self.membership.place_of(asked.node) {
+            let _ = self.mesh.send_datagram(peer, signal.write()).await;
+        }
+    }
+
+    fn take_not_open(&mut self, node: Uuid, answer: NotOpen, cache: &str) {
+        let (port, now) = (self.registry.port(cache), self.registry.clock.now());
+        let ours = port.as_ref().map(|port| port.id());
+        if let Some(replica) = self.membership.not_open(node, cache, (answer, ours), now.mono)
+            && let Some(port) = port
+        {
+            self.contain(&port, (), |port| port.member_left(replica));
+        }
+    }
+
     fn ignore(&self) {
-        self.registry.seen.ignored.fetch_add(1, Ordering::Relaxed);
+        self.registry.health.ignored.one();
     }
 
     /// Tells a process which caches are open here: all of them, or one.
@@ -329,7 +342,7 @@ impl Driver {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
                 port.await_company(self.membership.awaits_company(port.name()));
                 if port.expects_members() {
-                    port.expect_members(self.membership.expects_members(port.name(), &port.standing().live));
+                    port.expect_members(self.membership.expects_members(port.name(), &port.status().live));
                 }
                 port.tick()
             });
@@ -351,7 +364,7 @@ impl Driver {
     /// Calls a cache, in which types of the user may panic: that costs the call, not the node.
     fn contain<T>(&self, port: &Arc<dyn Port>, otherwise: T, call: impl FnOnce(&Arc<dyn Port>) -> T) -> T {
         catch_unwind(AssertUnwindSafe(|| call(port))).unwrap_or_else(|_| {
-            let before = self.registry.seen.contained_panics.fetch_add(1, Ordering::Relaxed);
+            let before = self.registry.health.contained_panics.fetch_one();
             if before == 0 || before.is_power_of_two() {
                 tracing::error!(cache = %port.name(), count = before + 1, "a type of this cache panicked in the driver");
             }
@@ -363,7 +376,7 @@ impl Driver {
         let mono = self.registry.clock.now().mono;
         for port in self.registry.ports() {
             // Not those that it still holds for dead: the greeting when they came back may have been lost.
-            let members = port.standing().live;
+            let members = port.status().live;
             for peer in self.membership.to_greet(port.name(), &members, mono) {
                 self.greet(&peer, Some(&port)).await;
             }
@@ -409,7 +422,7 @@ impl Driver {
     fn answer_member_waiters(&mut self, ends: bool) {
         let present = self.membership.live_len();
         let waiters = std::mem::take(&mut self.member_waiters);
-        self.member_waiters = waiters.into_iter().filter_map(|waiter| waiter.look(present, ends)).collect();
+        self.member_waiters = waiters.into_iter().filter_map(|waiter| waiter.answer_if_due(present, ends)).collect();
     }
 
     fn readiness(&self, waiter: &Waiter) -> Option<Ready> {
@@ -420,8 +433,8 @@ impl Driver {
                 entries: 0,
             });
         };
-        let standing = port.standing();
-        if let Some(caught_up) = standing.caught_up {
+        let status = port.status();
+        if let Some(caught_up) = status.caught_up {
             let from =
                 self.membership.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
             return Some(Ready::CaughtUp { from, as_of: caught_up.as_of });
@@ -435,6 +448,6 @@ impl Driver {
             return None;
         }
         let waiting_for = if self.membership.is_alone() { self.seeds.clone() } else { self.membership.live_names() };
-        Some(Ready::TimedOut { waiting_for, members: standing.members.len(), entries: standing.entries })
+        Some(Ready::TimedOut { waiting_for, members: status.members.len(), entries: status.entries })
     }
 }

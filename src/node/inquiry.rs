@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use super::mesh::{MAX_DATAGRAM, Mesh, Peer};
+use super::questions::{Ask, Reply};
 use super::registry::Registry;
 use super::report::report;
-use crate::report::{Marks, NodeReport};
-use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The first byte of a cache's messages is a wire version; these are none.
 const QUESTION: u8 = 0xD1;
@@ -24,81 +22,15 @@ const ANSWER: u8 = 0xD2;
 const MAX_BYTES: usize = 4 << 20;
 /// Keys in one question, and registers in one answer.
 pub(crate) const MAX_KEYS: usize = 256;
-/// Questions answered at one time; those beyond are dropped, and who asked is told by the clock.
-const ANSWERING: usize = 4;
 const SEND_DEADLINE: Duration = Duration::from_secs(2);
 const DEPTH: usize = 32;
-
-/// What is asked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Ask {
-    /// What is held for these keys, by encoding; with hashes of values or without.
-    Look { cache: String, keys: Vec<Vec<u8>>, hash: bool },
-    /// What is held from here on.
-    Page { cache: String, cursor: u64, limit: usize },
-    /// Everything about the node but its registers.
-    Report,
-}
-
-/// What is answered.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Reply {
-    Marks(Marks),
-    Page(Marks, Option<u64>),
-    Report(Box<NodeReport>),
-    NotOpen,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     number: u64,
-    /// Who asks, or who answers.
+    /// The process that asks, or that answers.
     node: Uuid,
     body: T,
-}
-
-type Waiting = HashMap<u64, mpsc::UnboundedSender<(Uuid, Reply)>>;
-
-/// The questions of this node that wait for answers.
-pub(crate) struct Inquiries {
-    next: AtomicU64,
-    waiting: Mutex<Waiting>,
-    answering: Arc<Semaphore>,
-}
-
-impl Default for Inquiries {
-    fn default() -> Self {
-        let answering = Arc::new(Semaphore::new(ANSWERING));
-        Self { next: AtomicU64::new(1), waiting: Mutex::default(), answering }
-    }
-}
-
-/// A question that was asked; it no longer waits once this is dropped.
-struct Asked<'a> {
-    inquiries: &'a Inquiries,
-    number: u64,
-    answers: mpsc::UnboundedReceiver<(Uuid, Reply)>,
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        self.inquiries.waiting.lock().remove(&self.number);
-    }
-}
-
-impl Inquiries {
-    fn register(&self) -> Asked<'_> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, answers) = mpsc::unbounded_channel();
-        self.waiting.lock().insert(number, sender);
-        Asked { inquiries: self, number, answers }
-    }
-
-    fn take(&self, answer: Envelope<Reply>) {
-        if let Some(waiting) = self.waiting.lock().get(&answer.number) {
-            let _ = waiting.send((answer.node, answer.body));
-        }
-    }
 }
 
 /// Asks some processes, and waits until all have answered or the time is up.
@@ -139,7 +71,7 @@ pub(crate) fn handle(registry: &Arc<Registry>, mesh: &Arc<Mesh>, bytes: &Bytes) 
         }
         Some(&ANSWER) => {
             if let Some(answer) = read::<Reply>(bytes) {
-                registry.inquiries.take(answer);
+                registry.inquiries.take(answer.number, answer.node, answer.body);
             }
             true
         }
@@ -169,7 +101,7 @@ fn respond(registry: &Arc<Registry>, mesh: &Arc<Mesh>, question: Envelope<Ask>) 
 /// The answer to a question, from what is here.
 pub(crate) fn answer(registry: &Registry, mesh: &Mesh, question: Ask) -> Reply {
     match question {
-        Ask::Look { cache, mut keys, hash } => {
+        Ask::Marks { cache, mut keys, hash } => {
             keys.truncate(MAX_KEYS);
             registry.port(&cache).map_or(Reply::NotOpen, |port| Reply::Marks(port.marks(&keys, hash)))
         }
@@ -211,23 +143,14 @@ mod tests {
 
     #[test]
     fn questions_round_trip_and_garbage_is_refused() {
-        let body = Ask::Look { cache: "c".into(), keys: vec![vec![1, 2]], hash: true };
+        let body = Ask::Marks { cache: "c".into(), keys: vec![vec![1, 2]], hash: true };
         let bytes = write(QUESTION, &Envelope { number: 7, node: Uuid::from_u128(1), body }).unwrap();
         let back = read::<Ask>(&bytes).unwrap();
-        assert!(matches!(back.body, Ask::Look { keys, .. } if keys == [[1, 2]]));
+        assert!(matches!(back.body, Ask::Marks { keys, .. } if keys == [[1, 2]]));
         for cut in 0..bytes.len() {
             assert!(read::<Ask>(&bytes[..cut]).is_none(), "cut at {cut}");
         }
         assert!(read::<Ask>(&[QUESTION; 4_096]).is_none());
         assert!(read::<Reply>(&bytes).is_none());
-    }
-
-    #[test]
-    fn an_answer_that_nobody_waits_for_is_dropped() {
-        let inquiries = Inquiries::default();
-        inquiries.take(Envelope { number: 1, node: Uuid::nil(), body: Reply::NotOpen });
-        let asked = inquiries.register();
-        drop(asked);
-        assert!(inquiries.waiting.lock().is_empty());
     }
 }

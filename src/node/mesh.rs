@@ -128,8 +128,8 @@ impl Mesh {
     }
 
     /// Totals since the start.
-    pub fn stats(&self) -> MeshStats {
-        self.core.counters.snapshot()
+    pub fn counters(&self) -> MeshStats {
+        self.core.counters.counters()
     }
 
     /// Says goodbye, leaves, stops every task and releases the port, all within about the deadline.

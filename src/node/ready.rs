@@ -32,7 +32,7 @@ impl MemberWaiter {
     }
 
     /// Answers if it can, or if nothing more will come; returns the waiter if it has to wait on.
-    pub(crate) fn look(self, present: usize, ends: bool) -> Option<Self> {
+    pub(crate) fn answer_if_due(self, present: usize, ends: bool) -> Option<Self> {
         if self.answer.is_closed() {
             return None;
         }

@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::clock::{self, SystemClock};
 use super::command::Command;
-use super::inquiry::Inquiries;
+use super::questions::Inquiries;
 use super::ready::Waiter;
 use super::unsent::{Ledger, Unsent};
 use crate::cache::TimeSource;
 use crate::cache::port::{Host, Port, ReadyFuture, Task};
+use crate::counters::Counter;
 use crate::hlc::nanos;
 use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
@@ -24,9 +25,9 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 /// Names of nodes by cache and by the replicas that live there.
 pub(crate) type Roll = BTreeMap<String, BTreeMap<ReplicaId, String>>;
 
-/// What a node was started with, for those who look.
+/// The cluster of a node, as its report names it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
+pub(crate) struct Identity {
     pub(crate) cluster: String,
     pub(crate) encrypted: bool,
 }
@@ -95,16 +96,16 @@ pub(crate) struct Phase {
     pub(crate) settled: AtomicBool,
 }
 
-/// What a node has noticed of itself.
+/// The state of a node's own threads and messages.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Health {
     /// When the driver last went round, by monotonic time.
     pub(crate) pulse: AtomicU64,
     pub(crate) seeds_unreachable: AtomicBool,
     /// Panics of users' types on the driver's thread.
-    pub(crate) contained_panics: AtomicU64,
+    pub(crate) contained_panics: Counter,
     /// Messages that are not for us: of a newer release, of a cache that is not open here, of a process that has left.
-    pub(crate) ignored: AtomicU64,
+    pub(crate) ignored: Counter,
 }
 
 /// The ids of the replicas that are opened here.
@@ -122,7 +123,7 @@ pub(crate) struct Registry {
     pub(crate) clock: Arc<SystemClock>,
     ids: Mutex<Ids>,
     pub(crate) phase: Phase,
-    pub(crate) seen: Seen,
+    pub(crate) health: Health,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Opened>>,
     /// Caches without a handle that have something to tell, and until when, by monotonic time.
@@ -132,25 +133,25 @@ pub(crate) struct Registry {
     /// What could not be handed over.
     unsent: Mutex<Ledger>,
     pub(crate) inquiries: Inquiries,
-    facts: Facts,
+    identity: Identity,
     roll: Mutex<Arc<Roll>>,
 }
 
 impl Registry {
-    pub(crate) fn new(incarnation: Uuid, facts: Facts, clock: SystemClock) -> Self {
+    pub(crate) fn new(incarnation: Uuid, identity: Identity, clock: SystemClock) -> Self {
         Self {
             incarnation,
             clock: Arc::new(clock),
             ids: Mutex::default(),
             phase: Phase::default(),
-            seen: Seen::default(),
+            health: Health::default(),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
             lingering: Mutex::new(Vec::new()),
             opened: Mutex::default(),
             unsent: Mutex::default(),
             inquiries: Inquiries::default(),
-            facts,
+            identity,
             roll: Mutex::default(),
         }
     }
@@ -301,13 +302,21 @@ impl Registry {
         self.ports.lock().get(name).and_then(|opened| opened.port.upgrade()).map(Held::new)
     }
 
-    pub(crate) fn facts(&self) -> Facts {
-        self.facts.clone()
+    /// The cache of this name; if it is not open, the greatest replica that was opened here by now: a cache is opened, and its
+    /// replica named, under one lock.
+    pub(crate) fn port_or_last(&self, name: &str) -> Result<Held, ReplicaId> {
+        let ports = self.ports.lock();
+        let port = ports.get(name).and_then(|opened| opened.port.upgrade()).map(Held::new);
+        port.ok_or_else(|| ReplicaId::from_uuid(self.ids.lock().last.unwrap_or_default()))
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.clone()
     }
 
     /// The driver has gone round.
     pub(crate) fn beat(&self) {
-        self.seen.pulse.store(self.clock.now().mono, Ordering::Relaxed);
+        self.health.pulse.store(self.clock.now().mono, Ordering::Relaxed);
     }
 
     /// Makes known which replica lives where.

@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::membership::NotOpen;
+use crate::replica_id::ReplicaId;
+
 /// The first byte of a cache's messages is a wire version; this one is none.
 const NOT_OPEN: u8 = 0xD0;
 
@@ -14,6 +17,8 @@ pub(crate) enum Signal<'a> {
     NotOpen {
         /// Who says so.
         node: Uuid,
+        /// To whom, and what it had opened by then.
+        answer: NotOpen,
         /// The cache's name.
         cache: &'a str,
     },
@@ -21,19 +26,24 @@ pub(crate) enum Signal<'a> {
 
 impl<'a> Signal<'a> {
     pub(crate) fn write(self) -> Bytes {
-        let Self::NotOpen { node, cache } = self;
-        let mut bytes = Vec::with_capacity(17 + cache.len());
+        let Self::NotOpen { node, answer, cache } = self;
+        let mut bytes = Vec::with_capacity(49 + cache.len());
         bytes.push(NOT_OPEN);
         bytes.extend_from_slice(node.as_bytes());
+        bytes.extend_from_slice(&answer.asked.to_bytes());
+        bytes.extend_from_slice(&answer.last.to_bytes());
         bytes.extend_from_slice(cache.as_bytes());
         bytes.into()
     }
 
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
-        let (node, cache) = rest.split_at_checked(16)?;
+        let (node, rest) = rest.split_first_chunk::<16>()?;
+        let (asked, rest) = rest.split_first_chunk::<16>()?;
+        let (last, cache) = rest.split_first_chunk::<16>()?;
+        let answer = NotOpen { asked: ReplicaId::from_bytes(*asked), last: ReplicaId::from_bytes(*last) };
         let cache = std::str::from_utf8(cache).ok().filter(|cache| (1..=255).contains(&cache.len()))?;
-        (*kind == NOT_OPEN).then(|| Self::NotOpen { node: Uuid::from_slice(node).unwrap_or_default(), cache })
+        (*kind == NOT_OPEN).then(|| Self::NotOpen { node: Uuid::from_bytes(*node), answer, cache })
     }
 }
 
@@ -43,13 +53,14 @@ mod tests {
 
     #[test]
     fn round_trips_and_refuses_the_rest() {
-        let signal = Signal::NotOpen { node: Uuid::from_u128(7), cache: "products" };
+        let answer = NotOpen { asked: ReplicaId::from_bytes([1; 16]), last: ReplicaId::from_bytes([2; 16]) };
+        let signal = Signal::NotOpen { node: Uuid::from_u128(7), answer, cache: "products" };
         let bytes = signal.write();
         assert_eq!(Signal::read(&bytes), Some(signal));
-        for cut in 0..18 {
-            assert_eq!(Signal::read(&bytes[..cut.min(17)]), None);
+        for cut in 0..50 {
+            assert_eq!(Signal::read(&bytes[..cut.min(49)]), None);
         }
-        assert_eq!(Signal::read(&[1; 40]), None);
-        assert_eq!(Signal::read(&[NOT_OPEN; 40]), None, "not UTF-8");
+        assert_eq!(Signal::read(&[1; 70]), None);
+        assert_eq!(Signal::read(&[NOT_OPEN; 70]), None, "not UTF-8");
     }
 }

@@ -10,7 +10,7 @@ use crate::ledger::{Ledger, Receiving, collect, epoch, quarantine};
 use crate::members::peer::Peer;
 use crate::members::{Members, named, retired, rings, skew};
 use crate::message::{Digest, Entry, Fact, Message, Retired};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Waiting, Wanted};
 use crate::replica_id::ReplicaId;
 
 /// Bytes that facts about others may take in a digest, and what an origin in a vector takes.
@@ -70,18 +70,11 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         skew::note_deferral(self.members, self.env, from, time);
     }
 
-    /// Drops tombstones beyond the cap.
-    pub(crate) fn enforce_cap(&mut self) {
-        self.ledger.enforce_cap(self.env);
-    }
-
-    /// Drops bodies that every live member has.
-    pub(crate) fn release_retained(&mut self) {
+    /// What may be due after whatever a call has done: bodies go that every live member has, tombstones beyond the cap, and it
+    /// is looked whether everything is here that some member had at first.
+    pub(super) fn keep_house(&mut self) {
         collect::release_retained(self.ledger, self.env, self.members);
-    }
-
-    /// Looks whether everything that some member had at first is here.
-    pub(crate) fn check_caught_up(&mut self) {
+        self.ledger.enforce_cap(self.env);
         if self.ledger.receiving().is_none() {
             self.members.check_caught_up(self.env, self.ledger.vector());
         }
@@ -96,35 +89,29 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     }
 
     /// Queues a small message.
-    pub(super) fn queue(&mut self, to: ReplicaId, mut message: Message<K, V>) {
-        if let Message::Digest(digest) = &mut message {
-            digest.renew = Some(to).filter(|to| self.members.has_twin(to, self.ledger.vector()));
-        }
+    pub(super) fn queue(&mut self, to: ReplicaId, message: Message<K, V>) {
         if let Some(before) = self.outbox.put(to, message) {
             self.ledger.registers_mut().set_aside(before.entries());
         }
     }
 
-    /// Sends a member a digest, to be answered with what we lack.
-    pub(crate) fn ask(&mut self, to: ReplicaId) {
-        let digest = self.make_digest(Some(to), false, false);
-        self.queue(to, Message::Digest(digest));
+    /// The next small message, made now if it is a digest.
+    pub(super) fn take_small(&mut self) -> Option<(ReplicaId, Message<K, V>)> {
+        let (to, waiting) = self.outbox.take()?;
+        let message = match waiting {
+            Waiting::Message(message) => message,
+            Waiting::Digest(wanted) => {
+                self.env.counters.digests_out += 1;
+                Message::Digest(self.digest(Some(to), wanted))
+            }
+        };
+        Some((to, message))
     }
 
-    /// The same as an answer, which is not answered by another one.
-    pub(crate) fn tell(&mut self, to: ReplicaId) {
-        let digest = self.make_digest(Some(to), true, false);
-        self.queue(to, Message::Digest(digest));
-    }
-
-    /// What we tell others. Also moves our own entry with our clock: silence is information.
-    pub(crate) fn digest(&mut self, reply: bool) -> Digest {
-        self.make_digest(None, reply, false)
-    }
-
-    /// Its receiver, if there is one only, is told nothing of itself.
-    pub(super) fn make_digest(&mut self, to: Option<ReplicaId>, reply: bool, full: bool) -> Digest {
-        let id = self.env.id;
+    /// What we tell others. Also moves our own entry with our clock: silence is information. Its receiver, if there is one
+    /// only, is told nothing of itself.
+    pub(crate) fn digest(&mut self, to: Option<ReplicaId>, wanted: Wanted) -> Digest {
+        let (id, Wanted { reply, full, want_full, greets }) = (self.env.id, wanted);
         // A dropped time of our own may stand for a retired origin: nobody gets past it by our silence.
         let quiet_since = self.ledger.last_own().max(self.ledger.dropped().get(&id));
         let clock = self.env.tick();
@@ -140,13 +127,14 @@ impl<K: CoreKey, V> Context<'_, K, V> {
             vector,
             retired,
             full,
-            want_full: false,
+            want_full,
             reply,
+            greets,
             lossy: self.ledger.is_lossy(),
-            renew: None,
+            renew: to.filter(|to| self.members.has_twin(to, self.ledger.vector())),
             facts: self.facts(to, full),
             members: named::names(self.members, self.env, to),
-            deferring: 0,
+            deferring: to.and_then(|to| skew::wait_of(self.members, self.env, &to)).unwrap_or(0),
             wall: self.env.now.wall,
         }
     }

@@ -8,7 +8,8 @@ use crate::env::Env;
 use crate::hlc::{HlcTime, nanos};
 use crate::item::CoreKey;
 use crate::members::{named, retired, skew};
-use crate::message::{Digest, Message};
+use crate::message::Digest;
+use crate::outbox::Wanted;
 use crate::replica_id::ReplicaId;
 
 /// When the next one is due.
@@ -49,7 +50,7 @@ impl Digests {
         let wait = cx.env.jittered(nanos(cx.env.config.digest_interval));
         self.due = cx.env.later(wait);
         if let Some(to) = cx.members.next_turn(&mut cx.env.random) {
-            cx.ask(to);
+            cx.outbox.ask(to);
         }
     }
 }
@@ -60,7 +61,7 @@ pub(crate) fn greet<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId) {
     if to != cx.env.id && !cx.members.is_live(&to) {
         cx.members.note_greeted(to);
     }
-    cx.ask(to);
+    cx.outbox.greet(to);
 }
 
 /// A digest came: its sender is a member. Returns the unmet members that are to be forgotten with it.
@@ -88,7 +89,7 @@ impl Heard {
         let (from, digest) = (self.from, &self.digest);
         let has_merged = cx.ledger.vector().iter().any(|(origin, _)| origin != cx.env.id);
         if let Some(source) = skew::note_clocks(cx.members, cx.env, from, digest, has_merged) {
-            cx.ask(source);
+            cx.outbox.ask(source);
         }
         if cx.env.is_ahead(digest.epoch) {
             cx.note_offender(from, digest.epoch);
@@ -113,8 +114,7 @@ impl Heard {
             return None;
         };
         if digest.want_full {
-            let full = cx.make_digest(Some(from), true, true);
-            cx.queue(from, Message::Digest(full));
+            cx.outbox.send_digest(from, Wanted { reply: true, full: true, ..Wanted::default() });
         }
         if self.newest && honest {
             note_dropped_origins(cx, from, &theirs);
@@ -133,6 +133,7 @@ impl Heard {
         let Self { from, digest, first, theirs, .. } = self;
         let ours = cx.ledger.vector().get(&from);
         let mut news = (first && ours == 0) || cx.members.has_twin(&from, cx.ledger.vector());
+        news |= digest.greets && !cx.env.bugs().greetings_unanswered;
         if skew::defers(cx.members, cx.env, &from) {
             return;
         }
@@ -151,7 +152,7 @@ impl Heard {
             credible && (ours == 0 || !cx.members.is_live(&origin) || time - ours > lag)
         });
         if news && !digest.reply && !digest.want_full {
-            cx.tell(from);
+            cx.outbox.tell(from);
         }
     }
 }
@@ -239,9 +240,7 @@ fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: Repli
 
 fn ask_for_full<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId) {
     cx.env.counters.retired_mismatch += 1;
-    let mut digest = cx.make_digest(Some(from), true, true);
-    digest.want_full = true;
-    cx.queue(from, Message::Digest(digest));
+    cx.outbox.send_digest(from, Wanted { reply: true, full: true, want_full: true, greets: false });
 }
 
 /// A member said it had written something that has still not come: asks it.
@@ -255,7 +254,7 @@ pub(crate) fn check_suspicions<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
     }
     for (id, written) in due {
         if cx.ledger.vector().get(&id) < written && !skew::defers(cx.members, cx.env, &id) {
-            cx.ask(id);
+            cx.outbox.ask(id);
         }
     }
 }

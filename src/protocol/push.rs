@@ -66,7 +66,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
 
     /// How many wait, and how many may.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn burden(&self) -> (usize, usize) {
+    pub(crate) fn buffers(&self) -> (usize, usize) {
         (self.early.len(), MAX_EARLY)
     }
 
@@ -142,7 +142,6 @@ impl<K: CoreKey, V> Pushes<K, V> {
         if push.hops < MAX_HOPS && !push.raw.is_empty() {
             cx.outbox.to_pass_on.push((from, push));
         }
-        cx.enforce_cap();
     }
 
     /// A push of what is claimed already. The session that claimed it left out what had lost where it came from, and this
@@ -157,7 +156,6 @@ impl<K: CoreKey, V> Pushes<K, V> {
             let bound = bound_in(&push.fills, entry.dot().counter);
             cx.merge(LearntBy::Push).entry(entry, bound);
         }
-        cx.enforce_cap(); // Of voids that took the place of fills.
         if push.from <= merged {
             self.note_merged(origin, push.to);
         }
@@ -192,7 +190,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         } else {
             // The session that brings what it missed may leave out what had lost where it comes from.
             cx.ledger.hear_of(cx.env, &push.entries);
-            cx.ask(from);
+            cx.outbox.ask(from);
         }
     }
 
@@ -207,7 +205,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
                 ask.push(from);
             }
         }
-        ask.into_iter().for_each(|from| cx.ask(from));
+        ask.into_iter().for_each(|from| cx.outbox.ask(from));
     }
 }
 
@@ -266,7 +264,6 @@ fn complete_from<K: CoreKey, V>(cx: &Context<'_, K, V>, with_successors: bool) -
 }
 
 fn push_of<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: Round, cut: Cut<K, V>) -> Transmit<K, V> {
-    cx.release_retained();
     cx.env.counters.pushes_out += round.to.len() as u64;
     let push = Push {
         origin: cx.env.id,
@@ -334,7 +331,7 @@ fn note_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: &Round, cut: &Cu
     if round.relayed && cut.blocked {
         // What members of a large cluster have reported is old, and a session from there would repeat
         // minutes of everybody's writes: their answer to a digest says better what they lack.
-        round.to.iter().for_each(|id| cx.ask(*id));
+        round.to.iter().for_each(|id| cx.outbox.ask(*id));
     }
 }
 
@@ -480,6 +477,6 @@ pub(crate) fn check_unacked<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
         delivery.asked = delivery.asked.saturating_add(1);
         // In a large cluster nobody acknowledges: once is enough, then digests find out like everything.
         delivery.unacked_since = (!relays).then_some(now);
-        cx.ask(id);
+        cx.outbox.ask(id);
     }
 }

@@ -159,7 +159,7 @@ impl SessionIn {
             self.abandon(cx);
         }
         if !frame.reconcile && !cx.ledger.vector().dominates(&frame.base) {
-            cx.ask(from);
+            cx.outbox.ask(from);
             return false;
         }
         if cx.members.get(&from).is_some_and(|peer| peer.delivery.in_session) && cx.env.id < from {
@@ -281,7 +281,7 @@ impl SessionIn {
         self.abandon(cx);
         let others: Vec<_> = cx.members.live().filter(|id| Some(*id) != silent).collect();
         if let Some(other) = cx.env.random.choice(others) {
-            cx.ask(other);
+            cx.outbox.ask(other);
         }
     }
 }

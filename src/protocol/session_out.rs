@@ -223,7 +223,6 @@ fn finish<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: &Ou
         delivery.serve_after = serve_after;
         delivery.unacked_since.get_or_insert(now);
     }
-    cx.release_retained();
 }
 
 fn cut_frame<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: &mut Outgoing) -> Frame<K, V> {

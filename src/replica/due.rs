@@ -28,7 +28,6 @@ pub(super) fn run<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     collect_if_due(replica);
     let (conversations, mut cx) = replica.parts();
     conversations.audits.handle_timeout(&mut cx);
-    cx.check_caught_up();
 }
 
 fn collect_if_due<K: CoreKey, V>(replica: &mut Replica<K, V>) {
@@ -44,8 +43,6 @@ fn collect_if_due<K: CoreKey, V>(replica: &mut Replica<K, V>) {
             cx.members.note_greeted(id);
         }
     }
-    // A member may have got from others what was kept to be sent to it.
-    cx.release_retained();
     let is_left = collect::collect(cx.ledger, cx.env, cx.members);
     collect::compact_logs(cx.ledger);
     ledger::retire::cap(cx.ledger, cx.env, cx.members);

@@ -1,4 +1,4 @@
-//! What a replica says of itself and of its members.
+//! Read access to a replica and to its beliefs about its members.
 
 use super::{CaughtUp, Counters, PeerView, RemovalStats, ReplicaConfig, Skew, StableCut};
 use crate::crdt::{Dot, Marker, VersionVector};
@@ -6,51 +6,21 @@ use crate::env::Env;
 use crate::hlc::{Clock, HlcTime, Now, Stamp};
 use crate::item::{CoreKey, Key};
 use crate::ledger::{Ledger, collect, fill};
-use crate::members::peer::Peer;
 use crate::members::{Members, named, skew};
 use crate::protocol::Conversations;
 use crate::replica_id::ReplicaId;
 use crate::store::{Snapshot, Store};
 use crate::sync::Arc;
 
-/// How far a member is behind us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lag {
-    /// The member.
-    pub member: ReplicaId,
-    /// Whether the failure detector calls it alive.
-    pub live: bool,
-    /// The oldest own write it is not known to have.
-    pub oldest: Option<HlcTime>,
-    /// How many own writes it is not known to have; overwritten ones may be counted for a while.
-    pub writes: usize,
-}
-
-/// What a replica holds in buffers beside the table, and the limits that are not configured.
+/// The buffers of a replica beside its table, and those of their limits that are not configured.
 #[cfg(any(test, feature = "sim"))]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Burden {
+pub(crate) struct Buffers {
     pub(crate) retained_bytes: usize,
     pub(crate) deferred_bytes: usize,
     pub(crate) max_deferred_bytes: usize,
     pub(crate) early: usize,
     pub(crate) max_early: usize,
-}
-
-impl Lag {
-    pub(super) fn of_all<K: CoreKey, V>(ledger: &mut Ledger<K, V>, members: &Members, own: &ReplicaId) -> Vec<Self> {
-        let mut log = ledger.logs_mut().get_mut(own);
-        let mut lag = |(member, peer): (&ReplicaId, &Peer)| {
-            let (mut oldest, mut writes) = (None, 0);
-            if let Some(log) = &mut log {
-                let mut missing = log.after(peer.reported.get(own));
-                writes = missing.size_hint().0;
-                oldest = missing.next().map(|(time, _)| time);
-            }
-            Self { member: *member, live: peer.is_live(), oldest, writes }
-        };
-        members.met().map(&mut lag).collect()
-    }
 }
 
 /// A replica at one moment: what it holds, and what it believes of its members.
@@ -136,13 +106,13 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
         self.marker_of_snapshot(seen).map(|marker| marker.stamp)
     }
 
-    /// What is held in buffers beside the table, for a checker of bounds.
+    /// Returns the sizes of buffers beside the table, for a checker of bounds.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn burden(self) -> Burden {
-        let (early, max_early) = self.conversations.pushes.burden();
-        let (deferred_bytes, max_deferred_bytes) = self.ledger.quarantine().burden();
+    pub(crate) fn buffers(self) -> Buffers {
+        let (early, max_early) = self.conversations.pushes.buffers();
+        let (deferred_bytes, max_deferred_bytes) = self.ledger.quarantine().buffers();
         let retained_bytes = self.ledger.retained_bytes();
-        Burden { retained_bytes, deferred_bytes, max_deferred_bytes, early, max_early }
+        Buffers { retained_bytes, deferred_bytes, max_deferred_bytes, early, max_early }
     }
 
     /// What has been seen, by origin.

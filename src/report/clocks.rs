@@ -1,9 +1,9 @@
 //! Warnings about clocks: they name the node whose clock differs from the others', on every node.
 
-use super::warning::{Warning, called, warning};
+use super::warning::{Warning, name_of, warning};
 use super::{CacheReport, Offender};
 
-/// What one clock is called, and how far it is from the middle one, in milliseconds.
+/// A wall clock, and its distance from the middle one in milliseconds.
 struct Deviation {
     node: String,
     ms: i64,
@@ -28,7 +28,7 @@ pub(super) fn clocks(report: &CacheReport) -> Vec<Warning> {
 fn deviations(report: &CacheReport) -> Vec<Deviation> {
     let others = report.peers.iter().filter(|peer| peer.live);
     let others =
-        others.filter_map(|peer| Some(Deviation { node: called(peer), ms: peer.clock_skew_ms?, is_here: false }));
+        others.filter_map(|peer| Some(Deviation { node: name_of(peer), ms: peer.clock_skew_ms?, is_here: false }));
     let here = Deviation { node: report.node.clone(), ms: 0, is_here: true };
     let mut all: Vec<_> = std::iter::once(here).chain(others).collect();
     if all.len() > 2 {

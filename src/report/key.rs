@@ -57,7 +57,7 @@ pub(crate) fn show_value(bytes: &[u8]) -> String {
     let mut text = match ciborium::de::from_reader_with_recursion_limit::<Value, _>(bytes, 64) {
         Ok(value) => {
             let mut text = String::new();
-            describe(&value, &mut text, 0);
+            write_text(&value, &mut text, 0);
             text
         }
         Err(_) => hex(bytes),
@@ -69,7 +69,7 @@ pub(crate) fn show_value(bytes: &[u8]) -> String {
     text
 }
 
-fn describe(value: &Value, out: &mut String, depth: usize) {
+fn write_text(value: &Value, out: &mut String, depth: usize) {
     if out.len() > 4 * MAX_TEXT || depth > MAX_DEPTH {
         out.push('…');
         return;
@@ -86,7 +86,7 @@ fn describe(value: &Value, out: &mut String, depth: usize) {
         },
         Value::Array(items) => return list(items.iter().map(|item| (None, item)), "[]", out, depth),
         Value::Map(pairs) => return list(pairs.iter().map(|(key, item)| (Some(key), item)), "{}", out, depth),
-        Value::Tag(_, inner) => return describe(inner, out, depth + 1),
+        Value::Tag(_, inner) => return write_text(inner, out, depth + 1),
         _ => out.write_str("?"),
     };
 }
@@ -98,10 +98,10 @@ fn list<'a>(items: impl Iterator<Item = (Option<&'a Value>, &'a Value)>, ends: &
             out.push_str(", ");
         }
         if let Some(key) = key {
-            describe(key, out, depth + 1);
+            write_text(key, out, depth + 1);
             out.push_str(": ");
         }
-        describe(item, out, depth + 1);
+        write_text(item, out, depth + 1);
     }
     out.push_str(&ends[1..]);
 }

@@ -2,7 +2,7 @@
 
 use super::clocks::clocks;
 use super::time::span;
-use super::warning::{Warning, called, warning};
+use super::warning::{Warning, name_of, warning};
 use super::{Blocker, CacheReport, NodeReport, PeerReport};
 
 /// A member that lacks one of our writes for longer than this is lagging, milliseconds.
@@ -38,7 +38,7 @@ fn lagging(peer: &PeerReport) -> Option<Warning> {
         span(peer.lag_ms),
         span(peer.silent_ms)
     );
-    Some(warning("lagging-peer", called(peer), text))
+    Some(warning("lagging-peer", name_of(peer), text))
 }
 
 fn tombstones(report: &CacheReport) -> Vec<Warning> {
@@ -116,7 +116,7 @@ fn unreadable(report: &CacheReport) -> Option<Warning> {
 
 /// As many members dead as alive, counting ourselves: perhaps it is us who are cut off.
 fn split(report: &CacheReport) -> Option<Warning> {
-    let dead: Vec<_> = report.peers.iter().filter(|peer| !peer.live).map(called).collect();
+    let dead: Vec<_> = report.peers.iter().filter(|peer| !peer.live).map(name_of).collect();
     let alive = report.peers.len() - dead.len() + 1;
     if dead.is_empty() || dead.len() < alive {
         return None;

@@ -209,8 +209,8 @@ pub struct DiffPage {
     pub(crate) replica: Option<ReplicaId>,
 }
 
-/// Compares what two replicas give their readers for one key; nothing if it is the same.
-pub(crate) fn standing_of(ours: (&Marks, Option<&Mark>), theirs: (&Marks, Option<&Mark>)) -> Option<Difference> {
+/// Compares what two replicas give their readers for one key. Returns nothing if it is the same.
+pub(crate) fn explain_difference(ours: (&Marks, Option<&Mark>), theirs: (&Marks, Option<&Mark>)) -> Option<Difference> {
     let (here, there) = (ours.0.state(ours.1), theirs.0.state(theirs.1));
     let stamps = (ours.1.map(|mark| mark.stamp), theirs.1.map(|mark| mark.stamp));
     let kind = match (here, there) {
@@ -251,7 +251,7 @@ fn reason(from: (&Marks, Option<&Mark>), to: (&Marks, Option<&Mark>), place: &st
     }
 }
 
-/// In words: why this replica holds what it holds, given the greatest register that any has.
+/// Says in words why this replica holds what it holds, given the greatest register that any has.
 pub(crate) fn explain_why(all: &Marks, mark: Option<&Mark>, winner: Option<&Mark>) -> String {
     let Some(winner) = winner else { return "nobody asked has heard of it, or its tombstone was collected".into() };
     if mark.is_some_and(|mark| mark.stamp == winner.stamp) {

@@ -20,6 +20,6 @@ pub(super) fn warning(name: &str, about: impl Into<String>, text: impl Into<Stri
     Warning { name: name.into(), about: about.into(), text: text.into() }
 }
 
-pub(super) fn called(peer: &PeerReport) -> String {
+pub(super) fn name_of(peer: &PeerReport) -> String {
     peer.node.clone().unwrap_or_else(|| peer.replica.clone())
 }

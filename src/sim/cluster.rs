@@ -1,92 +1,71 @@
-//! The cluster: processes, the caches they have open, the network between them, and the order in
-//! which things happen.
+//! The cluster: processes, the caches they have open, the network between them, and what is known of all that was written.
+//! What happens to it stands in the modules that do it.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use fastrand::Rng;
 use uuid::Uuid;
 
+use super::agenda::{Agenda, Event};
 use super::clock::SimClock;
-use super::foreign::foreign_keys;
+use super::names::Names;
 use super::network::Network;
-use super::observed::History;
 use super::opening::Opening;
-use super::oracle::Oracle;
-use super::process::{Payload, Process, State};
+use super::oracle::{Oracle, Record};
+use super::process::{Process, State};
 use super::report::{Report, Violation};
 use super::settings::Settings;
 use super::trace::{brief, readable};
 use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::cache::engine::Engine;
-use crate::crdt::VersionVector;
+use crate::hlc::Stamp;
 use crate::item::Key;
-use crate::membership::Membership;
-use crate::recency::ReadLog;
-use crate::replica::{Change, Effect, Replica, View};
+use crate::replica::{Replica, View};
 use crate::replica_id::ReplicaId;
 use crate::store::Snapshot;
 
-/// Messages that one event may cause on one replica.
-const MAX_BURST: usize = 20_000;
-/// Events of one run.
-const MAX_EVENTS: u64 = 1_000_000;
-/// Wake-ups of one replica at one instant.
-const MAX_SPINS: u32 = 10_000;
-
+/// Processes that run at one time, processes and openings in one run, at most.
+pub(super) const MAX_UP: usize = 7;
+pub(super) const MAX_PROCESSES: usize = 24;
+pub(super) const MAX_OPENINGS: usize = 64;
 /// More keys than this do not fit one frame of a small size; more nodes than this pass pushes on.
 const MANY_KEYS: u16 = 100;
 const MANY_NODES: usize = 16;
 
-/// What is going to happen.
-#[derive(Debug)]
-pub(super) enum Event {
-    Deliver { address: usize, payload: Payload },
-    Sent { opening: usize, to: ReplicaId, ok: bool },
-    FillDone { opening: usize, fill: u64 },
-    Left { process: usize, who: usize },
-    Detector,
-}
-
-/// What is going to happen, by time and order.
-pub(super) struct Agenda {
-    pub(super) events: BTreeMap<(u64, u64), Event>,
-    pub(super) sequence: u64,
-}
-
-/// Keys by hash, and as others have them.
-pub(super) struct Names {
-    /// By key: the hash and the bytes as which processes with other types hold it, if they cannot read it.
-    pub(super) foreign: Vec<Option<(u64, Bytes)>>,
-    /// The number of the key with a hash.
-    pub(super) numbers: BTreeMap<u64, usize>,
-}
-
-/// What is left open is drawn.
+/// The generators for what settings and script leave open.
 pub(super) struct Dice {
     pub(super) rng: Rng,
-    /// Decides which sends are called failed although they arrive; by itself, so that seeds stay what they were.
+    /// Decides which sends are called failed although they arrive. A generator of its own, so that seeds stay what they were.
     pub(super) doubts: Rng,
 }
 
-/// How many values and fills there were.
+/// Counters of values and fills: each has a number of its own.
 pub(super) struct Issued {
     pub(super) writes: u64,
     pub(super) next_fill: u64,
 }
 
-/// How far the run is.
+/// The progress of a run.
 pub(super) struct Course {
     /// No faults any more.
     pub(super) healed: bool,
-    /// The process at the first address was given no seeds: it does not know of others before they come.
+    /// The process at the first address was given seeds. Without, it does not know of others before they come.
     pub(super) first_has_seeds: bool,
-    /// When the last of what was sent over the sick network arrives.
+    /// The time at which the last of what was sent over the sick network arrives.
     pub(super) stragglers_until: u64,
     pub(super) tracing: bool,
-    /// Copies of all that is sent, by address, if somebody wants them.
+    /// Copies of all that is sent, by address, for tests that ask for them.
     #[cfg(test)]
-    pub(super) copies: Option<Vec<(usize, Payload)>>,
+    pub(super) copies: Option<Vec<(usize, super::process::Payload)>>,
+}
+
+impl Course {
+    /// Records that something sent over the sick network arrives at `at`.
+    pub(super) fn note_straggler(&mut self, at: u64) {
+        if !self.healed {
+            self.stragglers_until = self.stragglers_until.max(at);
+        }
+    }
 }
 
 /// A cluster in one thread.
@@ -120,10 +99,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let keys: Vec<_> = (0..settings.keys).map(|n| types.key(n.into())).map(|key| (hash_of(&key), key)).collect();
         let oracles = (0..settings.caches).map(|_| Oracle::new(keys.len())).collect();
         let replicas = settings.replicas;
-        let foreign = if settings.other_types { foreign_keys(&keys) } else { vec![None; keys.len()] };
-        let known = keys.iter().enumerate().map(|(number, (hash, _))| (*hash, number));
-        let unread = foreign.iter().enumerate().filter_map(|(number, key)| Some((key.as_ref()?.0, number)));
-        let numbers = known.chain(unread).collect();
+        let names = Names::new(&keys, settings.other_types);
         let mut cluster = Self {
             types,
             settings,
@@ -136,8 +112,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             at: 0,
             oracles,
             report: Report::default(),
-            agenda: Agenda { events: BTreeMap::new(), sequence: 0 },
-            names: Names { foreign, numbers },
+            agenda: Agenda::default(),
+            names,
             dice: Dice { rng, doubts: Rng::with_seed(seed ^ 0x00D0_0B75) },
             issued: Issued { writes: 0, next_fill: 0 },
             course: Course {
@@ -180,20 +156,10 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             Some(_) => self.holders[address] = number,
             None => self.holders.push(number),
         }
-        self.processes.push(Process {
-            address,
-            replaces,
-            clock,
-            state: State::Up,
-            crashed: false,
-            open: vec![None; usize::from(self.settings.caches)],
-            inbox: Vec::new(),
-            views: BTreeMap::new(),
-            silent_since: BTreeMap::new(),
-            membership: Membership::default(),
-        });
+        self.processes.push(Process::new(address, replaces, clock, self.settings.caches));
         let has_seeds = address > 0 || self.course.first_has_seeds;
         self.processes[number].membership.await_seeds(has_seeds);
+        self.processes[number].membership.set_bugs(self.settings.bugs);
         (0..self.settings.caches).for_each(|cache| self.open(number, cache));
     }
 
@@ -204,31 +170,34 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let replica = Replica::new(id, self.settings.config.clone(), self.dice.rng.u64(..), now);
         let mut replica = replica.expect("the settings were checked");
         replica.set_bugs(self.settings.bugs);
-        let wake = replica.poll_timeout(now);
         self.processes[process].open[usize::from(cache)] = Some(self.openings.len());
         self.by_id.insert(id, self.openings.len());
-        self.openings.push(Opening {
-            id,
-            process,
-            cache,
-            engine: Engine::new(replica, self.settings.max_capacity, self.settings.eviction()),
-            reads: ReadLog::new(true),
-            is_open: true,
-            wake,
-            fills: BTreeMap::new(),
-            seen: VersionVector::new(),
-            newest: vec![None; self.keys.len()],
-            mirror: vec![None; self.keys.len()],
-            latest_wall: now.wall,
-            history: History::new(self.keys.len()),
-            spins: 0,
-            last_timeout: 0,
-        });
+        let engine = Engine::new(replica, self.settings.max_capacity, self.settings.eviction());
+        let opening = Opening::new((process, cache), engine, self.keys.len(), now);
+        self.openings.push(opening);
         self.processes[process].membership.opened(super::codec::name_of(cache));
-        self.tell_whether_to_await(self.openings.len() - 1);
+        self.expect_peers(self.openings.len() - 1);
     }
 
-    /// Ids of one process rise. They are drawn, and only one that would not rise is made greater: so seeds stay what they were.
+    /// Tells a replica whether to expect members that it has not heard yet, as the driver of a node does: at the opening and
+    /// whenever time passes.
+    pub(super) fn expect_peers(&mut self, number: usize) {
+        let (process, cache) = (self.openings[number].process, self.openings[number].cache);
+        let awaits = self.expects_peers(process, cache);
+        let replica = &mut self.openings[number].engine.replica;
+        replica.await_company(awaits);
+        if replica.view().peer_len() == 0 {
+            self.report.fault(if awaits { "alone and waiting for others" } else { "alone" });
+        }
+    }
+
+    /// Returns whether a process may meet others that have a cache open.
+    pub(super) fn expects_peers(&self, process: usize, cache: u8) -> bool {
+        self.processes[process].membership.awaits_company(super::codec::name_of(cache))
+    }
+
+    /// Draws the id of a new replica. Ids of one process rise, and only one that would not is made greater: so seeds stay what
+    /// they were.
     fn next_id(&mut self, process: usize, cache: u8) -> ReplicaId {
         let drawn = self.dice.rng.u128(..);
         let before = self.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max();
@@ -254,9 +223,9 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         SimClock::new(offset, drift, self.at)
     }
 
+    /// Lets an event happen after so many nanoseconds.
     pub(super) fn schedule(&mut self, after: u64, event: Event) {
-        self.agenda.sequence += 1;
-        self.agenda.events.insert((self.at + after, self.agenda.sequence), event);
+        self.agenda.add(self.at + after, event);
     }
 
     pub(super) fn trace(&mut self, line: impl FnOnce() -> String) {
@@ -272,17 +241,34 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         Violation { at: self.at, what }
     }
 
-    /// Processes that run and are not paused.
+    /// Returns the processes that run and are not paused.
     pub(super) fn up(&self) -> Vec<usize> {
         (0..self.processes.len()).filter(|&process| self.processes[process].is_up()).collect()
     }
 
-    /// Processes that run, paused ones included.
+    /// Returns the processes that run, paused ones included.
     pub(super) fn running(&self) -> Vec<usize> {
         (0..self.processes.len()).filter(|&process| self.processes[process].runs()).collect()
     }
 
-    /// The replicas of a cache that are open.
+    /// Returns the process that an action names: a place among those that are up.
+    pub(super) fn chosen(&self, node: u8) -> Option<usize> {
+        let up = self.up();
+        up.get(usize::from(node).checked_rem(up.len())?).copied()
+    }
+
+    /// Returns the cache that an action names.
+    pub(super) fn cache(&self, cache: u8) -> usize {
+        usize::from(cache % self.settings.caches)
+    }
+
+    /// Returns whether all messages between two openings are lost, also after everything else has healed.
+    pub(super) fn never_meet(&self, a: usize, b: usize) -> bool {
+        let address = |number: usize| self.processes[self.openings[number].process].address;
+        self.network.is_cut(address(a), address(b))
+    }
+
+    /// Returns the openings of a cache that are open.
     pub(super) fn replicas_of(&self, cache: u8) -> Vec<usize> {
         let here = |number: &usize| self.openings[*number].is_open && self.openings[*number].cache == cache;
         (0..self.openings.len()).filter(here).collect()
@@ -300,186 +286,84 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.processes[self.openings[opening].process].now(self.at)
     }
 
-    fn state_of(&self, opening: usize) -> State {
+    /// Returns the state of an opening's process, or `Gone` if the cache is closed.
+    pub(super) fn state_of(&self, opening: usize) -> State {
         let opening = &self.openings[opening];
         if opening.is_open { self.processes[opening.process].state } else { State::Gone }
     }
 
-    /// Whether the process of an opening has other types.
+    /// Returns whether the process of an opening has other types.
     pub(super) fn has_other_types(&self, number: usize) -> bool {
         self.settings.other_types && self.openings[number].process % 2 == 1
     }
 
-    /// Whether this opening cannot read the key.
+    /// Returns whether an opening cannot read a key.
     pub(super) fn is_foreign_to(&self, number: usize, key: usize) -> bool {
-        self.names.foreign[key].is_some() && self.has_other_types(number)
+        self.names.foreign(key).is_some() && self.has_other_types(number)
     }
 
-    /// What an opening holds for a key that it cannot read.
-    pub(super) fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
-        let (hash, bytes) = self.names.foreign[key].as_ref()?;
+    /// Returns everything that was written to the cache of an opening.
+    pub(super) fn oracle(&self, number: usize) -> &Oracle<K, V> {
+        &self.oracles[usize::from(self.openings[number].cache)]
+    }
+
+    pub(super) fn oracle_mut(&mut self, number: usize) -> &mut Oracle<K, V> {
+        &mut self.oracles[usize::from(self.openings[number].cache)]
+    }
+
+    /// Returns the record of what was written under a stamp, to the cache of an opening.
+    pub(super) fn record_mut(&mut self, number: usize, key: usize, stamp: &Stamp) -> Option<&mut Record<K, V>> {
+        self.oracle_mut(number).get_mut(key, stamp)
+    }
+
+    /// Returns what an opening holds for a key.
+    pub(super) fn held(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
+        if self.is_foreign_to(number, key) {
+            return self.held_unread(number, key);
+        }
+        let (hash, key) = &self.keys[key];
+        self.view(number).store().get(*hash, key)
+    }
+
+    /// Returns what an opening holds for a key that it cannot read.
+    fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
+        let (hash, bytes) = self.names.foreign(key)?;
         let matches = |key: &Key<K>| matches!(key, Key::Opaque(held) if **held == *bytes);
         self.view(number).store().find_by(*hash, matches)
     }
 
-    /// The number of a key, if it is one of the run.
+    /// Returns what a reader is given now, and its stamp.
+    pub(super) fn served(&self, number: usize, key: usize) -> Option<(Stamp, Snapshot<K, V>)> {
+        let held = self.held(number, key)?;
+        self.is_served(number, &held).then(|| (self.view(number).stamp_at(&held.meta), held))
+    }
+
+    /// Returns whether a reader is given what an opening holds.
+    pub(super) fn is_served(&self, number: usize, held: &Snapshot<K, V>) -> bool {
+        let readable = held.meta.kind.is_live() && held.meta.stamp_time > self.view(number).epoch();
+        readable && (held.meta.expires == 0 || held.meta.expires > self.now_at(number).wall)
+    }
+
+    /// Returns the number of a key, if it is one of the run.
     pub(super) fn number_of(&self, key: &Key<K>) -> Option<usize> {
         let (hash, same): (_, &dyn Fn(usize) -> bool) = match key {
             Key::Known(key) => (hash_of(key), &|at| self.keys[at].1 == *key),
-            Key::Opaque(bytes) => (hash_of::<[u8]>(bytes), &|at| {
-                self.names.foreign[at].as_ref().is_some_and(|(_, known)| *known == **bytes)
-            }),
+            Key::Opaque(bytes) => {
+                (hash_of::<[u8]>(bytes), &|at| self.names.foreign(at).is_some_and(|(_, known)| *known == **bytes))
+            }
         };
-        self.names.numbers.get(&hash).copied().filter(|at| same(*at))
+        self.names.number(hash).filter(|at| same(*at))
     }
 
-    /// A name for people: the replica, and the process it is on.
+    /// Returns a key in a form for people.
+    pub(super) fn key_name(&self, key: usize) -> String {
+        brief(&self.keys[key].1)
+    }
+
+    /// Returns a name for people: the replica, and the process it is on.
     pub(super) fn name(&self, opening: usize) -> String {
         let Opening { process, cache, .. } = self.openings[opening];
         let cache = if self.settings.caches > 1 { format!("/c{cache}") } else { String::new() };
         format!("r{opening}(n{process}{cache})")
-    }
-
-    /// Lets everything happen that happens until then.
-    pub(super) fn advance_to(&mut self, until: u64) -> Result<(), Violation> {
-        loop {
-            let event = self.agenda.events.first_key_value().map(|((at, _), _)| *at);
-            let is_up = |number: &usize| self.state_of(*number) == State::Up;
-            let up = (0..self.openings.len()).filter(is_up);
-            let timer = up.map(|number| (self.openings[number].wake, number)).min();
-            match (event, timer) {
-                (Some(at), timer) if at <= until && timer.is_none_or(|(wake, _)| at <= wake) => {
-                    self.at = self.at.max(at);
-                    if let Some((_, event)) = self.agenda.events.pop_first() {
-                        self.handle(event)?;
-                    }
-                }
-                (_, Some((wake, number))) if wake <= until => {
-                    self.at = self.at.max(wake);
-                    self.wake(number)?;
-                }
-                _ => {
-                    self.at = self.at.max(until);
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn wake(&mut self, number: usize) -> Result<(), Violation> {
-        let (at, now) = (self.at, self.now_at(number));
-        let opening = &mut self.openings[number];
-        opening.spins = if opening.last_timeout == at { opening.spins + 1 } else { 0 };
-        opening.last_timeout = at;
-        if opening.spins > MAX_SPINS {
-            return Err(self.violation(format!("bounded: {} wants to be woken at once for ever", self.name(number))));
-        }
-        self.tell_whether_to_await(number);
-        self.openings[number].engine.replica.handle_timeout(now);
-        self.settle(number)
-    }
-
-    fn handle(&mut self, event: Event) -> Result<(), Violation> {
-        match event {
-            Event::Deliver { address, payload } => self.arrive(self.holders[address], payload),
-            Event::Sent { opening, to, ok } => self.sent(opening, to, ok),
-            Event::FillDone { opening, fill } => self.finish_fill(opening, fill),
-            Event::Left { process, who } => self.learn_of_leave(process, who),
-            Event::Detector => self.detect(),
-        }
-    }
-
-    fn sent(&mut self, number: usize, to: ReplicaId, ok: bool) -> Result<(), Violation> {
-        match self.state_of(number) {
-            State::Gone => return Ok(()),
-            State::Paused => {
-                self.schedule(50_000_000, Event::Sent { opening: number, to, ok });
-                return Ok(());
-            }
-            State::Up => {}
-        }
-        let now = self.now_at(number);
-        self.openings[number].engine.replica.handle_sent(now, to, ok);
-        self.settle(number)
-    }
-
-    pub(super) fn finish_fill(&mut self, number: usize, fill: u64) -> Result<(), Violation> {
-        match self.state_of(number) {
-            State::Gone => Ok(()),
-            State::Paused => {
-                self.schedule(50_000_000, Event::FillDone { opening: number, fill });
-                Ok(())
-            }
-            State::Up => self.store_fill(number, fill),
-        }
-    }
-
-    /// Drains a replica after anything was done to it, and checks it.
-    pub(super) fn settle(&mut self, number: usize) -> Result<(), Violation> {
-        self.report.events += 1;
-        if self.report.events > MAX_EVENTS {
-            return Err(self.violation("bounded: the run does not end".to_owned()));
-        }
-        let now = self.now_at(number);
-        let opening = &mut self.openings[number];
-        opening.latest_wall = opening.latest_wall.max(now.wall);
-        self.begin_history(number);
-        self.note_history(number);
-        self.follow_changes(number)?;
-        for _ in 0..MAX_BURST {
-            let Some(transmit) = self.openings[number].engine.replica.poll_transmit(now) else {
-                self.openings[number].wake = self.replica(number).poll_timeout(now);
-                self.follow_changes(number)?;
-                return self.check_replica(number);
-            };
-            self.send(number, transmit)?;
-        }
-        Err(self.violation(format!("bounded: {} sends without end", self.name(number))))
-    }
-
-    fn follow_changes(&mut self, number: usize) -> Result<(), Violation> {
-        let now = self.now_at(number);
-        let opening = &mut self.openings[number];
-        let settled = opening.engine.settle(now, &opening.reads, true);
-        if self.view(number).counters().forced_drops > self.openings[number].history.counted.forced_drops {
-            // What was evicted to stay within capacity pushed out a tombstone that is the reason for a change.
-            self.note_history(number);
-        }
-        settled.news.iter().flat_map(|news| &news.changes).try_for_each(|change| self.follow(number, change))
-    }
-
-    /// What somebody who listens to the changes would believe.
-    fn follow(&mut self, number: usize, change: &Change<K, V>) -> Result<(), Violation> {
-        let item = change.after.as_ref().or(change.before.as_ref());
-        let Some(key) = item.map(|item| &item.key) else {
-            return Err(self.violation(format!("changes: {} tells of a change without a key", self.name(number))));
-        };
-        let Some(at) = self.number_of(key) else {
-            return Err(self.violation(format!(
-                "types: {} holds {}, which was never written: a key changed on its way",
-                self.name(number),
-                key.known().map_or_else(|| brief(key), brief)
-            )));
-        };
-        let believed = &mut self.openings[number].mirror[at];
-        let before = *believed;
-        let (fits, after) = match change.effect {
-            Effect::Inserted => (before.is_none(), Some(change.stamp)),
-            Effect::Updated => (before.is_some(), Some(change.stamp)),
-            Effect::Removed(_) => (before.is_some(), None),
-        };
-        *believed = after;
-        if fits {
-            return match (change.effect, before) {
-                (Effect::Removed(cause), Some(stamp)) => self.note_removed(number, at, (stamp, change.stamp), cause),
-                _ => Ok(()),
-            };
-        }
-        let name = self.name(number);
-        Err(self.violation(format!(
-            "changes: {name} reports {:?} for {}, believed {before:?}",
-            change.effect,
-            brief(key)
-        )))
     }
 }

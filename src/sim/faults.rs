@@ -1,262 +1,274 @@
-//! Doing the faults of a script: processes, caches, clocks, links.
+//! The faults of a script: processes, caches, clocks, links.
 
-use super::act::{MAX_OPENINGS, MAX_PROCESSES, MAX_UP};
 use super::action::Action;
-use super::cluster::{Cluster, Event};
+use super::agenda::Event;
+use super::cluster::{Cluster, MAX_OPENINGS, MAX_PROCESSES, MAX_UP};
+use super::membership;
+use super::outbound;
 use super::process::{State, View};
 use super::report::Violation;
+use super::settle;
 use super::types::{SimKey, SimValue};
 
 /// A clock that is further ahead than this when the faults end costs its process a restart, in nanoseconds.
 const TOO_FAR: u64 = 30_000_000_000;
 
-impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
-    pub(super) fn close_cache(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
-        let (Some(process), cache) = (self.chosen(node), self.cache(cache)) else { return Ok(()) };
-        let others = self.replicas_of(cache as u8).len() > 1;
-        if let Some(number) = self.processes[process].open[cache].filter(|_| others) {
-            self.report.fault("cache closed");
-            self.close(number);
-        }
-        Ok(())
+/// Closes a cache on a process, unless no other process has it open.
+pub(super) fn close_cache<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    node: u8,
+    cache: u8,
+) -> Result<(), Violation> {
+    let (Some(process), cache) = (cluster.chosen(node), cluster.cache(cache)) else { return Ok(()) };
+    let others = cluster.replicas_of(cache as u8).len() > 1;
+    if let Some(number) = cluster.processes[process].open[cache].filter(|_| others) {
+        cluster.report.fault("cache closed");
+        close(cluster, number);
     }
+    Ok(())
+}
 
-    pub(super) fn open_cache(&mut self, node: u8, cache: u8) -> Result<(), Violation> {
-        let (Some(process), cache) = (self.chosen(node), self.cache(cache)) else { return Ok(()) };
-        if self.processes[process].open[cache].is_none() && self.openings.len() < MAX_OPENINGS {
-            self.report.fault("cache opened");
-            self.open(process, cache as u8);
-            return self.greet_the_unknown(process);
-        }
-        Ok(())
+pub(super) fn open_cache<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    node: u8,
+    cache: u8,
+) -> Result<(), Violation> {
+    let (Some(process), cache) = (cluster.chosen(node), cluster.cache(cache)) else { return Ok(()) };
+    if cluster.processes[process].open[cache].is_none() && cluster.openings.len() < MAX_OPENINGS {
+        cluster.report.fault("cache opened");
+        cluster.open(process, cache as u8);
+        return outbound::greet_the_unknown(cluster, process);
     }
+    Ok(())
+}
 
-    fn close(&mut self, number: usize) {
-        let opening = &mut self.openings[number];
-        opening.is_open = false;
-        opening.fills.clear();
-        self.processes[opening.process].open[usize::from(opening.cache)] = None;
-    }
+fn close<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) {
+    let opening = &mut cluster.openings[number];
+    opening.is_open = false;
+    opening.fills.clear();
+    cluster.processes[opening.process].open[usize::from(opening.cache)] = None;
+}
 
-    fn stop(&mut self, process: usize) {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
-        open.into_iter().for_each(|number| self.close(number));
-        self.processes[process].state = State::Gone;
-        self.processes[process].inbox.clear();
-    }
+fn stop<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, process: usize) {
+    let open = cluster.processes[process].openings();
+    open.into_iter().for_each(|number| close(cluster, number));
+    cluster.processes[process].state = State::Gone;
+    cluster.processes[process].inbox.clear();
+}
 
-    fn chosen_of_many(&self, node: u8) -> Option<usize> {
-        self.chosen(node).filter(|_| self.running().len() > 1)
-    }
+/// Returns the process that an action names, unless it is the last one.
+fn chosen_of_many<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, node: u8) -> Option<usize> {
+    cluster.chosen(node).filter(|_| cluster.running().len() > 1)
+}
 
-    pub(super) fn crash(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen_of_many(node) else { return Ok(()) };
-        self.report.fault("crash");
-        self.stop(process);
-        self.processes[process].crashed = true;
-        Ok(())
-    }
+pub(super) fn crash<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8) -> Result<(), Violation> {
+    let Some(process) = chosen_of_many(cluster, node) else { return Ok(()) };
+    cluster.report.fault("crash");
+    stop(cluster, process);
+    cluster.processes[process].crashed = true;
+    Ok(())
+}
 
-    fn may_start(&self) -> bool {
-        let openings = self.openings.len() + usize::from(self.settings.caches);
-        self.processes.len() < MAX_PROCESSES && openings <= MAX_OPENINGS
-    }
+fn may_start<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>) -> bool {
+    let openings = cluster.openings.len() + usize::from(cluster.settings.caches);
+    cluster.processes.len() < MAX_PROCESSES && openings <= MAX_OPENINGS
+}
 
-    pub(super) fn restart(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node).filter(|_| self.may_start()) else { return Ok(()) };
-        self.report.fault("restart");
-        self.stop(process);
-        self.start(Some(process));
-        Ok(())
-    }
+pub(super) fn restart<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8) -> Result<(), Violation> {
+    let Some(process) = cluster.chosen(node).filter(|_| may_start(cluster)) else { return Ok(()) };
+    cluster.report.fault("restart");
+    stop(cluster, process);
+    cluster.start(Some(process));
+    Ok(())
+}
 
-    /// Starts the first crashed process again whose address no other process has taken.
-    pub(super) fn come_back(&mut self) -> Result<(), Violation> {
-        let gone = |process: &usize| {
-            let here = &self.processes[*process];
-            here.crashed && self.holders[here.address] == *process
+/// Starts the first crashed process again whose address no other process has taken.
+pub(super) fn come_back<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
+    let gone = |process: &usize| {
+        let here = &cluster.processes[*process];
+        here.crashed && cluster.holders[here.address] == *process
+    };
+    let gone =
+        (0..cluster.processes.len()).find(gone).filter(|_| may_start(cluster) && cluster.running().len() < MAX_UP);
+    let Some(process) = gone else { return Ok(()) };
+    let is_missed = cluster.up().into_iter().any(|other| cluster.processes[other].view_of(process) == View::Down);
+    cluster.report.fault(if is_missed { "returned after it was called dead" } else { "returned before it was missed" });
+    cluster.start(Some(process));
+    Ok(())
+}
+
+/// Restarts each process whose clocks are far ahead of true time, as the page on operations asks for: it would stamp its writes
+/// in the future for as long, and they would win over those of other processes.
+pub(super) fn restart_the_fast<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) {
+    for process in cluster.running() {
+        let open = cluster.processes[process].open.iter().flatten();
+        let clock = |number: usize| {
+            let clock = cluster.view(number).clock();
+            clock.last().max(clock.judging(cluster.now_at(number)))
         };
-        let gone = (0..self.processes.len()).find(gone).filter(|_| self.may_start() && self.running().len() < MAX_UP);
-        let Some(process) = gone else { return Ok(()) };
-        let is_missed = self.up().into_iter().any(|other| self.processes[other].view_of(process) == View::Down);
-        self.report.fault(if is_missed {
-            "returned after it was called dead"
-        } else {
-            "returned before it was missed"
-        });
-        self.start(Some(process));
-        Ok(())
-    }
-
-    /// A process whose clocks are far ahead of what is now its wall clock is started again, as the page on operations asks
-    /// for: it would write in the future for as long, or take over what others do.
-    pub(super) fn restart_the_fast(&mut self) {
-        for process in self.running() {
-            let open = self.processes[process].open.iter().flatten();
-            let clock = |number: usize| {
-                let clock = self.view(number).clock();
-                clock.last().max(clock.judging(self.now_at(number)))
-            };
-            let last = open.map(|&number| clock(number)).max().unwrap_or_default();
-            if last > super::clock::EPOCH + self.at + TOO_FAR {
-                self.report.fault("restarted for its clock");
-                self.stop(process);
-                self.start(Some(process));
-            }
+        let last = open.map(|&number| clock(number)).max().unwrap_or_default();
+        if last > super::clock::EPOCH + cluster.at + TOO_FAR {
+            cluster.report.fault("restarted for its clock");
+            stop(cluster, process);
+            cluster.start(Some(process));
         }
     }
+}
 
-    /// A broken link that may stay: both of its ends run, and both reach a third, which has every cache open that both
-    /// have: members of one cache know nothing of another.
-    pub(super) fn link_that_stays(&self) -> Option<(usize, usize)> {
-        let process = |address: usize| &self.processes[self.holders[address]];
-        let shares = |a: usize, b: usize| {
-            let both = |cache: &usize| process(a).open[*cache].is_some() && process(b).open[*cache].is_some();
-            let mut caches = (0..usize::from(self.settings.caches)).filter(both);
-            caches.all(|cache| self.replicas_of(cache as u8).len() > 2)
-        };
-        let stays = |(a, b): &(usize, usize)| process(*a).runs() && process(*b).runs() && shares(*a, *b);
-        self.network.broken().find(|link| self.settings.stays_broken && stays(link))
+/// Returns a broken link that may stay: both of its ends run, and both reach a third process, which has every cache open that
+/// both have. Members of one cache know nothing of another.
+pub(super) fn link_that_stays<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>) -> Option<(usize, usize)> {
+    let process = |address: usize| &cluster.processes[cluster.holders[address]];
+    let shares = |a: usize, b: usize| {
+        let both = |cache: &usize| process(a).open[*cache].is_some() && process(b).open[*cache].is_some();
+        let mut caches = (0..usize::from(cluster.settings.caches)).filter(both);
+        caches.all(|cache| cluster.replicas_of(cache as u8).len() > 2)
+    };
+    let stays = |(a, b): &(usize, usize)| process(*a).runs() && process(*b).runs() && shares(*a, *b);
+    cluster.network.broken().find(|link| cluster.settings.stays_broken && stays(link))
+}
+
+pub(super) fn join<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
+    if may_start(cluster) && cluster.running().len() < MAX_UP {
+        cluster.report.fault("join");
+        cluster.start(None);
     }
+    Ok(())
+}
 
-    /// Whether all messages between two openings are lost, also after everything else has healed.
-    pub(super) fn never_meet(&self, a: usize, b: usize) -> bool {
-        let address = |number: usize| self.processes[self.openings[number].process].address;
-        self.network.is_cut(address(a), address(b))
-    }
-
-    pub(super) fn join(&mut self) -> Result<(), Violation> {
-        if self.may_start() && self.running().len() < MAX_UP {
-            self.report.fault("join");
-            self.start(None);
-        }
-        Ok(())
-    }
-
-    pub(super) fn leave(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen_of_many(node) else { return Ok(()) };
-        self.report.fault("leave");
-        for other in self.up() {
-            let (here, there) = (self.processes[process].address, self.processes[other].address);
-            if other != process && !self.network.is_cut(here, there) {
-                let after = self.network.delay();
-                self.schedule(after, Event::Left { process: other, who: process });
-            }
-        }
-        self.stop(process);
-        Ok(())
-    }
-
-    /// An operator says on one node that another will not return, rightly or not.
-    pub(super) fn forget(&mut self, node: u8, who: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        let who = usize::from(who) % self.processes.len();
-        if who == process {
-            return Ok(());
-        }
-        self.forget_process(process, who)
-    }
-
-    pub(super) fn pause(&mut self, node: u8) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        self.report.fault("pause");
-        self.processes[process].state = State::Paused;
-        Ok(())
-    }
-
-    pub(super) fn resume_one(&mut self) -> Result<(), Violation> {
-        let paused = self.running().into_iter().find(|&process| !self.processes[process].is_up());
-        paused.map_or(Ok(()), |process| self.resume(process))
-    }
-
-    pub(super) fn resume(&mut self, process: usize) -> Result<(), Violation> {
-        let here = &mut self.processes[process];
-        here.state = State::Up;
-        let address = here.address;
-        let open: Vec<_> = here.open.iter().flatten().copied().collect();
-        for payload in std::mem::take(&mut here.inbox) {
-            self.schedule(0, Event::Deliver { address, payload });
-        }
-        open.into_iter().for_each(|number| self.note_resumed(number));
-        self.settle_all(process)
-    }
-
-    pub(super) fn settle_all(&mut self, process: usize) -> Result<(), Violation> {
-        let open: Vec<_> = self.processes[process].open.iter().flatten().copied().collect();
-        open.into_iter().try_for_each(|number| self.settle(number))
-    }
-
-    pub(super) fn step_clock(&mut self, node: u8, millis: i32) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        match millis {
-            ..0 => self.report.fault("clock back"),
-            0 => {}
-            1.. => self.report.fault("clock ahead"),
-        }
-        if millis.unsigned_abs() >= 60_000 {
-            self.report.fault("clock far off");
-        }
-        self.processes[process].clock.step(i64::from(millis) * 1_000_000);
-        self.settle_all(process)
-    }
-
-    pub(super) fn freeze_clock(&mut self, node: u8, on: bool) -> Result<(), Violation> {
-        let Some(process) = self.chosen(node) else { return Ok(()) };
-        let at = self.at;
-        if self.processes[process].clock.freeze(at, on) && on {
-            self.report.fault("clock frozen");
-        }
-        self.settle_all(process)
-    }
-
-    pub(super) fn change_network(&mut self, action: Action) {
-        let address = |n: u8| self.chosen(n).map_or(0, |process| self.processes[process].address);
-        let (name, (a, b)) = match action {
-            Action::Cut(a, b) => ("link cut", (address(a), address(b))),
-            Action::CutOneWay(a, b) => ("link cut one way", (address(a), address(b))),
-            Action::BreakLink(a, b) => ("link broken", (address(a), address(b))),
-            Action::SlowLink(a, b) => ("slow link", (address(a), address(b))),
-            Action::Isolate(a) => ("isolated", (address(a), 0)),
-            _ => return self.set_network(action),
-        };
-        let network = &mut self.network;
-        let happened = match action {
-            Action::Cut(..) => network.cut(a, b),
-            Action::CutOneWay(..) => network.cut_one_way(a, b),
-            Action::BreakLink(..) => network.break_link(a, b),
-            Action::SlowLink(..) => network.slow_down(a, b),
-            // Every link is cut, not only the first.
-            _ => (0..self.holders.len()).filter(|b| network.cut(a, *b)).count() > 0,
-        };
-        if happened {
-            self.report.fault(name);
+/// Stops a process that says good-bye to each process that it reaches.
+pub(super) fn leave<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8) -> Result<(), Violation> {
+    let Some(process) = chosen_of_many(cluster, node) else { return Ok(()) };
+    cluster.report.fault("leave");
+    for other in cluster.up() {
+        let (here, there) = (cluster.processes[process].address, cluster.processes[other].address);
+        if other != process && !cluster.network.is_cut(here, there) {
+            let after = cluster.network.delay();
+            cluster.schedule(after, Event::Left { process: other, who: process });
         }
     }
+    stop(cluster, process);
+    Ok(())
+}
 
-    fn set_network(&mut self, action: Action) {
-        match action {
-            Action::Split(mask) => return self.split(mask),
-            Action::HealLinks => return self.network.heal_links(),
-            Action::Latency(millis) => self.network.set_latency(u64::from(millis) * 1_000_000),
-            Action::Loss(percent) => self.network.set_loss(percent),
-            Action::Duplicate(percent) => self.network.set_duplicate(percent),
-            Action::Bandwidth(bytes) => self.network.set_bandwidth(bytes),
-            _ => return,
-        }
-        self.report.fault("network changed");
+/// Makes one process forget another, as an operator may: rightly or not.
+pub(super) fn forget<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    node: u8,
+    who: u8,
+) -> Result<(), Violation> {
+    let Some(process) = cluster.chosen(node) else { return Ok(()) };
+    let who = usize::from(who) % cluster.processes.len();
+    if who == process {
+        return Ok(());
     }
+    membership::forget(cluster, process, who)
+}
 
-    fn split(&mut self, mask: u8) {
-        let running: Vec<_> = self.running().into_iter().map(|process| self.processes[process].address).collect();
-        let side = |position: usize| mask >> (position % 8) & 1;
-        let mut happened = false;
-        for (i, &a) in running.iter().enumerate() {
-            for (j, &b) in running.iter().enumerate() {
-                happened |= side(i) != side(j) && self.network.cut(a, b);
-            }
+pub(super) fn pause<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8) -> Result<(), Violation> {
+    let Some(process) = cluster.chosen(node) else { return Ok(()) };
+    cluster.report.fault("pause");
+    cluster.processes[process].state = State::Paused;
+    Ok(())
+}
+
+pub(super) fn resume_one<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
+    let paused = cluster.running().into_iter().find(|&process| !cluster.processes[process].is_up());
+    paused.map_or(Ok(()), |process| resume(cluster, process))
+}
+
+/// Lets a process go on, with what came in while it was paused.
+pub(super) fn resume<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, process: usize) -> Result<(), Violation> {
+    let here = &mut cluster.processes[process];
+    here.state = State::Up;
+    let address = here.address;
+    let open = here.openings();
+    for payload in std::mem::take(&mut here.inbox) {
+        cluster.schedule(0, Event::Deliver { address, payload });
+    }
+    open.into_iter().for_each(|number| cluster.openings[number].history.company.note_resumed(cluster.at));
+    settle::process(cluster, process)
+}
+
+pub(super) fn step_clock<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    node: u8,
+    millis: i32,
+) -> Result<(), Violation> {
+    let Some(process) = cluster.chosen(node) else { return Ok(()) };
+    match millis {
+        ..0 => cluster.report.fault("clock back"),
+        0 => {}
+        1.. => cluster.report.fault("clock ahead"),
+    }
+    if millis.unsigned_abs() >= 60_000 {
+        cluster.report.fault("clock far off");
+    }
+    cluster.processes[process].clock.step(i64::from(millis) * 1_000_000);
+    settle::process(cluster, process)
+}
+
+pub(super) fn freeze_clock<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    node: u8,
+    on: bool,
+) -> Result<(), Violation> {
+    let Some(process) = cluster.chosen(node) else { return Ok(()) };
+    let at = cluster.at;
+    if cluster.processes[process].clock.freeze(at, on) && on {
+        cluster.report.fault("clock frozen");
+    }
+    settle::process(cluster, process)
+}
+
+/// Cuts or slows links, or changes what the whole network does.
+pub(super) fn change_network<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, action: Action) {
+    let address = |n: u8| cluster.chosen(n).map_or(0, |process| cluster.processes[process].address);
+    let (name, (a, b)) = match action {
+        Action::Cut(a, b) => ("link cut", (address(a), address(b))),
+        Action::CutOneWay(a, b) => ("link cut one way", (address(a), address(b))),
+        Action::BreakLink(a, b) => ("link broken", (address(a), address(b))),
+        Action::SlowLink(a, b) => ("slow link", (address(a), address(b))),
+        Action::Isolate(a) => ("isolated", (address(a), 0)),
+        _ => return set_network(cluster, action),
+    };
+    let network = &mut cluster.network;
+    let happened = match action {
+        Action::Cut(..) => network.cut(a, b),
+        Action::CutOneWay(..) => network.cut_one_way(a, b),
+        Action::BreakLink(..) => network.break_link(a, b),
+        Action::SlowLink(..) => network.slow_down(a, b),
+        // Every link is cut, not only the first.
+        _ => (0..cluster.holders.len()).filter(|b| network.cut(a, *b)).count() > 0,
+    };
+    if happened {
+        cluster.report.fault(name);
+    }
+}
+
+fn set_network<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, action: Action) {
+    match action {
+        Action::Split(mask) => return split(cluster, mask),
+        Action::HealLinks => return cluster.network.heal_links(),
+        Action::Latency(millis) => cluster.network.set_latency(u64::from(millis) * 1_000_000),
+        Action::Loss(percent) => cluster.network.set_loss(percent),
+        Action::Duplicate(percent) => cluster.network.set_duplicate(percent),
+        Action::Bandwidth(bytes) => cluster.network.set_bandwidth(bytes),
+        _ => return,
+    }
+    cluster.report.fault("network changed");
+}
+
+fn split<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, mask: u8) {
+    let running: Vec<_> = cluster.running().into_iter().map(|process| cluster.processes[process].address).collect();
+    let side = |position: usize| mask >> (position % 8) & 1;
+    let mut happened = false;
+    for (i, &a) in running.iter().enumerate() {
+        for (j, &b) in running.iter().enumerate() {
+            happened |= side(i) != side(j) && cluster.network.cut(a, b);
         }
-        if happened {
-            self.report.fault("split");
-        }
+    }
+    if happened {
+        cluster.report.fault("split");
     }
 }

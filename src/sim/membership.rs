@@ -1,154 +1,193 @@
-//! The membership layer under the replicas: who is told of whom, and how late.
+//! The membership layer under the replicas: when a process learns that another is up, down or gone, and tells its replicas.
 
-use super::cluster::{Cluster, Event};
-use super::codec::{cache_of, incarnation, name_of, process_of};
+use super::agenda::Event;
+use super::check::company;
+use super::cluster::Cluster;
+use super::codec::{cache_of, incarnation, process_of};
+use super::outbound;
 use super::process::View;
 use super::report::Violation;
+use super::settle;
 use super::types::{SimKey, SimValue};
 use crate::replica_id::ReplicaId;
 
-impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
-    /// One round of everybody's failure detector.
-    pub(super) fn detect(&mut self) -> Result<(), Violation> {
-        for process in self.up() {
-            for other in 0..self.processes.len() {
-                if other != process {
-                    self.look_at(process, other)?;
-                }
+/// Runs one round of the failure detector of every process.
+pub(super) fn detect<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
+    for process in cluster.up() {
+        for other in 0..cluster.processes.len() {
+            if other != process {
+                look_at(cluster, process, other)?;
             }
-            self.greet_the_unknown(process)?;
         }
-        let round = self.settings.suspect_after.as_nanos() as u64 / 3;
-        let after = round / 2 + self.network.jitter(round / 2);
-        self.schedule(after, Event::Detector);
-        Ok(())
+        outbound::greet_the_unknown(cluster, process)?;
     }
+    company::check_met(cluster)?;
+    let round = cluster.settings.suspect_after.as_nanos() as u64 / 3;
+    let after = round / 2 + cluster.network.jitter(round / 2);
+    cluster.schedule(after, Event::Detector);
+    Ok(())
+}
 
-    fn look_at(&mut self, process: usize, other: usize) -> Result<(), Violation> {
-        let view = self.processes[process].view_of(other);
-        if self.reaches(process, other) {
-            self.processes[process].silent_since.remove(&other);
-            return if view == View::Up { Ok(()) } else { self.learn_up(process, other) };
+/// Compares what a process thinks of another with whether it reaches it.
+fn look_at<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    process: usize,
+    other: usize,
+) -> Result<(), Violation> {
+    let view = cluster.processes[process].view_of(other);
+    if reaches(cluster, process, other) {
+        cluster.processes[process].silent_since.remove(&other);
+        return if view == View::Up { Ok(()) } else { learn_up(cluster, process, other) };
+    }
+    let at = cluster.at;
+    let since = *cluster.processes[process].silent_since.entry(other).or_insert(at);
+    let given_up = at - since >= cluster.settings.suspect_after.as_nanos() as u64;
+    match view {
+        View::Up if given_up => learn_down(cluster, process, other),
+        // A message that was under way when it went makes it look alive once more.
+        View::Down | View::Left if believes_live(cluster, process, other) => learn_down(cluster, process, other),
+        _ => Ok(()),
+    }
+}
+
+/// Returns whether a replica of a process holds one of another process for live, though that may be gone.
+fn believes_live<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, process: usize, other: usize) -> bool {
+    cluster.settings.heed_the_dead
+        && cluster.openings.iter().filter(|opening| opening.process == other).any(|theirs| {
+            let ours = cluster.processes[process].open[usize::from(theirs.cache)];
+            ours.is_some_and(|ours| cluster.view(ours).peers().any(|peer| peer.id == theirs.id && peer.live))
+        })
+}
+
+/// Returns whether a process reaches another, directly or through a third.
+fn reaches<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, process: usize, other: usize) -> bool {
+    let address = |process: usize| cluster.processes[process].address;
+    let cut = |a: usize, b: usize| cluster.network.is_cut(address(a), address(b));
+    let direct = |a: usize, b: usize| !cut(a, b) && !cut(b, a);
+    let via = |third: usize| third != process && third != other && direct(process, third) && direct(third, other);
+    cluster.processes[other].is_up() && (direct(process, other) || cluster.up().into_iter().any(via))
+}
+
+/// Takes a process for up, and each process that it replaces for gone. Greets it.
+fn learn_up<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    process: usize,
+    other: usize,
+) -> Result<(), Violation> {
+    cluster.trace(|| format!("n{process} finds n{other} up"));
+    let name = cluster.processes[other].address.to_string().into();
+    let here = &mut cluster.processes[process];
+    here.views.insert(other, View::Up);
+    let predecessors = here.membership.up(incarnation(other), &name, other);
+    let mut predecessors: Vec<_> = predecessors.into_iter().filter_map(process_of).collect();
+    if cluster.settings.heed_the_dead {
+        // Also those that only a late message has named.
+        predecessors
+            .extend(std::iter::successors(cluster.processes[other].replaces, |old| cluster.processes[*old].replaces));
+    }
+    predecessors.retain(|old| *old != process);
+    predecessors.into_iter().try_for_each(|old| learn_of_leave(cluster, process, old))?;
+    outbound::greet(cluster, process, other)
+}
+
+/// Takes a process for down, or for gone if it has left, and tells the replicas here.
+fn learn_down<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    process: usize,
+    other: usize,
+) -> Result<(), Violation> {
+    cluster.trace(|| format!("n{process} finds n{other} down"));
+    cluster.report.fault("found down");
+    let left = cluster.processes[process].view_of(other) == View::Left;
+    if !left {
+        cluster.processes[process].views.insert(other, View::Down);
+    }
+    if left {
+        company::note_left(cluster, process, other);
+    }
+    let gone = cluster.processes[process].membership.down(incarnation(other), left);
+    for (number, id) in known_on(cluster, process, other, gone) {
+        let now = cluster.now_at(number);
+        if left {
+            cluster.openings[number].history.company.ever.insert(id);
+            cluster.openings[number].engine.replica.handle_member_left(now, id);
+        } else {
+            cluster.openings[number].engine.replica.handle_member_down(now, id);
         }
-        let at = self.at;
-        let since = *self.processes[process].silent_since.entry(other).or_insert(at);
-        let given_up = at - since >= self.settings.suspect_after.as_nanos() as u64;
-        match view {
-            View::Up if given_up => self.learn_down(process, other),
-            // A message that was under way when it went makes it look alive once more.
-            View::Down | View::Left if self.believes_live(process, other) => self.learn_down(process, other),
-            _ => Ok(()),
-        }
+        settle::opening(cluster, number)?;
     }
+    Ok(())
+}
 
-    fn believes_live(&self, process: usize, other: usize) -> bool {
-        self.settings.heed_the_dead
-            && self.openings.iter().filter(|opening| opening.process == other).any(|theirs| {
-                let ours = self.processes[process].open[usize::from(theirs.cache)];
-                ours.is_some_and(|ours| self.view(ours).peers().any(|peer| peer.id == theirs.id && peer.live))
-            })
+/// Returns the openings of a process, each with the replicas of its cache that lived on another process. `gone` is what the
+/// membership machine has of them.
+fn known_on<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    process: usize,
+    other: usize,
+    gone: Vec<(String, ReplicaId)>,
+) -> Vec<(usize, ReplicaId)> {
+    let here = &cluster.processes[process];
+    let open = |cache: &str| here.open[usize::from(cache_of(cache)?)];
+    let mut known: Vec<_> = gone.into_iter().filter_map(|(cache, id)| Some((open(&cache)?, id))).collect();
+    if cluster.settings.heed_the_dead {
+        // Also those that only a late message has named.
+        let theirs = cluster.openings.iter().filter(|theirs| theirs.process == other);
+        known.extend(theirs.filter_map(|theirs| Some((here.open[usize::from(theirs.cache)]?, theirs.id))));
     }
+    known.sort_unstable();
+    known.dedup();
+    known
+}
 
-    /// Directly, or through a third.
-    fn reaches(&self, process: usize, other: usize) -> bool {
-        let address = |process: usize| self.processes[process].address;
-        let cut = |a: usize, b: usize| self.network.is_cut(address(a), address(b));
-        let direct = |a: usize, b: usize| !cut(a, b) && !cut(b, a);
-        let via = |third: usize| third != process && third != other && direct(process, third) && direct(third, other);
-        self.processes[other].is_up() && (direct(process, other) || self.up().into_iter().any(via))
+/// Takes a process for gone: it has said good-bye, or will not return.
+pub(super) fn learn_of_leave<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    process: usize,
+    who: usize,
+) -> Result<(), Violation> {
+    if !cluster.processes[process].is_up() || cluster.processes[process].view_of(who) == View::Left {
+        return Ok(());
     }
+    cluster.trace(|| format!("n{process} hears that n{who} left"));
+    cluster.processes[process].views.insert(who, View::Left);
+    company::note_left(cluster, process, who);
+    let gone = cluster.processes[process].membership.down(incarnation(who), true);
+    tell_all_left(cluster, process, who, gone)
+}
 
-    fn learn_up(&mut self, process: usize, other: usize) -> Result<(), Violation> {
-        self.trace(|| format!("n{process} finds n{other} up"));
-        let name = self.processes[other].address.to_string().into();
-        let here = &mut self.processes[process];
-        here.views.insert(other, View::Up);
-        let predecessors = here.membership.up(incarnation(other), &name, other);
-        let mut predecessors: Vec<_> = predecessors.into_iter().filter_map(process_of).collect();
-        if self.settings.heed_the_dead {
-            // Also those of whom only a late message told.
-            predecessors
-                .extend(std::iter::successors(self.processes[other].replaces, |old| self.processes[*old].replaces));
-        }
-        predecessors.retain(|old| *old != process);
-        predecessors.into_iter().try_for_each(|old| self.learn_of_leave(process, old))?;
-        self.greet(process, other)
+/// Forgets a process for an operator who says that it will not return. One that is there all the same is met again.
+pub(super) fn forget<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    process: usize,
+    who: usize,
+) -> Result<(), Violation> {
+    let gone = cluster.processes[process].membership.forget(incarnation(who));
+    if !gone.is_empty() {
+        cluster.report.fault("forgotten by hand");
     }
+    tell_all_left(cluster, process, who, gone)
+}
 
-    fn learn_down(&mut self, process: usize, other: usize) -> Result<(), Violation> {
-        self.trace(|| format!("n{process} finds n{other} down"));
-        self.report.fault("found down");
-        let left = self.processes[process].view_of(other) == View::Left;
-        if !left {
-            self.processes[process].views.insert(other, View::Down);
-        }
-        let gone = self.processes[process].membership.down(incarnation(other), left);
-        for (number, id) in self.known_on(process, other, gone) {
-            let now = self.now_at(number);
-            if left {
-                self.openings[number].history.company.ever.insert(id);
-                self.openings[number].engine.replica.handle_member_left(now, id);
-            } else {
-                self.openings[number].engine.replica.handle_member_down(now, id);
-            }
-            self.settle(number)?;
-        }
-        Ok(())
-    }
+fn tell_all_left<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    process: usize,
+    who: usize,
+    gone: Vec<(String, ReplicaId)>,
+) -> Result<(), Violation> {
+    let known = known_on(cluster, process, who, gone);
+    known.into_iter().try_for_each(|(number, id)| tell_left(cluster, number, id))
+}
 
-    /// Our openings, with the replicas of the same caches that lived on another process: as the machine has them.
-    fn known_on(&self, process: usize, other: usize, gone: Vec<(String, ReplicaId)>) -> Vec<(usize, ReplicaId)> {
-        let here = &self.processes[process];
-        let open = |cache: &str| here.open[usize::from(cache_of(cache)?)];
-        let mut known: Vec<_> = gone.into_iter().filter_map(|(cache, id)| Some((open(&cache)?, id))).collect();
-        if self.settings.heed_the_dead {
-            // Also those of whom only a late message told.
-            let theirs = self.openings.iter().filter(|theirs| theirs.process == other);
-            known.extend(theirs.filter_map(|theirs| Some((here.open[usize::from(theirs.cache)]?, theirs.id))));
-        }
-        known.sort_unstable();
-        known.dedup();
-        known
-    }
-
-    /// Tells a replica whether there may be others whom it has not heard, as the driver of a node does: at the opening
-    /// and whenever time passes.
-    pub(super) fn tell_whether_to_await(&mut self, number: usize) {
-        let (process, cache) = (self.openings[number].process, self.openings[number].cache);
-        let awaits = self.awaits_company(process, cache);
-        let replica = &mut self.openings[number].engine.replica;
-        replica.await_company(awaits);
-        if replica.view().peer_len() == 0 {
-            self.report.fault(if awaits { "alone and waiting for others" } else { "alone" });
-        }
-    }
-
-    pub(super) fn awaits_company(&self, process: usize, cache: u8) -> bool {
-        self.processes[process].membership.awaits_company(name_of(cache))
-    }
-
-    /// A process hears that another said good-bye, or that it will not return.
-    pub(super) fn learn_of_leave(&mut self, process: usize, who: usize) -> Result<(), Violation> {
-        if !self.processes[process].is_up() || self.processes[process].view_of(who) == View::Left {
-            return Ok(());
-        }
-        self.trace(|| format!("n{process} hears that n{who} left"));
-        self.processes[process].views.insert(who, View::Left);
-        let gone = self.processes[process].membership.down(incarnation(who), true);
-        self.tell_all_left(process, who, gone)
-    }
-
-    /// An operator says that a process will not return; one that is there all the same is met again.
-    pub(super) fn forget_process(&mut self, process: usize, who: usize) -> Result<(), Violation> {
-        let gone = self.processes[process].membership.forget(incarnation(who));
-        if !gone.is_empty() {
-            self.report.fault("forgotten by hand");
-        }
-        self.tell_all_left(process, who, gone)
-    }
-
-    fn tell_all_left(&mut self, process: usize, who: usize, gone: Vec<(String, ReplicaId)>) -> Result<(), Violation> {
-        let known = self.known_on(process, who, gone);
-        known.into_iter().try_for_each(|(number, id)| self.tell_left(number, id))
-    }
+/// Tells a replica that a member is gone for good.
+pub(super) fn tell_left<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    number: usize,
+    id: ReplicaId,
+) -> Result<(), Violation> {
+    cluster.trace(|| format!("r{number} hears that {id} is gone"));
+    let now = cluster.now_at(number);
+    cluster.openings[number].history.company.ever.insert(id);
+    cluster.openings[number].engine.replica.handle_member_left(now, id);
+    settle::opening(cluster, number)
 }

@@ -8,6 +8,10 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
 
+/// A member that has been one for this long is in the stable cut that an eviction goes by: a replica takes it anew every
+/// second at the latest.
+const CUT_AGE: u64 = 1_050_000_000;
+
 /// The two floors of a replica: below the first a value that arrives for an empty place is voided for all replicas, below
 /// the second it is a miss at this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +51,40 @@ pub(super) struct Company {
     pub(super) admitted: BTreeMap<ReplicaId, (u64, HlcTime)>,
     /// Live members without a break since.
     pub(super) live: BTreeMap<ReplicaId, u64>,
-    /// Who was met by somebody that has sent a digest here; and ids that ever were members here, or were said to be gone.
-    pub(super) named: BTreeSet<ReplicaId>,
+    /// Who was met by openings that have sent a digest here; and ids that ever were members here, or were said to be gone.
+    pub(super) named: BTreeMap<ReplicaId, BTreeSet<usize>>,
     pub(super) ever: BTreeSet<ReplicaId>,
+    /// By process: the greatest replica of it that was heard here.
+    pub(super) greatest: BTreeMap<usize, ReplicaId>,
+    /// Replicas that are there and that this one does not know, and since when.
+    pub(super) strangers: BTreeMap<ReplicaId, u64>,
+}
+
+impl Company {
+    /// Takes note of the members that a replica has now, and whether each is live. `clock` is the replica's.
+    pub(super) fn note_members(&mut self, at: u64, clock: HlcTime, now: BTreeMap<ReplicaId, bool>) {
+        self.members.retain(|id, _| now.contains_key(id));
+        self.admitted.retain(|id, _| now.contains_key(id));
+        self.live.retain(|id, _| now.get(id).is_some_and(|live| *live));
+        for (id, live) in now {
+            self.members.entry(id).or_insert(at);
+            self.admitted.entry(id).or_insert((at, clock));
+            self.ever.insert(id);
+            if live {
+                self.live.entry(id).or_insert(at);
+            }
+        }
+    }
+
+    /// Takes every member for a new one: the stable cut of a replica that stood still is from before.
+    pub(super) fn note_resumed(&mut self, at: u64) {
+        self.members.values_mut().for_each(|since| *since = at);
+    }
+
+    /// Returns the members that its stable cut waits for.
+    pub(super) fn settled(&self, at: u64) -> impl Iterator<Item = ReplicaId> {
+        self.members.iter().filter(move |(_, since)| *since + CUT_AGE <= at).map(|(id, _)| *id)
+    }
 }
 
 /// What one opening has sent, and was sent.
@@ -95,6 +130,11 @@ pub(super) struct History {
 }
 
 impl History {
+    /// Forgets what the last event has voided or doubted.
+    pub(super) fn begin_event(&mut self) {
+        (self.voided, self.doubted) = (false, false);
+    }
+
     pub(super) fn new(keys: usize) -> Self {
         Self { held: vec![None; keys], ..Self::default() }
     }

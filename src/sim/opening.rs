@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::observed::History;
 use super::oracle::FillStart;
+use super::types::{SimKey, SimValue};
 use crate::cache::engine::Engine;
 use crate::crdt::VersionVector;
-use crate::hlc::Stamp;
+use crate::hlc::{Now, Stamp};
 use crate::recency::ReadLog;
 use crate::replica::FillTicket;
 use crate::replica_id::ReplicaId;
@@ -43,4 +44,27 @@ pub(super) struct Opening<K, V> {
     /// Consecutive wake-ups at one instant.
     pub(super) spins: u32,
     pub(super) last_timeout: u64,
+}
+
+impl<K: SimKey, V: SimValue> Opening<K, V> {
+    /// Returns a cache that a process has just opened, with an engine that holds nothing.
+    pub(super) fn new((process, cache): (usize, u8), engine: Engine<K, V>, keys: usize, now: Now) -> Self {
+        Self {
+            id: engine.replica.view().id(),
+            process,
+            cache,
+            wake: engine.replica.poll_timeout(now),
+            engine,
+            reads: ReadLog::new(true),
+            is_open: true,
+            fills: BTreeMap::new(),
+            seen: VersionVector::new(),
+            newest: vec![None; keys],
+            mirror: vec![None; keys],
+            latest_wall: now.wall,
+            history: History::new(keys),
+            spins: 0,
+            last_timeout: 0,
+        }
+    }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::clock::SimClock;
 use crate::hlc::Now;
-use crate::membership::Membership;
+use crate::membership::{Membership, NotOpen};
 
 /// Whether a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) enum Payload {
     /// A message of a replica, encoded.
     Message(Bytes),
     /// "This cache is not open here": the answer to a digest.
-    NotOpen { process: usize, cache: u8 },
+    NotOpen { process: usize, cache: u8, answer: NotOpen },
 }
 
 pub(super) struct Process {
@@ -55,6 +55,22 @@ pub(super) struct Process {
 }
 
 impl Process {
+    /// Returns a process that has just started, with no cache open.
+    pub(super) fn new(address: usize, replaces: Option<usize>, clock: SimClock, caches: u8) -> Self {
+        Self {
+            address,
+            replaces,
+            clock,
+            state: State::Up,
+            crashed: false,
+            open: vec![None; usize::from(caches)],
+            inbox: Vec::new(),
+            views: BTreeMap::new(),
+            silent_since: BTreeMap::new(),
+            membership: Membership::default(),
+        }
+    }
+
     pub(super) fn now(&self, at: u64) -> Now {
         self.clock.now(at)
     }
@@ -65,6 +81,11 @@ impl Process {
 
     pub(super) fn runs(&self) -> bool {
         self.state != State::Gone
+    }
+
+    /// Returns the openings of its caches, in the order of the caches.
+    pub(super) fn openings(&self) -> Vec<usize> {
+        self.open.iter().flatten().copied().collect()
     }
 
     pub(super) fn view_of(&self, other: usize) -> View {

@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
+
+use super::action::Step;
 use super::codec::MAX_CACHES;
 use super::plots::Plot;
+use super::swarm::{self, StepSource, millis, pick};
+use super::weights::Kind;
 pub use super::weights::Weights;
 use crate::recency::Eviction;
 use crate::replica::{Bugs, ReplicaConfig};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Keys of one cache: each is looked at after every event.
 pub(super) const MAX_KEYS: u16 = 1_000;
@@ -152,6 +159,140 @@ impl std::fmt::Display for Settings {
 }
 
 impl Settings {
+    /// Returns the settings that a seed stands for.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        Self::special(seed, true)
+    }
+
+    /// Returns the settings that a seed stood for before there were plots.
+    #[must_use]
+    pub fn without_plots(seed: u64) -> Self {
+        Self::special(seed, false)
+    }
+
+    fn special(seed: u64, plots: bool) -> Self {
+        let mut settings = Self::common(&mut Rng::with_seed(seed));
+        settings.make_special(&mut Rng::with_seed(seed ^ 0x005E_C1A1), plots);
+        settings
+    }
+
+    /// Turns a few seeds into runs that take long, or need a rare setting.
+    fn make_special(&mut self, rng: &mut Rng, plots: bool) {
+        match rng.u8(0..64) {
+            0 => {
+                // Sessions of many frames.
+                (self.keys, self.caches, self.replicas) = (150, 1, self.replicas.min(3));
+                self.config.max_frame_bytes = 1_024;
+                self.weights.set(Kind::Write, 400);
+                self.gap = self.gap.min(millis(50));
+            }
+            1 => {
+                // More than pushes go to directly.
+                (self.replicas, self.caches, self.actions) = (18, 1, 60);
+                self.config.broadcast_up_to = 16;
+                self.keys = self.keys.min(3);
+            }
+            2..6 => self.wrong_clocks = pick(rng, &[millis(2_000), millis(60_000), DAY, 3 * DAY]),
+            6..14 => {
+                self.weights.set(Kind::BreakLink, 6);
+                self.replicas = self.replicas.max(3);
+                self.stays_broken = rng.bool();
+            }
+            14..18 => self.weights.set(Kind::Far, 3),
+            18..22 => self.other_types = true,
+            30..34 => {
+                self.weights.set(Kind::Audit, 10);
+                self.config.audit_slice = 2;
+            }
+            22..30 if plots => *self = Self::for_plot(Plot::any(rng), self.weights.clone()),
+            _ => {}
+        }
+    }
+
+    /// Draws what every seed decides.
+    fn common(rng: &mut Rng) -> Self {
+        let drift = pick(rng, &[50, 200, 1_000]);
+        Self {
+            replicas: rng.u8(2..=5),
+            caches: pick(rng, &[1, 1, 1, 1, 2, 3]),
+            keys: pick(rng, &[1, 2, 3, 5, 8, 13, 20]),
+            actions: 250,
+            config: swarm::replica_config(rng, drift),
+            max_capacity: pick(rng, &[None, None, None, None, None, None, Some(3), Some(10)]),
+            time_to_live: pick(rng, &[None, None, None, None, None, None, None, Some(millis(20_000))]),
+            suspect_after: millis(pick(rng, &[300, 1_000, 4_000])),
+            skew: millis(pick(rng, &[0, 1, drift / 4, drift / 4])),
+            drift_ppm: pick(rng, &[0, 0, 50, 1_000]),
+            wrong_clocks: Duration::ZERO,
+            latency: millis(pick(rng, &[1, 5, 50, 400])),
+            tail_one_in: pick(rng, &[0, 0, 50, 10]),
+            tail: millis(pick(rng, &[500, 5_000, 30_000])),
+            loss: pick(rng, &[0, 0, 1, 5, 30]),
+            duplicate: pick(rng, &[0, 0, 2, 10, 50]),
+            bandwidth: pick(rng, &[None, None, Some(5_000), Some(50_000), Some(500_000)]),
+            sending: millis(pick(rng, &[0, 1, 20, 300])),
+            pause_drops: rng.bool(),
+            heed_the_dead: rng.bool(),
+            stays_broken: false,
+            other_types: false,
+            plot: None,
+            bugs: Bugs::default(),
+            weights: swarm::weights(rng),
+            gap: millis(pick(rng, &[5, 50, 300, 1_500])),
+        }
+    }
+
+    /// Returns the settings that a seed stands for, bent towards lost tombstones: few keys, tiny caps, many deletes, splits
+    /// and crashes.
+    #[must_use]
+    pub fn harsh(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed ^ 0x004A_2581);
+        let mut settings = Self::from_seed(seed);
+        settings.plot = None;
+        settings.replicas = rng.u8(3..=5);
+        settings.keys = pick(rng, &[1, 2, 3, 6]);
+        settings.config.max_tombstones = pick(rng, &[1, 1, 2, 1_000_000]);
+        settings.config.max_retired = 4_096;
+        settings.config.forget_after = settings.config.gc_grace.max(millis(pick(rng, &[1_000, 5_000])));
+        settings.gap = millis(pick(rng, &[50, 300, 1_500]));
+        settings.weights = swarm::harsh_weights(rng);
+        settings
+    }
+
+    /// Returns these settings without any fault.
+    #[must_use]
+    pub fn calm(mut self) -> Self {
+        self.loss = 0;
+        self.duplicate = 0;
+        self.tail_one_in = 0;
+        self.drift_ppm = 0;
+        self.bandwidth = None;
+        self.max_capacity = None;
+        self.weights = Weights::calm();
+        self.wrong_clocks = Duration::ZERO;
+        self.stays_broken = false;
+        self.other_types = false;
+        self.plot = None;
+        self.config.max_tombstones = 1_000_000;
+        self
+    }
+
+    /// Draws the actions of the safety phase.
+    #[must_use]
+    pub fn script(&self, seed: u64) -> Vec<Step> {
+        let rng = &mut Rng::with_seed(seed ^ 0x5C21_97AC_7105);
+        let plot = self.plot.map(|plot| plot.steps(rng)).unwrap_or_default();
+        let source = StepSource {
+            weights: &self.weights,
+            // Never zero, so that a script can be made of any settings.
+            keys: self.keys.saturating_mul(self.caches.into()).max(1),
+            gap: self.gap.as_micros() as u32,
+            drift: self.config.max_drift.as_millis() as i32,
+        };
+        plot.into_iter().chain((0..self.actions).map(|_| source.step(rng))).collect()
+    }
+
     /// Checks the range of every field.
     ///
     /// # Errors
@@ -180,7 +321,7 @@ impl Settings {
         ours.and(config).map_err(unfit_settings)
     }
 
-    /// What a plot needs; what comes after it is as the seed has it.
+    /// Returns what a plot needs. The weights of the actions after it stay those of the seed.
     pub(super) fn for_plot(plot: Plot, weights: Weights) -> Self {
         let mut settings = Self { keys: 12, actions: 40, weights, plot: Some(plot), ..Self::default() };
         settings.config.session_idle = millis(300);
@@ -236,8 +377,4 @@ impl Settings {
 /// What is said of any settings that cannot be.
 pub(super) fn unfit_settings(what: impl std::fmt::Display) -> String {
     format!("these settings cannot be: {what}")
-}
-
-pub(super) fn millis(n: u32) -> Duration {
-    Duration::from_millis(u64::from(n))
 }

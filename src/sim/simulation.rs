@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::act::MAX_UP;
+use super::cluster::MAX_UP;
 use super::codec::MAX_CACHES;
 use super::failure::Failure;
 use super::report::Report;

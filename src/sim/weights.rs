@@ -1,5 +1,7 @@
 //! How often a run does what.
 
+use fastrand::Rng;
+
 /// How often each kind of action is picked, relative to each other.
 #[derive(Clone, Debug)]
 pub struct Weights(pub(super) Vec<(Kind, u32)>);
@@ -48,5 +50,16 @@ impl Weights {
     pub(super) fn set(&mut self, kind: Kind, weight: u32) {
         self.0.retain(|(other, _)| *other != kind);
         self.0.push((kind, weight));
+    }
+    /// Picks a kind of action.
+    pub(super) fn pick(&self, rng: &mut Rng) -> Kind {
+        let total = self.0.iter().map(|(_, weight)| weight).sum();
+        let mut at = rng.u32(0..total);
+        let kind = self.0.iter().find(|(_, weight)| {
+            let hit = at < *weight;
+            at = at.saturating_sub(*weight);
+            hit
+        });
+        kind.map_or(Kind::Idle, |(kind, _)| *kind)
     }
 }

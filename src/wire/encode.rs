@@ -196,6 +196,7 @@ impl Encoder {
         self.members(map, &digest.members)?;
         self.writer.nonzero_field(map, digest::DEFERRING, digest.deferring);
         self.writer.nonzero_field(map, digest::WALL, digest.wall);
+        self.writer.flag_field(map, digest::GREETS, digest.greets);
         Ok(())
     }
 

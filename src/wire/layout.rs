@@ -50,6 +50,7 @@ pub(super) mod digest {
     pub(in super::super) const MEMBERS: u64 = 13;
     pub(in super::super) const DEFERRING: u64 = 14;
     pub(in super::super) const WALL: u64 = 15;
+    pub(in super::super) const GREETS: u64 = 16;
 }
 
 /// Fields of a push.

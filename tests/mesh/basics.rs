@@ -56,7 +56,7 @@ async fn one_connection_carries_many_messages() {
     let mut b = nodes.pop().unwrap();
     let a = nodes.pop().unwrap();
     let peer = a.peer(b.addr()).unwrap();
-    let before = a.mesh.stats().streams_out;
+    let before = a.mesh.counters().streams_out;
     for n in 0..500_u32 {
         let size = [4, 5000, 4096, 70_000][n as usize % 4];
         let mut bytes = vec![0; size];
@@ -65,7 +65,7 @@ async fn one_connection_carries_many_messages() {
         let (bytes, _) = b.message().await;
         assert_eq!((&bytes[..4], bytes.len()), (&n.to_be_bytes()[..], size));
     }
-    assert!(a.mesh.stats().streams_out - before < 30, "{:?}", a.mesh.stats());
+    assert!(a.mesh.counters().streams_out - before < 30, "{:?}", a.mesh.counters());
 }
 
 /// What was kept open to a process that is gone must not swallow messages to its successor.

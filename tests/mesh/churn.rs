@@ -48,7 +48,7 @@ async fn rounds_of_kill_and_restart(size: usize, rounds: usize) {
     let mut last = nodes.pop().unwrap();
     for node in &nodes {
         exchange(node, &mut last, "alive").await;
-        let stats = node.mesh.stats();
+        let stats = node.mesh.counters();
         assert_eq!((stats.rebuilds, stats.task_restarts), (0, 0), "{stats:?}");
     }
 }
@@ -152,7 +152,7 @@ async fn another_label_never_merges() {
     sleep(Duration::from_secs(2)).await;
     assert!(stranger.sees(0));
     assert!(nodes.iter().all(|n| n.sees(1)));
-    assert!(nodes[0].mesh.stats().foreign_label > 0);
+    assert!(nodes[0].mesh.counters().foreign_label > 0);
     // On an address the others still remember, too.
     let mut nodes = nodes;
     let mut config = kill(nodes.pop().unwrap());
@@ -175,7 +175,7 @@ async fn a_cut_heals_by_itself() {
     sleep(Duration::from_secs(2)).await;
     nodes.iter().for_each(|n| n.mesh.sever(None));
     until("one whole", || nodes.iter().all(|n| n.sees(3))).await;
-    assert!(nodes.iter().all(|n| n.mesh.stats().rebuilds == 0));
+    assert!(nodes.iter().all(|n| n.mesh.counters().rebuilds == 0));
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_rebuild_is_invisible_to_the_cluster() {
         assert!(!flaps, "{events:?}");
         assert!(node.sees(2));
     }
-    assert_eq!(nodes[0].mesh.stats().rebuilds, 5);
+    assert_eq!(nodes[0].mesh.counters().rebuilds, 5);
 }
 
 /// The table grows by one row per new name; past the bound it is rebuilt, and the living stay.
@@ -222,7 +222,7 @@ async fn departed_names_are_bounded() {
         passing.mesh.shutdown(SHORT).await;
         until("gone", || nodes.iter().all(|n| n.sees(1))).await;
     }
-    until("rebuilt", || nodes.iter().any(|n| n.mesh.stats().rebuilds > 0)).await;
+    until("rebuilt", || nodes.iter().any(|n| n.mesh.counters().rebuilds > 0)).await;
     sleep(Duration::from_secs(3)).await;
     assert!(nodes.iter().all(|n| n.sees(1)));
     let mut b = nodes.pop().unwrap();
@@ -245,5 +245,5 @@ async fn dead_tasks_are_noticed_and_replaced() {
     let mut b = nodes.pop().unwrap();
     exchange(&nodes[0], &mut b, "recovered").await;
     exchange(&b, &mut nodes[0], "both ways").await;
-    assert_eq!(nodes[0].mesh.stats().rebuilds, 1);
+    assert_eq!(nodes[0].mesh.counters().rebuilds, 1);
 }

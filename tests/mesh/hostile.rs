@@ -50,7 +50,7 @@ async fn silent_connections_cost_nothing_and_shut_nobody_out() {
     for text in ["one", "two", "three"] {
         exchange(&nodes[0], &mut a, text).await;
     }
-    let stats = a.mesh.stats();
+    let stats = a.mesh.counters();
     assert!(stats.shed_connections > 0, "{stats:?}");
     assert_eq!(stats.refused_connections, 0, "{stats:?}");
     drop(held);
@@ -97,7 +97,7 @@ async fn a_connection_without_header_or_end_is_closed() {
         assert!(matches!(closed, Ok(_) | Err(_)));
     }
     until("both counted", || {
-        let s = node.mesh.stats();
+        let s = node.mesh.counters();
         s.header_timeouts >= 1 && s.deadline_kills >= 1
     })
     .await;
@@ -132,7 +132,7 @@ async fn four_gigabytes_in_a_header_allocate_nothing() {
         let mut buf = [0; 1];
         drop(timeout(PATIENCE, socket.read(&mut buf)).await.unwrap());
     }
-    until("both refused", || node.mesh.stats().oversize_frames == 2).await;
+    until("both refused", || node.mesh.counters().oversize_frames == 2).await;
     assert!(resident() < before + (256 << 20));
 }
 
@@ -163,12 +163,12 @@ async fn garbage_kills_no_task() {
     }
     let mut a = nodes.remove(0);
     exchange(&nodes[0], &mut a, "still here").await;
-    let packets = a.mesh.stats().datagrams_in;
+    let packets = a.mesh.counters().datagrams_in;
     let peer = nodes[0].peer(a.addr()).unwrap();
     nodes[0].mesh.send_datagram(&peer, Bytes::from_static(b"by packet")).await.unwrap();
     assert_eq!(a.message().await.0, "by packet");
-    assert!(a.mesh.stats().datagrams_in > packets);
-    assert_eq!(a.mesh.stats().rebuilds, 0, "a task died: {:?}", a.mesh.stats());
+    assert!(a.mesh.counters().datagrams_in > packets);
+    assert_eq!(a.mesh.counters().rebuilds, 0, "a task died: {:?}", a.mesh.counters());
 }
 
 // scenario 85: the slow reader is the kernel buffer of a peer that accepts and never reads.
@@ -195,6 +195,6 @@ async fn a_full_inbox_drops_and_counts() {
     }
     let b = nodes.pop().unwrap();
     // One place of four is kept for others.
-    until("seventeen dropped", || b.mesh.stats().inbox_dropped == 17).await;
-    assert_eq!((b.mesh.stats().messages_in, b.mesh.stats().inbox_over_share), (3, 17));
+    until("seventeen dropped", || b.mesh.counters().inbox_dropped == 17).await;
+    assert_eq!((b.mesh.counters().messages_in, b.mesh.counters().inbox_over_share), (3, 17));
 }

@@ -43,11 +43,11 @@ async fn throughput(a: &Node, b: &mut Node, size: usize, count: usize, lanes: us
         futures_util::future::join_all((0..lanes).map(|_| lane())).await;
     };
     let arrived = |s: MeshStats| s.messages_in + s.inbox_dropped;
-    let goal = arrived(b.mesh.stats()) + (count / lanes * lanes) as u64;
+    let goal = arrived(b.mesh.counters()) + (count / lanes * lanes) as u64;
     let receive = async {
         let limit = Instant::now() + PATIENCE;
-        while arrived(b.mesh.stats()) < goal {
-            assert!(Instant::now() < limit, "lost messages: {:?} {:?}", a.mesh.stats(), b.mesh.stats());
+        while arrived(b.mesh.counters()) < goal {
+            assert!(Instant::now() < limit, "lost messages: {:?} {:?}", a.mesh.counters(), b.mesh.counters());
             while b.events.try_recv().is_some() {}
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -58,12 +58,12 @@ async fn throughput(a: &Node, b: &mut Node, size: usize, count: usize, lanes: us
 
 async fn burst_loss(a: &Node, b: &Node) -> f64 {
     let peer = a.peer(b.addr()).unwrap();
-    let before = b.mesh.stats().messages_in + b.mesh.stats().inbox_dropped;
+    let before = b.mesh.counters().messages_in + b.mesh.counters().inbox_dropped;
     for _ in 0..20_000 {
         a.mesh.send_datagram(&peer, Bytes::from_static(&[1; 1024])).await.unwrap();
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let after = b.mesh.stats().messages_in + b.mesh.stats().inbox_dropped;
+    let after = b.mesh.counters().messages_in + b.mesh.counters().inbox_dropped;
     1.0 - (after - before) as f64 / 20_000.0
 }
 
@@ -83,7 +83,7 @@ async fn figures(prepare: impl Fn(&mut MeshConfig)) {
         println!("streams 256 KiB x{lanes}     {:.0} MB/s", bytes / 1e6);
     }
     println!("burst of 20,000 x 1 KiB datagrams, lost {:.1} %", burst_loss(&a, &b).await * 100.0);
-    println!("{:?}", b.mesh.stats());
+    println!("{:?}", b.mesh.counters());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

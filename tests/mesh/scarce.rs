@@ -94,7 +94,7 @@ async fn without_descriptors() {
     println!("AT {}", node.addr());
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let stats = node.mesh.stats();
+        let stats = node.mesh.counters();
         println!("{line} {} {} {}", stats.socket_errors, stats.task_restarts, node.mesh.members().len());
     }
 }

@@ -32,7 +32,7 @@ async fn no_key_and_the_wrong_key_are_refused() {
     sleep(Duration::from_secs(2)).await;
     assert!(plain.sees(0) && wrong.sees(0));
     assert!(nodes.iter().all(|n| n.sees(1)));
-    assert!(nodes[0].mesh.stats().refused_plaintext > 0);
+    assert!(nodes[0].mesh.counters().refused_plaintext > 0);
 }
 
 /// Copies everything that passes between a member and the address it advertises.
@@ -130,7 +130,7 @@ async fn a_rotation_loses_nothing() {
             4 => a.mesh.remove_key(OLD).unwrap(),
             _ => {
                 // What is still on its way under the old key would be lost, so an operator waits.
-                until("caught up", || b.mesh.stats().messages_in == sent).await;
+                until("caught up", || b.mesh.counters().messages_in == sent).await;
                 b.mesh.remove_key(OLD).unwrap();
             }
         }
@@ -139,7 +139,7 @@ async fn a_rotation_loses_nothing() {
             sent += 1;
         }
     }
-    until("all arrived", || b.mesh.stats().messages_in == sent).await;
+    until("all arrived", || b.mesh.counters().messages_in == sent).await;
     sleep(Duration::from_secs(1)).await;
     let downs = b.drain().iter().filter(|e| matches!(e, MeshEvent::Down { .. })).count();
     assert_eq!((downs, a.sees(1), b.sees(1)), (0, true, true));

@@ -48,26 +48,26 @@ async fn a_member_that_talks_too_much_leaves_room_for_the_others() {
     let (loud, quiet) = (&nodes[0], &nodes[1]);
     let (from_loud, from_quiet) = (to(loud), to(quiet));
     for _ in 0..TIRED {
-        if behind.mesh.stats().inbox_over_share >= 100 {
+        if behind.mesh.counters().inbox_over_share >= 100 {
             break;
         }
         loud.mesh.send_datagram(&from_loud, Bytes::from_static(b"loud")).await.unwrap();
         tokio::task::yield_now().await;
     }
-    let held = behind.mesh.stats().messages_in;
-    assert!(behind.mesh.stats().inbox_over_share >= 100, "it was never told to stop");
+    let held = behind.mesh.counters().messages_in;
+    assert!(behind.mesh.counters().inbox_over_share >= 100, "it was never told to stop");
     assert!((890..=901).contains(&held), "nine thirteenths for one: {held}");
     for number in 0..5 {
         quiet.mesh.send_datagram(&from_quiet, Bytes::from(format!("quiet {number}"))).await.unwrap();
         quiet.mesh.send_stream(&from_quiet, Bytes::from(format!("sure {number}")), SHORT).await.unwrap();
     }
-    until("all of the quiet one's came in", || behind.mesh.stats().messages_in == held + 10).await;
+    until("all of the quiet one's came in", || behind.mesh.counters().messages_in == held + 10).await;
     let texts = waiting(&mut behind);
     assert_eq!(texts.iter().filter(|text| *text != "loud").count(), 10, "{texts:?}");
-    let dropped = behind.mesh.stats().inbox_over_share;
+    let dropped = behind.mesh.counters().inbox_over_share;
     loud.mesh.send_datagram(&from_loud, Bytes::from_static(b"welcome again")).await.unwrap();
     assert_eq!(behind.message().await.0, "welcome again", "what was taken is free again");
-    assert_eq!(behind.mesh.stats().inbox_over_share, dropped);
+    assert_eq!(behind.mesh.counters().inbox_over_share, dropped);
 }
 
 // scenario 85
@@ -78,7 +78,7 @@ async fn a_stranger_with_many_ports_is_one_address() {
     let junk = frame(b"junk", 1);
     // Each socket says little enough; together they are one who says too much.
     for _ in 0..TIRED {
-        if behind.mesh.stats().inbox_over_share >= 100 {
+        if behind.mesh.counters().inbox_over_share >= 100 {
             break;
         }
         let socket = UdpSocket::bind("127.0.0.9:0").await.unwrap();
@@ -87,14 +87,14 @@ async fn a_stranger_with_many_ports_is_one_address() {
         }
         tokio::task::yield_now().await;
     }
-    let held = behind.mesh.stats().messages_in;
-    assert!(behind.mesh.stats().inbox_over_share >= 100, "it was never told to stop");
+    let held = behind.mesh.counters().messages_in;
+    assert!(behind.mesh.counters().inbox_over_share >= 100, "it was never told to stop");
     assert!(held <= 98, "three quarters for one address: {held}");
     let peer = nodes[0].peer(behind.addr()).unwrap();
     for _ in 0..10 {
         nodes[0].mesh.send_stream(&peer, Bytes::from_static(b"member"), SHORT).await.unwrap();
     }
-    until("the member is heard", || behind.mesh.stats().messages_in >= held + 10).await;
+    until("the member is heard", || behind.mesh.counters().messages_in >= held + 10).await;
     assert_eq!(waiting(&mut behind).iter().filter(|text| *text == "member").count(), 10);
 }
 
@@ -117,8 +117,8 @@ async fn an_address_that_holds_connections_leaves_some_for_the_others() {
         }
     }
     // Some yield to others of that address before they have shown a header, the rest is turned away.
-    until("it has its share", || a.mesh.stats().crowded_connections >= 15).await;
-    let stats = a.mesh.stats();
+    until("it has its share", || a.mesh.counters().crowded_connections >= 15).await;
+    let stats = a.mesh.counters();
     assert!(stats.refused_connections + stats.shed_connections >= 15, "{stats:?}");
     for text in ["one", "two", "three"] {
         exchange(&nodes[0], &mut a, text).await;
@@ -145,8 +145,8 @@ async fn an_address_that_announces_much_leaves_room_to_read_for_the_others() {
         let _ = socket.write_all(&[LABEL, &[9], lengths[usize::from(number >= 20)], &[1, 2, 3]].concat()).await;
         held.push(socket);
     }
-    until("the rest is not read", || a.mesh.stats().crowded_frames >= 5).await;
-    assert_eq!(a.mesh.stats().oversize_frames, 0);
+    until("the rest is not read", || a.mesh.counters().crowded_frames >= 5).await;
+    assert_eq!(a.mesh.counters().oversize_frames, 0);
     let peer = nodes[0].peer(a.addr()).unwrap();
     let large = Bytes::from(vec![7; 15 << 20]);
     nodes[0].mesh.send_stream(&peer, large.clone(), PATIENCE).await.unwrap();
@@ -181,7 +181,7 @@ async fn sixty_members_on_one_address_have_room() {
     while long < MEMBERS - 1 {
         long += usize::from(first.message().await.1);
     }
-    let stats = first.mesh.stats();
+    let stats = first.mesh.counters();
     let turned_away =
         [stats.inbox_over_share, stats.crowded_connections, stats.crowded_frames, stats.refused_connections];
     assert_eq!(turned_away, [0; 4], "{stats:?}");

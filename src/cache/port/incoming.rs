@@ -26,7 +26,7 @@ impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
 pub(super) fn deliver<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: Bytes) -> bool {
     let size = bytes.len();
     let Some((from, message)) = decode(shared, bytes) else { return false };
-    shared.counts.bytes.note_received(&message, size);
+    shared.counts.bytes_in.of(&message).add(size as u64);
     let now = shared.around.time.now();
     let handled = catch_unwind(AssertUnwindSafe(|| {
         let remains = shared.writer.change(now, |engine| {
@@ -47,7 +47,8 @@ fn decode<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: Bytes) -> Op
     let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode::<K, V>(&bytes, shared, &shared.wire_limits)));
     match decoded {
         Ok(Ok(decoded)) => {
-            shared.counts.intake.note_undecodable(decoded.undecodable_keys, decoded.undecodable_values);
+            shared.counts.intake.undecodable_values.add(u64::from(decoded.undecodable_values));
+            shared.counts.intake.undecodable_keys.add(u64::from(decoded.undecodable_keys));
             decoded.message.map(|message| (decoded.envelope.from, message))
         }
         Ok(Err(error)) => {
@@ -62,7 +63,7 @@ fn decode<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: Bytes) -> Op
 }
 
 fn note_malformed<K, V>(shared: &Shared<K, V>, error: &str) {
-    if let Some(count) = shared.counts.intake.note_malformed() {
+    if let Some(count) = shared.counts.intake.malformed.one_to_log() {
         tracing::warn!(cache = %shared.name, count, error, "a message was not understood and is ignored");
     }
 }

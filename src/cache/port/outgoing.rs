@@ -27,7 +27,7 @@ pub(super) fn poll<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Option<
 /// Returns an encoded digest for a node that has just appeared.
 pub(super) fn greeting<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Option<Bytes> {
     let now = shared.around.time.now();
-    let digest = shared.writer.change(now, |engine| engine.replica.digest(now, false));
+    let digest = shared.writer.change(now, |engine| engine.replica.greeting(now));
     encode(shared, &Message::Digest(digest)).ok()
 }
 
@@ -46,7 +46,7 @@ fn parcel<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, transmit:
     let Transmit { to, message, bulk } = transmit;
     match catch_unwind(AssertUnwindSafe(|| encode(shared, &message))) {
         Ok(Ok(bytes)) => {
-            shared.counts.bytes.note_sent(&message, bytes.len() * to.len());
+            shared.counts.bytes_out.of(&message).add((bytes.len() * to.len()) as u64);
             return Some(Parcel { to, bytes, bulk });
         }
         Ok(Err(error)) => tracing::error!(cache = %shared.name, %error, "a message could not be encoded"),
@@ -73,5 +73,5 @@ fn give_up_unencodable<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: N
     if given_up > 0 {
         tracing::error!(cache = %shared.name, entries = given_up, "entries that no longer serialise were removed");
     }
-    shared.counts.intake.note_unencodable(given_up.max(1));
+    shared.counts.intake.unencodable.add(given_up.max(1));
 }

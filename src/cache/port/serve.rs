@@ -4,7 +4,7 @@ use std::any::Any;
 
 use bytes::Bytes;
 
-use super::{Parcel, Port, Standing, incoming, outgoing};
+use super::{CacheStatus, Parcel, Port, incoming, outgoing};
 use crate::cache::shared::Shared;
 use crate::cache::{CacheKey, CacheValue, tick};
 use crate::replica_id::ReplicaId;
@@ -15,7 +15,6 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         &self.name
     }
 
-    #[cfg(test)]
     fn id(&self) -> ReplicaId {
         self.around.id()
     }
@@ -94,10 +93,10 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.connection.note_unsent(self.writer.adjust(|engine| engine.replica.count_unsent()))
     }
 
-    fn standing(&self) -> Standing {
+    fn status(&self) -> CacheStatus {
         self.writer.look(|engine| {
             let view = engine.replica.view();
-            Standing {
+            CacheStatus {
                 caught_up: view.caught_up(),
                 members: view.peers().map(|peer| peer.id).collect(),
                 live: view.live_members(),

@@ -191,7 +191,7 @@ fn the_documented_metrics_are_published_about_once_a_second() {
     let names = Names::default();
     metrics::with_local_recorder(&names, || cluster.tick(0, Duration::from_secs(1)));
     let published = std::mem::take(&mut *names.0.lock().unwrap());
-    let documented = include_str!("../report.rs").lines().filter(|line| line.starts_with("//! | `"));
+    let documented = include_str!("../metrics_facade.rs").lines().filter(|line| line.starts_with("//! | `"));
     let documented =
         documented.filter_map(|line| line.split('|').nth(1)).flat_map(|names| names.split(',').map(str::trim));
     let documented = documented.filter_map(|name| name.strip_prefix('`')?.split(['`', '{']).next());

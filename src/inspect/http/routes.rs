@@ -53,7 +53,7 @@ fn name(cache: Cache) -> Result<Path<String>, Box<Response>> {
     cache.map_err(|rejection| Box::new(refuse(StatusCode::BAD_REQUEST, &rejection.body_text())))
 }
 
-fn told<T: Serialize>(result: Result<T, InspectError>) -> Response {
+fn respond<T: Serialize>(result: Result<T, InspectError>) -> Response {
     result.map_or_else(|error| failed(&error), |body| ok(&body))
 }
 
@@ -109,14 +109,14 @@ pub(super) async fn caches(State(app): State<App>) -> Response {
 
 pub(super) async fn cache(State(app): State<App>, cache: Cache) -> Response {
     match name(cache) {
-        Ok(Path(cache)) => told(app.inspector.cache(&cache)),
+        Ok(Path(cache)) => respond(app.inspector.cache(&cache)),
         Err(response) => *response,
     }
 }
 
 pub(super) async fn staleness(State(app): State<App>, cache: Cache) -> Response {
     match name(cache) {
-        Ok(Path(cache)) => told(app.inspector.staleness(&cache)),
+        Ok(Path(cache)) => respond(app.inspector.staleness(&cache)),
         Err(response) => *response,
     }
 }
@@ -124,7 +124,7 @@ pub(super) async fn staleness(State(app): State<App>, cache: Cache) -> Response 
 pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<Paging>) -> Response {
     match both(cache, asked) {
         Ok((cache, Paging { cursor, limit })) => {
-            told(app.inspector.keys(&cache, cursor.as_deref(), limit.unwrap_or(100).clamp(1, MAX_PAGE)))
+            respond(app.inspector.keys(&cache, cursor.as_deref(), limit.unwrap_or(100).clamp(1, MAX_PAGE)))
         }
         Err(response) => *response,
     }
@@ -133,7 +133,7 @@ pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<Pagi
 pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<Paging>) -> Response {
     match both(cache, asked) {
         Ok((cache, Paging { limit, .. })) => {
-            told(app.inspector.recent_keys(&cache, limit.unwrap_or(100).min(MAX_PAGE)))
+            respond(app.inspector.recent_keys(&cache, limit.unwrap_or(100).min(MAX_PAGE)))
         }
         Err(response) => *response,
     }
@@ -145,10 +145,10 @@ pub(super) async fn explain(State(app): State<App>, cache: Cache, asked: Asked<O
         Err(response) => return *response,
     };
     let mut explained = app.inspector.explain(&cache, &key, PATIENCE).await;
-    if let (true, Ok(told)) = (app.config.show_values, &mut explained) {
-        told.value = app.inspector.value(&cache, &key).ok().flatten();
+    if let (true, Ok(explained)) = (app.config.show_values, &mut explained) {
+        explained.value = app.inspector.value(&cache, &key).ok().flatten();
     }
-    told(explained)
+    respond(explained)
 }
 
 pub(super) async fn diff(State(app): State<App>, cache: Cache, asked: Asked<OfMember>) -> Response {
@@ -158,7 +158,7 @@ pub(super) async fn diff(State(app): State<App>, cache: Cache, asked: Asked<OfMe
     };
     let Ok(_place) = app.heavy.try_acquire() else { return busy() };
     let limit = limit.unwrap_or(MAX_DIFF).clamp(1, MAX_DIFF);
-    told(app.inspector.diff(&cache, &member, cursor.as_deref(), limit).await)
+    respond(app.inspector.diff(&cache, &member, cursor.as_deref(), limit).await)
 }
 
 pub(super) async fn audit(State(app): State<App>, cache: Cache) -> Response {
@@ -167,7 +167,7 @@ pub(super) async fn audit(State(app): State<App>, cache: Cache) -> Response {
         Err(response) => return *response,
     };
     let Ok(_place) = app.heavy.try_acquire() else { return busy() };
-    told(app.inspector.compare_all(&cache).await)
+    respond(app.inspector.compare_all(&cache).await)
 }
 
 fn busy() -> Response {

@@ -3,7 +3,8 @@
 //! memberlist allocates what a length field asks for before a byte of it arrived, and before decryption. So
 //! label, encryption and length are checked here first, and a refusal is counted by its kind.
 
-use super::counters::{Counter, Counters};
+use super::counters::Counters;
+use crate::counters::Counter;
 
 const COMPOUND: u8 = 1;
 const LABELED: u8 = 12;

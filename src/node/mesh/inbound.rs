@@ -12,7 +12,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use memberlist::{
     proto::{DataRef, Message, MessageRef},
-    transport::{Packet, PacketProducer, StreamProducer},
+    transport::Packet,
 };
 use tokio::{
     net::TcpStream,
@@ -29,9 +29,6 @@ use super::{
     stream::{Conn, Recycle, Returned},
     wire::{SOCKET_ERROR_PAUSE, Wire},
 };
-
-pub(super) type Packets = PacketProducer<SocketAddr, Instant>;
-pub(super) type Streams = StreamProducer<SocketAddr, Conn>;
 
 /// Moves datagrams from the socket to the present memberlist instance.
 pub(super) async fn pump_datagrams(wire: Arc<Wire>, ears: Arc<Ears>) {
@@ -70,7 +67,7 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
         return false;
     }
     wire.counters.datagrams_in.one();
-    wire.counters.datagram_bytes_in.add(bytes.len());
+    wire.counters.datagram_bytes_in.add(bytes.len() as u64);
     true
 }
 

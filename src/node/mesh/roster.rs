@@ -93,7 +93,7 @@ struct Entry {
 }
 
 #[derive(Default)]
-struct Standing {
+struct RosterState {
     entries: HashMap<Arc<str>, Entry>,
     dirty: VecDeque<Arc<str>>,
     pending: Option<MeshEvent>,
@@ -111,7 +111,7 @@ struct Standing {
 /// Shared by the delegate, the tasks and the consumer.
 pub(super) struct Roster {
     own: Arc<str>,
-    state: Mutex<Standing>,
+    state: Mutex<RosterState>,
     pub(super) changed: Notify,
     counters: Arc<Counters>,
 }
@@ -288,7 +288,7 @@ impl Roster {
     }
 }
 
-impl Standing {
+impl RosterState {
     fn mark(&mut self, name: &Arc<str>) {
         if let Some(entry) = self.entries.get_mut(name)
             && !std::mem::replace(&mut entry.queued, true)

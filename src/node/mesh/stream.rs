@@ -83,7 +83,7 @@ impl Returned {
             self.rest.truncate(result.as_ref().copied().unwrap_or(0));
             match result {
                 Ok(0) => return Ok(false),
-                Ok(n) => counters.stream_bytes_in.add(n),
+                Ok(n) => counters.stream_bytes_in.add(n as u64),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
@@ -144,7 +144,7 @@ impl Link {
             socket.readable().await?;
             match read(socket) {
                 Ok(n) => {
-                    self.counters.stream_bytes_in.add(n);
+                    self.counters.stream_bytes_in.add(n as u64);
                     return Ok(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -159,7 +159,7 @@ impl Link {
             socket.writable().await?;
             match socket.try_write(buf) {
                 Ok(n) => {
-                    self.counters.stream_bytes_out.add(n);
+                    self.counters.stream_bytes_out.add(n as u64);
                     return Ok(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}

@@ -15,10 +15,11 @@ use bytes::BytesMut;
 use memberlist::{
     agnostic::net::UdpSocket as _,
     proto::{Label, ProtoDecoder, SecretKey},
+    transport::{PacketProducer, StreamProducer},
 };
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -26,7 +27,6 @@ use super::{
     counters::Counters,
     frame::Policy,
     idle::Idle,
-    inbound::{Packets, Streams},
     refusals::Refusals,
     shares::{Amount, Shares},
     stream::{Conn, Recycle},
@@ -42,6 +42,11 @@ const INLINE_DECRYPTION: usize = 64 << 10;
 const READING_BYTES: usize = 256 << 20;
 /// Port 0: the port the kernel gave to TCP may be taken for UDP.
 const PORT_ATTEMPTS: usize = 32;
+
+/// The way of datagrams into an instance of memberlist.
+pub(super) type Packets = PacketProducer<SocketAddr, Instant>;
+/// The way of connections into an instance of memberlist.
+pub(super) type Streams = StreamProducer<SocketAddr, Conn>;
 
 /// Sockets, limits and the fault switch.
 pub(super) struct Wire {
@@ -120,7 +125,7 @@ impl Wire {
             result => result?,
         };
         self.counters.datagrams_out.one();
-        self.counters.datagram_bytes_out.add(n);
+        self.counters.datagram_bytes_out.add(n as u64);
         Ok(n)
     }
 

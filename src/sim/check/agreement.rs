@@ -1,5 +1,6 @@
 //! The end of a run, once everything is quiet: O1, O3, completeness by record, and back to baseline (O4).
 
+use super::fills;
 use crate::crdt::{Cause, Kind, VersionVector};
 use crate::hlc::Stamp;
 use crate::sim::cluster::Cluster;
@@ -10,220 +11,228 @@ use crate::sim::types::{SimKey, SimValue};
 /// Wall clocks of a healed cluster differ by less, in nanoseconds.
 const HEALED_SKEW: u64 = 2_000_000_000;
 
-impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
-    /// O1, O3 and completeness, once everything is quiet.
-    pub(in crate::sim) fn check_agreement(&self) -> Result<(), Violation> {
-        (0..self.settings.caches).try_for_each(|cache| self.check_cache(cache))
-    }
+/// Checks O1, O3 and completeness, once everything is quiet.
+pub(in crate::sim) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>) -> Result<(), Violation> {
+    (0..cluster.settings.caches).try_for_each(|cache| check_cache(cluster, cache))
+}
 
-    fn check_cache(&self, cache: u8) -> Result<(), Violation> {
-        let open = self.replicas_of(cache);
-        let vectors: Vec<&VersionVector> = open.iter().map(|&number| &self.openings[number].seen).collect();
-        let epoch = open.iter().map(|&number| self.view(number).epoch()).max().unwrap_or_default();
-        let oracle = &self.oracles[usize::from(cache)];
-        for key in 0..self.keys.len() {
-            let known = oracle.winner(key, &vectors);
-            let stamp = |&number: &usize| self.held(number, key).map(|held| self.view(number).stamp_at(&held.meta));
-            // What was held and collected counts as well: it may have come under another dot than its own.
-            let was = open.iter().filter_map(|&number| self.was_known(number, key)).max();
-            let newest = known.map(|record| record.stamp).max(open.iter().filter_map(stamp).max()).max(was);
-            for &number in &open {
-                self.check_served(number, key, newest, epoch)?;
-                if let Some((stamp, _)) = self.served(number, key) {
-                    self.check_served_fill(number, key, &open, stamp)?;
-                }
-            }
-            // What a replica that is gone wrote counts once a present one holds it.
-            let held = newest.and_then(|newest| oracle.get(key, &newest));
-            self.check_complete(&open, key, held.or(known), epoch)?;
-        }
+fn check_cache<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cache: u8) -> Result<(), Violation> {
+    let open = cluster.replicas_of(cache);
+    let vectors: Vec<&VersionVector> = open.iter().map(|&number| &cluster.openings[number].seen).collect();
+    let epoch = open.iter().map(|&number| cluster.view(number).epoch()).max().unwrap_or_default();
+    let oracle = &cluster.oracles[usize::from(cache)];
+    for key in 0..cluster.keys.len() {
+        let known = oracle.winner(key, &vectors);
+        let stamp = |&number: &usize| cluster.held(number, key).map(|held| cluster.view(number).stamp_at(&held.meta));
+        // What was held and collected counts as well: it may have come under another dot than its own.
+        let was = open.iter().filter_map(|&number| was_known(cluster, number, key)).max();
+        let newest = known.map(|record| record.stamp).max(open.iter().filter_map(stamp).max()).max(was);
         for &number in &open {
-            let (view, name) = (self.view(number), self.name(number));
-            if view.epoch() != epoch {
-                return Err(self.violation(format!("O3: {name} knows the epoch {} of {epoch}", view.epoch())));
+            check_served(cluster, number, key, newest, epoch)?;
+            if let Some((stamp, _)) = cluster.served(number, key) {
+                fills::check_served(cluster, number, key, &open, stamp)?;
             }
         }
-        // What is deferred of a member that is unreachable waits until that is forgotten: see `check_baseline`.
-        Ok(())
+        // What a replica that is gone wrote counts once a present one holds it.
+        let held = newest.and_then(|newest| oracle.get(key, &newest));
+        check_complete(cluster, &open, key, held.or(known), epoch)?;
     }
-
-    /// The newest that a replica ever held. Not what came in doubt and was never claimed, because the session that brought it
-    /// broke off: a replica keeps nothing of that, and knows it no more.
-    fn was_known(&self, number: usize, key: usize) -> Option<Stamp> {
-        let opening = &self.openings[number];
-        let (newest, _) = opening.newest[key]?;
-        let forgets =
-            |record: &Record<K, V>| record.fate.doubted.contains(&number) && !record.is_claimed_by(&opening.seen);
-        Some(newest).filter(|newest| !self.oracle(number).get(key, newest).is_some_and(forgets))
+    for &number in &open {
+        let (view, name) = (cluster.view(number), cluster.name(number));
+        if view.epoch() != epoch {
+            return Err(cluster.violation(format!("O3: {name} knows the epoch {} of {epoch}", view.epoch())));
+        }
     }
+    // What is deferred of a member that is unreachable waits until that is forgotten: see `check_baseline`.
+    Ok(())
+}
 
-    /// O3, and with it O1: what is served is the newest that any replica knows.
-    fn check_served(&self, number: usize, key: usize, newest: Option<Stamp>, epoch: u64) -> Result<(), Violation> {
-        let Some((stamp, _)) = self.served(number, key) else { return Ok(()) };
-        let stale = newest.is_some_and(|newest| stamp < newest) || stamp.time <= epoch;
-        let record = newest.and_then(|newest| self.oracle(number).get(key, &newest));
-        let deleted = record.is_some_and(|record| record.stamp == stamp && record.item.is_none());
-        if stale || deleted {
-            let (name, key) = (self.name(number), self.key_name(key));
-            return Err(
-                self.violation(format!("O3: {name} serves {key} of {stamp:?}, known is {newest:?}, epoch {epoch}"))
-            );
-        }
-        Ok(())
+/// Returns the newest stamp that a replica ever held. A register that came in doubt and was never claimed does not count: the
+/// session that brought it broke off, and the replica keeps nothing of it.
+fn was_known<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, key: usize) -> Option<Stamp> {
+    let opening = &cluster.openings[number];
+    let (newest, _) = opening.newest[key]?;
+    let forgets = |record: &Record<K, V>| record.fate.doubted.contains(&number) && !record.is_claimed_by(&opening.seen);
+    Some(newest).filter(|newest| !cluster.oracle(number).get(key, newest).is_some_and(forgets))
+}
+
+/// Checks O3, and with it O1: a replica serves only the newest that any replica knows.
+fn check_served<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    number: usize,
+    key: usize,
+    newest: Option<Stamp>,
+    epoch: u64,
+) -> Result<(), Violation> {
+    let Some((stamp, _)) = cluster.served(number, key) else { return Ok(()) };
+    let stale = newest.is_some_and(|newest| stamp < newest) || stamp.time <= epoch;
+    let record = newest.and_then(|newest| cluster.oracle(number).get(key, &newest));
+    let deleted = record.is_some_and(|record| record.stamp == stamp && record.item.is_none());
+    if stale || deleted {
+        let (name, key) = (cluster.name(number), cluster.key_name(key));
+        return Err(
+            cluster.violation(format!("O3: {name} serves {key} of {stamp:?}, known is {newest:?}, epoch {epoch}"))
+        );
     }
+    Ok(())
+}
 
-    /// Counts what explained the misses of a run that is over.
-    pub(in crate::sim) fn count_misses(&mut self) {
-        let mut reached = Vec::new();
-        for opening in self.openings.iter().filter(|opening| opening.is_open) {
-            for key in 0..self.keys.len() {
-                let Some(record) = self.oracles[usize::from(opening.cache)].winner(key, &[&opening.seen]) else {
-                    continue;
-                };
-                if record.item.is_none() || opening.mirror[key].is_some() {
-                    continue;
-                }
-                let Fate { evicted, expired, voided, .. } = &record.fate;
-                let told = [
-                    (!evicted.is_empty(), "missing: evicted"),
-                    (*expired, "missing: expired"),
-                    (*voided, "missing: voided"),
-                ];
-                reached.extend(told.into_iter().filter(|(so, _)| *so).map(|(_, name)| name));
-            }
-        }
-        for opening in &self.openings {
-            let oracle = &self.oracles[usize::from(opening.cache)];
-            let records = (0..self.keys.len()).flat_map(|key| oracle.of(key));
-            let owed =
-                records.filter(|record| record.fate.evicted.iter().eq([&record.author]) && !record.told.is_empty());
-            reached.extend(owed.take(1).map(|_| "evicted and owed"));
-        }
-        reached.into_iter().for_each(|name| self.report.reach(name));
-    }
-
-    /// Complete: every replica serves the winner, or the winner's own record has a fate that explains the miss.
-    fn check_complete(
-        &self,
-        open: &[usize],
-        key: usize,
-        known: Option<&Record<K, V>>,
-        epoch: u64,
-    ) -> Result<(), Violation> {
-        let Some(record) = known.filter(|record| record.item.is_some() && record.stamp.time > epoch) else {
-            return Ok(());
-        };
-        let Some(wall) = open.first().map(|&number| self.now_at(number).wall) else { return Ok(()) };
-        // Clocks of a healed cluster differ still: a value about to expire may be gone here and not yet there.
-        if record.expires != 0 && record.expires <= wall + HEALED_SKEW {
-            return Ok(());
-        }
-        for &number in open {
-            let served = self.served(number, key).is_some_and(|(stamp, _)| stamp == record.stamp);
-            if served || (record.fate.explains_a_miss() && !self.is_owed(number, record)) {
+/// Counts what explained the misses of a run that is over.
+pub(in crate::sim) fn count_misses<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) {
+    let mut reached = Vec::new();
+    for opening in cluster.openings.iter().filter(|opening| opening.is_open) {
+        for key in 0..cluster.keys.len() {
+            let Some(record) = cluster.oracles[usize::from(opening.cache)].winner(key, &[&opening.seen]) else {
+                continue;
+            };
+            if record.item.is_none() || opening.mirror[key].is_some() {
                 continue;
             }
-            if self.was_overtaken(number, key, record) {
-                continue;
-            }
-            let held = self.held(number, key);
-            let held = held.map(|held| (held.meta.kind, self.view(number).stamp_at(&held.meta)));
-            let (name, key, stamp, fate) = (self.name(number), self.key_name(key), record.stamp, &record.fate);
-            return Err(
-                self.violation(format!("complete: {name} holds {held:?} for {key}, written was {stamp:?}; {fate:?}"))
-            );
-        }
-        Ok(())
-    }
-
-    /// Whether something newer took its place and is gone for a reason of its own, so that nobody who is present claims it:
-    /// the record of its author was dropped since (`max_retired`), or a replica had it in quarantine and, in one event,
-    /// released it, gave it a dot of its own and dropped it by force. Others learn of that by its reconciles.
-    fn was_overtaken(&self, number: usize, key: usize, record: &Record<K, V>) -> bool {
-        let cache = self.openings[number].cache;
-        let replicas = || self.openings.iter().filter(|other| other.cache == cache);
-        let dropped = replicas().any(|other| other.engine.replica.view().counters().retired_dropped > 0);
-        let released = |number: &usize| {
-            let counted = self.view(*number).counters();
-            counted.deferred_released > 0 && counted.forced_drops > 0
-        };
-        let newer = self.oracle(number).of(key).take_while(|newer| newer.stamp > record.stamp);
-        let mut gone = newer.filter(|newer| newer.item.is_none() || newer.fate.explains_a_miss());
-        gone.any(|newer| {
-            let claimed = || replicas().any(|other| newer.is_claimed_by(&other.seen));
-            (dropped && claimed()) || newer.told.keys().any(released)
-        })
-    }
-
-    /// Whether the author of a record that only the author has evicted owes it to this replica all the same: it keeps the
-    /// body of an own write until every live member has it, and this one was a live member of it from before the write.
-    /// Not where the body was counted as lost (`evicted_unsent`: too many waited, or it was dropped by force), nor where another
-    /// replica had adopted the write: it is that one's by its dot then, and its author evicts it like any other. Nor where some
-    /// replica had it in doubt or gave it up: whoever took over the state of that one claims it and lacks it.
-    fn is_owed(&self, number: usize, record: &Record<K, V>) -> bool {
-        let (author, fate) = (&self.openings[record.author], &record.fate);
-        let only_author = fate.evicted.iter().eq([&record.author]) && number != record.author;
-        let lost = fate.expired
-            || fate.voided
-            || !record.adopted_as.is_empty()
-            || !fate.doubted.is_empty()
-            || !fate.given_up.is_empty()
-            || author.engine.replica.view().counters().evicted_unsent > 0;
-        let since = author.history.company.live.get(&self.openings[number].id);
-        only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
-    }
-
-    /// O4: everything that was kept for a reason is gone with the reason.
-    pub(in crate::sim) fn check_baseline(&self) -> Result<(), Violation> {
-        (0..self.settings.caches).try_for_each(|cache| self.check_cache_baseline(cache))
-    }
-
-    fn check_cache_baseline(&self, cache: u8) -> Result<(), Violation> {
-        let open = self.replicas_of(cache);
-        let ever = self.openings.iter().filter(|opening| opening.cache == cache).count();
-        for &number in &open {
-            let (view, name) = (self.view(number), self.name(number));
-            let live = view.live_len() as usize;
-            // The last of all, which was given seeds: those may be there and cut off, so nothing is stable.
-            let waits = open.len() == 1 && self.awaits_company(self.openings[number].process, cache);
-            let kept = if waits { view.tombstone_len() } else { 0 };
-            let facts = [
-                ("tombstones", view.tombstone_len(), kept),
-                ("members", view.peer_len(), open.len() - 1),
-                ("fills", view.fills_running(), 0),
-                ("deferred", view.deferred_len(), 0),
-                ("log entries", view.log_len(), 2 * (live + kept) + 65 * ever),
-                ("expiry entries", view.expiry_len(), 3 * live + 1_024),
+            let Fate { evicted, expired, voided, .. } = &record.fate;
+            let told = [
+                (!evicted.is_empty(), "missing: evicted"),
+                (*expired, "missing: expired"),
+                (*voided, "missing: voided"),
             ];
-            // Only its own digest makes a replica a member. Over a link that never worked none came; what it knows
-            // comes by way of the third.
-            let strangers = open.iter().filter(|&&other| other != number && self.never_meet(number, other)).count();
-            if view.peer_len() + strangers < open.len() - 1 {
-                let known: Vec<_> = view.peers().map(|peer| peer.id).collect();
-                return Err(self.violation(format!("O4: {name} knows {known:?} of {open:?}")));
-            }
-            for (what, count, limit) in facts {
-                if count > limit {
-                    let sample = self.tombstones_of(number);
-                    return Err(self.violation(format!("O4: {name} has {count} {what}, at most {limit}; {sample}")));
-                }
+            reached.extend(told.into_iter().filter(|(so, _)| *so).map(|(_, name)| name));
+        }
+    }
+    for opening in &cluster.openings {
+        let oracle = &cluster.oracles[usize::from(opening.cache)];
+        let records = (0..cluster.keys.len()).flat_map(|key| oracle.of(key));
+        let owed = records.filter(|record| record.fate.evicted.iter().eq([&record.author]) && !record.told.is_empty());
+        reached.extend(owed.take(1).map(|_| "evicted and owed"));
+    }
+    reached.into_iter().for_each(|name| cluster.report.reach(name));
+}
+
+/// Checks completeness: every replica serves the winner, or the winner's own record has a fate that explains the miss.
+fn check_complete<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    open: &[usize],
+    key: usize,
+    known: Option<&Record<K, V>>,
+    epoch: u64,
+) -> Result<(), Violation> {
+    let Some(record) = known.filter(|record| record.item.is_some() && record.stamp.time > epoch) else {
+        return Ok(());
+    };
+    let Some(wall) = open.first().map(|&number| cluster.now_at(number).wall) else { return Ok(()) };
+    // Clocks of a healed cluster differ still: a value about to expire may be gone here and not yet there.
+    if record.expires != 0 && record.expires <= wall + HEALED_SKEW {
+        return Ok(());
+    }
+    for &number in open {
+        let served = cluster.served(number, key).is_some_and(|(stamp, _)| stamp == record.stamp);
+        if served || (record.fate.explains_a_miss() && !is_owed(cluster, number, record)) {
+            continue;
+        }
+        if was_overtaken(cluster, number, key, record) {
+            continue;
+        }
+        let held = cluster.held(number, key);
+        let held = held.map(|held| (held.meta.kind, cluster.view(number).stamp_at(&held.meta)));
+        let (name, key, stamp, fate) = (cluster.name(number), cluster.key_name(key), record.stamp, &record.fate);
+        return Err(
+            cluster.violation(format!("complete: {name} holds {held:?} for {key}, written was {stamp:?}; {fate:?}"))
+        );
+    }
+    Ok(())
+}
+
+/// Returns whether something newer took the place of a record and is gone for a reason of its own, so that no present replica
+/// claims it. Either the record of its author was dropped since (`max_retired`), or a replica had it in quarantine and, in one
+/// event, released it, gave it a dot of its own and dropped it by force. Other replicas learn of that by reconciles.
+fn was_overtaken<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    number: usize,
+    key: usize,
+    record: &Record<K, V>,
+) -> bool {
+    let cache = cluster.openings[number].cache;
+    let replicas = || cluster.openings.iter().filter(|other| other.cache == cache);
+    let dropped = replicas().any(|other| other.engine.replica.view().counters().retired_dropped > 0);
+    let released = |number: &usize| {
+        let counted = cluster.view(*number).counters();
+        counted.deferred_released > 0 && counted.forced_drops > 0
+    };
+    let newer = cluster.oracle(number).of(key).take_while(|newer| newer.stamp > record.stamp);
+    let mut gone = newer.filter(|newer| newer.item.is_none() || newer.fate.explains_a_miss());
+    gone.any(|newer| {
+        let claimed = || replicas().any(|other| newer.is_claimed_by(&other.seen));
+        (dropped && claimed()) || newer.told.keys().any(released)
+    })
+}
+
+/// Returns whether the author of a record that only the author has evicted owes it to this replica all the same. The author
+/// keeps the body of an own write until every live member has it, and this replica was a live member before the write.
+/// Three things free the author. The body was counted as lost (`evicted_unsent`: too many waited, or it was dropped by force).
+/// Another replica had adopted the write: by its dot it is that replica's then, and its author evicts it like any other. Or a
+/// replica had it in doubt or gave it up: each replica that took over that state claims the write and lacks it.
+fn is_owed<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, record: &Record<K, V>) -> bool {
+    let (author, fate) = (&cluster.openings[record.author], &record.fate);
+    let only_author = fate.evicted.iter().eq([&record.author]) && number != record.author;
+    let lost = fate.expired
+        || fate.voided
+        || !record.adopted_as.is_empty()
+        || !fate.doubted.is_empty()
+        || !fate.given_up.is_empty()
+        || author.engine.replica.view().counters().evicted_unsent > 0;
+    let since = author.history.company.live.get(&cluster.openings[number].id);
+    only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
+}
+
+/// Checks O4: everything that was kept for a reason is gone with the reason.
+pub(in crate::sim) fn check_baseline<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>) -> Result<(), Violation> {
+    (0..cluster.settings.caches).try_for_each(|cache| check_cache_baseline(cluster, cache))
+}
+
+fn check_cache_baseline<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cache: u8) -> Result<(), Violation> {
+    let open = cluster.replicas_of(cache);
+    let ever = cluster.openings.iter().filter(|opening| opening.cache == cache).count();
+    for &number in &open {
+        let (view, name) = (cluster.view(number), cluster.name(number));
+        let live = view.live_len() as usize;
+        // The last of all, which was given seeds: those may be there and cut off, so nothing is stable.
+        let waits = open.len() == 1 && cluster.expects_peers(cluster.openings[number].process, cache);
+        let kept = if waits { view.tombstone_len() } else { 0 };
+        let facts = [
+            ("tombstones", view.tombstone_len(), kept),
+            ("members", view.peer_len(), open.len() - 1),
+            ("fills", view.fills_running(), 0),
+            ("deferred", view.deferred_len(), 0),
+            ("log entries", view.log_len(), 2 * (live + kept) + 65 * ever),
+            ("expiry entries", view.expiry_len(), 3 * live + 1_024),
+        ];
+        // Only its own digest makes a replica a member. Over a link that never worked none came; what it knows
+        // comes by way of the third.
+        let strangers = open.iter().filter(|&&other| other != number && cluster.never_meet(number, other)).count();
+        if view.peer_len() + strangers < open.len() - 1 {
+            let known: Vec<_> = view.peers().map(|peer| peer.id).collect();
+            return Err(cluster.violation(format!("O4: {name} knows {known:?} of {open:?}")));
+        }
+        for (what, count, limit) in facts {
+            if count > limit {
+                let sample = tombstones_of(cluster, number);
+                return Err(cluster.violation(format!("O4: {name} has {count} {what}, at most {limit}; {sample}")));
             }
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    fn tombstones_of(&self, number: usize) -> String {
-        let view = self.view(number);
-        let stones: Vec<_> = (0..self.keys.len())
-            .filter_map(|key| self.held(number, key).map(|held| (key, held)))
-            .filter(|(_, held)| matches!(held.meta.kind, Kind::Tombstone(_)))
-            .take(3)
-            .map(|(key, held)| (key, view.marker_at(&held.meta)))
-            .collect();
-        let evicted = stones.iter().any(|(_, marker)| marker.kind == Kind::Tombstone(Cause::Evicted));
-        let peers: Vec<_> = view.peers().map(|peer| (peer.id, peer.live, peer.watermark, peer.reported)).collect();
-        let unmet: Vec<_> = view.unmet().collect();
-        let cut = view.stable_cut(self.now_at(number));
-        format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?} unmet {unmet:?} cut {cut:?}", view.vector())
-    }
+/// Describes a few tombstones of a replica, and what it believes of others.
+fn tombstones_of<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> String {
+    let view = cluster.view(number);
+    let stones: Vec<_> = (0..cluster.keys.len())
+        .filter_map(|key| cluster.held(number, key).map(|held| (key, held)))
+        .filter(|(_, held)| matches!(held.meta.kind, Kind::Tombstone(_)))
+        .take(3)
+        .map(|(key, held)| (key, view.marker_at(&held.meta)))
+        .collect();
+    let evicted = stones.iter().any(|(_, marker)| marker.kind == Kind::Tombstone(Cause::Evicted));
+    let peers: Vec<_> = view.peers().map(|peer| (peer.id, peer.live, peer.watermark, peer.reported)).collect();
+    let unmet: Vec<_> = view.unmet().collect();
+    let cut = view.stable_cut(cluster.now_at(number));
+    format!("{stones:?} evicted {evicted} vector {:?} peers {peers:?} unmet {unmet:?} cut {cut:?}", view.vector())
 }

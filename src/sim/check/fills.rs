@@ -6,82 +6,86 @@ use crate::sim::oracle::{FillStart, Record};
 use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 
-impl<K: SimKey, V: SimValue> Cluster<'_, K, V> {
-    /// When a fill is stored: against what this replica has issued itself or was told by then.
-    pub(in crate::sim) fn check_fill(
-        &self,
-        number: usize,
-        key: usize,
-        start: &FillStart,
-        stamp: Stamp,
-    ) -> Result<(), Violation> {
-        // A message that waits for its predecessor or for its time is received and not yet taken in; once it is, the end of
-        // the run looks at it.
-        let seen = &self.openings[number].seen;
-        let taken = |record: &Record<K, V>| record.told.contains_key(&number) && record.is_claimed_by(seen);
-        let told = |record: &Record<K, V>| record.author == number || taken(record);
-        self.check_fill_against(number, key, start, stamp, &[number], told)
-    }
+/// Checks a fill when it is stored, against what this replica has issued or received by then.
+pub(in crate::sim) fn check<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    number: usize,
+    key: usize,
+    start: &FillStart,
+    stamp: Stamp,
+) -> Result<(), Violation> {
+    // A message that waits for its predecessor or for its time is received and not yet taken in. The end of the run checks
+    // the fill against it.
+    let seen = &cluster.openings[number].seen;
+    let taken = |record: &Record<K, V>| record.told.contains_key(&number) && record.is_claimed_by(seen);
+    let told = |record: &Record<K, V>| record.author == number || taken(record);
+    check_against(cluster, number, key, start, stamp, &[number], told)
+}
 
-    /// At the end: against what any present replica has issued or was told.
-    pub(super) fn check_served_fill(
-        &self,
-        number: usize,
-        key: usize,
-        open: &[usize],
-        stamp: Stamp,
-    ) -> Result<(), Violation> {
-        let Some(start) = self.oracle(number).get(key, &stamp).and_then(|record| record.fill.as_ref()) else {
-            return Ok(());
-        };
-        let told = |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.told.contains_key(at));
-        self.check_fill_against(number, key, start, stamp, open, told)
-    }
+/// Checks a fill that is served at the end, against what any present replica has issued or received.
+pub(super) fn check_served<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    number: usize,
+    key: usize,
+    open: &[usize],
+    stamp: Stamp,
+) -> Result<(), Violation> {
+    let Some(start) = cluster.oracle(number).get(key, &stamp).and_then(|record| record.fill.as_ref()) else {
+        return Ok(());
+    };
+    let told = |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.told.contains_key(at));
+    check_against(cluster, number, key, start, stamp, open, told)
+}
 
-    /// A clock that is more than `max_drift` behind the filler's stamps its writes below a fill that began before them.
-    /// The page on guarantees says so, and that is the one exemption: by the wall clock of the writer when it wrote,
-    /// and by the hybrid clock of the filler when it began, which is past everything that it had seen. A writer that is a
-    /// newcomer to a replica must not be that far behind that one's clock either: what fills must lose against is remembered
-    /// for members.
-    fn is_within_drift(&self, wall: HlcTime, unmet_clock: HlcTime, start: &FillStart) -> bool {
-        wall.saturating_add(nanos(self.settings.config.max_drift)) > start.began.max(unmet_clock)
-    }
+/// Returns whether a write was stamped by a clock that is near enough for a fill to lose against it. A clock that is more than
+/// `max_drift` behind the filler's stamps its writes below a fill that began before them. The page on guarantees says so, and
+/// that is the one exemption: by the wall clock of the writer when it wrote, and by the hybrid clock of the filler when it
+/// began, which is past everything that it had seen. A writer must not be that far behind the clock of a replica to which it
+/// is a newcomer either: what fills must lose against is remembered for members.
+fn is_within_drift<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    wall: HlcTime,
+    unmet_clock: HlcTime,
+    start: &FillStart,
+) -> bool {
+    wall.saturating_add(nanos(cluster.settings.config.max_drift)) > start.began.max(unmet_clock)
+}
 
-    fn check_fill_against(
-        &self,
-        number: usize,
-        key: usize,
-        start: &FillStart,
-        stamp: Stamp,
-        present: &[usize],
-        told: impl Fn(&Record<K, V>) -> bool,
-    ) -> Result<(), Violation> {
-        let name = self.key_name(key);
-        let later = |record: &&Record<K, V>| {
-            let lost = record.fill.is_none() && record.stamp < stamp && record.at > start.at;
-            lost && self.is_within_drift(record.wall, record.unmet_clock, start) && told(record)
-        };
-        if let Some(record) = self.oracle(number).of(key).find(later) {
-            let (later, at) = (record.stamp, record.at);
-            return Err(self.violation(format!(
-                "fill: {name} of {stamp:?}, begun at {}, beats {later:?}, which was issued at {at}",
-                start.at
-            )));
-        }
-        // A smaller epoch that a greater one masks may be known to its author only.
-        let knows = |record: &crate::sim::oracle::EpochRecord| {
-            present.iter().any(|at| record.author == *at || record.time == self.view(*at).epoch())
-        };
-        let later = |record: &&crate::sim::oracle::EpochRecord| {
-            let lost = record.time < stamp.time && knows(record) && record.at > start.at;
-            lost && self.is_within_drift(record.wall, record.unmet_clock, start)
-        };
-        match self.oracle(number).epochs.iter().find(later) {
-            Some(record) => Err(self.violation(format!(
-                "fill: {name} of {stamp:?}, begun at {}, stands above the epoch {} of {}",
-                start.at, record.time, record.at
-            ))),
-            None => Ok(()),
-        }
+/// Checks a fill against later writes and epochs: those that `told` names, and those that one of `present` knows.
+fn check_against<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    number: usize,
+    key: usize,
+    start: &FillStart,
+    stamp: Stamp,
+    present: &[usize],
+    told: impl Fn(&Record<K, V>) -> bool,
+) -> Result<(), Violation> {
+    let name = cluster.key_name(key);
+    let later = |record: &&Record<K, V>| {
+        let lost = record.fill.is_none() && record.stamp < stamp && record.at > start.at;
+        lost && is_within_drift(cluster, record.wall, record.unmet_clock, start) && told(record)
+    };
+    if let Some(record) = cluster.oracle(number).of(key).find(later) {
+        let (later, at) = (record.stamp, record.at);
+        return Err(cluster.violation(format!(
+            "fill: {name} of {stamp:?}, begun at {}, beats {later:?}, which was issued at {at}",
+            start.at
+        )));
+    }
+    // A smaller epoch that a greater one masks may be known to its author only.
+    let knows = |record: &crate::sim::oracle::EpochRecord| {
+        present.iter().any(|at| record.author == *at || record.time == cluster.view(*at).epoch())
+    };
+    let later = |record: &&crate::sim::oracle::EpochRecord| {
+        let lost = record.time < stamp.time && knows(record) && record.at > start.at;
+        lost && is_within_drift(cluster, record.wall, record.unmet_clock, start)
+    };
+    match cluster.oracle(number).epochs.iter().find(later) {
+        Some(record) => Err(cluster.violation(format!(
+            "fill: {name} of {stamp:?}, begun at {}, stands above the epoch {} of {}",
+            start.at, record.time, record.at
+        ))),
+        None => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! Clocks that lie.
 
 use super::stage::Stage;
+use crate::sim::act;
 use crate::sim::action::Action;
 
 /// scenario 4: another replica turns a value into a tombstone with the writer's stamp, and the writer writes
@@ -86,7 +87,7 @@ fn what_was_deleted_meanwhile_stays_deleted() {
     stage.act(Action::FreezeClock(0, true));
     stage.act(Action::Pause(0));
     let paused = stage.cluster.running()[0];
-    stage.cluster.act(Action::Delete(0, deleted)).unwrap();
+    act::perform(&mut stage.cluster, Action::Delete(0, deleted)).unwrap();
     stage.wait(600_000);
     assert_eq!(stage.replica(1).view().tombstone_len(), 0, "collected: nobody remembers the delete");
     stage.cluster.processes[paused].state = crate::sim::process::State::Up;

@@ -4,8 +4,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::replica::Counters;
+use crate::sim::act;
 use crate::sim::action::Action;
+use crate::sim::advance;
+use crate::sim::check::agreement;
 use crate::sim::cluster::Cluster;
+use crate::sim::inbound;
 use crate::sim::process::Payload;
 use crate::sim::settings::Settings;
 use crate::sim::types::{Types, numbers};
@@ -32,7 +36,7 @@ impl Stage {
     /// Lets time pass. Everything that is checked after every event is checked.
     pub fn wait(&mut self, millis: u64) {
         let until = self.cluster.at + millis * 1_000_000;
-        self.cluster.advance_to(until).unwrap_or_else(|violation| panic!("{violation}"));
+        advance::to(&mut self.cluster, until).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     /// Lets time pass in small steps until something is so; fails after a minute.
@@ -42,13 +46,13 @@ impl Stage {
                 return;
             }
             let until = self.cluster.at + 250_000;
-            self.cluster.advance_to(until).unwrap_or_else(|violation| panic!("{violation}"));
+            advance::to(&mut self.cluster, until).unwrap_or_else(|violation| panic!("{violation}"));
         }
         panic!("not within a minute: {what}");
     }
 
     pub fn act(&mut self, action: Action) {
-        self.cluster.act(action).unwrap_or_else(|violation| panic!("{violation}"));
+        act::perform(&mut self.cluster, action).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     /// A node as actions name it: by its place among those that are up.
@@ -120,12 +124,12 @@ impl Stage {
 
     #[track_caller]
     pub fn agree(&self) {
-        self.cluster.check_agreement().unwrap_or_else(|violation| panic!("{violation}"));
+        agreement::check(&self.cluster).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     #[track_caller]
     pub fn at_baseline(&self) {
-        self.cluster.check_baseline().unwrap_or_else(|violation| panic!("{violation}"));
+        agreement::check_baseline(&self.cluster).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     /// What was sent to a node since the stage keeps copies.
@@ -144,7 +148,7 @@ impl Stage {
     /// Sends copies to a node once more.
     pub fn replay(&mut self, node: usize, copies: &[Payload]) {
         for copy in copies {
-            self.cluster.arrive(node, copy.clone()).unwrap_or_else(|violation| panic!("{violation}"));
+            inbound::arrive(&mut self.cluster, node, copy.clone()).unwrap_or_else(|violation| panic!("{violation}"));
         }
     }
 }

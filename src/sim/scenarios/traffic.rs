@@ -11,7 +11,9 @@ use crate::item::{Body, Item, ItemRef, Key};
 use crate::message::{Digest, Entry, Message, Push, Retired};
 use crate::replica_id::ReplicaId;
 use crate::sim::action::Action;
+use crate::sim::inbound;
 use crate::sim::process::Payload;
+use crate::sim::settle;
 
 /// scenario 30: yesterday's traffic once more, to those who had it and to those who restarted since.
 #[test]
@@ -108,7 +110,7 @@ fn a_hop_is_encoded_and_decoded() {
         _ => None,
     });
     let pushed = pushed.expect("a push");
-    let told = stage.cluster.arrive(1, Payload::Message(pushed.slice(..pushed.len() - 1))).unwrap_err();
+    let told = inbound::arrive(&mut stage.cluster, 1, Payload::Message(pushed.slice(..pushed.len() - 1))).unwrap_err();
     assert!(told.what.contains("cannot read what it was sent"), "{told}");
 }
 
@@ -163,7 +165,7 @@ fn numbers_at_their_end_move_nothing() {
         Message::Ack(crate::message::Ack { to: None, time: u64::MAX }),
     ];
     messages.into_iter().for_each(|message| target.handle_message(now, from, message));
-    stage.cluster.settle(0).unwrap();
+    settle::opening(&mut stage.cluster, 0).unwrap();
     let replica = stage.replica(0);
     assert_eq!((replica.view().vector().get(&from), replica.view().epoch()), (vector, 0));
     assert!(replica.view().clock().last() < clock + 1_000_000_000, "our clock did not follow");

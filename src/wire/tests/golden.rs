@@ -174,6 +174,7 @@ pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
                 ..empty_digest()
             }),
         ),
+        ("digest-greets", Message::Digest(Digest { greets: true, ..empty_digest() })),
         ("digest-renew", Message::Digest(Digest { renew: Some(id(7)), ..digest() })),
         ("push", Message::Push(push())),
         ("push-empty", Message::Push(nothing)),

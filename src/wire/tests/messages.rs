@@ -41,8 +41,14 @@ fn digest() -> impl Strategy<Value = Digest> {
     let retired = prop_oneof![Just(Retired::default()), retired];
     let named = (replica(), time(), any::<bool>()).prop_map(|(member, dead_for, met)| Named { member, dead_for, met });
     let facts = (vec(fact, 0..4), vec(named, 0..4), time(), time());
-    (times, vector(), retired, (any::<[bool; 4]>(), proptest::option::of(replica())), facts).prop_map(
-        |(times, vector, retired, ([full, want_full, reply, lossy], renew), (facts, members, deferring, wall))| {
+    (times, vector(), retired, (any::<[bool; 5]>(), proptest::option::of(replica())), facts).prop_map(
+        |(
+            times,
+            vector,
+            retired,
+            ([full, want_full, reply, greets, lossy], renew),
+            (facts, members, deferring, wall),
+        )| {
             let (clock, quiet_since, watermark, epoch) = times;
             Digest {
                 clock,
@@ -54,6 +60,7 @@ fn digest() -> impl Strategy<Value = Digest> {
                 full,
                 want_full,
                 reply,
+                greets,
                 lossy,
                 renew,
                 facts,

@@ -117,6 +117,7 @@ fn digest(source: &mut Source<'_>, times: &Times) -> Digest {
         members: (0..source.below(3)).map(|_| named(source, times)).collect(),
         deferring: if source.below(4) == 0 { times.pick(source) } else { 0 },
         wall: times.pick(source),
+        greets: source.flag(),
     }
 }
 

@@ -1,9 +1,11 @@
-//! Marks: what is held for keys, without the values. User types are encoded without the replica's lock.
+//! Registers without their values, for people: their keys, stamps and hashes.
+//!
+//! The replica's lock is taken for stamps only. Keys and values are encoded without it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::cache::shared::Shared;
-use crate::cache::{CacheKey, CacheValue};
+use super::shared::Shared;
+use super::{CacheKey, CacheValue};
 use crate::crdt::Marker;
 use crate::hlc::HlcTime;
 use crate::item::{Body, Item, Key};
@@ -14,18 +16,23 @@ use crate::wire;
 /// Registers looked up under one hold of the lock.
 const PER_HOLD: usize = 32;
 
-/// Returns the register of an encoded key; `None` also if the user's types panic.
+/// Runs what encodes and compares users' types. Returns nothing if it panics.
+pub(super) fn contain<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok().flatten()
+}
+
+/// Returns what is held for an encoded key.
 pub(super) fn find<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, key: &[u8]) -> Option<Snapshot<K, V>> {
-    let find = || {
+    contain(|| {
         let key = match wire::decode_key::<K>(key) {
             Ok(known) => Key::Known(known),
             Err(_) => Key::Opaque(Box::new(key.to_vec().into())),
         };
         shared.reader.store().find_by(shared.reader.hash_of(&key), |other| *other == key)
-    };
-    catch_unwind(AssertUnwindSafe(find)).ok().flatten()
+    })
 }
 
+/// Encodes the key of an item.
 pub(super) fn encoded_key<K: CacheKey, V>(item: &Item<K, V>) -> Option<Vec<u8>> {
     match &item.key {
         Key::Known(key) => wire::encode_key(key).ok(),
@@ -33,6 +40,7 @@ pub(super) fn encoded_key<K: CacheKey, V>(item: &Item<K, V>) -> Option<Vec<u8>> 
     }
 }
 
+/// Encodes the value of an item, if it has one.
 pub(super) fn encoded_value<K, V: CacheValue>(item: &Item<K, V>) -> Option<Vec<u8>> {
     match &item.body {
         Body::Absent => None,
@@ -43,29 +51,6 @@ pub(super) fn encoded_value<K, V: CacheValue>(item: &Item<K, V>) -> Option<Vec<u
             Some(bytes)
         }
     }
-}
-
-/// Returns the marks of registers found a moment ago.
-pub(super) fn mark_all<K: CacheKey, V: CacheValue>(
-    shared: &Shared<K, V>,
-    found: &[Option<Snapshot<K, V>>],
-    hash: bool,
-) -> Marks {
-    let mut marks = unmarked(shared);
-    let opened = opened_by_todays_clock(shared);
-    for part in found.chunks(PER_HOLD) {
-        let markers: Vec<_> = shared.writer.look(|engine| {
-            let view = engine.replica.view();
-            part.iter().map(|found| view.marker_of_snapshot(found.as_ref()?)).collect()
-        });
-        for (found, marker) in part.iter().zip(markers) {
-            let mark = found.as_ref().zip(marker).and_then(|(found, marker)| {
-                catch_unwind(AssertUnwindSafe(|| mark(found, marker, opened, hash))).ok().flatten()
-            });
-            marks.marks.push(mark);
-        }
-    }
-    marks
 }
 
 fn mark<K: CacheKey, V: CacheValue>(
@@ -90,15 +75,36 @@ fn mark<K: CacheKey, V: CacheValue>(
     })
 }
 
-/// Returns the time at which this replica started, as the wall clock would have shown it had it always gone as it goes now.
+/// Describes registers found a moment ago. Hashes their values only if asked for: that costs what values cost.
+pub(super) fn marks<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    found: &[Option<Snapshot<K, V>>],
+    hash: bool,
+) -> Marks {
+    let mut marks = marks_without_registers(shared);
+    let opened = opened_by_todays_clock(shared);
+    for part in found.chunks(PER_HOLD) {
+        let markers: Vec<_> = shared.writer.look(|engine| {
+            let view = engine.replica.view();
+            part.iter().map(|found| view.marker_of_snapshot(found.as_ref()?)).collect()
+        });
+        for (found, marker) in part.iter().zip(markers) {
+            let mark =
+                found.as_ref().zip(marker).and_then(|(found, marker)| contain(|| mark(found, marker, opened, hash)));
+            marks.marks.push(mark);
+        }
+    }
+    marks
+}
+
+/// Returns when this replica started, as the wall clock would have said it had it always gone as it goes now.
 fn opened_by_todays_clock<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> HlcTime {
     let now = shared.around.time.now();
     let age = now.mono.saturating_sub(shared.writer.look(|engine| engine.replica.view().opened()));
     now.wall.saturating_sub(age)
 }
 
-/// Returns what goes for all registers at this moment, without marks.
-fn unmarked<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Marks {
+fn marks_without_registers<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Marks {
     let wall = shared.around.time.wall();
     shared.writer.look(|engine| {
         let view = engine.replica.view();

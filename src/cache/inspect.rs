@@ -1,23 +1,18 @@
-//! What a cache shows of itself to its node, whatever its types: reports, registers without values.
-//!
-//! The replica's lock is taken for numbers only. Keys are encoded and text is made without it.
+//! An open cache without its types, for people who look inside.
 
 use crate::hlc::HlcTime;
 use crate::replica_id::ReplicaId;
 use crate::report::{CacheReport, Marks};
 
 mod answers;
-mod marking;
-mod scribe;
-pub(super) mod summary;
 
-/// An open cache, as inspectors see it.
-pub trait Examine {
-    /// Returns everything but the registers.
-    fn cache_report(&self) -> CacheReport;
+/// An open cache of any types, for people who look inside.
+pub trait Inspect {
+    /// Reports everything but the registers.
+    fn report(&self) -> CacheReport;
     /// Returns the encoding of the key that a text stands for.
     fn key_of(&self, text: &str) -> Option<Vec<u8>>;
-    /// Returns what is held for keys. Hashes of values only if asked for: they cost what values cost.
+    /// Returns what is held for keys. Hashes values only if asked for: that costs what values cost.
     fn marks(&self, keys: &[Vec<u8>], hash: bool) -> Marks;
     /// Returns a page of what is held, and where to go on.
     fn marks_page(&self, cursor: u64, limit: usize) -> (Marks, Option<u64>);

@@ -1,0 +1,96 @@
+//! Questions between nodes for the sake of a person, and those that wait for answers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc};
+use uuid::Uuid;
+
+use crate::report::{Marks, NodeReport};
+use crate::sync::{AtomicU64, Mutex, Ordering};
+
+/// Questions answered at one time; those beyond are dropped, and the asking node runs into its deadline.
+const ANSWERING: usize = 4;
+
+/// A question.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// The registers of these keys, by encoding; with hashes of values or without.
+    #[serde(rename = "Look")]
+    Marks { cache: String, keys: Vec<Vec<u8>>, hash: bool },
+    /// The registers from here on.
+    Page { cache: String, cursor: u64, limit: usize },
+    /// Everything about the node but its registers.
+    Report,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Marks(Marks),
+    Page(Marks, Option<u64>),
+    Report(Box<NodeReport>),
+    NotOpen,
+}
+
+type Waiting = HashMap<u64, mpsc::UnboundedSender<(Uuid, Reply)>>;
+
+/// The questions of this node that wait for answers.
+pub(crate) struct Inquiries {
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+    /// Permits to answer.
+    pub(crate) answering: Arc<Semaphore>,
+}
+
+impl Default for Inquiries {
+    fn default() -> Self {
+        let answering = Arc::new(Semaphore::new(ANSWERING));
+        Self { next: AtomicU64::new(1), waiting: Mutex::default(), answering }
+    }
+}
+
+/// A question that was asked; it no longer waits once this is dropped.
+pub(crate) struct Asked<'a> {
+    inquiries: &'a Inquiries,
+    pub(crate) number: u64,
+    pub(crate) answers: mpsc::UnboundedReceiver<(Uuid, Reply)>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.inquiries.waiting.lock().remove(&self.number);
+    }
+}
+
+impl Inquiries {
+    /// Gives a question its number.
+    pub(crate) fn register(&self) -> Asked<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answers) = mpsc::unbounded_channel();
+        self.waiting.lock().insert(number, sender);
+        Asked { inquiries: self, number, answers }
+    }
+
+    /// Passes an answer of a node to the caller that waits for it, if it still does.
+    pub(crate) fn take(&self, number: u64, node: Uuid, answer: Reply) {
+        if let Some(waiting) = self.waiting.lock().get(&number) {
+            let _ = waiting.send((node, answer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_is_dropped() {
+        let inquiries = Inquiries::default();
+        inquiries.take(1, Uuid::nil(), Reply::NotOpen);
+        let asked = inquiries.register();
+        drop(asked);
+        assert!(inquiries.waiting.lock().is_empty());
+    }
+}

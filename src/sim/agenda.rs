@@ -1,0 +1,42 @@
+//! The agenda of a run: its events, in the order in which they happen.
+
+use std::collections::BTreeMap;
+
+use super::process::Payload;
+use crate::replica_id::ReplicaId;
+
+/// An event that was scheduled.
+#[derive(Debug)]
+pub(super) enum Event {
+    Deliver { address: usize, payload: Payload },
+    Sent { opening: usize, to: ReplicaId, ok: bool },
+    FillDone { opening: usize, fill: u64 },
+    Left { process: usize, who: usize },
+    Detector,
+}
+
+/// The events that are scheduled.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    /// By time, and by the order in which they were added.
+    events: BTreeMap<(u64, u64), Event>,
+    added: u64,
+}
+
+impl Agenda {
+    /// Adds an event. Events of one time happen in the order in which they were added.
+    pub(super) fn add(&mut self, at: u64, event: Event) {
+        self.added += 1;
+        self.events.insert((at, self.added), event);
+    }
+
+    /// Returns the time of the first event.
+    pub(super) fn next_at(&self) -> Option<u64> {
+        self.events.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes out the first event.
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.events.pop_first().map(|(_, event)| event)
+    }
+}

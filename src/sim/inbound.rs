@@ -1,0 +1,205 @@
+//! From the network to the replicas: what the node's driver does, without sockets.
+
+use bytes::Bytes;
+
+use super::check::{clocks, company};
+use super::cluster::Cluster;
+use super::codec;
+use super::foreign::read_as_foreign;
+use super::history;
+use super::membership;
+use super::outbound;
+use super::process::{Payload, State};
+use super::report::Violation;
+use super::settle;
+use super::trace::describe;
+use super::types::{SimKey, SimValue};
+use crate::hlc::Stamp;
+use crate::membership::{Membership, NotOpen};
+use crate::message::Message;
+use crate::replica_id::ReplicaId;
+use crate::wire::{self, MessageKind, Peeked};
+
+/// Takes in what arrives at a process.
+pub(super) fn arrive<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    to: usize,
+    payload: Payload,
+) -> Result<(), Violation> {
+    match cluster.processes[to].state {
+        State::Gone => return Ok(()),
+        State::Paused => {
+            if cluster.settings.pause_drops {
+                cluster.report.fault("dropped while paused");
+            } else {
+                cluster.processes[to].inbox.push(payload);
+            }
+            return Ok(());
+        }
+        State::Up => {}
+    }
+    match payload {
+        Payload::Message(bytes) => dispatch(cluster, to, &bytes),
+        Payload::NotOpen { process, cache, answer } => note_not_open(cluster, to, (process, answer), cache),
+    }
+}
+
+/// Finds the opening that a message is for, unless the message is late or the cache is not open here.
+fn dispatch<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    to: usize,
+    bytes: &Bytes,
+) -> Result<(), Violation> {
+    let (envelope, kind) = match wire::peek(bytes) {
+        Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
+        other => return Err(cluster.violation(format!("wire: what was encoded is not understood: {other:?}"))),
+    };
+    let (process, cache) = (codec::process_of(envelope.node), codec::cache_of(envelope.cache));
+    let (Some(from), Some(cache)) = (process, cache) else {
+        return Err(cluster.violation("wire: a message without a sender or a cache".to_owned()));
+    };
+    let (here, heeds) = (&cluster.processes[to].membership, cluster.settings.heed_the_dead);
+    let late = if heeds { Membership::is_former } else { Membership::is_late };
+    if late(here, envelope.node, envelope.cache, envelope.from) {
+        cluster.report.fault("late words");
+        return Ok(());
+    }
+    let Some(number) = cluster.processes[to].open[usize::from(cache)] else {
+        cluster.report.fault("not open here");
+        if kind == MessageKind::Digest {
+            outbound::answer_not_open(cluster, to, (from, envelope.from), cache);
+        }
+        return Ok(());
+    };
+    if kind == MessageKind::Digest {
+        note_heard(cluster, to, from, number, envelope.from)?;
+    }
+    hand_over(cluster, number, kind, bytes)
+}
+
+/// Hands a message to a replica, and checks what it does with it.
+fn hand_over<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    number: usize,
+    kind: MessageKind,
+    bytes: &Bytes,
+) -> Result<(), Violation> {
+    let (from, message) = open_message(cluster, number, bytes)?;
+    cluster.trace(|| format!("r{number} gets of {from}: {}", describe(&message)));
+    let told = note_told(cluster, number, &message);
+    let before = cluster.view(number).counters().clone();
+    let now = cluster.now_at(number);
+    let source = cluster.by_id.get(&from).copied();
+    if let (Message::Digest(digest), Some(source)) = (&message, source) {
+        history::note_names(cluster, number, source, digest);
+    }
+    if let Some(source) = source {
+        clocks::check_early(cluster, number, source, &message)?;
+    }
+    if let Message::Frame(frame) = &message {
+        let history = &mut cluster.openings[number].history;
+        history.frame_from = source;
+        history.floors.extend(source.zip(frame.last.as_ref()).map(|(source, last)| (source, last.floor)));
+    }
+    cluster.openings[number].engine.replica.handle_message(now, from, message);
+    if cluster.view(number).counters().frames_ignored > before.frames_ignored {
+        forget_told(cluster, number, told);
+    }
+    if kind == MessageKind::Digest {
+        clocks::check_answer(cluster, number, from, &before)?;
+    }
+    let settled = settle::opening(cluster, number);
+    let history = &mut cluster.openings[number].history;
+    (history.frame_from, history.completed_from) = (None, None);
+    settled
+}
+
+/// Decodes a message with the types of an opening.
+fn open_message<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    number: usize,
+    bytes: &Bytes,
+) -> Result<(ReplicaId, Message<K, V>), Violation> {
+    let refused =
+        |error| cluster.violation(format!("types: {} cannot read what it was sent: {error}", cluster.name(number)));
+    let (from, mut message) = codec::decode(cluster.types, bytes).map_err(refused)?;
+    if cluster.has_other_types(number) {
+        let is_foreign = |hash| cluster.names.number(hash).is_some_and(|key| cluster.names.foreign(key).is_some());
+        let unread = read_as_foreign(&mut message, bytes, is_foreign).map_err(refused)?;
+        if unread > 0 {
+            cluster.report.fault("keys or values of another release");
+        }
+    }
+    Ok((from, message))
+}
+
+/// Takes note that a replica has received what a message lists, even if it does not keep it. Returns what is new to it.
+fn note_told<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    number: usize,
+    message: &Message<K, V>,
+) -> Vec<(usize, Stamp)> {
+    if matches!(message, Message::Audit(_)) {
+        return Vec::new(); // Audits compare what both sides have seen already.
+    }
+    let (at, mut new) = (cluster.at, Vec::new());
+    for entry in message.entries() {
+        let Some(key) = cluster.names.number(entry.hash) else { continue };
+        let Some(record) = cluster.record_mut(number, key, &entry.stamp()) else { continue };
+        if let std::collections::btree_map::Entry::Vacant(first) = record.told.entry(number) {
+            first.insert(at);
+            new.push((key, entry.stamp()));
+        }
+    }
+    new
+}
+
+/// Takes back what `note_told` noted of a frame that the replica ignored: it has read nothing of it.
+fn forget_told<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize, told: Vec<(usize, Stamp)>) {
+    for (key, stamp) in told {
+        if let Some(record) = cluster.record_mut(number, key, &stamp) {
+            record.told.remove(&number);
+        }
+    }
+}
+
+/// Takes note that a replica spoke from a process. It takes the place of one whose cache was closed there.
+fn note_heard<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    to: usize,
+    from: usize,
+    number: usize,
+    id: ReplicaId,
+) -> Result<(), Violation> {
+    let (cache, name) =
+        (codec::name_of(cluster.openings[number].cache), cluster.processes[from].address.to_string().into());
+    company::note_heard(cluster, number, from, id);
+    let here = &mut cluster.processes[to].membership;
+    if cluster.settings.heed_the_dead {
+        here.heed(codec::incarnation(from), &name, from);
+    }
+    match here.heard(codec::incarnation(from), cache, id) {
+        Some(before) => {
+            cluster.report.fault("took another's place");
+            membership::tell_left(cluster, number, before)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Takes note of the answer that a cache is not open on a process.
+fn note_not_open<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    to: usize,
+    (process, answer): (usize, NotOpen),
+    cache: u8,
+) -> Result<(), Violation> {
+    let (at, number) = (cluster.at, cluster.processes[to].open[usize::from(cache)]);
+    let ours = number.map(|number| cluster.openings[number].id);
+    let here = &mut cluster.processes[to].membership;
+    let gone = here.not_open(codec::incarnation(process), codec::name_of(cache), (answer, ours), at);
+    match (gone, number) {
+        (Some(id), Some(number)) => membership::tell_left(cluster, number, id),
+        _ => Ok(()),
+    }
+}

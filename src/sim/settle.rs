@@ -1,0 +1,100 @@
+//! The end of an event: a replica is drained, its changes are followed, and it is checked.
+
+use super::check;
+use super::check::evictions;
+use super::cluster::Cluster;
+use super::history;
+use super::outbound;
+use super::report::Violation;
+use super::trace::brief;
+use super::types::{SimKey, SimValue};
+use crate::replica::{Change, Effect};
+
+/// Messages that one event may cause on one replica.
+const MAX_BURST: usize = 20_000;
+/// Events of one run.
+const MAX_EVENTS: u64 = 1_000_000;
+
+/// Drains a replica after anything was done to it, and checks it. A call is one event of the run.
+pub(super) fn opening<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
+    cluster.report.events += 1;
+    if cluster.report.events > MAX_EVENTS {
+        return Err(cluster.violation("bounded: the run does not end".to_owned()));
+    }
+    let now = cluster.now_at(number);
+    let opening = &mut cluster.openings[number];
+    opening.latest_wall = opening.latest_wall.max(now.wall);
+    opening.history.begin_event();
+    history::note(cluster, number);
+    follow_changes(cluster, number)?;
+    for _ in 0..MAX_BURST {
+        let Some(transmit) = cluster.openings[number].engine.replica.poll_transmit(now) else {
+            cluster.openings[number].wake = cluster.replica(number).poll_timeout(now);
+            follow_changes(cluster, number)?;
+            return check::replica(cluster, number);
+        };
+        outbound::send(cluster, number, transmit)?;
+    }
+    Err(cluster.violation(format!("bounded: {} sends without end", cluster.name(number))))
+}
+
+/// Settles every opening of a process.
+pub(super) fn process<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    process: usize,
+) -> Result<(), Violation> {
+    let open = cluster.processes[process].openings();
+    open.into_iter().try_for_each(|number| opening(cluster, number))
+}
+
+fn follow_changes<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
+    let now = cluster.now_at(number);
+    let opening = &mut cluster.openings[number];
+    let settled = opening.engine.settle(now, &opening.reads, true);
+    if cluster.view(number).counters().forced_drops > cluster.openings[number].history.counted.forced_drops {
+        // What was evicted to stay within capacity pushed out a tombstone that is the reason for a change.
+        history::note(cluster, number);
+    }
+    settled.news.iter().flat_map(|news| &news.changes).try_for_each(|change| follow(cluster, number, change))
+}
+
+/// Follows a change as a listener would, and checks that it fits what the listener believes.
+fn follow<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    number: usize,
+    change: &Change<K, V>,
+) -> Result<(), Violation> {
+    let item = change.after.as_ref().or(change.before.as_ref());
+    let Some(key) = item.map(|item| &item.key) else {
+        return Err(cluster.violation(format!("changes: {} tells of a change without a key", cluster.name(number))));
+    };
+    let Some(at) = cluster.number_of(key) else {
+        return Err(cluster.violation(format!(
+            "types: {} holds {}, which was never written: a key changed on its way",
+            cluster.name(number),
+            key.known().map_or_else(|| brief(key), brief)
+        )));
+    };
+    let believed = &mut cluster.openings[number].mirror[at];
+    let before = *believed;
+    let (fits, after) = match change.effect {
+        Effect::Inserted => (before.is_none(), Some(change.stamp)),
+        Effect::Updated => (before.is_some(), Some(change.stamp)),
+        Effect::Removed(_) => (before.is_some(), None),
+    };
+    *believed = after;
+    if fits {
+        return match (change.effect, before) {
+            (Effect::Removed(cause), Some(stamp)) => {
+                evictions::note_removed(cluster, number, at, (stamp, change.stamp), cause)
+            }
+            _ => Ok(()),
+        };
+    }
+    let name = cluster.name(number);
+    Err(cluster.violation(format!(
+        "changes: {name} reports {:?} for {}, believed {before:?}",
+        change.effect,
+        brief(key)
+    )))
+}
