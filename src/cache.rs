@@ -12,7 +12,7 @@
 //! | the interface | `handle`, `closing`, `builder`, `settings`, and one file for each type that is returned |
 //! | what is done with one key | `lookup`, `write` and `bulk` with `prepare`, `fill` with `fill_*`, `turn`, `flight` |
 //! | what is waited for | `ready_wait`, `replicated`, `feed` |
-//! | what the node asks of a cache | `port`, `tick` |
+//! | what a cache and its node ask of each other | `host`; `port`, `tick` |
 //! | what people look at | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` without types |
 //! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable` |
 
@@ -44,6 +44,7 @@ mod flight;
 pub(crate) mod garbage;
 mod handle;
 mod handover;
+pub(crate) mod host;
 mod insert_error;
 pub(crate) mod inspect;
 mod iter;

@@ -1,5 +1,6 @@
 //! How a cache is opened.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use super::counters::Counts;
 use super::engine::Engine;
 use super::feed::Feed;
 use super::handle::Cache;
+use super::host::Host;
 use super::listener::Listeners;
 use super::open_error::OpenError;
-use super::port::{Host, Port};
+use super::port::Port;
 use super::readable::Samples;
 use super::reader::Reader;
 use super::settings::CacheSettings;
@@ -20,7 +22,6 @@ use super::writer::Writer;
 use super::{CacheKey, CacheValue, Weigher};
 use crate::recency::{Eviction, ReadLog};
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig};
-use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Event};
 use crate::wire;
 
@@ -161,7 +162,8 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             return Err(error.into());
         }
         let port = port.ok_or(OpenError::NodeIsDown)?;
-        match Arc::clone(&port).into_any().downcast::<Shared<K, V>>() {
+        let any: Arc<dyn Any + Send + Sync> = Arc::clone(&port) as _;
+        match any.downcast::<Shared<K, V>>() {
             Ok(shared) => Ok(Cache::from_shared(shared)),
             Err(_) => {
                 host.close(&port);
@@ -178,11 +180,11 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     fn make(self) -> Result<Arc<dyn Port>, ConfigError> {
-        let time = self.host.time();
-        let (uuid, seed) = self.host.entropy();
-        let id = ReplicaId::from_uuid(uuid);
+        let services = self.host.services();
+        let (id, seed) = self.host.draw_replica();
+        let time = Arc::clone(&services.time);
         let replica = Replica::new(id, self.settings.replication.clone(), seed, time.now())?;
-        let reader = Reader::new(Arc::clone(replica.view().store()), Arc::clone(&time));
+        let reader = Reader::new(Arc::clone(replica.view().store()), time);
         let engine = Engine::new(replica, self.settings.max_capacity, self.settings.eviction);
         let reads = ReadLog::new(self.settings.max_capacity.is_some());
         let feed = Feed::new(self.settings.change_buffer);
@@ -191,7 +193,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             settings: self.settings,
             weigher: self.weigher,
             wire_limits: wire::Limits::default(),
-            around: Surroundings::new(self.host, time, id),
+            around: Surroundings::new(self.host, services, id),
             reader,
             writer: Writer::new(engine, reads, feed, Listeners::new(self.listener)),
             connection: Connection::default(),

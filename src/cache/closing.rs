@@ -1,6 +1,7 @@
 //! Closes a cache with its last handle.
 
-use super::port::{Host, Port};
+use super::host::Host;
+use super::port::Port;
 use crate::sync::Arc;
 
 /// The part of a handle that all its clones share.

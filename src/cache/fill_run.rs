@@ -9,6 +9,7 @@ use super::fill_error::Failure;
 use super::fill_task::FillTask;
 use super::filled::Filled;
 use super::flight::Flight;
+use super::host::TaskRuntime;
 use super::shared::Shared;
 use super::waits::Inside;
 use super::work::{Brought, Work};
@@ -46,10 +47,10 @@ pub(super) fn spawn<K: CacheKey, V: CacheValue, F, Fut>(
 fn spawn_work<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>, work: Work<K, V>) {
     // The caller's runtime may be driven only while it waits for something; its time runs out all the same.
     watch(shared, flight);
-    let limit = shared.settings.fill_timeout.map(|limit| (limit, shared.around.host.sleep(limit)));
+    let limit = shared.settings.fill_timeout.map(|limit| (limit, shared.around.tasks.sleep(limit)));
     flight.handover.put(work);
     let task = FillTask::new(shared, flight, limit);
-    if !shared.around.host.spawn(Box::pin(task)) {
+    if !shared.around.tasks.spawn(TaskRuntime::Caller, Box::pin(task)) {
         fill_end::complete(shared, flight, Err(Failure::NoRuntime));
     }
 }
@@ -81,6 +82,6 @@ fn watch<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Fl
         watched.outcome().await;
         Err(Failure::Abandoned) // Too late to be any caller's outcome.
     });
-    let task = FillTask::new(shared, flight, Some((limit, shared.around.host.sleep(limit)))).with_work(work);
-    let _ = shared.around.host.spawn_apart(Box::pin(task));
+    let task = FillTask::new(shared, flight, Some((limit, shared.around.tasks.sleep(limit)))).with_work(work);
+    let _ = shared.around.tasks.spawn(TaskRuntime::Timers, Box::pin(task));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::fill_error::Failure;
 use super::flight::Flight;
 use super::garbage::drop_quietly;
-use super::port::Task;
+use super::host::Task;
 use super::shared::Shared;
 use super::waits::Inside;
 use super::work::{Brought, Work};
@@ -42,7 +42,7 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
     fn begin(&mut self) -> bool {
         if self.work.is_none() {
             self.work = self.flight.handover.take();
-            let is_sole_driver = self.shared.upgrade().is_some_and(|shared| shared.around.host.is_sole_driver());
+            let is_sole_driver = self.shared.upgrade().is_some_and(|shared| shared.around.tasks.is_sole_driver());
             if self.work.is_some() && is_sole_driver {
                 self.flight.handover.note_driver();
             }

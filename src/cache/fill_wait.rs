@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::fill_task::FillTask;
 use super::flight::{Flight, Outcome};
+use super::host::TaskRuntime;
 use super::settings::CacheSettings;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue, race};
@@ -32,7 +33,7 @@ fn until<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V
 async fn ends_within<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>, age: Duration) -> bool {
     let left = until(shared, flight, age);
     if flight.ended().is_none() && !left.is_zero() {
-        race::before(flight.outcome(), &mut shared.around.host.sleep(left)).await;
+        race::before(flight.outcome(), &mut shared.around.tasks.sleep(left)).await;
         // Where no timer could be had, the time is up at once: then it is waited for without one.
         if flight.ended().is_none() && until(shared, flight, age) > left / 2 {
             flight.outcome().await;
@@ -69,7 +70,7 @@ pub(super) fn await_joined_blocking<'a, K: CacheKey, V: CacheValue>(
     shared: &Arc<Shared<K, V>>,
     flight: &'a Arc<Flight<K, V>>,
 ) -> Option<&'a Outcome<K, V>> {
-    if shared.around.host.is_sole_driver() {
+    if shared.around.tasks.is_sole_driver() {
         begin_alone(shared, flight); // While this thread waits, its runtime begins nothing.
     }
     if !ends_within_blocking(shared, flight, BEGIN_WITHIN) {
@@ -98,6 +99,6 @@ fn begin_alone<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &
     tracing::warn!(cache = %shared.name, ?after, "a filler was not begun by its caller's runtime and runs on a thread of its own");
     // What it waits for may be of the runtime that stands still.
     let limit = shared.settings.fill_timeout.unwrap_or_else(|| join_bound(&shared.settings));
-    let task = FillTask::new(shared, flight, Some((limit, shared.around.host.sleep(limit)))).with_work(filler);
-    let _ = shared.around.host.spawn_alone(Box::pin(task)); // If it is dropped, the callers get an error.
+    let task = FillTask::new(shared, flight, Some((limit, shared.around.tasks.sleep(limit)))).with_work(filler);
+    let _ = shared.around.tasks.spawn(TaskRuntime::Own, Box::pin(task)); // If it is dropped, the callers get an error.
 }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-use super::port::Task;
+use super::host::Task;
 
 /// Waits for a notice or for the time to be up. Returns whether there is time left.
 pub(crate) async fn before(notice: impl Future, limit: &mut Task) -> bool {

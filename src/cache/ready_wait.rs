@@ -14,7 +14,7 @@ pub(super) async fn ready<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, tim
     let mut answer = None;
     let asked = async { answer = Some(shared.around.host.ready(&shared.name, timeout).await) };
     // The node answers in time, unless its driver is held up, by a listener that blocks for instance.
-    let mut limit = shared.around.host.sleep(timeout.saturating_add(GRACE));
+    let mut limit = shared.around.tasks.sleep(timeout.saturating_add(GRACE));
     race::before(asked, &mut limit).await;
     let instead = if answer.is_none() { "the node, which is held up" } else { "the node, which was shut down" };
     answer.flatten().unwrap_or_else(|| Ready::TimedOut {

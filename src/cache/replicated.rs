@@ -73,7 +73,7 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
 ) -> Result<Replicated, NotReplicated> {
     let mut asked = BTreeSet::new();
     let mut unmet = true;
-    let mut limit = shared.around.host.sleep(timeout);
+    let mut limit = shared.around.tasks.sleep(timeout);
     loop {
         let progress = shared.progress.listen();
         if unmet {

@@ -27,7 +27,7 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     let (hits, misses) = shared.writer.reads.totals();
     let mut report = CacheReport {
         cache: shared.name.to_string(),
-        node: shared.around.host.node_name(),
+        node: shared.around.node_name.to_string(),
         replica: shared.around.id().to_string(),
         wall: readable(now.wall),
         clock_ahead_ms: signed_ms(replica.clock, now.wall).max(0),
@@ -174,7 +174,7 @@ fn by_name(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String
 
 fn reporter<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, judging: HlcTime) -> Reporter {
     let mut names = shared.around.host.names(&shared.name);
-    names.insert(shared.around.id(), shared.around.host.node_name());
+    names.insert(shared.around.id(), shared.around.node_name.to_string());
     Reporter { names, now, judging }
 }
 

@@ -1,9 +1,9 @@
-//! What a cache has of the node that it is open on: clocks, tasks and an id.
+//! The node that a cache is open on, and the id that the cache has there.
 
 use uuid::Uuid;
 
 use super::TimeSource;
-use super::port::Host;
+use super::host::{Executor, Host, NodeServices};
 use crate::hlc::Now;
 use crate::item::CoreKey;
 use crate::replica::{Remains, Replica};
@@ -13,15 +13,18 @@ use crate::sync::{Arc, Mutex};
 /// See the module.
 pub(super) struct Surroundings {
     pub(super) node: Uuid,
+    pub(super) node_name: Arc<str>,
     pub(super) host: Arc<dyn Host>,
     pub(super) time: Arc<dyn TimeSource>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+    pub(super) tasks: Arc<dyn Executor>,
     id: Mutex<ReplicaId>,
 }
 
 impl Surroundings {
-    pub(super) fn new(host: Arc<dyn Host>, time: Arc<dyn TimeSource>, id: ReplicaId) -> Self {
-        Self { node: host.node(), time, wake: host.waker(), host, id: Mutex::new(id) }
+    pub(super) fn new(host: Arc<dyn Host>, services: NodeServices, id: ReplicaId) -> Self {
+        let NodeServices { node, node_name, time, wake, tasks } = services;
+        Self { node, node_name, host, time, wake, tasks, id: Mutex::new(id) }
     }
 
     /// Returns the id of this opening of the cache, as other nodes know it.
@@ -32,8 +35,7 @@ impl Surroundings {
     /// Gives the replica a new id, since another process uses the old one. Returns what is left of it, to be dropped without the
     /// replica's lock.
     pub(super) fn renew<K: CoreKey, V>(&self, now: Now, replica: &mut Replica<K, V>) -> Option<Remains<K, V>> {
-        let (uuid, seed) = self.host.entropy();
-        let id = ReplicaId::from_uuid(uuid);
+        let (id, seed) = self.host.draw_replica();
         let remains = replica.renew(now, id, seed)?;
         *self.id.lock() = id;
         Some(remains)

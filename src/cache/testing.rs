@@ -1,14 +1,17 @@
 //! Caches on hosts without a network and with clocks that a test moves.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::port::{Host, Parcel, Port, ReadyFuture, Task};
+use super::host::{Executor, Host, NodeServices, ReadyFuture, Task, TaskRuntime};
+use super::port::{NodeEvent, Parcel, Port};
 use super::{Cache, CacheBuilder, CacheKey, CacheValue, TimeSource};
 use crate::hlc::{HlcTime, Now, nanos};
+use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// Where fillers of all tests run.
@@ -60,40 +63,41 @@ pub(crate) struct TestHost {
 }
 
 impl Host for TestHost {
-    fn node(&self) -> Uuid {
-        self.id
+    fn services(&self) -> NodeServices {
+        NodeServices {
+            node: self.id,
+            node_name: Arc::from("test"),
+            time: Arc::clone(&self.clock) as _,
+            wake: Arc::new(|| {}),
+            tasks: Arc::new(TestTasks),
+        }
     }
 
-    fn node_name(&self) -> String {
-        "test".into()
-    }
-
-    fn names(&self, _: &str) -> std::collections::BTreeMap<crate::replica_id::ReplicaId, String> {
-        std::collections::BTreeMap::new()
-    }
-
-    fn time(&self) -> Arc<dyn TimeSource> {
-        Arc::clone(&self.clock) as _
-    }
-
-    fn entropy(&self) -> (Uuid, u64) {
+    fn draw_replica(&self) -> (ReplicaId, u64) {
         let first = !self.drawn.swap(true, Ordering::Relaxed);
-        (if first { self.id } else { Uuid::new_v4() }, 7)
+        (ReplicaId::from_uuid(if first { self.id } else { Uuid::new_v4() }), 7)
     }
 
-    fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
-        Arc::new(|| {})
+    fn names(&self, _: &str) -> BTreeMap<ReplicaId, String> {
+        BTreeMap::new()
     }
 
     fn open(&self, _: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>> {
         make()
     }
 
+    fn close(&self, _: &Arc<dyn Port>) {}
+
     fn ready(&self, _: &str, _: Duration) -> ReadyFuture {
         Box::pin(async { None })
     }
+}
 
-    fn spawn(&self, task: Task) -> bool {
+/// Runs all tasks in one runtime.
+struct TestTasks;
+
+impl Executor for TestTasks {
+    fn spawn(&self, _: TaskRuntime, task: Task) -> bool {
         RUNTIME.spawn(task);
         true
     }
@@ -101,16 +105,6 @@ impl Host for TestHost {
     fn is_sole_driver(&self) -> bool {
         false
     }
-
-    fn spawn_apart(&self, task: Task) -> bool {
-        self.spawn(task)
-    }
-
-    fn spawn_alone(&self, task: Task) -> bool {
-        self.spawn(task)
-    }
-
-    fn close(&self, _: &Arc<dyn Port>) {}
 
     fn sleep(&self, duration: Duration) -> Task {
         let _inside = RUNTIME.enter();
@@ -150,7 +144,7 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
         let caches: Vec<Cache<K, V>> = clocks.iter().enumerate().map(open).collect();
         let ports: Vec<Arc<dyn Port>> = caches.iter().map(|cache| Arc::clone(&cache.shared) as _).collect();
         let cluster = Self { caches, clocks, ports };
-        cluster.ports.iter().for_each(|port| port.set_connected(true));
+        cluster.ports.iter().for_each(|port| port.handle_event(NodeEvent::Connected(true)));
         cluster.meet();
         cluster.advance(Duration::from_secs(3));
         cluster
@@ -214,7 +208,7 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
         for port in &self.ports {
             let known = port.status().members;
             let gone = known.into_iter().filter(|id| self.ports.iter().all(|port| port.id() != *id));
-            gone.for_each(|id| port.member_left(id));
+            gone.for_each(|id| port.handle_event(NodeEvent::MemberLeft(id)));
         }
         self.exchange();
     }
@@ -222,8 +216,9 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
     /// Closes one for the others: it is dead, or gone for good.
     pub(crate) fn down(&self, gone: usize, for_good: bool) {
         let id = self.ports[gone].id();
+        let event = if for_good { NodeEvent::MemberLeft(id) } else { NodeEvent::MemberDown(id) };
         for (_, port) in self.ports.iter().enumerate().filter(|(index, _)| *index != gone) {
-            if for_good { port.member_left(id) } else { port.member_down(id) }
+            port.handle_event(event);
         }
     }
 }

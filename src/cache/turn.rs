@@ -85,7 +85,7 @@ pub(super) async fn await_arrival<K: CacheKey, V: CacheValue>(
     flight: Arc<Flight<K, V>>,
     turn: Duration,
 ) -> Option<ItemRef<K, V>> {
-    let mut limit = shared.upgrade()?.around.host.sleep(turn);
+    let mut limit = shared.upgrade()?.around.tasks.sleep(turn);
     loop {
         let touched = flight.touched.listen();
         if let Some(item) = arrived(&*shared.upgrade()?, &flight) {

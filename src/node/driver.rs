@@ -17,7 +17,7 @@ use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
 use super::ready::{MemberWaiter, Waiter};
 use super::registry::Registry;
 use super::signal::Signal;
-use crate::cache::port::{Parcel, Port};
+use crate::cache::port::{NodeEvent, Parcel, Port};
 use crate::cache::{Ready, TimeSource};
 use crate::membership::{Membership, NotOpen, Readiness};
 use crate::replica_id::ReplicaId;
@@ -149,7 +149,7 @@ impl Driver {
                     self.drop_process(predecessor, true);
                 }
                 self.registry.set_connected(true);
-                self.registry.ports().iter().for_each(|port| port.expect_members(true));
+                self.registry.notify_caches(NodeEvent::ExpectsMembers(true));
                 self.greet(&peer, None).await;
             }
             MeshEvent::Down { peer, left } => {
@@ -175,11 +175,8 @@ impl Driver {
         let replicas = self.membership.down(incarnation, for_good);
         for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
-            self.contain(
-                &port,
-                (),
-                |port| if for_good { port.member_left(replica) } else { port.member_down(replica) },
-            );
+            let event = if for_good { NodeEvent::MemberLeft(replica) } else { NodeEvent::MemberDown(replica) };
+            self.contain(&port, (), |port| port.handle_event(event));
         }
         self.registry.set_connected(!self.membership.is_alone());
     }
@@ -187,7 +184,7 @@ impl Driver {
     fn forget(&mut self, incarnation: Uuid) {
         for (cache, replica) in self.membership.forget(incarnation) {
             if let Some(port) = self.registry.port(&cache) {
-                self.contain(&port, (), |port| port.member_left(replica));
+                self.contain(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
             }
         }
     }
@@ -220,7 +217,7 @@ impl Driver {
         if kind == MessageKind::Digest
             && let Some(before) = self.membership.heard(envelope.node, envelope.cache, envelope.from)
         {
-            self.contain(&port, (), |port| port.member_left(before));
+            self.contain(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(before)));
         }
         self.contain(&port, false, |port| port.deliver(bytes.clone()));
     }
@@ -239,7 +236,7 @@ impl Driver {
         if let Some(replica) = self.membership.not_open(node, cache, (answer, ours), now.mono)
             && let Some(port) = port
         {
-            self.contain(&port, (), |port| port.member_left(replica));
+            self.contain(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
         }
     }
 
@@ -340,9 +337,11 @@ impl Driver {
         opened.iter().for_each(|cache| self.membership.opened(cache));
         for port in self.registry.ports() {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
-                port.await_company(self.membership.awaits_company(port.name()));
+                port.handle_event(NodeEvent::AwaitsPeers(self.membership.awaits_company(port.name())));
+                // The members are copied only while that can change anything: a turn may follow each write.
                 if port.expects_members() {
-                    port.expect_members(self.membership.expects_members(port.name(), &port.status().live));
+                    let expects = self.membership.expects_members(port.name(), &port.status().live);
+                    port.handle_event(NodeEvent::ExpectsMembers(expects));
                 }
                 port.tick()
             });

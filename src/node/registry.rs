@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -13,9 +12,11 @@ use super::clock::{self, SystemClock};
 use super::command::Command;
 use super::questions::Inquiries;
 use super::ready::Waiter;
+use super::spare::Runtimes;
 use super::unsent::{Ledger, Unsent};
 use crate::cache::TimeSource;
-use crate::cache::port::{Host, Port, ReadyFuture, Task};
+use crate::cache::host::{Host, NodeServices, ReadyFuture};
+use crate::cache::port::{NodeEvent, Port};
 use crate::counters::Counter;
 use crate::hlc::nanos;
 use crate::membership::next_id;
@@ -172,9 +173,9 @@ impl Registry {
     fn introduce(&self, port: &Arc<dyn Port>) {
         let connected = self.phase.connected.load(Ordering::Acquire);
         let expects = connected || self.phase.awaits_seeds.load(Ordering::Acquire);
-        port.set_connected(connected);
-        port.await_company(expects);
-        port.expect_members(expects);
+        port.handle_event(NodeEvent::Connected(connected));
+        port.handle_event(NodeEvent::AwaitsPeers(expects));
+        port.handle_event(NodeEvent::ExpectsMembers(expects));
     }
 
     /// Keeps a cache whose last handle is gone until a member has what was written there, if one may still take it.
@@ -334,15 +335,20 @@ impl Registry {
         self.note_unsent();
         self.phase.stopped.store(true, Ordering::Release);
         for port in &self.ports() {
-            let told = catch_unwind(AssertUnwindSafe(|| port.detach()));
+            let told = catch_unwind(AssertUnwindSafe(|| port.handle_event(NodeEvent::Stopped)));
             crate::cache::garbage::drop_quietly(told.err());
         }
+    }
+
+    /// Passes an event to all open caches.
+    pub(crate) fn notify_caches(&self, event: NodeEvent) {
+        self.ports().iter().for_each(|port| port.handle_event(event));
     }
 
     /// Tells all caches whether there is anybody to send to.
     pub(crate) fn set_connected(&self, connected: bool) {
         self.phase.connected.store(connected, Ordering::Release);
-        self.ports().iter().for_each(|port| port.set_connected(connected));
+        self.notify_caches(NodeEvent::Connected(connected));
     }
 }
 
@@ -354,34 +360,28 @@ pub(crate) struct NodeHost {
 }
 
 impl Host for NodeHost {
-    fn node(&self) -> Uuid {
-        self.registry.incarnation
+    fn services(&self) -> NodeServices {
+        let wake = Arc::clone(&self.registry.wake);
+        NodeServices {
+            node: self.registry.incarnation,
+            node_name: Arc::from(self.alive.mesh.name()),
+            time: Arc::clone(&self.registry.clock) as Arc<dyn TimeSource>,
+            wake: Arc::new(move || wake.notify_one()),
+            tasks: Arc::new(Runtimes(Arc::clone(&self.alive.spare))),
+        }
     }
 
-    fn node_name(&self) -> String {
-        self.alive.mesh.name().to_owned()
+    fn draw_replica(&self) -> (ReplicaId, u64) {
+        let (drawn, seed) = clock::entropy();
+        let mut ids = self.registry.ids.lock();
+        let id = ids.first.take().unwrap_or_else(|| next_id(ids.last, drawn, self.registry.clock.wall()));
+        ids.last = Some(id);
+        (ReplicaId::from_uuid(id), seed)
     }
 
     fn names(&self, cache: &str) -> BTreeMap<ReplicaId, String> {
         let roll = Arc::clone(&self.registry.roll.lock());
         roll.get(cache).cloned().unwrap_or_default()
-    }
-
-    fn time(&self) -> Arc<dyn TimeSource> {
-        Arc::clone(&self.registry.clock) as Arc<dyn TimeSource>
-    }
-
-    fn entropy(&self) -> (Uuid, u64) {
-        let (drawn, seed) = clock::entropy();
-        let mut ids = self.registry.ids.lock();
-        let id = ids.first.take().unwrap_or_else(|| next_id(ids.last, drawn, self.registry.clock.wall()));
-        ids.last = Some(id);
-        (id, seed)
-    }
-
-    fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let wake = Arc::clone(&self.registry.wake);
-        Arc::new(move || wake.notify_one())
     }
 
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>> {
@@ -404,42 +404,13 @@ impl Host for NodeHost {
         Some(port)
     }
 
-    fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture {
-        let (waiter, answer) = Waiter::new(cache, timeout);
-        let asked = self.alive.commands.send(Command::Ready(waiter));
-        Box::pin(async move { if asked.is_ok() { answer.await.ok() } else { None } })
-    }
-
-    fn spawn(&self, task: Task) -> bool {
-        let spare = || self.alive.spare.fills().cloned();
-        let Some(runtime) = Handle::try_current().ok().or_else(spare) else { return false };
-        runtime.spawn(task);
-        true
-    }
-
-    fn is_sole_driver(&self) -> bool {
-        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
-    }
-
-    fn spawn_apart(&self, task: Task) -> bool {
-        self.alive.spare.timers().map(|runtime| runtime.spawn(task)).is_some()
-    }
-
-    fn spawn_alone(&self, task: Task) -> bool {
-        self.alive.spare.run_alone(task)
-    }
-
     fn close(&self, port: &Arc<dyn Port>) {
         self.registry.close(port);
     }
 
-    fn sleep(&self, duration: Duration) -> Task {
-        let spare = Arc::clone(&self.alive.spare);
-        Box::pin(async move {
-            // The timer needs its runtime until it is done. Without one the time is up at once.
-            if let Some(sleep) = spare.sleep(duration) {
-                sleep.await;
-            }
-        })
+    fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture {
+        let (waiter, answer) = Waiter::new(cache, timeout);
+        let asked = self.alive.commands.send(Command::Ready(waiter));
+        Box::pin(async move { if asked.is_ok() { answer.await.ok() } else { None } })
     }
 }

@@ -5,10 +5,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
+use crate::cache::host::{Executor, Task, TaskRuntime};
 use crate::sync::{AtomicUsize, Ordering};
 
 /// Threads of single fillers at one time, at most.
@@ -65,6 +66,34 @@ impl Spare {
             drop((alive, place));
         });
         true
+    }
+}
+
+/// Runs the fillers and time limits of caches: in the runtime of their caller, or in a spare one.
+pub(crate) struct Runtimes(pub(crate) Arc<Spare>);
+
+impl Executor for Runtimes {
+    fn spawn(&self, runtime: TaskRuntime, task: Task) -> bool {
+        let runtime = match runtime {
+            TaskRuntime::Caller => Handle::try_current().ok().or_else(|| self.0.fills().cloned()),
+            TaskRuntime::Timers => self.0.timers().cloned(),
+            TaskRuntime::Own => return self.0.run_alone(task),
+        };
+        runtime.map(|runtime| runtime.spawn(task)).is_some()
+    }
+
+    fn is_sole_driver(&self) -> bool {
+        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
+    }
+
+    fn sleep(&self, duration: Duration) -> Task {
+        let spare = Arc::clone(&self.0);
+        Box::pin(async move {
+            // The timer needs its runtime until it is done. Without one the time is up at once.
+            if let Some(sleep) = spare.sleep(duration) {
+                sleep.await;
+            }
+        })
     }
 }
 

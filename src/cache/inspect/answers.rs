@@ -68,7 +68,7 @@ impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
 
     fn node_of(&self, replica: &ReplicaId) -> Option<String> {
         if *replica == self.around.id() {
-            Some(self.around.host.node_name())
+            Some(self.around.node_name.to_string())
         } else {
             self.around.host.names(&self.name).remove(replica)
         }

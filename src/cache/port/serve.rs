@@ -1,12 +1,12 @@
 //! Does what a node asks of an open cache.
 
-use std::any::Any;
-
 use bytes::Bytes;
 
-use super::{CacheStatus, Parcel, Port, incoming, outgoing};
+use super::{CacheStatus, NodeEvent, Parcel, Port, incoming, outgoing};
 use crate::cache::shared::Shared;
 use crate::cache::{CacheKey, CacheValue, tick};
+use crate::hlc::Now;
+use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 use crate::sync::Arc;
 
@@ -17,10 +17,6 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
     fn id(&self) -> ReplicaId {
         self.around.id()
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
     }
 
     fn deliver(&self, bytes: Bytes) -> bool {
@@ -44,40 +40,25 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         outgoing::greeting(self)
     }
 
-    fn member_down(&self, id: ReplicaId) {
-        let now = self.around.time.now();
-        self.writer.change(now, |engine| engine.replica.handle_member_down(now, id));
-        self.progress.notify(usize::MAX);
-    }
-
-    fn member_left(&self, id: ReplicaId) {
-        let now = self.around.time.now();
-        self.writer.change(now, |engine| engine.replica.handle_member_left(now, id));
-        self.progress.notify(usize::MAX);
-    }
-
-    fn set_connected(&self, connected: bool) {
-        self.connection.set_connected(connected);
-    }
-
-    fn detach(&self) {
-        let now = self.around.time.now();
-        self.connection.detach();
-        self.writer.change(now, |engine| {
-            for member in engine.replica.view().live_members() {
-                engine.replica.handle_member_down(now, member);
+    fn handle_event(&self, event: NodeEvent) {
+        match event {
+            NodeEvent::MemberDown(id) => change_members(self, |replica, now| replica.handle_member_down(now, id)),
+            NodeEvent::MemberLeft(id) => change_members(self, |replica, now| replica.handle_member_left(now, id)),
+            NodeEvent::Connected(connected) => self.connection.set_connected(connected),
+            NodeEvent::AwaitsPeers(awaits) => self.writer.adjust(|engine| engine.replica.await_company(awaits)),
+            NodeEvent::ExpectsMembers(expects) => {
+                if self.connection.expect(expects) {
+                    self.progress.notify(usize::MAX);
+                }
             }
-        });
-        self.progress.notify(usize::MAX);
-    }
-
-    fn await_company(&self, awaits: bool) {
-        self.writer.adjust(|engine| engine.replica.await_company(awaits));
-    }
-
-    fn expect_members(&self, expects: bool) {
-        if self.connection.expect(expects) {
-            self.progress.notify(usize::MAX);
+            NodeEvent::Stopped => {
+                self.connection.detach();
+                change_members(self, |replica, now| {
+                    for member in replica.view().live_members() {
+                        replica.handle_member_down(now, member);
+                    }
+                });
+            }
         }
     }
 
@@ -104,4 +85,11 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
             }
         })
     }
+}
+
+/// Changes what the replica knows of its members, then notifies the callers that wait for them.
+fn change_members<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, change: impl FnOnce(&mut Replica<K, V>, Now)) {
+    let now = shared.around.time.now();
+    shared.writer.change(now, |engine| change(&mut engine.replica, now));
+    shared.progress.notify(usize::MAX);
 }
