@@ -15,10 +15,10 @@
 //! 2. [`Replica::poll_transmit`] until `None`: messages to encode and send. Large ones are cut one
 //!    at a time, and a peer gets the next only after [`Replica::handle_sent`] for the one before. That is owed for each
 //!    receiver of a message that is [`Transmit::bulk`], and for no other.
-//! 3. After a message: if [`Replica::needs_new_id`], call [`Replica::renew`].
+//! 3. After a message: if `needs_new_id` says so, call `renew`.
 //! 4. [`Replica::poll_timeout`]: call [`Replica::handle_timeout`] at that monotonic time.
 //!
-//! These are all its effects. What it no longer needs of keys and values waits for [`Replica::take_garbage`], to be dropped
+//! These are all its effects. What it no longer needs of keys and values waits for `take_garbage`, to be dropped
 //! outside of any lock. The same calls with the same arguments give the same effects: so the simulator replays a failure.
 
 use crate::crdt::Dot;
