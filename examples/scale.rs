@@ -145,7 +145,7 @@ impl Cluster {
 
     /// Everybody is told of everybody. What a join costs is not measured here.
     fn introduce(&mut self) {
-        let digests: Vec<_> = self.nodes.iter_mut().map(|node| (node.view().id(), node.digest(now(0), true))).collect();
+        let digests: Vec<_> = self.nodes.iter_mut().map(|node| (node.view().id(), node.greeting(now(0)))).collect();
         for node in &mut self.nodes {
             for (from, digest) in &digests {
                 if *from != node.view().id() {
@@ -358,7 +358,7 @@ fn digest_sizes() {
     let size = |cluster: &mut Cluster| {
         let at = now(cluster.at);
         let id = cluster.nodes[0].view().id();
-        let digest = cluster.nodes[0].digest(at, false);
+        let digest = cluster.nodes[0].greeting(at);
         let envelope = Envelope { cache: CACHE, from: id, node: id.as_uuid() };
         wire::encode(&envelope, &Message::<u32, String>::Digest(digest)).expect("a digest").len()
     };

@@ -38,7 +38,7 @@ pub struct ReplicaConfig {
     /// Registers from the future that wait for their time. Default 4,096. At least 1. What does not
     /// fit is offered again later; more takes memory when somebody's clock is wrong.
     pub max_deferred: usize,
-    /// Bytes of evicted own writes kept until live members were sent them. Default 64 MiB.
+    /// Bytes of evicted own writes kept until all live members have reported them. Default 64 MiB.
     /// Any number. With less, a burst beyond capacity is lost for others too (counted); more takes memory.
     pub max_retained_bytes: usize,
     /// Retired origins remembered, 24 bytes each. Default 4,096. At least 1. More tells old messages from

@@ -3,6 +3,7 @@
 //!
 //! | file | owns, or does |
 //! | --- | --- |
+//! | this one | vector, floor and dropped times; removal without a trace, the cap of tombstones, adoption |
 //! | `registers` | the table and every index over it: the one place where a register changes |
 //! | `log`, `tombstones`, `expiry`, `origins` | the indexes: where the dots of an origin are, what is dead, what expires, ids as numbers |
 //! | `below_eviction` | the second floor, and what is in doubt below it |

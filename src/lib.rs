@@ -83,13 +83,15 @@
 //! | conversations | `protocol` | what replicas say to each other, one file for each kind: digests, pushes, sessions, audits |
 //! | what is held | `ledger` | registers and their indexes, floors, tombstones, fills, what merges and what is collected |
 //! | what is believed of others | `members` | who is there, what they have seen, the stable cut; it knows nothing of keys and values |
-//! | words | `message`, `wire`, `config`, `counters`, `bugs`, `env`, `outbox` | messages and their bytes, settings, counts, the surroundings of a call, and what waits to be sent |
+//! | words | `message`, `wire`, `config`, `counters`, `bugs`, `env`, `outbox` | messages and their bytes, settings, counts, the surroundings of a call, and small messages that wait to be sent |
 //! | structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table readers share; order of use |
 //! | ground | [`hlc`], [`replica_id`], `sync`, `durations`, `learnt` | names and time, as arguments; the one door to locks |
 //!
-//! For a change of what wins: `crdt/register.rs`, `ledger/merge.rs`. Of what is sent: `protocol/push.rs`, `protocol/session_out.rs`. Of
-//! what is forgotten: `ledger/collect.rs`. Of what a replica shows of itself: `replica/view.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Each failure scenario has a number, and
-//! the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
+//! For a change of what wins: `crdt/register.rs`, `ledger/merge.rs`. Of what is sent after a write: `protocol/push.rs`. Of what one that was away is told:
+//! `membership.rs` (who is greeted), `protocol/digests.rs` (who answers), `protocol/session_out.rs` (with what), `ledger/reconciled.rs` (what it
+//! loses). Of when a tombstone goes: `ledger/collect.rs`, `replica/due.rs`, and `ledger.rs` for the cap. Of when a member is forgotten: `members.rs`, `replica/due.rs`. Of
+//! what a replica shows of itself: `replica/view.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Which test goes red for each:
+//! [questions](docs::questions#where-things-are). Each failure scenario has a number, and the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
 //!

@@ -302,8 +302,8 @@ impl<P: Clone> Membership<P> {
         }
     }
 
-    /// Live processes that should be told of our replica of a cache: it is not known whether they have
-    /// it open, or theirs is not among the `members` that our replica knows.
+    /// Live processes that should be told of our replica of a cache: it is not known whether they have it open, theirs is not among
+    /// the `members` that our replica knows, or they said half a minute ago that it is not open.
     pub(crate) fn to_greet(&self, cache: &str, members: &[ReplicaId], mono: u64) -> Vec<P> {
         let stranger = |process: &&Process<P>| match process.caches.get(cache) {
             None => true,

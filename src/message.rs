@@ -65,7 +65,7 @@ pub struct Digest {
     pub full: bool,
     /// The receiver's retired origins differ from ours: it should send a full digest.
     pub want_full: bool,
-    /// This answers a digest, and is never answered with one.
+    /// This answers a digest. Only a full one is sent in return, if retired origins differ.
     pub reply: bool,
     /// The sender does not hold the receiver for a live member, and is to be told of it.
     pub greets: bool,

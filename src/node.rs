@@ -6,7 +6,8 @@
 //! | `builder`, `settings` | settings, start |
 //! | `driver` | the loop between caches and mesh, on a thread of its own |
 //! | `registry` | the caches that are open here |
-//! | `directory` | which replica lives on which process |
+//! | `command` | what handles of a node ask of its driver |
+//! | `crate::membership`, two floors down | which replica lives on which process, and whom to greet |
 //! | `mesh` | everything that is shaped by memberlist |
 //! | `spare` | runtimes for fillers whose callers have none, or one that makes no progress, and for timers |
 //! | `inquiry`, `questions`, `report` | what nodes ask each other for people who look, and what a node shows of itself |

@@ -1,4 +1,6 @@
-//! What is to be sent, in order of urgency.
+//! Small messages that wait, in order of arrival: digests (made when they leave), acknowledgements, audits; and pushes of others
+//! that are to be passed on. Own writes never wait here: `protocol/push.rs` cuts them from the log when it is polled. What goes
+//! first is decided in `protocol.rs`.
 
 use std::collections::VecDeque;
 
@@ -85,7 +87,7 @@ impl<K, V> Outbox<K, V> {
     }
 
     /// Queues a small message; a newer acknowledgement to the same member takes the place of one that has not
-    /// left yet, which is handed back: the queue is bounded by the number of members.
+    /// left yet, which is handed back: the queue is bounded by the number of members, and of the audits that came.
     pub(crate) fn put(&mut self, to: ReplicaId, message: Message<K, V>) -> Option<Message<K, V>> {
         let same = |waiting: &Waiting<K, V>| match (waiting, &message) {
             (Waiting::Message(Message::Ack(_)), Message::Ack(_)) => true,

@@ -8,6 +8,7 @@
 //! | `session_out`, `session_in` | what a member lacks, frame by frame |
 //! | `audit` | the safety net: registers are compared |
 //! | `duplicate_id` | two processes under one id |
+//! | `context` | what all of them may look at and change; how a digest is made; what follows each call |
 //!
 //! Each has state of its own and is given a [`Context`]. What one of them wants of another is returned to
 //! [`Conversations`], which has them all and takes it there, or posted in the [`outbox`](crate::outbox).
@@ -170,7 +171,8 @@ impl<K: CoreKey, V> Conversations<K, V> {
         own.into_iter().chain(of_peers).flatten().fold(self.digests.due(), u64::min)
     }
 
-    /// The next message: digests and acknowledgements first, then fresh writes, then sessions.
+    /// The next message: small ones first (digests, acknowledgements, audits that are due), then pushes of others, fresh writes, sessions,
+    /// and audits of what somebody suspects.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
         let transmit = poll_control(cx).or_else(|| self.relay.poll());
         let transmit = transmit.or_else(|| push::poll(cx));

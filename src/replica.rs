@@ -15,18 +15,18 @@
 //! 2. [`Replica::poll_transmit`] until `None`: messages to encode and send. Large ones are cut one
 //!    at a time, and a peer gets the next only after [`Replica::handle_sent`] for the one before. That is owed for each
 //!    receiver of a message that is [`Transmit::bulk`], and for no other.
-//! 3. [`Replica::poll_timeout`]: call [`Replica::handle_timeout`] at that monotonic time.
+//! 3. After a message: if `needs_new_id` says so, call `renew`.
+//! 4. [`Replica::poll_timeout`]: call [`Replica::handle_timeout`] at that monotonic time.
 //!
-//! These are all its effects. What it no longer needs of keys and values waits for [`Replica::take_garbage`], to be dropped
-//! outside of any lock. The same calls with the same arguments give the
-//! same effects, which is what lets the simulator replay a failure from a seed.
+//! These are all its effects. What it no longer needs of keys and values waits for `take_garbage`, to be dropped
+//! outside of any lock. The same calls with the same arguments give the same effects: so the simulator replays a failure.
 
 use crate::crdt::Dot;
 use crate::env::Env;
 use crate::hlc::{HlcTime, Now, Stamp};
 use crate::item::Key;
 use crate::ledger::registers::Garbage;
-use crate::ledger::{self, Ledger, epoch, evict, fill, local, quarantine, released};
+use crate::ledger::{self, Ledger, epoch, evict, fill, local};
 use crate::members::Members;
 use crate::message::{Digest, Message};
 use crate::outbox::{Outbox, Wanted};
@@ -169,12 +169,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         })
     }
 
-    /// What we tell others. Also moves our own entry with our clock: silence is information.
-    pub fn digest(&mut self, now: Now, reply: bool) -> Digest {
-        self.converse(now, |_, cx| cx.digest(None, Wanted { reply, ..Wanted::default() }))
-    }
-
-    /// The same for somebody who is no live member here: whoever gets it answers.
+    /// What we tell somebody who is no live member here: whoever gets it answers. Also moves our own entry with our clock: silence is
+    /// information.
     pub fn greeting(&mut self, now: Now) -> Digest {
         self.converse(now, |_, cx| cx.digest(None, Wanted { greets: true, ..Wanted::default() }))
     }
@@ -209,20 +205,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// The monotonic time at which [`handle_timeout`](Self::handle_timeout) wants to be called.
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> u64 {
-        let next = self.conversations.due(&self.env, &self.members).min(self.collect_due);
-        let sweep = epoch::is_sweeping(&self.ledger).then_some(0);
-        let expiry = ledger::next_expiry_in(&self.ledger, now.wall);
-        let soon = [expiry, quarantine::next_due_in(&self.ledger, &self.env, now), sweep];
-        soon.into_iter().flatten().fold(next, |next, wait| next.min(now.mono.saturating_add(wait)))
+        due::next(self, now)
     }
 
     /// Buries what is expired and sweeps what is invalidated, all of it, now.
     pub fn run_pending(&mut self, now: Now) {
-        self.call(now, |it| {
-            while ledger::expire_due(&mut it.ledger, &mut it.env) {}
-            while epoch::sweep_page(&mut it.ledger, &mut it.env) {}
-            released::release(&mut it.ledger, &mut it.env, &it.members);
-        });
+        self.call(now, due::run_pending);
     }
 
     /// Takes out the next message: digests and acknowledgements first, then fresh writes, then

@@ -19,6 +19,18 @@
 //! | time | `cargo run --release --example simulate --features sim -- --seeds 10000` |
 //!
 //! Needs the feature `sim`; put it into `[dev-dependencies]`.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `run`, `advance`, `agenda` | one run; the order in which things happen |
+//! | `act`, `faults`, `plots`, `swarm`, `settings` | what happens: by script, by seed |
+//! | `cluster`, `process`, `opening`, `network`, `clock` | what it happens to |
+//! | `inbound`, `outbound` | what `node/driver.rs` does, without sockets: a change there is to be made here too |
+//! | `membership` | the failure detector. The machine under it is the node's own, `src/membership.rs` |
+//! | `check`, `history`, `observed`, `oracle` | the promises, and what is known of a run to judge them |
+//! | `scenarios` | failures of real systems, by number |
+//! | `types`, `soundness`, `foreign`, `codec` | the user's types, and those of another release |
+//! | `report`, `trace`, `shrink`, `failure` | what is said of a run |
 
 mod act;
 mod action;

@@ -33,6 +33,8 @@ const FLOORS: &[&[&str]] = &[
 
 /// The longest file outside of tests, in lines. May only shrink.
 const LONGEST_FILE: usize = 500;
+/// The router of the core, in lines.
+const LONGEST_ROUTER: usize = 300;
 /// The longest function outside of tests, in lines. May only shrink.
 const LONGEST_FUNCTION: usize = 48;
 
@@ -92,6 +94,14 @@ fn files_and_functions_stay_short() {
     holds(&rules::too_long(&product(), LONGEST_FILE, LONGEST_FUNCTION));
     let (file, function) = rules::longest(&product());
     println!("the longest file has {file} lines, the longest function {function}");
+}
+
+/// What it is told and asked goes through one file, which does nothing itself.
+#[test]
+fn the_router_of_a_replica_stays_short() {
+    let router: Vec<_> = product().into_iter().filter(|source| source.path == "src/replica.rs").collect();
+    assert_eq!(router.len(), 1, "it has moved");
+    holds(&rules::too_long(&router, LONGEST_ROUTER, LONGEST_FUNCTION));
 }
 
 #[test]

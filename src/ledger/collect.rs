@@ -1,4 +1,5 @@
-//! The end of tombstones: causal stability (Baquero et al. 2017) and the hard cap.
+//! When tombstones end: causal stability (Baquero et al. 2017). `replica/due.rs` says how often it is looked at; a tombstone is removed by
+//! `Ledger::drop_register`, and by force, at the cap, by `Ledger::enforce_cap` at the end of a call.
 
 use super::changes::RemovalCause;
 use super::{Ledger, expiry, fill};

@@ -8,7 +8,7 @@ use crate::members::{Members, retired};
 use crate::replica_id::ReplicaId;
 
 /// Drops retired origins beyond the cap, the oldest first. What remains of their registers is
-/// given a dot of ours, and whatever could still come from them is below our floor.
+/// given a dot of ours. Whatever is missing here of them left below one of the floors, or with a reconcile.
 pub(crate) fn cap<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, members: &Members) {
     let is_retired = |(origin, _): &(ReplicaId, HlcTime)| !retired::is_listed(members, env, origin);
     let mut retired: Vec<_> = ledger.vector.iter().filter(is_retired).collect();

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 /// Where a node listens and whom it looks for. Part of a configuration file, through `serde`, or of code:
-/// [`NodeBuilder::settings`]. Those of a cache are [`CacheSettings`](crate::CacheSettings).
+/// [`NodeBuilder::settings`](crate::NodeBuilder::settings). Those of a cache are [`CacheSettings`](crate::CacheSettings).
 ///
 /// There are no keys in it: a secret does not belong into a file that is read, printed and compared. See
-/// [`NodeBuilder::encryption_key`].
+/// [`NodeBuilder::encryption_key`](crate::NodeBuilder::encryption_key).
 ///
 /// ```
 /// let text = r#"{ "cluster": "shop", "bind": "10.0.3.17:7946", "seeds": ["shop-gossip:7946"] }"#;

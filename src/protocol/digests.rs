@@ -56,7 +56,7 @@ impl Digests {
 }
 
 /// A member that has this cache open may have appeared: it is told of us, again and again until
-/// it answers or is found dead.
+/// it answers or is found dead. For a replica that has begun anew and knows its members; a node greets by [`Replica::greeting`](crate::replica::Replica::greeting).
 pub(crate) fn greet<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId) {
     if to != cx.env.id && !cx.members.is_live(&to) {
         cx.members.note_greeted(to);

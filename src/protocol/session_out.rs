@@ -1,5 +1,5 @@
-//! Sessions that go out: the answer to a digest, cut frame by frame from a state that goes on
-//! changing.
+//! Sessions that go out: to a member whose digest shows that pushes will not mend what it lacks, or to which a push could not
+//! be made. They are cut frame by frame from a state that goes on changing.
 //!
 //! The claim is our vector at the moment the last frame is cut; whatever changed meanwhile has a dot
 //! beyond the cursor of its origin and so lies in one of the frames.

@@ -2,9 +2,9 @@
 
 use super::Replica;
 use crate::env::Env;
-use crate::hlc::nanos;
+use crate::hlc::{Now, nanos};
 use crate::item::CoreKey;
-use crate::ledger::{self, collect, epoch, fill, released};
+use crate::ledger::{self, collect, epoch, fill, quarantine, released};
 
 /// How often stability is looked at, at least, nanoseconds.
 const COLLECT_EVERY: u64 = 1_000_000_000;
@@ -28,6 +28,23 @@ pub(super) fn run<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     collect_if_due(replica);
     let (conversations, mut cx) = replica.parts();
     conversations.audits.handle_timeout(&mut cx);
+}
+
+/// Buries what is expired and sweeps what is invalidated, all of it.
+pub(super) fn run_pending<K: CoreKey, V>(replica: &mut Replica<K, V>) {
+    let (_, cx) = replica.parts();
+    while ledger::expire_due(cx.ledger, cx.env) {}
+    while epoch::sweep_page(cx.ledger, cx.env) {}
+    released::release(cx.ledger, cx.env, cx.members);
+}
+
+/// The monotonic time at which something is due.
+pub(super) fn next<K: CoreKey, V>(replica: &Replica<K, V>, now: Now) -> u64 {
+    let Replica { env, ledger, members, conversations, collect_due, .. } = replica;
+    let next = conversations.due(env, members).min(*collect_due);
+    let sweep = epoch::is_sweeping(ledger).then_some(0);
+    let soon = [ledger::next_expiry_in(ledger, now.wall), quarantine::next_due_in(ledger, env, now), sweep];
+    soon.into_iter().flatten().fold(next, |next, wait| next.min(now.mono.saturating_add(wait)))
 }
 
 fn collect_if_due<K: CoreKey, V>(replica: &mut Replica<K, V>) {

@@ -22,7 +22,7 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned(), tokens: tokens.into_iter().collect() }
     }
 
-    /// `src/replica/push.rs` is `["replica", "push"]`; the root is empty.
+    /// `src/protocol/push.rs` is `["protocol", "push"]`; the root is empty.
     pub fn module(&self) -> Vec<String> {
         let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         path.split('/').filter(|part| !["lib", "mod"].contains(part)).map(str::to_owned).collect()

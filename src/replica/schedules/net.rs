@@ -78,7 +78,7 @@ impl Net {
     /// What a replica would tell of itself now, to somebody who knows other departed ones.
     pub(super) fn digest_of(&mut self, i: usize) -> Message<u32, u32> {
         let now = self.now(i);
-        let digest = self.r[i].digest(now, false);
+        let digest = Digest { greets: false, ..self.r[i].greeting(now) };
         let (vector, retired) = (self.r[i].view().vector().clone(), Retired::default());
         Message::Digest(Digest { vector, retired, full: true, ..digest })
     }

@@ -366,7 +366,7 @@ fn an_acknowledgement_for_the_predecessor_is_ignored() {
         assert!(written.time < before.time, "its clock is the wall clock again");
         net.give(b, id(new), &hello);
         let now = net.now(new);
-        net.r[new].digest(now, false);
+        net.r[new].greeting(now);
         net.give(b, id(new), &ack);
         drain(&mut net, new);
         assert!(

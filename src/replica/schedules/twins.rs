@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::net::{Net, S, id, plain};
 use crate::hlc::Now;
 use crate::item::{Body, Item, ItemRef, Key};
+use crate::message::Digest;
 use crate::replica::{Replica, ReplicaConfig, Write};
 
 /// What is visible of some keys, by replica.
@@ -148,7 +149,7 @@ fn a_liar_is_believed_once_a_minute() {
         net.run(1);
         let ours = net.r[0].view().id();
         let now = net.now(0);
-        let mut lie = net.r[1].digest(now, true);
+        let mut lie = Digest { reply: true, greets: false, ..net.r[1].greeting(now) };
         lie.vector.raise(ours, now.wall + S / 10);
         net.give(1, ours, &crate::message::Message::Digest(lie));
     }

@@ -30,7 +30,7 @@ fn dropping_a_departed_origin_loses_no_key() {
 /// What a node says of itself, in bytes.
 fn digest_bytes(stage: &mut Stage) -> usize {
     let now = stage.cluster.now_at(0);
-    let digest = stage.cluster.openings[0].engine.replica.digest(now, false);
+    let digest = stage.cluster.openings[0].engine.replica.greeting(now);
     let id = stage.replica(0).view().id();
     let message = crate::message::Message::<u16, String>::Digest(digest);
     crate::sim::codec::encode(0, id, 0, &message).expect("a digest").len()
