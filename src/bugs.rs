@@ -89,6 +89,8 @@ bugs! {
     fill_bound_ignored,
     /// A fill loses its bound before every member has seen it.
     bounds_dropped_unseen,
+    /// What a replica collects while it is alone contests no fill of one that it has not met yet.
+    collected_alone_forgotten,
     /// A write that came and was not merged stands for the older ones of its replica, as one that lost does.
     heard_stands_for_lost,
     /// A fill of a member that was forgotten is taken although what contests it may be forgotten as well.

@@ -38,6 +38,10 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
             let Some(held) = ledger.table().resolve(slot) else { continue };
             if is_collectable(ledger, env, &cut, &held) {
                 env.counters.collected += 1;
+                if members.is_empty() && !env.bugs().collected_alone_forgotten {
+                    // Stable among nobody: one that is not known yet may fill what it began to read before this.
+                    ledger.registers.note_lost(&held, held.meta.stamp_time);
+                }
                 ledger.drop_register(env, &held, RemovalCause::Explicit);
             }
         }

@@ -162,6 +162,9 @@ pub(super) fn forget<K: SimKey, V: SimValue>(
     process: usize,
     who: usize,
 ) -> Result<(), Violation> {
+    if !cluster.processes[process].membership.is_live(incarnation(who)) {
+        company::note_left(cluster, process, who);
+    }
     let gone = cluster.processes[process].membership.forget(incarnation(who));
     if !gone.is_empty() {
         cluster.report.fault("forgotten by hand");

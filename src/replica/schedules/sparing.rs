@@ -377,6 +377,28 @@ fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
     });
 }
 
+/// Two that have not met: one fills a key, and while the fill runs the other deletes the key and, being alone, collects the
+/// tombstone. It remembers the delete for a while, for one that it may meet.
+#[test]
+fn what_was_collected_alone_contests_the_fill_of_a_stranger() {
+    must_catch("collected_alone_forgotten", |bugs| {
+        let (new, w) = (0, 1);
+        let mut net = Net::new(2, plain).with(bugs);
+        net.skew[w] = -100_000_000;
+        net.put(new, 5, Some(1), 8);
+        let ticket = begin(&mut net, new, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        assert!(fill(&mut net, new, &ticket, 5, 2).is_some());
+        net.run(15);
+        assert!(net.held(w, 5).is_none(), "collected");
+        net.meet(new, w);
+        net.run(10);
+        assert_ne!(net.get(w, 5), Some(2), "deleted after the fill had begun");
+        assert_eq!(net.get(w, 5), net.get(new, 5));
+    });
+}
+
 /// A fill waits to be sent while its filler hears from the others, so all that could contest it there has come and gone. One
 /// write has not: it has lost where it came, and only its author knows of it. The fill goes out with its bound.
 #[test]
