@@ -329,11 +329,15 @@ impl<K: CoreKey, V> Ledger<K, V> {
 
     /// Drops the oldest tombstones by force once there are more than the cap. Whoever missed them
     /// gets a reconcile.
+    #[inline]
     pub(crate) fn enforce_cap(&mut self, env: &mut Env) {
         let excess = self.tombstones().len().saturating_sub(env.config.max_tombstones);
-        if excess == 0 {
-            return;
+        if excess > 0 {
+            self.drop_oldest(env, excess);
         }
+    }
+
+    fn drop_oldest(&mut self, env: &mut Env, excess: usize) {
         if self.cap_rests > 0 && !self.uncovered.is_empty() {
             self.cap_rests -= 1;
             return;

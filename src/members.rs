@@ -360,10 +360,14 @@ impl Members {
     }
 
     /// Looks whether this vector has reached what some member had when it was first heard.
+    #[inline]
     pub(crate) fn check_caught_up(&mut self, env: &Env, vector: &VersionVector) {
-        if self.caught_up.is_some() {
-            return;
+        if self.caught_up.is_none() && !self.peers.is_empty() {
+            self.look_for_target(env, vector);
         }
+    }
+
+    fn look_for_target(&mut self, env: &Env, vector: &VersionVector) {
         self.caught_up = self.peers.iter().find_map(|(id, peer)| {
             let (target, as_of) = peer.target.as_ref()?;
             (vector.dominates(target) || env.bugs().caught_up_at_once).then_some(CaughtUp { from: *id, as_of: *as_of })

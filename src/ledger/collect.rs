@@ -65,6 +65,7 @@ fn is_collectable<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, cut: &StableC
 }
 
 /// Drops the bodies of evicted own writes that every live member has reported.
+#[inline]
 pub(crate) fn release_retained<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &Env, members: &Members) {
     if !ledger.registers.retained.is_empty() {
         ledger.registers.release_retained(members.held_by_all_live(env));

@@ -72,6 +72,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
 
     /// What may be due after whatever a call has done: bodies go that every live member has, tombstones beyond the cap, and it
     /// is looked whether everything is here that some member had at first.
+    #[inline]
     pub(super) fn keep_house(&mut self) {
         collect::release_retained(self.ledger, self.env, self.members);
         self.ledger.enforce_cap(self.env);

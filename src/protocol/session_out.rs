@@ -183,6 +183,7 @@ impl SessionsOut {
 
     /// Breaks off sessions that have not yet listed registers which are no longer there: what these had
     /// overtaken may be in an earlier frame.
+    #[inline]
     pub(crate) fn abort_hiding(&mut self, members: &mut Members, env: &mut Env, hidden: &[Dot]) {
         if !self.0.is_empty() && !hidden.is_empty() {
             self.retain(members, env, |session| hidden.iter().all(|dot| session.cursor.covers(dot)));
