@@ -74,7 +74,7 @@ pub use action::{Action, Step};
 pub use failure::Failure;
 pub use plots::Plot;
 pub use report::{Report, Violation};
-pub use run::{run_scenario, run_seed};
+pub use run::{run_numbers, run_scenario, run_seed};
 pub use scenario::Scenario;
 pub use settings::{Settings, Weights};
 pub use shrink::shrink;

@@ -6,7 +6,7 @@
 #![cfg(not(feature = "node"))]
 
 use driftless::replica::Bugs;
-use driftless::sim::{Report, Scenario, Settings, Violation, numbers, run_scenario};
+use driftless::sim::{Report, Scenario, Settings, Violation, run_numbers};
 
 /// A known mistake has to be caught by then.
 const SEEDS: u64 = 4_096;
@@ -58,7 +58,7 @@ fn hard() -> impl Iterator<Item = &'static str> {
 fn violation(bug: &str, seed: u64) -> Option<Violation> {
     let mut settings = Settings::from_seed(seed);
     settings.bugs = Bugs::only(bug).expect("a known mistake");
-    run_scenario(&numbers(), &Scenario::with_settings(seed, settings), false).violation
+    run_numbers(&Scenario::with_settings(seed, settings), false).violation
 }
 
 /// After how many seeds a mistake is caught, and what is said of it.
@@ -105,6 +105,6 @@ fn the_easy_ones_are_switches() {
 #[ignore = "minutes: -- --ignored --nocapture"]
 fn the_swarm_reaches_every_branch_within_4_096_seeds() {
     let mut total = Report::default();
-    (0..SEEDS).for_each(|seed| total.add(&run_scenario(&numbers(), &Scenario::from_seed(seed), false)));
+    (0..SEEDS).for_each(|seed| total.add(&run_numbers(&Scenario::from_seed(seed), false)));
     assert!(total.unreached().is_empty(), "never reached in {SEEDS} seeds: {:?}", total.unreached());
 }

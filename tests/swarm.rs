@@ -5,7 +5,7 @@
 
 #![cfg(not(feature = "node"))]
 
-use driftless::sim::{Report, Scenario, Settings, numbers, run_scenario};
+use driftless::sim::{Report, Scenario, Settings, run_numbers};
 
 /// Seeds that every build runs.
 const SEEDS: u64 = 512;
@@ -15,7 +15,7 @@ const HARSH_SEEDS: u64 = 256;
 const ONCE_FAILED: &str = include_str!("../proptest-regressions/sim-seeds.txt");
 
 fn assert_clean(seed: u64, settings: Settings) -> Report {
-    let report = run_scenario(&numbers(), &Scenario::with_settings(seed, settings), false);
+    let report = run_numbers(&Scenario::with_settings(seed, settings), false);
     if let Some(violation) = &report.violation {
         panic!(
             "seed {seed}: {violation}\nreplay: simulate --seed {seed} --shrink --trace (see the top of tests/swarm.rs)"

@@ -28,7 +28,13 @@ const COLLECT_WITHIN: u64 = 90 * SECOND;
 /// Runs what a seed stands for, with numbers for keys and values.
 #[must_use]
 pub fn run_seed(seed: u64) -> Report {
-    run_scenario(&numbers(), &Scenario::from_seed(seed), false)
+    run_numbers(&Scenario::from_seed(seed), false)
+}
+
+/// Runs a scenario, with numbers for keys and values. Compiled once, with the crate: [`run_scenario`] is compiled for each test.
+#[must_use]
+pub fn run_numbers(scenario: &Scenario, tracing: bool) -> Report {
+    run_scenario(&numbers(), scenario, tracing)
 }
 
 /// Runs a scenario. With `tracing`, the report has a line for everything that happened. A panic is a violation, and so are
