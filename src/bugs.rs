@@ -85,6 +85,8 @@ bugs! {
     reconcile_compares_dots,
     /// A digest does not name members that are unreachable and not yet forgotten.
     unreachable_unnamed,
+    /// A digest that comes late takes back the names that its sender has given since.
+    late_words_unname,
     /// A fill above a young register, floor or epoch beats unseen writes after its start.
     fill_bound_ignored,
     /// A fill loses its bound before every member has seen it.

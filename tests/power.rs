@@ -46,8 +46,13 @@ const EASY: [&str; 26] = [
 const SCHEDULES: &str = include_str!("../src/replica/schedules/sparing.rs");
 
 /// Those that were faults once, found by one seed in ten thousand and more: a schedule of their own puts them back.
-const BY_SCHEDULE: [&str; 4] =
-    ["bounds_dropped_unseen", "collected_alone_forgotten", "doubts_listed", "dropped_beyond_claim_left"];
+const BY_SCHEDULE: [&str; 5] = [
+    "bounds_dropped_unseen",
+    "collected_alone_forgotten",
+    "doubts_listed",
+    "dropped_beyond_claim_left",
+    "late_words_unname",
+];
 
 /// The others: those that need many seeds, or slow ones.
 fn hard() -> impl Iterator<Item = &'static str> {

@@ -377,6 +377,27 @@ fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
     });
 }
 
+/// A newcomer is told of a member, and then hears what its source said before it had met that member. It goes on waiting for it.
+#[test]
+fn a_late_digest_takes_no_name_back() {
+    must_catch("late_words_unname", |bugs| {
+        let (source, other, new) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.put(source, 1, Some(1), 8);
+        let before = net.digest_of(source);
+        net.meet(source, other);
+        net.put(other, 7, Some(1), 8);
+        net.run(3);
+        let after = net.digest_of(source);
+        net.give(source, id(new), &after);
+        net.give(source, id(new), &before);
+        assert!(net.r[new].view().unmet().any(|(who, ..)| who == id(other)), "named by one that met it");
+        let again = net.digest_of(source);
+        net.give(source, id(new), &again);
+        assert!(net.r[new].view().unmet().any(|(who, ..)| who == id(other)));
+    });
+}
+
 /// Two that have not met: one fills a key, and while the fill runs the other deletes the key and, being alone, collects the
 /// tombstone. It remembers the delete for a while, for one that it may meet.
 #[test]
