@@ -85,6 +85,8 @@ bugs! {
     reconcile_compares_dots,
     /// A digest does not name members that are unreachable and not yet forgotten.
     unreachable_unnamed,
+    /// A replica collects although its members have writes, which it lacks, of one that left before it came.
+    gone_unwaited,
     /// A digest that comes late takes back the names that its sender has given since.
     late_words_unname,
     /// A fill above a young register, floor or epoch beats unseen writes after its start.

@@ -240,9 +240,15 @@ impl Members {
         self.absent.greeted.insert(id);
     }
 
-    /// What all members have seen of this vector, below the lowest of their watermarks and our `own`.
-    pub(crate) fn stable_cut(&self, vector: &VersionVector, own: HlcTime, older_than: HlcTime) -> StableCut {
-        if self.is_lonely() {
+    /// What all members have seen of this vector, below the lowest of their watermarks and our `own`. `waits`: nothing is, as long as
+    /// a member has something of a replica that is none here.
+    pub(crate) fn stable_cut(
+        &self,
+        vector: &VersionVector,
+        (own, older_than): (HlcTime, HlcTime),
+        waits: bool,
+    ) -> StableCut {
+        if self.is_lonely() || (waits && self.lacks_of_the_gone(vector)) {
             return StableCut::default();
         }
         // Members times origins: each pair is looked at once, side by side.
@@ -255,6 +261,14 @@ impl Members {
         let theirs = self.peers.values().map(|peer| peer.stability.watermark).min();
         let watermark = theirs.unwrap_or(own).min(own);
         StableCut { seen_by_all: seen_by_all.into_iter().collect(), watermark, older_than }
+    }
+
+    /// Whether a member has said that it has something, which we lack, of a replica that is no member here: one that left before
+    /// we came, for instance. No watermark speaks of its writes.
+    fn lacks_of_the_gone(&self, vector: &VersionVector) -> bool {
+        let gone = |origin: &ReplicaId| !self.peers.contains_key(origin);
+        let lacks = |peer: &Peer| peer.reported.beside(vector).any(|(id, theirs, ours)| theirs > ours && gone(&id));
+        self.peers.values().any(lacks)
     }
 
     /// A member was heard of directly. `wrote` is its last own write that is held here.

@@ -46,11 +46,12 @@ const EASY: [&str; 26] = [
 const SCHEDULES: &str = include_str!("../src/replica/schedules/sparing.rs");
 
 /// Those that were faults once, found by one seed in ten thousand and more: a schedule of their own puts them back.
-const BY_SCHEDULE: [&str; 5] = [
+const BY_SCHEDULE: [&str; 6] = [
     "bounds_dropped_unseen",
     "collected_alone_forgotten",
     "doubts_listed",
     "dropped_beyond_claim_left",
+    "gone_unwaited",
     "late_words_unname",
 ];
 

@@ -15,7 +15,11 @@ const BATCH: usize = 4_096;
 pub(crate) fn stable_cut<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, members: &Members, now: Now) -> StableCut {
     let own = watermark_at(ledger, env, env.clock.last().max(now.wall));
     let older_than = env.clock.judging(now).saturating_sub(nanos(env.config.gc_grace));
-    members.stable_cut(ledger.vector(), own, older_than)
+    // Whoever has dropped records of its own lacks what these stood for, and is told of it again and again.
+    // (Without names this rule would do in part what they do.)
+    let bugs = env.bugs();
+    let waits = env.counters.retired_dropped == 0 && !bugs.gone_unwaited && !bugs.unreachable_unnamed;
+    members.stable_cut(ledger.vector(), (own, older_than), waits)
 }
 
 /// Our low watermark at a clock of ours: every write we have not yet issued by then will carry a

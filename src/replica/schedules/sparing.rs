@@ -377,6 +377,42 @@ fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
     });
 }
 
+/// A member has left. What it wrote last only one of the others has, and that one tells a newcomer of a delete before it sends it what it has
+/// of the one that left. The newcomer collects nothing before it has that.
+#[test]
+fn a_newcomer_waits_for_what_is_known_of_one_that_left() {
+    must_catch("gone_unwaited", |bugs| {
+        let (left, has, new) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.meet(left, has);
+        net.run(3);
+        net.put(left, 7, Some(1), 8);
+        net.at += 100_000_000;
+        net.put(has, 9, None, 8);
+        let deleted = net.intercept(has);
+        net.flush();
+        assert_eq!(net.get(has, 7), Some(1));
+        net.die(left, true);
+        net.give(has, id(new), &deleted);
+        for _ in 0..30 {
+            // Digests pass, and nothing else does.
+            net.cut.clear();
+            for (from, to) in [(has, new), (new, has)] {
+                let hello = net.digest_of(from);
+                let now = net.now(to);
+                let sender = net.r[from].view().id();
+                net.r[to].handle_message(now, sender, hello);
+            }
+            net.cut.insert((has, new));
+            net.run(1);
+        }
+        net.cut.clear();
+        net.meet(has, new);
+        net.run(30);
+        assert_eq!((net.get(has, 7), net.get(new, 7)), (Some(1), Some(1)), "nobody deleted it");
+    });
+}
+
 /// A newcomer is told of a member, and then hears what its source said before it had met that member. It goes on waiting for it.
 #[test]
 fn a_late_digest_takes_no_name_back() {
