@@ -264,11 +264,12 @@ impl Members {
     }
 
     /// Whether a member has said that it has something, which we lack, of a replica that is no member here: one that left before
-    /// we came, for instance. No watermark speaks of its writes.
+    /// we came, for instance. No watermark speaks of its writes. A member that does not speak to us cannot send us that, so
+    /// its word does not count.
     fn lacks_of_the_gone(&self, vector: &VersionVector) -> bool {
         let gone = |origin: &ReplicaId| !self.peers.contains_key(origin);
         let lacks = |peer: &Peer| peer.reported.beside(vector).any(|(id, theirs, ours)| theirs > ours && gone(&id));
-        self.peers.values().any(lacks)
+        self.peers.values().filter(|peer| peer.is_live() && peer.is_met()).any(lacks)
     }
 
     /// A member was heard of directly. `wrote` is its last own write that is held here.
