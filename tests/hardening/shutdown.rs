@@ -9,6 +9,9 @@ use crate::supervision::{node, until};
 
 type Values = Cache<u64, Vec<u8>>;
 
+/// How often memory may grow before that is called a leak.
+const ROUNDS: usize = 3;
+
 /// In a process of its own, because it counts what the process has.
 fn alone(name: &str, cycles: usize) {
     if std::env::var("SHUTDOWN_CHILD").as_deref() != Ok(name) {
@@ -53,22 +56,33 @@ async fn run(cycles: usize) {
         end_one(&seed, cycle).await;
     }
     until("quiet", || seed.members().is_empty()).await;
-    let before = (descriptors(), threads(), resident());
-    for cycle in 0..cycles {
-        let start = Instant::now();
-        end_one(&seed, cycle).await;
-        assert!(start.elapsed() < Duration::from_secs(30), "cycle {cycle} took {:?}", start.elapsed());
+    let before = (descriptors(), threads());
+    // What the allocator keeps of a busy moment is kept once; what is leaked comes again with each round.
+    let mut grown = Vec::new();
+    for _ in 0..ROUNDS {
+        let resident_before = resident();
+        for cycle in 0..cycles {
+            let start = Instant::now();
+            end_one(&seed, cycle).await;
+            assert!(start.elapsed() < Duration::from_secs(30), "cycle {cycle} took {:?}", start.elapsed());
+        }
+        until("threads end", || threads() <= before.1).await;
+        grown.push(resident().saturating_sub(resident_before) >> 20);
+        if grown.last().is_some_and(|grown| *grown < 32 + cycles / 20) {
+            break;
+        }
     }
-    until("threads end", || threads() <= before.1).await;
     // Connections between two messages are kept for a while.
     let start = Instant::now();
     while descriptors() > before.0 + 4 {
         assert!(start.elapsed() < Duration::from_secs(30), "{before:?}, now {:?}", describe_descriptors());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let grown = resident().saturating_sub(before.2) >> 20;
-    println!("{cycles} cycles: {} descriptors, {} threads, {grown} MiB more", descriptors(), threads());
-    assert!(grown < 32 + cycles / 20, "{grown} MiB more after {cycles} cycles");
+    println!("{cycles} cycles: {} descriptors, {} threads, {grown:?} MiB more", descriptors(), threads());
+    assert!(
+        grown.last().is_some_and(|grown| *grown < 32 + cycles / 20),
+        "{grown:?} MiB more, each after {cycles} cycles"
+    );
     assert_eq!(full.entry_count(), 2_000);
 }
 
