@@ -32,6 +32,32 @@ macro_rules! bugs {
     };
 }
 
+/// The mistakes that are put back in one machine. Only tests of the tests can put one back: without them nothing is kept here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PutBack {
+    #[cfg(any(test, feature = "sim"))]
+    bugs: Bugs,
+}
+
+impl PutBack {
+    /// Returns the mistakes that are put back.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn bugs(self) -> Bugs {
+        self.bugs
+    }
+
+    /// Returns the mistakes that are put back: none.
+    #[cfg(not(any(test, feature = "sim")))]
+    pub(crate) const fn bugs(self) -> Bugs {
+        Bugs::NONE
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn set(&mut self, bugs: Bugs) {
+        self.bugs = bugs;
+    }
+}
+
 bugs! {
     /// Mistake 1: a void carries the stamp of the write it replaces.
     void_keeps_stamp,
@@ -85,15 +111,15 @@ bugs! {
     reconcile_compares_dots,
     /// A digest does not name members that are unreachable and not yet forgotten.
     unreachable_unnamed,
-    /// A replica collects although its members have writes, which it lacks, of one that left before it came.
+    /// A replica collects tombstones although a member has writes, which it lacks, of a replica that left before it came.
     gone_unwaited,
-    /// A digest that comes late takes back the names that its sender has given since.
+    /// A digest that arrives late retracts names that its sender has given since.
     late_words_unname,
     /// A fill above a young register, floor or epoch beats unseen writes after its start.
     fill_bound_ignored,
     /// A fill loses its bound before every member has seen it.
     bounds_dropped_unseen,
-    /// What a replica collects while it is alone contests no fill of one that it has not met yet.
+    /// A delete that a replica collects while it has no members contests no fill of a replica that it meets later.
     collected_alone_forgotten,
     /// A write that came and was not merged stands for the older ones of its replica, as one that lost does.
     heard_stands_for_lost,
@@ -113,7 +139,7 @@ bugs! {
     doubts_voided,
     /// What the end of a reconcile removes counts as deleted, also if its sender may have evicted it.
     removals_void,
-    /// What the sender of a session has dropped is not taken over if the session claims less of that origin.
+    /// A receiver leaves out the dropped time of an origin if the session claims less of that origin.
     dropped_beyond_claim_left,
     /// A reconcile does not count the dots that it hides among those that its receiver has to have seen.
     hidden_untold,
@@ -135,12 +161,12 @@ bugs! {
     handed_over_when_cut,
     /// A newcomer takes the time of the first member that it hears.
     time_of_the_first,
-    /// What a closed replica says is heard after its successor was: the process goes by whoever spoke last.
+    /// A process believes the replica of a cache that spoke last, also if its successor was heard before.
     former_believed,
-    /// Who opens a cache does not ask those anew that said before that they do not have it open.
+    /// A process that opens a cache keeps the "not open" answers that its predecessor got.
     not_open_for_long,
-    /// A member that is greeted answers only if it has news: one that was away is met again when its turn comes.
+    /// A member answers a greeting only if it has news, so a member that was away is met again only at its turn.
     greetings_unanswered,
-    /// "Not open" is believed whomever it was said to, and whoever has spoken since.
+    /// A process believes a "not open" answer to any replica, also if a later replica has spoken since.
     stale_answers_believed,
 }

@@ -1,6 +1,6 @@
 //! The surroundings of a call: id, settings, clock, dice and counters of a replica.
 
-use crate::bugs::Bugs;
+use crate::bugs::{Bugs, PutBack};
 use crate::config::ReplicaConfig;
 use crate::counters::Counters;
 use crate::hlc::{Clock, HlcTime, Now, nanos};
@@ -13,8 +13,7 @@ use crate::replica_id::ReplicaId;
 pub(crate) struct Env {
     pub(crate) id: ReplicaId,
     pub(crate) config: ReplicaConfig,
-    #[cfg(any(test, feature = "sim"))]
-    bugs: Bugs,
+    put_back: PutBack,
     pub(crate) clock: Clock,
     pub(crate) random: fastrand::Rng,
     pub(crate) counters: Counters,
@@ -27,34 +26,17 @@ pub(crate) struct Env {
 impl Env {
     pub(crate) fn new(id: ReplicaId, config: ReplicaConfig, random: fastrand::Rng, now: Now) -> Self {
         let (clock, counters) = (Clock::new(now), Counters::default());
-        Self {
-            id,
-            config,
-            #[cfg(any(test, feature = "sim"))]
-            bugs: Bugs::NONE,
-            clock,
-            random,
-            counters,
-            opened: now.mono,
-            now,
-        }
+        Self { id, config, put_back: PutBack::default(), clock, random, counters, opened: now.mono, now }
     }
 
     /// The known mistakes that are put back: none outside of tests of the tests.
-    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn bugs(&self) -> Bugs {
-        self.bugs
+        self.put_back.bugs()
     }
 
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn set_bugs(&mut self, bugs: Bugs) {
-        self.bugs = bugs;
-    }
-
-    /// The known mistakes that are put back: none.
-    #[cfg(not(any(test, feature = "sim")))]
-    pub(crate) const fn bugs(&self) -> Bugs {
-        Bugs::NONE
+        self.put_back.set(bugs);
     }
 
     /// Nanoseconds of `max_drift`.

@@ -240,12 +240,13 @@ impl Members {
         self.absent.greeted.insert(id);
     }
 
-    /// What all members have seen of this vector, below the lowest of their watermarks and our `own`. `waits`: nothing is, as long as
-    /// a member has something of a replica that is none here.
+    /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and our `own`. With `waits`
+    /// it is empty while a member has writes, which we lack, of a replica that is no member here.
     pub(crate) fn stable_cut(
         &self,
         vector: &VersionVector,
-        (own, older_than): (HlcTime, HlcTime),
+        own: HlcTime,
+        older_than: HlcTime,
         waits: bool,
     ) -> StableCut {
         if self.is_lonely() || (waits && self.lacks_of_the_gone(vector)) {
@@ -263,9 +264,8 @@ impl Members {
         StableCut { seen_by_all: seen_by_all.into_iter().collect(), watermark, older_than }
     }
 
-    /// Whether a member has said that it has something, which we lack, of a replica that is no member here: one that left before
-    /// we came, for instance. No watermark speaks of its writes. A member that does not speak to us cannot send us that, so
-    /// its word does not count.
+    /// Returns true if a live member has reported writes, which we lack, of a replica that is no member here: one that left before
+    /// we came, for instance. No watermark covers its writes. Only a member that speaks to us counts, because no other can send them.
     fn lacks_of_the_gone(&self, vector: &VersionVector) -> bool {
         let gone = |origin: &ReplicaId| !self.peers.contains_key(origin);
         let lacks = |peer: &Peer| peer.reported.beside(vector).any(|(id, theirs, ours)| theirs > ours && gone(&id));

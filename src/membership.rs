@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use uuid::{Builder, Uuid};
 
-use crate::bugs::Bugs;
+use crate::bugs::PutBack;
 use crate::hlc::HlcTime;
 use crate::replica_id::ReplicaId;
 
@@ -49,10 +49,10 @@ pub(crate) fn next_id(last: Option<Uuid>, drawn: Uuid, wall: HlcTime) -> Uuid {
     after_last.map_or(by_time, |least| by_time.max(least))
 }
 
-/// What a process says that has not the cache open that it was asked for.
+/// The answer of a process that does not have a cache open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotOpen {
-    /// The replica that had asked.
+    /// The replica that asked.
     pub(crate) asked: ReplicaId,
     /// The greatest replica that the process had opened by then, of whatever cache: all up to it are closed, if they were of this one.
     pub(crate) last: ReplicaId,
@@ -77,37 +77,20 @@ pub(crate) struct Membership<P> {
     awaits_seeds: bool,
     /// Some process has been there since the start.
     met: bool,
-    #[cfg(any(test, feature = "sim"))]
-    bugs: Bugs,
+    put_back: PutBack,
 }
 
 impl<P> Default for Membership<P> {
     fn default() -> Self {
-        Self {
-            processes: BTreeMap::new(),
-            awaits_seeds: false,
-            met: false,
-            #[cfg(any(test, feature = "sim"))]
-            bugs: Bugs::NONE,
-        }
+        Self { processes: BTreeMap::new(), awaits_seeds: false, met: false, put_back: PutBack::default() }
     }
 }
 
 impl<P: Clone> Membership<P> {
     /// Puts known mistakes back.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn set_bugs(&mut self, bugs: Bugs) {
-        self.bugs = bugs;
-    }
-
-    #[cfg(any(test, feature = "sim"))]
-    fn bugs(&self) -> Bugs {
-        self.bugs
-    }
-
-    #[cfg(not(any(test, feature = "sim")))]
-    const fn bugs(&self) -> Bugs {
-        Bugs::NONE
+    pub(crate) fn set_bugs(&mut self, bugs: crate::bugs::Bugs) {
+        self.put_back.set(bugs);
     }
 
     /// A process is there. What it had open before a silence it is believed to have still. Returns its predecessors: other
@@ -158,7 +141,7 @@ impl<P: Clone> Membership<P> {
     /// A replica spoke from a process. Gives the replica whose place it takes, if the cache was
     /// reopened there.
     pub(crate) fn heard(&mut self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> Option<ReplicaId> {
-        let believed = self.bugs().former_believed;
+        let believed = self.put_back.bugs().former_believed;
         let Process { caches, newest, .. } = self.processes.get_mut(&incarnation)?;
         let newest = newest.entry(cache.to_owned()).or_insert(replica);
         if *newest > replica && !believed {
@@ -182,14 +165,13 @@ impl<P: Clone> Membership<P> {
         let Some(Process { caches, newest, .. }) = self.processes.get(&incarnation) else { return false };
         let is_closed = matches!(caches.get(cache), Some(Presence::NotOpen(_)));
         let is_former = |newest: &ReplicaId| *newest > replica || (is_closed && *newest == replica);
-        newest.get(cache).is_some_and(is_former) && !self.bugs().former_believed
+        newest.get(cache).is_some_and(is_former) && !self.put_back.bugs().former_believed
     }
 
-    /// A process said that it does not have a cache open, to a replica of ours; `ours` is the present one. Gives the replica that is
-    /// thereby gone.
+    /// Takes in a "not open" answer; `ours` is the present replica of the cache here. Returns the replica that is thereby gone.
     ///
-    /// Only an answer to the present replica counts: one to its predecessor is from before, and the cache may have been opened there
-    /// since. Nor does one that was given before a replica was opened there that has been heard, and whose words came first.
+    /// Ignores an answer to a predecessor of the present replica, because the process may have opened the cache since. Also ignores one
+    /// that the process gave before it opened a replica that has been heard: the answer was overtaken.
     pub(crate) fn not_open(
         &mut self,
         incarnation: Uuid,
@@ -197,7 +179,7 @@ impl<P: Clone> Membership<P> {
         (answer, ours): (NotOpen, Option<ReplicaId>),
         mono: u64,
     ) -> Option<ReplicaId> {
-        let believed = self.bugs().stale_answers_believed;
+        let believed = self.put_back.bugs().stale_answers_believed;
         let Process { caches, newest, .. } = self.processes.get_mut(&incarnation)?;
         let newest = newest.entry(cache.to_owned()).or_insert(answer.last);
         if (ours != Some(answer.asked) || *newest > answer.last) && !believed {
@@ -210,10 +192,10 @@ impl<P: Clone> Membership<P> {
         }
     }
 
-    /// A cache is opened here. Who said before that it does not have it open said so to another replica, and may have opened it
-    /// since: two that were opened at about the same time would not hear of each other until they are asked again.
+    /// Notes that a cache is opened here, and forgets "not open" answers about it: they were given to another replica, and the process may
+    /// have opened the cache since. Kept, they would hide two replicas from each other that were opened at about the same time.
     pub(crate) fn opened(&mut self, cache: &str) {
-        if self.bugs().not_open_for_long {
+        if self.put_back.bugs().not_open_for_long {
             return;
         }
         for process in self.processes.values_mut() {

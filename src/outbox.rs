@@ -58,30 +58,30 @@ impl<K, V> Outbox<K, V> {
         self.waiting.is_empty()
     }
 
-    /// A member is sent a digest, to be answered with what we lack.
+    /// Queues a digest for a member, to be answered with what we lack.
     pub(crate) fn ask(&mut self, to: ReplicaId) {
         self.send_digest(to, Wanted::default());
     }
 
-    /// The same, to one that is no live member here: it is to answer.
+    /// Queues a digest for a replica that is no live member here. It has to answer.
     pub(crate) fn greet(&mut self, to: ReplicaId) {
         self.send_digest(to, Wanted { greets: true, ..Wanted::default() });
     }
 
-    /// The same as an answer, which is not answered by another one.
+    /// Queues a digest that answers one, and is itself not answered.
     pub(crate) fn tell(&mut self, to: ReplicaId) {
         self.send_digest(to, Wanted { reply: true, ..Wanted::default() });
     }
 
-    /// A member is sent such a digest. One of the same kind that has not left yet is enough.
+    /// Queues a digest. It takes the place of one of the same kind to the same member that has not left yet.
     pub(crate) fn send_digest(&mut self, to: ReplicaId, wanted: Wanted) {
-        let same = |(other, waiting): &&mut (ReplicaId, Waiting<K, V>)| {
-            let is_alike = |before: &Wanted| before.reply == wanted.reply && before.want_full == wanted.want_full;
-            *other == to && matches!(waiting, Waiting::Digest(before) if is_alike(before))
-        };
-        match self.waiting.iter_mut().find(same) {
-            Some((_, Waiting::Digest(before))) => *before = Wanted { greets: wanted.greets || before.greets, ..wanted },
-            Some((_, Waiting::Message(_))) => {}
+        let is_alike = |before: &Wanted| before.reply == wanted.reply && before.want_full == wanted.want_full;
+        let before = self.waiting.iter_mut().find_map(|(other, waiting)| match waiting {
+            Waiting::Digest(before) if *other == to && is_alike(before) => Some(before),
+            _ => None,
+        });
+        match before {
+            Some(before) => *before = Wanted { greets: wanted.greets || before.greets, ..wanted },
             None => self.waiting.push_back((to, Waiting::Digest(wanted))),
         }
     }
@@ -89,16 +89,15 @@ impl<K, V> Outbox<K, V> {
     /// Queues a small message; a newer acknowledgement to the same member takes the place of one that has not
     /// left yet, which is handed back: the queue is bounded by the number of members, and of the audits that came.
     pub(crate) fn put(&mut self, to: ReplicaId, message: Message<K, V>) -> Option<Message<K, V>> {
-        let same = |waiting: &Waiting<K, V>| match (waiting, &message) {
-            (Waiting::Message(Message::Ack(_)), Message::Ack(_)) => true,
+        let is_alike = |before: &Message<K, V>| match (before, &message) {
+            (Message::Ack(_), Message::Ack(_)) => true,
             // Answers are not alike: each is about other keys. There is one for each audit that came.
-            (Waiting::Message(Message::Audit(a)), Message::Audit(b)) => !a.reply && !b.reply,
+            (Message::Audit(a), Message::Audit(b)) => !a.reply && !b.reply,
             _ => false,
         };
         let before = self.waiting.iter_mut().find_map(|(other, waiting)| match waiting {
-            waiting if *other != to || !same(waiting) => None,
-            Waiting::Message(before) => Some(before),
-            Waiting::Digest(_) => None,
+            Waiting::Message(before) if *other == to && is_alike(before) => Some(before),
+            _ => None,
         });
         match before {
             Some(before) => Some(std::mem::replace(before, message)),

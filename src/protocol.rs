@@ -107,7 +107,7 @@ impl<K: CoreKey, V> Conversations<K, V> {
         }
     }
 
-    /// What may be due after whatever a call has done; last, breaks off sessions that would hide registers which it has removed
+    /// Runs the housekeeping at the end of a call, then breaks off sessions that would hide registers which the call has removed
     /// without a trace.
     #[inline]
     pub(crate) fn end_call(&mut self, cx: &mut Context<'_, K, V>) {

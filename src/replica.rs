@@ -169,8 +169,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         })
     }
 
-    /// What we tell somebody who is no live member here: whoever gets it answers. Also moves our own entry with our clock: silence is
-    /// information.
+    /// Makes a digest for a process whose replica is no live member here. The receiver answers it. Also moves our own vector entry with
+    /// our clock: silence is information.
     pub fn greeting(&mut self, now: Now) -> Digest {
         self.converse(now, |_, cx| cx.digest(None, Wanted { greets: true, ..Wanted::default() }))
     }

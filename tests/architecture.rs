@@ -96,7 +96,7 @@ fn files_and_functions_stay_short() {
     println!("the longest file has {file} lines, the longest function {function}");
 }
 
-/// What it is told and asked goes through one file, which does nothing itself.
+/// Every call of a replica goes through this file, which does nothing itself.
 #[test]
 fn the_router_of_a_replica_stays_short() {
     let router: Vec<_> = product().into_iter().filter(|source| source.path == "src/replica.rs").collect();

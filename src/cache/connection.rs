@@ -1,4 +1,4 @@
-//! What the node has reported to a cache about its members, and how many unsent writes the cache has reported to the node.
+//! The node's reports to a cache about its members, and the number of unsent writes that the cache has reported to the node.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 

@@ -146,7 +146,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// [`Written`]). Compares on this node alone: another node may write at the same time, and the
     /// greater stamp wins everywhere. Returns `None` if the stamp was another, or nothing was here.
     ///
-    /// What is written has a new stamp, so it also wins over a delete that another node has made and that has not arrived here: a
+    /// The write has a new stamp, so it also wins over a delete that another node has made and that has not arrived here: a
     /// session that is loaded, changed and written back may return after its logout. There is no write yet that loses to such a delete;
     /// keep what must stay deleted out of keys that are rewritten.
     ///

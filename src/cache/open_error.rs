@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::replica::ConfigError;
 
-/// How large an entry may be that is written here. Should be the same on every node: what others were allowed to write is
+/// The limits of an entry that is written here. They should be the same on every node: what others were allowed to write is
 /// taken, up to what a message can hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -24,7 +24,7 @@ pub struct Parcel {
     pub bulk: bool,
 }
 
-/// What a cache holds and whom it knows.
+/// The number of values of a cache, and its members.
 #[derive(Clone, Debug)]
 pub struct CacheStatus {
     /// The first member whose whole state it has had.
@@ -44,9 +44,9 @@ pub enum NodeEvent {
     MemberDown(ReplicaId),
     /// A member will not return.
     MemberLeft(ReplicaId),
-    /// Whether this node has peers at all: without, writes wake no driver.
+    /// The node has peers, or has none: without peers, writes wake no driver.
     Connected(bool),
-    /// Whether there are peers that may have this cache open and were not heard yet.
+    /// Peers may have this cache open that were not heard yet, or none may.
     AwaitsPeers(bool),
     /// Whether members may be there that this cache has not met: callers that wait for members wait for them too.
     ExpectsMembers(bool),

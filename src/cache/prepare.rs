@@ -60,7 +60,7 @@ pub(super) fn item_of<K: CacheKey, V: CacheValue>(
     if shared.samples.is_due(key_size, value_size) {
         shared.samples.check(&shared.name, (key, key_size), (value, value_size))?;
     }
-    let weight = shared.weigher.as_ref().map_or(1, |weigh| weigh(key, value));
+    let weight = wire::Intake::weigh(shared, key, value);
     let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
     Ok(Write { hash, item: ItemRef::clone(item), expires, size, weight })
 }

@@ -1,4 +1,4 @@
-//! What readers of this node see: the registers, by this process's hash of a key and by its wall clock.
+//! The view of this node's readers: the registers, by this process's hash of a key and by its wall clock.
 
 use std::hash::{BuildHasher, Hash};
 

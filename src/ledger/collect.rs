@@ -15,11 +15,11 @@ const BATCH: usize = 4_096;
 pub(crate) fn stable_cut<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, members: &Members, now: Now) -> StableCut {
     let own = watermark_at(ledger, env, env.clock.last().max(now.wall));
     let older_than = env.clock.judging(now).saturating_sub(nanos(env.config.gc_grace));
-    // Whoever has dropped records of its own lacks what these stood for, and is told of it again and again.
-    // (Without names this rule would do in part what they do.)
+    // A replica that has dropped records of retired origins lacks their writes for good, and must not wait for them.
+    // The switch `unreachable_unnamed` turns this rule off as well: it covers in part for the names that are missing then.
     let bugs = env.bugs();
     let waits = env.counters.retired_dropped == 0 && !bugs.gone_unwaited && !bugs.unreachable_unnamed;
-    members.stable_cut(ledger.vector(), (own, older_than), waits)
+    members.stable_cut(ledger.vector(), own, older_than, waits)
 }
 
 /// Our low watermark at a clock of ours: every write we have not yet issued by then will carry a
@@ -43,7 +43,7 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
             if is_collectable(ledger, env, &cut, &held) {
                 env.counters.collected += 1;
                 if members.is_empty() && !env.bugs().collected_alone_forgotten {
-                    // Stable among nobody: one that is not known yet may fill what it began to read before this.
+                    // No member has seen it, so a replica that is met later may bring a fill that began before this delete.
                     ledger.registers.note_lost(&held, held.meta.stamp_time);
                 }
                 ledger.drop_register(env, &held, RemovalCause::Explicit);

@@ -132,8 +132,8 @@ pub(crate) fn take_evictions<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut
     ledger.registers.below_eviction.take_over(floor, &end.last.evicted, below);
 }
 
-/// What the sender has dropped, as far as we claim it now. Of the rest nobody is told by us, and for a retired origin
-/// whose record is gone it could never be reached.
+/// Adopts the sender's dropped times, each up to the time that this replica claims of the origin. Beyond that this replica
+/// claims nothing that could mislead a receiver, and would wait for ever for a retired origin whose record is gone.
 pub(crate) fn take_dropped<K, V>(ledger: &mut Ledger<K, V>, env: &Env, dropped: &VersionVector, floor: Stamp) {
     for (origin, time) in dropped.iter() {
         let claimed = ledger.vector.get(&origin);

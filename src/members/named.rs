@@ -38,13 +38,8 @@ pub(crate) fn names(members: &Members, env: &Env, to: Option<ReplicaId>) -> Vec<
 }
 
 /// Takes in whom a member names. Returns the unmet members that are to be forgotten, because nobody that met them names them
-/// any more. Only its newest word can take a name back: what a late one lacks its sender may have met since.
-pub(crate) fn take(
-    members: &mut Members,
-    env: &Env,
-    from: ReplicaId,
-    (named, newest): (&[Named], bool),
-) -> Vec<ReplicaId> {
+/// any more. Only its newest digest retracts a name: a late one may be from before its sender met the member.
+pub(crate) fn take(members: &mut Members, env: &Env, from: ReplicaId, named: &[Named], newest: bool) -> Vec<ReplicaId> {
     for Named { member, dead_for, met } in named {
         let is_known = members.former.was_ours(member) || members.absent.forgotten.0.contains_key(member);
         let dead_for = dead_for.saturating_mul(MILLI);

@@ -1,4 +1,4 @@
-//! What handles of a node ask of its driver.
+//! The requests of a node's handles to its driver.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::ready::{MemberWaiter, Waiter};
 
-/// What handles ask of the driver.
+/// A request to the driver.
 pub(crate) enum Command {
     Ready(Waiter),
     Members(MemberWaiter),

@@ -363,9 +363,8 @@ impl Driver {
     /// Calls a cache, in which types of the user may panic: that costs the call, not the node.
     fn contain<T>(&self, port: &Arc<dyn Port>, otherwise: T, call: impl FnOnce(&Arc<dyn Port>) -> T) -> T {
         catch_unwind(AssertUnwindSafe(|| call(port))).unwrap_or_else(|_| {
-            let before = self.registry.health.contained_panics.fetch_one();
-            if before == 0 || before.is_power_of_two() {
-                tracing::error!(cache = %port.name(), count = before + 1, "a type of this cache panicked in the driver");
+            if let Some(count) = self.registry.health.contained_panics.one_to_log() {
+                tracing::error!(cache = %port.name(), count, "a type of this cache panicked in the driver");
             }
             otherwise
         })

@@ -138,6 +138,11 @@ pub(crate) struct Registry {
     roll: Mutex<Arc<Roll>>,
 }
 
+/// Returns the cache of this name, if it is open.
+fn held(ports: &BTreeMap<String, Opened>, name: &str) -> Option<Held> {
+    ports.get(name).and_then(|opened| opened.port.upgrade()).map(Held::new)
+}
+
 impl Registry {
     pub(crate) fn new(incarnation: Uuid, identity: Identity, clock: SystemClock) -> Self {
         Self {
@@ -300,15 +305,14 @@ impl Registry {
     }
 
     pub(crate) fn port(&self, name: &str) -> Option<Held> {
-        self.ports.lock().get(name).and_then(|opened| opened.port.upgrade()).map(Held::new)
+        held(&self.ports.lock(), name)
     }
 
-    /// The cache of this name; if it is not open, the greatest replica that was opened here by now: a cache is opened, and its
-    /// replica named, under one lock.
+    /// Returns the cache of this name, or, if it is not open, the greatest replica that was opened here so far. Both are read under the
+    /// lock under which a cache is opened and its replica named.
     pub(crate) fn port_or_last(&self, name: &str) -> Result<Held, ReplicaId> {
         let ports = self.ports.lock();
-        let port = ports.get(name).and_then(|opened| opened.port.upgrade()).map(Held::new);
-        port.ok_or_else(|| ReplicaId::from_uuid(self.ids.lock().last.unwrap_or_default()))
+        held(&ports, name).ok_or_else(|| ReplicaId::from_uuid(self.ids.lock().last.unwrap_or_default()))
     }
 
     pub(crate) fn identity(&self) -> Identity {

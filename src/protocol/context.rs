@@ -70,8 +70,8 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         skew::note_deferral(self.members, self.env, from, time);
     }
 
-    /// What may be due after whatever a call has done: bodies go that every live member has, tombstones beyond the cap, and it
-    /// is looked whether everything is here that some member had at first.
+    /// Drops bodies that every live member has and tombstones beyond the cap, and checks whether this replica has everything that
+    /// some member had when it was first heard. Runs once, at the end of a call.
     #[inline]
     pub(super) fn keep_house(&mut self) {
         collect::release_retained(self.ledger, self.env, self.members);
@@ -96,7 +96,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         }
     }
 
-    /// The next small message, made now if it is a digest.
+    /// Returns the next small message. A digest is made now.
     pub(super) fn take_small(&mut self) -> Option<(ReplicaId, Message<K, V>)> {
         let (to, waiting) = self.outbox.take()?;
         let message = match waiting {
@@ -109,8 +109,8 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         Some((to, message))
     }
 
-    /// What we tell others. Also moves our own entry with our clock: silence is information. Its receiver, if there is one
-    /// only, is told nothing of itself.
+    /// Makes a digest, and moves our own vector entry with our clock: silence is information. The digest says nothing of the
+    /// member that it goes `to`.
     pub(crate) fn digest(&mut self, to: Option<ReplicaId>, wanted: Wanted) -> Digest {
         let (id, Wanted { reply, full, want_full, greets }) = (self.env.id, wanted);
         // A dropped time of our own may stand for a retired origin: nobody gets past it by our silence.

@@ -75,7 +75,7 @@ pub(crate) fn hear<K: CoreKey, V>(
     let first = known.is_none_or(|peer| !peer.is_met());
     let newest = known.is_none_or(|peer| digest.clock > peer.stability.latest.clock);
     cx.hear(from).lossy = digest.lossy;
-    let gone = named::take(cx.members, cx.env, from, (&digest.members, newest));
+    let gone = named::take(cx.members, cx.env, from, &digest.members, newest);
     (Heard { from, digest, first, newest, theirs: VersionVector::new() }, gone)
 }
 

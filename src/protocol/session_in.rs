@@ -80,8 +80,6 @@ impl Incoming {
 pub(crate) struct Outcome {
     /// A session was opened: what goes out is broken off.
     pub(crate) opened: bool,
-    /// The frame was news.
-    pub(crate) merged: bool,
     /// Its last frame came, and everything was claimed.
     pub(crate) claimed: bool,
 }
@@ -120,7 +118,6 @@ impl SessionIn {
             return outcome;
         }
         cx.env.counters.frames_in += 1;
-        outcome.merged = true;
         self.merge_frame(cx, from, frame);
         if self.0.as_ref().is_some_and(Incoming::is_complete) {
             outcome.claimed = self.complete(cx);

@@ -196,12 +196,16 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.processes[process].membership.awaits_company(super::codec::name_of(cache))
     }
 
+    /// Returns the greatest id of the replicas of a cache that a process has opened.
+    pub(super) fn last_id(&self, process: usize, cache: u8) -> Option<ReplicaId> {
+        self.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max()
+    }
+
     /// Draws the id of a new replica. Ids of one process rise, and only one that would not is made greater: so seeds stay what
     /// they were.
     fn next_id(&mut self, process: usize, cache: u8) -> ReplicaId {
         let drawn = self.dice.rng.u128(..);
-        let before = self.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max();
-        let last = before.map_or(0, |last| last.as_uuid().as_u128());
+        let last = self.last_id(process, cache).map_or(0, |last| last.as_uuid().as_u128());
         let risen = if drawn > last { drawn } else { last.saturating_add(1 + (drawn >> 80)) };
         ReplicaId::from_uuid(Uuid::from_u128(risen))
     }

@@ -99,13 +99,12 @@ fn learn_down<K: SimKey, V: SimValue>(
     cluster.trace(|| format!("n{process} finds n{other} down"));
     cluster.report.fault("found down");
     let left = cluster.processes[process].view_of(other) == View::Left;
-    if !left {
+    let gone = if left {
+        drop_for_good(cluster, process, other)
+    } else {
         cluster.processes[process].views.insert(other, View::Down);
-    }
-    if left {
-        company::note_left(cluster, process, other);
-    }
-    let gone = cluster.processes[process].membership.down(incarnation(other), left);
+        cluster.processes[process].membership.down(incarnation(other), false)
+    };
     for (number, id) in known_on(cluster, process, other, gone) {
         let now = cluster.now_at(number);
         if left {
@@ -151,9 +150,18 @@ pub(super) fn learn_of_leave<K: SimKey, V: SimValue>(
     }
     cluster.trace(|| format!("n{process} hears that n{who} left"));
     cluster.processes[process].views.insert(who, View::Left);
-    company::note_left(cluster, process, who);
-    let gone = cluster.processes[process].membership.down(incarnation(who), true);
+    let gone = drop_for_good(cluster, process, who);
     tell_all_left(cluster, process, who, gone)
+}
+
+/// Makes the machine of a process forget another. Returns the replicas that lived there.
+fn drop_for_good<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    process: usize,
+    who: usize,
+) -> Vec<(String, ReplicaId)> {
+    company::note_left(cluster, process, who);
+    cluster.processes[process].membership.down(incarnation(who), true)
 }
 
 /// Forgets a process for an operator who says that it will not return. One that is there all the same is met again.

@@ -51,7 +51,7 @@ pub(super) struct Company {
     pub(super) admitted: BTreeMap<ReplicaId, (u64, HlcTime)>,
     /// Live members without a break since.
     pub(super) live: BTreeMap<ReplicaId, u64>,
-    /// Who was met by openings that have sent a digest here; and ids that ever were members here, or were said to be gone.
+    /// Replicas that the senders of digests had met, with these senders; and ids that ever were members here, or were reported gone.
     pub(super) named: BTreeMap<ReplicaId, BTreeSet<usize>>,
     pub(super) ever: BTreeSet<ReplicaId>,
     /// By process: the greatest replica of it that was heard here.

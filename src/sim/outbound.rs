@@ -146,8 +146,8 @@ pub(super) fn answer_not_open<K: SimKey, V: SimValue>(
     cache: u8,
 ) {
     let address = cluster.processes[to].address;
-    let opened = cluster.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max();
-    let answer = NotOpen { asked, last: opened.unwrap_or(ReplicaId::from_bytes([0; 16])) };
+    let last = cluster.last_id(process, cache).unwrap_or(ReplicaId::from_bytes([0; 16]));
+    let answer = NotOpen { asked, last };
     carry(cluster, process, address, SIGNAL_BYTES, Payload::NotOpen { process, cache, answer });
 }
 

@@ -109,7 +109,7 @@ fn bring_together(machines: &mut [Machine<'_>]) -> Option<String> {
         machines.iter_mut().for_each(|machine| machine.apply(&Input::Tick, &mut flying));
         let mut at = 0;
         while let Some(packet) = flying.get(at).cloned() {
-            let target = if packet.bytes.is_some() { packet.to } else { packet.from };
+            let target = packet.arrives_at();
             machines[usize::from(target)].apply(&Input::Arrive(Arc::new(packet)), &mut flying);
             at += 1;
             if at > MESSAGES {

@@ -64,16 +64,15 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Whether it is a frame of a session.
-    pub fn is_frame(&self) -> bool {
-        let peeked = self.bytes.as_ref().map(|bytes| wire::peek(bytes));
-        matches!(peeked, Some(Ok(wire::Peeked::Message { kind: wire::MessageKind::Frame, .. })))
+    /// Returns the replica that it reaches: its receiver, or its sender if it is the news that a message has left.
+    pub fn arrives_at(&self) -> u8 {
+        if self.bytes.is_some() { self.to } else { self.from }
     }
 
-    /// Whether it tells of no entries.
-    pub fn is_digest(&self) -> bool {
+    /// Returns true if it is a message of this kind.
+    pub fn is(&self, wanted: wire::MessageKind) -> bool {
         let peeked = self.bytes.as_ref().map(|bytes| wire::peek(bytes));
-        matches!(peeked, Some(Ok(wire::Peeked::Message { kind: wire::MessageKind::Digest, .. })))
+        matches!(peeked, Some(Ok(wire::Peeked::Message { kind, .. })) if kind == wanted)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use driftless::ReplicaConfig;
 use driftless::replica::Bugs;
+use driftless::wire::MessageKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +127,7 @@ impl<'a> Setup<'a> {
     pub fn deliver_if(mut self, arrives: impl Fn(&Packet) -> bool) -> Self {
         while let Some((packet, _)) = self.world.net.first().cloned() {
             if arrives(&packet) {
-                let at = if packet.bytes.is_some() { packet.to } else { packet.from };
+                let at = packet.arrives_at();
                 self = self.on(at, Input::Arrive(packet));
             } else {
                 self.world.net.remove(0);
@@ -138,8 +139,8 @@ impl<'a> Setup<'a> {
     /// Delivers everything up to the first frame of a session, which is delivered as well; the rest is lost.
     pub fn deliver_until_frame(mut self) -> Self {
         while let Some((packet, _)) = self.world.net.first().cloned() {
-            let is_frame = packet.is_frame();
-            let at = if packet.bytes.is_some() { packet.to } else { packet.from };
+            let is_frame = packet.is(MessageKind::Frame);
+            let at = packet.arrives_at();
             self = self.on(at, Input::Arrive(packet));
             if is_frame {
                 self.world.net.clear();
@@ -148,7 +149,7 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// What is in flight arrives later.
+    /// Takes out everything in flight, to be put back later.
     pub fn aside(mut self) -> (Self, Vec<(Arc<Packet>, u8)>) {
         let net = std::mem::take(&mut self.world.net);
         (self, net)
@@ -163,7 +164,7 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// Those behind replica 0 by a tick are so no longer: two ticks apart nobody would believe it.
+    /// Moves replicas 1 and 2 on by a tick, level with replica 0: two ticks apart they would defer its writes.
     pub fn level(self) -> Self {
         self.on(1, Input::Tick).on(2, Input::Tick).deliver_among(&[1, 2])
     }
@@ -254,7 +255,7 @@ pub fn one_fills_and_is_not_heard(cluster: &Cluster) -> World {
     setup = setup.on(1, Input::Write(0)).deliver_among(&[1, 2]).on(0, Input::FinishFill).deliver_among(&[]);
     let arrives = |packet: &Packet| match (packet.from, packet.to) {
         (2, 0) => true,
-        (1, _) | (0, 2) => packet.is_digest(),
+        (1, _) | (0, 2) => packet.is(MessageKind::Digest),
         _ => false,
     };
     for _ in 0..10 {

@@ -251,7 +251,7 @@ impl Model for Cluster {
             return;
         }
         for (packet, _) in &world.net {
-            let at = if packet.bytes.is_some() { packet.to } else { packet.from };
+            let at = packet.arrives_at();
             steps.push(Step::On(at, Input::Arrive(Arc::clone(packet))));
             if spent.again < self.scope.limits.again && packet.bytes.is_some() {
                 steps.push(Step::Again(Arc::clone(packet)));

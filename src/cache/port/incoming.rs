@@ -17,6 +17,7 @@ impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
         self.reader.hash_of(key)
     }
 
+    #[inline]
     fn weigh(&self, key: &K, value: &V) -> u32 {
         self.weigher.as_ref().map_or(1, |weigh| weigh(key, value))
     }

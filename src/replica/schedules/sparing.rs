@@ -399,9 +399,7 @@ fn a_newcomer_waits_for_what_is_known_of_one_that_left() {
             net.cut.clear();
             for (from, to) in [(has, new), (new, has)] {
                 let hello = net.digest_of(from);
-                let now = net.now(to);
-                let sender = net.r[from].view().id();
-                net.r[to].handle_message(now, sender, hello);
+                net.give(from, id(to), &hello);
             }
             net.cut.insert((has, new));
             net.run(1);

@@ -1,4 +1,4 @@
-//! Company: whom a process takes for the members of its caches. What the membership machine promises, by books of this file's own.
+//! Company: the members that a process has for its caches. Checks the membership machine against books of this file's own.
 
 use crate::replica_id::ReplicaId;
 use crate::sim::cluster::Cluster;
@@ -34,9 +34,9 @@ pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
     let greatest = &cluster.openings[number].history.company.greatest;
     let process = |id: &ReplicaId| cluster.by_id.get(id).map(|other| cluster.openings[*other].process);
     let successor = |id: &ReplicaId| process(id).and_then(|process| greatest.get(&process)).filter(|other| *other > id);
-    for peer in cluster.view(number).peers().filter(|peer| peer.live) {
-        if let Some(successor) = successor(&peer.id) {
-            let (name, id) = (cluster.name(number), peer.id);
+    for (id, _) in cluster.view(number).members().filter(|(_, live)| *live) {
+        if let Some(successor) = successor(&id) {
+            let name = cluster.name(number);
             return Err(cluster.violation(format!(
                 "company: {name} has {id} for a member, and has heard {successor}, which took its place"
             )));
@@ -72,7 +72,7 @@ fn check_pair<K: SimKey, V: SimValue>(
     other: usize,
 ) -> Result<(), Violation> {
     let (at, id) = (cluster.at, cluster.openings[other].id);
-    let knows = cluster.view(number).peers().any(|peer| peer.id == id && peer.live);
+    let knows = cluster.view(number).members().any(|member| member == (id, true));
     let strangers = &mut cluster.openings[number].history.company.strangers;
     if knows {
         strangers.remove(&id);
