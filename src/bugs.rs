@@ -117,12 +117,16 @@ bugs! {
     late_words_unname,
     /// A fill above a young register, floor or epoch beats unseen writes after its start.
     fill_bound_ignored,
-    /// A fill loses its bound before every member has seen it.
+    /// A fill loses its bound before every member has seen it, and is believed all the same.
     bounds_dropped_unseen,
     /// A delete that a replica collects while it has no members contests no fill of a replica that it meets later.
     collected_alone_forgotten,
     /// A write that came and was not merged stands for the older ones of its replica, as one that lost does.
     heard_stands_for_lost,
+    /// A fill that has lost its bound is taken by a replica that was no member where it lost it.
+    unbounded_believed,
+    /// A push counts as heard to its end, with what its origin's own fills have replaced and with what came before it.
+    left_out_taken_for_heard,
     /// A fill of a member that was forgotten is taken although what contests it may be forgotten as well.
     late_fills_uncontested,
     /// The same of a member only if it is one no longer: not if it came back meanwhile, or came with the fill.

@@ -43,7 +43,8 @@ const EASY: [&str; 26] = [
     "time_of_the_first",
 ];
 
-const SCHEDULES: &str = include_str!("../src/replica/schedules/sparing.rs");
+const SCHEDULES: &str =
+    concat!(include_str!("../src/replica/schedules/filling.rs"), include_str!("../src/replica/schedules/sparing.rs"));
 
 /// Those that were faults once, found by one seed in ten thousand and more: a schedule of their own puts them back.
 const BY_SCHEDULE: [&str; 6] = [

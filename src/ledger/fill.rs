@@ -63,9 +63,11 @@ impl Fills {
     /// A time just above `held` that no other fill of the key was given lately: two fills that begin
     /// above the same register must not share a stamp, should that register vanish meanwhile. (Fills of
     /// other keys may: after an invalidation, all begin above the same epoch.) It stays below
-    /// the next time any clock can issue; when there is none left, the fill is not to be stored.
+    /// the next time any clock can issue; when there is none left, the fill is not to be stored. The first time above a tick is
+    /// for fills [off the ticks](off_the_ticks).
     fn unused(&mut self, hash: u64, held: HlcTime) -> HlcTime {
-        let mut time = held.saturating_add(1);
+        let first = held - held % GRAIN + 2;
+        let mut time = first.max(held.saturating_add(1));
         while self.just_above.contains(&(hash, time)) {
             time += 1;
         }
@@ -80,7 +82,7 @@ impl Fills {
     }
 }
 
-/// The last time before this one that no clock issues: fills are told from writes by it.
+/// A time before this one that no clock issues, and no fill above something young has: fills are told by it.
 fn off_the_ticks(time: HlcTime) -> HlcTime {
     (time - time % GRAIN).saturating_sub(GRAIN - 1)
 }

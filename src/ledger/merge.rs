@@ -11,6 +11,7 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::item::{CoreKey, size_without_body, without_body};
 use crate::learnt::LearntBy;
 use crate::members::Members;
+use crate::message::bound::is_above_young;
 use crate::message::{Entry, FillBound};
 use crate::store::{SlotRef, Snapshot};
 
@@ -73,6 +74,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let entry = expired_on_arrival(self.env.now.wall, entry);
         let merged = match bound {
             Some(bound) => self.bounded(held, entry, bound),
+            None if is_above_young(entry.stamp()) && entry.kind().ranks_live() => self.without_bound(held, entry),
             None => self.plain(held, entry),
         };
         fill::contest(self.ledger, self.env, contester);
@@ -113,6 +115,26 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             registers.contests.note_bound(hash, fill, slot, bound);
         }
         merged
+    }
+
+    /// Merges a fill that was stamped above something young and has lost its bound. All members of its sender had seen it then, so it
+    /// comes from where this replica was no member, or comes again.
+    fn without_bound(&mut self, held: Option<Snapshot<K, V>>, entry: Entry<K, V>) -> Merged {
+        let (hash, fill) = (entry.hash, entry.stamp());
+        let registers = &self.ledger.registers;
+        let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
+        let (floor, eviction_floor) = (self.ledger.floor, self.ledger.eviction_floor());
+        let wins = found.map_or(fill > floor.max(eviction_floor), |found| found < fill);
+        let floors = [floor.time, eviction_floor.time, self.ledger.epoch()];
+        let bugs = self.env.bugs();
+        let contested = || registers.contests.may_contest(hash, fill, found.map(|found| found.time), floors);
+        let believed = bugs.unbounded_believed || bugs.bounds_dropped_unseen;
+        if wins && !believed && contested() {
+            self.env.counters.fills_contested += 1;
+            self.place_void(held.as_ref(), &entry, fill);
+            return Merged::Voided;
+        }
+        self.plain(held, entry)
     }
 
     /// Whether a fill comes so late that what it must lose against may be forgotten. Nothing is kept for fills of a replica that is

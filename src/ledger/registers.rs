@@ -150,6 +150,12 @@ impl<K: CoreKey, V> Registers<K, V> {
         meta.kind.is_live() && meta.stamp_time > self.table.epoch()
     }
 
+    /// How many fills and keys are remembered because of what may contest a fill.
+    #[cfg(test)]
+    pub(crate) fn contested_len(&self) -> usize {
+        self.contests.len()
+    }
+
     /// The stamp of what somebody wrote to this register.
     pub(super) fn write_of(&self, held: &Snapshot<K, V>) -> Option<Stamp> {
         (held.meta.kind != Kind::Tombstone(Cause::Void)).then(|| self.stamp_of(&held.meta))

@@ -23,6 +23,12 @@ pub(crate) fn is_of_fill(stamp: Stamp) -> bool {
     !stamp.time.is_multiple_of(GRAIN)
 }
 
+/// Whether a stamp is of a fill that was stamped above something young, or of the void that replaced one: the first time above
+/// a tick belongs to the fills that were not.
+pub(crate) fn is_above_young(stamp: Stamp) -> bool {
+    stamp.time % GRAIN > 1
+}
+
 /// Stands for an epoch among the stamps that a filler knows: no replica has this id.
 const fn epoch_stamp(epoch: HlcTime) -> Stamp {
     Stamp::end_of(epoch)

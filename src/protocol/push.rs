@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::{Context, ENTRY_OVERHEAD};
+use crate::bugs::Bugs;
 use crate::crdt::Dot;
 use crate::hlc::{HlcTime, nanos};
 use crate::item::CoreKey;
@@ -14,6 +15,7 @@ use crate::ledger::merge::Merged;
 use crate::ledger::quarantine;
 use crate::members::peer::Peer;
 use crate::members::rings;
+use crate::message::bound::is_of_fill;
 use crate::message::{Ack, Entry, FillNote, MAX_HOPS, Message, Push, bound_in};
 use crate::outbox::Transmit;
 use crate::replica_id::ReplicaId;
@@ -32,13 +34,13 @@ const ACK_DELAY: u64 = 10_000_000;
 pub(crate) struct Pushes<K, V> {
     /// Until when they wait for their predecessor, who sent them, and they.
     early: VecDeque<(u64, ReplicaId, Push<K, V>)>,
-    /// By origin, how far its pushes were merged. What is claimed beyond that a session has claimed, and may have left out.
-    merged: BTreeMap<ReplicaId, HlcTime>,
+    /// By origin, the last interval of which every write has been heard. What is claimed outside of it may have been left out.
+    heard: BTreeMap<ReplicaId, (HlcTime, HlcTime)>,
 }
 
 impl<K, V> Default for Pushes<K, V> {
     fn default() -> Self {
-        Self { early: VecDeque::new(), merged: BTreeMap::new() }
+        Self { early: VecDeque::new(), heard: BTreeMap::new() }
     }
 }
 
@@ -70,12 +72,22 @@ impl<K: CoreKey, V> Pushes<K, V> {
         (self.early.len(), MAX_EARLY)
     }
 
-    fn note_merged(&mut self, origin: ReplicaId, to: HlcTime) {
-        if self.merged.len() >= MAX_ORIGINS {
-            self.merged.clear(); // Pushes that come twice are looked at twice.
+    /// Every write of a push has been heard, but for what its last fill replaced: a push leaves out what its origin has
+    /// overwritten, and a fill does not stand for the write below it.
+    fn note_heard(&mut self, bugs: Bugs, push: &Push<K, V>) {
+        if self.heard.len() >= MAX_ORIGINS {
+            self.heard.clear(); // Pushes that come twice are looked at twice.
         }
-        let merged = self.merged.entry(origin).or_default();
-        *merged = to.max(*merged);
+        let last_fill = push.entries.iter().rev().find(|entry| is_of_fill(entry.stamp()));
+        let (from, to) = (last_fill.map_or(push.from, |fill| fill.dot().counter), push.to);
+        let heard = self.heard.entry(push.origin).or_default();
+        if bugs.left_out_taken_for_heard {
+            heard.1 = to.max(heard.1);
+        } else if (heard.0..=heard.1).contains(&from) {
+            heard.1 = to.max(heard.1);
+        } else {
+            *heard = (from, to);
+        }
     }
 
     /// A push came, from its origin or passed on.
@@ -137,27 +149,24 @@ impl<K: CoreKey, V> Pushes<K, V> {
             return;
         }
         cx.claim(push.origin, push.to);
-        self.note_merged(push.origin, push.to);
+        self.note_heard(cx.env.bugs(), &push);
         note_written(cx, &push);
         if push.hops < MAX_HOPS && !push.raw.is_empty() {
             cx.outbox.to_pass_on.push((from, push));
         }
     }
 
-    /// A push of what is claimed already. The session that claimed it left out what had lost where it came from, and this
-    /// may be the only word of it: fills that began before it must hear of it.
+    /// A push of what is claimed already. The session or the later push that claimed it left out what had lost where it came
+    /// from, and this may be the only word of it: fills that began before it must hear of it.
     fn skim(&mut self, cx: &mut Context<'_, K, V>, push: Push<K, V>) {
-        let origin = push.origin;
-        let merged = self.merged.get(&origin).copied().unwrap_or(0);
-        if push.to <= merged {
+        let (after, to) = self.heard.get(&push.origin).copied().unwrap_or_default();
+        if push.from >= after && push.to <= to {
             return; // Once more.
         }
-        for entry in push.entries.into_iter().filter(|entry| entry.dot().counter > merged) {
+        self.note_heard(cx.env.bugs(), &push);
+        for entry in push.entries {
             let bound = bound_in(&push.fills, entry.dot().counter);
             cx.merge(LearntBy::Push).entry(entry, bound);
-        }
-        if push.from <= merged {
-            self.note_merged(origin, push.to);
         }
     }
 

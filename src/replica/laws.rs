@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{Replica, ReplicaConfig, Write};
 use crate::crdt::register::join;
 use crate::crdt::{Cause, Dot, Kind, Marker, VersionVector};
-use crate::hlc::{Now, Stamp};
+use crate::hlc::{GRAIN, Now, Stamp};
 use crate::item::{Body, Item, ItemRef, Key};
 use crate::message::{Digest, Entry, Frame, Interval, Last, Message, Push};
 use crate::replica_id::ReplicaId;
@@ -23,7 +23,7 @@ fn replica(n: u8) -> Replica<u8, u32> {
     Replica::new(id(n), ReplicaConfig::default(), 0, NOW).unwrap()
 }
 
-/// One write of one origin: key, kind, and by how much its stamp lies below its dot (fills).
+/// One write of one origin: key, kind, and by how many ticks its stamp lies below its dot (fills).
 type Draft = (u8, bool, u64);
 
 fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
@@ -33,7 +33,7 @@ fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
         hash: u64::from(key % 2), // Keys share hashes on purpose.
         item: ItemRef::new(Item { key: Key::Known(key), body }),
         marker: Marker {
-            stamp: Stamp::new(dot.saturating_sub(below).max(1), id(origin)),
+            stamp: Stamp::new(dot.saturating_sub(below * GRAIN) + u64::from(below > 0), id(origin)),
             kind,
             dot: Dot::new(id(origin), dot),
         },
@@ -43,9 +43,9 @@ fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
     }
 }
 
-/// What an origin writes: dots ten apart, so that fills reach below others' writes.
+/// What an origin writes: dots ten ticks apart, so that fills reach below others' writes.
 fn history(origin: u8, drafts: &[Draft]) -> Vec<Entry<u8, u32>> {
-    let dots = (1u64..).map(|n| n * 10 + u64::from(origin));
+    let dots = (1u64..).map(|n| (n * 10 + u64::from(origin)) * GRAIN);
     drafts.iter().zip(dots).map(|(draft, dot)| entry(origin, dot, *draft)).collect()
 }
 

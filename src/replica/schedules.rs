@@ -9,6 +9,7 @@ use net::{Net, S, copy, id, plain};
 
 mod acks;
 mod bursts;
+mod filling;
 mod mistakes;
 mod net;
 mod promises;

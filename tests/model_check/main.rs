@@ -93,6 +93,9 @@ fn scopes(deeper: u8) -> Vec<Scope> {
         Scope::new("returned", Spent { ticks: 4, ..spent(7) }).from(scope::one_filled_and_was_forgotten),
         // A fill that nobody has heard of although its replica has heard everything.
         Scope::new("unheard", Spent { ticks: 3, writes: 1, ..spent(5) }).from(scope::one_fills_and_is_not_heard),
+        // A fill among those who had not met the author of a delete, or of a write, and have forgotten its bound.
+        Scope::new("stranger", Spent { ticks: 4, ..spent(7) }).from(scope::a_stranger_deleted),
+        Scope::new("writer", Spent { ticks: 4, ..spent(7) }).from(scope::a_stranger_wrote),
     ];
     plain.into_iter().map(|scope| scope.healing_one_in(heal_one_in)).collect()
 }
@@ -127,6 +130,8 @@ explored! {
     fills_of_newcomers "newcomer",
     fills_of_the_forgotten "returned",
     fills_that_nobody_heard_of "unheard",
+    deletes_of_strangers "stranger",
+    writes_of_strangers "writer",
 }
 
 /// Puts a known mistake back and names the properties that then fail.
@@ -158,6 +163,8 @@ fn known_mistakes_are_found() {
         ("returned_fills_believed", scope("returned").healing_one_in(1)),
         ("late_fills_uncontested", scope("returned").healing_one_in(1)),
         ("bounds_dropped_unseen", scope("unheard").healing_one_in(1)),
+        ("unbounded_believed", scope("stranger").healing_one_in(1)),
+        ("unbounded_believed", scope("writer").healing_one_in(1)),
         ("eviction_voids", scope("evicted")),
         ("evictions_spared_unseen", scope("unseen")),
         ("no_deferral", Scope::new("power", Spent { writes: 1, steps: 1, depth: 3, ..Spent::default() })),

@@ -266,6 +266,25 @@ pub fn one_fills_and_is_not_heard(cluster: &Cluster) -> World {
     setup.level().done()
 }
 
+/// Replica 0 is ahead and has filled a key, and its group has forgotten what the fill must lose against. Replica 1 has deleted the
+/// key while the fill ran, or written it, and had met nobody.
+fn filled_among_strangers(cluster: &Cluster, by_the_other: Input) -> World {
+    let mut setup = Setup::new(cluster).on(0, Input::Greet(2)).on(2, Input::Greet(0)).deliver_among(&[0, 2]);
+    setup = setup.on(0, Input::Tick).deliver_among(&[0, 2]).on(0, Input::Write(0)).deliver_among(&[0, 2]);
+    setup = setup.on(0, Input::BeginFill(0)).on(1, by_the_other).on(0, Input::FinishFill).deliver_among(&[0, 2]);
+    setup.ticks(5, &[0, 2]).level().on(0, Input::Greet(1)).on(1, Input::Greet(2)).done()
+}
+
+/// See [`filled_among_strangers`].
+pub fn a_stranger_deleted(cluster: &Cluster) -> World {
+    filled_among_strangers(cluster, Input::Delete(0))
+}
+
+/// See [`filled_among_strangers`].
+pub fn a_stranger_wrote(cluster: &Cluster) -> World {
+    filled_among_strangers(cluster, Input::Write(0))
+}
+
 /// Replica 2 missed a delete whose tombstone is about to be forced out by the next one.
 pub fn one_missed_a_delete(cluster: &Cluster) -> World {
     let setup = meet(cluster).on(1, Input::Write(0)).on(2, Input::Write(1)).deliver().ticks(1, &[0, 1, 2]);

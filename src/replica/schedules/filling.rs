@@ -1,0 +1,300 @@
+//! Fills and what they must lose against.
+
+use super::promises::{fill, must_catch};
+use super::*;
+
+/// A replica deletes a key and fills it again at once. The fill stands where the delete stood, but it must not stand for it: a fill
+/// of another replica, that began before the delete and is stamped above both, loses against the delete.
+#[test]
+fn a_fill_does_not_hide_the_delete_before_it() {
+    must_catch("fill_bound_ignored", |bugs| {
+        let (a, w) = (0, 1);
+        let mut net = Net::new(2, plain).with(bugs);
+        net.meet(a, w);
+        net.run(3);
+        net.cut.insert((a, w));
+        net.skew[w] = -300_000_000;
+        net.run(1);
+        net.put(a, 5, Some(1), 8);
+        let before = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        let after = begin(&mut net, w, 5);
+        fill(&mut net, w, &after, 5, 3);
+        fill(&mut net, a, &before, 5, 2);
+        assert_eq!((net.get(a, 5), net.get(w, 5)), (Some(2), Some(3)));
+        net.cut.clear();
+        net.run(30);
+        assert_ne!(net.get(a, 5), Some(2), "deleted after that fill had begun");
+        assert_eq!(net.get(a, 5), net.get(w, 5));
+    });
+}
+
+/// Two fills of one replica, the second above the first, and a write of the other between them. Whoever has seen the first fill lose
+/// knows what its replica wrote before it: nothing contests the second.
+#[test]
+fn a_second_fill_knows_what_its_own_replica_wrote_before_the_first() {
+    let (a, w) = (0, 1);
+    let mut net = Net::new(2, plain);
+    net.meet(a, w);
+    net.run(3);
+    net.put(a, 5, Some(1), 8);
+    let first = net.intercept(a);
+    let ticket = begin(&mut net, a, 5);
+    fill(&mut net, a, &ticket, 5, 1);
+    net.at += 1_000_000;
+    net.put(w, 5, Some(2), 8);
+    let written = net.intercept(w);
+    net.give(w, id(a), &written);
+    let ticket = begin(&mut net, a, 5);
+    assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+    // The first write arrives where the second stands already.
+    net.give(a, id(w), &first);
+    net.run(30);
+    assert_eq!((net.get(a, 5), net.get(w, 5)), (Some(2), Some(2)), "nothing was written after the second fill began");
+    assert_eq!(net.r[w].view().counters().fills_contested, 0);
+}
+
+/// A write and a fill above it come long after their replica was forgotten. A delete that was issued after the fill began, by
+/// a slower clock, has lost against the write meanwhile, and is forgotten as well: nobody can say that the fill is good. It may
+/// be that the replica came back before its fill.
+fn a_fill_of_the_forgotten(bugs: Bugs, comes_back: bool) {
+    let (a, w, other) = (0, 1, 2);
+    let mut net = Net::new(3, plain).with(bugs);
+    net.all_meet();
+    net.run(3);
+    net.skew[w] = -500_000_000;
+    net.at += 400_000_000;
+    net.put(a, 5, Some(1), 8);
+    let write = net.intercept(a);
+    let ticket = begin(&mut net, a, 5);
+    net.at += 10_000_000;
+    net.put(w, 5, None, 8);
+    assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+    let filled = net.intercept(a);
+    let hello = net.digest_of(a);
+    net.die(a, true);
+    net.give(a, id(w), &write);
+    assert_eq!(net.get(w, 5), Some(1), "its clock is ahead");
+    net.run(10);
+    if comes_back {
+        [w, other].into_iter().for_each(|i| net.give(a, id(i), &hello));
+        assert!(net.r[w].view().peers().any(|peer| peer.id == id(a)), "it is a member again");
+    }
+    net.give(a, id(w), &filled);
+    net.run(10);
+    assert_ne!(net.get(w, 5), Some(2), "deleted after the fill had begun");
+    assert_eq!(net.get(w, 5), net.get(other, 5));
+}
+
+#[test]
+fn a_fill_that_comes_after_its_replica_was_forgotten_is_not_believed() {
+    must_catch("late_fills_uncontested", |bugs| a_fill_of_the_forgotten(bugs, false));
+}
+
+#[test]
+fn a_fill_of_a_replica_that_came_back_is_not_believed_if_it_began_before() {
+    must_catch("returned_fills_believed", |bugs| a_fill_of_the_forgotten(bugs, true));
+}
+
+/// The same of a newcomer that has filled a key before it met anybody: while the fill ran the others deleted the key, and have
+/// forgotten that they did.
+#[test]
+fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
+    must_catch("returned_fills_believed", |bugs| {
+        let (new, w, other) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.meet(w, other);
+        net.run(3);
+        net.skew[w] = -500_000_000;
+        net.put(new, 5, Some(1), 8);
+        let ticket = begin(&mut net, new, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        assert!(fill(&mut net, new, &ticket, 5, 2).is_some());
+        net.run(10);
+        assert!(net.held(w, 5).is_none(), "collected");
+        net.meet(new, w);
+        net.meet(new, other);
+        net.run(10);
+        assert_ne!(net.get(w, 5), Some(2), "deleted after the fill had begun");
+        assert_eq!(net.get(w, 5), net.get(new, 5));
+    });
+}
+
+/// Two that have not met: one fills a key, and while the fill runs the other deletes the key and, being alone, collects the
+/// tombstone. It remembers the delete for a while, for one that it may meet.
+#[test]
+fn what_was_collected_alone_contests_the_fill_of_a_stranger() {
+    must_catch("collected_alone_forgotten", |bugs| {
+        let (new, w) = (0, 1);
+        let mut net = Net::new(2, plain).with(bugs);
+        net.skew[w] = -100_000_000;
+        net.put(new, 5, Some(1), 8);
+        let ticket = begin(&mut net, new, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        assert!(fill(&mut net, new, &ticket, 5, 2).is_some());
+        net.run(15);
+        assert!(net.held(w, 5).is_none(), "collected");
+        net.meet(new, w);
+        net.run(10);
+        assert_ne!(net.get(w, 5), Some(2), "deleted after the fill had begun");
+        assert_eq!(net.get(w, 5), net.get(new, 5));
+    });
+}
+
+/// A fill waits to be sent while its filler hears from the others, so all that could contest it there has come and gone. One
+/// write has not: it has lost where it came, and only its author knows of it. The fill goes out with its bound.
+#[test]
+fn a_fill_keeps_its_bound_until_everybody_has_seen_it() {
+    must_catch("bounds_dropped_unseen", |bugs| {
+        let (a, w, s) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.all_meet();
+        net.run(3);
+        net.skew[w] = -300_000_000;
+        net.at += 400_000_000;
+        net.cut.insert((a, w));
+        net.put(a, 5, None, 8);
+        net.flush();
+        let ticket = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, Some(3), 8);
+        net.flush();
+        assert!(net.get(s, 5).is_none(), "the delete is stamped above it");
+        assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+        net.cut.clear();
+        // A replica that is alive speaks for itself, and only when it lags for long do others speak for it.
+        for _ in 0..30 {
+            net.at += S;
+            let hello = net.digest_of(w);
+            net.give(w, id(s), &hello);
+            // The filler hears, and does not get to speak.
+            let asks = net.digest_of(a);
+            let frames = net.frames_for(s, a, &asks);
+            frames.iter().for_each(|frame| net.give(s, id(a), frame));
+            for other in [w, s] {
+                let hello = net.digest_of(other);
+                net.give(other, id(a), &hello);
+            }
+            let now = net.now(a);
+            net.r[a].handle_timeout(now);
+        }
+        net.run(10);
+        assert_eq!(net.get(w, 5), net.get(s, 5));
+        assert_ne!(net.get(w, 5), Some(2), "written after the fill had begun");
+    });
+}
+
+/// A replica hears of a write that came without its predecessors, and then merges one of those. The later one does not stand for it: a fill
+/// that began before both loses.
+#[test]
+fn a_write_that_was_only_heard_of_stands_for_no_other() {
+    must_catch("heard_stands_for_lost", |bugs| {
+        let (a, w) = (0, 1);
+        let mut net = Net::new(2, plain).with(bugs);
+        net.meet(a, w);
+        net.run(3);
+        net.skew[w] = -100_000_000;
+        net.at += 400_000_000;
+        net.put(a, 5, Some(1), 8);
+        net.intercept(a);
+        let ticket = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        let delete = net.intercept(w);
+        net.put(w, 6, None, 8);
+        net.intercept(w);
+        net.at += 200_000_000;
+        net.put(w, 5, Some(3), 8);
+        let late = net.intercept(w);
+        net.cut.insert((0, 1));
+        for message in [&delete, &late] {
+            let now = net.now(a);
+            net.r[a].handle_message(now, id(w), copy(message));
+        }
+        net.at += 100_000_000;
+        let now = net.now(a);
+        net.r[a].handle_timeout(now);
+        assert_eq!(net.get(a, 5), Some(1), "the last write waited for the one before it, and was given up");
+        assert_eq!(fill(&mut net, a, &ticket, 5, 2), None, "deleted after the fill had begun");
+        net.cut.clear();
+        net.run(10);
+        assert_eq!((net.get(a, 5), net.get(w, 5)), (Some(3), Some(3)));
+    });
+}
+
+pub(super) fn begin(net: &mut Net, i: usize, key: u32) -> FillTicket {
+    let now = net.now(i);
+    net.r[i].begin_fill(now, u64::from(key) << 48 | u64::from(key), &Key::Known(key))
+}
+
+/// Two groups of which no member has met one of the other. In one a key is filled; while the fill runs the key is written or deleted in
+/// the other, by a clock that is a little behind. Each group forgets what it need not remember among its own.
+fn a_fill_among_strangers(bugs: Bugs, other: Option<u32>) {
+    let (a, b, w, x) = (0, 1, 2, 3);
+    let mut net = Net::new(4, plain).with(bugs);
+    net.meet(a, b);
+    net.meet(w, x);
+    net.run(3);
+    net.skew[w] = -100_000_000;
+    net.at += 400_000_000;
+    net.put(a, 5, Some(1), 8);
+    let ticket = begin(&mut net, a, 5);
+    net.at += 10_000_000;
+    net.put(w, 5, other, 8);
+    assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+    net.run(15);
+    let remembered = |i: usize| net.r[i].ledger.registers().contested_len();
+    assert_eq!((remembered(a), remembered(x)), (0, 0), "nothing is remembered");
+    net.all_meet();
+    net.run(15);
+    assert!((0..4).all(|i| net.get(i, 5) != Some(2)), "it came after the fill had begun");
+    assert!((0..4).all(|i| net.get(i, 5) == net.get(a, 5)));
+}
+
+#[test]
+fn a_fill_whose_bound_was_forgotten_loses_against_the_write_of_a_stranger() {
+    must_catch("unbounded_believed", |bugs| a_fill_among_strangers(bugs, Some(3)));
+}
+
+#[test]
+fn a_fill_whose_bound_was_forgotten_loses_against_a_delete_that_strangers_have_collected() {
+    must_catch("unbounded_believed", |bugs| a_fill_among_strangers(bugs, None));
+}
+
+/// A replica fills a key above its own write. A push of later leaves the write out, so it says nothing of the write, which comes
+/// by itself afterwards. A fill that began before the write loses where both have come.
+#[test]
+fn a_push_does_not_speak_for_the_write_below_a_fill() {
+    must_catch("left_out_taken_for_heard", |bugs| {
+        let (a, w) = (0, 1);
+        let mut net = Net::new(2, plain).with(bugs);
+        net.meet(a, w);
+        net.run(3);
+        net.skew[w] = -100_000_000;
+        net.at += 400_000_000;
+        net.put(a, 5, Some(1), 8);
+        net.intercept(a);
+        let before = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, Some(3), 8);
+        let written = net.intercept(w);
+        let after = begin(&mut net, w, 5);
+        assert!(fill(&mut net, w, &after, 5, 4).is_some());
+        net.intercept(w);
+        net.at += 500_000_000;
+        let hello = net.digest_of(a);
+        let now = net.now(w);
+        net.r[w].handle_message(now, id(a), hello);
+        let again = std::iter::from_fn(|| net.r[w].poll_transmit(now)).map(|transmit| transmit.message);
+        let again: Vec<_> = again.filter(|message| matches!(message, Message::Push(_))).collect();
+        assert_eq!(again.len(), 1, "it goes back to what its member reports");
+        let now = net.now(a);
+        for message in again.into_iter().chain([written]) {
+            net.r[a].handle_message(now, id(w), message);
+        }
+        assert_eq!(fill(&mut net, a, &before, 5, 2), None, "written after the fill had begun");
+    });
+}
