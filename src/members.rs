@@ -240,16 +240,16 @@ impl Members {
         self.absent.greeted.insert(id);
     }
 
-    /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and our `own`. With `waits`
-    /// it is empty while a member has writes, which we lack, of a replica that is no member here.
+    /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and our `own`. It is empty
+    /// while a member that was `heard_since` then, by monotonic time, has writes, which we lack, of a replica that is no member here.
     pub(crate) fn stable_cut(
         &self,
         vector: &VersionVector,
         own: HlcTime,
         older_than: HlcTime,
-        waits: bool,
+        heard_since: Option<u64>,
     ) -> StableCut {
-        if self.is_lonely() || (waits && self.lacks_of_the_gone(vector)) {
+        if self.is_lonely() || heard_since.is_some_and(|since| self.lacks_of_the_gone(vector, since)) {
             return StableCut::default();
         }
         // Members times origins: each pair is looked at once, side by side.
@@ -265,11 +265,18 @@ impl Members {
     }
 
     /// Returns true if a live member has reported writes, which we lack, of a replica that is no member here: one that left before
-    /// we came, for instance. No watermark covers its writes. Only a member that speaks to us counts, because no other can send them.
-    fn lacks_of_the_gone(&self, vector: &VersionVector) -> bool {
+    /// we came, for instance. No watermark covers its writes. Only a member that speaks to us counts: no other can send them, nor say
+    /// that it has dropped their record.
+    fn lacks_of_the_gone(&self, vector: &VersionVector, heard_since: u64) -> bool {
         let gone = |origin: &ReplicaId| !self.peers.contains_key(origin);
         let lacks = |peer: &Peer| peer.reported.beside(vector).any(|(id, theirs, ours)| theirs > ours && gone(&id));
-        self.peers.values().filter(|peer| peer.is_live() && peer.is_met()).any(lacks)
+        let speaks = |peer: &&Peer| peer.is_live() && peer.is_met() && peer.last_heard >= heard_since;
+        self.peers.values().filter(speaks).any(lacks)
+    }
+
+    /// A few digest intervals for each member: a live one that was not heard for so long has no link to us.
+    pub(crate) fn few_rounds(&self, env: &Env) -> u64 {
+        nanos(env.config.digest_interval).saturating_mul(4 * (self.len() as u64 + 1))
     }
 
     /// A member was heard of directly. `wrote` is its last own write that is held here.

@@ -19,7 +19,10 @@ pub(crate) fn stable_cut<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, member
     // The switch `unreachable_unnamed` turns this rule off as well: it covers in part for the names that are missing then.
     let bugs = env.bugs();
     let waits = env.counters.retired_dropped == 0 && !bugs.gone_unwaited && !bugs.unreachable_unnamed;
-    members.stable_cut(ledger.vector(), own, older_than, waits)
+    // One that is not heard any more cannot take back what it said, and is waited for as long as one that is dead.
+    let patience = nanos(env.config.forget_after).max(members.few_rounds(env));
+    let heard_since = waits.then(|| now.mono.saturating_sub(patience));
+    members.stable_cut(ledger.vector(), own, older_than, heard_since)
 }
 
 /// Our low watermark at a clock of ours: every write we have not yet issued by then will carry a

@@ -2,7 +2,7 @@
 
 use crate::crdt::VersionVector;
 use crate::env::Env;
-use crate::hlc::{HlcTime, nanos};
+use crate::hlc::HlcTime;
 use crate::item::CoreKey;
 use crate::learnt::LearntBy;
 use crate::ledger::merge::Merge;
@@ -53,7 +53,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     /// An origin that is alive tells everybody itself; a claim of it is passed on only when it lags
     /// by more than this.
     pub(super) fn claim_lag(&self) -> u64 {
-        nanos(self.env.config.digest_interval).saturating_mul(4 * (self.members.len() as u64 + 1))
+        self.members.few_rounds(self.env)
     }
 
     pub(super) fn adopt_epoch(&mut self, epoch: HlcTime) {

@@ -174,9 +174,9 @@ fn until_baseline<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Re
     baseline
 }
 
-/// Returns whether a replica knows of a member only from a replica that is cut off from it by now, for good. That replica cannot
-/// take its statement back, and the others, which forgot the member or never met it, say nothing of it. The member goes when
-/// `forget_after` is over, not sooner.
+/// Returns whether a replica goes by the word of one that is cut off from it by now, for good, and so cannot take it back: that
+/// there is a member, of which the others, which forgot it or never met it, say nothing; or that it has writes of a replica that is
+/// gone, whose record it has dropped since (`max_retired`). The word counts until `forget_after` is over, not less.
 fn is_unretracted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> bool {
     let open = |number: &usize| cluster.openings[*number].is_open;
     let is_cut_off = |number: usize, namer: &crate::replica_id::ReplicaId| {
@@ -189,7 +189,14 @@ fn is_unretracted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> bo
             .unmet()
             .any(|(.., namers)| namers.keys().all(|namer| is_cut_off(*number, namer)))
     };
-    let found = (0..cluster.openings.len()).filter(open).any(|number| waits(&number));
+    let lacks = |number: &usize| {
+        let view = cluster.replica(*number).view();
+        let gone = |id: &crate::replica_id::ReplicaId| view.members().all(|(member, _)| member != *id);
+        view.peers().filter(|peer| is_cut_off(*number, &peer.id)).any(|peer| {
+            peer.reported.beside(view.vector()).any(|(origin, theirs, ours)| theirs > ours && gone(&origin))
+        })
+    };
+    let found = (0..cluster.openings.len()).filter(open).any(|number| waits(&number) || lacks(&number));
     if found {
         cluster.report.reach("waited for a word that nobody can take back");
     }

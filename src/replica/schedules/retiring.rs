@@ -98,3 +98,31 @@ fn records_are_bounded_also_while_a_member_is_away() {
     }
     assert!(net.r[a].view().counters().retired_dropped > 0);
 }
+
+/// A newcomer hears what a member has of one that left, and then not that member any more. That drops the record, and nobody else ever had
+/// it: what cannot be sent, nor taken back, is waited for as long as a dead member would be.
+#[test]
+fn a_record_dropped_by_a_member_that_is_not_heard_is_not_waited_for() {
+    let (a, b, new, x, y) = (0, 1, 2, 3, 4);
+    let forget_after = std::time::Duration::from_secs(60);
+    let mut net = Net::new(5, |i| ReplicaConfig { max_retired: 1, forget_after, ..plain(i) });
+    net.meet(a, x);
+    net.put(x, 7, Some(1), 8);
+    net.run(3);
+    net.die(x, true);
+    net.run(3);
+    let told = net.digest_of(a);
+    net.give(a, id(new), &told);
+    net.cut.insert((a, new));
+    comes_and_goes(&mut net, y);
+    assert!(net.r[a].view().counters().retired_dropped > 0);
+    net.meet(a, b);
+    net.meet(b, new);
+    net.run(10);
+    net.put(new, 9, None, 8);
+    net.run(10);
+    assert_eq!(net.r[new].view().counters().retired_dropped, 0);
+    assert!(net.held(new, 9).is_some(), "for all that it knows, a may still send something older");
+    net.run(60);
+    assert!(net.held(new, 9).is_none(), "collected");
+}
