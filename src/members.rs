@@ -264,13 +264,13 @@ impl Members {
         StableCut { seen_by_all: seen_by_all.into_iter().collect(), watermark, older_than }
     }
 
-    /// Returns true if a live member has reported writes, which we lack, of a replica that is no member here: one that left before
-    /// we came, for instance. No watermark covers its writes. Only a member that speaks to us counts: no other can send them, nor say
-    /// that it has dropped their record.
+    /// Returns true if a member has reported writes, which we lack, of a replica that is no member here: one that left before we
+    /// came, for instance. No watermark covers its writes. Only a member that we have heard lately counts: no other can send them, nor
+    /// say that it has dropped their record. One that is dead counts no less, for it may return with them.
     fn lacks_of_the_gone(&self, vector: &VersionVector, heard_since: u64) -> bool {
         let gone = |origin: &ReplicaId| !self.peers.contains_key(origin);
         let lacks = |peer: &Peer| peer.reported.beside(vector).any(|(id, theirs, ours)| theirs > ours && gone(&id));
-        let speaks = |peer: &&Peer| peer.is_live() && peer.is_met() && peer.last_heard >= heard_since;
+        let speaks = |peer: &&Peer| peer.is_met() && peer.last_heard >= heard_since;
         self.peers.values().filter(speaks).any(lacks)
     }
 
