@@ -91,6 +91,8 @@ pub(crate) struct Ledger<K, V> {
     is_cloned: bool,
     /// Whether values were given up here that others may still hold.
     lossy: bool,
+    /// The greatest time of a retired origin whose record was dropped: what it stood for is lacked for good.
+    retired_up_to: HlcTime,
     /// So many times the cap of tombstones is not looked at, after that took long.
     cap_rests: usize,
     sweep: Option<Position>,
@@ -112,6 +114,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
             hidden: SmallVec::new(),
             is_cloned: false,
             lossy: false,
+            retired_up_to: 0,
             cap_rests: 0,
             sweep: None,
             quarantine: quarantine::Quarantine::default(),
@@ -447,6 +450,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
         }
         // A late message of this origin will look unseen. That needs no floor of its own: whatever is missing here left
         // below one of the floors, or with a reconcile, whose sender's floors were taken over.
+        self.retired_up_to = self.retired_up_to.max(self.vector.get(&origin));
         self.vector.remove(&origin);
         self.dropped.remove(&origin);
         self.dropped.raise(env.id, own);

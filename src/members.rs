@@ -240,16 +240,9 @@ impl Members {
         self.absent.greeted.insert(id);
     }
 
-    /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and our `own`. It is empty
-    /// while a member that was `heard_since` then, by monotonic time, has writes, which we lack, of a replica that is no member here.
-    pub(crate) fn stable_cut(
-        &self,
-        vector: &VersionVector,
-        own: HlcTime,
-        older_than: HlcTime,
-        heard_since: Option<u64>,
-    ) -> StableCut {
-        if self.is_lonely() || heard_since.is_some_and(|since| self.lacks_of_the_gone(vector, since)) {
+    /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and our `own`.
+    pub(crate) fn stable_cut(&self, vector: &VersionVector, own: HlcTime, older_than: HlcTime) -> StableCut {
+        if self.is_lonely() {
             return StableCut::default();
         }
         // Members times origins: each pair is looked at once, side by side.
@@ -264,14 +257,23 @@ impl Members {
         StableCut { seen_by_all: seen_by_all.into_iter().collect(), watermark, older_than }
     }
 
-    /// Returns true if a member has reported writes, which we lack, of a replica that is no member here: one that left before we
-    /// came, for instance. No watermark covers its writes. Only a member that we have heard lately counts: no other can send them, nor
-    /// say that it has dropped their record. One that is dead counts no less, for it may return with them.
-    fn lacks_of_the_gone(&self, vector: &VersionVector, heard_since: u64) -> bool {
+    /// Returns the members that have reported writes, which this vector lacks, of a replica that is no member here: one that left
+    /// before we came, for instance. No watermark covers its writes. Up to `retired_up_to` they are lacked for good. Only a member
+    /// that was `heard_since` then, by monotonic time, counts: no other can send them, nor say that it has dropped their record. One
+    /// that is dead counts no less, for it may return with them.
+    pub(crate) fn owing<'a>(
+        &'a self,
+        vector: &'a VersionVector,
+        retired_up_to: HlcTime,
+        heard_since: u64,
+    ) -> impl Iterator<Item = &'a ReplicaId> {
         let gone = |origin: &ReplicaId| !self.peers.contains_key(origin);
-        let lacks = |peer: &Peer| peer.reported.beside(vector).any(|(id, theirs, ours)| theirs > ours && gone(&id));
-        let speaks = |peer: &&Peer| peer.is_met() && peer.last_heard >= heard_since;
-        self.peers.values().filter(speaks).any(lacks)
+        let owes = move |peer: &Peer| {
+            let mut reported = peer.reported.beside(vector);
+            reported.any(|(id, theirs, ours)| theirs > ours.max(retired_up_to) && gone(&id))
+        };
+        let speaks = move |peer: &Peer| peer.is_met() && peer.last_heard >= heard_since;
+        self.peers.iter().filter(move |(_, peer)| speaks(peer) && owes(peer)).map(|(id, _)| id)
     }
 
     /// A few digest intervals for each member: a live one that was not heard for so long has no link to us.

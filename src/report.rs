@@ -197,6 +197,15 @@ pub enum Blocker {
         /// How long it has been silent, in milliseconds.
         silent_ms: u64,
     },
+    /// A member has writes, which this node still lacks, of a replica that has left.
+    Owing {
+        /// The member.
+        replica: String,
+        /// Its node.
+        node: Option<String>,
+        /// How long it has been silent, in milliseconds.
+        silent_ms: u64,
+    },
 }
 
 /// A replica whose clock was found too far ahead.

@@ -7,6 +7,7 @@ use crate::env::Env;
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::item::CoreKey;
 use crate::members::{Members, StableCut};
+use crate::replica_id::ReplicaId;
 use crate::store::Snapshot;
 
 /// Tombstones looked at in one go.
@@ -15,14 +16,24 @@ const BATCH: usize = 4_096;
 pub(crate) fn stable_cut<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, members: &Members, now: Now) -> StableCut {
     let own = watermark_at(ledger, env, env.clock.last().max(now.wall));
     let older_than = env.clock.judging(now).saturating_sub(nanos(env.config.gc_grace));
-    // A replica that has dropped records of retired origins lacks their writes for good, and must not wait for them.
     // The switch `unreachable_unnamed` turns this rule off as well: it covers in part for the names that are missing then.
-    let bugs = env.bugs();
-    let waits = env.counters.retired_dropped == 0 && !bugs.gone_unwaited && !bugs.unreachable_unnamed;
+    if !env.bugs().gone_unwaited && !env.bugs().unreachable_unnamed && owing(ledger, env, members, now).next().is_some()
+    {
+        return StableCut::default();
+    }
+    members.stable_cut(ledger.vector(), own, older_than)
+}
+
+/// The members from which writes of a replica that left are still to come.
+pub(crate) fn owing<'a, K: CoreKey, V>(
+    ledger: &'a Ledger<K, V>,
+    env: &Env,
+    members: &'a Members,
+    now: Now,
+) -> impl Iterator<Item = &'a ReplicaId> {
     // One that is not heard any more cannot take back what it said, and is waited for as long as one that is dead.
     let patience = nanos(env.config.forget_after).max(members.few_rounds(env));
-    let heard_since = waits.then(|| now.mono.saturating_sub(patience));
-    members.stable_cut(ledger.vector(), own, older_than, heard_since)
+    members.owing(ledger.vector(), ledger.retired_up_to, now.mono.saturating_sub(patience))
 }
 
 /// Our low watermark at a clock of ours: every write we have not yet issued by then will carry a

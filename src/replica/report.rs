@@ -51,6 +51,7 @@ pub(crate) enum CollectionBlock {
     OwnWatermark,
     Unseen(ReplicaId),
     Watermark(ReplicaId),
+    Owing(ReplicaId),
 }
 
 /// The oldest tombstone and why it is not collected.
@@ -201,5 +202,6 @@ fn collection_blocks<K: CoreKey, V>(view: View<'_, K, V>, now: Now, stamp: Stamp
             blocks.push(CollectionBlock::Watermark(*id));
         }
     }
+    blocks.extend(collect::owing(ledger, env, members, now).take(MAX_LISTED).copied().map(CollectionBlock::Owing));
     blocks
 }
