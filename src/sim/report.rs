@@ -85,10 +85,11 @@ const FAULTS: [&str; 51] = [
 
 /// Rare branches of the protocol, by the name of their counter or of the event that shows them. A band of seeds that
 /// never reaches one of them says nothing about it.
-const BRANCHES: [&str; 42] = [
+const BRANCHES: [&str; 43] = [
     "a broken session was adopted",
     "a floor came with a session",
     "a doubt was due",
+    "a void that overtook left at once",
     "a void was due",
     "adopted",
     "caught up",

@@ -48,11 +48,13 @@ fn check_cache<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cache: u8) -
 }
 
 /// Returns the newest stamp that a replica ever held. A register that came in doubt and was never claimed does not count: the
-/// session that brought it broke off, and the replica keeps nothing of it.
+/// session that brought it broke off, and the replica keeps nothing of it. If it was voided there, and had to be, that
+/// stands: the void has a dot of the replica, whatever becomes of the session.
 fn was_known<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, key: usize) -> Option<Stamp> {
     let opening = &cluster.openings[number];
-    let (newest, _) = opening.newest[key]?;
-    let forgets = |record: &Record<K, V>| record.fate.doubted.contains(&number) && !record.is_claimed_by(&opening.seen);
+    let (newest, gone) = opening.newest[key]?;
+    let stands = |record: &Record<K, V>| (gone && record.fate.voided) || record.is_claimed_by(&opening.seen);
+    let forgets = |record: &Record<K, V>| record.fate.doubted.contains(&number) && !stands(record);
     Some(newest).filter(|newest| !cluster.oracle(number).get(key, newest).is_some_and(forgets))
 }
 

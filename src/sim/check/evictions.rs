@@ -25,8 +25,32 @@ pub(in crate::sim) fn note_removed<K: SimKey, V: SimValue>(
         }
         RemovalCause::Size => Ok(()),
         RemovalCause::Expired => content::note_expired_at(cluster, number, key, now),
-        RemovalCause::Void | RemovalCause::Reconcile => check_loss(cluster, number, key, stamp, cause),
+        RemovalCause::Void => {
+            note_overtaken(cluster, number, key, (stamp, now));
+            check_loss(cluster, number, key, stamp, cause)
+        }
+        RemovalCause::Reconcile => check_loss(cluster, number, key, stamp, cause),
         RemovalCause::Explicit | RemovalCause::Replaced | RemovalCause::Invalidated => Ok(()),
+    }
+}
+
+/// Takes note of a void that took the place of an older value. A fill that comes contested has overtaken what was here, and is a
+/// void from the start, with a dot of this replica. Dropped by force in the same event, it is seen in the change alone; the fill
+/// itself may be claimed by nobody, if the session that brought it broke off.
+fn note_overtaken<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    number: usize,
+    key: usize,
+    (stamp, void): (Stamp, Stamp),
+) {
+    if void <= stamp {
+        return;
+    }
+    cluster.trace(|| format!("  r{number} key {key} of {stamp:?} is overtaken by a void at {void:?}"));
+    let newest = &mut cluster.openings[number].newest[key];
+    *newest = (*newest).max(Some((void, true)));
+    if cluster.held(number, key).is_none() {
+        cluster.report.reach("a void that overtook left at once");
     }
 }
 
