@@ -81,9 +81,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         let last_fill = push.entries.iter().rev().find(|entry| is_of_fill(entry.stamp()));
         let (from, to) = (last_fill.map_or(push.from, |fill| fill.dot().counter), push.to);
         let heard = self.heard.entry(push.origin).or_default();
-        if bugs.left_out_taken_for_heard {
-            heard.1 = to.max(heard.1);
-        } else if (heard.0..=heard.1).contains(&from) {
+        if bugs.left_out_taken_for_heard || (heard.0..=heard.1).contains(&from) {
             heard.1 = to.max(heard.1);
         } else {
             *heard = (from, to);
