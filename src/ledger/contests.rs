@@ -137,11 +137,12 @@ impl Contests {
 
     /// Whether a fill that has come without its bound may have begun before something that is known here: `found` for its key, one of
     /// the floors, an epoch, or what lost. Its bound was `max_drift` below it or later. What is directly below it its filler
-    /// knew.
-    pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<HlcTime>, floors: [HlcTime; 3]) -> bool {
+    /// knew, and what its own replica wrote.
+    pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 3]) -> bool {
         let after = fill.time.saturating_sub(self.drift);
-        let losers = self.losers.get(&hash).into_iter().flatten().chain(self.heard_of(hash)).map(|stamp| stamp.time);
-        let mut known = losers.chain(found).chain(floors).chain(self.epochs.iter().copied());
+        let losers = self.losers.get(&hash).into_iter().flatten();
+        let of_others = losers.chain(self.heard_of(hash)).chain(&found).filter(|stamp| stamp.replica != fill.replica);
+        let mut known = of_others.map(|stamp| stamp.time).chain(floors).chain(self.epochs.iter().copied());
         after < self.forgot
             || (after < self.evicted_alone && self.evicted_alone <= fill.time)
             || known.any(|time| after < time && time / GRAIN < fill.time / GRAIN)

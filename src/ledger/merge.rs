@@ -127,7 +127,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let wins = found.map_or(fill > floor.max(eviction_floor), |found| found < fill);
         let floors = [floor.time, eviction_floor.time, self.ledger.epoch()];
         let bugs = self.env.bugs();
-        let contested = || registers.contests.may_contest(hash, fill, found.map(|found| found.time), floors);
+        let contested = || registers.contests.may_contest(hash, fill, found, floors);
         let believed = bugs.unbounded_believed || bugs.bounds_dropped_unseen;
         if wins && !believed && contested() {
             self.env.counters.fills_contested += 1;

@@ -1,6 +1,6 @@
 //! Doing what a script says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::Action;
 use super::agenda::Event;
@@ -166,6 +166,7 @@ fn record<K: SimKey, V: SimValue>(
         fill,
         adopted_as: Vec::new(),
         told: BTreeMap::new(),
+        bare_to: BTreeSet::new(),
         held_by: BTreeMap::new(),
         fate: Fate::default(),
     };

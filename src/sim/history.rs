@@ -253,6 +253,20 @@ fn is_contested<K: SimKey, V: SimValue>(
     cluster.oracle(number).is_contested(key, fill, drift)
         || Oracle::is_contested_by_evicted(fill, evicted, drift)
         || is_late(cluster, number, fill)
+        || is_contested_bare(cluster, number, key, fill)
+}
+
+/// Returns whether a fill that came here without its bound may be voided: the members of its sender had forgotten the bound, and
+/// did not count this replica.
+fn is_contested_bare<K: SimKey, V: SimValue>(
+    cluster: &Cluster<'_, K, V>,
+    number: usize,
+    key: usize,
+    fill: &Record<K, V>,
+) -> bool {
+    let (drift, view) = (nanos(cluster.settings.config.max_drift), cluster.view(number));
+    let floors = [view.floor().time, view.eviction_floor().time];
+    fill.bare_to.contains(&number) && cluster.oracle(number).is_contested_bare(key, fill.stamp, floors, drift)
 }
 
 /// Returns whether what a fill must lose against may be forgotten: its replica was not a member here all the time since the

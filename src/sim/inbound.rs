@@ -16,7 +16,8 @@ use super::trace::describe;
 use super::types::{SimKey, SimValue};
 use crate::hlc::Stamp;
 use crate::membership::{Membership, NotOpen};
-use crate::message::Message;
+use crate::message::bound::is_above_young;
+use crate::message::{Entry, FillNote, Message, bound_in};
 use crate::replica_id::ReplicaId;
 use crate::wire::{self, MessageKind, Peeked};
 
@@ -143,6 +144,12 @@ fn note_told<K: SimKey, V: SimValue>(
         return Vec::new(); // Audits compare what both sides have seen already.
     }
     let (at, mut new) = (cluster.at, Vec::new());
+    for (hash, fill) in bare_fills(message) {
+        let record = cluster.names.number(hash).and_then(|key| cluster.record_mut(number, key, &fill));
+        if record.is_some_and(|record| record.bare_to.insert(number)) {
+            cluster.report.reach("a fill came without its bound");
+        }
+    }
     for entry in message.entries() {
         let Some(key) = cluster.names.number(entry.hash) else { continue };
         let Some(record) = cluster.record_mut(number, key, &entry.stamp()) else { continue };
@@ -152,6 +159,22 @@ fn note_told<K: SimKey, V: SimValue>(
         }
     }
     new
+}
+
+/// Returns the fills of a message that were stamped above something young and come without their bound.
+fn bare_fills<K, V>(message: &Message<K, V>) -> Vec<(u64, Stamp)> {
+    let in_one = |entries: &[Entry<K, V>], fills: &[FillNote]| {
+        let bare = entries.iter().filter(|entry| is_above_young(entry.stamp()) && entry.kind().ranks_live());
+        let bare = bare.filter(|entry| bound_in(fills, entry.dot().counter).is_none());
+        bare.map(|entry| (entry.hash, entry.stamp())).collect::<Vec<_>>()
+    };
+    match message {
+        Message::Push(push) => in_one(&push.entries, &push.fills),
+        Message::Frame(frame) => {
+            frame.intervals.iter().flat_map(|interval| in_one(&interval.entries, &interval.fills)).collect()
+        }
+        Message::Digest(_) | Message::Ack(_) | Message::Audit(_) => Vec::new(),
+    }
 }
 
 /// Takes back what `note_told` noted of a frame that the replica ignored: it has read nothing of it.

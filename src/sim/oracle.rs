@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crdt::{Dot, VersionVector};
-use crate::hlc::{HlcTime, Stamp};
+use crate::hlc::{GRAIN, HlcTime, Stamp};
 use crate::item::ItemRef;
 
 /// The start of a fill: true time, and the filler's hybrid clock.
@@ -35,6 +35,8 @@ pub(super) struct Record<K, V> {
     pub(super) adopted_as: Vec<Dot>,
     /// Openings that received it in a message, whatever they made of it, and when they first did.
     pub(super) told: BTreeMap<usize, u64>,
+    /// Openings that received it without the bound that it has, if it is a fill above something young.
+    pub(super) bare_to: BTreeSet<usize>,
     /// Openings that held it after an event, and when they first did.
     pub(super) held_by: BTreeMap<usize, u64>,
     pub(super) fate: Fate,
@@ -150,6 +152,15 @@ impl<K, V> Oracle<K, V> {
         let contests = |other: &Record<K, V>| other.fill.is_none() && other.stamp.time > after && !known(other.stamp);
         let by_epoch = |epoch: &EpochRecord| epoch.time > after && epoch.time < fill.stamp.time;
         self.of(key).any(contests) || self.epochs.iter().any(by_epoch)
+    }
+
+    /// Whether a fill may be voided by a replica that received it without its bound. What is stamped that close below it may contest
+    /// it, but for what its filler is sure to have known. The bound alone could say more, and all who count that replica had
+    /// forgotten it.
+    pub(super) fn is_contested_bare(&self, key: usize, fill: Stamp, floors: [HlcTime; 2], drift: u64) -> bool {
+        let close = |time: HlcTime| time > fill.time.saturating_sub(drift) && time / GRAIN < fill.time / GRAIN;
+        let contests = |other: &Record<K, V>| close(other.stamp.time) && other.stamp.replica != fill.replica;
+        self.of(key).any(contests) || floors.into_iter().any(close) || self.epochs.iter().any(|epoch| close(epoch.time))
     }
 
     /// Whether a fill may be voided by a replica that evicted something stamped `evicted` while it was alone. Nobody else has

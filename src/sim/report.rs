@@ -85,8 +85,9 @@ const FAULTS: [&str; 51] = [
 
 /// Rare branches of the protocol, by the name of their counter or of the event that shows them. A band of seeds that
 /// never reaches one of them says nothing about it.
-const BRANCHES: [&str; 43] = [
+const BRANCHES: [&str; 44] = [
     "a broken session was adopted",
+    "a fill came without its bound",
     "a floor came with a session",
     "a doubt was due",
     "a void that overtook left at once",
