@@ -278,8 +278,8 @@ impl<K: CoreKey, V> Ledger<K, V> {
     }
 
     /// Takes out the dots that were removed without a trace since this was last asked.
-    pub(crate) fn take_hidden(&mut self) -> SmallVec<[Dot; 2]> {
-        std::mem::take(&mut self.hidden)
+    pub(crate) fn take_hidden(&mut self) -> Option<SmallVec<[Dot; 2]>> {
+        (!self.hidden.is_empty()).then(|| std::mem::take(&mut self.hidden))
     }
 
     /// Something was said under our own id that we did not say. It calls for a new one if we have not got to `time`.

@@ -112,8 +112,9 @@ impl<K: CoreKey, V> Conversations<K, V> {
     #[inline]
     pub(crate) fn end_call(&mut self, cx: &mut Context<'_, K, V>) {
         cx.keep_house();
-        let hidden = cx.ledger.take_hidden();
-        self.sessions_out.abort_hiding(cx.members, cx.env, &hidden);
+        if let Some(hidden) = cx.ledger.take_hidden() {
+            self.sessions_out.abort_hiding(cx.members, cx.env, &hidden);
+        }
     }
 
     /// The failure detector calls a member dead.

@@ -29,7 +29,7 @@ pub struct FillTicket {
     /// The epoch at the start.
     epoch: HlcTime,
     /// What it must lose against although it is stamped above that.
-    bound: Option<FillBound>,
+    bound: Option<Box<FillBound>>,
 }
 
 impl FillTicket {
@@ -94,13 +94,15 @@ pub(crate) fn begin<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, has
     let (held, epoch) = (ledger.find(hash, key), ledger.epoch());
     let found = held.as_ref().map(|held| ledger.registers.stamp_of(&held.meta));
     let above = found.map_or(0, |found| found.time).max(ledger.highest_floor().time).max(epoch);
-    let bound = ledger.registers.contests.bound_of(start, epoch, hash, found);
     let early = off_the_ticks(start.saturating_sub(env.max_drift()));
     let fills = &mut ledger.fills;
-    let (time, bound) = match bound {
-        _ if early > above => (early, None),
-        Some(bound) => (fills.unused(hash, above), Some(bound)),
-        None => (0, None),
+    let (time, bound) = if early > above {
+        (early, None)
+    } else {
+        match ledger.registers.contests.bound_of(start, epoch, hash, found) {
+            Some(bound) => (fills.unused(hash, above), Some(Box::new(bound))),
+            None => (0, None),
+        }
     };
     let number = fills.next;
     fills.next += 1;
@@ -150,7 +152,7 @@ fn is_contested<K: CoreKey, V>(
     let write = held.and_then(|held| ledger.registers.write_of(held));
     let contests = &ledger.registers.contests;
     let contested = |bound: &FillBound| contests.is_contested(hash, write, ticket.stamp, bound);
-    !env.bugs().fill_bound_ignored && ticket.bound.as_ref().is_some_and(contested)
+    !env.bugs().fill_bound_ignored && ticket.bound.as_deref().is_some_and(contested)
 }
 
 /// Whether a fill has lost against something that came after its start. Whoever asks for the key

@@ -185,7 +185,7 @@ impl SessionsOut {
     /// overtaken may be in an earlier frame.
     #[inline]
     pub(crate) fn abort_hiding(&mut self, members: &mut Members, env: &mut Env, hidden: &[Dot]) {
-        if !self.0.is_empty() && !hidden.is_empty() {
+        if !self.0.is_empty() {
             self.retain(members, env, |session| hidden.iter().all(|dot| session.cursor.covers(dot)));
         }
     }
