@@ -277,9 +277,9 @@ impl<K: CoreKey, V> Ledger<K, V> {
         self.registers.expiry.len()
     }
 
-    /// Takes out the dots that were removed without a trace since this was last asked.
-    pub(crate) fn take_hidden(&mut self) -> Option<SmallVec<[Dot; 2]>> {
-        (!self.hidden.is_empty()).then(|| std::mem::take(&mut self.hidden))
+    /// The dots that were removed without a trace in this call. Whoever has seen to them clears them.
+    pub(crate) fn hidden_mut(&mut self) -> &mut SmallVec<[Dot; 2]> {
+        &mut self.hidden
     }
 
     /// Something was said under our own id that we did not say. It calls for a new one if we have not got to `time`.

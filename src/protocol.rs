@@ -112,8 +112,10 @@ impl<K: CoreKey, V> Conversations<K, V> {
     #[inline]
     pub(crate) fn end_call(&mut self, cx: &mut Context<'_, K, V>) {
         cx.keep_house();
-        if let Some(hidden) = cx.ledger.take_hidden() {
-            self.sessions_out.abort_hiding(cx.members, cx.env, &hidden);
+        let hidden = cx.ledger.hidden_mut();
+        if !hidden.is_empty() {
+            self.sessions_out.abort_hiding(cx.members, cx.env, hidden);
+            hidden.clear();
         }
     }
 

@@ -27,9 +27,10 @@ pub(crate) struct News<K, V> {
     pub(crate) unread: Option<Vec<ChangeEvent<K, V>>>,
 }
 
-impl<K, V> Settled<K, V> {
-    fn news(&mut self) -> &mut News<K, V> {
-        self.news.get_or_insert_with(|| Box::new(News { changes: Vec::new(), touched: Vec::new(), unread: None }))
+impl<K, V> News<K, V> {
+    /// Returns the news there are, or new ones with nothing in them.
+    fn of(news: &mut Option<Box<Self>>) -> &mut Self {
+        news.get_or_insert_with(|| Box::new(Self { changes: Vec::new(), touched: Vec::new(), unread: None }))
     }
 }
 
@@ -75,15 +76,14 @@ impl<K: CoreKey, V> Engine<K, V> {
     /// lock. To be called after every command and every `handle_*`. `listening`: whether somebody wants
     /// to know of changes.
     pub(crate) fn settle(&mut self, now: Now, reads: &ReadLog, listening: bool) -> Settled<K, V> {
-        let mut settled = Settled { garbage: SmallVec::new(), news: None };
+        let mut news = None;
         // What was read before this write was used before it.
         self.apply_reads(reads);
-        self.follow(now, listening, &mut settled);
+        self.follow(now, listening, &mut news);
         while self.is_over_capacity() && self.evict_one(now) {
-            self.follow(now, listening, &mut settled);
+            self.follow(now, listening, &mut news);
         }
-        settled.garbage = self.replica.take_garbage();
-        settled
+        Settled { garbage: self.replica.take_garbage(), news }
     }
 
     /// Applies noted reads to the order of use.
@@ -103,13 +103,13 @@ impl<K: CoreKey, V> Engine<K, V> {
         true
     }
 
-    fn follow(&mut self, now: Now, listening: bool, settled: &mut Settled<K, V>) {
+    fn follow(&mut self, now: Now, listening: bool, news: &mut Option<Box<News<K, V>>>) {
         while let Some(change) = self.replica.poll_change() {
             let (slot, weight) = (change.slot, u64::from(change.weight));
             let remains = self.note_use(&change);
-            self.touch_flight(slot, settled);
+            self.touch_flight(slot, news);
             if listening {
-                settled.news().changes.push(change);
+                News::of(news).changes.push(change);
             }
             if remains && self.capacity.is_some_and(|capacity| weight > capacity) && self.is_too_heavy(slot) {
                 // Heavier than everything we may hold: giving up others would not help.
@@ -119,13 +119,13 @@ impl<K: CoreKey, V> Engine<K, V> {
     }
 
     /// Fills that wait for another node's value hear of it.
-    fn touch_flight(&self, slot: SlotRef, settled: &mut Settled<K, V>) {
+    fn touch_flight(&self, slot: SlotRef, news: &mut Option<Box<News<K, V>>>) {
         if self.flights.is_empty() {
             return;
         }
         let hash = self.replica.view().store().hash(slot);
         if let Some(flight) = hash.and_then(|hash| self.flights.with_hash(hash)) {
-            settled.news().touched.push(flight);
+            News::of(news).touched.push(flight);
         }
     }
 

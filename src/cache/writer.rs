@@ -1,6 +1,6 @@
 //! The one writer of a cache: the replica behind its lock, and what surrounds every change that is made there.
 
-use super::engine::{Engine, News, Settled};
+use super::engine::{Engine, News};
 use super::feed::Feed;
 use super::garbage::drop_quietly;
 use super::listener::Listeners;
@@ -31,13 +31,18 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         let (result, settled) = {
             let mut engine = self.engine.lock();
             let listening = self.listeners.is_listening() || self.feed.is_watched();
-            let (result, settled) = engine.act(now, &self.reads, listening, act);
-            (result, self.put_out(settled))
+            let (result, mut settled) = engine.act(now, &self.reads, listening, act);
+            if let Some(news) = &mut settled.news {
+                self.put_out(news);
+            }
+            (result, settled)
         };
         if let Some(news) = settled.news {
             self.announce(news);
         }
-        drop_quietly(settled.garbage);
+        if !settled.garbage.is_empty() {
+            drop_quietly(settled.garbage);
+        }
         result
     }
 
@@ -52,13 +57,9 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     }
 
     /// Puts changes where those who listen will find them: under the replica's lock, which orders them.
-    fn put_out(&self, settled: Settled<K, V>) -> Settled<K, V> {
-        let Settled { garbage, mut news } = settled;
-        if let Some(news) = &mut news {
-            self.listeners.enqueue(&news.changes);
-            news.unread = self.feed.publish(&news.changes);
-        }
-        Settled { garbage, news }
+    fn put_out(&self, news: &mut News<K, V>) {
+        self.listeners.enqueue(&news.changes);
+        news.unread = self.feed.publish(&news.changes);
     }
 
     /// Notifies fills, subscribers and the listener, without the lock. What only this cold path opens stays boxed on the way there.

@@ -2,11 +2,11 @@
 
 use super::changes::RemovalCause;
 use super::{Ledger, fill};
-use crate::crdt::{Cause, Kind, Marker};
+use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::item::CoreKey;
 use crate::members::Members;
-use crate::store::{Meta, SlotRef, Snapshot};
+use crate::store::{SlotRef, Snapshot};
 
 /// What an eviction came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +34,17 @@ pub(crate) fn evict<K: CoreKey, V>(
         ledger.registers.erase(&held, RemovalCause::Size);
         return Evicted::Gone;
     }
-    if may_go_without_trace(ledger, members, &held) {
+    let marker = ledger.registers.marker_of(&held.meta);
+    if may_go_without_trace(ledger, members, marker) {
         env.counters.evicted_stable += 1;
         if members.is_empty() {
-            let stamp = ledger.registers.stamp_of(&held.meta);
-            ledger.registers.contests.note_evicted_alone(stamp);
+            ledger.registers.contests.note_evicted_alone(marker.stamp);
         }
         ledger.drop_register(env, &held, RemovalCause::Size);
         return Evicted::Gone;
     }
     env.counters.evicted_unstable += 1;
-    if is_unsent(ledger, env, members, &held.meta) {
+    if is_unsent(env, members, marker.dot) {
         retain(ledger, env, &held);
     } else {
         ledger.registers.bury(&held, Cause::Evicted, RemovalCause::Size);
@@ -53,8 +53,7 @@ pub(crate) fn evict<K: CoreKey, V>(
 }
 
 /// Whether some live member has not yet reported an own write.
-fn is_unsent<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, members: &Members, meta: &Meta) -> bool {
-    let dot = ledger.registers.dot_of(meta);
+fn is_unsent(env: &Env, members: &Members, dot: Dot) -> bool {
     dot.actor == env.id && dot.counter > members.held_by_all_live(env)
 }
 
@@ -70,8 +69,8 @@ fn retain<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapsh
 }
 
 /// Whether a register may go without a trace because it is evicted.
-fn may_go_without_trace<K: CoreKey, V>(ledger: &Ledger<K, V>, members: &Members, held: &Snapshot<K, V>) -> bool {
-    let (stamp, dot) = (ledger.registers.stamp_of(&held.meta), ledger.registers.dot_of(&held.meta));
+fn may_go_without_trace<K: CoreKey, V>(ledger: &Ledger<K, V>, members: &Members, marker: Marker) -> bool {
+    let Marker { stamp, dot, .. } = marker;
     if !ledger.vector.covers(&dot) || ledger.receiving.is_some() || members.is_lonely() {
         return false;
     }
