@@ -123,6 +123,8 @@ bugs! {
     collected_alone_forgotten,
     /// A write that came and was not merged stands for the older ones of its replica, as one that lost does.
     heard_stands_for_lost,
+    /// A contested fill at or below a floor is left in doubt, and not voided.
+    fills_left_in_doubt,
     /// A fill that has lost its bound is taken by a replica that was no member where it lost it.
     unbounded_believed,
     /// A push counts as heard to its end, with what its origin's own fills have replaced and with what came before it.

@@ -47,11 +47,12 @@ const SCHEDULES: &str =
     concat!(include_str!("../src/replica/schedules/filling.rs"), include_str!("../src/replica/schedules/sparing.rs"));
 
 /// Those that were faults once, found by one seed in ten thousand and more: a schedule of their own puts them back.
-const BY_SCHEDULE: [&str; 8] = [
+const BY_SCHEDULE: [&str; 9] = [
     "bounds_dropped_unseen",
     "collected_alone_forgotten",
     "doubts_listed",
     "dropped_beyond_claim_left",
+    "fills_left_in_doubt",
     "gone_unwaited",
     "late_words_unname",
     "left_out_taken_for_heard",

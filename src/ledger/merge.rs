@@ -93,8 +93,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let (hash, fill) = (entry.hash, entry.stamp());
         let registers = &self.ledger.registers;
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
-        // Where something is held, that decides, and no floor.
-        let wins = found.map_or(fill > self.ledger.highest_floor(), |found| found <= fill);
+        let wins = found.is_none_or(|found| found <= fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
         let write = held.as_ref().and_then(|held| registers.write_of(held));
         let contests = &registers.contests;
         let contested = || {
@@ -103,9 +102,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
                 || (found != Some(fill) && self.is_late(fill, bound))
         };
         if wins && entry.kind().ranks_live() && !self.env.bugs().fill_bound_ignored && contested() {
-            self.env.counters.fills_contested += 1;
-            self.place_void(held.as_ref(), &entry, fill);
-            return Merged::Voided;
+            return self.void_fill(held.as_ref(), &entry);
         }
         let merged = self.plain(held, entry);
         let registers = &mut self.ledger.registers;
@@ -124,17 +121,30 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let registers = &self.ledger.registers;
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
         let (floor, eviction_floor) = (self.ledger.floor, self.ledger.eviction_floor());
-        let wins = found.map_or(fill > floor.max(eviction_floor), |found| found < fill);
+        let wins = found.is_none_or(|found| found < fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
         let floors = [floor.time, eviction_floor.time, self.ledger.epoch()];
         let bugs = self.env.bugs();
         let contested = || registers.contests.may_contest(hash, fill, found, floors);
         let believed = bugs.unbounded_believed || bugs.bounds_dropped_unseen;
         if wins && !believed && contested() {
-            self.env.counters.fills_contested += 1;
-            self.place_void(held.as_ref(), &entry, fill);
-            return Merged::Voided;
+            return self.void_fill(held.as_ref(), &entry);
         }
         self.plain(held, entry)
+    }
+
+    /// Replaces a contested fill for all replicas. To take it for a miss in doubt, because it lies at or below the eviction floor,
+    /// would not do: only this replica may know what contests it.
+    fn void_fill(&mut self, held: Option<&Snapshot<K, V>>, fill: &Entry<K, V>) -> Merged {
+        self.env.counters.fills_contested += 1;
+        // No tombstone below the gc floor: an older write could slip in between the two.
+        let stamp = if held.is_none() { fill.stamp().max(self.ledger.floor) } else { fill.stamp() };
+        self.place_void(held, fill, stamp);
+        Merged::Voided
+    }
+
+    /// The mistake of leaving a contested fill in doubt, put back.
+    fn is_believed_in_doubt(&self, held: Option<&Snapshot<K, V>>, fill: Stamp) -> bool {
+        self.env.bugs().fills_left_in_doubt && held.is_none() && fill <= self.ledger.highest_floor()
     }
 
     /// Whether a fill comes so late that what it must lose against may be forgotten. Nothing is kept for fills of a replica that is

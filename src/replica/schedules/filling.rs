@@ -298,3 +298,37 @@ fn a_push_does_not_speak_for_the_write_below_a_fill() {
         assert_eq!(fill(&mut net, a, &before, 5, 2), None, "written after the fill had begun");
     });
 }
+
+/// A replica deletes a key while a fill of it runs elsewhere, and drops the tombstone by force. What it evicts meanwhile is newer than
+/// the fill, which is therefore in doubt there. But it is the only one that knows of the delete.
+#[test]
+fn a_contested_fill_is_voided_also_where_it_is_in_doubt() {
+    must_catch("fills_left_in_doubt", |bugs| {
+        let (a, w, s) = (0, 1, 2);
+        let config = |i| ReplicaConfig { max_tombstones: if i == 1 { 1 } else { 1_000 }, ..plain(i) };
+        let mut net = Net::new(3, config).with(bugs);
+        net.all_meet();
+        net.run(3);
+        net.skew[w] = -100_000_000;
+        net.at += 400_000_000;
+        net.put(a, 5, Some(1), 8);
+        net.intercept(a);
+        let ticket = begin(&mut net, a, 5);
+        net.at += 10_000_000;
+        net.put(w, 5, None, 8);
+        net.intercept(w);
+        assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
+        net.intercept(a);
+        net.at += 10_000_000;
+        for key in [6, 8] {
+            net.put(s, key, Some(key), 8);
+            let written = net.intercept(s);
+            [a, w].into_iter().for_each(|to| net.give(s, id(to), &written));
+            net.evict(w, key);
+        }
+        assert!(net.held(w, 5).is_none() && net.held(w, 6).is_none(), "dropped by force");
+        net.run(10);
+        assert_ne!(net.get(a, 5), Some(2), "deleted after the fill had begun");
+        assert_eq!((net.get(a, 5), net.get(s, 5)), (net.get(w, 5), net.get(w, 5)));
+    });
+}
