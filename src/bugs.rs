@@ -113,6 +113,8 @@ bugs! {
     unreachable_unnamed,
     /// A replica collects tombstones although a member has writes, which it lacks, of a replica that left before it came.
     gone_unwaited,
+    /// A member that was forgotten because it was unreachable stays forgotten although other members reach it.
+    reached_stay_forgotten,
     /// A digest that arrives late retracts names that its sender has given since.
     late_words_unname,
     /// A fill above a young register, floor or epoch beats unseen writes after its start.

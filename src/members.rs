@@ -35,22 +35,29 @@ use peer::{Pair, Peer};
 /// Forgotten members remembered at most.
 const MAX_FORGOTTEN: usize = 4_096;
 
-/// Members that were forgotten here, and when by monotonic time. Members that have not heard of it yet name them still.
+/// The members that were forgotten here: by monotonic time when, and whether because they were unreachable for too long. Members
+/// that have not received the news of a departure name the departed member still.
 #[derive(Debug, Default)]
-struct Forgotten(BTreeMap<ReplicaId, u64>);
+struct Forgotten(BTreeMap<ReplicaId, (u64, bool)>);
 
 impl Forgotten {
-    fn note(&mut self, id: ReplicaId, now: Now) {
+    fn note(&mut self, id: ReplicaId, now: Now, timed_out: bool) {
         if self.0.len() >= MAX_FORGOTTEN
-            && let Some(oldest) = self.0.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id)
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, (at, _))| *at).map(|(id, _)| *id)
         {
             self.0.remove(&oldest);
         }
-        self.0.insert(id, now.mono);
+        self.0.insert(id, (now.mono, timed_out));
     }
 
     fn expire(&mut self, now: Now, after: u64) {
-        self.0.retain(|_, at| now.mono.saturating_sub(*at) < after);
+        self.0.retain(|_, (at, _)| now.mono.saturating_sub(*at) < after);
+    }
+
+    /// Returns true if a statement that this member exists is to be ignored. If it was unreachable for too long here and is
+    /// `reached` by the replica that names it, it exists, and only the link between it and this replica is broken.
+    fn hides(&self, id: &ReplicaId, reached: bool) -> bool {
+        self.0.get(id).is_some_and(|(_, timed_out)| !(*timed_out && reached))
     }
 }
 
@@ -129,6 +136,12 @@ pub(crate) struct Members {
     /// Who is sent a digest next, the last one first.
     turns: Vec<ReplicaId>,
     former: Former,
+}
+
+/// Returns true if a member has been dead for so long that it is to be forgotten.
+fn is_long_dead(peer: &Peer, env: &Env) -> bool {
+    let patience = nanos(env.config.forget_after);
+    peer.dead_since.is_some_and(|since| env.now.mono.saturating_sub(since) >= patience)
 }
 
 impl Members {
@@ -311,7 +324,8 @@ impl Members {
 
     /// Forgets a member. `seen_of_us`: the time of our own vector entry.
     pub(crate) fn forget(&mut self, env: &mut Env, id: ReplicaId, seen_of_us: HlcTime) {
-        self.absent.forgotten.note(id, env.now);
+        let timed_out = self.peers.get(&id).is_some_and(|peer| is_long_dead(peer, env));
+        self.absent.forgotten.note(id, env.now, timed_out);
         let Some(peer) = self.peers.remove(&id) else { return };
         self.absent.handed_over = self.absent.handed_over.max(peer.reported.get(&env.id));
         if peer.is_met() {
@@ -322,11 +336,9 @@ impl Members {
 
     /// Members that have been dead for so long that they are to be forgotten.
     pub(crate) fn long_dead(&mut self, env: &Env) -> Vec<ReplicaId> {
-        let (now, patience) = (env.now, nanos(env.config.forget_after));
-        self.absent.forgotten.expire(now, patience);
+        self.absent.forgotten.expire(env.now, nanos(env.config.forget_after));
         skew::release_held_back(self, env);
-        let gone = |peer: &Peer| peer.dead_since.is_some_and(|since| now.mono.saturating_sub(since) >= patience);
-        self.peers.iter().filter(|(_, peer)| gone(peer)).map(|(id, _)| *id).collect()
+        self.peers.iter().filter(|(_, peer)| is_long_dead(peer, env)).map(|(id, _)| *id).collect()
     }
 
     /// Takes note of what a member said of its clock and watermark, first or second hand. `seen`: how far we have come with it.

@@ -43,11 +43,14 @@ const EASY: [&str; 26] = [
     "time_of_the_first",
 ];
 
-const SCHEDULES: &str =
-    concat!(include_str!("../src/replica/schedules/filling.rs"), include_str!("../src/replica/schedules/sparing.rs"));
+const SCHEDULES: &str = concat!(
+    include_str!("../src/replica/schedules/filling.rs"),
+    include_str!("../src/replica/schedules/retiring.rs"),
+    include_str!("../src/replica/schedules/sparing.rs")
+);
 
 /// Those that were faults once, found by one seed in ten thousand and more: a schedule of their own puts them back.
-const BY_SCHEDULE: [&str; 9] = [
+const BY_SCHEDULE: [&str; 10] = [
     "bounds_dropped_unseen",
     "collected_alone_forgotten",
     "doubts_listed",
@@ -56,6 +59,7 @@ const BY_SCHEDULE: [&str; 9] = [
     "gone_unwaited",
     "late_words_unname",
     "left_out_taken_for_heard",
+    "reached_stay_forgotten",
     "unbounded_believed",
 ];
 

@@ -41,7 +41,8 @@ pub(crate) fn names(members: &Members, env: &Env, to: Option<ReplicaId>) -> Vec<
 /// any more. Only its newest digest retracts a name: a late one may be from before its sender met the member.
 pub(crate) fn take(members: &mut Members, env: &Env, from: ReplicaId, named: &[Named], newest: bool) -> Vec<ReplicaId> {
     for Named { member, dead_for, met } in named {
-        let is_known = members.former.was_ours(member) || members.absent.forgotten.0.contains_key(member);
+        let is_reached = *met && *dead_for == 0 && !env.bugs().reached_stay_forgotten;
+        let is_known = members.former.was_ours(member) || members.absent.forgotten.hides(member, is_reached);
         let dead_for = dead_for.saturating_mul(MILLI);
         if *member != env.id && !is_known && dead_for < nanos(env.config.forget_after) {
             note(members, env, (from, *met), *member, dead_for);

@@ -1,5 +1,6 @@
 //! Records of departed origins that are dropped at their cap.
 
+use super::promises::must_catch;
 use super::*;
 
 /// One record of a departed origin each; the first replica keeps one tombstone.
@@ -125,4 +126,42 @@ fn a_record_dropped_by_a_member_that_is_not_heard_is_not_waited_for() {
     assert!(net.held(new, 9).is_some(), "for all that it knows, a may still send something older");
     net.run(60);
     assert!(net.held(new, 9).is_none(), "collected");
+}
+
+/// One link is broken, so a replica finds a member dead and forgets it, while the third member goes on reaching both. What the member
+/// writes comes late, and must not lie below a floor that was raised without asking it.
+#[test]
+fn a_member_behind_a_broken_link_is_asked_by_way_of_others() {
+    must_catch("reached_stay_forgotten", |bugs| {
+        let (a, b, c) = (0, 1, 2);
+        let forget_after = std::time::Duration::from_secs(60);
+        let mut net = Net::new(3, |i| ReplicaConfig { forget_after, ..plain(i) }).with(bugs);
+        net.all_meet();
+        net.run(3);
+        net.cut.insert((a, b));
+        for (i, other) in [(a, b), (b, a)] {
+            let now = net.now(i);
+            net.r[i].handle_member_down(now, id(other));
+        }
+        net.run(70);
+        assert_eq!(net.r[a].view().counters().forgotten, 1);
+        net.put(c, 8, None, 8);
+        net.run(20);
+        assert!(net.held(a, 8).is_none(), "it holds back nothing that it is known to have seen");
+        // Sooner or later the third has told all that it has of the member.
+        let seen_of_b = |net: &Net, i: usize| net.r[i].view().vector().get(&id(b));
+        let even = (0..300).any(|_| {
+            net.run(1);
+            seen_of_b(&net, a) == seen_of_b(&net, c)
+        });
+        assert!(even);
+        net.cut.insert((b, c));
+        net.put(b, 7, Some(1), 8);
+        net.run(1);
+        net.put(c, 9, None, 8);
+        net.run(50);
+        net.cut.remove(&(b, c));
+        net.run(20);
+        assert_eq!((net.get(a, 7), net.get(c, 7)), (Some(1), Some(1)), "nothing newer was written");
+    });
 }
