@@ -1,5 +1,5 @@
-//! Processes on loopback: visibility, throughput, joins, traffic.
-//! `cargo bench --bench cluster -- --quick`; an unknown option lists the others.
+//! Benchmarks of processes on loopback: visibility, throughput, joins, traffic.
+//! `cargo bench --bench cluster -- --quick`; an unknown option prints the usage.
 
 mod launch;
 

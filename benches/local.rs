@@ -1,5 +1,5 @@
-//! Reads and writes in one process, against the caches one would use without replication.
-//! `cargo bench --bench local -- --quick`; an unknown option lists the others.
+//! Benchmarks of reads and writes in one process, compared with caches that do not replicate.
+//! `cargo bench --bench local -- --quick`; an unknown option prints the usage.
 
 mod launch;
 

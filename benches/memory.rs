@@ -1,5 +1,5 @@
-//! Bytes per entry, everything included.
-//! `cargo bench --bench memory -- --quick`; an unknown option lists the others.
+//! Benchmark of the memory per entry, including all overhead.
+//! `cargo bench --bench memory -- --quick`; an unknown option prints the usage.
 
 mod launch;
 

@@ -1,7 +1,8 @@
-//! What changed here, whoever changed it: `cargo run --example change_stream`.
+//! Subscribes to the changes of a cache, local and remote: `cargo run --example change_stream`.
 //!
-//! The stream is what *this* node's readers see. Of several changes of one key that arrive together only the last may show; it is no
-//! log, and a subscriber that falls behind is told so instead of slowing anybody down.
+//! The stream shows what the readers of *this* node see. If several changes of one key arrive together, it may show
+//! only the last: it is not a log. A subscriber that falls behind receives a `Lagged` error; it never slows down a
+//! writer or the node.
 
 use std::error::Error;
 use std::time::Duration;
@@ -38,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ChangeKind::Removed(cause) = event.kind() else { panic!("{event:?}") };
     println!("{} is gone: {cause:?}", event.key());
 
-    // Nobody waits for a slow subscriber: it loses the oldest events, and is told how many.
+    // A slow subscriber delays no writer: it loses the oldest events and receives their number.
     for n in 0..1_000 {
         here.insert(format!("item {n}"), n)?;
     }

@@ -1,4 +1,4 @@
-//! A user's own types under the simulator, as a test of theirs would do it: 64 clusters with every fault.
+//! A user's own types under the simulator, as in a test of an application: 64 clusters with every kind of fault.
 //!
 //! `cargo run --example ci_convergence --features sim`
 

@@ -1,4 +1,4 @@
-//! An encrypted cluster, and a change of its key while it runs: `cargo run --example encryption`.
+//! An encrypted cluster, and a rotation of its key without downtime: `cargo run --example encryption`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use driftless::{Cache, Members, Node};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// In production: 32 random bytes from your secret store, the same on every node.
+/// The old key. In production: 32 random bytes from your secret store, the same on every node.
 const OLD: [u8; 32] = [7; 32];
 const NEW: [u8; 32] = [8; 32];
 
@@ -31,28 +31,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     write(&here, 1).await?;
 
-    // Without the key nobody gets in, nor does anybody with another one.
+    // A node without the key, or with a wrong key, cannot join.
     let stranger = Node::builder().cluster("secret").seeds([seed.clone()]).start().await?;
     let nothing: Cache<String, u64> = stranger.cache("secrets").open()?;
     println!("the stranger is {}", nothing.ready(Duration::from_millis(500)).await);
     assert!(nothing.entry_count() == 0 && one.members().len() == 1);
     stranger.shutdown().await;
 
-    // Rotation: each step on every node before the next step on any. Writes go on meanwhile.
+    // Rotation: complete each step on every node before the next step on any node. Writes continue meanwhile.
     for node in [&one, &two] {
-        node.add_encryption_key(NEW)?; // may be read
+        node.add_encryption_key(NEW)?; // messages under the new key can be read
     }
     write(&here, 2).await?;
-    one.use_encryption_key(NEW)?; // is written with; the other still writes with the old one
+    one.use_encryption_key(NEW)?; // `one` now writes with the new key; `two` still writes with the old key
     write(&here, 3).await?;
     two.use_encryption_key(NEW)?;
     write(&there, 4).await?;
     for node in [&one, &two] {
-        node.remove_encryption_key(OLD)?; // is refused from now on
+        node.remove_encryption_key(OLD)?; // messages under the old key are refused from now on
     }
     write(&here, 5).await?;
     assert_eq!(there.get("key"), Some(5));
-    assert!(one.remove_encryption_key(NEW).is_err()); // the last key stays: encryption cannot be switched off while running
+    assert!(one.remove_encryption_key(NEW).is_err()); // the last key stays: a running node cannot switch encryption off
     println!("rotated, with {} members throughout", one.members().len() + 1);
 
     one.shutdown().await;

@@ -1,4 +1,4 @@
-//! Misses that are filled from a slow source: `cargo run --example fills`.
+//! Fills: misses that are computed from a slow source: `cargo run --example fills`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use driftless::{Cache, FillError, Filled, Node};
 #[error("the database is away")]
 struct Away;
 
-/// Stands for the database: slow, and it counts how often it is asked.
+/// A stand-in for the database: slow, and it counts its reads.
 #[derive(Default)]
 struct Database {
     reads: AtomicU32,
@@ -33,7 +33,7 @@ impl Database {
 async fn main() -> Result<(), Box<dyn Error>> {
     let node = Node::builder().cluster("fills").start().await?;
     let database = Arc::new(Database::default());
-    // `None` is a product that does not exist: worth caching, too, but not for long.
+    // `None` is a product that does not exist. The cache keeps that answer too, for a shorter time.
     let products: Cache<u32, Option<String>> = node.cache("products").fill_timeout(Duration::from_secs(2)).open()?;
     let load = |id: u32| {
         let database = Arc::clone(&database);
@@ -44,28 +44,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
     };
 
-    // A hundred tasks want one missing key: one read.
+    // A hundred tasks miss the same key: the database is read once.
     let all = futures_util::future::join_all((0..100).map(|_| load(7))).await;
     assert!(all.iter().all(|product| product.as_ref().is_ok_and(|it| it.as_deref() == Some("product 7"))));
     assert_eq!(database.reads.load(Ordering::Relaxed), 1);
 
-    // What does not exist is remembered as such.
+    // The answer that a product does not exist is cached as well.
     assert_eq!(load(5_000).await?, None);
     assert_eq!(load(5_000).await?, None);
     assert_eq!(database.reads.load(Ordering::Relaxed), 2);
 
-    // An error is told to everybody who waited, and is not cached: the next call tries again.
+    // Every waiting task receives the error. It is not cached: the next call tries again.
     assert!(matches!(load(0).await, Err(FillError::Failed(_))));
     assert!(matches!(load(0).await, Err(FillError::Failed(_))));
     assert_eq!(database.reads.load(Ordering::Relaxed), 4);
 
-    // A filler that panics harms nobody else, and leaves nothing behind.
+    // A panic in a filler affects only its own callers and leaves nothing in the cache.
     let panicked =
         products.try_get_with(8, || async { if true { panic!("a bug") } else { Ok::<_, Away>(None) } }).await;
     assert!(matches!(panicked, Err(FillError::Panicked(_))));
     assert_eq!(load(8).await?.as_deref(), Some("product 8"));
 
-    // A slow fill never overwrites what was written, or deleted, while it ran.
+    // A slow fill never overwrites a write or a delete that happened while it ran.
     let (slow, ()) = tokio::join!(load(9), async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         products.insert(9, Some("renamed".into())).expect("it is small");

@@ -1,4 +1,4 @@
-//! Looks into a running node from a terminal, by way of its debug interface.
+//! A command line client of the debug interface of a running node.
 //!
 //! ```sh
 //! cargo run --release --example sidecar --features inspect-http -- --http 127.0.0.1:7980 &
@@ -9,7 +9,7 @@
 //! cargo run --release --example inspect -- watch
 //! ```
 //!
-//! A token is taken from the variable DRIFTLESS_HTTP_TOKEN.
+//! The variable DRIFTLESS_HTTP_TOKEN holds the token.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -22,14 +22,14 @@ use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Looks into a running node.
+/// Inspects a running node through its debug interface
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The node's debug interface
+    /// Address of the node's debug interface
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7980", global = true)]
     node: SocketAddr,
-    /// The cache [default: the only one that is open there]
+    /// Name of the cache [default: the only cache that is open there]
     #[arg(long, global = true)]
     cache: Option<String>,
     #[command(subcommand)]
@@ -38,18 +38,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Members, lag, entries and warnings; fails if there are warnings
+    /// Show members, lag, entries and warnings; fails if there are warnings
     Status,
-    /// What every node holds for a key, and why; fails if they disagree
+    /// Show what every node holds for a key, and why; fails if nodes disagree
     Explain { key: String },
-    /// Keys on which the node and another member, or these two, differ; fails if one has no reason
+    /// List the keys on which the node and a member, or these two members, differ; fails if a difference has no reason
     Diff {
         #[arg(num_args = 1..=2, required = true, value_name = "MEMBER")]
         members: Vec<String>,
     },
-    /// The status, once a second
+    /// Show the status once a second
     Watch,
-    /// Compares the whole key space with every member; fails if a difference has no reason
+    /// Compare the whole key space with every member; fails if a difference has no reason
     Audit,
 }
 
@@ -89,7 +89,7 @@ fn status(arguments: &Arguments) -> Result<bool> {
         for cache in list(&node["caches"]) {
             warnings.extend(list(&cache["warnings"]));
             let live: Vec<_> = list(&cache["peers"]).iter().filter(|peer| peer["live"] == true).collect();
-            // Nothing is known of a member that was never heard: that is no zero.
+            // A member that has sent no message yet has no value, which is shown as `-` and not as zero.
             let most = |field: &str| {
                 let each = live.iter().map(|peer| peer[field].as_u64());
                 each.collect::<Option<Vec<_>>>()
@@ -128,7 +128,8 @@ fn explain(arguments: &Arguments, key: &str) -> Result<bool> {
     Ok(told["agreement"] != "disagree")
 }
 
-/// A node compares itself with others: of two members, one has to be the node that is asked.
+/// Returns the member to compare with. A node can compare only itself with a member, so of two members one must be the
+/// node that is asked.
 fn other_than_asked(arguments: &Arguments, members: &[String]) -> Result<String> {
     let [one, other] = members else { return Ok(members.concat()) };
     let node = get(arguments, "/v1/node")?;
@@ -201,13 +202,13 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("")
 }
 
-/// Percent-encoded, all but what is safe anywhere.
+/// Percent-encodes all bytes except those that are safe in any part of a URL.
 fn escaped(text: &str) -> String {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     text.bytes().map(|byte| if safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-/// One request, one connection: the answer says how long it is by ending.
+/// Sends one request on one connection. The reply ends where the server closes the connection.
 fn get(arguments: &Arguments, path: &str) -> Result<Value> {
     let at = arguments.node;
     let mut stream =

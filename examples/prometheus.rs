@@ -1,7 +1,8 @@
-//! What Prometheus scrapes from a node: `cargo run --example prometheus --features inspect-http`.
+//! A scrape of the Prometheus metrics of a node: `cargo run --example prometheus --features inspect-http`.
 //!
-//! The debug interface needs nothing else. An application that has a recorder for the `metrics` facade already turns on the feature
-//! `metrics` instead, and finds most of these numbers there, some under other names. All names: `src/docs/operations.md`.
+//! The debug interface needs no other setup. An application that already has a recorder for the `metrics` facade
+//! enables the feature `metrics` instead. Its recorder then receives most of these numbers, some under other names.
+//! `src/docs/operations.md` lists all names.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     prices.insert("apple".into(), 120)?;
     assert_eq!((prices.get("apple"), prices.get("pear")), (Some(120), None));
 
-    // On loopback it needs no token; anywhere else it refuses to start without one.
+    // On loopback the server needs no token; on any other address it refuses to start without one.
     let server = HttpServer::start(Inspector::new(&node), HttpConfig::new("127.0.0.1:0".parse()?)).await?;
     let text = get(server.local_addr(), "/metrics").await?;
     print!("{text}");
@@ -42,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The body of an answer that must be 200.
+/// Returns the body of a reply with status 200; any other status is an error.
 async fn get(at: SocketAddr, path: &str) -> Result<String, Box<dyn Error>> {
     let mut stream = TcpStream::connect(at).await?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n").as_bytes()).await?;

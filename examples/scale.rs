@@ -1,4 +1,4 @@
-//! What a cluster costs as it grows: real replicas, real bytes, simulated network.
+//! The cost of a cluster as it grows, with real replicas, real bytes and a simulated network.
 //!
 //! `cargo run --release --example scale --features sim` prints the table of `src/docs/scaling.md`.
 
@@ -17,31 +17,31 @@ use driftless::{Counters, ReplicaConfig, ReplicaId};
 
 #[derive(Parser)]
 struct Args {
-    /// Cluster sizes.
+    /// Cluster sizes
     #[arg(long, value_delimiter = ',', default_values_t = [3, 10, 30, 100, 300, 1_000])]
     replicas: Vec<usize>,
-    /// Lost messages in a hundred.
+    /// Percentage of messages that are lost
     #[arg(long, value_delimiter = ',', default_values_t = [0.0, 1.0])]
     loss: Vec<f64>,
-    /// Writes that are measured.
+    /// Number of writes to measure
     #[arg(long, default_value_t = 50)]
     writes: u32,
-    /// Simulated milliseconds between two writes, each on a random replica.
+    /// Simulated milliseconds between two writes, each on a random replica
     #[arg(long, default_value_t = 100)]
     gap: u64,
-    /// Bytes of a value.
+    /// Size of a value, in bytes
     #[arg(long, default_value_t = 100)]
     value: usize,
-    /// Seconds that the cluster idles before the first write.
+    /// Seconds that the cluster idles before the first write
     #[arg(long, default_value_t = 10)]
     warm_up: u64,
-    /// Pushes go to this many, where not to all.
+    /// Number of rings along which a push travels, in clusters that do not broadcast
     #[arg(long)]
     fanout: Option<usize>,
-    /// Seed.
+    /// Seed of the random choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only measure what a digest's size depends on.
+    /// Measure only the size of a digest
     #[arg(long)]
     digests: bool,
 }
@@ -52,7 +52,7 @@ const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000_000_000_000;
 const CACHE: &str = "sessions";
-/// Simulated time in which all writes must have arrived everywhere.
+/// Simulated time limit, in nanoseconds, within which all writes must have reached all replicas.
 const PATIENCE: u64 = 120 * SECOND;
 
 struct Taken;
@@ -82,7 +82,7 @@ enum Event {
     Wake { node: usize },
 }
 
-/// Messages and bytes by kind.
+/// Messages and bytes, by kind of message.
 #[derive(Clone, Default)]
 struct Traffic(BTreeMap<&'static str, (u64, u64)>);
 
@@ -109,9 +109,9 @@ struct Cluster {
     random: fastrand::Rng,
     loss: f64,
     traffic: Traffic,
-    /// Bytes sent by each node, digests aside.
+    /// Bytes sent by each node, without digests.
     sent: Vec<u64>,
-    /// Key -> when it was written, who still lacks it, when the last got it.
+    /// For each key: the time of its write, the nodes that still lack it, and the time of its last arrival.
     writes: BTreeMap<u32, (u64, BTreeSet<usize>, u64)>,
     handled: u64,
 }
@@ -143,7 +143,8 @@ impl Cluster {
         cluster
     }
 
-    /// Everybody is told of everybody. What a join costs is not measured here.
+    /// Makes every replica known to every other replica. The cost of joining is not measured, so the replies are
+    /// dropped.
     fn introduce(&mut self) {
         let digests: Vec<_> = self.nodes.iter_mut().map(|node| (node.view().id(), node.greeting(now(0)))).collect();
         for node in &mut self.nodes {
@@ -164,7 +165,7 @@ impl Cluster {
         self.events.push(Reverse((self.at + after, self.sequence, event)));
     }
 
-    /// A network hop of 0.2 to 1 ms.
+    /// Returns the latency of one network hop: 0.2 to 1 ms.
     fn latency(&mut self) -> u64 {
         self.random.u64(MILLI / 5..=MILLI)
     }
@@ -195,6 +196,7 @@ impl Cluster {
                 from
             }
             Event::Wake { node } => {
+                // An earlier deadline has replaced this one.
                 if self.wakes[node] != self.at {
                     return;
                 }
@@ -293,7 +295,7 @@ fn measure(args: &Args, size: usize, loss: f64) {
     let mut cluster = Cluster::new(size, loss, &config, args.seed);
     cluster.run_until(args.warm_up * SECOND);
     let before = (std::mem::take(&mut cluster.traffic), cluster.at);
-    // What it costs to be there.
+    // The traffic of an idle cluster, over 5 s.
     cluster.run_until(cluster.at + 5 * SECOND);
     let idle = std::mem::take(&mut cluster.traffic);
     cluster.sent.iter_mut().for_each(|sent| *sent = 0);
@@ -352,7 +354,7 @@ fn report(args: &Args, cluster: &Cluster, loss: f64, idle: &Traffic, writing: u6
     );
 }
 
-/// A digest must not grow with keys or with replicas that left.
+/// Prints the size of a digest, which must not grow with the number of keys or of departed replicas.
 fn digest_sizes() {
     let config = ReplicaConfig::default();
     let size = |cluster: &mut Cluster| {

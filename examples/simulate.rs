@@ -1,4 +1,4 @@
-//! Runs whole clusters in one thread, one per seed, and looks for broken promises.
+//! A search for broken promises: runs one simulated cluster per seed, each in one thread.
 //!
 //! `cargo run --release --example simulate --features sim -- --seeds 10000`
 
@@ -13,50 +13,50 @@ use clap::Parser;
 use driftless::replica::Bugs;
 use driftless::sim::{Report, Scenario, Settings, Violation, numbers, run_scenario, shrink};
 
-/// From so many seeds on, each fault and each rare branch must have been reached.
+/// The number of seeds from which on every fault and every rare branch must have been reached.
 const BAND: u64 = 4_096;
-/// So many failing seeds are shrunk, each in at most 1,500 runs; the others have their commands.
+/// The most failing seeds to shrink, each in at most 1,500 runs. For further seeds only the command is printed.
 const SHRUNK: usize = 3;
 
 #[derive(Parser)]
 struct Args {
-    /// How many seeds to run, up to the last there is.
+    /// Number of seeds to run; ends at the highest possible seed
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// The first seed.
+    /// First seed
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Run this seed only.
+    /// Run this seed only
     #[arg(long, conflicts_with_all = ["seeds", "first", "failures", "threads"])]
     seed: Option<u64>,
-    /// Print what happened.
+    /// Print the trace of the run
     #[arg(long, requires = "seed", conflicts_with_all = ["seeds", "first", "failures", "threads"])]
     trace: bool,
-    /// Shrink a failing script.
+    /// Shrink a failing script
     #[arg(long, requires = "seed", conflicts_with_all = ["seeds", "first", "failures", "threads"])]
     shrink: bool,
-    /// Nodes at the start, instead of what the seed says.
+    /// Number of nodes at the start, instead of the seed's choice
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
     replicas: Option<u8>,
-    /// Put a known mistake back (see `driftless::replica::Bugs`).
+    /// Enable a known bug (see `driftless::replica::Bugs`)
     #[arg(long)]
     bug: Option<String>,
-    /// Bend the swarm towards lost tombstones.
+    /// Choose settings that lose tombstones more often
     #[arg(long)]
     harsh: bool,
-    /// No faults.
+    /// Inject no faults
     #[arg(long, conflicts_with = "harsh")]
     calm: bool,
-    /// Threads.
+    /// Number of threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Go on after a violation, up to this many.
+    /// Stop after this many violations
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     failures: u64,
-    /// Instead: a hash of everything that happened for each seed, to compare two builds.
+    /// Print a hash of the whole run for each seed instead, to compare two builds
     #[arg(long, conflicts_with_all = ["seed", "failures", "sizes"])]
     fingerprint: bool,
-    /// Instead: convergence time and bytes against cluster size, for these sizes.
+    /// Print convergence time and bytes against cluster size instead, for these sizes
     #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "2,3,5,8,12,20,30", exclusive = true)]
     sizes: Option<Vec<u8>>,
 }
@@ -82,12 +82,12 @@ struct Outcome {
     failed: BTreeMap<u64, Violation>,
 }
 
-/// How many seeds there are, up to the last there is.
+/// Returns the number of seeds to run: the range ends at the highest possible seed.
 fn count(args: &Args) -> u64 {
     args.seeds.min((u64::MAX - args.first).saturating_add(1))
 }
 
-/// Hands each seed to one of so many threads, as long as it may go on.
+/// Runs each seed on one of `args.threads` threads, until `may_go_on` returns false.
 fn for_each_seed(args: &Args, may_go_on: impl Fn() -> bool + Sync, run: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(0);
     let work = || loop {
@@ -104,7 +104,7 @@ fn for_each_seed(args: &Args, may_go_on: impl Fn() -> bool + Sync, run: impl Fn(
     });
 }
 
-/// Runs the seeds on so many threads; failing ones come back with what went wrong.
+/// Runs all seeds and returns the sums of the reports and the violations by seed.
 fn run_all(args: &Args) -> Outcome {
     let shared = Mutex::new(Outcome::default());
     let bar = indicatif::ProgressBar::new(count(args));
@@ -129,7 +129,7 @@ fn run_all(args: &Args) -> Outcome {
     shared.into_inner().expect("no panics")
 }
 
-/// One seed, with all that is asked for.
+/// Runs one seed, shrunk and traced as requested.
 fn run_one(args: &Args, seed: u64) -> ExitCode {
     let mut scenario = scenario(args, seed);
     if args.shrink {
@@ -192,13 +192,14 @@ fn summary(args: &Args, outcome: &Outcome, began: Instant) {
     }
 }
 
-/// What a whole band of the swarm as it is has never reached.
+/// Returns the faults and branches never reached. Empty if fewer than `BAND` seeds ran, or if options changed the
+/// settings.
 fn unreached(args: &Args, outcome: &Outcome) -> Vec<&'static str> {
     let bent = args.harsh || args.calm || args.replicas.is_some() || args.bug.is_some();
     if bent || outcome.runs < BAND { Vec::new() } else { outcome.total.unreached() }
 }
 
-/// The command that runs a seed again, as this program was built.
+/// Returns the command that runs a seed again, with the profile of this build.
 fn replay(args: &Args, seed: u64) -> String {
     let profile = if cfg!(debug_assertions) { "--profile sim" } else { "--release" };
     let mut replay = format!("cargo run {profile} --example simulate --features sim -- --seed {seed} --shrink --trace");
@@ -209,7 +210,7 @@ fn replay(args: &Args, seed: u64) -> String {
     replay + &args.bug.as_ref().map_or_else(String::new, |bug| format!(" --bug {bug}"))
 }
 
-/// Convergence and traffic against cluster size: 20 clusters of each size, messages that take up to 50 ms,
+/// Prints convergence time and traffic against cluster size: 20 clusters of each size, messages that take up to 50 ms,
 /// no faults.
 fn sizes(sizes: &[u8]) -> ExitCode {
     println!("nodes | agreed after the last write, ms (median, slowest of 20) | messages per write | bytes per write");
@@ -243,7 +244,7 @@ fn sizes(sizes: &[u8]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A hash of the trace and one of the counters of each seed, and one of all of them.
+/// Prints for each seed a hash of the trace and a hash of the counters, then one hash of all of them.
 fn fingerprint(args: &Args) -> ExitCode {
     let hashes = Mutex::new(BTreeMap::new());
     for_each_seed(
@@ -264,7 +265,7 @@ fn fingerprint(args: &Args) -> ExitCode {
 }
 
 fn hash_of(value: &impl Hash) -> u64 {
-    // SipHash with fixed keys: the same in every build.
+    // SipHash with fixed keys: equal input has an equal hash in every build.
     #[allow(deprecated)]
     let mut hasher = std::hash::SipHasher::new();
     value.hash(&mut hasher);

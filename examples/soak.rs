@@ -1,16 +1,18 @@
-//! Three nodes under steady load, for as long as you like: does anything grow?
+//! A check for leaks: three nodes under steady load for any length of time.
 //!
 //! ```sh
 //! cargo run --release --example soak -- --minutes 20 --rate 50000
 //! ```
 //!
-//! Writers on every node: new and old keys, one in five with a time to live, one in ten a delete. Every minute one node is started
-//! again, with a goodbye and without in turn, and fetches everything from the others. Every few seconds memory, descriptors, threads, tasks,
-//! entries, tombstones, log entries and what waits are noted, summed over the nodes, and written to a CSV file.
+//! Every node has a writer. It writes new and old keys; one write in five has a time to live, and one operation in ten
+//! is a delete. Every minute one node is restarted, with `shutdown` and by dropping it in turn, and fetches the whole
+//! state from its peers. Every few seconds a sample is taken and written to a CSV file: memory, descriptors, threads,
+//! tasks, entries, tombstones, log entries, deferred entries and members, summed over the nodes.
 //!
-//! The verdict is `flat` if for every series the median of the last quarter of the samples is at most a tenth and a small
-//! constant above the median of the second quarter: the first quarter is for warming up. Otherwise the exit code is not zero. Less than nine
-//! tenths of the rate asked for is no verdict either.
+//! The verdict is `flat` if every series passes this test: the median of the last quarter of the samples is at most a
+//! tenth and a small constant above the median of the second quarter. The first quarter is the warm-up. If the verdict
+//! is not `flat`, the exit code is not zero. The run also fails if it reaches less than nine tenths of the requested
+//! rate.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ use clap::Parser;
 use driftless::inspect::Inspector;
 use driftless::{Cache, Node};
 
-/// Three nodes under steady load: does anything grow?
+/// Three nodes under steady load, and a check that nothing grows
 #[derive(Parser, Clone)]
 struct Arguments {
     #[arg(long, default_value_t = 20.0)]
@@ -30,7 +32,7 @@ struct Arguments {
     /// Writes and deletes per second, all nodes together
     #[arg(long, default_value_t = 50_000)]
     rate: u64,
-    /// Different keys
+    /// Number of different keys
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
     /// Seconds between two restarts of a node
@@ -39,17 +41,17 @@ struct Arguments {
     /// Seconds between two samples
     #[arg(long, default_value_t = 5.0)]
     sample: f64,
-    /// Where the samples go
+    /// File for the samples
     #[arg(long, default_value = "soak.csv")]
     csv: std::path::PathBuf,
 }
 
 const NODES: usize = 3;
 const VALUE: usize = 100;
-/// Less of the rate than this is no verdict.
+/// The share of the requested rate that a valid run must reach.
 const ENOUGH: f64 = 0.9;
 
-/// What is noted, and how much it may differ beyond a tenth.
+/// The sampled series, and the growth of each that is allowed beyond a tenth.
 const SERIES: [(&str, f64); 9] = [
     ("resident_mib", 16.0),
     ("descriptors", 8.0),
@@ -71,7 +73,7 @@ struct Place {
     cache: Values,
 }
 
-/// Nothing while a node is being started again.
+/// The nodes by number; `None` while a node restarts.
 type Places = Arc<Vec<Mutex<Option<Place>>>>;
 
 #[tokio::main]
@@ -92,8 +94,9 @@ async fn main() -> ExitCode {
     }
 }
 
-/// glibc's allocator keeps what ended threads gave back in up to eight arenas for each core, which the threads of each restarted node fill
-/// anew: resident memory would rise for an hour without a leak. With one arena it says what is held.
+/// Runs this program again with one malloc arena, and returns its exit code; `None` if that is already the case. glibc
+/// keeps the memory freed by ended threads in up to eight arenas per core, and the threads of each restarted node fill
+/// new ones. Resident memory would rise for an hour without a leak. With one arena it shows the memory in use.
 fn with_one_arena() -> Option<ExitCode> {
     const ARENAS: &str = "MALLOC_ARENA_MAX";
     if std::env::var_os(ARENAS).is_some() {
@@ -149,7 +152,7 @@ async fn open(number: usize, seeds: &[String], bind: std::net::SocketAddr) -> Re
     Ok(Place { node, cache })
 }
 
-/// Writes at an even pace; what could not be written in time is made up for, within a second.
+/// Writes at an even pace. A writer that falls behind catches up, by at most a second's worth of writes.
 fn write(number: usize, arguments: &Arguments, places: &Places, stop: &AtomicBool, written: &AtomicU64) {
     let mut rng = fastrand::Rng::with_seed(number as u64);
     let rate = arguments.rate as f64 / NODES as f64;
@@ -179,7 +182,7 @@ fn write(number: usize, arguments: &Arguments, places: &Places, stop: &AtomicBoo
     }
 }
 
-/// Takes samples and starts nodes again until the time is up.
+/// Takes samples and restarts nodes until the time is up.
 async fn watch(arguments: &Arguments, places: &Places, seeds: &[String], start: Instant) -> Result<Vec<Sample>, Error> {
     let names: Vec<_> = SERIES.iter().map(|(name, _)| *name).collect();
     let mut csv = format!("seconds,{}\n", names.join(","));
@@ -191,7 +194,7 @@ async fn watch(arguments: &Arguments, places: &Places, seeds: &[String], start: 
         if now >= restart_at {
             restart(restarts, places, seeds).await?;
             restarts += 1;
-            // A sample is not taken while a node is away, nor right after.
+            // No sample is taken during a restart or shortly after it.
             restart_at = start.elapsed().as_secs_f64() + arguments.restart;
             sample_at = sample_at.max(start.elapsed().as_secs_f64() + arguments.restart / 4.0);
         } else if now >= sample_at {
@@ -207,7 +210,7 @@ async fn watch(arguments: &Arguments, places: &Places, seeds: &[String], start: 
     Ok(samples)
 }
 
-/// Every other time by dropping it in the middle of its work.
+/// Restarts a node. Every second restart drops the node without `shutdown`.
 async fn restart(count: usize, places: &Places, seeds: &[String]) -> Result<(), Error> {
     let number = count % NODES;
     let Some(old) = place(places, number).take() else { return Ok(()) };
@@ -223,7 +226,7 @@ async fn restart(count: usize, places: &Places, seeds: &[String]) -> Result<(), 
                 *place(places, number) = Some(fresh);
                 return Ok(());
             }
-            // The dropped one lets go of its port when it has said goodbye.
+            // A dropped node frees its port only after it has stopped in the background.
             Err(error) if attempt == 100 => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
@@ -290,7 +293,7 @@ fn judge(samples: &[Sample], rate: f64, wanted: f64) -> bool {
     flat
 }
 
-/// Ten rows, up to 72 columns.
+/// Prints a chart of ten rows and at most 72 columns.
 fn plot(name: &str, series: Vec<f64>) {
     let most = series.iter().copied().fold(1.0, f64::max);
     let columns = series.len().min(72);

@@ -1,6 +1,6 @@
-//! Three nodes agree: `cargo run --example three_nodes`.
+//! Three nodes that agree: `cargo run --example three_nodes`.
 //!
-//! They run in one process here, over real sockets on loopback. In production each is in a process of its own.
+//! They run in one process here, over real sockets on loopback. In production each node is a process of its own.
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,11 +12,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn start(name: &str, seeds: &[String]) -> Result<(Node, Cache<String, String>), Box<dyn Error>> {
     let node = Node::builder().cluster("three").name(name).seeds(seeds).start().await?;
     let cache: Cache<String, String> = node.cache("sessions").open()?;
-    println!("{name}: {}", cache.ready(PATIENCE).await); // what a miss means from now on
+    println!("{name}: {}", cache.ready(PATIENCE).await); // prints the meaning of a miss from now on
     Ok((node, cache))
 }
 
-/// Waits until a cache has this value, or none.
+/// Waits until a cache holds this value for the key, or no value.
 async fn until(cache: &Cache<String, String>, key: &str, value: Option<&str>) {
     let arrives = async {
         while cache.get(key).as_deref() != value {
@@ -36,13 +36,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
-    // A write is here at once, and elsewhere soon. Whoever must know waits for it.
+    // A write is visible on this node at once, and on its peers soon after. A caller that depends on that waits for it.
     let written = on_ann.insert("alice".into(), "logged in".into())?;
     on_ann.wait_replicated(written, Members::All, PATIENCE).await?;
     assert_eq!(on_bob.get("alice").as_deref(), Some("logged in"));
     assert_eq!(on_eve.get("alice").as_deref(), Some("logged in"));
 
-    // Two writers at the same time: the greater stamp wins, on every node.
+    // Two concurrent writers: the greater stamp wins, on every node.
     let one = on_ann.insert("basket".into(), "from ann".into())?;
     let two = on_bob.insert("basket".into(), "from bob".into())?;
     let winner = if one > two { "from ann" } else { "from bob" };
@@ -51,13 +51,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("everybody has the basket {winner}");
 
-    // A delete reaches everybody, also a key that its node has never read.
+    // A delete reaches all nodes, and works for a key that the deleting node has never read.
     on_eve.remove("alice");
     for cache in [&on_ann, &on_bob] {
         until(cache, "alice", None).await;
     }
 
-    // Nodes leave and come; whoever comes gets what the others have.
+    // Nodes leave and join. A joining node receives the state of its peers.
     ann.shutdown().await;
     let (dan, on_dan) = start("dan", &[bob.local_addr().to_string()]).await?;
     assert_eq!(on_dan.get("basket").as_deref(), Some(winner));

@@ -3,11 +3,11 @@
 //! ```sh
 //! cargo run --example web_service -- --listen 127.0.0.1:8001 --bind 127.0.0.1:7001
 //! cargo run --example web_service -- --listen 127.0.0.1:8002 --bind 127.0.0.1:7002 --seed 127.0.0.1:7001
-//! token=$(curl -s -X POST 127.0.0.1:8001/login/ann)                       # at one instance
-//! curl -s -H "Authorization: Bearer $token" 127.0.0.1:8002/me             # known at the other
+//! token=$(curl -s -X POST 127.0.0.1:8001/login/ann)                       # on the first instance
+//! curl -s -H "Authorization: Bearer $token" 127.0.0.1:8002/me             # known on the second
 //! curl -s 127.0.0.1:8002/products/7
 //!
-//! cargo run --example web_service -- --demo                               # two instances, its own requests, then it ends
+//! cargo run --example web_service -- --demo                               # starts two instances, sends requests, ends
 //! ```
 
 use std::collections::BTreeMap;
@@ -27,24 +27,25 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How long a start waits for what the other instances have. Then it serves in any case: a cold cache is slow, not wrong.
+/// The time limit for fetching the state of the peers at the start. After it the instance serves in any case: a cold
+/// cache is slow, not wrong.
 const WARM_UP: Duration = Duration::from_secs(10);
-/// How long a login waits for the other instances, so that the next request may go to any of them.
+/// The time for which a login waits for its replication, so that the next request may go to any instance.
 const HAND_OVER: Duration = Duration::from_millis(500);
 const SESSION: Duration = Duration::from_secs(1_800);
 
 #[derive(Parser)]
 struct Arguments {
-    /// Where to serve HTTP
+    /// Address for HTTP
     #[arg(long, default_value = "127.0.0.1:8001")]
     listen: SocketAddr,
-    /// Where to gossip with other instances
+    /// Address for gossip with other instances
     #[arg(long, default_value = "127.0.0.1:7001")]
     bind: SocketAddr,
-    /// Other instances
+    /// Address of another instance; may be repeated
     #[arg(long = "seed")]
     seeds: Vec<String>,
-    /// Starts two instances, makes requests, and ends
+    /// Start two instances, send requests, and end
     #[arg(long)]
     demo: bool,
 }
@@ -59,7 +60,7 @@ struct Product {
     name: String,
 }
 
-/// Stands for the database that all instances use.
+/// A stand-in for the database that all instances use.
 #[derive(Default)]
 struct Database {
     products: Mutex<BTreeMap<u32, Product>>,
@@ -95,7 +96,7 @@ impl Service {
 async fn login(State(service): State<Service>, Path(user): Path<String>) -> Result<String, StatusCode> {
     let token = uuid::Uuid::new_v4().to_string();
     let written = service.sessions.insert(token.clone(), Session { user }).map_err(|_| StatusCode::BAD_REQUEST)?;
-    // Who is not there in time gets it a little later: no reason to refuse the login.
+    // An instance that misses the deadline receives the session later: no reason to refuse the login.
     let _ = service.sessions.wait_replicated(written, Members::All, HAND_OVER).await;
     Ok(token)
 }
@@ -110,7 +111,7 @@ async fn me(State(service): State<Service>, headers: HeaderMap) -> Result<String
 }
 
 async fn logout(State(service): State<Service>, headers: HeaderMap) -> Result<(), StatusCode> {
-    service.sessions.invalidate(token(&headers)?); // everywhere, also where the login has not arrived yet
+    service.sessions.invalidate(token(&headers)?); // on all nodes, also those that have not received the login yet
     Ok(())
 }
 
@@ -123,12 +124,13 @@ async fn product(State(service): State<Service>, Path(id): Path<u32>) -> Result<
     };
     service.products.try_get_with(id, load).await.map(Json).map_err(|why| match why {
         FillError::Failed(_) => StatusCode::NOT_FOUND,
-        // It took too long, or panicked: the next call may do better.
+        // The fill took too long or panicked: the next call may succeed.
         _ => StatusCode::SERVICE_UNAVAILABLE,
     })
 }
 
-/// First the database, then the cache. A fill that read the old row meanwhile loses against the `invalidate`.
+/// Renames a product: first in the database, then in the cache. A concurrent fill that read the old row loses against
+/// the `invalidate`.
 async fn rename(State(service): State<Service>, Path(id): Path<u32>, name: String) {
     service.database.products.lock().expect("nobody panics").insert(id, Product { name });
     service.products.invalidate(&id);
@@ -145,7 +147,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     service.database.products.lock().expect("nobody panics").insert(7, Product { name: "tea".into() });
     let stop = async { tokio::signal::ctrl_c().await.expect("signals can be caught") };
     axum::serve(TcpListener::bind(arguments.listen).await?, service.router()).with_graceful_shutdown(stop).await?;
-    node.shutdown().await; // hands over what no other instance has yet
+    node.shutdown().await; // hands over writes that no other instance has yet
     Ok(())
 }
 
@@ -162,14 +164,14 @@ async fn demo() -> Result<(), Box<dyn Error>> {
         tokio::spawn(async move { axum::serve(listener, service.router()).await });
     }
 
-    // Logged in here, known there; logged out there, unknown here.
+    // A login on the first instance is known on the second, and a logout on the second reaches the first.
     let (_, token) = request(at[0], "POST /login/ann", "", "").await?;
     let bearer = format!("Authorization: Bearer {token}\r\n");
     eventually(at[1], "GET /me", &bearer, (200, "ann")).await?;
     request(at[1], "POST /logout", &bearer, "").await?;
     eventually(at[0], "GET /me", &bearer, (401, "")).await?;
 
-    // Read from the database once, then from memory at both; a rename is seen by both.
+    // The product is read from the database once, then from memory on both instances. Both see a rename.
     eventually(at[0], "GET /products/7", "", (200, r#"{"name":"tea"}"#)).await?;
     eventually(at[1], "GET /products/7", "", (200, r#"{"name":"tea"}"#)).await?;
     request(at[1], "PUT /products/7", "", "green tea").await?;
@@ -183,7 +185,7 @@ async fn demo() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Asks until this is the answer. The instances agree within milliseconds, not at once.
+/// Repeats a request until the reply is as expected. The instances agree within milliseconds, not at once.
 async fn eventually(at: SocketAddr, what: &str, headers: &str, wanted: (u16, &str)) -> Result<(), Box<dyn Error>> {
     for _ in 0..2_000 {
         let (status, body) = request(at, what, headers, "").await?;
@@ -196,7 +198,7 @@ async fn eventually(at: SocketAddr, what: &str, headers: &str, wanted: (u16, &st
     Err(format!("{at} never answers {what} with {wanted:?}").into())
 }
 
-/// One request, one connection. Returns status and body.
+/// Sends one request on one connection, and returns status and body.
 async fn request(at: SocketAddr, what: &str, headers: &str, body: &str) -> Result<(u16, String), Box<dyn Error>> {
     let mut stream = TcpStream::connect(at).await?;
     let length = body.len();

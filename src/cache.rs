@@ -1,19 +1,20 @@
-//! The cache people use.
+//! The public cache handle, and everything between that handle and the replica.
 //!
-//! A [`Cache`] is a handle to one replica; clones share it. Reads go to a table that no writer or
-//! merge holds for longer than one register takes; writes take the replica's lock for the time of one
-//! write. User code (`Clone` of values, `Drop`, serialisation, weighers, listeners) runs outside of both; only
-//! `Hash` and `Eq` of keys are called where any hash table calls them, and `Clone` of a key that becomes a tombstone.
+//! A [`Cache`] is a handle to one replica; clones share it. Reads go to a table. Writers and merges lock a shard of
+//! that table for the time that one register takes. A write takes the replica's lock for the time of one write.
 //!
-//! A call goes down this list. `handle` documents every method, and does nothing itself.
+//! User code (`Clone` of values, `Drop`, serialisation, weighers, listeners) runs outside both locks. Exceptions: hash
+//! tables call `Hash` and `Eq` of keys as they do anywhere, and a key that becomes a tombstone is cloned.
 //!
-//! | what | files |
+//! A call passes through these modules from top to bottom. `handle` documents every method and delegates all work.
+//!
+//! | task | files |
 //! | --- | --- |
 //! | the interface | `handle`, `closing`, `builder`, `settings`, and one file for each type that is returned |
-//! | what is done with one key | `lookup`, `write` and `bulk` with `prepare`, `fill` with `fill_*`, `turn`, `flight` |
-//! | what is waited for | `ready_wait`, `replicated`, `feed` |
-//! | what a cache and its node ask of each other | `host`; `port`, `tick` |
-//! | what people look at | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` without types |
+//! | operations on one key | `lookup`, `write` and `bulk` with `prepare`, `fill` with `fill_*`, `turn`, `flight` |
+//! | waits | `ready_wait`, `replicated`, `feed` |
+//! | calls between a cache and its node | `host`; `port`, `tick` |
+//! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` without types |
 //! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable` |
 
 use std::hash::Hash;
@@ -97,8 +98,8 @@ pub use write::Written;
 
 /// The bounds on keys.
 ///
-/// Its serde output must be deterministic, so that one key has one encoding on every node: no
-/// `HashMap` inside a key.
+/// The serde output of a key must be deterministic, so that one key has one encoding on every node: no `HashMap` inside
+/// a key.
 pub trait CacheKey: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 impl<K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static> CacheKey for K {}
 
@@ -106,11 +107,11 @@ impl<K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static
 pub trait CacheValue: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 impl<V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for V {}
 
-/// A source of time. The node has the one that reads clocks.
+/// A source of time. The node provides the one that reads the system's clocks.
 pub trait TimeSource: Send + Sync + 'static {
     /// Returns wall and monotonic time.
     fn now(&self) -> Now;
-    /// Returns wall time alone: what a read of a value with a time to live needs.
+    /// Returns wall time alone, which is all that a read of a value with a time to live needs.
     fn wall(&self) -> HlcTime;
 }
 

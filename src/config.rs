@@ -1,79 +1,84 @@
-//! The knobs of the replication protocol.
+//! The settings of the replication protocol.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Settings of one replica. All replicas of one cache should have the same. Times in human-readable
-/// formats are strings such as `"500ms"` or `"15m"`.
+/// Settings of one replica. All replicas of one cache should have the same settings. In human-readable formats, times
+/// are strings such as `"500ms"` or `"15m"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReplicaConfig {
-    /// How far ahead of our clock a stamp may be before it is deferred, and how much slower than ours
-    /// a writer's clock may be without a fill of ours overwriting it. Default 1 s. Range 1 ms to 1 h.
-    /// Larger tolerates worse clocks; smaller frees tombstones sooner.
+    /// The most that a stamp may be ahead of this replica's clock before it is deferred. A writer's clock may also be
+    /// behind this replica's clock by this much, and its write still wins over a fill of this replica that began
+    /// earlier. Default 1 s. Range 1 ms to 1 h. A larger value tolerates worse clocks; a smaller one frees tombstones
+    /// sooner.
     #[serde(with = "crate::durations")]
     pub max_drift: Duration,
-    /// Mean time between two digests, jittered by a quarter. Default 1 s. Range 1 ms to 1 min.
-    /// Smaller repairs loss sooner; larger is less idle traffic.
+    /// Mean time between two digests, varied at random by up to a quarter. Default 1 s. Range 1 ms to 1 min. A smaller
+    /// value repairs loss sooner; a larger one causes less idle traffic.
     #[serde(with = "crate::durations")]
     pub digest_interval: Duration,
-    /// Tombstones younger than this are never collected, so that news of members has spread.
-    /// Default 10 s. Range 0 to 1 h, and at most `forget_after`. Longer is safer while members come;
-    /// shorter frees tombstones sooner.
+    /// The age below which tombstones are never collected, so that news of members has time to spread. Default 10 s.
+    /// Range 0 to 1 h, and at most `forget_after`. A longer time is safer while members join; a shorter one frees
+    /// tombstones sooner.
     #[serde(with = "crate::durations")]
     pub gc_grace: Duration,
-    /// How long a dead member holds back collection. Default 15 min. Range 1 ms to 30 d. Longer
-    /// keeps more tombstones for the absent; a member that returns later loses what it alone held of keys that were collected meanwhile.
+    /// The time for which a dead member holds back collection. Default 15 min. Range 1 ms to 30 d. A longer time keeps
+    /// more tombstones for unreachable members. A member that returns later loses values that it alone held, if
+    /// tombstones that may concern them were collected meanwhile.
     #[serde(with = "crate::durations")]
     pub forget_after: Duration,
-    /// Tombstones held before the oldest are dropped by force (counted). Default 1,000,000. From
-    /// 1 on. More takes memory (about 150 bytes and the key each); fewer makes laggards reconcile and the entry
-    /// is lost rather than stale.
+    /// The number of tombstones above which the oldest are dropped by force (counted). Default 1,000,000. At least 1. A
+    /// larger number takes memory, about 150 bytes and the key each. A smaller one makes members that lag reconcile,
+    /// and the entry is then lost rather than stale.
     pub max_tombstones: usize,
-    /// Bytes of keys and values in one frame or push. Default 256 KiB. Range 1 KiB to 8 MiB. Larger needs
-    /// fewer messages; smaller occupies the network and locks for shorter. A larger entry travels alone.
+    /// Bytes of keys and values in one frame or push. Default 256 KiB. Range 1 KiB to 8 MiB. A larger value needs fewer
+    /// messages; a smaller one occupies the network and locks for shorter. An entry larger than this travels alone.
     pub max_frame_bytes: usize,
-    /// Registers from the future that wait for their time. Default 4,096. At least 1. What does not
-    /// fit is offered again later; more takes memory when somebody's clock is wrong.
+    /// The most registers from the future that wait until they are due. Default 4,096. At least 1. A register that does
+    /// not fit is offered again later. A larger number takes more memory when a member's clock is wrong.
     pub max_deferred: usize,
-    /// Bytes of evicted own writes kept until all live members have reported them. Default 64 MiB.
-    /// Any number. With less, a burst beyond capacity is lost for others too (counted); more takes memory.
+    /// Bytes of evicted own writes that are kept until all live members have reported them. Default 64 MiB. Any number.
+    /// With a smaller value, a burst beyond capacity is lost on other replicas too (counted); a larger one takes
+    /// memory.
     pub max_retained_bytes: usize,
-    /// Retired origins remembered, 24 bytes each. Default 4,096. At least 1. More tells old messages from
-    /// new ones for longer; fewer keeps full vectors small.
+    /// The most retired origins that are remembered, 24 bytes each. Default 4,096. At least 1. A larger number
+    /// distinguishes old messages from new ones for longer; a smaller one keeps full vectors small.
     pub max_retired: usize,
-    /// A gap must last this long before it is repaired by a digest, and writes younger than four times
-    /// this are taken to be on their way. Default 10 ms. Range 1 ms to 10 s. Set it to about the round
-    /// trip time between the nodes: smaller repairs loss sooner, larger sends less twice.
+    /// The time for which a gap must last before a digest repairs it. Writes younger than four times this are assumed
+    /// to be in flight. Default 10 ms. Range 1 ms to 10 s. Set it to about the round-trip time between the nodes: a
+    /// smaller value repairs loss sooner, a larger one sends less data twice.
     #[serde(with = "crate::durations")]
     pub repair_delay: Duration,
-    /// A session without a frame for this long is abandoned. Default 3 s. Range 1 ms to 10 min.
-    /// Longer bears slower links; shorter turns to another source sooner.
+    /// The time without a frame after which a session is abandoned. Default 3 s. Range 1 ms to 10 min. A longer time
+    /// tolerates slower links; a shorter one turns to another source sooner.
     #[serde(with = "crate::durations")]
     pub session_idle: Duration,
-    /// A session never lasts longer than this. Default 2 min. At least `session_idle`. Must be enough for
-    /// the whole state over the slowest link.
+    /// The time after which a session is abandoned, even if frames still arrive. Default 2 min. At least
+    /// `session_idle`. Must be enough for the whole state over the slowest link.
     #[serde(with = "crate::durations")]
     pub session_deadline: Duration,
-    /// How long a running fill holds back collection everywhere. Default 30 s. At most 1 h. A fill that takes
-    /// longer is returned and not cached; it is not joined any more, and callers that joined it run their own. Longer keeps tombstones of the whole cluster for as long as the
-    /// slowest fill; shorter caches fewer slow fills.
+    /// The longest time for which a running fill holds back collection on all replicas. Default 30 s. At most 1 h. A
+    /// fill that takes longer is returned and not cached. New callers no longer join it, and callers that joined it run
+    /// their own. A longer time keeps tombstones of the whole cluster for as long as the slowest fill takes; a shorter
+    /// one caches fewer slow fills.
     #[serde(with = "crate::durations")]
     pub fill_hold: Duration,
-    /// With more other members than this, dead and not yet forgotten ones counted, a push goes to `fanout` of them, who pass it on.
-    /// Default 16. Any number. More is faster; fewer spreads the work of large clusters.
+    /// The highest number of peers to which a push is sent directly, counting dead members that are not yet forgotten.
+    /// With more of them, a push goes to `fanout` members, which relay it. Default 16. Any number. A larger number is
+    /// faster; a smaller one spreads the work of large clusters.
     pub broadcast_up_to: usize,
-    /// How many members a push is sent to, or passed on to, in a large cluster: a successor in each of so
-    /// many rings of all members. Default 4. At least 1. Each node gets every write so many times; it misses one
-    /// only if all of them are lost. With 2 or less a cluster of a thousand may need more hops than there are.
+    /// The number of members to which a push is sent or relayed in a large cluster: one successor in each of this many
+    /// rings of all members. Default 4. At least 1. Each node receives every write this many times, and misses it only
+    /// if all copies are lost. With 2 or less, a cluster of a thousand may need more hops than the 16 allowed.
     pub fanout: usize,
-    /// Mean time between two audits of a slice against a random member. Default 10 s; zero is off.
-    /// More often finds faults sooner and costs a slice of traffic each time.
+    /// Mean time between two audits of a slice with a random member. Default 10 s; zero turns audits off. A shorter
+    /// time finds faults sooner, and each audit costs the traffic of a slice.
     #[serde(with = "crate::durations")]
     pub audit_interval: Duration,
-    /// Registers in one audit slice. Default 32. Range 1 to 4,096. About 60 bytes each.
+    /// Registers in one audit slice. Default 32. Range 1 to 4,096. Each takes about 60 bytes.
     pub audit_slice: usize,
 }
 
@@ -101,7 +106,7 @@ impl Default for ReplicaConfig {
     }
 }
 
-/// A setting that cannot be.
+/// A setting out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{knob} must be {must_be}")]
 pub struct ConfigError {
@@ -110,10 +115,10 @@ pub struct ConfigError {
 }
 
 impl ReplicaConfig {
-    /// Checks every knob's range.
+    /// Checks the range of every setting.
     ///
     /// # Errors
-    /// Names the first knob out of range, and the range.
+    /// Names the first setting out of range, and the range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let within = |value: Duration, low: Duration, high: Duration| value >= low && value <= high;
         let (ms, s) = (Duration::from_millis, Duration::from_secs);

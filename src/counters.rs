@@ -1,36 +1,36 @@
-//! Counts of events. Every loss and every repair has a number.
+//! Counts of events. Every loss and every repair is counted.
 //!
-//! One macro declares all counts of the crate, so that each is named once. A count that changes under a lock is a field of a plain
-//! struct; one that many threads change is a [`Counter`].
+//! One macro declares all counts of the crate, so that each is named once. A count that changes under a lock is a field
+//! of a plain struct. A count that many threads change is a [`Counter`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// A count that many threads change; relaxed, because nothing is ordered by it.
+/// A count that many threads change. It uses relaxed ordering, because no other memory access is ordered by it.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts one.
+    /// Adds one.
     #[inline]
     pub(crate) fn one(&self) {
         self.add(1);
     }
 
-    /// Counts one. Returns the count before.
+    /// Adds one. Returns the count before.
     #[inline]
     pub(crate) fn fetch_one(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Counts one. Returns the count if it is to be logged: the first is, and the next after each doubling.
+    /// Adds one. Returns the new count if it should be logged: the first, and the next one after each doubling.
     pub(crate) fn one_to_log(&self) -> Option<u64> {
         let before = self.fetch_one();
         (before == 0 || before.is_power_of_two()).then_some(before + 1)
     }
 
-    /// Counts `n`.
+    /// Adds `n`.
     #[inline]
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl Counter {
 /// | `shared struct Atomics { .. }` | a struct of [`Counter`]s, with `each` |
 /// | `pub struct Totals of Atomics { .. }` | both; `Atomics::counters` returns a `Totals` |
 ///
-/// A `Totals` may begin with `@now { .. }`: numbers of the present, which are no counts and zero where they are copied.
+/// A `Totals` may begin with `@now { .. }`: current values, which are not counts, and which are zero in a copy.
 macro_rules! counters {
     (
         $(#[$attr:meta])*
@@ -67,7 +67,7 @@ macro_rules! counters {
         }
 
         impl $Totals {
-            /// Returns the name and count of each.
+            /// Returns the name and value of each count.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
@@ -84,7 +84,7 @@ macro_rules! counters {
         pub(crate) struct $Atomics { $($(#[$doc])* pub(crate) $name: $crate::counters::Counter,)* }
 
         impl $Atomics {
-            /// Returns the name and count of each.
+            /// Returns the name and value of each count.
             pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name.get()),)*].into_iter()
             }
@@ -124,19 +124,22 @@ counters! {
     pub struct Counters {
         /// Own writes and deletes.
         writes,
-        /// Entries of others that changed something here.
+        /// Entries of other replicas that changed a register here.
         merged,
-        /// Entries of others that lost against what was here.
+        /// Entries of other replicas that lost against the register held here.
         lost,
         /// Entries skipped because their dot had been seen.
         seen,
-        /// Entries skipped because the epoch had passed them.
+        /// Entries skipped because they are stamped at or below the epoch.
         skipped_by_epoch,
-        /// One dot under two stamps: a replica id used twice. (Bodies are not compared here: an audit does that.)
+        /// Pairs of stamps under one dot, which prove that two processes use one replica id. (Bodies are not compared
+        /// here: an audit does that.)
         conflicts,
-        /// Messages from a replica that has our own id, and what others say we have written and we have not.
+        /// Signs of a duplicate replica id. They are: messages under this replica's own id, reported writes under it
+        /// that it has not made, digests that deny known writes of their sender, and requests to take a new id.
         cloned_id,
-        /// New ids taken, and everything given up with the old one, because another process went by it.
+        /// New ids taken because another process used the old one. The whole state under the old id was dropped each
+        /// time.
         renewed_id,
         /// Digests sent.
         digests_out,
@@ -146,23 +149,23 @@ counters! {
         pushes_out,
         /// Pushes received and applied.
         pushes_in,
-        /// Pushes passed on for others.
+        /// Pushes relayed for other replicas.
         pushes_relayed,
-        /// Pushes that started above our vector.
+        /// Pushes that started above the receiver's vector.
         gaps,
-        /// Gaps closed by a push that had been overtaken on the way.
+        /// Gaps closed by a push that had been overtaken in transit.
         gaps_reordered,
         /// Sessions begun as sender.
         sessions_out,
-        /// Sessions that we broke off as sender.
+        /// Sessions aborted as sender.
         sessions_out_aborted,
         /// Sessions begun as receiver.
         sessions_in,
-        /// Sessions received to the end.
+        /// Sessions received completely.
         sessions_completed,
         /// Sessions abandoned as receiver.
         sessions_abandoned,
-        /// Sessions whose claim was not taken because something in them was deferred.
+        /// Sessions received but not claimed because an entry in them was deferred.
         sessions_unclaimed,
         /// Frames sent.
         frames_out,
@@ -170,32 +173,33 @@ counters! {
         frames_in,
         /// Frames of finished, superseded or unwanted sessions.
         frames_ignored,
-        /// Sessions begun as sender that list everything.
+        /// Sessions begun as sender that list the whole state.
         reconciles_out,
-        /// Reconciles received to the end.
+        /// Reconciles received completely.
         reconciles_in,
-        /// Registers a reconcile removed here.
+        /// Registers removed here by a reconcile.
         reconcile_removed,
-        /// Registers the end of a reconcile voided here.
+        /// Registers voided here by the end of a reconcile.
         reconcile_voided,
-        /// Registers that the end of a reconcile left alone: its sender had listed them under another dot, or only its evictions
-        /// can explain why not, and these were all seen here before.
+        /// Registers that the end of a reconcile spared. Its sender had listed them under another dot, or only its
+        /// evictions can explain their absence and this replica had seen all evicted dots before.
         reconcile_spared,
-        /// Reconciles whose sender had evicted something that was not seen here: its eviction floor was taken over.
+        /// Reconciles whose sender had evicted a dot that this replica had not seen, so that its eviction floor was
+        /// taken over.
         evictions_taken,
         /// Entries replaced by a void on arrival.
         voided,
-        /// Values kept as `Evicted` on arrival, because something newer of their key may have been evicted here.
+        /// Values kept as `Evicted` on arrival, because a newer value of their key may have been evicted here.
         in_doubt,
-        /// Registers of ours that a reconcile ended as `Evicted`: its sender may have evicted something newer.
+        /// Own registers that the end of a reconcile turned into `Evicted`: its sender may have evicted a newer one.
         reconcile_doubted,
-        /// Registers adopted.
+        /// Orphans adopted.
         adopted,
         /// Registers and messages deferred because they came from the future.
         deferred,
-        /// Deferred registers merged when their time came.
+        /// Deferred registers merged when they were due.
         deferred_released,
-        /// Deferred registers not kept because the quarantine was full, or their origin was no member.
+        /// Deferred registers not kept: the quarantine was full, their origin was no member, or they carried a bound.
         deferred_overflow,
         /// Deferred registers dropped because their origin was forgotten.
         deferred_purged,
@@ -207,30 +211,32 @@ counters! {
         collected,
         /// Tombstones dropped by force.
         forced_drops,
-        /// Values evicted and removed, being stable.
+        /// Values evicted and removed without a trace, because they were stable.
         evicted_stable,
         /// Values evicted and replaced by an `Evicted` tombstone.
         evicted_unstable,
-        /// Own writes whose value was lost by eviction before it was sent to every live member: more than
-        /// `max_retained_bytes` of them waited, or it was dropped by force.
+        /// Own writes whose value was lost by eviction before every live member had reported it. More than
+        /// `max_retained_bytes` waited, its tombstone was dropped by force, or the same write arrived twice without its
+        /// body.
         evicted_unsent,
         /// Registers swept because of an epoch.
         swept_by_epoch,
-        /// Epochs taken over or issued.
+        /// Epochs adopted or issued.
         epochs,
-        /// Fills begun.
+        /// Fills started.
         fills,
         /// Fills that lost against a write, a delete, the floor or the epoch, or took longer than `fill_hold`.
         fills_lost,
-        /// Fills voided because a write, a delete or an invalidation stamped below them may have come after their start.
+        /// Fills voided because a write, a delete or an invalidation stamped below them may have been issued after
+        /// their start.
         fills_contested,
-        /// Fills that no longer hold the watermark.
+        /// Fills that ran longer than `fill_hold` and no longer hold back the watermark.
         fills_expired,
         /// Members forgotten.
         forgotten,
-        /// Digests asking for all retired origins.
+        /// Digests that asked for the full list of retired origins.
         retired_mismatch,
-        /// Retired origins dropped beyond the cap.
+        /// Records of retired origins dropped above the cap.
         retired_dropped,
         /// Claims held back because of an `Evicted` register of a live origin.
         claims_capped,
@@ -238,7 +244,7 @@ counters! {
         audits,
         /// Keys on which an audit found two live values.
         audit_conflicts,
-        /// Keys an audit found live elsewhere and missing here without a reason.
+        /// Keys that an audit found live on another replica and missing here without a reason.
         audit_missing,
     }
 }

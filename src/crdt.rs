@@ -1,4 +1,5 @@
-//! The lattices: what can be joined in any order, any grouping, any number of times.
+//! The join-semilattices of the protocol: their values can be joined in any order, any grouping and any number of
+//! times.
 
 pub mod register;
 pub mod vector;

@@ -1,13 +1,13 @@
-//! How times are written in configuration: `"500ms"`, `"30s"`, `"15m"`, `"2h"`, `"7d"`.
+//! The format of times in configuration: `"500ms"`, `"30s"`, `"15m"`, `"2h"`, `"7d"`.
 //!
-//! Formats that are not for people get seconds and nanoseconds, as `serde` has them.
+//! Formats that are not human-readable contain seconds and nanoseconds, in the form that `serde` defines.
 
 use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Units, the largest first, with their nanoseconds.
+/// The units with their nanoseconds, the largest first.
 const UNITS: [(&str, u128); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -37,12 +37,12 @@ fn read(text: &str) -> Option<Duration> {
     Some(Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).ok()?))
 }
 
-/// For `#[serde(with = "..")]`.
+/// Writes a time, for `#[serde(with = "..")]`.
 pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     if serializer.is_human_readable() { write(*duration).serialize(serializer) } else { duration.serialize(serializer) }
 }
 
-/// For `#[serde(with = "..")]`.
+/// Reads a time, for `#[serde(with = "..")]`.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     if !deserializer.is_human_readable() {
         return Duration::deserialize(deserializer);
@@ -53,7 +53,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     })
 }
 
-/// For times that may be left out.
+/// The same format for optional times.
 pub(crate) mod option {
     use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
 

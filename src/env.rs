@@ -1,4 +1,4 @@
-//! The surroundings of a call: id, settings, clock, dice and counters of a replica.
+//! The surroundings of a call: id, settings, clock, random numbers and counters of a replica.
 
 use crate::bugs::{Bugs, PutBack};
 use crate::config::ReplicaConfig;
@@ -17,9 +17,9 @@ pub(crate) struct Env {
     pub(crate) clock: Clock,
     pub(crate) random: fastrand::Rng,
     pub(crate) counters: Counters,
-    /// Monotonic time of the start, nanoseconds.
+    /// Monotonic time at which the replica was opened, in nanoseconds.
     pub(crate) opened: u64,
-    /// The moment of the call under way: set by the router before anything else is done.
+    /// The time of the current call. The router sets it before it does anything else.
     pub(crate) now: Now,
 }
 
@@ -29,7 +29,7 @@ impl Env {
         Self { id, config, put_back: PutBack::default(), clock, random, counters, opened: now.mono, now }
     }
 
-    /// The known mistakes that are put back: none outside of tests of the tests.
+    /// Returns the known mistakes that are put back. There are none outside of tests that test the checkers.
     pub(crate) fn bugs(&self) -> Bugs {
         self.put_back.bugs()
     }
@@ -39,22 +39,22 @@ impl Env {
         self.put_back.set(bugs);
     }
 
-    /// Nanoseconds of `max_drift`.
+    /// Returns `max_drift` in nanoseconds.
     pub(crate) fn max_drift(&self) -> u64 {
         nanos(self.config.max_drift)
     }
 
-    /// The next time of our clock.
+    /// Issues the next time of this replica's clock.
     pub(crate) fn tick(&mut self) -> HlcTime {
         self.clock.tick(self.now)
     }
 
-    /// The time by which others are judged.
+    /// Returns the time by which timestamps of other replicas are judged.
     pub(crate) fn judging(&self) -> HlcTime {
         self.clock.judging(self.now)
     }
 
-    /// True if a time lies more than `max_drift` ahead of our clocks.
+    /// Returns true if a time lies more than `max_drift` ahead of this replica's clocks.
     pub(crate) fn is_ahead(&self, time: HlcTime) -> bool {
         !self.bugs().no_deferral && self.clock.is_ahead(self.now, time, self.config.max_drift)
     }
@@ -63,22 +63,22 @@ impl Env {
         self.is_ahead(entry.stamp().time.max(entry.dot().counter))
     }
 
-    /// Says that a register came at this moment, by this path.
+    /// Returns the provenance of a register that arrives now by this path.
     pub(crate) fn learnt(&self, by: LearntBy) -> Learnt {
         Learnt::new(self.now.mono.saturating_sub(self.opened), by)
     }
 
-    /// This much later than now, by monotonic time.
+    /// Returns the monotonic time that is this much later than now.
     pub(crate) fn later(&self, by: u64) -> u64 {
         self.now.mono.saturating_add(by)
     }
 
-    /// Writes younger than this are taken to be on their way, nanoseconds.
+    /// Returns the age in nanoseconds below which writes are assumed to be in flight.
     pub(crate) fn in_flight(&self) -> u64 {
         nanos(self.config.repair_delay).saturating_mul(4)
     }
 
-    /// `mean`, give or take a quarter.
+    /// Returns `mean`, plus or minus a random amount of up to a quarter.
     pub(crate) fn jittered(&mut self, mean: u64) -> u64 {
         (mean - mean / 4).saturating_add(self.random.u64(0..=mean / 2))
     }

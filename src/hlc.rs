@@ -1,12 +1,11 @@
-//! Hybrid logical clock (Kulkarni et al. 2014).
+//! The hybrid logical clock (Kulkarni et al. 2014).
 //!
-//! Times are nanoseconds since the UNIX epoch in 64 bits (good until the year 2554). The low bits
-//! double as the logical counter: two events in one clock tick are [`GRAIN`] nanoseconds apart, so a
-//! clock that stands still drifts by that much per event and no counter can overflow. The times in
-//! between are for fills, which are stamped just above what they are to replace, and still below any
-//! write that comes after that.
+//! Times are nanoseconds since the UNIX epoch in 64 bits, valid until the year 2554. The low bits also serve as the
+//! logical counter: two events in one clock tick are [`GRAIN`] nanoseconds apart. So a clock that stands still drifts
+//! by that much per event, and no counter can overflow. The times in between are for fills: a fill is stamped just
+//! above the register that it replaces, and below any later write.
 //!
-//! Nothing here reads a clock: [`Now`] is an argument everywhere in the core.
+//! Nothing here reads a clock: the core takes [`Now`] as an argument everywhere.
 
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use serde::{Deserialize, Serialize};
 /// A hybrid logical time: nanoseconds since the UNIX epoch.
 pub type HlcTime = u64;
 
-/// Events of one clock are a multiple of this many nanoseconds apart.
+/// The least distance between events of one clock, in nanoseconds. Every time that a clock issues is a multiple of it.
 pub const GRAIN: u64 = 16;
 
-/// What the driver's clocks say at one moment.
+/// The readings of the driver's clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Wall time: nanoseconds since the UNIX epoch. May step back and forth.
@@ -27,13 +26,13 @@ pub struct Now {
     pub mono: u64,
 }
 
-/// `duration` in nanoseconds, at most [`u64::MAX`].
+/// Returns `duration` in nanoseconds, at most [`u64::MAX`].
 #[must_use]
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The clock of one replica: issues strictly increasing times and judges those of others.
+/// The clock of one replica. It issues strictly increasing times and judges those of other replicas.
 ///
 /// ```
 /// use driftless::hlc::{Clock, Now};
@@ -47,21 +46,21 @@ pub struct Clock {
     last: HlcTime,
     carried_wall: HlcTime,
     carried_mono: u64,
-    /// Added to the wall clock: time taken over from others.
+    /// Added to the wall clock: the time taken over from other members, in nanoseconds.
     offset: u64,
 }
 
-/// Wall and monotonic clock may disagree by this much before the carried time is kept.
+/// The most by which wall and monotonic clock may disagree before a step is assumed, in nanoseconds.
 const SLEW: u64 = 100_000_000;
 
 impl Clock {
-    /// A clock that starts at `now`.
+    /// Creates a clock that starts at `now`.
     #[must_use]
     pub fn new(now: Now) -> Self {
         Self { last: 0, carried_wall: now.wall, carried_mono: now.mono, offset: 0 }
     }
 
-    /// The next time of this replica: later than every time issued or observed before.
+    /// Issues the next time of this replica: later than every time issued or observed before.
     ///
     /// Source: Kulkarni et al. 2014, with the logical counter in the low bits.
     pub fn tick(&mut self, now: Now) -> HlcTime {
@@ -71,55 +70,55 @@ impl Clock {
         self.last
     }
 
-    /// Takes note of a time seen elsewhere; the next [`tick`](Self::tick) is later.
+    /// Notes a time of another replica. The next [`tick`](Self::tick) is later.
     ///
     /// The caller has checked it with [`is_ahead`](Self::is_ahead).
     pub fn observe(&mut self, time: HlcTime) {
         self.last = self.last.max(time);
     }
 
-    /// The highest time issued or observed so far.
+    /// Returns the highest time issued or observed so far.
     #[must_use]
     pub fn last(&self) -> HlcTime {
         self.last
     }
 
-    /// Whether `time` lies more than `max_drift` beyond what our own clocks call now.
+    /// Returns true if `time` lies more than `max_drift` ahead of the [judging](Self::judging) time.
     #[must_use]
     pub fn is_ahead(&self, now: Now, time: HlcTime, max_drift: Duration) -> bool {
         time > self.judging(now).saturating_add(nanos(max_drift))
     }
 
-    /// The time by which others are judged: wall time, or wall time carried forward by the
-    /// monotonic clock if that is later, so that a step back of our own clock does not make us
-    /// refuse everybody.
+    /// Returns the time by which timestamps of other replicas are judged. It is the wall time, or the wall time carried
+    /// forward by the monotonic clock if that is later. So a step back of this replica's own clock does not make it
+    /// reject all other replicas.
     #[must_use]
     pub fn judging(&self, now: Now) -> HlcTime {
         now.wall.max(self.carried(now)).saturating_add(self.offset_at(now))
     }
 
-    /// Goes by a time that is this much ahead of the wall clock from now on. If the wall clock steps forward later, it is
-    /// taken to be put right, and the step is subtracted.
+    /// Makes this clock run this much ahead of the wall clock from now on. A later step forward of the wall clock is
+    /// taken as its correction, and is subtracted.
     pub fn set_offset(&mut self, now: Now, nanos: u64) {
         self.carry(now);
         self.offset = nanos;
     }
 
-    /// How much is added to the wall clock, in nanoseconds.
+    /// Returns the nanoseconds that are added to the wall clock.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// By how many nanoseconds the wall clock has stepped against the monotonic one (positive: the
-    /// wall clock is ahead).
+    /// Returns the nanoseconds by which the wall clock has stepped relative to the monotonic one. Positive means that
+    /// the wall clock is ahead.
     #[must_use]
     pub fn disagreement(&self, now: Now) -> i64 {
         let diff = i128::from(now.wall) - i128::from(self.carried(now));
         i64::try_from(diff).unwrap_or(if diff < 0 { i64::MIN } else { i64::MAX })
     }
 
-    /// What is left of the offset: a step forward of the wall clock that nobody has taken note of yet counts already.
+    /// Returns the remaining offset. A step forward of the wall clock counts at once, even before it is carried.
     fn offset_at(&self, now: Now) -> u64 {
         let step = now.wall.saturating_sub(self.carried(now));
         if step > SLEW { self.offset.saturating_sub(step) } else { self.offset }
@@ -129,8 +128,7 @@ impl Clock {
         self.carried_wall.saturating_add(now.mono.saturating_sub(self.carried_mono))
     }
 
-    /// Follows the wall clock while it advances or is slewed; keeps the carried time when it was
-    /// set back.
+    /// Follows the wall clock while it advances or is slewed. Keeps the carried time if the wall clock was set back.
     fn carry(&mut self, now: Now) {
         self.offset = self.offset_at(now);
         if now.wall.saturating_add(SLEW) >= self.carried(now) {
@@ -140,33 +138,33 @@ impl Clock {
     }
 }
 
-/// An instant and who took it: the total order of last-writer-wins.
+/// The time and the replica of a write: the total order of last-writer-wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     /// Hybrid logical time of the write.
     pub time: HlcTime,
-    /// The replica that wrote; decides between equal times.
+    /// The replica that wrote. It decides between equal times.
     pub replica: crate::replica_id::ReplicaId,
 }
 
 impl Stamp {
-    /// Below every stamp that a write can carry.
+    /// A stamp below every stamp that a write can carry.
     pub const ZERO: Self = Self { time: 0, replica: crate::replica_id::ReplicaId::MIN };
 
-    /// A stamp.
+    /// Creates a stamp.
     #[must_use]
     pub const fn new(time: HlcTime, replica: crate::replica_id::ReplicaId) -> Self {
         Self { time, replica }
     }
 
-    /// The highest stamp of one instant.
+    /// Returns the highest stamp of one instant.
     #[must_use]
     pub const fn end_of(time: HlcTime) -> Self {
         Self { time, replica: crate::replica_id::ReplicaId::MAX }
     }
 }
 
-/// Seconds since 1970, and who wrote: `1764081234.000000321@0d9f2c1a-...`.
+/// Formats seconds since 1970 and the writer: `1764081234.000000321@0d9f2c1a-...`.
 impl std::fmt::Display for Stamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{:09}@{}", self.time / 1_000_000_000, self.time % 1_000_000_000, self.replica)
@@ -187,7 +185,7 @@ mod tests {
         assert_eq!(stamp.to_string(), format!("1764081234.000000321@{}", crate::replica_id::ReplicaId::MIN));
     }
 
-    /// scenario 9: the wall clock goes back one hour.
+    /// Scenario 9: the wall clock goes back one hour. Times still rise, and times of other replicas are not rejected.
     #[test]
     fn times_rise_when_the_wall_clock_goes_back() {
         let hour = 3_600_000_000_000;
@@ -201,7 +199,7 @@ mod tests {
         );
     }
 
-    /// scenario 13: a frozen clock through millions of writes.
+    /// Scenario 13: a clock that stands still through two million writes issues distinct times.
     #[test]
     fn a_frozen_clock_issues_distinct_times_and_drifts_a_grain_each() {
         let mut clock = Clock::new(at(1_000, 0));
@@ -216,11 +214,12 @@ mod tests {
 
     #[test]
     fn a_wall_clock_before_1970_is_zero_and_still_ticks() {
-        // scenario 15 (the driver maps an error or an early clock to zero)
+        // Scenario 15: the driver maps an unreadable or early clock to zero.
         let mut clock = Clock::new(at(0, 0));
         assert_eq!(clock.tick(at(0, 0)), GRAIN);
     }
 
+    /// Taken time: a step forward of the wall clock counts as its correction, and ends the offset.
     #[test]
     fn time_that_was_taken_over_ends_when_the_wall_clock_is_put_right() {
         let second = 1_000_000_000;
@@ -232,6 +231,7 @@ mod tests {
         assert_eq!((clock.offset(), clock.judging(at(17 * second, 2 * second))), (0, 17 * second));
     }
 
+    /// Taken time: a correction counts for judging at once, before the next time is issued.
     #[test]
     fn others_are_judged_by_a_wall_clock_from_the_moment_it_is_put_right() {
         let second = 1_000_000_000;

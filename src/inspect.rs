@@ -1,4 +1,4 @@
-//! Looking into a running node: for operators and for authors of tests.
+//! Inspection of a running node, for operators and for authors of tests.
 //!
 //! ```no_run
 //! # async fn example(node: driftless::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -13,9 +13,9 @@
 //! # }
 //! ```
 //!
-//! Nothing here changes what is cached, what is collected, or what counts as used. Numbers are taken
-//! under the replica's lock for microseconds; keys are walked in pages without it. Values are never
-//! sent to another node, and shown only where that was asked for.
+//! Inspection does not change what is cached, what is collected, or what counts as used. Numbers are copied under the
+//! replica's lock, which takes microseconds. Keys are walked in pages without the lock. Values are never sent to
+//! another node, and are shown only by a request that asks for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,103 +37,104 @@ mod explain;
 #[cfg(feature = "inspect-http")]
 pub mod http;
 
-/// The time that other nodes get to answer a question of a comparison.
+/// The time limit for an answer: of another node to a comparison, or of a cache about its readiness.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Keys listed by [`Inspector::recent_keys`], at most.
+/// The maximum number of keys that [`Inspector::recent_keys`] and one page of [`Inspector::keys`] list.
 const MAX_RECENT: usize = 1_000;
 
-/// Looks into a node. Cheap to clone. Keeps the node running, as a handle to it does.
+/// A handle for the inspection of a node. It is cheap to clone. It keeps the node running, as a handle of the node
+/// does.
 #[derive(Clone)]
 pub struct Inspector {
     registry: Arc<Registry>,
     alive: Arc<Alive>,
 }
 
-/// A question that cannot be answered.
+/// An error of a question to an [`Inspector`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InspectError {
-    /// No cache of this name is open here.
+    /// No cache of this name is open on this node.
     #[error("no cache `{0}` is open on this node")]
     NoSuchCache(String),
-    /// The text stands for no key of the cache's type.
+    /// The text does not stand for a key of the cache's type.
     #[error("`{0}` is no key of this cache: write a string, a number, or cbor: and the encoding in hexadecimal digits")]
     NotAKey(String),
     /// No live member has this name.
     #[error("no live member is called `{0}`")]
     NoSuchMember(String),
-    /// The member did not answer in time.
+    /// The member did not answer in time, or does not have the cache open.
     #[error("`{0}` did not answer in time, or does not have the cache open")]
     NoAnswer(String),
-    /// The cursor was not made here.
+    /// The cursor was not returned by the method it was passed to.
     #[error("this is no cursor: start again without one")]
     BadCursor,
 }
 
-/// The reports of all nodes.
+/// The reports of all nodes of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClusterReport {
-    /// This node first.
+    /// The reports, this node's first.
     pub nodes: Vec<NodeReport>,
-    /// Live members that did not answer in time.
+    /// The live members that did not answer in time.
     pub silent: Vec<String>,
 }
 
-/// A page of what one node holds.
+/// A page of the keys that one node holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeysPage {
     /// The keys.
     pub keys: Vec<KeyLine>,
-    /// The cursor of the next page; absent at the end.
+    /// The cursor of the next page. Absent on the last page.
     pub next: Option<String>,
 }
 
-/// One key, without its value.
+/// A key, without its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeyLine {
     /// The key.
     pub key: String,
-    /// A value, or why not.
+    /// The state of the key: a value, or the reason why there is none.
     pub state: State,
-    /// When it was written.
+    /// The time of its stamp.
     pub stamp: String,
-    /// Encoded bytes of key and value.
+    /// The encoded size of key and value in bytes.
     pub size: u32,
 }
 
 impl Inspector {
-    /// Looks into this node.
+    /// Creates an inspector for a node.
     #[must_use]
     pub fn new(node: &Node) -> Self {
         let (registry, alive) = node.parts();
         Self { registry, alive }
     }
 
-    /// Reports the node and its caches.
+    /// Returns a report on the node and its caches.
     #[must_use]
     pub fn node(&self) -> NodeReport {
         report::report(&self.registry, &self.alive.mesh, self.alive.is_driven())
     }
 
-    /// Reports the node without its caches: cheap enough for a health check.
+    /// Returns a report on the node without its caches. It is cheap enough for a health check.
     #[must_use]
     pub fn summary(&self) -> NodeReport {
         report::report_without_caches(&self.registry, &self.alive.mesh, self.alive.is_driven())
     }
 
-    /// Reports one cache.
+    /// Returns a report on one cache.
     ///
     /// # Errors
-    /// It is not open here.
+    /// The cache is not open on this node.
     pub fn cache(&self, name: &str) -> Result<CacheReport, InspectError> {
         Ok(self.port(name)?.report())
     }
 
-    /// Returns whether every open cache has what some member had, or has no member to get it from: as
-    /// [`Cache::ready`](crate::Cache::ready) says without waiting.
+    /// Returns true if every open cache has caught up with a member, or has no member to catch up with. For each cache
+    /// this is the answer of [`Cache::ready`](crate::Cache::ready) without waiting.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -148,7 +149,7 @@ impl Inspector {
         true
     }
 
-    /// Collects the reports of all nodes, and names those that do not answer within `patience`.
+    /// Collects the reports of all nodes, and names the nodes that do not answer within `patience`.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -165,28 +166,27 @@ impl Inspector {
         cluster
     }
 
-    /// Returns the age that what is read here may have, by member and overall.
+    /// Returns bounds on the age of the data that is read on this node: for each member, and overall.
     ///
     /// # Errors
-    /// The cache is not open here.
+    /// The cache is not open on this node.
     pub fn staleness(&self, cache: &str) -> Result<Staleness, InspectError> {
         Ok(self.cache(cache)?.staleness())
     }
 
-    /// Keys of a cache with a capacity, the most recently used first; a thousand at most.
+    /// Returns keys of a cache with a capacity, the most recently used first, at most a thousand.
     ///
     /// # Errors
-    /// The cache is not open here.
+    /// The cache is not open on this node.
     pub fn recent_keys(&self, cache: &str, limit: usize) -> Result<Vec<String>, InspectError> {
         Ok(self.port(cache)?.recent_keys(limit.min(MAX_RECENT)))
     }
 
-    /// Explains a key: what every live node holds for it, whether they agree, and which members are not known to have the
-    /// newest write.
-    /// Nodes that do not answer within `patience` are named.
+    /// Explains a key: the register of every live node, their agreement, and the members that are not known to have the
+    /// newest write. Nodes that do not answer within `patience` are named.
     ///
     /// # Errors
-    /// The cache is not open here, or the text stands for no key of its type.
+    /// The cache is not open on this node, or the text does not stand for a key of its type.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -194,21 +194,21 @@ impl Inspector {
         explain::explain(self, cache, key, patience).await
     }
 
-    /// Returns the value of a key here as text, for the eye. Does not count as a use.
+    /// Returns the value of a key on this node as text, for display. It does not count as a use.
     ///
     /// # Errors
-    /// The cache is not open here, or the text stands for no key of its type.
+    /// The cache is not open on this node, or the text does not stand for a key of its type.
     pub fn value(&self, cache: &str, key: &str) -> Result<Option<String>, InspectError> {
         let (port, key) = self.key(cache, key)?;
         Ok(port.value_text(&key))
     }
 
-    /// Compares this node with a member, by name. Returns a part of the keys on which they differ, and where to go on.
-    /// Looks at `limit` keys or a few more.
+    /// Compares this node with the member of this name. Returns a page of the keys on which they differ, and the cursor
+    /// of the next page. Examines `limit` keys, or up to one step of the walk more.
     ///
     /// # Errors
-    /// The cache is not open here, there is no such member, it does not answer, or the cursor was not made here.
-    ///
+    /// The cache is not open on this node, the member does not exist or does not answer, or the cursor was not returned
+    /// by this method.
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn diff(
@@ -221,10 +221,11 @@ impl Inspector {
         diff::diff(self, cache, member, cursor, limit).await
     }
 
-    /// Returns a page of the keys held here, in no order, and where to go on. Lists tombstones too, but no values.
+    /// Returns a page of the keys held on this node, and the cursor of the next page. The keys are in no particular
+    /// order. Tombstones are listed too. Values are not.
     ///
     /// # Errors
-    /// The cache is not open here, or the cursor was not made here.
+    /// The cache is not open on this node, or the cursor was not returned by this method.
     pub fn keys(&self, cache: &str, cursor: Option<&str>, limit: usize) -> Result<KeysPage, InspectError> {
         let from = cursor.map_or(Ok(0), str::parse).map_err(|_| InspectError::BadCursor)?;
         let (marks, next) = self.port(cache)?.marks_page(from, limit.clamp(1, MAX_RECENT));
@@ -238,12 +239,13 @@ impl Inspector {
         Ok(KeysPage { keys, next: next.map(|next| next.to_string()) })
     }
 
-    /// Compares the whole key space with every live member. What differs without a reason is handed to the protocol's own
-    /// audit, which compares both registers at one instant, counts a conflict, and mends it by giving the winner a new
-    /// dot. Over HTTP an audit only reports.
+    /// Compares the whole key space with every live member.
+    ///
+    /// Differences without a reason are passed to the audit of the protocol, which compares both registers at one
+    /// instant. It counts a conflict, and repairs it by giving the winner a new dot. An audit over HTTP only reports.
     ///
     /// # Errors
-    /// The cache is not open here.
+    /// The cache is not open on this node.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -251,10 +253,10 @@ impl Inspector {
         audit::audit(self, cache, audit::Mend::Yes).await
     }
 
-    /// As [`audit_now`](Self::audit_now), and hands nothing to the protocol.
+    /// Compares as [`audit_now`](Self::audit_now) does, but passes nothing to the protocol.
     ///
     /// # Errors
-    /// The cache is not open here.
+    /// The cache is not open on this node.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -267,14 +269,14 @@ impl Inspector {
         Ok(Arc::clone(&held))
     }
 
-    /// Returns a cache, and the encoding of the key that a text stands for.
+    /// Returns a cache, and the encoding of the key that `text` stands for.
     fn key(&self, cache: &str, text: &str) -> Result<(Arc<dyn Port>, Vec<u8>), InspectError> {
         let port = self.port(cache)?;
         let bytes = port.key_of(text).ok_or_else(|| InspectError::NotAKey(text.to_owned()))?;
         Ok((port, bytes))
     }
 
-    /// The other live members, by name.
+    /// Returns the live members except this node, sorted by name.
     fn peers(&self) -> Vec<Peer> {
         let mut peers = self.alive.mesh.members();
         peers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,4 +1,4 @@
-//! What a register refers to: the user's key and value, shared and never changed.
+//! The user's key and value to which a register refers, shared and immutable.
 
 use bytes::Bytes;
 
@@ -6,18 +6,18 @@ use bytes::Bytes;
 pub trait CoreKey: Eq + Clone {}
 impl<T: Eq + Clone> CoreKey for T {}
 
-/// A key as this replica knows it.
+/// A key, decoded or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<K> {
     /// A key of the type this cache was opened with.
     Known(K),
-    /// The canonical encoding of a key that does not decode here. Kept and relayed. Rare: boxed, so that it
-    /// does not make the others larger.
+    /// The canonical encoding of a key that does not decode here. It is kept and relayed. This is rare, so it is boxed,
+    /// and does not enlarge the decoded variant.
     Opaque(Box<Bytes>),
 }
 
 impl<K> Key<K> {
-    /// The typed key, if it decodes here.
+    /// Returns the typed key, if it decodes here.
     pub fn known(&self) -> Option<&K> {
         match self {
             Self::Known(key) => Some(key),
@@ -26,19 +26,19 @@ impl<K> Key<K> {
     }
 }
 
-/// A value as this replica knows it.
+/// A value, decoded or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body<V> {
     /// No value: a tombstone.
     Absent,
     /// A value of the type this cache was opened with.
     Known(V),
-    /// The encoding of a value that does not decode here. Kept, counted and relayed; never read.
+    /// The encoding of a value that does not decode here. It is kept, counted and relayed, and never read.
     Opaque(Box<Bytes>),
 }
 
-/// Key and value of one register in one allocation. User types live only in here, so that the core
-/// moves pointers and never runs a user's `Clone` or `Drop` under a lock.
+/// The key and value of one register in one allocation. User types exist only in here. So the core moves pointers, and
+/// never runs a user's `Clone` or `Drop` under a lock.
 #[derive(Debug)]
 pub struct Item<K, V> {
     /// The key.
@@ -47,7 +47,7 @@ pub struct Item<K, V> {
     pub body: Body<V>,
 }
 
-/// The key of an item by itself: the item of a tombstone, which must not hold on to the value.
+/// Returns an item with the key alone, for a tombstone, which must not keep the value in memory.
 pub(crate) fn without_body<K: Clone, V>(item: &ItemRef<K, V>) -> ItemRef<K, V> {
     match item.body {
         Body::Absent => ItemRef::clone(item),
@@ -55,16 +55,18 @@ pub(crate) fn without_body<K: Clone, V>(item: &ItemRef<K, V>) -> ItemRef<K, V> {
     }
 }
 
-/// The size that counts of an item without its body, of the size with it: keys are short.
+/// Returns the size to count for an item without its body, given its size with the body. Keys are short, so at most 64
+/// bytes count.
 pub(crate) fn size_without_body(size: u32) -> u32 {
     size.min(64)
 }
 
-/// A counted pointer to an item. Nobody holds a weak one: the count of those would be eight bytes for each entry.
+/// A reference-counted pointer to an item. It supports no weak references, whose count would take eight bytes per
+/// entry.
 pub type ItemRef<K, V> = triomphe::Arc<Item<K, V>>;
 
 impl<K, V> Item<K, V> {
-    /// The value, if there is one that decodes here.
+    /// Returns the value, if there is one that decodes here.
     pub fn value(&self) -> Option<&V> {
         match &self.body {
             Body::Known(value) => Some(value),

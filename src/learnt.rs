@@ -1,8 +1,8 @@
-//! When and by which path a register came to be here: for those who look inside. It decides nothing.
+//! The provenance of a register: the time and path of its arrival here, for inspection. The protocol does not use it.
 
 use serde::{Deserialize, Serialize};
 
-/// The way a register came.
+/// The path by which a register arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -13,20 +13,20 @@ pub enum LearntBy {
     Written,
     /// A fill of this node.
     Filled,
-    /// A push by its writer: the usual way.
+    /// A push by its writer, which is the usual path.
     Push,
-    /// A push that another node passed on.
+    /// A push that another node relayed.
     Relay,
-    /// A session of what was missing, after digests were compared.
+    /// A session with entries that this node lacked, after digests were compared.
     Digest,
-    /// A reconcile: a session over everything the other node holds.
+    /// A reconcile: a session with everything that the sending node holds.
     Reconcile,
-    /// It came with a time ahead of this node's clock, and waited.
+    /// A release from quarantine: it had arrived with a time ahead of this node's clock.
     Waited,
 }
 
 impl LearntBy {
-    /// The path with this number; what no number stands for is the first.
+    /// Returns the path with this number. Unknown numbers return the first path.
     pub(crate) const fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Filled,
@@ -40,24 +40,24 @@ impl LearntBy {
     }
 }
 
-/// When and how: 35 bits, in what would be padding of a register.
+/// The time and path of arrival: 35 bits that would otherwise be padding in a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Learnt {
-    /// In steps since the start.
+    /// Time since the start, in steps of `STEP`.
     pub(crate) at: u32,
     pub(crate) path: LearntBy,
 }
 
-/// One step of the time kept, in nanoseconds: enough for 497 days, which is then the last that can be told.
+/// One step of the recorded time, in nanoseconds. The range is 497 days; later times are recorded as the last step.
 const STEP: u64 = 10_000_000;
 
 impl Learnt {
-    /// `since_start` is in nanoseconds. Rounded up: nothing is learnt before it is written.
+    /// Records `since_start`, in nanoseconds. Rounds up, so that no register appears to arrive before it was written.
     pub(crate) fn new(since_start: u64, path: LearntBy) -> Self {
         Self { at: u32::try_from(since_start.div_ceil(STEP)).unwrap_or(u32::MAX), path }
     }
 
-    /// Nanoseconds from the start of the replica.
+    /// Returns the nanoseconds since the start of the replica.
     pub(crate) fn since_start(self) -> u64 {
         u64::from(self.at) * STEP
     }
@@ -67,6 +67,7 @@ impl Learnt {
 mod tests {
     use super::*;
 
+    /// Provenance: the time is rounded up to ten milliseconds, and the largest time saturates.
     #[test]
     fn time_is_kept_to_ten_milliseconds_and_ends_without_wrapping() {
         let learnt = Learnt::new(1_234_567_890, LearntBy::Digest);

@@ -3,18 +3,18 @@
 //!
 //! | file | owns, or does |
 //! | --- | --- |
-//! | this one | vector, floor and dropped times; removal without a trace, the cap of tombstones, adoption |
-//! | `registers` | the table and every index over it: the one place where a register changes |
-//! | `log`, `tombstones`, `expiry`, `origins` | the indexes: where the dots of an origin are, what is dead, what expires, ids as numbers |
-//! | `below_eviction` | the second floor, and what is in doubt below it |
-//! | `contests` | what fills above something young must lose against |
-//! | `changes` | how what readers see has changed |
-//! | `quarantine`, `released` | what comes from the future and waits, and what becomes of it |
-//! | `local`, `evict`, `fill`, `epoch` | what the user of this replica does |
-//! | `merge` | how an entry of another replica joins what is here |
-//! | `reconciled` | what the end of a reconcile removes, voids and doubts |
+//! | this one | vector, floor and dropped vector; removal without a trace, the cap of tombstones, adoption |
+//! | `registers` | the table and every index over it: the only code that changes a register |
+//! | `log`, `tombstones`, `expiry`, `origins` | indexes: dots by origin, tombstones by age, deadlines, interned ids |
+//! | `below_eviction` | the eviction floor, and the registers that are in doubt below it |
+//! | `contests` | the writes and epochs against which a fill with a bound must lose |
+//! | `changes` | the stream of changes that readers see |
+//! | `quarantine`, `released` | entries stamped too far in the future, and their merge once they are due |
+//! | `local`, `evict`, `fill`, `epoch` | the operations of the user of this replica |
+//! | `merge` | the join of an entry from another replica with the register held here |
+//! | `reconciled` | the registers that the end of a reconcile removes, voids and doubts |
 //! | `collect`, `retire` | the end of tombstones and of retired origins |
-//! | `validate` | every index against the registers |
+//! | `validate` | a check of every index against the registers |
 
 use smallvec::SmallVec;
 
@@ -55,45 +55,49 @@ pub(crate) use validate::validate;
 use changes::RemovalCause;
 use registers::Registers;
 
-/// Tombstones that a session has brought and not yet claimed cannot be dropped. Passing by so many of them is paid for with
-/// one call that does not look: the cap is exceeded by so small a part of them, and a write costs the same as ever.
+/// Tombstones that a scan of the cap passes over for each cap check that is skipped afterwards. A scan passes over
+/// tombstones that a session has brought and not yet claimed, because they cannot be dropped. Skipping keeps the cost
+/// of a write constant. The excess over the cap stays a small part of the passed tombstones.
 const PASSED_PER_REST: usize = 64;
 
-/// The session that is being received.
+/// The kind of session that this replica is receiving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receiving {
-    /// Entries that this replica lacks.
+    /// A session with the entries that this replica lacks.
     Delta,
-    /// Everything that its sender holds.
+    /// A session with everything that its sender holds.
     Reconcile,
 }
 
 /// The data of one replica.
 pub(crate) struct Ledger<K, V> {
     registers: Registers<K, V>,
-    /// The times up to which this replica has seen each origin.
+    /// Per origin, the time up to which this replica has seen its writes.
     vector: VersionVector,
-    /// Origin -> highest dot time removed without a trace.
+    /// Per origin, the highest dot time removed without a trace.
     dropped: VersionVector,
     /// The highest stamp of a tombstone removed without a trace.
     floor: Stamp,
-    /// The time of the last dot of our own.
+    /// The time of the last dot that this replica issued.
     last_own: HlcTime,
-    /// Registers whose dot our vector does not cover, placed outside of any claim.
+    /// Places of registers that came outside of any claim, and whose dots the vector does not cover.
     uncovered: Vec<SlotRef>,
-    /// The kind of session that comes in. Collection and eviction leave its entries alone until it is claimed.
+    /// The kind of the incoming session, if there is one. Collection and eviction leave its entries alone until it is
+    /// claimed.
     receiving: Option<Receiving>,
-    /// What pushes have put in place where frames of a reconcile may have been before them.
+    /// Registers that pushes placed during an incoming reconcile, after frames of it may already have covered their
+    /// dots.
     arrived: Vec<(Dot, SlotRef)>,
-    /// Dots removed without a trace in this call: sessions that go out must not hide them.
+    /// Dots removed without a trace during this call. An outgoing session must end if it would hide one of them.
     hidden: SmallVec<[Dot; 2]>,
-    /// Somebody knows of a write under our id that we have not made.
+    /// True if another replica reported a write under this replica's id that this replica has not made.
     is_cloned: bool,
-    /// Whether values were given up here that others may still hold.
+    /// True if this replica has evicted or dropped values that other replicas may still hold.
     lossy: bool,
-    /// The greatest time of a retired origin whose record was dropped: what it stood for is lacked for good.
+    /// The greatest time of a retired origin whose record was dropped. Writes of such an origin up to here will never
+    /// arrive.
     retired_up_to: HlcTime,
-    /// So many times the cap of tombstones is not looked at, after that took long.
+    /// Cap checks to skip after an expensive scan.
     cap_rests: usize,
     sweep: Option<Position>,
     quarantine: quarantine::Quarantine<K, V>,
@@ -122,20 +126,21 @@ impl<K: CoreKey, V> Ledger<K, V> {
         }
     }
 
-    /// How many own dots after this time still stand for something.
+    /// Returns the number of own dots after this time that still belong to a register.
     pub(crate) fn count_after(&mut self, own: &ReplicaId, seen: HlcTime) -> u64 {
         let places = self.logs_mut().after(own, seen);
         let current = |(time, slot): &(HlcTime, SlotRef)| self.registers.dot_at(*slot) == Some(Dot::new(*own, *time));
         places.iter().filter(|place| current(place)).count() as u64
     }
 
-    /// For a replica that begins anew: takes over what outlives it. Every register has to be gone.
+    /// Takes over the state that outlives a change of the replica id. Requires that `before` holds no register any
+    /// more.
     pub(crate) fn take_over(&mut self, before: &mut Self) {
         self.registers.take_over(&mut before.registers);
         self.fills = before.fills.without_holds();
     }
 
-    /// Removes every register, and tells nobody.
+    /// Removes every register without raising a floor or the dropped vector.
     pub(crate) fn erase_everything(&mut self) {
         let mut from = Some(Position::default());
         while let Some(position) = from {
@@ -153,7 +158,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
         &mut self.registers
     }
 
-    /// The table that readers share.
+    /// Returns the table that readers share.
     pub(crate) fn table(&self) -> &Arc<Store<K, V>> {
         self.registers.table()
     }
@@ -174,7 +179,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
         &self.quarantine
     }
 
-    /// Values that are no longer here, by cause.
+    /// Returns the numbers of values that were removed, by cause.
     pub(crate) fn removals(&self) -> changes::RemovalStats {
         self.registers.changes.removals
     }
@@ -183,57 +188,58 @@ impl<K: CoreKey, V> Ledger<K, V> {
         &mut self.registers.changes
     }
 
-    /// What has been seen, by origin.
+    /// Returns the version vector: per origin, the time up to which this replica has seen its writes.
     pub(crate) fn vector(&self) -> &VersionVector {
         &self.vector
     }
 
-    /// Raises what has been seen of one origin. Returns whether that is news.
+    /// Raises the vector entry of one origin. Returns true if the entry changed.
     pub(crate) fn raise(&mut self, origin: ReplicaId, time: HlcTime) -> bool {
         self.vector.raise(origin, time)
     }
 
-    /// Origin -> highest dot time removed without a trace.
+    /// Returns, per origin, the highest dot time removed without a trace.
     pub(crate) fn dropped(&self) -> &VersionVector {
         &self.dropped
     }
 
-    /// The highest stamp of a tombstone that was removed without a trace.
+    /// Returns the highest stamp of a tombstone that was removed without a trace.
     pub(crate) fn floor(&self) -> Stamp {
         self.floor
     }
 
-    /// The highest stamp of a value that was evicted here without a trace, or by a replica whose state was taken over.
+    /// Returns the highest stamp of a value that was evicted without a trace, here or on a replica whose state was
+    /// taken over.
     pub(crate) fn eviction_floor(&self) -> Stamp {
         self.registers.below_eviction.floor()
     }
 
-    /// By origin, the last dot that was evicted without a trace.
+    /// Returns, per origin, the last dot that was evicted without a trace.
     pub(crate) fn evicted(&self) -> &VersionVector {
         self.registers.below_eviction.evicted()
     }
 
-    /// The highest stamp that left without a trace, for whatever reason.
+    /// Returns the highest stamp of a register that was removed without a trace, whatever the reason.
     pub(crate) fn highest_floor(&self) -> Stamp {
         self.floor.max(self.eviction_floor())
     }
 
-    /// Whatever is stamped at or below this is gone.
+    /// Returns the epoch: registers stamped at or below it count as absent.
     pub(crate) fn epoch(&self) -> HlcTime {
         self.table().epoch()
     }
 
-    /// The time of the last dot of our own.
+    /// Returns the time of the last dot that this replica issued.
     pub(crate) fn last_own(&self) -> HlcTime {
         self.last_own
     }
 
-    /// Whether values were given up here that others may still hold.
+    /// Returns true if this replica has evicted or dropped values that other replicas may still hold.
     pub(crate) fn is_lossy(&self) -> bool {
         self.lossy
     }
 
-    /// What is being received.
+    /// Returns the kind of the incoming session, if there is one.
     pub(crate) fn receiving(&self) -> Option<Receiving> {
         self.receiving
     }
@@ -242,17 +248,17 @@ impl<K: CoreKey, V> Ledger<K, V> {
         self.receiving = receiving;
     }
 
-    /// Whether some register is held that nobody can be told of yet.
+    /// Returns true if the list of registers placed outside of any claim is not empty.
     pub(crate) fn has_uncovered(&self) -> bool {
         !self.uncovered.is_empty()
     }
 
-    /// Registers were placed outside of any claim.
+    /// Notes that registers were placed outside of any claim.
     pub(crate) fn note_uncovered(&mut self, places: impl IntoIterator<Item = SlotRef>) {
         self.uncovered.extend(places);
     }
 
-    /// A push has put this in place while a reconcile is received, and had not been seen.
+    /// Notes a register that a push placed during an incoming reconcile, if it was not held under this dot before.
     pub(crate) fn note_arrived(&mut self, dot: Dot, slot: SlotRef) {
         self.arrived.push((dot, slot));
     }
@@ -261,46 +267,48 @@ impl<K: CoreKey, V> Ledger<K, V> {
         std::mem::take(&mut self.arrived)
     }
 
-    /// Bytes of evicted own writes that are kept to be sent.
+    /// Returns the bytes of evicted own writes that are kept to be sent.
     pub(crate) fn retained_bytes(&self) -> usize {
         self.registers.retained.bytes()
     }
 
-    /// Bodies that are kept to be sent, those included that were overwritten since.
+    /// Returns the number of bodies that are kept to be sent, including those overwritten since.
     #[cfg(test)]
     pub(crate) fn retained_len(&self) -> usize {
         self.registers.retained.len()
     }
 
-    /// Entries of the expiry index, stale ones included.
+    /// Returns the number of entries of the expiry index, including stale ones.
     pub(crate) fn expiry_len(&self) -> usize {
         self.registers.expiry.len()
     }
 
-    /// The dots that were removed without a trace in this call. Whoever has seen to them clears them.
+    /// Returns the dots that were removed without a trace during this call. The caller that handles them clears them.
     pub(crate) fn hidden_mut(&mut self) -> &mut SmallVec<[Dot; 2]> {
         &mut self.hidden
     }
 
-    /// Something was said under our own id that we did not say. It calls for a new one if we have not got to `time`.
+    /// Notes that another process used this replica's own id. Requests a new id if this replica's vector has not
+    /// reached `time` under its id.
     pub(crate) fn note_clone(&mut self, env: &mut Env, time: HlcTime) {
         env.counters.cloned_id += 1;
         self.is_cloned |= time > self.vector.get(&env.id) && !env.is_ahead(time);
     }
 
-    /// A member says that another process goes by our id.
+    /// Notes that a member reported a second process under this replica's id.
     pub(crate) fn note_told_of_clone(&mut self) {
         self.is_cloned = true;
     }
 
-    /// Whether somebody has said so since this was last asked.
+    /// Returns true if a duplicate of this replica's id was reported since the last call of this function.
     pub(crate) fn take_is_cloned(&mut self) -> bool {
         std::mem::take(&mut self.is_cloned)
     }
 
-    /// A new dot of our own.
+    /// Issues the next dot of this replica.
     pub(crate) fn issue_dot(&mut self, env: &mut Env) -> Dot {
-        // Above floor and epoch, which are stamps that were seen, whatever our wall clock says.
+        // Floors and epoch are stamps of other replicas. A new dot must lie above them even if this replica's wall
+        // clock is behind.
         env.clock.observe(self.highest_floor().time.max(self.epoch()));
         let time = env.tick();
         self.last_own = time;
@@ -308,7 +316,8 @@ impl<K: CoreKey, V> Ledger<K, V> {
         Dot::new(env.id, time)
     }
 
-    /// Raises the floor that speaks of a register which leaves without a trace.
+    /// Raises the floor that covers a register removed without a trace: the eviction floor if it ranks as a value,
+    /// otherwise the floor.
     fn raise_floor_for(&mut self, env: &Env, kind: Kind, stamp: Stamp, dot: Dot) {
         if !kind.ranks_live() || env.bugs().eviction_voids {
             self.floor = self.floor.max(stamp);
@@ -317,7 +326,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
         }
     }
 
-    /// Removes a register without a trace: floor and dropped vector say so.
+    /// Removes a register without a trace. Raises the floor and the dropped vector to record the removal.
     fn drop_register(&mut self, env: &Env, held: &Snapshot<K, V>, why: RemovalCause) {
         let (stamp, dot) = (self.registers.stamp_of(&held.meta), self.registers.dot_of(&held.meta));
         self.raise_floor_for(env, held.meta.kind, stamp, dot);
@@ -330,8 +339,8 @@ impl<K: CoreKey, V> Ledger<K, V> {
         self.hidden.push(dot);
     }
 
-    /// Drops the oldest tombstones by force once there are more than the cap. Whoever missed them
-    /// gets a reconcile.
+    /// Drops the oldest tombstones by force while there are more than the cap. A member that has not seen them gets a
+    /// reconcile.
     #[inline]
     pub(crate) fn enforce_cap(&mut self, env: &mut Env) {
         let excess = self.tombstones().len().saturating_sub(env.config.max_tombstones);
@@ -341,6 +350,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
     }
 
     fn drop_oldest(&mut self, env: &mut Env, excess: usize) {
+        // Only tombstones that no claim covers yet make a scan long.
         if self.cap_rests > 0 && !self.uncovered.is_empty() {
             self.cap_rests -= 1;
             return;
@@ -359,13 +369,13 @@ impl<K: CoreKey, V> Ledger<K, V> {
             }
             env.counters.forced_drops += 1;
             self.lossy = true;
-            // Not stable, so a fill may come that began without knowing of it.
+            // The tombstone is not stable: a fill that began without knowing it may still arrive.
             self.registers.note_lost(&held, held.meta.stamp_time);
             self.drop_register(env, &held, RemovalCause::Size);
         }
     }
 
-    /// Voids a register that is here, at `stamp`.
+    /// Replaces a held register with a `Void` tombstone stamped `stamp`.
     fn void_held(&mut self, env: &mut Env, held: &Snapshot<K, V>, stamp: Stamp, by: LearntBy) {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(env) };
         let placing = Registers::tombstone_for(held, marker);
@@ -373,8 +383,9 @@ impl<K: CoreKey, V> Ledger<K, V> {
         self.registers.place(Some(held), placing, RemovalCause::Void);
     }
 
-    /// Gives a register a dot of ours. What an epoch has made absent goes instead, as if it were swept now: it
-    /// is told of once, and nobody else need hear of it. Returns whether it is still here.
+    /// Gives a register a new dot of this replica, so that it spreads again. A register at or below the epoch is swept
+    /// instead: its removal is reported to readers once, and no other replica needs it. Returns true if the register is
+    /// still held.
     pub(crate) fn spread_again(&mut self, env: &mut Env, held: &Snapshot<K, V>) -> bool {
         let spreads = held.meta.stamp_time > self.epoch();
         if spreads {
@@ -385,21 +396,21 @@ impl<K: CoreKey, V> Ledger<K, V> {
         spreads
     }
 
-    /// Gives a register a dot of ours.
+    /// Gives a register a new dot of this replica.
     pub(crate) fn reissue(&mut self, env: &mut Env, held: &Snapshot<K, V>) {
         let dot = self.issue_dot(env);
         self.registers.reissue(held, dot);
     }
 
-    /// Gives every register whose dot our vector still does not cover a dot of ours, so that it
-    /// spreads again.
+    /// Adopts the orphans: gives a new dot of this replica to each noted register whose dot the vector still does not
+    /// cover.
     pub(crate) fn adopt_orphans(&mut self, env: &mut Env) {
         for slot in std::mem::take(&mut self.uncovered) {
             let held = self.table().resolve(slot);
             let held = held.filter(|held| !self.vector.covers(&self.registers.dot_of(&held.meta)));
             if let Some(held) = held.as_ref().filter(|held| self.is_miss_in_doubt(held)) {
-                // Nothing is claimed of it and the eviction floor stands for it. Under a dot of ours it would go round: a
-                // reconcile hides it, and its next receiver adopts it again.
+                // The vector claims nothing of this register, and the eviction floor covers it. Adopted, it would
+                // circulate without end: a reconcile hides it, and the next receiver adopts it again.
                 self.registers.erase(held, RemovalCause::Size);
                 continue;
             }
@@ -409,17 +420,18 @@ impl<K: CoreKey, V> Ledger<K, V> {
         }
     }
 
-    /// Whether a register is in doubt and has no value and no tombstone to spread either.
+    /// Returns true if a register is in doubt and has neither a value nor a retained body to spread.
     fn is_miss_in_doubt(&self, held: &Snapshot<K, V>) -> bool {
         held.meta.kind == Kind::Tombstone(Cause::Evicted) && !held.meta.retained && self.is_unlistable(held)
     }
 
-    /// Whether a register says nothing about what is newest, so that a reconcile must not list it.
+    /// Returns true if a register is in doubt: it does not prove which write is the newest, so a reconcile must not
+    /// list it.
     pub(crate) fn is_unlistable(&self, held: &Snapshot<K, V>) -> bool {
         self.registers.below_eviction.is_in_doubt(held.slot)
     }
 
-    /// Writes of another replica that are not merged: fills that began before them must hear of them.
+    /// Notes writes of another replica that are not merged, and voids the fills that they contest.
     pub(crate) fn hear_of(&mut self, env: &mut Env, entries: &[Entry<K, V>]) {
         for write in entries.iter().filter_map(contester) {
             if env.bugs().heard_stands_for_lost {
@@ -431,25 +443,26 @@ impl<K: CoreKey, V> Ledger<K, V> {
         }
     }
 
-    /// The bounds of the fills among these entries.
+    /// Returns the bounds of the fills among these entries.
     pub(crate) fn fill_notes(&self, entries: &[Entry<K, V>]) -> Vec<FillNote> {
         self.registers.fill_notes(entries)
     }
 
-    /// What a key holds.
+    /// Returns the register of a key.
     pub(crate) fn find(&self, hash: u64, key: &Key<K>) -> Option<Snapshot<K, V>> {
         self.registers.find(hash, key)
     }
 
-    /// Drops what is known of an origin that is retired; this own time stands for it.
+    /// Drops the record of a retired origin. The time `own` of this replica stands for the origin's dropped time.
     pub(crate) fn forget_origin(&mut self, env: &mut Env, origin: ReplicaId, own: HlcTime) {
+        // Registers of the origin are adopted first: without its record no delta would list them under the old dots.
         for (time, slot) in self.registers.logs.after(&origin, 0) {
             if let Some(held) = self.registers.holder(Dot::new(origin, time), slot) {
                 self.spread_again(env, &held);
             }
         }
-        // A late message of this origin will look unseen. That needs no floor of its own: whatever is missing here left
-        // below one of the floors, or with a reconcile, whose sender's floors were taken over.
+        // A late message of this origin will look unseen. That needs no floor of its own. A register missing here was
+        // removed below one of the floors, or by a reconcile whose sender's floors were taken over.
         self.retired_up_to = self.retired_up_to.max(self.vector.get(&origin));
         self.vector.remove(&origin);
         self.dropped.remove(&origin);

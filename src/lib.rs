@@ -1,8 +1,8 @@
 //! **A replicated in-process cache whose replicas cannot drift apart.**
 //!
-//! Your application embeds it. Every node of the cluster holds the data, a read is a local memory read, and writes,
-//! deletes and expiries reach every node by gossip and converge: after any partition, in any order, with any clock
-//! within bounds, and also when a node comes back that everybody had given up on.
+//! Your application embeds it. Every node of the cluster holds the data, and a read is a local memory read. Writes,
+//! deletes and expiries reach every node by gossip and converge: after any partition, in any order, and with any clock
+//! error within bounds. This also holds when a node returns that the cluster had already forgotten.
 //!
 //! ```text
 //!    node a                        node b                        node c
@@ -14,28 +14,28 @@
 //!  │  │ key→register ││ (fresh   │  │ key→register │◄──────────┼─►│ key→register ││
 //!  │  └──────────────┘│  writes) │  └──────────────┘│ (repair) │  └──────────────┘│
 //!  └────────┬─────────┘          └────────┬─────────┘          └────────┬─────────┘
-//!           └───────────── memberlist: who is there, UDP and TCP ───────┘
+//!           └───── memberlist: membership and failure detection, UDP and TCP ─────┘
 //! ```
 //!
-//! # What is promised
+//! # Promises
 //!
-//! 1. **Convergence**: live values of one key are the same everywhere, the last write by hybrid clock.
-//! 2. **No stale survivor**: nothing deleted, expired or overwritten ever comes back.
-//! 3. **A miss is always safe, a disagreement never is**: in doubt an entry is lost, and counted.
+//! 1. **Convergence**: live values of one key are the same on every node: the last write by hybrid clock.
+//! 2. **No stale survivor**: a deleted, expired or overwritten value never returns.
+//! 3. **A miss is always safe, a disagreement never is**: if a replica cannot decide, it drops the entry and counts it.
 //! 4. **Complete**, while nothing is evicted, dropped by force or forgotten.
-//! 5. **Bounded** memory, whatever peers do.
-//! 6. **Local reads** that wait for nobody.
+//! 5. **Bounded** memory, whatever peers send.
+//! 6. **Local reads** that never wait for another node.
 //!
-//! [`docs::guarantees`] has the edges of each.
+//! [`docs::guarantees`] states the limits of each promise.
 //!
-//! # What it is not
+//! # Non-goals
 //!
-//! Not a database (nothing is on disk), not linearizable (two concurrent writes leave one winner), not sharded (every node
-//! holds everything it has room for), and not a queue.
+//! It is not a database: nothing is on disk. It is not linearizable: of two concurrent writes, one wins. It is not
+//! sharded: every node holds everything that fits its capacity. It is not a queue.
 //!
 //! # Example
 //!
-//! Two nodes in one process; usually each is in its own.
+//! This example runs two nodes in one process. Usually each node is a process of its own.
 //!
 //! ```
 //! # #[cfg(feature = "node")]
@@ -56,10 +56,10 @@
 //! here.wait_replicated(written, Members::All, Duration::from_secs(10)).await?; // optional: until others have it
 //! assert_eq!(there.get("apple"), Some(120)); // a local read
 //!
-//! // A miss is filled once, however many ask, and never over something newer.
+//! // A miss runs one fill, however many callers ask, and a fill never replaces something newer.
 //! let pear = there.get_with("pear".into(), || async { 95 }).await;
 //! assert_eq!(pear, 95);
-//! there.remove("apple"); // on every node, also where it has not arrived yet
+//! there.remove("apple"); // deletes it on every node, also where the write has not arrived yet
 //! # one.shutdown().await;
 //! # two.shutdown().await;
 //! # Ok(())
@@ -68,54 +68,61 @@
 //! # fn main() {}
 //! ```
 //!
-//! # Where is what
+//! # Map of the modules
 //!
-//! A folder is a floor, and imports point down; `tests/architecture.rs` checks it.
+//! A folder is a layer, and imports point down. `tests/architecture.rs` checks that.
 //!
-//! | floor | modules | what |
+//! | layer | modules | content |
 //! | --- | --- | --- |
-//! | people | [`inspect`], [`sim`] | how to look into a running node: questions to others, differences, the debug server; whole clusters in one thread, from a seed |
-//! | edges | [`node`] | tokio and memberlist: the only sockets, spawns and clock reads but the debug server's |
-//! | the cache people use | [`cache`] | handles, builder, eviction, fills, change stream |
-//! | what people look at | [`report`] | plain data with names and readable times, and warnings |
-//! | who is where | `membership` | which process has which cache open, whose words count, whom to greet: driven by the node and by the simulator |
-//! | the machine | `replica` | takes commands, messages and time, and hands them on: no IO, no clock, no randomness of its own |
-//! | conversations | `protocol` | what replicas say to each other, one file for each kind: digests, pushes, sessions, audits |
-//! | what is held | `ledger` | registers and their indexes, floors, tombstones, fills, what merges and what is collected |
-//! | what is believed of others | `members` | who is there, what they have seen, the stable cut; it knows nothing of keys and values |
-//! | words | `message`, `wire`, `config`, `counters`, `bugs`, `env`, `outbox` | messages and their bytes, settings, counts, the surroundings of a call, and small messages that wait to be sent |
-//! | structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table readers share; order of use |
-//! | ground | [`hlc`], [`replica_id`], `sync`, `durations`, `learnt` | names and time, as arguments; the one door to locks |
+//! | operators | [`inspect`], [`sim`] | inspection of a running node: questions to other nodes, differences, the debug server; the simulator, which runs whole clusters in one thread from a seed |
+//! | edges | [`node`] | tokio and memberlist: all sockets, spawned tasks and clock reads, except those of the debug server |
+//! | public cache | [`cache`] | handles, builder, eviction, fills, change stream |
+//! | reports | [`report`] | plain data with names and readable times, and warnings |
+//! | open caches per process | `membership` | which process has which cache open, whose messages count, whom to greet; driven by the node and by the simulator |
+//! | state machine | `replica` | takes commands, messages and time, and passes them to the layers below: no IO, no clock, no randomness of its own |
+//! | protocol | `protocol` | the messages between replicas, one file for each kind: digests, pushes, sessions, audits |
+//! | own state | `ledger` | registers and their indexes, floors, tombstones, fills, merging and collection |
+//! | state of other members | `members` | members, what each has reported, the stable cut; nothing about keys and values |
+//! | messages and settings | `message`, `wire`, `config`, `counters`, `bugs`, `env`, `outbox` | messages and their bytes, settings, counters, the environment of a call, and the queue of small outgoing messages |
+//! | data structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table that readers share; the order of use |
+//! | base | [`hlc`], [`replica_id`], `sync`, `durations`, `learnt` | replica ids, time as an argument, provenance of registers; the only access to locks |
 //!
-//! For a change of what wins: `crdt/register.rs`, `ledger/merge.rs`. Of what is sent after a write: `protocol/push.rs`. Of what one that was away is told:
-//! `membership.rs` (who is greeted), `protocol/digests.rs` (who answers), `protocol/session_out.rs` (with what), `ledger/reconciled.rs` (what it
-//! loses). Of when a tombstone goes: `ledger/collect.rs`, `replica/due.rs`, and `ledger.rs` for the cap. Of when a member is forgotten: `members.rs`, `replica/due.rs`. Of
-//! what a replica shows of itself: `replica/view.rs`. Of what is evicted: `recency.rs`, `cache/engine.rs`. Which test goes red for each:
-//! [questions](docs::questions#where-things-are). Each failure scenario has a number, and the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
+//! | to change | see |
+//! | --- | --- |
+//! | the order of writes | `crdt/register.rs`, `ledger/merge.rs` |
+//! | what is sent after a write | `protocol/push.rs` |
+//! | the repair of a returning member | `membership.rs` (which process is greeted), `protocol/digests.rs` (which member answers), `protocol/session_out.rs` (the answer), `ledger/reconciled.rs` (what the returning member loses) |
+//! | when a tombstone is collected | `ledger/collect.rs`, `replica/due.rs`, and `ledger.rs` for the cap |
+//! | when a member is forgotten | `members.rs`, `replica/due.rs` |
+//! | the state that a replica exposes | `replica/view.rs` |
+//! | what is evicted | `recency.rs`, `cache/engine.rs` |
+//!
+//! [Questions](docs::questions#where-things-are) lists the test that fails for each. Each failure scenario has a
+//! number, and the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
 //!
-//! | feature | default | what |
+//! | feature | default | content |
 //! | --- | --- | --- |
-//! | `node` | yes | [`Node`]: tokio and memberlist. Without it there are only the types and the simulator |
-//! | `metrics` | | numbers for the `metrics` facade, once a second |
+//! | `node` | yes | [`Node`]: tokio and memberlist. Without this feature there are only the types and the simulator |
+//! | `metrics` | | metrics for the `metrics` facade, once a second |
 //! | `inspect-http` | | JSON, Prometheus text and a page about a running node; off until it is started |
-//! | `sim` | | whole clusters in one thread, from a seed |
+//! | `sim` | | the simulator: whole clusters in one thread, from a seed |
 //!
 //! # Public dependencies
 //!
-//! Signatures name types of `serde`, `uuid` and `equivalent` (all at 1; with the feature `sim` also `proptest`), and nothing else of
-//! other crates: memberlist, tokio, axum, crdts and ciborium may change their major version without a change of ours. What is
-//! `#[doc(hidden)]` is no part of the interface.
+//! Signatures name types of `serde`, `uuid` and `equivalent` (all at 1), and with the feature `sim` also of `proptest`.
+//! They name no type of any other crate: memberlist, tokio, axum, crdts and ciborium may change their major version
+//! without a change of this crate's. Items that are `#[doc(hidden)]` are not part of the interface.
 //!
-//! # To read on
+//! # Further reading
 //!
 //! [Questions and short answers](docs::questions), [guarantees](docs::guarantees), [protocol](docs::protocol), [limits](docs::limits),
 //! [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
 //! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
 //! [moka](docs::migrating_from_moka) or [bcache](docs::migrating_from_bcache).
 
-// Without a node nobody opens a cache: what serves an open one has no caller.
+// Without the feature `node` no cache can be opened, so the code that serves an open cache has no caller.
 #![cfg_attr(not(feature = "node"), allow(dead_code))]
 
 mod bugs;
@@ -171,59 +178,59 @@ pub use node::{
 pub use replica::{ConfigError, Counters, RemovalCause, ReplicaConfig};
 pub use replica_id::ReplicaId;
 
-/// The pages: what is promised, how it works, and how to run it.
+/// The pages: the promises, the protocol, and operation.
 pub mod docs {
-    /// What one wants to know, with short answers.
+    /// Short answers to frequent questions.
     pub mod questions {
         #![doc = include_str!("docs/questions.md")]
     }
-    /// What is promised, and where each promise ends.
+    /// The promises, and the limits of each.
     pub mod guarantees {
         #![doc = include_str!("docs/guarantees.md")]
     }
-    /// How replicas agree.
+    /// The protocol by which replicas converge.
     pub mod protocol {
         #![doc = include_str!("docs/protocol.md")]
     }
-    /// Every number.
+    /// All limits and their defaults.
     pub mod limits {
         #![doc = include_str!("docs/limits.md")]
     }
-    /// Running it.
+    /// Operation in production.
     pub mod operations {
         #![doc = include_str!("docs/operations.md")]
     }
-    /// Testing that your own types and settings converge, and replaying a seed.
+    /// Tests that your own types and settings converge, and the replay of a seed.
     pub mod testing {
         #![doc = include_str!("docs/testing.md")]
     }
-    /// Coming from moka.
+    /// Migration from moka.
     pub mod migrating_from_moka {
         #![doc = include_str!("docs/migrating-from-moka.md")]
     }
-    /// Coming from bcache.
+    /// Migration from bcache.
     pub mod migrating_from_bcache {
         #![doc = include_str!("docs/migrating-from-bcache.md")]
     }
-    /// What a cluster costs as it grows.
+    /// The costs of a cluster as it grows.
     pub mod scaling {
         #![doc = include_str!("docs/scaling.md")]
     }
-    /// What it costs, measured beside others.
+    /// Measured costs, compared with other caches.
     pub mod performance {
         #![doc = include_str!("docs/performance.md")]
     }
-    /// Decisions, and what was not done instead.
+    /// Design decisions, and the alternatives that were rejected.
     pub mod design {
         #![doc = include_str!("docs/design.md")]
     }
-    /// The words.
+    /// Definitions of terms.
     pub mod glossary {
         #![doc = include_str!("docs/glossary.md")]
     }
 }
 
-/// The example of the README compiles.
+/// The README, so that a doctest compiles its example.
 #[cfg(all(doctest, feature = "node"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

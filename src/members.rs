@@ -1,14 +1,15 @@
-//! The members that have this cache open, and what is believed of them. Nothing here knows of keys and values.
+//! The members that have this cache open, and the state that this replica keeps about each. Nothing here depends on
+//! keys and values.
 //!
-//! | file | what |
+//! | file | owns |
 //! | --- | --- |
-//! | `peer` | what is believed of one member |
-//! | `named` | members that others name and that have not spoken to us |
-//! | `skew` | clocks that are wrong |
-//! | `cut` | what every member has seen |
-//! | `rings` | who passes what on in a large cluster |
-//! | `retired` | origins that nobody expects to hear of again |
-//! | `former` | the id that this replica had before |
+//! | `peer` | the state kept about one member |
+//! | `named` | members that other members name, and that have sent nothing to this replica |
+//! | `skew` | wrong clocks |
+//! | `cut` | the part of the history that every member has seen |
+//! | `rings` | the relays of pushes in a large cluster |
+//! | `retired` | origins without a member |
+//! | `former` | the former id of this replica |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,11 +33,11 @@ pub use skew::Skew;
 
 use peer::{Pair, Peer};
 
-/// Forgotten members remembered at most.
+/// The highest number of forgotten members that are remembered.
 const MAX_FORGOTTEN: usize = 4_096;
 
-/// The members that were forgotten here: by monotonic time when, and whether because they were unreachable for too long. Members
-/// that have not received the news of a departure name the departed member still.
+/// Members that were forgotten here: the monotonic time, and true if the member was unreachable for `forget_after`. Members
+/// that have not yet received news of a departure still name the departed member.
 #[derive(Debug, Default)]
 struct Forgotten(BTreeMap<ReplicaId, (u64, bool)>);
 
@@ -61,48 +62,50 @@ impl Forgotten {
     }
 }
 
-/// Those who are not here.
+/// The state about replicas that are expected, greeted, departed or forgotten.
 #[derive(Debug, Default)]
 struct Absent {
-    /// There are others, none of whom has been heard: nothing can be stable.
+    /// True if the node expects members from which nothing was received yet. While there is no member, nothing can be
+    /// stable.
     awaited: bool,
-    /// How far we were when a member was last forgotten: it has seen no more of us.
+    /// The time of this replica's own vector entry when a member was last forgotten. That member has seen no later
+    /// write of this replica.
     forgot_at: HlcTime,
     /// The last own write that a departed member was known to have.
     handed_over: HlcTime,
     forgotten: Forgotten,
-    /// Told of us, and not heard of yet: a greeting may have been lost.
+    /// Replicas that were greeted and have not answered. The greeting is repeated, because it may have been lost.
     greeted: BTreeSet<ReplicaId>,
 }
 
-/// When and from whom a replica first had everything a member had.
+/// The member whose state this replica has fully received first, and the time as of which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaughtUp {
     /// The member.
     pub from: ReplicaId,
-    /// Its clock when it said what it had.
+    /// The member's clock when it reported its state.
     pub as_of: HlcTime,
 }
 
-/// What is known of a member.
+/// A copy of the main state that a replica keeps about a member.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PeerView {
     /// The member.
     pub id: ReplicaId,
-    /// Whether the failure detector calls it alive.
+    /// True if the failure detector reports it alive.
     pub live: bool,
-    /// Monotonic time at which it was found dead.
+    /// Monotonic time at which the failure detector reported it dead.
     pub dead_since: Option<u64>,
     /// The highest vector it ever reported.
     pub reported: VersionVector,
-    /// No write it has not yet issued will be stamped at or below this.
+    /// The member's usable watermark: every write that it has not yet issued will be stamped above it.
     pub watermark: HlcTime,
-    /// What it was sent of our own writes.
+    /// The time up to which it was sent this replica's own writes.
     pub sent_to: HlcTime,
     /// Monotonic time of its last message.
     pub last_heard: u64,
-    /// Whether it has given up values.
+    /// True if it has evicted or dropped values that other replicas may still hold.
     pub lossy: bool,
 }
 
@@ -127,13 +130,13 @@ pub(crate) struct Members {
     peers: BTreeMap<ReplicaId, Peer>,
     absent: Absent,
     caught_up: Option<CaughtUp>,
-    /// The stable cut of the last look.
+    /// The stable cut, as computed at the last collection.
     cut: StableCut,
-    /// Writes up to this time are no longer remembered as contests of fills.
+    /// The time up to which writes are no longer remembered as contests of fills.
     contests_pruned: HlcTime,
-    /// Our successors among the live members; none if they are to be worked out again.
+    /// This replica's successors among the live members. `None` if they must be computed again.
     successors: Option<Vec<ReplicaId>>,
-    /// Who is sent a digest next, the last one first.
+    /// The members that are still to be sent a digest in this round. The last one is next.
     turns: Vec<ReplicaId>,
     former: Former,
 }
@@ -165,7 +168,7 @@ impl Members {
         self.peers.contains_key(id)
     }
 
-    /// Members, dead but not forgotten and unmet ones included.
+    /// Returns the number of members, including dead ones that are not yet forgotten, and unmet ones.
     pub(crate) fn len(&self) -> usize {
         self.peers.len()
     }
@@ -174,12 +177,12 @@ impl Members {
         self.peers.is_empty()
     }
 
-    /// The members that have spoken to us.
+    /// Returns the members that have sent a digest to this replica.
     pub(crate) fn met(&self) -> impl Iterator<Item = (&ReplicaId, &Peer)> {
         self.peers.iter().filter(|(_, peer)| peer.is_met())
     }
 
-    /// The members that have spoken to us, by id.
+    /// Returns a view of each member that has sent a digest to this replica, by id.
     pub(crate) fn views(&self) -> impl Iterator<Item = PeerView> + '_ {
         self.met().map(|(id, peer)| PeerView::of(*id, peer, peer.reported.clone()))
     }
@@ -200,13 +203,14 @@ impl Members {
         &self.cut
     }
 
-    /// The stable cut of now, and up to which time contests of fills were dropped by it.
+    /// Sets the current stable cut, and the time up to which contests of fills were dropped by it.
     pub(crate) fn set_cut(&mut self, cut: StableCut, contests_pruned: HlcTime) {
         self.cut = cut;
         self.contests_pruned = self.contests_pruned.max(contests_pruned);
     }
 
-    /// What contests a fill of this replica is remembered if the fill's bound begins here or later.
+    /// Returns the time from which contests are kept for fills of this replica: stamps that contest a fill are
+    /// remembered if the fill's bound begins at or above this time.
     pub(crate) fn contests_kept_after(&self, replica: &ReplicaId) -> HlcTime {
         self.peers.get(replica).map_or(self.contests_pruned, |peer| peer.contests_kept_after)
     }
@@ -219,27 +223,29 @@ impl Members {
         &mut self.former
     }
 
-    /// Whether there are others who have not been heard yet.
+    /// Sets the flag that the node expects members from which nothing was received yet.
     pub(crate) fn await_company(&mut self, awaits: bool) {
         self.absent.awaited = awaits;
     }
 
-    /// Whether members are expected and none was heard: as long as that is so, nothing is removed without a trace.
+    /// Returns true if members are expected and there is none yet. While this holds, nothing is removed without a
+    /// trace.
     pub(crate) fn is_lonely(&self) -> bool {
         self.absent.awaited && self.peers.is_empty()
     }
 
-    /// Whether members are expected that this replica has not heard: the node says so, or this replica has begun anew.
+    /// Returns true if members are expected that this replica has not met: the node says so, or this replica has taken
+    /// a new id.
     pub(crate) fn may_meet_more(&self) -> bool {
         self.absent.awaited || self.former.is_any()
     }
 
-    /// How far we were when a member was last forgotten.
+    /// Returns the time of this replica's own vector entry when a member was last forgotten.
     pub(crate) fn forgot_at(&self) -> HlcTime {
         self.absent.forgot_at
     }
 
-    /// Whether a member is told of us and was not heard of yet.
+    /// Returns true if a replica was greeted and has not answered.
     pub(crate) fn is_greeted(&self, id: &ReplicaId) -> bool {
         self.absent.greeted.contains(id)
     }
@@ -248,17 +254,18 @@ impl Members {
         self.absent.greeted.iter().copied()
     }
 
-    /// A member is told of us, again and again until it answers.
+    /// Notes that a replica is to be greeted repeatedly until it answers.
     pub(crate) fn note_greeted(&mut self, id: ReplicaId) {
         self.absent.greeted.insert(id);
     }
 
-    /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and our `own`.
+    /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and the
+    /// watermark `own` of this replica.
     pub(crate) fn stable_cut(&self, vector: &VersionVector, own: HlcTime, older_than: HlcTime) -> StableCut {
         if self.is_lonely() {
             return StableCut::default();
         }
-        // Members times origins: each pair is looked at once, side by side.
+        // The cost is members times origins. Walking both sorted vectors together visits each pair once.
         let mut seen_by_all: Vec<_> = vector.iter().collect();
         for peer in self.peers.values() {
             for (seen, (_, ours, theirs)) in seen_by_all.iter_mut().zip(vector.beside(&peer.reported)) {
@@ -270,10 +277,11 @@ impl Members {
         StableCut { seen_by_all: seen_by_all.into_iter().collect(), watermark, older_than }
     }
 
-    /// Returns the members that have reported writes, which this vector lacks, of a replica that is no member here: one that left
-    /// before we came, for instance. No watermark covers its writes. Up to `retired_up_to` they are lacked for good. Only a member
-    /// that was `heard_since` then, by monotonic time, counts: no other can send them, nor say that it has dropped their record. One
-    /// that is dead counts no less, for it may return with them.
+    /// Returns the members that owe writes: they have reported writes that this vector lacks, of a replica that is no
+    /// member here. Such a replica may have left before this replica came. No watermark covers its writes. Writes up to
+    /// `retired_up_to` will never arrive and do not count. Only a member that sent a message at or after the monotonic
+    /// time `heard_since` counts: no other can send the writes, or report that it has dropped their record. A dead
+    /// member counts too, because it may return with them.
     pub(crate) fn owing<'a>(
         &'a self,
         vector: &'a VersionVector,
@@ -289,18 +297,21 @@ impl Members {
         self.peers.iter().filter(move |(_, peer)| speaks(peer) && owes(peer)).map(|(id, _)| id)
     }
 
-    /// A few digest intervals for each member: a live one that was not heard for so long has no link to us.
+    /// Returns the nanoseconds of four digest intervals for each member and this replica. A live member from which
+    /// nothing was received for so long has no link to this replica.
     pub(crate) fn few_rounds(&self, env: &Env) -> u64 {
         nanos(env.config.digest_interval).saturating_mul(4 * (self.len() as u64 + 1))
     }
 
-    /// A member was heard of directly. `wrote` is its last own write that is held here.
+    /// Notes a message received directly from a replica, which is a member from now on. `wrote` returns its last own
+    /// write that is held here.
     pub(crate) fn hear(&mut self, now: Now, from: ReplicaId, wrote: impl FnOnce() -> HlcTime) -> &mut Peer {
         self.absent.greeted.remove(&from);
         if !self.is_live(&from) {
             self.successors = None;
         }
         self.absent.forgotten.0.remove(&from);
+        // Only a new member needs `wrote`: it is the basis for detecting a duplicate of its id.
         let is_new = self.peers.get(&from).is_none_or(|peer| !peer.is_met());
         let wrote = if is_new { wrote() } else { 0 };
         let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now, wrote, self.contests_pruned));
@@ -312,7 +323,7 @@ impl Members {
         peer
     }
 
-    /// The failure detector calls a member dead. Returns whether it was one.
+    /// Notes that the failure detector reports a member dead. Returns true if it was a member.
     pub(crate) fn note_down(&mut self, now: Now, id: ReplicaId) -> bool {
         self.absent.greeted.remove(&id);
         let Some(peer) = self.peers.get_mut(&id) else { return false };
@@ -322,11 +333,12 @@ impl Members {
         true
     }
 
-    /// Forgets a member. `seen_of_us`: the time of our own vector entry.
+    /// Forgets a member. `seen_of_us` is the time of this replica's own vector entry.
     pub(crate) fn forget(&mut self, env: &mut Env, id: ReplicaId, seen_of_us: HlcTime) {
         let timed_out = self.peers.get(&id).is_some_and(|peer| is_long_dead(peer, env));
         self.absent.forgotten.note(id, env.now, timed_out);
         let Some(peer) = self.peers.remove(&id) else { return };
+        // The report of a forgotten member still proves that these own writes reached a second replica.
         self.absent.handed_over = self.absent.handed_over.max(peer.reported.get(&env.id));
         if peer.is_met() {
             env.counters.forgotten += 1;
@@ -334,29 +346,31 @@ impl Members {
         }
     }
 
-    /// Members that have been dead for so long that they are to be forgotten.
+    /// Returns the members that have been dead for at least `forget_after`.
     pub(crate) fn long_dead(&mut self, env: &Env) -> Vec<ReplicaId> {
         self.absent.forgotten.expire(env.now, nanos(env.config.forget_after));
         skew::release_held_back(self, env);
         self.peers.iter().filter(|(_, peer)| is_long_dead(peer, env)).map(|(id, _)| *id).collect()
     }
 
-    /// Takes note of what a member said of its clock and watermark, first or second hand. `seen`: how far we have come with it.
+    /// Notes a member's clock and watermark, reported by itself or by another member. `seen` is this replica's vector
+    /// entry for the member.
     pub(crate) fn note_watermark(&mut self, member: ReplicaId, clock: HlcTime, watermark: HlcTime, seen: HlcTime) {
         if let Some(peer) = self.peers.get_mut(&member) {
             peer.stability.note(Pair { clock, watermark }, seen >= clock);
         }
     }
 
-    /// Our vector has come to this time of a member.
+    /// Notes that this replica's vector has reached this time of a member.
     pub(crate) fn note_seen(&mut self, member: &ReplicaId, seen: HlcTime) {
         if let Some(peer) = self.peers.get_mut(member) {
             peer.stability.use_pending(seen);
         }
     }
 
-    /// The lowest dot time up to which every live member has reported our own writes. A push that has left may still be
-    /// lost, so that it was cut or sent says nothing. Zero while members are expected and none was heard yet.
+    /// Returns the lowest dot time up to which every live member has reported this replica's own writes. A push that
+    /// was cut or sent proves nothing, because it may still be lost. Returns zero while members are expected and there
+    /// is none yet, and the highest time if no member is alive.
     pub(crate) fn held_by_all_live(&self, env: &Env) -> HlcTime {
         if self.is_lonely() {
             return 0;
@@ -368,7 +382,8 @@ impl Members {
         live.map(has).min().unwrap_or(HlcTime::MAX)
     }
 
-    /// The last own write that some member is known to have: one that is alive, or else one that ever was a member.
+    /// Returns the last own write that some member is known to have. If no member is alive, dead and departed members
+    /// count.
     pub(crate) fn handed_over(&self, env: &Env) -> HlcTime {
         let has = |peer: &Peer| {
             if env.bugs().handed_over_when_cut { peer.delivery.sent_to } else { peer.reported.get(&env.id) }
@@ -377,12 +392,13 @@ impl Members {
         live.unwrap_or_else(|| self.peers.values().map(has).fold(self.absent.handed_over, HlcTime::max))
     }
 
-    /// The lowest dot time of ours that every member is known to have.
+    /// Returns the lowest dot time up to which every member has reported this replica's own writes.
     pub(crate) fn own_seen_by_all(&self, own: &ReplicaId) -> HlcTime {
         self.peers.values().map(|peer| peer.reported.get(own)).min().unwrap_or(HlcTime::MAX)
     }
 
-    /// Until we are caught up with somebody, what the first digest of each says is what we aim at.
+    /// Records the state in the first digest of each member as the target for catching up, until this replica has
+    /// caught up with some member.
     pub(crate) fn note_target(&mut self, from: ReplicaId, theirs: &VersionVector, digest: &Digest) {
         if self.caught_up.is_some() {
             return;
@@ -395,7 +411,7 @@ impl Members {
         }
     }
 
-    /// Looks whether this vector has reached what some member had when it was first heard.
+    /// Checks if this vector has reached the state that some member had in its first digest.
     #[inline]
     pub(crate) fn check_caught_up(&mut self, env: &Env, vector: &VersionVector) {
         if self.caught_up.is_none() && !self.peers.is_empty() {
@@ -413,8 +429,9 @@ impl Members {
         }
     }
 
-    /// Each live member has a turn in a round, in an order that is drawn anew for each. If each turn were drawn by itself, one member
-    /// in a thousand would not be heard in seven rounds, and nothing is stable before all are.
+    /// Returns the next member to be sent a digest. Each live or greeted member has one turn in a round, in an order
+    /// that is drawn anew for each round. If each turn were drawn independently, one member in a thousand would get no
+    /// digest in seven rounds. Nothing is stable before every member has reported.
     pub(crate) fn next_turn(&mut self, random: &mut fastrand::Rng) -> Option<ReplicaId> {
         while let Some(next) = self.turns.pop() {
             if self.is_live(&next) || self.is_greeted(&next) {
@@ -426,8 +443,8 @@ impl Members {
         self.turns.pop()
     }
 
-    /// Whether a member is to be told that it has a twin. Not before we, who have seen this vector, have what it has: it will
-    /// give that up.
+    /// Returns true if a member must be asked to take a new id, because another process uses its id. This replica has
+    /// seen `vector`. It waits until it has what the member has, because the member will then drop its state.
     pub(crate) fn has_twin(&self, member: &ReplicaId, vector: &VersionVector) -> bool {
         let Some(peer) = self.peers.get(member) else { return false };
         let was_ours = self.former.was_ours(member);

@@ -1,9 +1,9 @@
-//! Which process has which cache open, as which replica, and what follows from that: whose words count, whom to greet, who is
-//! called gone, when a cache is alone and when it is ready. A machine without IO: the driver of a node drives it, and the
-//! simulator does.
+//! The processes of the cluster and the cache replicas that are open on them. From this state follow: which messages
+//! count, which processes to greet, which replicas have left, when a cache has no peers, and when it is ready. A state
+//! machine without IO, driven by a node's driver and by the simulator.
 //!
-//! The ids of the replicas that one process opens rise ([`next_id`]). So of two that speak for one cache there, the smaller one was
-//! closed before the greater one was opened, in whichever order their words arrive; or a clone of the process says them.
+//! The ids of the replicas that one process opens rise ([`next_id`]). Of two replicas of one cache there, the smaller
+//! one was closed first, in whichever order their messages arrive. The exception is a clone of the process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,37 +14,37 @@ use crate::bugs::PutBack;
 use crate::hlc::HlcTime;
 use crate::replica_id::ReplicaId;
 
-/// Departed processes remembered, so that an operator can still name them.
+/// Maximum number of departed processes kept, so that an operator can still name them.
 const MAX_DEPARTED: usize = 1_024;
-/// A process that said it does not have a cache open is asked again after this, nanoseconds.
+/// Nanoseconds after which a process that reported "not open" is greeted again.
 const ASK_AGAIN: u64 = 30_000_000_000;
 
-/// What is known of one cache on one process.
+/// The state of one cache on one process, as far as this node knows.
 #[derive(Clone, Copy, Debug)]
 enum Presence {
     /// Open, as this replica.
     Open(ReplicaId),
-    /// Not open there, as it said at this monotonic time.
+    /// Not open, as the process reported at this monotonic time.
     NotOpen(u64),
 }
 
-/// One process, and the `P` by which whoever drives this reaches it.
+/// One process, and the address `P` at which the caller of this machine reaches it.
 #[derive(Debug)]
 struct Process<P> {
     name: Arc<str>,
     place: P,
     live: bool,
     caches: BTreeMap<String, Presence>,
-    /// The greatest replica that was heard from here, by cache: nobody believes in smaller ones any more.
+    /// The greatest replica by cache that has sent from here, or that a "not open" answer covers.
     newest: BTreeMap<String, ReplicaId>,
 }
 
-/// The id of the next replica that a process opens, greater than the `last` one: the time, and 74 bits that were `drawn`.
+/// Returns an id greater than `last` for the next replica of a process: the wall time and 74 of the `drawn` bits.
 pub(crate) fn next_id(last: Option<Uuid>, drawn: Uuid, wall: HlcTime) -> Uuid {
     let mut random = [0; 10];
     random.copy_from_slice(&drawn.as_bytes()[6..]);
     let by_time = Builder::from_unix_timestamp_millis(wall / 1_000_000, &random).into_uuid();
-    // A clock that stands still or goes back does not make it smaller.
+    // A clock that stands still or steps back must not produce a smaller id.
     let after_last = last.and_then(|last| last.as_u128().checked_add(1)).map(Uuid::from_u128);
     after_last.map_or(by_time, |least| by_time.max(least))
 }
@@ -54,28 +54,28 @@ pub(crate) fn next_id(last: Option<Uuid>, drawn: Uuid, wall: HlcTime) -> Uuid {
 pub(crate) struct NotOpen {
     /// The replica that asked.
     pub(crate) asked: ReplicaId,
-    /// The greatest replica that the process had opened by then, of whatever cache: all up to it are closed, if they were of this one.
+    /// The greatest replica of any cache opened there so far: all replicas of the asked cache up to it are closed.
     pub(crate) last: ReplicaId,
 }
 
-/// Whether a cache has what the others have.
+/// The readiness of a cache that has not caught up with a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// Nobody else is there, and nobody is looked for.
+    /// No other process is live, and no seed but this process is configured.
     Alone,
-    /// So many others are there, and none of them has the cache open.
+    /// This many other processes are live, and each has reported that it does not have the cache open.
     First(usize),
-    /// Somebody may have it open, and has not been heard in full.
+    /// A process may have the cache open, and its state has not been received in full.
     Waiting,
 }
 
-/// See the [module](self).
+/// The known processes and the caches open on them. See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Membership<P> {
     processes: BTreeMap<Uuid, Process<P>>,
-    /// There are seeds besides this process: where nobody is, somebody may be found.
+    /// True if a seed besides this process is configured: without live processes, it may lead to some.
     awaits_seeds: bool,
-    /// Some process has been there since the start.
+    /// True once another process has been live since the start.
     met: bool,
     put_back: PutBack,
 }
@@ -87,15 +87,15 @@ impl<P> Default for Membership<P> {
 }
 
 impl<P: Clone> Membership<P> {
-    /// Puts known mistakes back.
+    /// Puts known mistakes back, for tests of the checkers.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn set_bugs(&mut self, bugs: crate::bugs::Bugs) {
         self.put_back.set(bugs);
     }
 
-    /// A process is there. What it had open before a silence it is believed to have still. Returns its predecessors: other
-    /// processes of its name, which stands for one process at a time. They will not return, whether or not they were called
-    /// dead before; the caller drops them for good.
+    /// Marks a process as live. Assumes that caches it had open before a silence are still open. Returns its
+    /// predecessors: other processes of its name, which belongs to one process at a time. They will not return, even if
+    /// they were not declared dead before. The caller drops them for good.
     #[must_use]
     pub(crate) fn up(&mut self, incarnation: Uuid, name: &Arc<str>, place: P) -> Vec<Uuid> {
         let process = self.known(incarnation, name, place.clone());
@@ -106,20 +106,20 @@ impl<P: Clone> Membership<P> {
         predecessors.map(|(id, _)| *id).collect()
     }
 
-    /// A process speaks that is not called up: whoever heeds the dead knows it from then on.
+    /// Records a process that sends but was not reported live, for simulations that accept messages from the dead.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn heed(&mut self, incarnation: Uuid, name: &Arc<str>, place: P) {
         self.known(incarnation, name, place);
     }
 
-    /// A process that is heard of, for dead until it is called up.
+    /// Returns the record of a process. A new record is not live until [`up`](Self::up).
     fn known(&mut self, incarnation: Uuid, name: &Arc<str>, place: P) -> &mut Process<P> {
         let name = Arc::clone(name);
         let new = || Process { name, place, live: false, caches: BTreeMap::new(), newest: BTreeMap::new() };
         self.processes.entry(incarnation).or_insert_with(new)
     }
 
-    /// A process is gone; gives the replicas that lived there.
+    /// Marks a process as not live, or drops it if it is gone `for_good`. Returns the replicas that were open there.
     pub(crate) fn down(&mut self, incarnation: Uuid, for_good: bool) -> Vec<(String, ReplicaId)> {
         let Some(process) = self.processes.get_mut(&incarnation) else { return Vec::new() };
         process.live = false;
@@ -133,13 +133,13 @@ impl<P: Clone> Membership<P> {
 
     fn bound_departed(&mut self) {
         let departed: Vec<_> = self.processes.iter().filter(|(_, process)| !process.live).map(|(id, _)| *id).collect();
+        // Removes in the order of ids, which are random: the map does not record when a process departed.
         for id in departed.iter().take(departed.len().saturating_sub(MAX_DEPARTED)) {
             self.processes.remove(id);
         }
     }
 
-    /// A replica spoke from a process. Gives the replica whose place it takes, if the cache was
-    /// reopened there.
+    /// Records a replica that sent from a process. Returns the replica that it replaces, if the cache was reopened.
     pub(crate) fn heard(&mut self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> Option<ReplicaId> {
         let believed = self.put_back.bugs().former_believed;
         let Process { caches, newest, .. } = self.processes.get_mut(&incarnation)?;
@@ -154,13 +154,14 @@ impl<P: Clone> Membership<P> {
         }
     }
 
-    /// Whether what a replica says comes too late: its process is gone, or another replica has taken its place there. Heard, it
-    /// would become a member that never leaves again.
+    /// Returns true if messages of a replica must be ignored: its process is not live, or the replica is former.
+    /// Accepting them would re-create a member that is never reported down.
     pub(crate) fn is_late(&self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> bool {
         !self.is_live(incarnation) || self.is_former(incarnation, cache, replica)
     }
 
-    /// Whether another replica has taken this one's place, or it was closed: what it says is late, or a clone of that process says it.
+    /// Returns true if a greater replica has replaced this one on its process, or the cache was closed there. Its
+    /// messages are late, or a clone of that process sends them.
     pub(crate) fn is_former(&self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> bool {
         let Some(Process { caches, newest, .. }) = self.processes.get(&incarnation) else { return false };
         let is_closed = matches!(caches.get(cache), Some(Presence::NotOpen(_)));
@@ -168,10 +169,10 @@ impl<P: Clone> Membership<P> {
         newest.get(cache).is_some_and(is_former) && !self.put_back.bugs().former_believed
     }
 
-    /// Takes in a "not open" answer; `ours` is the present replica of the cache here. Returns the replica that is thereby gone.
+    /// Applies a "not open" answer; `ours` is the current replica of the cache here. Returns the replica it closes.
     ///
-    /// Ignores an answer to a predecessor of the present replica, because the process may have opened the cache since. Also ignores one
-    /// that the process gave before it opened a replica that has been heard: the answer was overtaken.
+    /// Ignores an answer to a predecessor of the current replica, because the process may have opened the cache since.
+    /// Also ignores an answer that was overtaken: the process gave it before it opened a replica that has already sent.
     pub(crate) fn not_open(
         &mut self,
         incarnation: Uuid,
@@ -192,8 +193,8 @@ impl<P: Clone> Membership<P> {
         }
     }
 
-    /// Notes that a cache is opened here, and forgets "not open" answers about it: they were given to another replica, and the process may
-    /// have opened the cache since. Kept, they would hide two replicas from each other that were opened at about the same time.
+    /// Discards "not open" answers about a cache that was opened here: they answered another replica and may be
+    /// outdated. Otherwise two replicas that were opened at about the same time would not find each other.
     pub(crate) fn opened(&mut self, cache: &str) {
         if self.put_back.bugs().not_open_for_long {
             return;
@@ -205,13 +206,13 @@ impl<P: Clone> Membership<P> {
         }
     }
 
-    /// Whether a process is there.
+    /// Returns true if a process is live.
     pub(crate) fn is_live(&self, incarnation: Uuid) -> bool {
         self.processes.get(&incarnation).is_some_and(|process| process.live)
     }
 
-    /// An operator says that a process will not return; gives the replicas that lived there. One that
-    /// is there all the same is met again like a new one.
+    /// Forgets a process that an operator says will not return. Returns the replicas that were open there. A process
+    /// that is live nevertheless is met again like a new one.
     pub(crate) fn forget(&mut self, incarnation: Uuid) -> Vec<(String, ReplicaId)> {
         if !self.is_live(incarnation) {
             return self.down(incarnation, true);
@@ -222,34 +223,34 @@ impl<P: Clone> Membership<P> {
         replicas
     }
 
-    /// Where a replica lives, if that process is there.
+    /// Returns the address of the process on which a replica is open, if that process is live.
     pub(crate) fn home(&self, cache: &str, replica: ReplicaId) -> Option<&P> {
         self.lives_on(cache, replica).filter(|process| process.live).map(|process| &process.place)
     }
 
-    /// The process a replica lives on, or lived on.
+    /// Returns the process on which a replica is or was open, preferably a live one.
     fn lives_on(&self, cache: &str, replica: ReplicaId) -> Option<&Process<P>> {
         let here =
             |process: &&Process<P>| matches!(process.caches.get(cache), Some(Presence::Open(id)) if *id == replica);
         self.processes.values().filter(here).max_by_key(|process| process.live)
     }
 
-    /// Where a process is, if it is there.
+    /// Returns the address of a process, if it is live.
     pub(crate) fn place_of(&self, incarnation: Uuid) -> Option<&P> {
         self.processes.get(&incarnation).filter(|process| process.live).map(|process| &process.place)
     }
 
-    /// Whether any other process is there.
+    /// Returns true if no other process is live.
     pub(crate) fn is_alone(&self) -> bool {
         self.live().next().is_none()
     }
 
-    /// How many other processes are there.
+    /// Returns the number of other live processes.
     pub(crate) fn live_len(&self) -> usize {
         self.live().count()
     }
 
-    /// The names of those that are there.
+    /// Returns the names of the other live processes.
     pub(crate) fn live_names(&self) -> Vec<String> {
         self.live().map(|process| process.name.to_string()).collect()
     }
@@ -258,24 +259,24 @@ impl<P: Clone> Membership<P> {
         self.processes.values().filter(|process| process.live)
     }
 
-    /// Says whether there are seeds besides this process.
+    /// Records that seeds besides this process are configured, or that none are.
     pub(crate) fn await_seeds(&mut self, awaits: bool) {
         self.awaits_seeds = awaits;
     }
 
-    /// Whether somebody may have this cache open whom it has not heard yet. A cache that was alone for a while with
-    /// others out there must not take its own word for everybody's.
+    /// Returns true if this cache may be open on another process, or on one that a seed leads to. Until it has received
+    /// from a member, it then collects no tombstone: its floor could void writes that it has not seen.
     pub(crate) fn awaits_company(&self, cache: &str) -> bool {
         if self.is_alone() { self.awaits_seeds } else { !self.nobody_has(cache) }
     }
 
-    /// Whether members may be there that a cache has not met: `members` are those that it knows. Once some process was there, a
-    /// node without others is alone, until one comes back.
+    /// Returns true if members may be live that a cache has not met; `members` are those that it has met. Once a
+    /// process has been live, a node without live processes is alone until a process returns.
     pub(crate) fn expects_members(&self, cache: &str, members: &[ReplicaId]) -> bool {
         if self.is_alone() { !self.met && self.awaits_seeds } else { self.has_strangers(cache, members) }
     }
 
-    /// Whether a cache that has not caught up with anybody is ready all the same.
+    /// Returns the readiness of a cache that has not caught up with a member.
     pub(crate) fn readiness(&self, cache: &str) -> Readiness {
         match self.live_len() {
             0 if !self.awaits_seeds => Readiness::Alone,
@@ -284,8 +285,8 @@ impl<P: Clone> Membership<P> {
         }
     }
 
-    /// Live processes that should be told of our replica of a cache: it is not known whether they have it open, theirs is not among
-    /// the `members` that our replica knows, or they said half a minute ago that it is not open.
+    /// Returns the live processes to greet: those that may have the cache open, those whose replica is not among the
+    /// `members` of ours, and those that reported "not open" at least half a minute ago.
     pub(crate) fn to_greet(&self, cache: &str, members: &[ReplicaId], mono: u64) -> Vec<P> {
         let stranger = |process: &&Process<P>| match process.caches.get(cache) {
             None => true,
@@ -295,7 +296,7 @@ impl<P: Clone> Membership<P> {
         self.live().filter(stranger).map(|process| process.place.clone()).collect()
     }
 
-    /// Whether a live process may have a cache open whose replica is not among the `members` that our replica knows.
+    /// Returns true if a live process may have a cache open with a replica that is not among the `members`.
     fn has_strangers(&self, cache: &str, members: &[ReplicaId]) -> bool {
         self.live().any(|process| match process.caches.get(cache) {
             None => true,
@@ -304,19 +305,19 @@ impl<P: Clone> Membership<P> {
         })
     }
 
-    /// Whether every live process has said that it does not have a cache open.
+    /// Returns true if every live process has reported that it does not have a cache open.
     fn nobody_has(&self, cache: &str) -> bool {
         self.live().all(|process| matches!(process.caches.get(cache), Some(Presence::NotOpen(_))))
     }
 
-    /// The processes that a name stands for, dead ones included, the live ones last.
+    /// Returns the processes of a name, dead ones included, live ones last.
     pub(crate) fn named(&self, name: &str) -> Vec<Uuid> {
         let mut named: Vec<_> = self.processes.iter().filter(|(_, process)| &*process.name == name).collect();
         named.sort_by_key(|(_, process)| process.live);
         named.into_iter().map(|(incarnation, _)| *incarnation).collect()
     }
 
-    /// The names of all processes, by cache and by the replicas that live there.
+    /// Returns the name of the process of each replica, by cache.
     pub(crate) fn roll(&self) -> BTreeMap<String, BTreeMap<ReplicaId, String>> {
         let mut roll: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
         for process in self.processes.values() {
@@ -327,7 +328,7 @@ impl<P: Clone> Membership<P> {
         roll
     }
 
-    /// The name of the process a replica lives on, or lived on.
+    /// Returns the name of the process on which a replica is or was open.
     pub(crate) fn name_of(&self, cache: &str, replica: ReplicaId) -> Option<String> {
         self.lives_on(cache, replica).map(|process| process.name.to_string())
     }
@@ -357,12 +358,12 @@ mod tests {
         ReplicaId::from_bytes([n; 16])
     }
 
-    /// Process 1, which has opened nothing after `last`, tells the replica that is open here.
+    /// Process 1, which has opened nothing after `last`, answers "not open" to the replica that is open here.
     fn says_not_open(all: &mut Membership<u8>, last: ReplicaId, mono: u64) -> Option<ReplicaId> {
         all.not_open(process(1), "c", (NotOpen { asked: replica(200), last }, Some(replica(200))), mono)
     }
 
-    /// The cache was opened there, spoke, and only then comes what was said before: it must not be taken for gone.
+    /// Checks that an answer is ignored if the process opened the cache after it and has already sent from it.
     #[test]
     fn an_answer_from_before_a_cache_was_opened_closes_nothing() {
         let mut all = Membership::default();
@@ -373,7 +374,7 @@ mod tests {
         assert_eq!(says_not_open(&mut all, replica(2), 0), Some(replica(2)), "closed since");
     }
 
-    /// A replica asked and was closed; the answer comes to its successor, which has asked anew.
+    /// Checks that an answer to a closed replica is ignored when it reaches the successor, which has asked again.
     #[test]
     fn an_answer_to_the_replica_before_is_none() {
         let mut all = Membership::default();
@@ -401,7 +402,7 @@ mod tests {
         assert_eq!(all.readiness("c"), Readiness::First(1));
     }
 
-    /// The words of a replica that was closed come after those of the one that was opened then.
+    /// Checks that a replica counts as former even if its first message arrives after that of its successor.
     #[test]
     fn the_first_words_of_two_replicas_may_come_in_any_order() {
         let mut all = Membership::default();

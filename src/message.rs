@@ -1,7 +1,7 @@
-//! What replicas of one cache say to each other.
+//! The messages between the replicas of one cache.
 //!
-//! Messages carry typed keys and values behind a counted pointer; the [wire](crate::wire) module
-//! turns them into bytes and back, outside every lock.
+//! Messages carry typed keys and values behind a counted pointer. The [wire](crate::wire) module converts them to bytes
+//! and back, outside every lock.
 
 use bytes::Bytes;
 
@@ -14,26 +14,26 @@ pub(crate) mod bound;
 
 pub use bound::FillBound;
 
-/// A push is passed on at most this often.
+/// The highest number of times that a push is relayed.
 pub(crate) const MAX_HOPS: u8 = 16;
 
 /// A message between two replicas of one cache.
 #[derive(Debug)]
 pub enum Message<K, V> {
-    /// Who I am and what I have seen.
+    /// A summary of what the sender has seen.
     Digest(Digest),
     /// Fresh writes of one origin, sent eagerly.
     Push(Push<K, V>),
-    /// How far I have seen your writes.
+    /// The time up to which the sender has seen the receiver's writes.
     Ack(Ack),
-    /// One frame of the answer to a digest.
+    /// One frame of a session: registers that the receiver lacks.
     Frame(Frame<K, V>),
-    /// Registers to be compared by the safety net.
+    /// Registers for the receiver to compare with its own.
     Audit(Audit<K, V>),
 }
 
 impl<K, V> Message<K, V> {
-    /// The registers it carries.
+    /// Returns the registers that the message carries.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry<K, V>> {
         let whole: &[Entry<K, V>] = match self {
             Self::Push(push) => &push.entries,
@@ -45,40 +45,44 @@ impl<K, V> Message<K, V> {
     }
 }
 
-/// `{ replica, clock, version vector, low watermark }`, and what goes with it. Its size depends on
-/// the number of live replicas, never on the number of keys.
+/// The summary of one replica: `{ replica, clock, version vector, low watermark }`, and related state. Its size depends
+/// on the number of live replicas, never on the number of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     /// The sender's clock; also its own entry in `vector`.
     pub clock: HlcTime,
-    /// The time of the sender's last own dot: it wrote nothing after this and up to `clock`.
+    /// The time of the sender's last own dot, or of the last own dot that was dropped. The sender wrote nothing after
+    /// it, up to `clock`.
     pub quiet_since: HlcTime,
-    /// Every write the sender has not yet issued will carry a stamp above this.
+    /// The low watermark: every write that the sender has not yet issued will carry a stamp above it.
     pub watermark: HlcTime,
     /// The cache's epoch as the sender knows it.
     pub epoch: HlcTime,
-    /// What the sender has seen of live and not yet forgotten origins (of all, if `full`).
+    /// The vector of the sender, for its members and itself. It covers all origins if `full` is true.
     pub vector: VersionVector,
-    /// The origins that `vector` leaves out.
+    /// The origins that `vector` leaves out, by count and hash.
     pub retired: Retired,
-    /// `vector` lists every origin.
+    /// True if `vector` lists every origin.
     pub full: bool,
-    /// The receiver's retired origins differ from ours: it should send a full digest.
+    /// True if the receiver's retired origins differ from the sender's. The receiver should answer with a full digest.
     pub want_full: bool,
-    /// This answers a digest. Only a full one is sent in return, if retired origins differ.
+    /// True if this digest answers a digest. The receiver answers it only if retired origins differ, and then with a
+    /// full digest.
     pub reply: bool,
-    /// The sender does not hold the receiver for a live member, and is to be told of it.
+    /// True if the sender does not count the receiver as a live member. The receiver must answer.
     pub greets: bool,
-    /// The sender has evicted or dropped values: others are better sources for a newcomer.
+    /// True if the sender has evicted or dropped values. A newcomer should prefer another source.
     pub lossy: bool,
-    /// Whoever goes by this id is to take a new one: another process has it too, or had it.
+    /// A duplicate replica id: a replica with this id must take a new one, because another process uses the id or used
+    /// it.
     pub renew: Option<ReplicaId>,
-    /// What the sender knows of other members, first or second hand.
+    /// The clocks, watermarks and vectors of some other members, as they reported them to the sender or to a third
+    /// member.
     pub facts: Vec<Fact>,
     /// The members that the sender knows, unreachable ones included.
     pub members: Vec<Named>,
-    /// Nanoseconds until what the sender was sent from the future is due; until then no more of it is to be sent. Zero if
-    /// nothing waits.
+    /// The nanoseconds for which the receiver should send no session and repeat no push, because the sender deferred
+    /// something that came from it. Zero if the sender defers nothing.
     pub deferring: u64,
     /// The sender's wall clock.
     pub wall: HlcTime,
@@ -87,123 +91,126 @@ pub struct Digest {
 /// A member as a digest names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// The member.
+    /// The id of the member.
     pub member: ReplicaId,
-    /// For how many milliseconds it has been unreachable; zero if it is alive.
+    /// The time for which it has been unreachable, in milliseconds. Zero if it is alive.
     pub dead_for: u64,
-    /// Whether the sender has heard it itself.
+    /// True if the sender itself has received a digest from it.
     pub met: bool,
 }
 
-/// What one member said of itself, passed on.
+/// A statement of one member about itself, passed on by another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
-    /// The member.
+    /// The id of the member.
     pub member: ReplicaId,
-    /// Its clock when it said so.
+    /// Its clock at the time of the statement.
     pub clock: HlcTime,
     /// Its low watermark at that clock.
     pub watermark: HlcTime,
-    /// What it had seen of the origins that the digest lists.
+    /// Its vector, limited to the origins that the digest lists.
     pub vector: VersionVector,
-    /// Whether it had also seen all that the sender has of its retired origins.
+    /// True if it had also seen everything that the sender has seen of the retired origins.
     pub retired: bool,
 }
 
-/// Origins that nobody expects to hear of again, by count and order-independent hash.
+/// A summary of the retired origins, which no member represents any more: their count and an order-independent hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retired {
-    /// How many.
+    /// The number of retired origins.
     pub count: u32,
     /// The wrapping sum of a fixed hash of each `(origin, time)`.
     pub hash: u64,
 }
 
-/// A delta interval of one origin: "these are all registers I hold whose dot lies in `(from, to]`".
+/// A delta interval of one origin: all registers that the origin holds and whose dot lies in `(from, to]`.
 #[derive(Debug)]
 pub struct Push<K, V> {
-    /// Whose writes these are; not necessarily the sender.
+    /// The replica that wrote these registers. A relay sends them too.
     pub origin: ReplicaId,
-    /// The interval starts after this dot time.
+    /// The dot time after which the interval starts.
     pub from: HlcTime,
-    /// The interval ends with this dot time.
+    /// The dot time with which the interval ends.
     pub to: HlcTime,
     /// The cache's epoch as the origin knew it.
     pub epoch: HlcTime,
     /// The registers, by dot time.
     pub entries: Vec<Entry<K, V>>,
-    /// What some of them must lose against, by dot time: fills that were stamped above something young.
+    /// The bounds of fills among the entries, by dot time. Only a fill stamped above its start less `max_drift` has
+    /// one.
     pub fills: Vec<FillNote>,
-    /// How often it was passed on.
+    /// The number of times it was relayed. A push that must not be relayed starts at `MAX_HOPS`.
     pub hops: u8,
-    /// The bytes it came as, to be passed on unchanged. Empty on a push of our own.
+    /// The encoded bytes as received, relayed unchanged. Empty for an own push.
     pub raw: Bytes,
 }
 
-/// A replica's vector entry for the receiver's own writes.
+/// An acknowledgement: the sender's vector entry for the receiver's own writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// The one replica it is meant for: its predecessor in the same process had other writes. None in messages of old
-    /// releases, which are ignored.
+    /// The one replica that it is for. An earlier replica of the same process had other writes. `None` in messages of
+    /// old releases, which are ignored.
     pub to: Option<ReplicaId>,
-    /// Everything the receiver wrote up to here has arrived at the sender.
+    /// The time up to which all writes of the receiver have arrived at the sender.
     pub time: HlcTime,
 }
 
 /// One frame of a session.
 #[derive(Debug)]
 pub struct Frame<K, V> {
-    /// The one replica it is meant for: yesterday's frames mean nothing to a restarted process.
+    /// The one replica that the frame is for. A restarted process ignores frames for its earlier replica.
     pub to: ReplicaId,
-    /// The sender's name for the session; later sessions of one sender have greater ones.
+    /// The id of the session. Later sessions of one sender have greater ids.
     pub session: u64,
-    /// The frame's number, from zero.
+    /// The number of the frame, from zero.
     pub index: u32,
-    /// The receiver's vector that the session starts from.
+    /// The vector of the receiver from which the session starts.
     pub base: VersionVector,
-    /// The session lists everything the sender holds: what is not listed is gone.
+    /// True if the session lists everything that the sender holds. A register that it does not list is gone.
     pub reconcile: bool,
     /// The sender's clock.
     pub clock: HlcTime,
     /// The cache's epoch as the sender knows it.
     pub epoch: HlcTime,
-    /// The intervals, or parts of intervals, in this frame.
+    /// The intervals in this frame. An interval may continue in the next frame.
     pub intervals: Vec<Interval<K, V>>,
-    /// Origin -> highest dot time the sender removed without a trace.
+    /// The dropped vector of the sender: by origin, the highest dot time that was removed without a trace. In a
+    /// reconcile, the dots in doubt that it does not list count as dropped.
     pub dropped: VersionVector,
-    /// Only in the last frame.
+    /// The claim and the floors; only in the last frame.
     pub last: Option<Last>,
 }
 
-/// What only the last frame of a session says.
+/// The part of a session that only its last frame carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Last {
-    /// How many frames the session has.
+    /// The number of frames in the session.
     pub frames: u32,
-    /// What the receiver may claim once all of them are in.
+    /// The vector that the receiver may claim once all frames are in.
     pub claim: VersionVector,
-    /// The sender's own vector where it reaches beyond the claim: seen and listed, not to be claimed.
+    /// The sender's vector entries where they exceed the claim. The sender has seen and listed these dots, but the
+    /// receiver must not claim them.
     pub beyond: VersionVector,
     /// The sender's gc floor.
     pub floor: Stamp,
-    /// The sender's eviction floor, zero if it has none.
+    /// The sender's eviction floor; zero if it has none.
     pub eviction_floor: Stamp,
     /// By origin, the last dot that the sender has evicted without a trace, or holds in doubt and does not list.
     pub evicted: VersionVector,
 }
 
-/// All registers a sender holds whose dot lies in `(from, to]` of one origin.
+/// All registers of the sender whose dot lies in `(from, to]` of one origin.
 #[derive(Debug)]
 pub struct Interval<K, V> {
     /// The origin.
     pub origin: ReplicaId,
-    /// The interval starts after this dot time.
+    /// The dot time after which the interval starts.
     pub from: HlcTime,
-    /// The interval ends with this dot time.
+    /// The dot time with which the interval ends.
     pub to: HlcTime,
     /// The registers, by dot time.
     pub entries: Vec<Entry<K, V>>,
-    /// What some of them must lose against: fills that were stamped above something young.
+    /// The bounds of fills among the entries. Only a fill stamped above its start less `max_drift` has one.
     pub fills: Vec<FillNote>,
 }
 
@@ -212,30 +219,30 @@ pub struct Interval<K, V> {
 pub struct FillNote {
     /// The dot time of the fill.
     pub time: HlcTime,
-    /// What it must lose against.
+    /// The bound: the stamps that the fill must lose against.
     pub bound: FillBound,
 }
 
-/// The bound of the entry with this dot time, if it has one.
+/// Returns the bound of the entry with this dot time, if it has one.
 pub(crate) fn bound_in(fills: &[FillNote], time: HlcTime) -> Option<&FillBound> {
     let at = fills.binary_search_by_key(&time, |note| note.time).ok()?;
     Some(&fills[at].bound)
 }
 
-/// One register on its way.
+/// One register in a message.
 #[derive(Debug)]
 pub struct Entry<K, V> {
-    /// This process's hash of the key; not on the wire.
+    /// The hash of the key in this process; not on the wire.
     pub hash: u64,
-    /// Key and value.
+    /// The key and the value.
     pub item: ItemRef<K, V>,
-    /// Stamp, kind and dot.
+    /// The stamp, kind and dot.
     pub marker: Marker,
-    /// Absolute wall time after which the value is expired; zero is never.
+    /// The absolute wall time at which the value expires; zero means never.
     pub expires: HlcTime,
-    /// Bytes of the encoded key and value.
+    /// The bytes of the encoded key and value.
     pub size: u32,
-    /// What this process's weigher says; not on the wire.
+    /// The weight that this process's weigher returned; not on the wire.
     pub weight: u32,
 }
 
@@ -246,7 +253,7 @@ impl<K, V> Clone for Entry<K, V> {
 }
 
 impl<K: Clone, V> Entry<K, V> {
-    /// The entry with its key alone.
+    /// Returns the entry with its key and without its value.
     pub(crate) fn without_body(self) -> Self {
         let (item, size) = (without_body(&self.item), size_without_body(self.size));
         Self { item, size, weight: 0, ..self }
@@ -254,29 +261,29 @@ impl<K: Clone, V> Entry<K, V> {
 }
 
 impl<K, V> Entry<K, V> {
-    /// The event that brought it.
+    /// Returns the dot of the register.
     pub fn dot(&self) -> Dot {
         self.marker.dot
     }
 
-    /// Its stamp.
+    /// Returns the stamp of the register.
     pub fn stamp(&self) -> Stamp {
         self.marker.stamp
     }
 
-    /// A value or a tombstone.
+    /// Returns the kind: a value or a tombstone.
     pub fn kind(&self) -> Kind {
         self.marker.kind
     }
 }
 
-/// A slice of what the sender holds, for comparison: markers only, no values.
+/// A slice of the sender's registers for comparison: keys and markers, without values.
 #[derive(Debug)]
 pub struct Audit<K, V> {
-    /// What the sender has seen: only dots that both sides cover are compared.
+    /// The vector of the sender. Only dots that both sides cover are compared.
     pub vector: VersionVector,
-    /// The registers; their bodies are absent.
+    /// The registers, without their values.
     pub entries: Vec<Entry<K, V>>,
-    /// These differ from what the receiver said in its audit, and are the answer.
+    /// True if this answers an audit. The entries are then those that differ from the entries of that audit.
     pub reply: bool,
 }

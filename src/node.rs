@@ -1,21 +1,21 @@
-//! The node: membership and transport for any number of caches. The only sockets, spawns and clock
-//! reads of the crate, but for those of the debug server in `src/inspect/http.rs`.
+//! The node: membership and transport for any number of caches. All sockets, spawns and clock reads of the crate are
+//! here, except those of the debug server in `src/inspect/http.rs`.
 //!
-//! | file | what |
+//! | file | content |
 //! | --- | --- |
 //! | `builder`, `settings` | settings, start |
-//! | `driver` | the loop between caches and mesh, on a thread of its own |
-//! | `registry` | the caches that are open here |
-//! | `command` | what handles of a node ask of its driver |
-//! | `crate::membership`, two floors down | which replica lives on which process, and whom to greet |
-//! | `mesh` | everything that is shaped by memberlist |
-//! | `spare` | runtimes for fillers whose callers have none, or one that makes no progress, and for timers |
-//! | `inquiry`, `questions`, `report` | what nodes ask each other for people who look, and what a node shows of itself |
-//! | `lanes` | datagram or stream for a small push |
+//! | `driver` | the loop between caches and mesh, on its own thread |
+//! | `registry` | the caches that are open on this node |
+//! | `command` | the requests of a node's handles to its driver |
+//! | `crate::membership`, outside this folder | which replica is open on which process, and which processes to greet |
+//! | `mesh` | everything that depends on memberlist |
+//! | `spare` | runtimes for timers, and for fillers whose caller has no runtime or one that makes no progress |
+//! | `inquiry`, `questions`, `report` | questions between nodes on behalf of a person, and a node's report |
+//! | `lanes` | the choice between datagram and stream for a small push |
 //! | `ready` | callers that wait for a cache to be ready, or for members |
-//! | `unsent` | what could not be handed over before the end |
-//! | `signal` | what nodes say about caches: "not open here" |
-//! | `clock` | the one place where the wall clock is read, and ids and seeds of replicas are drawn |
+//! | `unsent` | writes that could not be handed over before the end |
+//! | `signal` | messages between nodes about caches: "not open" |
+//! | `clock` | the only place that reads the wall clock and draws ids and seeds of replicas |
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -54,16 +54,17 @@ use mesh::Mesh;
 use registry::NodeHost;
 pub(crate) use registry::Registry;
 
-/// A driver that is held up answers a wait for members no later than this after its time.
+/// The time beyond its timeout after which a wait for members ends without the driver, if the driver is held up.
 const MEMBERS_GRACE: Duration = Duration::from_secs(1);
-/// How long [`Node::shutdown`] may take to hand over unsent writes and say goodbye.
+/// The time in which [`Node::shutdown`] hands over unsent writes and says goodbye.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A member of a cluster. Cheap to clone; clones are the same node.
 ///
-/// It runs until [`shutdown`](Self::shutdown), or until the last handle to it, to its caches, and of its `Inspector`s and debug servers is
-/// dropped. A node that is dropped goes on for up to five seconds while a cache has writes that no other member has, and logs a
-/// warning at once, because a process that ends in that time loses them. Use `shutdown`, which waits and says what was lost.
+/// It runs until [`shutdown`](Self::shutdown) is called, or until every handle to it, to its caches, to its
+/// `Inspector`s and to its debug servers is dropped. If a cache then has writes that no other member has, the node logs
+/// a warning at once and goes on for up to five seconds. A process that ends in that time loses these writes. Use
+/// `shutdown`, which waits and returns what was lost.
 #[derive(Clone)]
 pub struct Node {
     registry: Arc<Registry>,
@@ -71,7 +72,7 @@ pub struct Node {
     _owner: Arc<Owner>,
 }
 
-/// What all handles of a node have in common.
+/// The token that all handles of a node share. Dropping the last handle marks the node as unowned.
 struct Owner(Arc<Registry>);
 
 impl Drop for Owner {
@@ -80,7 +81,7 @@ impl Drop for Owner {
     }
 }
 
-/// While this is there, so is the driver.
+/// The parts that keep the driver running. It stops when they are dropped.
 pub(crate) struct Alive {
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
@@ -93,13 +94,13 @@ pub(crate) struct Alive {
 pub struct Member {
     /// Its stable name.
     pub name: String,
-    /// Where it is reached.
+    /// The address at which it is reached.
     pub addr: SocketAddr,
-    /// Which process this is: a restart has another one.
+    /// The id of this process. A restarted process has another id.
     pub incarnation: uuid::Uuid,
 }
 
-/// What went over the network since the start, membership included.
+/// The network traffic since the start, membership included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Traffic {
@@ -115,60 +116,61 @@ pub struct Traffic {
     pub streams_out: u64,
     /// Stream messages received.
     pub streams_in: u64,
-    /// Received messages dropped because too many waited, or too many of that sender's; anti-entropy repairs that.
+    /// Received messages that were dropped because too many waited, in total or of that sender. Anti-entropy repairs
+    /// the loss.
     pub dropped_in: u64,
 }
 
 impl Alive {
-    /// How far a cache is; nothing if nobody is there to say.
+    /// Returns the readiness of a cache without waiting for it, or `None` if no driver answers.
     pub(crate) async fn ask_ready(&self, cache: &str) -> Option<crate::cache::Ready> {
         let (waiter, answer) = ready::Waiter::new(cache, Duration::ZERO);
         self.commands.send(Command::Ready(waiter)).ok()?;
         answer.await.ok()
     }
 
-    /// Whether the task that moves messages is there.
+    /// Returns true if the task that moves messages is running.
     pub(crate) fn is_driven(&self) -> bool {
         !self.commands.is_closed()
     }
 }
 
 impl Node {
-    /// Settings of a node to be started.
+    /// Returns a builder with the default settings of a node.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
     }
 
-    /// The parts that inspection looks at.
+    /// Returns the parts that inspection reads.
     pub(crate) fn parts(&self) -> (Arc<Registry>, Arc<Alive>) {
         (Arc::clone(&self.registry), Arc::clone(&self.alive))
     }
 
-    /// Settings of a cache to be opened on this node. All nodes that open this name share it.
+    /// Returns a builder for a cache on this node. All nodes that open this name share the cache.
     pub fn cache<K: CacheKey, V: CacheValue>(&self, name: &str) -> CacheBuilder<K, V> {
         let host = NodeHost { registry: Arc::clone(&self.registry), alive: Arc::clone(&self.alive) };
         CacheBuilder::new(Arc::new(host), name)
     }
 
-    /// Whether this node takes part in its cluster: not after a shutdown, nor if its driver died.
+    /// Returns true if this node takes part in its cluster, and false after a shutdown or if its driver died.
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.registry.phase.stopped.load(Ordering::Acquire)
     }
 
-    /// The bound address, for TCP and UDP.
+    /// Returns the bound address, for TCP and UDP.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.alive.mesh.local_addr()
     }
 
-    /// This member's name.
+    /// Returns this member's name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.alive.mesh.name()
     }
 
-    /// The other live members, by name.
+    /// Returns the other live members, sorted by name.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
         let member =
@@ -178,21 +180,21 @@ impl Node {
         members
     }
 
-    /// Waits until at least this many other members are there: processes of the cluster that are alive as far as this node
-    /// knows, this node not counted, whatever caches they have open. It says nothing about what has been replicated. Members
-    /// may depart right after.
+    /// Waits until at least this many other members are live, as far as this node knows. Members are processes of the
+    /// cluster, whatever caches they have open; this node is not counted. Success says nothing about what has been
+    /// replicated, and members may depart right after.
     ///
     /// Any executor can drive it.
     ///
     /// # Errors
-    /// Fewer are there when the time is up, or when the node is shut down: says how many.
+    /// Fewer members are live at the timeout, or when the node is shut down. The error holds their number.
     pub async fn wait_for_members(&self, members: usize, timeout: Duration) -> Result<(), TooFewMembers> {
         let (waiter, answer) = ready::MemberWaiter::new(members, timeout);
         let too_few = |present| Err(TooFewMembers { wanted: members, present });
         if self.alive.commands.send(Command::Members(waiter)).is_err() {
             return too_few(0);
         }
-        // The driver answers in time, unless it is held up, by a listener that blocks for instance.
+        // The driver answers in time unless something holds it up, for instance a listener that blocks.
         let limit = self.alive.spare.sleep(timeout.saturating_add(MEMBERS_GRACE));
         let late = async {
             match limit {
@@ -207,7 +209,8 @@ impl Node {
         }
     }
 
-    /// As [`wait_for_members`](Self::wait_for_members), for applications without a runtime: it blocks the thread.
+    /// Waits as [`wait_for_members`](Self::wait_for_members) does, for applications without a runtime: it blocks the
+    /// thread.
     ///
     /// # Errors
     /// As [`wait_for_members`](Self::wait_for_members).
@@ -215,7 +218,7 @@ impl Node {
         crate::sync::block_on(self.wait_for_members(members, timeout))
     }
 
-    /// What went over the network so far.
+    /// Returns the network traffic since the start.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         let stats = self.alive.mesh.counters();
@@ -230,16 +233,18 @@ impl Node {
         }
     }
 
-    /// Says that a member, by name, will not return: it no longer holds back the collection of
-    /// tombstones. Returns whether the name was known. If the member does return it gets a reconcile,
-    /// and what it alone held of keys that were collected meanwhile is lost, never stale.
+    /// Declares that a member, given by name, will not return: it no longer holds back the collection of tombstones.
+    /// Returns true if the name was known.
+    ///
+    /// A member that does return receives a reconcile. Values that only it held, of keys collected meanwhile, are lost.
+    /// They are never served stale.
     pub async fn forget(&self, member: &str) -> bool {
         let (done, answer) = oneshot::channel();
         let asked = self.alive.commands.send(Command::Forget { member: member.to_owned(), done });
         asked.is_ok() && answer.await.unwrap_or(false)
     }
 
-    /// Adds a key that others may encrypt with. First step of a rotation: on every node.
+    /// Adds a key, so that messages encrypted with it are accepted. First step of a rotation: on every node.
     ///
     /// # Errors
     /// The node was started without a key.
@@ -247,7 +252,7 @@ impl Node {
         self.alive.mesh.add_key(key)
     }
 
-    /// Encrypts with this key from now on. Second step of a rotation: once every node has it.
+    /// Encrypts with this key from now on. Second step of a rotation: once every node has the key.
     ///
     /// # Errors
     /// The key was not added before, or the node was started without a key.
@@ -255,7 +260,7 @@ impl Node {
         self.alive.mesh.use_key(key)
     }
 
-    /// Accepts this key no longer. Last step of a rotation: once every node uses the new one.
+    /// Stops accepting this key. Last step of a rotation: once every node uses the new one.
     ///
     /// # Errors
     /// The key is in use, or the node was started without a key.
@@ -263,39 +268,40 @@ impl Node {
         self.alive.mesh.remove_key(key)
     }
 
-    /// Test switch: the driver dies, as by a bug.
+    /// Makes the driver panic, as a bug would. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn kill_driver(&self) {
         let _ = self.alive.commands.send(Command::Panic);
     }
 
-    /// Test switch: a task of the network dies, as by a bug. Gives the names of those there are; `thread` is what they
-    /// run on.
+    /// Ends a task of the network, as a bug would, or with `thread` the thread that all tasks run on. Returns the names
+    /// of the tasks. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn kill_network_task(&self, name: &str) -> Vec<&'static str> {
         self.alive.mesh.kill_task(name)
     }
 
-    /// Test switch: nothing passes between this node and these addresses; `None` heals.
+    /// Stops all traffic between this node and these addresses; `None` heals. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn sever(&self, from: Option<Vec<SocketAddr>>) {
         self.alive.mesh.sever(from);
     }
 
-    /// Hands unsent writes to at least one member, leaves and stops, within about five seconds. Returns what it could not hand
-    /// over: writes, deletes and invalidations that no other member is known to have, of caches that are open and of those that
-    /// were closed before in vain. A warning names each such cache as well.
+    /// Hands unsent writes to at least one member, leaves the cluster and stops, within about five seconds. Returns
+    /// what it could not hand over: writes, deletes and invalidations that no other member is known to have. Caches
+    /// that were closed earlier without a handover are included. A warning names each such cache as well.
     ///
-    /// It takes the five seconds only if something is to be handed over and a member may still take it: one that is there, one
-    /// that was called dead less than `forget_after` ago, or one to be found at a configured seed. A node that knows no member
-    /// and has no seed, or none but itself, has no cluster: it stops at once and returns nothing. If every live member says that it
-    /// does not have a cache open, that cache is not waited for, and is returned.
+    /// The five seconds are used only if something is unsent and a member may still take it. Such a member is live, was
+    /// declared dead less than `forget_after` ago, or may be found at a configured seed. A node that knows no member
+    /// and has no seed besides itself has no cluster: it stops at once with an empty result. If every live member
+    /// reports that it does not have a cache open, the node does not wait for that cache, and returns it as unsent.
     ///
-    /// Open caches stay readable and writable, by this process alone: what is written then is replicated nowhere. May be called
-    /// more than once, and returns the same each time. Any executor can drive it, and it blocks nothing.
+    /// Open caches stay readable and writable, by this process only: later writes are not replicated. The method may be
+    /// called more than once and returns the same each time. Any executor can drive it, and it does not block the
+    /// thread.
     pub async fn shutdown(&self) -> Unsent {
         self.registry.phase.down.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
@@ -305,14 +311,14 @@ impl Node {
         let mesh = Arc::clone(&self.alive.mesh);
         let goodbye = async move { mesh.shutdown(SHUTDOWN_DEADLINE).await };
         match self.alive.spare.timers() {
-            // It has timers; the caller's runtime may have none, or be none of tokio's.
+            // The goodbye needs timers. The caller's runtime may have none, or may not be tokio's.
             Some(spare) => drop(spare.spawn(goodbye).await),
             None => goodbye.await,
         }
         self.registry.unsent()
     }
 
-    /// As [`shutdown`](Self::shutdown), for applications without a runtime: it blocks the thread.
+    /// Shuts down as [`shutdown`](Self::shutdown) does, for applications without a runtime: it blocks the thread.
     pub fn shutdown_blocking(&self) -> Unsent {
         crate::sync::block_on(self.shutdown())
     }

@@ -1,6 +1,6 @@
-//! Small messages that wait, in order of arrival: digests (made when they leave), acknowledgements, audits; and pushes of others
-//! that are to be passed on. Own writes never wait here: `protocol/push.rs` cuts them from the log when it is polled. What goes
-//! first is decided in `protocol.rs`.
+//! The queue of small messages: digests, acknowledgements and audits in order of arrival, and pushes of other replicas
+//! to relay. A digest is made when it leaves. Own writes are never queued here: `protocol/push.rs` cuts them from the
+//! log when it is polled. The order between kinds of messages is decided in `protocol.rs`.
 
 use std::collections::VecDeque;
 
@@ -10,40 +10,40 @@ use crate::replica_id::ReplicaId;
 /// A message and its receivers.
 #[derive(Debug)]
 pub struct Transmit<K, V> {
-    /// Who gets it; every one the same bytes.
+    /// The receivers, which all get the same bytes.
     pub to: Vec<ReplicaId>,
     /// The message.
     pub message: Message<K, V>,
-    /// It carries registers: no other such message goes to these receivers until
+    /// True if the message carries registers. No other such message is sent to these receivers until
     /// [`Replica::handle_sent`](crate::replica::Replica::handle_sent) was called for each.
     pub bulk: bool,
 }
 
-/// A small message that waits. A digest is made when it leaves: it says what is so then.
-// A few wait at a time, and a box would be an allocation for each acknowledgement.
+/// A queued small message. A digest is made when it leaves, so that it reports the state of that moment.
+// Only a few are queued at a time, and a box would cost an allocation for each acknowledgement.
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Waiting<K, V> {
     Digest(Wanted),
     Message(Message<K, V>),
 }
 
-/// Which digest is wanted.
+/// The properties of a digest to be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// It answers one, and is not answered by another.
+    /// True if it answers a digest, and must not be answered by another.
     pub(crate) reply: bool,
-    /// It names retired origins as well.
+    /// True if it lists retired origins too.
     pub(crate) full: bool,
-    /// Its receiver is to answer with such a one.
+    /// True if its receiver must answer with a digest that lists retired origins.
     pub(crate) want_full: bool,
-    /// Its receiver is to answer.
+    /// True if its receiver must answer.
     pub(crate) greets: bool,
 }
 
-/// Small messages that wait, and what conversations leave for each other.
+/// Queued small messages, and pushes that the receiving side leaves for the relaying side.
 pub(crate) struct Outbox<K, V> {
     waiting: VecDeque<(ReplicaId, Waiting<K, V>)>,
-    /// Pushes that were news to us, and who sent them: to be passed on.
+    /// Pushes that were new to this replica and must be relayed, each with its sender.
     pub(crate) to_pass_on: Vec<(ReplicaId, Push<K, V>)>,
 }
 
@@ -58,22 +58,22 @@ impl<K, V> Outbox<K, V> {
         self.waiting.is_empty()
     }
 
-    /// Queues a digest for a member, to be answered with what we lack.
+    /// Queues a digest for a member, which answers with entries that this replica lacks.
     pub(crate) fn ask(&mut self, to: ReplicaId) {
         self.send_digest(to, Wanted::default());
     }
 
-    /// Queues a digest for a replica that is no live member here. It has to answer.
+    /// Queues a digest for a replica that is no live member here. The receiver must answer.
     pub(crate) fn greet(&mut self, to: ReplicaId) {
         self.send_digest(to, Wanted { greets: true, ..Wanted::default() });
     }
 
-    /// Queues a digest that answers one, and is itself not answered.
+    /// Queues a digest that answers a digest and must not be answered.
     pub(crate) fn tell(&mut self, to: ReplicaId) {
         self.send_digest(to, Wanted { reply: true, ..Wanted::default() });
     }
 
-    /// Queues a digest. It takes the place of one of the same kind to the same member that has not left yet.
+    /// Queues a digest. It replaces a queued digest of the same kind to the same replica.
     pub(crate) fn send_digest(&mut self, to: ReplicaId, wanted: Wanted) {
         let is_alike = |before: &Wanted| before.reply == wanted.reply && before.want_full == wanted.want_full;
         let before = self.waiting.iter_mut().find_map(|(other, waiting)| match waiting {
@@ -86,12 +86,12 @@ impl<K, V> Outbox<K, V> {
         }
     }
 
-    /// Queues a small message; a newer acknowledgement to the same member takes the place of one that has not
-    /// left yet, which is handed back: the queue is bounded by the number of members, and of the audits that came.
+    /// Queues a small message. A newer acknowledgement replaces the queued one to the same member. Returns the replaced
+    /// message. So the queue is bounded by the number of members, and of audits received.
     pub(crate) fn put(&mut self, to: ReplicaId, message: Message<K, V>) -> Option<Message<K, V>> {
         let is_alike = |before: &Message<K, V>| match (before, &message) {
             (Message::Ack(_), Message::Ack(_)) => true,
-            // Answers are not alike: each is about other keys. There is one for each audit that came.
+            // Audit replies are never alike, since each is about other keys. There is one per audit received.
             (Message::Audit(a), Message::Audit(b)) => !a.reply && !b.reply,
             _ => false,
         };
@@ -108,12 +108,12 @@ impl<K, V> Outbox<K, V> {
         }
     }
 
-    /// The next small message.
+    /// Takes out the next small message.
     pub(crate) fn take(&mut self) -> Option<(ReplicaId, Waiting<K, V>)> {
         self.waiting.pop_front()
     }
 
-    /// Takes out all that waits for a member that is forgotten.
+    /// Takes out all messages for a member that is forgotten.
     pub(crate) fn take_for(&mut self, id: ReplicaId) -> Vec<Message<K, V>> {
         let (for_it, others): (VecDeque<_>, _) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(to, _)| *to == id);
@@ -125,7 +125,7 @@ impl<K, V> Outbox<K, V> {
         for_it.into_iter().filter_map(message).collect()
     }
 
-    /// Takes out the pushes that are to be passed on.
+    /// Takes out the pushes to relay.
     pub(crate) fn take_to_pass_on(&mut self) -> Vec<(ReplicaId, Push<K, V>)> {
         std::mem::take(&mut self.to_pass_on)
     }

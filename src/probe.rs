@@ -1,5 +1,5 @@
-//! What a model checker may look at and do to a replica beyond what its driver may: the registers
-//! themselves, and eviction without a capacity.
+//! Access to a replica for a model checker, beyond what the driver of a replica has: its registers, and eviction
+//! without a capacity.
 
 use crate::crdt::Marker;
 use crate::hlc::Now;
@@ -16,11 +16,11 @@ pub struct Register<K, V> {
     pub marker: Marker,
     /// The value, if there is one.
     pub value: Option<V>,
-    /// Whether a reader would be given the value, its time to live aside.
+    /// True if a reader would get the value. Its time to live is not checked.
     pub served: bool,
 }
 
-/// All registers that a replica holds, in the order of its table.
+/// Returns all registers of a replica, in the order of its table.
 pub fn registers<K: CoreKey, V: Clone>(replica: &Replica<K, V>) -> Vec<Register<K, V>> {
     let mut all = Vec::new();
     let mut next = Some(Position::default());
@@ -40,7 +40,7 @@ pub fn registers<K: CoreKey, V: Clone>(replica: &Replica<K, V>) -> Vec<Register<
     all
 }
 
-/// Gives up the value of a key, as a cache over its capacity would. Returns whether there was one.
+/// Evicts the value of a key, as a cache above its capacity would. Returns true if there was a value.
 pub fn evict<K: CoreKey, V>(replica: &mut Replica<K, V>, now: Now, hash: u64, key: &Key<K>) -> bool {
     let held = replica.view().find_key(hash, key).filter(|held| held.meta.kind.is_live());
     held.is_some_and(|held| {

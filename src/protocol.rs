@@ -1,17 +1,19 @@
-//! What replicas say to each other, and why. One file for each kind of conversation; none of them knows of another.
+//! The messages between the replicas of one cache, and the reasons for them. Each kind of conversation has its own file
+//! and does not depend on other kinds.
 //!
-//! | file | what |
+//! | file | content |
 //! | --- | --- |
-//! | `digests` | who I am and what I have seen; the only repair that loss needs |
+//! | `digests` | what the sender has seen; the only repair that message loss needs |
 //! | `push` | fresh writes, sent eagerly, and their acknowledgements |
-//! | `relay` | pushes of others, passed on in a large cluster |
-//! | `session_out`, `session_in` | what a member lacks, frame by frame |
-//! | `audit` | the safety net: registers are compared |
-//! | `duplicate_id` | two processes under one id |
-//! | `context` | what all of them may look at and change; how a digest is made; what follows each call |
+//! | `relay` | pushes of other origins, passed on in a large cluster |
+//! | `session_out`, `session_in` | the registers that a member lacks, frame by frame |
+//! | `audit` | the safety net: comparison of registers that both sides have seen |
+//! | `duplicate_id` | two processes under one replica id |
+//! | `context` | the state that all conversations share; how a digest is made; the housekeeping after each call |
 //!
-//! Each has state of its own and is given a [`Context`]. What one of them wants of another is returned to
-//! [`Conversations`], which has them all and takes it there, or posted in the [`outbox`](crate::outbox).
+//! Each conversation has its own state and is passed a [`Context`]. If a conversation needs another conversation, it
+//! returns the request to [`Conversations`], which owns all of them, or queues a message in the
+//! [`outbox`](crate::outbox).
 
 use crate::env::Env;
 use crate::hlc::nanos;
@@ -33,7 +35,7 @@ pub(crate) mod session_out;
 
 pub(crate) use context::Context;
 
-/// What an entry weighs on the wire besides its key and value, roughly.
+/// The approximate number of bytes that an entry takes on the wire besides its key and value.
 const ENTRY_OVERHEAD: usize = 24;
 
 /// All conversations of one replica.
@@ -59,8 +61,9 @@ impl<K: CoreKey, V> Conversations<K, V> {
         }
     }
 
-    /// A message came from another replica.
+    /// Handles a message from another replica of this cache.
     pub(crate) fn handle(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, message: Message<K, V>) {
+        // Garbage keeps a reference to each item: values of user types must not be dropped under the lock.
         cx.ledger.registers_mut().set_aside(message.entries());
         if from == cx.env.id {
             duplicate_id::note_own_name(cx, &message);
@@ -91,24 +94,29 @@ impl<K: CoreKey, V> Conversations<K, V> {
         let (heard, gone) = digests::hear(cx, from, digest);
         gone.into_iter().for_each(|id| self.forget(cx, id));
         let Some((heard, basis)) = heard.take_in(cx) else { return };
-        self.end_call(cx); // Before another session is begun.
+        // Before `serve`: removals raise the dropped vector that it compares, and abort sessions that have not listed
+        // them.
+        self.end_call(cx);
         self.sessions_out.serve(cx, from, basis);
         heard.look_for_news(cx);
     }
 
     fn follow_frame(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, outcome: session_in::Outcome) {
         if outcome.opened {
+            // A register of the incoming session may have overtaken one that an outgoing session claims. It would be in
+            // none of its frames.
             self.sessions_out.abort_all(cx.members, cx.env);
         }
         if outcome.claimed {
             self.pushes.apply_all_early(cx);
             cx.ledger.adopt_orphans(cx.env);
+            // This digest acknowledges the session: it reports the new vector.
             cx.outbox.tell(from);
         }
     }
 
-    /// Runs the housekeeping at the end of a call, then breaks off sessions that would hide registers which the call has removed
-    /// without a trace.
+    /// Runs the housekeeping at the end of a call. Then aborts outgoing sessions that would hide a removal: this call
+    /// has removed a register without a trace, and the session has not listed it yet.
     #[inline]
     pub(crate) fn end_call(&mut self, cx: &mut Context<'_, K, V>) {
         cx.keep_house();
@@ -119,7 +127,7 @@ impl<K: CoreKey, V> Conversations<K, V> {
         }
     }
 
-    /// The failure detector calls a member dead.
+    /// Marks a member as unreachable, as the failure detector reports, and ends the sessions with it.
     pub(crate) fn note_down(&mut self, cx: &mut Context<'_, K, V>, id: ReplicaId) {
         if cx.members.note_down(cx.env.now, id) {
             self.sessions_out.abort(cx.members, cx.env, id);
@@ -127,7 +135,7 @@ impl<K: CoreKey, V> Conversations<K, V> {
         }
     }
 
-    /// A member will not return, or has been dead for too long.
+    /// Forgets a member that will not return or has been unreachable for too long.
     pub(crate) fn forget(&mut self, cx: &mut Context<'_, K, V>, id: ReplicaId) {
         self.note_down(cx, id);
         let own = cx.ledger.vector().get(&cx.env.id);
@@ -140,20 +148,20 @@ impl<K: CoreKey, V> Conversations<K, V> {
         for_it.iter().for_each(|message| cx.ledger.registers_mut().set_aside(message.entries()));
     }
 
-    /// A bulk message has left, or could not be sent.
+    /// Records that a bulk message has left, or that it could not be sent.
     pub(crate) fn note_sent(&mut self, cx: &mut Context<'_, K, V>, to: ReplicaId, ok: bool) {
         let (now, wait) = (cx.env.now.mono, cx.env.later(nanos(cx.env.config.digest_interval)));
         let Some(peer) = cx.members.get_mut(&to) else { return };
         peer.delivery.busy = false;
         if !ok {
             peer.delivery.unacked_since.get_or_insert(now);
-            // Whoever cannot be reached is not tried again at once.
+            // The member may be unreachable: it is served again only after a digest interval.
             peer.delivery.serve_after = wait;
             self.sessions_out.abort(cx.members, cx.env, to);
         }
     }
 
-    /// Does what is due, but for audits.
+    /// Runs all work that is due, except audits.
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_, K, V>) {
         self.session_in.handle_timeout(cx);
         self.pushes.check_early(cx);
@@ -164,7 +172,7 @@ impl<K: CoreKey, V> Conversations<K, V> {
         self.digests.handle_timeout(cx);
     }
 
-    /// When the next thing is due, by monotonic time.
+    /// Returns the monotonic time at which the next work is due.
     pub(crate) fn due(&self, env: &Env, members: &Members) -> u64 {
         let own = [self.audits.due(env), self.session_in.deadline(env), self.pushes.deadline()];
         let of_peers = members.iter().flat_map(|(_, peer)| {
@@ -175,18 +183,18 @@ impl<K: CoreKey, V> Conversations<K, V> {
         own.into_iter().chain(of_peers).flatten().fold(self.digests.due(), u64::min)
     }
 
-    /// The next message: small ones first (digests, acknowledgements, audits that are due), then pushes of others, fresh writes, sessions,
-    /// and audits of what somebody suspects.
+    /// Returns the next message: small ones first (digests, acknowledgements, audits that are due), then relayed
+    /// pushes, own writes, session frames, and audits that an operator asked for.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
         let transmit = poll_control(cx).or_else(|| self.relay.poll());
         let transmit = transmit.or_else(|| push::poll(cx));
         let transmit = transmit.or_else(|| self.sessions_out.poll(cx));
         let transmit = transmit.or_else(|| self.audits.poll(cx));
-        // A push that could not be made asks for what its receivers have.
+        // A push that could not be made may have queued a digest, which asks its receivers what they have.
         transmit.or_else(|| poll_control(cx))
     }
 
-    /// Whether [`poll`](Self::poll) may return something. Looks at members, not at logs.
+    /// Returns true if [`poll`](Self::poll) may return a message. Reads the state of members, not the logs.
     pub(crate) fn may_transmit(&self, outbox: &Outbox<K, V>, members: &Members, last_own: crate::hlc::HlcTime) -> bool {
         !outbox.is_empty()
             || self.relay.is_waiting()

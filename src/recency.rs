@@ -1,8 +1,8 @@
-//! Which of the entries were used last: knows places, nothing of replication.
+//! The recency order of entries. It handles places only, and is independent of replication.
 //!
-//! Reads do not take the index's lock. They are noted in small rings, one for each of a few threads and one for
-//! all others, and applied in batches by whoever is about to evict. When a ring is full its oldest notes
-//! are overwritten: what matters for eviction is what was read last.
+//! Reads do not take the index's lock. They are noted in small rings: one for each of the first few threads, and one
+//! shared by all further threads. The caller that is about to evict applies them in batches. When a ring is full, its
+//! oldest notes are overwritten: only the latest reads matter for eviction.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{SlotId, SlotRef};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, seat, seats};
 
-/// Places are small distinct numbers: a multiplication spreads them.
+/// A hasher for places, which are small distinct numbers: one multiplication spreads them.
 #[derive(Default)]
 pub(crate) struct PlaceHasher(u64);
 
@@ -34,7 +34,7 @@ impl Hasher for PlaceHasher {
 
 type Order = LruCache<u32, u32, BuildHasherDefault<PlaceHasher>>;
 
-/// In which order values go when there is no room.
+/// The order in which values are evicted when there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -42,17 +42,17 @@ pub enum Eviction {
     /// The least recently used first.
     #[default]
     Lru,
-    /// Values that were used only once, by their write or arrival, before those that were used again;
-    /// within each the least recently used first (Karedla, Love and Wherry 1994). At most four fifths of
-    /// the values count as used again. One pass over many keys, or a flood of writes from other nodes,
-    /// does not push out what is in use here.
+    /// Values that were used only once, by their write or arrival, are evicted before values that were used again.
+    /// Within each group the least recently used is evicted first (Karedla, Love and Wherry 1994). At most four fifths
+    /// of the values count as used again. One pass over many keys, or a flood of writes from other nodes, does not
+    /// evict the values in use here.
     SegmentedLru,
 }
 
-/// Which places were used last, and in a segmented order which were used again.
+/// The places in order of their last use. In a segmented order, also the places that were used again.
 pub(crate) struct Recency {
     probation: Order,
-    /// Used again since they came; empty in a plain order.
+    /// Places used again since they were added; empty in a plain order.
     protected: Order,
     segmented: bool,
 }
@@ -63,19 +63,19 @@ impl Recency {
         Self { probation: order(), protected: order(), segmented: eviction == Eviction::SegmentedLru }
     }
 
-    /// A new entry, or one that was written here: it is now the most recent.
+    /// Adds a new entry, or notes a write to one. It is the most recent from now on.
     pub(crate) fn insert(&mut self, slot: SlotRef) {
         if self.segmented {
             if self.generation(slot.id) == Some(slot.generation) {
                 return self.touch(slot.id);
             }
-            // The place may have been another key's.
+            // The place may have belonged to another key.
             self.protected.pop(&slot.id.0);
         }
         self.probation.put(slot.id.0, slot.generation);
     }
 
-    /// An entry was read. Unknown places are ignored: the note may be older than a removal.
+    /// Notes a read of an entry. Ignores unknown places: the note may be older than a removal.
     pub(crate) fn touch(&mut self, id: SlotId) {
         if !self.segmented {
             self.probation.promote(&id.0);
@@ -87,7 +87,7 @@ impl Recency {
         }
     }
 
-    /// Keeps a fifth of the places for those that have just come.
+    /// Reserves a fifth of the places for new entries.
     fn demote(&mut self) {
         while self.protected.len() * 5 > self.len() * 4 {
             let Some((id, generation)) = self.protected.pop_lru() else { return };
@@ -107,7 +107,7 @@ impl Recency {
         }
     }
 
-    /// Takes out the entry that goes first. What has just come stays, if anything else can go.
+    /// Takes out the next entry to evict. The newest entry stays if an older one can be evicted.
     pub(crate) fn pop(&mut self) -> Option<SlotRef> {
         let few = self.probation.len() <= 1;
         let next = if few { self.protected.pop_lru() } else { None };
@@ -119,29 +119,29 @@ impl Recency {
         self.probation.len() + self.protected.len()
     }
 
-    /// What goes last comes first.
+    /// Returns the places, starting with those evicted last.
     pub(crate) fn iter(&self) -> impl Iterator<Item = SlotRef> + '_ {
         let all = self.protected.iter().chain(self.probation.iter());
         all.map(|(id, generation)| SlotRef { id: SlotId(*id), generation: *generation })
     }
 }
 
-/// The last one is shared by all threads beyond as many as there are others.
+/// The number of stripes. The last one is shared by all threads that have no stripe of their own.
 const STRIPES: usize = 16;
 const RING: usize = 512;
 const EMPTY: u32 = u32::MAX;
 
 #[repr(align(128))]
 struct Stripe {
-    /// Also the number of the next note.
+    /// Hits so far, which is also the number of the next note.
     hits: AtomicU64,
     misses: AtomicU64,
-    /// Notes before this one were handed out, or overwritten.
+    /// The number of the first note that was neither handed out nor overwritten.
     drained: AtomicU64,
     ring: Box<[AtomicU32]>,
 }
 
-/// Adds one and returns what was there; a counter that only this thread changes needs no bus lock.
+/// Adds one and returns the value before. A counter that only this thread changes needs no locked bus operation.
 fn count(counter: &AtomicU64, own: bool) -> u64 {
     if own {
         let before = counter.load(Ordering::Relaxed);
@@ -152,13 +152,13 @@ fn count(counter: &AtomicU64, own: bool) -> u64 {
     }
 }
 
-/// Reads noted by many threads without waiting for each other.
+/// The log of reads, into which many threads write without waiting for each other.
 pub(crate) struct ReadLog {
     stripes: Box<[Stripe]>,
 }
 
 impl ReadLog {
-    /// `noting`: whether anybody will want to know what was read.
+    /// Creates the log. `noting` is true if reads will be drained; otherwise only hits and misses are counted.
     pub(crate) fn new(noting: bool) -> Self {
         let stripe = || Stripe {
             hits: AtomicU64::new(0),
@@ -169,7 +169,7 @@ impl ReadLog {
         Self { stripes: (0..STRIPES).map(|_| stripe()).collect() }
     }
 
-    /// The stripe of this thread, and whether it is no other's.
+    /// Returns the stripe of this thread, and true if no other thread uses it.
     #[inline]
     fn stripe(&self) -> (&Stripe, bool) {
         let own = seat().filter(|seat| *seat < STRIPES - 1);
@@ -190,7 +190,7 @@ impl ReadLog {
         count(&stripe.misses, own);
     }
 
-    /// Hits and misses so far.
+    /// Returns the hits and misses so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
         let sum = |count: fn(&Stripe) -> &AtomicU64| {
             self.stripes.iter().map(|stripe| count(stripe).load(Ordering::Relaxed)).sum()
@@ -198,9 +198,11 @@ impl ReadLog {
         (sum(|stripe| &stripe.hits), sum(|stripe| &stripe.misses))
     }
 
-    /// Hands out what was read, each thread's reads in their order, and forgets it. One at a time.
+    /// Passes each noted read to `each`, the reads of each thread in order, and removes it. Only one caller may drain
+    /// at a time.
     pub(crate) fn drain(&self, mut each: impl FnMut(SlotId)) {
         let (own, shared) = self.stripes.split_at(STRIPES - 1);
+        // Stripes of seats that no thread has taken hold no notes.
         let used = own.iter().take(seats()).chain(shared);
         for stripe in used.filter(|stripe| !stripe.ring.is_empty()) {
             let end = stripe.hits.load(Ordering::Acquire);
@@ -211,7 +213,7 @@ impl ReadLog {
             for note in drained.max(end.saturating_sub(RING as u64))..end {
                 let place = &stripe.ring[note as usize % RING];
                 let id = place.load(Ordering::Relaxed);
-                // A read that overtakes the ring just now may be forgotten by this.
+                // A concurrent read that wraps around the ring to this place may be lost here.
                 place.store(EMPTY, Ordering::Relaxed);
                 if id != EMPTY {
                     each(SlotId(id));
@@ -230,6 +232,7 @@ mod tests {
         SlotRef { id: SlotId(id), generation: id }
     }
 
+    /// Plain order: the least recently used entry is evicted first, and a read counts as a use.
     #[test]
     fn the_least_recent_goes_first_and_reads_count() {
         let mut recency = Recency::new(Eviction::Lru);
@@ -245,6 +248,8 @@ mod tests {
         std::iter::from_fn(|| recency.pop()).map(|slot| slot.id.0).collect()
     }
 
+    /// Segmented order: entries used again outlive all new ones but the newest. The plain order evicts them before
+    /// all new ones.
     #[test]
     fn what_was_used_again_outlives_what_only_passes() {
         let run = |eviction| {
@@ -262,6 +267,7 @@ mod tests {
         assert_eq!((first, rest), (vec![4, 5, 6, 7, 8, 9], vec![0, 1, 2, 3, 10, 11, 12, 13, 14, 15]));
     }
 
+    /// Segmented order: if all entries are used again, the least recent of them move back, so that four fifths remain.
     #[test]
     fn a_fifth_is_kept_for_what_comes() {
         let mut recency = Recency::new(Eviction::SegmentedLru);
@@ -271,6 +277,7 @@ mod tests {
         assert_eq!(order(&mut recency), [0, 2, 3, 4, 5, 6, 7, 8, 9, 1], "0 and 1 made room for 8 and 9");
     }
 
+    /// Segmented order: the only new entry is not evicted while an older one can be.
     #[test]
     fn what_has_just_come_is_not_what_goes() {
         let mut recency = Recency::new(Eviction::SegmentedLru);
@@ -282,6 +289,7 @@ mod tests {
         assert_eq!(recency.pop(), Some(slot(2)));
     }
 
+    /// Segmented order: a place that is reused for another key does not inherit that its predecessor was used again.
     #[test]
     fn a_place_that_changed_hands_starts_again() {
         let mut recency = Recency::new(Eviction::SegmentedLru);
@@ -303,6 +311,7 @@ mod tests {
         assert_eq!(recency.len(), 1);
     }
 
+    /// Read log: 1,000 reads into a ring of 512 are drained in order, and the latest 512 survive.
     #[test]
     fn reads_come_out_in_order_and_the_last_ones_survive_overflow() {
         let log = ReadLog::new(true);

@@ -1,25 +1,25 @@
-//! One replica of one cache: a machine without IO, clock or randomness of its own.
+//! One replica of one cache: a state machine without IO, clock or randomness of its own.
 //!
 //! # How to drive it
 //!
 //! - **Getters** change nothing.
-//! - **Commands** (`write`, `delete`, `invalidate_all`, `evict`, `begin_fill`, …) are what the user
-//!   of the cache does.
-//! - **`handle_*`** tell the machine what happened: a message came, a send ended, a member left,
-//!   time passed.
-//! - **`poll_*`** take out what it wants done.
+//! - **Commands** (`write`, `delete`, `invalidate_all`, `evict`, `begin_fill`, …) are the operations of the cache's
+//!   user.
+//! - **`handle_*`** report an event to the machine: a message came, a send ended, a member left, time passed.
+//! - **`poll_*`** take out the effects that the machine wants.
 //!
 //! After any command or `handle_*` call, drain in this order:
 //!
-//! 1. [`Replica::poll_change`] until `None`: what readers see has already changed; this says how.
-//! 2. [`Replica::poll_transmit`] until `None`: messages to encode and send. Large ones are cut one
-//!    at a time, and a peer gets the next only after [`Replica::handle_sent`] for the one before. That is owed for each
-//!    receiver of a message that is [`Transmit::bulk`], and for no other.
-//! 3. After a message: if `needs_new_id` says so, call `renew`.
+//! 1. [`Replica::poll_change`] until `None`: each change describes what readers already see.
+//! 2. [`Replica::poll_transmit`] until `None`: messages to encode and send. Large messages are cut one at a time. A
+//!    member gets the next one only after [`Replica::handle_sent`] for the one before. Call `handle_sent` once for each
+//!    receiver of a message that is [`Transmit::bulk`], and for no other message.
+//! 3. After a message: if `needs_new_id` returns true, call `renew`.
 //! 4. [`Replica::poll_timeout`]: call [`Replica::handle_timeout`] at that monotonic time.
 //!
-//! These are all its effects. What it no longer needs of keys and values waits for `take_garbage`, to be dropped
-//! outside of any lock. The same calls with the same arguments give the same effects: so the simulator replays a failure.
+//! The machine has no other effects. Keys and values that it no longer needs wait for `take_garbage`, to be dropped
+//! outside of any lock. The same calls with the same arguments have the same effects, so the simulator can replay a
+//! failure.
 
 use crate::crdt::Dot;
 use crate::env::Env;
@@ -70,15 +70,15 @@ pub struct Replica<K, V> {
     members: Members,
     outbox: Outbox<K, V>,
     conversations: Conversations<K, V>,
-    /// When stability is looked at next, by monotonic time.
+    /// The monotonic time at which stability is checked next.
     collect_due: u64,
 }
 
 impl<K: CoreKey, V> Replica<K, V> {
-    /// A new replica. `id` was never used before; `seed` feeds its choices among peers.
+    /// Creates a replica. `id` must never have been used before; `seed` feeds its random choices among members.
     ///
     /// # Errors
-    /// If a knob of `config` is out of range.
+    /// If a setting in `config` is out of range.
     pub fn new(id: ReplicaId, config: ReplicaConfig, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         let mut env = Env::new(id, config, fastrand::Rng::with_seed(seed), now);
@@ -93,7 +93,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         })
     }
 
-    /// One call, at this moment.
+    /// Runs one call at this time, with the housekeeping at its end.
     fn call<T>(&mut self, now: Now, work: impl FnOnce(&mut Self) -> T) -> T {
         self.env.now = now;
         let done = work(self);
@@ -102,52 +102,53 @@ impl<K: CoreKey, V> Replica<K, V> {
         done
     }
 
-    /// The conversations, and what they may look at and change.
+    /// Returns the conversations, and the state that they may read and change.
     fn parts(&mut self) -> (&mut Conversations<K, V>, Context<'_, K, V>) {
         let Self { env, ledger, members, outbox, conversations, .. } = self;
         (conversations, Context { env, ledger, members, outbox })
     }
 
-    /// What it holds, and what it believes of its members.
+    /// Returns read access to the registers held here and to what is believed of the members.
     #[must_use]
     pub fn view(&self) -> View<'_, K, V> {
         View { env: &self.env, ledger: &self.ledger, members: &self.members, conversations: &self.conversations }
     }
 
-    /// Writes a value. Every replica will have it, or something newer.
+    /// Writes a value. Every replica will have this value, or a newer register for its key.
     pub fn write(&mut self, now: Now, write: Write<K, V>) -> Stamp {
         self.call(now, |it| local::write(&mut it.ledger, &mut it.env, write))
     }
 
-    /// Deletes a key, also one never heard of: the write may still be on its way. Returns the stamp
-    /// of the delete, and the register it replaced if that was a readable value.
+    /// Deletes a key. An unknown key is deleted as well: its write may still be on its way. Returns the stamp of the
+    /// delete, and the register that it replaced if that was a readable value.
     pub fn delete(&mut self, now: Now, write: Write<K, V>) -> (Stamp, Option<Removed<K, V>>) {
         self.call(now, |it| local::delete(&mut it.ledger, &mut it.env, write))
     }
 
-    /// Gives up a register that can no longer be told to anybody, if it is still there: a value becomes a `Void` tombstone, so that no
-    /// replica keeps what it overwrote; what has a key that cannot be told goes without a trace.
+    /// Drops a register that can no longer be encoded, if it is still held. An unencodable value becomes a `Void`
+    /// tombstone, so that no replica keeps what it overwrote. A register with an unencodable key is removed without a
+    /// trace.
     pub(crate) fn give_up(&mut self, now: Now, hash: u64, key: &Key<K>, dot: Dot, what: Unencodable) -> bool {
         self.call(now, |it| local::give_up(&mut it.ledger, &mut it.env, (hash, key, dot), what))
     }
 
-    /// Gives up the value in a place to stay within capacity. Local: other replicas keep theirs.
+    /// Evicts the value in a place to stay within capacity. Local: other replicas keep their values.
     pub(crate) fn evict(&mut self, now: Now, slot: SlotRef) -> Evicted {
         self.call(now, |it| evict::evict(&mut it.ledger, &mut it.env, &it.members, slot))
     }
 
-    /// Invalidates everything stamped up to now, everywhere, including what has not arrived yet.
+    /// Invalidates every register stamped up to now on all replicas, including registers that have not arrived yet.
     pub fn invalidate_all(&mut self, now: Now) -> HlcTime {
         self.call(now, |it| epoch::invalidate_all(&mut it.ledger, &mut it.env))
     }
 
-    /// Begins a fill of `key`, before its source is read.
+    /// Begins a fill of `key`. Call this before the source is read.
     pub fn begin_fill(&mut self, now: Now, hash: u64, key: &Key<K>) -> FillTicket {
         self.call(now, |it| fill::begin(&mut it.ledger, &mut it.env, hash, key))
     }
 
-    /// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
-    /// is here or may have been collected meanwhile, and the value is for the caller only.
+    /// Ends a fill with a value. Returns its stamp if the value was stored. Returns `None` if a newer register is here,
+    /// or may have been collected meanwhile; the value is then for the caller only.
     pub fn finish_fill(&mut self, now: Now, ticket: &FillTicket, write: Write<K, V>) -> Option<Stamp> {
         self.call(now, |it| fill::finish(&mut it.ledger, &mut it.env, ticket, write))
     }
@@ -157,7 +158,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         fill::abort(&mut self.ledger, ticket);
     }
 
-    /// A message came from another replica of this cache.
+    /// Handles a message from another replica of this cache.
     pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message<K, V>) {
         self.converse(now, |conversations, cx| conversations.handle(cx, from, message));
     }
@@ -169,74 +170,75 @@ impl<K: CoreKey, V> Replica<K, V> {
         })
     }
 
-    /// Makes a digest for a process whose replica is no live member here. The receiver answers it. Also moves our own vector entry with
-    /// our clock: silence is information.
+    /// Makes a greeting: a digest for a process whose replica is no live member here. The receiver must answer it. Also
+    /// raises the own vector entry to the clock, because the digest says that nothing was written in between.
     pub fn greeting(&mut self, now: Now) -> Digest {
         self.converse(now, |_, cx| cx.digest(None, Wanted { greets: true, ..Wanted::default() }))
     }
 
-    /// A member that has this cache open may have appeared: it is told of us, again and again until
-    /// it answers or is found dead.
+    /// Greets a replica that may have this cache open, again in each round of digests until it answers or is found
+    /// dead.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {
         self.converse(now, |_, cx| digests::greet(cx, to));
     }
 
-    /// The failure detector calls a member dead. It holds back collection until it is forgotten.
+    /// Marks a member as unreachable, as the failure detector reports. It holds back collection until it is forgotten.
     pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
         self.converse(now, |conversations, cx| conversations.note_down(cx, id));
     }
 
-    /// A member left cleanly, restarted, or an operator says it will not return: it is forgotten at
-    /// once. If it does return, it gets a reconcile.
+    /// Forgets a member at once, because it left cleanly, restarted, or was named by an operator as gone for good. If
+    /// it does return, it gets a reconcile.
     pub fn handle_member_left(&mut self, now: Now, id: ReplicaId) {
         self.converse(now, |conversations, cx| conversations.forget(cx, id));
     }
 
-    /// A bulk message to `to` has left, or could not be sent.
+    /// Records that a bulk message to `to` has left, or that it could not be sent.
     pub fn handle_sent(&mut self, now: Now, to: ReplicaId, ok: bool) {
         self.converse(now, |conversations, cx| conversations.note_sent(cx, to, ok));
     }
 
-    /// Does what is due. Work is bounded: what is left over asks for another call at once.
+    /// Runs all work that is due. The work per call is bounded: if some remains, another call is due at once.
     pub fn handle_timeout(&mut self, now: Now) {
         self.call(now, due::run);
     }
 
-    /// The monotonic time at which [`handle_timeout`](Self::handle_timeout) wants to be called.
+    /// Returns the monotonic time at which [`handle_timeout`](Self::handle_timeout) must be called.
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> u64 {
         due::next(self, now)
     }
 
-    /// Buries what is expired and sweeps what is invalidated, all of it, now.
+    /// Makes tombstones of all expired values and sweeps all invalidated registers now.
     pub fn run_pending(&mut self, now: Now) {
         self.call(now, due::run_pending);
     }
 
-    /// Takes out the next message: digests and acknowledgements first, then fresh writes, then
-    /// sessions.
+    /// Takes out the next message: digests and acknowledgements first, then own writes, then session frames.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
         self.converse(now, |conversations, cx| conversations.poll(cx))
     }
 
-    /// Whether [`poll_transmit`](Self::poll_transmit) may return something. Looks at members, not at logs.
+    /// Returns true if [`poll_transmit`](Self::poll_transmit) may return a message. Reads the state of members, not the
+    /// logs.
     #[must_use]
     pub fn may_transmit(&self) -> bool {
         self.conversations.may_transmit(&self.outbox, &self.members, self.ledger.last_own())
     }
 
-    /// Compares these registers with a member's: an audit of what somebody suspects. Returns how many were sent.
+    /// Queues an audit of these registers with a member, as an operator asked. Returns how many will be sent.
     pub(crate) fn audit_registers(&mut self, with: ReplicaId, slots: &[SlotRef]) -> usize {
         self.conversations.audits.suspect((&self.ledger, &self.env), with, slots)
     }
 
-    /// Whether another process goes by our id, so that [`renew`](Self::renew) is to be called now. Asked once for each time that
-    /// somebody says so: what was said within the minute does not count later.
+    /// Returns true if another process uses this replica's id, so that [`renew`](Self::renew) must be called now.
+    /// Resets the report. A report within a minute of the last renewal is ignored and not kept.
     pub(crate) fn needs_new_id(&mut self, now: Now) -> bool {
         self.ledger.take_is_cloned() && self.members.former().may_renew(now)
     }
 
-    /// Begins anew as another replica, with the own writes of the last moments only. `id` was never used before.
+    /// Begins anew as another replica, with only its recent own values and its own tombstones. `id` must never have
+    /// been used before.
     pub(crate) fn renew(&mut self, now: Now, id: ReplicaId, seed: u64) -> Option<Remains<K, V>> {
         renew::renew(self, now, id, seed)
     }
@@ -246,46 +248,47 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.ledger.changes_mut().next()
     }
 
-    /// Takes out the items that were displaced, for the caller to drop once its lock is gone.
+    /// Takes out the items that were displaced, for the caller to drop after it has released its lock.
     pub(crate) fn take_garbage(&mut self) -> Garbage<K, V> {
         self.ledger.registers_mut().take_garbage()
     }
 
-    /// Puts known bugs back, to prove that the checkers catch them.
+    /// Reintroduces known bugs, to prove that the checkers detect them.
     #[cfg(any(test, feature = "sim"))]
     pub fn set_bugs(&mut self, bugs: Bugs) {
         self.env.set_bugs(bugs);
     }
 
-    /// Says who wants to know of changes from now on.
+    /// Sets the parts of each change that are kept for its consumer from now on.
     pub(crate) fn set_watch(&mut self, watch: Watch) {
         self.ledger.changes_mut().watch = watch;
     }
 
-    /// Says whether there are others who have not been heard yet. As long as none has, nothing is removed
-    /// without a trace: a floor of our own, from a time when we were alone, would void everything that they
-    /// wrote before it and that we have not seen, on all of them.
+    /// Sets whether this replica expects members that have sent nothing yet. While it does and has no member, it
+    /// removes nothing without a trace. Otherwise its floor, from a time without members, would void on all replicas
+    /// what the members wrote before and this replica has not seen.
     pub fn await_company(&mut self, awaits: bool) {
         self.members.await_company(awaits);
     }
 
-    /// Compares every index and count with the registers themselves. Walks over everything: for
-    /// tests, the simulator and fuzzers.
+    /// Compares every index and count with the registers themselves. Reads everything: for tests, the simulator and
+    /// fuzzers.
     ///
     /// # Errors
-    /// Says which invariant does not hold.
+    /// Names the invariant that does not hold.
     pub fn validate(&mut self) -> Result<(), String> {
         ledger::validate(&mut self.ledger, &self.env)
     }
 
-    /// Counts the own writes and deletes that no member is known to have, whether or not there is a member to send them to.
-    /// Overwritten ones do not count. Returns at least one if there is anything to hand over, an invalidation for instance.
+    /// Returns the number of own writes and deletes that no member is known to have, even if there is no member to send
+    /// them to. Overwritten ones do not count. Returns at least one if there is anything to hand over, for example an
+    /// invalidation.
     pub fn count_unsent(&mut self) -> u64 {
         let seen = self.members.handed_over(&self.env);
         if seen >= self.ledger.last_own() { 0 } else { self.ledger.count_after(&self.env.id, seen).max(1) }
     }
 
-    /// Returns how far each member is behind our own writes, whose age is counted at this time.
+    /// Returns the lag of each member behind own writes. The age of these writes is measured at the time `at`.
     pub fn lags(&mut self, at: HlcTime) -> Vec<PeerLag> {
         if let Some(log) = self.ledger.logs_mut().get_mut(&self.env.id) {
             log.sort();
@@ -293,7 +296,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         PeerLag::of_all(self.view(), at)
     }
 
-    /// Copies everything about this replica but its registers, for people.
+    /// Copies everything about this replica except its registers, for operators.
     pub(crate) fn report(&self, now: Now) -> ReplicaReport {
         ReplicaReport::of(self.view(), now)
     }

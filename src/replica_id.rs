@@ -1,50 +1,50 @@
-//! The name of a replica.
+//! The id of a replica.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// One opening of one named cache in one process.
+/// The id of one opening of one named cache in one process.
 ///
-/// Every opening is a new replica: an id is never used again, so a dot can never be issued twice. The ids that one process gives
-/// out rise: they begin with the time.
+/// Every opening is a new replica. An id is never used again, so a dot can never be issued twice. The ids that one
+/// process issues rise, because they begin with the time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReplicaId(Uuid);
 
 impl ReplicaId {
-    /// The smallest id; it stands for "no replica" in a bound that excludes nothing.
+    /// The smallest id. It means "no replica" in a bound that excludes nothing.
     pub const MIN: Self = Self(Uuid::nil());
-    /// The largest id; as part of a stamp it makes the stamp cover a whole instant.
+    /// The largest id. As part of a stamp it makes the stamp cover a whole instant.
     pub const MAX: Self = Self(Uuid::max());
 
-    /// An id from a UUID that the caller made, never to be used for another opening.
+    /// Makes an id from a UUID of the caller, which must never be used for another opening.
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid)
     }
 
-    /// The UUID behind this id.
+    /// Returns the UUID of this id.
     #[must_use]
     pub const fn as_uuid(&self) -> Uuid {
         self.0
     }
 
-    /// The sixteen bytes that travel on the wire.
+    /// Returns the sixteen bytes of the id on the wire.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.into_bytes()
     }
 
-    /// The id with these sixteen bytes.
+    /// Returns the id with these sixteen bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 }
 
-/// By bytes, compared as one number: ids are looked up in ordered maps for each write.
+/// Orders by bytes, compared as one number: each write looks up ids in ordered maps.
 impl Ord for ReplicaId {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.as_u128().cmp(&other.0.as_u128())

@@ -1,5 +1,5 @@
-//! What a person may look at: plain data, with names and readable times, and warnings that say what
-//! to do. Knows nothing of how it is collected or shown.
+//! Reports for operators: plain data with names and readable times, and warnings that say what to do. This module does
+//! not know how the data is collected or displayed.
 
 use std::collections::BTreeMap;
 
@@ -25,185 +25,192 @@ pub(crate) use time::readable;
 #[cfg(feature = "node")]
 pub(crate) use time::{readable_to_hundredths, span};
 
-/// One cache on one node, at one moment.
+/// The state of one cache on one node, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CacheReport {
     /// The cache's name.
     pub cache: String,
-    /// The node that says so.
+    /// The node that made the report.
     pub node: String,
-    /// This opening of it.
+    /// The replica of the cache on that node.
     pub replica: String,
-    /// The wall clock there: like every time here, as `2026-11-25T14:39:32.123456789Z`, or `never`.
+    /// The wall clock of that node. This and every other time is written like `2026-11-25T14:39:32.123456789Z`, or
+    /// `never`.
     pub wall: String,
-    /// The highest time issued or observed, less the wall clock, in milliseconds; not
-    /// below zero. By how much the clocks that were heard of are ahead of this one.
+    /// The highest time issued or observed, minus the wall clock, in milliseconds; not below zero. It shows how far the
+    /// clocks whose times were observed are ahead of this node's.
     pub clock_ahead_ms: i64,
-    /// How far the wall clock is from where it would have got by itself, in milliseconds: set back it is below zero until it
-    /// has caught up, set ahead above zero until the next write or digest.
+    /// The wall clock minus the time it would show if it had run like the monotonic clock, in milliseconds. It is
+    /// negative after the wall clock was set back, until that clock has caught up. It is positive after the wall clock
+    /// was set ahead, until the next write or digest.
     pub clock_step_ms: i64,
-    /// How far ahead a stamp may be before it is deferred, in milliseconds.
+    /// The lead over this node's clock above which a stamp is deferred, in milliseconds.
     pub max_drift_ms: u64,
-    /// Live values.
+    /// The number of live values.
     pub entries: u64,
-    /// Their weight.
+    /// The weight of the live values.
     pub weight: u64,
-    /// The weight this node holds at most; absent is unbounded.
+    /// The maximum weight that this node holds. Absent if unbounded.
     pub max_capacity: Option<u64>,
-    /// Reads that found a value.
+    /// The number of reads that found a value.
     pub hits: u64,
-    /// Reads that did not.
+    /// The number of reads that found no value.
     pub misses: u64,
-    /// Bytes of memory, estimated from a sample of registers.
+    /// The estimated memory in bytes, extrapolated from a sample of registers.
     pub memory_estimate: u64,
-    /// What has been seen of each origin that is a member.
+    /// The version vector's entries of this replica and of its members. At most 64 members are listed.
     pub vector: Vec<Seen>,
-    /// The members that have this cache open, dead but not yet forgotten ones included.
+    /// The members that have this cache open, including dead members that are not yet forgotten. At most 64 are listed.
     pub peers: Vec<PeerReport>,
-    /// No write still to come is stamped at or below this.
+    /// The stable watermark: no future write is stamped at or below it.
     pub stable_watermark: String,
-    /// The highest stamp that was removed without a trace.
+    /// The floor: the highest stamp of a tombstone that was removed without a trace.
     pub gc_floor: String,
-    /// Everything stamped at or below this was invalidated.
+    /// The epoch: everything stamped at or below it was invalidated.
     pub epoch: String,
-    /// Tombstones, by cause.
+    /// The tombstones, by cause.
     pub tombstones: TombstoneReport,
-    /// Entries of all logs, stale ones included.
+    /// The number of entries in all logs, including stale entries.
     pub log_entries: u64,
-    /// Origins that registers or the vector refer to.
+    /// The number of origins that registers or the vector refer to.
     pub origins: u64,
-    /// Registers from the future that wait for their time.
+    /// The number of registers deferred because their stamps are in the future.
     pub deferred: u64,
-    /// Who was ahead of our clock.
+    /// The replicas whose clocks were found too far ahead of this node's.
     pub offenders: Vec<Offender>,
-    /// Whether a session is coming in.
+    /// True while a session is being received.
     pub receiving: bool,
-    /// Sessions going out.
+    /// The number of sessions being sent.
     pub sending: u64,
-    /// Whether values were given up here that others may still hold.
+    /// True if this replica has evicted or dropped values that other replicas may still hold.
     pub lossy: bool,
-    /// Fills that run now.
+    /// The number of fills that run now.
     pub fills_running: u64,
-    /// What fills came to.
+    /// The number of fills, by outcome.
     pub fills: BTreeMap<String, u64>,
-    /// What came in that was not as expected.
+    /// The counts of unexpected input and of listener faults, by name.
     pub intake: BTreeMap<String, u64>,
-    /// Encoded bytes received, by kind of message.
+    /// The encoded bytes received, by kind of message.
     pub bytes_in: BTreeMap<String, u64>,
-    /// Encoded bytes sent, by kind of message, once per receiver.
+    /// The encoded bytes sent, by kind of message, counted once for each receiver.
     pub bytes_out: BTreeMap<String, u64>,
-    /// What each way of repair has done.
+    /// The number of repairs, by path.
     pub repairs: Repairs,
-    /// Everything the replication counts.
+    /// All counters of replication, by name.
     pub counters: BTreeMap<String, u64>,
-    /// What should be looked at.
+    /// The warnings about this cache.
     pub warnings: Vec<Warning>,
 }
 
-/// What has been seen of one origin.
+/// One entry of a version vector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Seen {
     /// The origin.
     pub replica: String,
-    /// The node it lives on, if known.
+    /// The node of the origin, if known.
     pub node: Option<String>,
-    /// Everything it wrote up to here is known.
+    /// The time up to which everything that the origin wrote was seen.
     pub time: String,
-    /// How long ago that is, in milliseconds.
+    /// The age of that time in milliseconds.
     pub age_ms: u64,
 }
 
-/// What is known of one member.
+/// The state of one member, as this node knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PeerReport {
     /// The member.
     pub replica: String,
-    /// The node it lives on, if known.
+    /// The node of the member, if known.
     pub node: Option<String>,
-    /// Whether the failure detector calls it alive.
+    /// True if the failure detector considers the member alive.
     pub live: bool,
-    /// How long it has been dead, in milliseconds.
+    /// The time since the member was found dead, in milliseconds. Absent if it is alive.
     pub dead_ms: Option<u64>,
-    /// Time since its last message, in milliseconds.
+    /// The time since the member's last message, in milliseconds.
     pub silent_ms: u64,
-    /// Whether it has given up values.
+    /// True if the member has evicted or dropped values.
     pub lossy: bool,
-    /// Its wall clock less this node's by its last digest, in milliseconds; the time on the way counts as behind. Unknown if none came lately.
+    /// The member's wall clock minus this node's, in milliseconds, by its last digest. The transit time of the digest
+    /// makes the member appear behind. Absent if no digest arrived lately.
     #[serde(default)]
     pub clock_skew_ms: Option<i64>,
-    /// Age of the oldest of our writes it is not known to have, in milliseconds; zero if it has all.
+    /// The age of this node's oldest write that the member is not known to have, in milliseconds. Zero if there is
+    /// none.
     pub lag_ms: u64,
-    /// Our writes that it is not known to have, at most.
+    /// The number of this node's writes that the member is not known to have: an upper bound.
     pub lag_entries: u64,
-    /// Entries of any origin that it is not known to have, at most: others' are only known by digest.
+    /// The number of entries, of all origins but the member, that the member is not known to have: an upper bound. Only
+    /// digests report what a member has of other replicas' writes.
     pub unconfirmed_entries: u64,
-    /// How far we may be behind its writes, in milliseconds; nothing as long as it has said nothing of them.
+    /// The bound on this node's delay behind the member's writes, in milliseconds. Absent until this node's vector has
+    /// an entry for the member.
     pub staleness_ms: Option<u64>,
-    /// What it said it has seen.
+    /// The vector entries that the member last reported.
     pub reported: Vec<Seen>,
 }
 
-/// Tombstones by cause, and what keeps the oldest.
+/// Tombstones by cause, and the reasons why the oldest cannot be collected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TombstoneReport {
-    /// All of them.
+    /// The number of all tombstones.
     pub total: u64,
-    /// Above this the oldest are dropped by force.
+    /// The number above which the oldest tombstones are dropped by force.
     pub cap: u64,
-    /// Removed by somebody.
+    /// The tombstones of deletes.
     pub deleted: u64,
-    /// Their time to live ended.
+    /// The tombstones of values whose time to live ended.
     pub expired: u64,
-    /// Given up here to stay within capacity.
+    /// The tombstones of values evicted on this node to stay within its capacity.
     pub evicted: u64,
-    /// Writes that came too late to be trusted.
+    /// The tombstones in place of writes that something already collected may have overtaken.
     pub void: u64,
-    /// The age of the oldest, in milliseconds.
+    /// The age of the oldest tombstone in milliseconds.
     pub oldest_ms: Option<u64>,
-    /// Why the oldest cannot be collected yet.
+    /// The reasons why the oldest tombstone cannot be collected yet.
     pub blocked_by: Vec<Blocker>,
 }
 
-/// Something that holds back the collection of tombstones.
+/// A reason why a tombstone cannot be collected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "why")]
 #[non_exhaustive]
 pub enum Blocker {
-    /// Younger than the grace period.
+    /// The tombstone is younger than the grace period.
     Young,
-    /// A session is coming in.
+    /// A session is being received, or this replica's vector does not cover the tombstone's dot.
     Session,
-    /// Our own low watermark is below it: a fill runs here, or its time has only just come.
+    /// This replica's low watermark is below the tombstone: a fill runs here, or the tombstone is younger than
+    /// `max_drift`.
     OwnWatermark,
-    /// A member is not known to have seen it.
+    /// A member is not known to have seen the tombstone.
     Unseen {
         /// The member.
         replica: String,
-        /// Its node.
+        /// The node of the member.
         node: Option<String>,
-        /// How long it has been silent, in milliseconds.
+        /// The time since the member's last message, in milliseconds.
         silent_ms: u64,
     },
-    /// A member may still write below it: a fill runs there, or it is silent.
+    /// A member's watermark is below the tombstone, so it may still write below it: a fill runs there, or it is silent.
     Watermark {
         /// The member.
         replica: String,
-        /// Its node.
+        /// The node of the member.
         node: Option<String>,
-        /// How long it has been silent, in milliseconds.
+        /// The time since the member's last message, in milliseconds.
         silent_ms: u64,
     },
-    /// A member has writes, which this node still lacks, of a replica that has left.
+    /// A member has writes of a departed replica that this node still lacks.
     Owing {
         /// The member.
         replica: String,
-        /// Its node.
+        /// The node of the member.
         node: Option<String>,
-        /// How long it has been silent, in milliseconds.
+        /// The time since the member's last message, in milliseconds.
         silent_ms: u64,
     },
 }
@@ -214,100 +221,101 @@ pub enum Blocker {
 pub struct Offender {
     /// The replica.
     pub replica: String,
-    /// Its node, if known.
+    /// The node of the replica, if known.
     pub node: Option<String>,
-    /// The time it claimed, less our wall clock, in milliseconds.
+    /// The time that the replica claimed, minus this node's wall clock, in milliseconds.
     pub ahead_ms: i64,
 }
 
-/// Repairs by path.
+/// The number of repairs, by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Repairs {
-    /// Pushes received and applied: the normal way.
+    /// The pushes received and applied: the normal path.
     pub push: u64,
-    /// Sessions received to the end, asked for by a digest.
+    /// The sessions received to the end, except reconciles. A digest triggers a session.
     pub digest: u64,
-    /// Reconciles received to the end.
+    /// The reconciles received to the end.
     pub reconcile: u64,
-    /// Registers that reconciles removed or voided.
+    /// The registers that reconciles removed or voided.
     pub reconcile_removed: u64,
-    /// Conflicts that an audit found and repaired.
+    /// The conflicts that an audit found and repaired.
     pub audit: u64,
 }
 
-/// One node, at one moment.
+/// The state of one node, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeReport {
-    /// The member's name.
+    /// The name of the member.
     pub node: String,
-    /// Where it gossips.
+    /// The address at which it is reached by other nodes.
     pub addr: String,
-    /// Which process this is.
+    /// The incarnation: the id of this run of the process.
     pub incarnation: String,
-    /// The cluster.
+    /// The name of the cluster.
     pub cluster: String,
-    /// Whether messages are encrypted.
+    /// True if messages are encrypted.
     pub encrypted: bool,
-    /// Whether its address is reachable from this machine only.
+    /// True if the address is reachable from this machine only.
     pub loopback: bool,
-    /// The other live members.
+    /// The live members except this node.
     pub members: Vec<MemberReport>,
-    /// Whether no configured seed can be reached.
+    /// True if no configured seed can be reached.
     pub seeds_unreachable: bool,
-    /// Whether the node was shut down.
+    /// True if the node was shut down.
     pub down: bool,
-    /// Whether the task that moves messages is there.
+    /// True if the driver, the task that moves messages, is alive.
     pub driver_alive: bool,
-    /// Time since it last went round, in milliseconds.
+    /// The time since the last iteration of the driver's loop, in milliseconds.
     pub driver_silent_ms: u64,
-    /// Faults and traffic of the network layer.
+    /// The counters of the network layer, faults and traffic, by name.
     pub network: BTreeMap<String, u64>,
-    /// The caches open here.
+    /// The caches that are open on this node.
     pub caches: Vec<CacheReport>,
-    /// Warnings of the node itself.
+    /// The warnings about the node itself.
     pub warnings: Vec<Warning>,
 }
 
-/// Another process.
+/// Another process of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MemberReport {
-    /// Its name.
+    /// The name of the member.
     pub node: String,
-    /// Where it is reached.
+    /// The address at which it is reached.
     pub addr: String,
-    /// Which process it is.
+    /// The incarnation: the id of that run of the process.
     pub incarnation: String,
 }
 
-/// How old what is read here may be.
+/// Bounds on the age of the data that is read on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Staleness {
-    /// The bound over all live members, in milliseconds; absent while nothing a live member wrote is known yet.
+    /// The bound over all live members, in milliseconds. Absent while a live member has no bound.
     pub bound_ms: Option<u64>,
-    /// By member.
+    /// The bounds by member.
     pub peers: Vec<PeerStaleness>,
 }
 
-/// How far behind one member's writes we may be.
+/// The bound on this node's delay behind one member's writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PeerStaleness {
     /// The member.
     pub replica: String,
-    /// Its node, if known.
+    /// The node of the member, if known.
     pub node: Option<String>,
-    /// Whether it is live; the writes of dead ones are not bounded.
+    /// True if the member is live. The overall bound does not include the writes of dead members.
     pub live: bool,
-    /// Everything it wrote longer ago than this is here, in milliseconds; nothing as long as it was never heard.
+    /// The bound in milliseconds: everything that the member wrote longer ago is here. Absent until this node's vector
+    /// has an entry for the member.
     pub bound_ms: Option<u64>,
 }
 
 impl CacheReport {
-    /// How old what is read here may be, by member and overall.
+    /// Returns bounds on the age of the data that is read on this node: for each member, and overall.
     #[must_use]
     pub fn staleness(&self) -> Staleness {
         let one = |peer: &PeerReport| PeerStaleness {
@@ -323,36 +331,36 @@ impl CacheReport {
     }
 }
 
-/// What an audit of the whole key space found.
+/// The result of an audit of the whole key space.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuditReport {
     /// The cache.
     pub cache: String,
-    /// One for each member that was compared.
+    /// The results by member.
     pub members: Vec<AuditedMember>,
-    /// Whether no difference is without a reason, and every member was compared to the end.
+    /// True if every member was compared to the end, and every difference has a reason.
     pub clean: bool,
 }
 
-/// What an audit found on one member.
+/// The result of an audit of one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuditedMember {
     /// The node.
     pub node: String,
-    /// Keys looked at, those of both sides counted.
+    /// The number of keys examined, counting the keys of both sides.
     pub examined: u64,
-    /// Differences with a reason: on their way, evicted, expired.
+    /// The number of differences with a reason: in transit, evicted, expired.
     pub explained: u64,
-    /// Differences without a reason, seen twice. Must be none.
+    /// The number of differences without a reason, found by both comparisons. It must be zero.
     pub unexplained: u64,
-    /// Of these, how many the protocol was told to compare and mend.
+    /// The number of those differences that were passed to the protocol to compare and repair.
     #[serde(default)]
     pub handed_over: u64,
-    /// The first of them.
+    /// The first differences.
     pub samples: Vec<Difference>,
-    /// Why it was not compared to the end.
+    /// The reason why the member was not compared to the end.
     pub error: Option<String>,
 }
 

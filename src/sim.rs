@@ -1,14 +1,14 @@
-//! Whole clusters of the production core in one thread, deterministic from a seed: for our tests and for
-//! yours.
+//! Whole clusters of the production core in one thread, deterministic from a seed. They serve the tests of this crate
+//! and of its users.
 //!
-//! The replicas are real, and so are the cache's eviction around them and the encoder and decoder of every
-//! message. Clocks, network and membership are simulated, and everything that can go wrong with them does:
-//! loss, duplication, reordering, narrow and slow links, partitions, crashes, restarts under the old name,
-//! pauses, clocks that step, drift and stand still, caches that are closed and opened again.
+//! The replicas, the cache's eviction around them, and the encoder and decoder of every message are the production
+//! code. Clocks, network and membership are simulated, with these faults: loss, duplication, reordering, narrow and
+//! slow links, partitions, crashes, restarts under the old name, pauses, clocks that step, drift and stop, caches that
+//! are closed and opened again.
 //!
-//! After every event every promise of [the guarantees](crate::docs::guarantees) is checked that can be at
-//! that time, and once more when everything has healed. A failing run is shrunk, and prints its script and
-//! the command that replays it.
+//! After every event the simulator checks every promise of [the guarantees](crate::docs::guarantees) that can be
+//! checked at that time. It checks them once more when all faults have ended. A failing run is shrunk. Its failure
+//! prints the script and the command that replays it.
 //!
 //! | you have | you write |
 //! | --- | --- |
@@ -20,17 +20,17 @@
 //!
 //! Needs the feature `sim`; put it into `[dev-dependencies]`.
 //!
-//! | file | what |
+//! | file | contents |
 //! | --- | --- |
-//! | `run`, `advance`, `agenda` | one run; the order in which things happen |
-//! | `act`, `faults`, `plots`, `swarm`, `settings` | what happens: by script, by seed |
-//! | `cluster`, `process`, `opening`, `network`, `clock` | what it happens to |
-//! | `inbound`, `outbound` | what `node/driver.rs` does, without sockets: a change there is to be made here too |
-//! | `membership` | the failure detector. The machine under it is the node's own, `src/membership.rs` |
-//! | `check`, `history`, `observed`, `oracle` | the promises, and what is known of a run to judge them |
+//! | `run`, `advance`, `agenda` | one run; the order of its events |
+//! | `act`, `faults`, `plots`, `swarm`, `settings` | actions and faults: from a script, drawn from a seed |
+//! | `cluster`, `process`, `opening`, `network`, `clock` | the state that actions and faults change |
+//! | `inbound`, `outbound` | the work of `node/driver.rs`, without sockets: repeat every change of the driver here |
+//! | `membership` | the failure detector. The state machine under it is the node's own, `src/membership.rs` |
+//! | `check`, `history`, `observed`, `oracle` | the promises, and the observations of a run by which they are judged |
 //! | `scenarios` | failures of real systems, by number |
-//! | `types`, `soundness`, `foreign`, `codec` | the user's types, and those of another release |
-//! | `report`, `trace`, `shrink`, `failure` | what is said of a run |
+//! | `types`, `soundness`, `foreign`, `codec` | the user's types, and the types of another release |
+//! | `report`, `trace`, `shrink`, `failure` | the results of a run |
 
 mod act;
 mod action;

@@ -1,9 +1,9 @@
-//! The table that readers share with the one writer.
+//! The table of registers, shared by many readers and one writer.
 //!
-//! Sharded. Each shard has an index, which has all that a reader needs of most registers, and a slab of what
-//! else is known of them. A reader takes a shard's read lock for the look-up only: it leaves with a counted
-//! pointer, and compares keys and clones the value after the lock is gone. The replica is the only writer
-//! and takes a shard's write lock for one register at a time. No user code runs under these locks.
+//! It is sharded. Each shard has an index, which contains all that a reader needs of most registers, and a slab with
+//! the remaining metadata. A reader holds a shard's read lock for the look-up only. It takes a counted pointer, and
+//! compares keys and clones the value after it has released the lock. The replica is the only writer. It takes a
+//! shard's write lock for one register at a time. No user code runs under these locks.
 
 use equivalent::Equivalent;
 
@@ -20,29 +20,29 @@ pub(crate) use slot::{Meta, SlotId, SlotRef};
 use shard::Shard;
 use slot::{SHARDS, Slot};
 
-/// Aligned, so that readers of two shards do not wait for one cache line.
+/// A cell aligned to 128 bytes, so that two shards never share a cache line.
 #[repr(align(128))]
 struct Aligned<T>(T);
 
 type Guarded<K, V> = Aligned<RwLock<Shard<K, V>>>;
 
-/// What a reader needs of a register.
+/// The part of a register that a reader needs.
 pub(crate) struct Reading<K, V> {
     pub(crate) id: SlotId,
-    /// A value, and none that the epoch made absent.
+    /// True if this is a value that the epoch has not made absent.
     pub(crate) live: bool,
     pub(crate) expires: HlcTime,
     pub(crate) item: ItemRef<K, V>,
 }
 
-/// An item that was not placed, and the register that is in its way.
+/// The item that was not placed, and the register that has its hash.
 pub(crate) type Found<K, V> = (ItemRef<K, V>, Snapshot<K, V>);
 
-/// See the module.
+/// The sharded table of registers; see the module.
 pub(crate) struct Store<K, V> {
     shards: Box<[Guarded<K, V>]>,
     epoch: AtomicU64,
-    /// Whether registers that the epoch made absent may still be here.
+    /// True if registers that the epoch made absent may still be held.
     unswept: AtomicBool,
     generations: AtomicU32,
 }
@@ -57,13 +57,13 @@ impl<K, V> Store<K, V> {
         }
     }
 
-    /// Returns the lock of the shard that registers with this hash are in.
+    /// Returns the lock of the shard for registers with this hash.
     #[inline]
     fn shard_with(&self, hash: u64) -> &RwLock<Shard<K, V>> {
         &self.shards[Self::shard_of(hash)].0
     }
 
-    /// Returns the lock of the shard that a place is in.
+    /// Returns the lock of the shard that contains a place.
     #[inline]
     fn shard_at(&self, id: SlotId) -> &RwLock<Shard<K, V>> {
         &self.shards[id.shard()].0
@@ -75,28 +75,30 @@ impl<K, V> Store<K, V> {
         (hash >> 48) as usize & (SHARDS - 1)
     }
 
-    /// Returns the epoch: a register that is stamped at or below this time counts as absent.
+    /// Returns the epoch: a register stamped at or below it counts as absent.
     pub(crate) fn epoch(&self) -> HlcTime {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Raises the epoch. From now on readers look at every stamp, until [`note_swept`](Self::note_swept).
+    /// Raises the epoch. Readers then check every stamp until [`note_swept`](Self::note_swept).
     pub(crate) fn raise_epoch(&self, epoch: HlcTime) {
         self.epoch.fetch_max(epoch, Ordering::AcqRel);
         self.unswept.store(true, Ordering::Release);
     }
 
-    /// Notes that every register that was there when the epoch rose has been looked at, and removed if it had become absent.
+    /// Notes that the sweep has checked every register that was held when the epoch rose, and removed those that became
+    /// absent.
     pub(crate) fn note_swept(&self) {
         self.unswept.store(false, Ordering::Release);
     }
 
-    /// Returns whether the slot of a register tells a reader nothing that matters.
+    /// Returns true if a reader needs nothing from the register's slot: it is a value without a deadline, above the
+    /// epoch.
     fn is_plain(&self, meta: &Meta) -> bool {
         meta.kind.is_live() && meta.expires == 0 && meta.stamp_time > self.epoch()
     }
 
-    /// Returns the register of a key. The key is compared after the lock is gone.
+    /// Returns the register of a key. Compares the key after releasing the lock.
     pub(crate) fn get<Q>(&self, hash: u64, key: &Q) -> Option<Snapshot<K, V>>
     where
         Q: Equivalent<K> + ?Sized,
@@ -104,19 +106,19 @@ impl<K, V> Store<K, V> {
         self.find_by(hash, |known| known.known().is_some_and(|known| key.equivalent(known)))
     }
 
-    /// Returns the register whose key `matches` accepts. Keys are compared after the lock is gone.
+    /// Returns the register whose key `matches` accepts. Compares keys after releasing the lock.
     pub(crate) fn find_by(&self, hash: u64, matches: impl Fn(&Key<K>) -> bool) -> Option<Snapshot<K, V>> {
         let shard = self.shard_with(hash);
         let first = shard.read().first_with(hash)?;
         if first.hash == hash && matches(&first.item.key) {
             return Some(first);
         }
-        // Two keys with one hash: look at every register that has it.
+        // Two keys share the hash: every register that has it must be compared.
         let same = shard.read().all_with(hash);
         same.into_iter().find(|found| matches(&found.item.key))
     }
 
-    /// Returns what a reader needs of the register of a key. The key is compared after the lock is gone.
+    /// Returns the part of a key's register that a reader needs. Compares the key after releasing the lock.
     #[inline]
     pub(crate) fn read<Q>(&self, hash: u64, key: &Q) -> Option<Reading<K, V>>
     where
@@ -127,6 +129,8 @@ impl<K, V> Store<K, V> {
             let shard = self.shards[number].0.read();
             let indexed = shard.find(hash)?;
             let index = indexed.slot();
+            // A plain tag was set when the register was placed. During a sweep the epoch may have risen since, so the
+            // slot decides.
             let (live, expires) = if indexed.is_plain() && !self.unswept.load(Ordering::Acquire) {
                 (true, 0)
             } else {
@@ -141,7 +145,7 @@ impl<K, V> Store<K, V> {
         self.read_among(hash, key)
     }
 
-    /// Returns one of several keys with one hash.
+    /// Returns the register of a key when several keys share its hash.
     #[cold]
     fn read_among<Q>(&self, hash: u64, key: &Q) -> Option<Reading<K, V>>
     where
@@ -152,17 +156,17 @@ impl<K, V> Store<K, V> {
         Some(Reading { id: slot.id, live, expires: meta.expires, item })
     }
 
-    /// Returns the register in a place, if it is still the same key's.
+    /// Returns the register in a place, if the place has not been given to another key.
     pub(crate) fn resolve(&self, place: SlotRef) -> Option<Snapshot<K, V>> {
         self.shard_at(place.id).read().resolve(place)
     }
 
-    /// Returns what is known of the register in a place, if it is still the same key's.
+    /// Returns the metadata of the register in a place, if the place has not been given to another key.
     pub(crate) fn meta(&self, slot: SlotRef) -> Option<Meta> {
         self.shard_at(slot.id).read().slot_of(slot).map(Slot::meta)
     }
 
-    /// Returns the hash of the key in a place, if it is still the same key's.
+    /// Returns the hash of the key in a place, if the place has not been given to another key.
     pub(crate) fn hash(&self, slot: SlotRef) -> Option<u64> {
         self.shard_at(slot.id).read().slot_of(slot).map(|found| found.hash)
     }
@@ -173,7 +177,8 @@ impl<K, V> Store<K, V> {
         self.shard_with(hash).write().add(hash, self.next_generation(), meta, plain, item)
     }
 
-    /// Adds a register if none may have this hash; otherwise returns the item, and the first register that may have it.
+    /// Adds a register if no register may have this hash. Otherwise returns the item, and the first register that may
+    /// have the hash.
     pub(crate) fn insert_if_new(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> Result<SlotRef, Found<K, V>> {
         let plain = self.is_plain(&meta);
         let mut shard = self.shard_with(hash).write();
@@ -184,29 +189,29 @@ impl<K, V> Store<K, V> {
     }
 
     fn next_generation(&self) -> u32 {
-        // Only the one writer counts.
+        // Relaxed load and store are enough: there is only one writer.
         let generation = self.generations.load(Ordering::Relaxed);
         self.generations.store(generation.wrapping_add(1), Ordering::Relaxed);
         generation
     }
 
-    /// Replaces what a place holds; returns the item that was there, for the caller to drop.
+    /// Replaces the register in a place. Returns the displaced item, for the caller to drop.
     pub(crate) fn replace(&self, slot: SlotRef, meta: Meta, item: ItemRef<K, V>) -> Option<ItemRef<K, V>> {
         self.shard_at(slot.id).write().update(slot, meta, self.is_plain(&meta), Some(item))
     }
 
-    /// Changes what is known of a register without touching key or value.
+    /// Replaces the metadata of a register without touching its key or value.
     pub(crate) fn set_meta(&self, slot: SlotRef, meta: Meta) {
         self.shard_at(slot.id).write().update(slot, meta, self.is_plain(&meta), None);
     }
 
-    /// Frees a place; returns the item that was there, for the caller to drop.
+    /// Frees a place. Returns its item, for the caller to drop.
     pub(crate) fn remove(&self, slot: SlotRef) -> Option<ItemRef<K, V>> {
         self.shard_at(slot.id).write().remove(slot)
     }
 
-    /// Returns up to `limit` registers from a position on, and the position to go on from. A walk sees every
-    /// register that is there from its start to its end; it holds a shard's lock for a page only.
+    /// Returns up to `limit` registers from a position on, and the position at which to continue. A walk returns every
+    /// register that is held from its start to its end. It holds a shard's lock for one page only.
     pub(crate) fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
         let mut found = Vec::new();
         let Position { mut shard, mut index } = from;
@@ -231,7 +236,7 @@ impl<K, V> Store<K, V> {
     }
 }
 
-/// The place that a walk over all registers has reached.
+/// The position of a walk over all registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     shard: usize,
@@ -239,12 +244,12 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// Returns the position as one number, for callers that walk from another process.
+    /// Returns the position as one number, for callers in another process.
     pub(crate) fn to_cursor(self) -> u64 {
         ((self.shard as u64) << 40) | (self.index as u64 & ((1 << 40) - 1))
     }
 
-    /// Returns the position that a number stands for. Any number is one.
+    /// Returns the position of a number. Every number is a valid position.
     pub(crate) fn from_cursor(cursor: u64) -> Self {
         Self { shard: (cursor >> 40) as usize, index: (cursor & ((1 << 40) - 1)) as usize }
     }

@@ -1,4 +1,4 @@
-//! The one door to locks and atomics, so that they can be exchanged for a model checker's.
+//! The only source of locks and atomics in the crate, so that a model checker's can replace them.
 
 #[cfg(feature = "node")]
 pub(crate) use std::sync::atomic::AtomicI64;
@@ -9,9 +9,9 @@ pub(crate) use parking_lot::{Mutex, RwLock};
 
 pub(crate) use event_listener::{Event, Listener as Listening};
 
-/// Seats that threads have left.
+/// Numbers of seats whose threads have ended.
 static LEFT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-/// How many there are.
+/// The number of seats ever taken.
 static SEATS: AtomicUsize = AtomicUsize::new(0);
 
 struct Seat(usize);
@@ -32,18 +32,18 @@ std::thread_local! {
     static SEAT: Seat = Seat::take();
 }
 
-/// A small number that no other thread has while this one runs; none while the thread ends.
+/// Returns a small number that no other thread has while this one runs. Returns `None` while the thread ends.
 #[inline]
 pub(crate) fn seat() -> Option<usize> {
     SEAT.try_with(|seat| seat.0).ok()
 }
 
-/// Every [`seat`] that was ever taken is below this.
+/// Returns a bound: every [`seat`] that was ever taken is below it.
 pub(crate) fn seats() -> usize {
     SEATS.load(Ordering::Acquire)
 }
 
-/// Waits on this thread for what needs no runtime of its own.
+/// Blocks this thread until a future completes that needs no runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));

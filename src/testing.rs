@@ -1,8 +1,8 @@
-//! What our own unit tests share.
+//! Helpers for this crate's unit tests.
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 
-/// Keeps the seeds of failures in the top-level `proptest-regressions/`.
+/// Returns a configuration that stores the seeds of failures in the top-level `proptest-regressions/`.
 pub(crate) fn proptest_config() -> Config {
     Config {
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(concat!(

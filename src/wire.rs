@@ -1,27 +1,27 @@
-//! Messages to bytes and back, outside every lock.
+//! The wire format: messages to bytes and back, outside every lock.
 //!
-//! CBOR (RFC 8949) throughout: keys and values through `serde` and `ciborium`, the structure around
-//! them by hand, on top of `ciborium-ll`. Everything of ours is written in one way only: definite
-//! lengths, shortest heads, fields and vectors in rising order. Whatever differs is refused.
+//! Everything is CBOR (RFC 8949). Keys and values are encoded by `serde` and `ciborium`. The structure around them is
+//! written by hand on top of `ciborium-ll`, and has exactly one encoding: definite lengths, shortest heads, fields and
+//! vectors in rising order. The decoder refuses any other encoding of it.
 //!
 //! # Layout
 //!
-//! One byte, the version: `0x01`. Then one array, `[kind, cache, from, node, hops, body]`:
+//! The first byte is the version: `0x01`. One array follows, `[kind, cache, from, node, hops, body]`:
 //!
 //! | element | type | meaning |
 //! | --- | --- | --- |
 //! | `kind` | uint | 1 digest, 2 push, 3 ack, 4 frame, 5 audit |
-//! | `cache` | text | the name of the cache it is for |
-//! | `from` | bytes(16) | the replica that sends it |
-//! | `node` | bytes(16) | the node that the sender lives on |
-//! | `hops` | uint | how often a push was passed on; zero for all others |
+//! | `cache` | text | the name of the cache that the message is for |
+//! | `from` | bytes(16) | the replica that sends the message |
+//! | `node` | bytes(16) | the node of that replica |
+//! | `hops` | uint | the number of times that a push was relayed; zero for all other kinds |
 //! | `body` | map | fields by number, in rising order |
 //!
-//! Field 0 of a body, if there, is the table of replica ids: bytes, 16 for each, in rising order.
-//! Everywhere else in the body a `replica` is its number in that table, so that each id travels
-//! once. It comes first and lists all ids, so that skipping an unknown field cannot shift a number.
+//! Field 0 of a body, if present, is the table of replica ids: bytes, 16 for each id, in rising order. Everywhere else
+//! in the body a `replica` is an index into that table, so that each id is sent once. The table comes first and lists
+//! all ids, so that a skipped unknown field cannot shift an index.
 //!
-//! | body | fields (those in brackets are left out when zero, false or empty) |
+//! | body | fields (those in brackets are omitted when zero, false or empty) |
 //! | --- | --- |
 //! | digest | 1 clock, \[2 quiet since\], \[3 watermark\], \[4 epoch\], \[5 vector\], \[6 retired `[count, hash]`\], \[7 full\], \[8 want full\], \[9 reply\], \[10 lossy\], \[11 facts `[[replica, clock, watermark, vector, retired?], ..]`\], \[12 renew `replica`\], \[13 members `[[replica, dead for, met], ..]`\], \[14 deferring\], \[15 wall\], \[16 greets\] |
 //! | push | 1 origin, 2 from, 3 to, \[4 epoch\], 5 entries, \[6 fills `[[dot time, after, epoch, ..], ..]`\] |
@@ -39,32 +39,32 @@
 //! | part of an entry | type | meaning |
 //! | --- | --- | --- |
 //! | `key` | bytes | the key's canonical encoding ([`encode_key`]) |
-//! | `step` | uint, at least 1 | its dot time less the one before it, or less the interval's start: entries cannot be out of order |
+//! | `step` | uint, at least 1 | its dot time minus that of the entry before, or minus the interval's start: entries cannot be out of order |
 //! | `kind` | uint | [`Kind::code`](crate::crdt::Kind::code) |
-//! | `stamp` | null, uint or stamp | null: the stamp is the dot; a number: the time, by the dot's origin |
-//! | `expires` | uint | zero is never |
-//! | `value` | bytes or null | the value's encoding; null for a tombstone, and only then |
+//! | `stamp` | null, uint or stamp | null: the stamp is the dot; a number: the stamp's time, of the same replica as the dot |
+//! | `expires` | uint | expiry time; zero is never |
+//! | `value` | bytes or null | the value's encoding; null for a tombstone, and only for a tombstone |
 //!
 //! A fresh write takes 12 bytes beyond its encoded key and value.
 //!
-//! # What a newer release may do
+//! # Compatibility with newer releases
 //!
-//! | it sends | we |
+//! | the newer release sends | this release |
 //! | --- | --- |
-//! | another version byte, another kind | ignore the message ([`peek`] tells) |
-//! | another field in a body, more elements in an array of ours (vectors and stamps excepted) | skip them, bounded in depth and length |
-//! | another kind of register | refuse the message whole ([`DecodeError::Newer`]): without that entry the interval would be a lie |
+//! | another version byte, another kind | ignores the message ([`peek`] reports it) |
+//! | another field in a body, or more elements in an array of this format (except vectors and stamps) | skips them, bounded in depth and length |
+//! | another kind of register | refuses the whole message ([`DecodeError::Newer`]): without that entry the interval would be incomplete |
 //!
-//! # What does not decode
+//! # Errors while decoding
 //!
-//! A message is taken whole or refused whole. Only a *value* or *key* that is not of this cache's
-//! type, or a value that is no CBOR at all, is set aside: counted, kept as
-//! [`Body::Opaque`](crate::item::Body::Opaque) or [`Key::Opaque`](crate::item::Key::Opaque), and
-//! relayed byte for byte, so that one bad entry holds up nothing. A key that is not canonical
-//! refuses the message: two encodings of one key would be two keys.
+//! A message is decoded completely or refused completely. There is one exception: a *value* or *key* that is not of
+//! this cache's type, or a value that is not CBOR at all. The decoder counts it, keeps it as
+//! [`Body::Opaque`](crate::item::Body::Opaque) or [`Key::Opaque`](crate::item::Key::Opaque), and relays it byte for
+//! byte. So one bad entry does not block the rest. A key that is not canonical refuses the message: two encodings of
+//! one key would be two keys.
 //!
-//! The limits on keys and values belong at the writer, too ([`Limits::check_key`],
-//! [`Limits::check_value`], [`encoded_len`]): what a writer accepts must be acceptable everywhere.
+//! Writers must check the limits on keys and values too ([`Limits::check_key`], [`Limits::check_value`],
+//! [`encoded_len`]): every replica must be able to accept what a writer accepts.
 
 mod canonical;
 mod cursor;

@@ -1,5 +1,5 @@
-//! How long a writer waits to hear that others have its write, on real nodes. Measured by hand: a timed assertion would fail
-//! on a machine that is busy with something else.
+//! A measurement, on real nodes, of the time from a write until all members have confirmed it. It is run by hand: a
+//! timed assertion would fail on a busy machine.
 //!
 //! `cargo test --test acknowledging -- --ignored --nocapture`
 #![cfg(feature = "node")]

@@ -1,4 +1,4 @@
-//! What the interface promises by its types.
+//! Checks of the promises that the public types make: auto traits, `Debug`, errors, settings.
 #![cfg(feature = "node")]
 
 use driftless::{
@@ -17,7 +17,7 @@ macro_rules! for_each {
     ($check:ident: $($type:ty,)*) => { $($check::<$type>();)* };
 }
 
-/// A value that is all that is asked of it, and no more.
+/// A value type that implements only the required traits.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct Bare;
 
@@ -31,7 +31,7 @@ fn handles_data_and_errors_cross_threads() {
 
 #[test]
 fn everything_can_be_printed() {
-    // Handles also if their values cannot.
+    // Handles must implement `Debug` even if their values do not.
     for_each!(shown: Cache<String, Bare>, CacheBuilder<String, Bare>, Node, NodeBuilder, NodeSettings, Subscription<String, Bare>,);
     for_each!(shown: CacheSettings, CacheStats, ChangeEvent<String, u8>, ChangeKind, Counters, EntryInfo<u8>, Filled<u8>,);
     for_each!(shown: Member, Members, Policy, Ready, RemovalCause, Replicated, ReplicaConfig, ReplicaId, Stamp, Traffic, Unsent, UnsentCache, Written,);
@@ -47,7 +47,7 @@ fn errors_are_errors() {
 #[test]
 fn futures_can_be_spawned() {
     type Parts<'a> = (&'a Node, &'a Cache<String, Bare>, &'a mut Subscription<String, Bare>, Written);
-    // That it compiles is the test: it is never called.
+    // Compiling it is the test: it is never called.
     let _: fn(Parts<'static>) = |(node, cache, subscription, written)| {
         let time = std::time::Duration::from_secs(1);
         future_is_send(cache.get_with("key".into(), || async { Bare }));
@@ -66,7 +66,7 @@ fn futures_can_be_spawned() {
     };
 }
 
-/// A secret that is printed ends in a log.
+/// Checks that `Debug` output shows no encryption key: it could end up in a log.
 #[test]
 fn keys_are_never_printed() {
     let text = format!("{:?}", Node::builder().encryption_key([0xAB; 32]));

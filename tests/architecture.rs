@@ -1,7 +1,7 @@
-//! Taste that only ratchets: what the house promises about its own source, checked by reading it.
+//! Rules for this crate's own source, checked by parsing it. Limits are only ever tightened.
 //!
-//! Every rule is a function from sources to complaints, and has a sample below that it must refuse:
-//! a check that cannot fail checks nothing.
+//! Every rule is a function from sources to complaints. Each has a sample below that it must refuse: a check that
+//! cannot fail checks nothing.
 
 #[path = "architecture/graph.rs"]
 mod graph;
@@ -14,8 +14,8 @@ mod types;
 
 use source::{Source, load};
 
-/// Floors, from the ground up. A module imports from floors below its own; within a floor there is no
-/// cycle, and on the last one nobody imports a sibling.
+/// The floors of the crate, lowest first. A module imports only from floors below its own or from its own. Modules of
+/// one floor form no import cycle, and on the last floor no module imports a sibling.
 const FLOORS: &[&[&str]] = &[
     &["sync", "replica_id", "hlc", "durations", "learnt"],
     &["crdt", "item", "store", "recency"],
@@ -31,19 +31,19 @@ const FLOORS: &[&[&str]] = &[
     &["inspect", "sim", "probe"],
 ];
 
-/// The longest file outside of tests, in lines. May only shrink.
+/// Lines of the longest file, tests excluded. May only shrink.
 const LONGEST_FILE: usize = 500;
-/// The router of the core, in lines.
+/// Most lines of `src/replica.rs`, which routes the calls of a replica.
 const LONGEST_ROUTER: usize = 300;
-/// The longest function outside of tests, in lines. May only shrink.
+/// Lines of the longest function, tests excluded. May only shrink.
 const LONGEST_FUNCTION: usize = 48;
 
-/// Fields of a struct.
+/// Most fields of a struct.
 const MOST_FIELDS: usize = 16;
-/// Items that the docs do not show. May only shrink.
+/// Items hidden from the docs. May only shrink.
 const HIDDEN_ITEMS: usize = 19;
 
-/// Failure scenarios are numbered up to here.
+/// The number of the last failure scenario.
 const SCENARIOS: u32 = 96;
 
 fn holds(complaints: &[String]) {
@@ -96,7 +96,7 @@ fn files_and_functions_stay_short() {
     println!("the longest file has {file} lines, the longest function {function}");
 }
 
-/// Every call of a replica goes through this file, which does nothing itself.
+/// Checks that the router stays short: every call of a replica passes through this file, which does no work itself.
 #[test]
 fn the_router_of_a_replica_stays_short() {
     let router: Vec<_> = product().into_iter().filter(|source| source.path == "src/replica.rs").collect();

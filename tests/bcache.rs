@@ -1,5 +1,5 @@
-//! What was measured to go wrong with iwanbk/bcache (see the protocol and the field's figures): each
-//! must go right here, with real nodes.
+//! The failures measured with iwanbk/bcache (`README.md` lists them), repeated with real nodes. None of them may happen
+//! here. Comments give the result with bcache.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::{cluster, converge_to, eventually, stop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn set_then_delete_at_once_leaves_nothing() {
-    // bcache: 944-992 of 1000 still live on peers after 3 s
+    // bcache: 944-992 of 1000 keys still live on peers after 3 s
     let (nodes, caches) = cluster("set-delete", 3).await;
     for n in 0..1_000 {
         caches[0].insert(format!("key-{n}"), "value".into()).unwrap();
@@ -24,7 +24,7 @@ async fn set_then_delete_at_once_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_of_a_key_not_yet_received_is_kept() {
-    // bcache: lost in 47 of 60
+    // bcache: delete lost in 47 of 60
     let (nodes, caches) = cluster("early-delete", 3).await;
     let mut unseen = 0;
     for n in 0..200 {
@@ -74,7 +74,7 @@ async fn three_writers_with_one_expiry_agree() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_larger_than_any_message_reaches_a_joiner() {
-    // bcache: never above a 10 MB message
+    // bcache: no state above one 10 MB message arrives
     let (mut nodes, mut caches) = cluster("large", 1).await;
     let value = "x".repeat(2_000);
     for n in 0..20_000 {
@@ -103,7 +103,7 @@ async fn every_one_of_many_writes_arrives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_traffic_does_not_depend_on_the_number_of_keys() {
-    // bcache: 323 kB/s at 10k keys
+    // bcache: 323 kB/s at 10,000 keys
     let (nodes, caches) = cluster("idle", 2).await;
     for n in 0..20_000 {
         caches[0].insert(format!("key-{n}"), "value".into()).unwrap();

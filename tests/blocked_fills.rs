@@ -1,4 +1,4 @@
-//! Fills whose runtime makes no progress: no caller waits for ever.
+//! Fills whose runtime is blocked. Promise: every call returns.
 #![cfg(feature = "node")]
 
 mod common;
@@ -28,7 +28,7 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// An executor that knows nothing of tokio, as that of `futures`: it blocks the thread.
+/// Runs a future on an executor without tokio, like that of `futures`: it blocks the thread.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -46,7 +46,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Runs `act` on a thread of its own. The receiver gets what it returned; a test that waits in vain fails instead of hanging.
+/// Runs `act` on a new thread and returns a receiver for its result. A test that waits in vain fails instead of
+/// hanging.
 fn apart<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
     let (done, result) = mpsc::channel();
     std::thread::spawn(move || done.send(act()));
@@ -74,7 +75,8 @@ fn a_block_on_inside_of_the_runtime_ends_and_so_do_all_who_join() {
     assert!(async_join.recv_timeout(SOON).is_ok());
 }
 
-/// A task that a worker spawns waits in a place of that worker's, where no other worker looks.
+/// Checks the same for a call on a worker thread: a task that a worker spawns may sit in a slot that no other worker
+/// checks.
 #[test]
 fn a_block_on_on_a_worker_of_many_ends_as_well() {
     let (_node, cache) = alone();
@@ -87,7 +89,7 @@ fn a_block_on_on_a_worker_of_many_ends_as_well() {
     assert_eq!(blocked.recv_timeout(SOON), Ok(10));
 }
 
-/// A fill that has begun in the runtime of this thread, and ends when that is driven for this long.
+/// Starts a fill in the runtime of this thread. It ends after the runtime has been driven for `takes`.
 async fn begin(cache: &Numbers, takes: Duration) -> tokio::task::JoinHandle<u32> {
     let (began, begun) = tokio::sync::oneshot::channel();
     let filler = move || async move {
@@ -121,7 +123,7 @@ fn a_blocking_join_of_a_fill_that_this_thread_drives_errs_with_the_reason() {
     assert_eq!((deadlocks, filled), (2, 10), "the fill goes on");
 }
 
-/// The filler waits to be begun by the runtime that the call blocks.
+/// Checks a fill that waits to be started by the runtime that the blocking call blocks.
 #[test]
 fn a_blocking_join_of_a_fill_that_has_not_begun_ends() {
     let (_node, cache) = alone();
@@ -149,7 +151,8 @@ fn a_thread_beside_the_runtime_may_join_and_block() {
     assert_eq!(outcome.recv_timeout(SOON), Ok((10, 10)));
 }
 
-/// What has begun cannot be moved: callers that joined leave it once it is as old as `fill_hold`.
+/// Checks that callers which joined a stalled fill leave it once it is as old as `fill_hold`. A fill that has begun
+/// cannot move to another thread.
 #[test]
 fn those_who_joined_a_fill_that_stands_still_fill_after_its_bound() {
     let (_node, cache) = alone();
@@ -169,7 +172,8 @@ fn those_who_joined_a_fill_that_stands_still_fill_after_its_bound() {
     assert_eq!(cache.get(&1), Some(11));
 }
 
-/// Callers without a runtime share one of the node's. A filler that blocks it, here to wait for another one, stops no timer.
+/// Checks that a filler may block and wait for another fill. Callers without a runtime share one of the node's, whose
+/// timers go on meanwhile.
 #[test]
 fn a_block_on_inside_of_a_filler_ends_and_time_limits_hold_meanwhile() {
     let (_node, cache) = alone();

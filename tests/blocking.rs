@@ -1,4 +1,4 @@
-//! The whole life of a node in a process without a runtime.
+//! The whole life of a node in a process without an async runtime.
 #![cfg(feature = "node")]
 
 mod common;
@@ -102,7 +102,7 @@ fn the_longest_intervals_are_taken() {
     alone.shutdown_blocking();
 }
 
-/// Neither timers nor sockets: nothing of it is needed.
+/// Checks that `shutdown` needs neither the timers nor the sockets of a runtime.
 #[test]
 fn any_runtime_can_wait_for_the_end() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -125,7 +125,8 @@ impl std::task::Wake for Unpark {
     }
 }
 
-/// The driver, which answers, calls the listener for what expires.
+/// Checks a wait with a time limit while a listener blocks the driver. The driver calls the listener for expired
+/// values, and would also answer the wait.
 #[test]
 fn a_listener_that_blocks_does_not_hold_up_a_wait_with_a_time_limit() {
     let alone = node(&[]);

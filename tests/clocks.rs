@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{SOON, cluster, eventually, open, stop};
 use driftless::{Cache, Node};
 
-/// Bytes that the caches of a node have received so far.
+/// Returns the bytes that a cache has received so far.
 fn received(cache: &Cache<String, String>) -> u64 {
     cache.inspect().bytes_in.values().sum()
 }
@@ -21,8 +21,9 @@ async fn join(name: &str, first: &Node, offset: Duration) -> Node {
     builder.clock_offset(Arc::new(AtomicI64::new(behind))).start().await.unwrap()
 }
 
-/// A node starts with its clock behind those of a cluster that agrees. It is ready, sees writes and deletes at once, does not receive
-/// the same again and again, and every node names it.
+/// Starts a node with its clock behind those of a cluster that agrees, by 5 s and by an hour. Promises: the node
+/// becomes ready, receives writes and deletes, and does not receive the same registers repeatedly. Every node reports a
+/// warning with its name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_behind_works_and_is_named() {
     let (nodes, caches) = cluster("behind", 3).await;
@@ -51,8 +52,9 @@ async fn a_node_that_starts_behind_works_and_is_named() {
         eventually("its own write wins", || caches[2].get("fresh"), |seen| seen.as_deref() == Some("back"));
         tokio::time::sleep(Duration::from_secs(3)).await;
         let skewed = received(&here);
-        // Everything once from each member, and some of it twice where the machine is slow. What never ends is 50 times as much in
-        // these seconds; that it is mostly once is shown by the schedules of the core, where nothing depends on the machine.
+        // Each member may send everything once, and some of it twice on a slow machine. An endless repetition would
+        // send 50 times as much within these seconds. The deterministic schedules of the core tests check that most of
+        // it is sent once.
         assert!(skewed < 20 * healthy, "{offset} s behind: {skewed} bytes, {healthy} with a right clock");
         let name = late.local_addr().to_string();
         for cache in caches.iter().chain([&here]) {

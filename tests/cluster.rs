@@ -1,4 +1,4 @@
-//! Real nodes over loopback: what a user of several processes sees.
+//! Tests of several real nodes over loopback: the promises that a user of several processes sees.
 
 mod common;
 
@@ -49,7 +49,8 @@ async fn a_joiner_after_deletes_and_an_epoch_sees_none_of_what_is_gone() {
     for n in 0..100 {
         caches[0].insert(format!("new-{n}"), "new".into()).unwrap();
     }
-    // The writer may not have heard of the epoch when it wrote: what is expected is what both agree on.
+    // The writer may not have received the epoch when it wrote these. So the expected state is the one both nodes agree
+    // on.
     eventually("agreement", || (caches[0].entry_count(), caches[1].entry_count()), |(a, b)| a == b && *a <= 100);
     let joiner = node("join-after", &[&nodes[1]]).await;
     caches.push(open(&joiner));
@@ -78,7 +79,7 @@ async fn several_caches_share_one_node_and_keep_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cache_that_others_do_not_have_open_is_first_and_is_found_later() {
-    // scenario 70
+    // scenario 70: a cache that no peer has open is `First`; a peer that opens it later catches up.
     let (nodes, _) = cluster("late-open", 2).await;
     let early: Cache<String, String> = nodes[0].cache("late").open().unwrap();
     assert_eq!(early.ready(SOON).await, Ready::First { members: 1 });
@@ -105,7 +106,8 @@ async fn a_name_opened_with_other_types_is_an_error_and_with_the_same_types_the_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_of_another_type_are_kept_and_relayed() {
-    // scenario 84: one node reads the values as numbers, the others as text.
+    // scenario 84: node `b` reads the values as numbers, `a` and `c` as text. A value that does not decode is kept and
+    // relayed.
     let a = node("opaque", &[]).await;
     let b = node("opaque", &[&a]).await;
     let text: Cache<String, String> = a.cache("c").open().unwrap();
@@ -125,7 +127,7 @@ async fn values_of_another_type_are_kept_and_relayed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_under_the_same_name_comes_back_empty_and_catches_up() {
-    // scenario 64
+    // scenario 64: a restart under the same name is a new replica, whose writes count.
     let a = node("restart", &[]).await;
     let named = |seed: String| Node::builder().cluster("restart").name("b").seeds([seed]).local_timing().start();
     let seed = a.local_addr().to_string();
@@ -158,7 +160,7 @@ async fn shutdown_hands_over_what_was_just_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_longer_than_failure_detection_heals_with_seeds_only() {
-    // scenario 62, scenario 18 (the short form; the simulator has the long one)
+    // scenario 62, scenario 18: the short form; the simulator runs the long one.
     let (nodes, caches) = cluster("cut", 3).await;
     for n in 0..300 {
         caches[0].insert(format!("key-{n}"), "old".into()).unwrap();
@@ -187,7 +189,8 @@ async fn a_cut_longer_than_failure_detection_heals_with_seeds_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forgotten_member_returns_and_nothing_is_resurrected() {
-    // scenario 20
+    // scenario 20: a member is forgotten while unreachable, its peers collect tombstones, and it returns with the old
+    // values.
     let (nodes, _) = cluster("forgotten", 3).await;
     let mut replication = driftless::ReplicaConfig::default();
     replication.gc_grace = Duration::ZERO;
@@ -225,7 +228,7 @@ async fn a_forgotten_member_returns_and_nothing_is_resurrected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eviction_is_local_and_a_small_node_spoils_nothing_for_others() {
-    // scenario 39
+    // scenario 39: evictions of a small node remove nothing on its peers.
     let (nodes, _) = cluster("small", 3).await;
     let small: Cache<u32, u32> = nodes[0].cache("c").max_capacity(10).open().unwrap();
     let large: Vec<Cache<u32, u32>> = nodes[1..].iter().map(|node| node.cache("c").open().unwrap()).collect();
@@ -271,7 +274,7 @@ async fn the_listener_hears_of_remote_changes_with_their_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn encrypted_nodes_share_and_a_plaintext_one_is_kept_out() {
-    // scenario 80
+    // scenario 80: a node without the key can neither join nor read.
     let key = [7; 32];
     let secret =
         |seeds: Vec<String>| Node::builder().cluster("secret").encryption_key(key).seeds(seeds).local_timing().start();
@@ -324,7 +327,7 @@ async fn bad_settings_are_refused_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shut_down_node_frees_its_port_and_its_threads() {
-    // scenario 88 (short form)
+    // scenario 88: the short form.
     let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
     let first = node("ports", &[]).await;
     let addr = first.local_addr();
@@ -392,7 +395,7 @@ async fn what_was_written_before_the_last_handle_went_arrives() {
         here.insert(round, round).unwrap();
         drop(here);
         eventually("arrived", || there.get(&round), |seen| *seen == Some(round));
-        // It was kept for no longer than that.
+        // The closed replica is kept no longer than needed for the handover.
         eventually("closed", || there.members(), |seen| *seen == 0);
     }
     drop(there);
@@ -417,7 +420,7 @@ fn a_cache_whose_last_handle_is_gone_is_not_found_again() {
     lone.shutdown_blocking();
 }
 
-/// A probe that asks again and again, and gives up each time.
+/// Checks that abandoned waits leave nothing behind: a prober calls `ready` 40,000 times and drops each future.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_gave_up_waiting_costs_nothing() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -437,7 +440,8 @@ async fn whoever_gave_up_waiting_costs_nothing() {
     stop(vec![early, seed]).await;
 }
 
-/// A process may outlive its node, and use on what is left of its caches.
+/// Checks that a process may outlive its node and keep using its caches: waits end at once, and expired values are
+/// swept.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_shutdown_nothing_is_waited_for_and_what_expires_goes() {
     let (nodes, caches) = cluster("alone-now", 2).await;
@@ -489,7 +493,7 @@ async fn a_subscriber_waits_no_longer_than_it_said_for_what_it_cannot_read() {
 }
 
 thread_local! {
-    /// Set by the test for its own thread.
+    /// True on the thread of the test, where a dropped value must not panic.
     static CAREFUL: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
@@ -507,7 +511,7 @@ impl Drop for Explosive {
     }
 }
 
-/// The node's own thread may be the last to let go of a cache.
+/// Checks that panics in `drop` do not end a node: the node's own thread may drop the last reference to a cache.
 #[test]
 fn values_that_panic_when_a_cache_is_closed_take_no_node_down() {
     CAREFUL.set(true);
@@ -518,7 +522,7 @@ fn values_that_panic_when_a_cache_is_closed_take_no_node_down() {
         let open = |node: &Node| -> Cache<u64, Explosive> { node.cache(&format!("explosive-{round}")).open().unwrap() };
         let (here, there) = (open(&nodes[0]), open(&nodes[1]));
         eventually("they meet", || here.members(), |seen| *seen == 1);
-        // Whoever has not told anybody is closed by the node.
+        // If a cache has writes that no peer has received, the node closes it, on its own thread.
         for key in 0..20 {
             here.insert(key, Explosive(key)).unwrap();
         }
@@ -534,7 +538,8 @@ fn values_that_panic_when_a_cache_is_closed_take_no_node_down() {
     runtime.block_on(stop(nodes));
 }
 
-/// scenario 34: two processes that were given one replica id, as clones of a machine are.
+/// scenario 34: two processes have one replica id, like clones of a machine. Promises: both take new ids, and all
+/// replicas agree.
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_with_one_replica_id_take_others_and_agree() {
     let id = uuid::Uuid::from_u128(34);

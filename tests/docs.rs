@@ -1,4 +1,4 @@
-//! The pages say what is so: links lead somewhere, and every warning and log line that an operator can meet is explained.
+//! Checks of the documentation pages: links resolve, and every warning and log line is explained.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every page of the repository.
+/// Returns every documentation page of the repository.
 fn pages() -> Vec<PathBuf> {
     let folders = ["", "src/docs", "examples", "benches", "fuzz"];
     let listed = folders.iter().filter_map(|folder| std::fs::read_dir(root().join(folder)).ok()).flatten().flatten();
@@ -26,7 +26,7 @@ fn pages() -> Vec<PathBuf> {
     pages.collect()
 }
 
-/// Where links lead, those in code left out.
+/// Returns the targets of the links in a text, except those in code.
 fn links(text: &str) -> Vec<String> {
     let mut fenced = false;
     let mut found = Vec::new();
@@ -46,7 +46,7 @@ fn links(text: &str) -> Vec<String> {
     found
 }
 
-/// What is wrong with a link of a page, if it can be told without a network. Paths of items are rustdoc's to check.
+/// Returns the fault of a link, if it can be found without a network. Rustdoc checks paths of items.
 fn broken(page: &Path, link: &str) -> Option<String> {
     if link.contains("://") || link.starts_with("crate::") || link.starts_with("mailto:") {
         return None;
@@ -64,7 +64,7 @@ fn broken(page: &Path, link: &str) -> Option<String> {
     missing.then(|| format!("{}: `{link}`: there is no such heading", page.display()))
 }
 
-/// As GitHub makes them.
+/// Returns the anchor that GitHub generates for a heading.
 fn anchor_of(heading: &str) -> String {
     let kept = |c: char| match c {
         ' ' => Some('-'),
@@ -101,7 +101,7 @@ fn a_broken_link_is_found() {
     assert_eq!(links("[a](b.md) `[c](d)`\n```\n[e](f)\n```\n[g]: h.md"), ["b.md", "h.md"]);
 }
 
-/// String literals among tokens, in order.
+/// Returns the string literals among the tokens, in order.
 fn literals(tokens: impl IntoIterator<Item = TokenTree>) -> Vec<String> {
     let text = |token: TokenTree| match token {
         TokenTree::Literal(literal) => literal.to_string().strip_prefix('"')?.strip_suffix('"').map(str::to_owned),
@@ -110,7 +110,7 @@ fn literals(tokens: impl IntoIterator<Item = TokenTree>) -> Vec<String> {
     tokens.into_iter().filter_map(text).collect()
 }
 
-/// The texts of `tracing::warn!(.., "text")` and its like, debug aside.
+/// Returns the texts of `tracing::warn!(.., "text")` and similar macros, except `debug`.
 fn events(sources: &[Source]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for run in sources.iter().flat_map(|source| runs(&source.tokens)) {
@@ -171,7 +171,7 @@ fn every_warning_is_explained() {
     assert!(missing.is_empty(), "src/docs/operations.md does not explain {missing:?}");
 }
 
-/// The names in the table of metrics, for one feature.
+/// Returns the names in the table of metrics for one feature.
 fn documented_metrics(feature: &str) -> BTreeSet<String> {
     let page = read("src/docs/operations.md");
     let rows =
@@ -205,7 +205,7 @@ async fn the_scraped_metrics_are_those_in_the_table() {
 
 #[test]
 fn the_published_metrics_are_those_in_the_table() {
-    // `src/cache/metrics_facade.rs` is compared with what is published by a test of its own.
+    // A test of its own compares `src/cache/metrics_facade.rs` with the metrics that are published.
     let table = read("src/cache/metrics_facade.rs");
     let rows = table.lines().filter(|line| line.starts_with("//! | `"));
     let cells = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|names| names.split(','));
@@ -215,7 +215,7 @@ fn the_published_metrics_are_those_in_the_table() {
     assert_eq!(names, documented_metrics("metrics"));
 }
 
-/// How the table of limits may write a default.
+/// Returns the forms in which the table of limits may write a default.
 fn written(default: &serde_json::Value) -> Vec<String> {
     let grouped = |number: u64| {
         let digits = number.to_string();
@@ -234,7 +234,7 @@ fn written(default: &serde_json::Value) -> Vec<String> {
     }
 }
 
-/// The number of a cell and its unit, if that is one of time or size.
+/// Returns the number of a cell with its unit, if that is a unit of time or size.
 fn quantity(cell: &str) -> String {
     let mut words = cell.split_whitespace().map(|word| word.trim_end_matches(','));
     let (number, unit) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Each example runs, and ends by itself: it asserts what it shows, so its exit status is the test.
+//! A run of each example to its end. An example asserts the behaviour it shows, so its exit status is the test.
 //!
 #![cfg(feature = "node")]
 
@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No example takes a tenth of it on a quiet machine.
+/// The time limit for one example. On a quiet machine none takes a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Beside the test's own file; missing means not built, which is a failure.
+/// Returns the path of an example's binary. A missing binary was not built, and the test fails.
 fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps");
@@ -23,7 +23,7 @@ fn binary(name: &str) -> PathBuf {
     binary
 }
 
-/// Waits for its end. `None` is a process that did not end in time, and was killed.
+/// Waits for the end of a process. Returns `None` if the process did not end in time and was killed.
 fn ended(child: &mut Child) -> Option<std::process::ExitStatus> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
@@ -37,7 +37,7 @@ fn ended(child: &mut Child) -> Option<std::process::ExitStatus> {
     None
 }
 
-/// Runs an example; its output is shown if it fails.
+/// Runs an example, and returns its output. Panics with the output if the example fails.
 fn run(name: &str, arguments: &[&str]) -> String {
     let output = tempfile::NamedTempFile::new().expect("a file for its output");
     let append = || {
@@ -45,7 +45,7 @@ fn run(name: &str, arguments: &[&str]) -> String {
         Stdio::from(file.expect("the file is there"))
     };
     let mut command = Command::new(binary(name));
-    // The simulator's own tests run more seeds than these.
+    // Few seeds suffice: the simulator's own tests run more.
     let command =
         command.args(arguments).env("DRIFTLESS_SEEDS", "8").stdin(Stdio::null()).stdout(append()).stderr(append());
     let status = ended(&mut command.spawn().expect("an example that was built starts"));
@@ -55,8 +55,9 @@ fn run(name: &str, arguments: &[&str]) -> String {
     told
 }
 
-/// Those that have a test of their own, and those that run for minutes and measure.
+/// The examples that have tests of their own.
 const ELSEWHERE: &[&str] = &["sidecar", "inspect", "chaos"];
+/// The examples that measure for minutes, and are run by hand.
 const BY_HAND: &[&str] = &["soak"];
 
 macro_rules! examples {
@@ -88,7 +89,8 @@ examples! {
     scale if "sim": "--replicas" "3" "--loss" "0" "--writes" "3" "--warm-up" "1";
 }
 
-/// What would run nothing, or something else than asked for, is refused; what belongs together is not.
+/// Checks that the simulator refuses arguments under which it would run nothing, or something else than requested.
+/// Valid combinations run.
 #[cfg(feature = "sim")]
 #[test]
 fn the_simulator_refuses_what_it_would_not_do() {
@@ -114,8 +116,8 @@ fn the_simulator_refuses_what_it_would_not_do() {
     assert!(matches!(status(bug), Some(0 | 1)), "clean or not, it runs");
 }
 
-/// The short form of the chaos command: every kind of fault once, or those of processes where the rights for network namespaces are
-/// missing, which it then says.
+/// Checks the short form of the chaos example: every kind of fault once. Without the rights for network namespaces it
+/// runs process faults only, and must print that.
 #[cfg(all(target_os = "linux", feature = "inspect-http"))]
 #[test]
 fn a_little_chaos() {

@@ -1,4 +1,4 @@
-//! Fills on real nodes over loopback.
+//! Tests of fills, on real nodes over loopback.
 
 mod common;
 
@@ -13,7 +13,7 @@ use tokio::sync::{Barrier, Notify, oneshot};
 
 type Strings = Cache<String, String>;
 
-/// A fill that began and ends when it is told to.
+/// A fill that has begun, and ends when the test sends on `end`.
 struct SlowFill {
     end: oneshot::Sender<()>,
     value: tokio::task::JoinHandle<String>,
@@ -50,7 +50,7 @@ struct Other;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_miss_is_filled_once_for_all_who_wait_and_then_hits() {
-    // scenario 53, scenario 58
+    // scenario 53, scenario 58: with many waiters the filler runs once, and a read after the fill hits.
     let node = node("once", &[]).await;
     let cache: Strings = open(&node);
     let calls = Arc::new(AtomicUsize::new(0));
@@ -76,7 +76,7 @@ async fn a_miss_is_filled_once_for_all_who_wait_and_then_hits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_fill_does_not_overwrite_a_newer_remote_write() {
-    // scenario 56
+    // scenario 56: a remote write during the fill wins, whether it arrives before or after the end of the fill.
     let (nodes, caches) = cluster("slow-write", 2).await;
     for (key, arrives_first) in [("before", true), ("after", false)] {
         let fill = begin_slow_fill(&caches[0], key, "from the old row").await;
@@ -102,7 +102,7 @@ async fn a_slow_fill_does_not_overwrite_a_newer_remote_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_fill_does_not_bring_back_what_was_deleted_elsewhere() {
-    // scenario 56
+    // scenario 56: the same for a remote delete.
     let (nodes, caches) = cluster("slow-delete", 2).await;
     for (key, arrives_first) in [("before", true), ("after", false)] {
         caches[1].insert("mark".into(), "start".into()).unwrap();
@@ -128,7 +128,8 @@ async fn a_slow_fill_does_not_bring_back_what_was_deleted_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_after_a_write_or_delete_does_not_join_the_older_fill() {
-    // scenario 55, scenario 57
+    // scenario 55, scenario 57: a write, a delete or an `invalidate_all` during the fill wins, and later callers start
+    // a new fill.
     let node = node("join-no-older", &[]).await;
     let cache: Strings = open(&node);
     type Act = fn(&Strings);
@@ -152,7 +153,7 @@ async fn a_caller_after_a_write_or_delete_does_not_join_the_older_fill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_or_an_error_reaches_every_waiter_once_and_poisons_nothing() {
-    // scenario 51, scenario 54
+    // scenario 51, scenario 54: every waiter receives the panic or the error once, and the next call works.
     let node = node("poison", &[]).await;
     let cache: Strings = open(&node);
     for panics in [true, false] {
@@ -216,7 +217,7 @@ async fn callers_with_different_error_types_share_one_fill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leading_caller_that_is_dropped_drops_only_itself() {
-    // scenario 52
+    // scenario 52: the caller that started the fill is dropped, and a waiter still receives the value.
     let node = node("dropped", &[]).await;
     let cache: Strings = open(&node);
     let fill = begin_slow_fill(&cache, "key", "filled").await;
@@ -235,7 +236,7 @@ async fn a_leading_caller_that_is_dropped_drops_only_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filler_that_asks_for_its_own_key_gets_an_error_and_a_cycle_of_two_ends() {
-    // scenario 59
+    // scenario 59: a filler that asks for its own key receives an error, and a cycle of two fills ends.
     let node = node("own", &[]).await;
     let cache: Strings = open(&node);
     let inner = cache.clone();
@@ -271,7 +272,7 @@ async fn a_filler_that_asks_for_its_own_key_gets_an_error_and_a_cycle_of_two_end
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filler_that_never_ends_is_ended_and_its_callers_are_told() {
-    // scenario 61
+    // scenario 61: a filler that never ends is stopped at `fill_timeout`, and its callers receive an error.
     let node = node("never", &[]).await;
     let cache: Strings = node.cache("test").fill_timeout(Duration::from_millis(100)).open().unwrap();
     let (held, gone) = oneshot::channel::<()>();
@@ -300,7 +301,7 @@ async fn the_filler_decides_whether_and_how_long() {
     stop(vec![node]).await;
 }
 
-/// A hundred callers on every node miss a key at once; how many fillers run.
+/// Runs a hundred concurrent misses of one key on every node, and returns the number of fillers that ran.
 async fn fills_of_a_stampede(caches: &[Strings], key: &str, fill_takes: Duration) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let barrier = Arc::new(Barrier::new(caches.len() * 100));
@@ -349,7 +350,7 @@ async fn whoever_waits_for_another_nodes_fill_in_vain_fills_itself() {
     let (nodes, caches) = cluster("in-vain", 3).await;
     let impatient = caches[0].with_cluster_single_flight(Some(Duration::from_millis(20)));
     for n in 0..10 {
-        // Nobody else asks for this key.
+        // No other caller asks for this key.
         let value = impatient.get_with(format!("lonely-{n}"), || async { "filled".to_owned() });
         assert_eq!(tokio::time::timeout(SOON, value).await.unwrap(), "filled");
         let blocking = impatient.clone();
@@ -413,7 +414,7 @@ fn fills_work_without_a_runtime() {
         Ok::<_, Infallible>("late".to_owned())
     });
     assert!(matches!(late, Err(FillError::TimedOut(_))));
-    // An asynchronous fill of a thread without a runtime runs in one of the node.
+    // On a thread without a runtime, an asynchronous fill runs in a runtime of the node.
     let value = block_on(cache.get_with("async".to_owned(), || async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         "filled".to_owned()
@@ -422,7 +423,7 @@ fn fills_work_without_a_runtime() {
     runtime.block_on(node.shutdown());
 }
 
-/// The smallest executor: parks the thread.
+/// Runs a future on a minimal executor, which parks the thread.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
@@ -462,7 +463,8 @@ async fn a_borrowed_key_is_looked_up_once_and_filled_like_an_owned_one() {
     stop(vec![node]).await;
 }
 
-/// A runtime of one thread stands still while nobody waits for anything in it.
+/// Checks that waiters time out although the first caller's runtime stands still: a single-threaded runtime makes no
+/// progress outside `block_on`.
 #[test]
 fn time_runs_out_for_those_who_wait_also_if_the_first_callers_runtime_stands_still() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! Looking into real nodes over loopback.
+//! Tests of `Inspector` on real nodes over loopback.
 
 mod common;
 
@@ -71,7 +71,7 @@ async fn explain_shows_what_each_node_holds_and_that_they_agree() {
     assert_eq!(ways.iter().filter(|(_, by)| *by == LearntBy::Written).count(), 1, "{told:?}");
     assert!(ways.iter().all(|(writer, by)| *writer == (*by == LearntBy::Written)), "{told:?}");
     assert!(told.nodes.iter().all(|held| held.learnt.as_ref().is_some_and(|at| at.starts_with("20"))), "{told:?}");
-    // scenario 92
+    // scenario 92: values are shown only on request.
     assert!(told.value.is_none() && !format!("{told:?}").contains("crimson"), "values are shown only on request");
     assert_eq!(inspector.value("test", "apple").unwrap().as_deref(), Some("\"crimson\""));
     caches[2].invalidate("apple");
@@ -111,7 +111,7 @@ async fn a_node_that_is_cut_off_shows_as_lagging_and_explain_says_who_lacks_the_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn diff_pages_over_all_keys_and_an_audit_of_equal_nodes_is_clean() {
-    // scenario 93 (smaller): everything is paged, and no question is larger than a page.
+    // scenario 93 (smaller): everything is paged, and no query is larger than a page.
     let (nodes, caches) = cluster("inspect-diff", 2).await;
     for n in 0..3_000 {
         caches[0].insert(format!("key-{n}"), "value".into()).unwrap();
@@ -160,7 +160,7 @@ async fn what_one_node_evicted_is_a_difference_with_a_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn looking_touches_neither_recency_nor_counts() {
-    // scenario 44, scenario 94 (recency)
+    // scenario 44, scenario 94 (recency): inspection changes neither the order of eviction nor the hit counts.
     let a = node("inspect-recency", &[]).await;
     let cache: Cache<u64, String> = a.cache("test").max_capacity(3).open().unwrap();
     for n in 0..3 {
@@ -187,7 +187,7 @@ async fn looking_touches_neither_recency_nor_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_shut_down_says_so() {
-    // scenario 73 (seen from outside)
+    // scenario 73 (seen from outside): a node that was shut down reports a warning.
     let a = node("inspect-down", &[]).await;
     let inspector = Inspector::new(&a);
     assert!(inspector.summary().warnings.is_empty());

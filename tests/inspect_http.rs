@@ -1,4 +1,4 @@
-//! The debug interface over HTTP, asked by hand.
+//! Tests of the debug interface over HTTP, with requests written by hand.
 #![cfg(feature = "inspect-http")]
 
 mod common;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Sends bytes, reads until the other side hangs up, and after `patience` says that there will be no more of them.
+/// Sends bytes and reads until the server closes the connection. After `patience` it shuts down its own sending side.
 async fn raw(addr: SocketAddr, request: &[u8], patience: Duration) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let _ = stream.write_all(request).await;
@@ -76,7 +76,7 @@ async fn every_route_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn off_by_default_loopback_unless_told_and_a_token_beyond() {
-    // scenario 91
+    // scenario 91: any address except loopback needs a token, and every route with data checks it.
     let a = node("http-token", &[]).await;
     let beyond = HttpConfig::new(([0, 0, 0, 0], 0).into());
     let refused = HttpServer::start(Inspector::new(&a), beyond.clone()).await;
@@ -97,7 +97,7 @@ async fn off_by_default_loopback_unless_told_and_a_token_beyond() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_are_shown_only_on_request_and_nothing_else_shows_them() {
-    // scenario 92
+    // scenario 92: values are shown only on request.
     let a = node("http-values", &[]).await;
     let cache = open(&a);
     cache.insert("<script>\"\n".into(), "top secret".into()).unwrap();
@@ -117,15 +117,15 @@ async fn values_are_shown_only_on_request_and_nothing_else_shows_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_of_many_keys_is_paged_while_slow_readers_hold_places() {
-    // scenario 93 (smaller)
+    // scenario 93 (smaller): a dump is paged, and slow readers hold up neither the dump nor replication.
     dump("http-dump", 20_000).await;
 }
 
-/// `cargo test --release --features inspect-http --test inspect_http -- --ignored --nocapture`
+/// Runs the dump in full: `cargo test --release --features inspect-http --test inspect_http -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
 async fn a_dump_of_a_million_keys_is_paged_while_slow_readers_hold_places() {
-    // scenario 93
+    // scenario 93: the full size.
     dump("http-dump-million", 1_000_000).await;
 }
 
@@ -142,7 +142,7 @@ async fn dump(name: &str, count: usize) {
         let mut stream = TcpStream::connect(at).await.unwrap();
         let request = format!("GET /v1/caches/test/keys?limit=1000 HTTP/1.1\r\nHost: {at}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        slow.push(stream); // and never reads
+        slow.push(stream); // and never reads the reply
     }
     let (mut seen, mut cursor, mut waits) = (std::collections::BTreeSet::new(), String::new(), Vec::new());
     loop {
@@ -170,7 +170,7 @@ async fn dump(name: &str, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_hosts_and_origins_are_refused_and_nothing_can_be_changed() {
-    // scenario 94
+    // scenario 94: foreign hosts and origins are refused, and no request can change anything.
     let a = node("http-foreign", &[]).await;
     let cache = open(&a);
     cache.insert("k".into(), "v".into()).unwrap();
@@ -196,7 +196,7 @@ async fn foreign_hosts_and_origins_are_refused_and_nothing_can_be_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_get_a_4xx_and_garbage_takes_nothing_down() {
-    // scenario 95
+    // scenario 95: malformed requests have a 4xx reply, and random bytes stop nothing.
     let a = node("http-fuzz", &[]).await;
     let _cache = open(&a);
     let server = serve(&a).await;
@@ -219,7 +219,7 @@ async fn malformed_requests_get_a_4xx_and_garbage_takes_nothing_down() {
         let (status, body) = get(at, path).await;
         assert!((400..500).contains(&status), "{path}: {status} {body}");
     }
-    // Any cursor at all is a place in the walk, or past its end.
+    // Any number is a valid cursor: a position in the key space, or one past its end.
     assert_eq!(get(at, &format!("/v1/caches/test/keys?cursor={}", u64::MAX)).await.0, 200);
     let mut random = fastrand_like(7);
     for round in 0..300 {
@@ -237,7 +237,7 @@ async fn malformed_requests_get_a_4xx_and_garbage_takes_nothing_down() {
     stop(vec![a]).await;
 }
 
-/// A small generator: these bytes only have to vary.
+/// Returns a small random generator. Its quality does not matter: these bytes only have to vary.
 fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed;
     move || {

@@ -1,4 +1,4 @@
-//! Nodes that start, restart and end, as their members see them: jobs that write and leave at once, crashes, seeds.
+//! Tests of nodes that start, restart and end, as their peers see them: short jobs, crashes, seeds.
 #![cfg(feature = "node")]
 
 mod common;
@@ -14,33 +14,33 @@ use common::{SOON, eventually, node, open, stop};
 use driftless::inspect::Inspector;
 use driftless::{Cache, Members, Node, NodeBuilder, Ready};
 
-/// The deadline of a shutdown: one that waits for it takes longer.
+/// The time limit of a shutdown. A shutdown that waits for a member takes this long.
 const HANDOVER: Duration = Duration::from_secs(5);
 
 fn builder(cluster: &str, seeds: &[SocketAddr]) -> NodeBuilder {
     Node::builder().cluster(cluster).seeds(seeds.iter().map(SocketAddr::to_string)).local_timing()
 }
 
-/// An address of its own on the loopback, where no node listens.
+/// Returns an address on loopback, unique to this call, on which no node listens.
 fn deserted() -> SocketAddr {
     static CALLS: AtomicU8 = AtomicU8::new(1);
     let process = (std::process::id() % (1 << 15)) as u16;
     ([127, (process >> 8) as u8, process as u8, CALLS.fetch_add(1, Ordering::Relaxed)], 7946).into()
 }
 
-/// A port that is free at every address.
+/// Returns a port that is free on every address.
 fn free_port() -> u16 {
     TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The node ends as by `kill -9`: it says no goodbye.
+/// Ends a node as by `kill -9`: without a goodbye.
 fn crash(node: Node, cache: Cache<String, String>) {
     node.kill_network_task("thread");
     eventually("crashed", || node.is_running(), |running| !running);
     drop((node, cache));
 }
 
-/// The replicas that a cache takes for members, the names of their nodes, and whether they are alive.
+/// Returns the replicas that a cache counts as members, with the names of their nodes and whether they are live.
 fn peers(cache: &Cache<String, String>) -> Vec<(String, Option<String>, bool)> {
     cache.inspect().peers.into_iter().map(|peer| (peer.replica, peer.node, peer.live)).collect()
 }
@@ -59,7 +59,7 @@ fn is_replaced(cache: &Cache<String, String>, by: &Cache<String, String>, among:
     );
 }
 
-// scenario 64: the predecessor was called dead before its successor came, at the same or another address.
+// scenario 64: the predecessor was declared dead before its successor started, at the same or at another address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crashed_member_that_was_called_dead_is_replaced_by_its_successor() {
     let (a, c) = (node("crashed", &[]).await, node("crashed", &[]).await);
@@ -83,7 +83,7 @@ async fn a_crashed_member_that_was_called_dead_is_replaced_by_its_successor() {
             let is_dead = |seen: &Vec<_>| seen.iter().any(|(replica, _, live)| *replica == gone && !live);
             eventually("called dead", || peers(cache), is_dead);
         }
-        first.remove("before"); // A tombstone that the dead one holds back.
+        first.remove("before"); // A tombstone that the dead member holds back.
         b = start(if round == 0 { addr } else { deserted() }).await.unwrap();
     }
     let there = open(&b);
@@ -102,7 +102,7 @@ async fn a_crashed_member_that_was_called_dead_is_replaced_by_its_successor() {
     stop(vec![a, b, d]).await;
 }
 
-// scenario 64: the successor comes before the predecessor was called dead, at the same address.
+// scenario 64: the successor starts before the predecessor was declared dead, at the same address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crashed_member_is_replaced_by_a_successor_that_comes_at_once() {
     let a = node("quick", &[]).await;
@@ -120,7 +120,7 @@ async fn a_crashed_member_is_replaced_by_a_successor_that_comes_at_once() {
     stop(vec![a, b]).await;
 }
 
-/// A job: it writes, and leaves before it has met a member.
+/// Checks a short job: it writes and shuts down before it has met a member. Promise: a member has its writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_writes_and_shuts_down_at_once_has_told_a_member() {
     let a = node("job", &[]).await;
@@ -154,7 +154,7 @@ async fn a_job_that_drops_its_handles_at_once_has_told_a_member() {
         let job = node("dropped-job", &[&a]).await;
         let cache = open(&job);
         cache.insert(format!("job-{round}"), "v".into()).unwrap();
-        // The cache alone, the cache first, the node first.
+        // Three orders: drop the cache only, the cache first, the node first.
         let left = match round {
             0 => {
                 drop(cache);
@@ -227,7 +227,8 @@ async fn what_was_closed_in_vain_is_returned_later() {
     assert_eq!(unsent.caches.iter().map(|it| (&*it.cache, it.writes)).collect::<Vec<_>>(), [("test", 1)]);
 }
 
-/// No member has it open: there is no use in waiting, and it is lost all the same.
+/// Checks a cache that no member has open: waiting cannot help, so the shutdown is fast and reports the writes as
+/// unsent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cache_that_no_member_has_open_is_returned_and_not_waited_for() {
     let a = node("private", &[]).await;
@@ -242,7 +243,7 @@ async fn a_cache_that_no_member_has_open_is_returned_and_not_waited_for() {
     stop(vec![a]).await;
 }
 
-/// Neither who has no cluster nor who is the last of one waits for somebody to hand over to.
+/// Checks that a node without a cluster, and the last node of a cluster, shut down without waiting for a receiver.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lone_node_and_the_last_of_a_cluster_end_at_once() {
     let timed = async |node: &Node| {
@@ -293,7 +294,7 @@ async fn all_members_are_those_that_should_be_there() {
     early.wait_for_members(0, Duration::ZERO).await.unwrap();
     stop(vec![seed]).await;
     eventually("alone", || cache.members(), |members| *members == 0);
-    // Departures are known: nobody is waited for any more.
+    // Every member has departed with a goodbye, so the call waits for none.
     let written = cache.insert("b".into(), "2".into()).unwrap();
     let seen = cache.wait_replicated(written, Members::All, SOON).await.unwrap().seen;
     assert!(seen.is_empty());
@@ -308,7 +309,7 @@ async fn all_members_are_those_that_should_be_there() {
     assert!(cache.wait_replicated(written, Members::All, SOON).await.is_err(), "a node that is down has no members");
 }
 
-/// Right after a start: whatever is written then is on the member once it is waited for.
+/// Checks a wait right after the start: when it returns, the member has the write.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_of_the_first_moment_can_be_waited_for() {
     let a = node("first-moment", &[]).await;
@@ -323,7 +324,7 @@ async fn a_write_of_the_first_moment_can_be_waited_for() {
         assert!(there.get(&format!("job-{round}")).is_some());
         job.shutdown().await;
     }
-    // A cache of which a member has not yet said whether it has it open.
+    // A cache for which the member has not yet reported whether it is open there.
     let job = node("first-moment", &[&a]).await;
     job.wait_for_members(1, SOON).await.unwrap();
     let cache: Cache<String, String> = job.cache("other").open().unwrap();
@@ -353,7 +354,8 @@ async fn a_node_whose_only_seed_is_itself_is_alone() {
     let advertised: SocketAddr = ([127, 0, 0, 9], port).into();
     let named: SocketAddr = ([127, 0, 0, 1], free_port()).into();
     let cases = [
-        // By the address it binds, by a name of it, by the address it advertises, by another address of the machine.
+        // In turn: by the address it binds, by a name for it, by the address it advertises, by another address of the
+        // machine.
         (builder("own", &[]).bind(local), vec![local.to_string()]),
         (builder("own", &[]).bind(named), vec![format!("localhost:{}", named.port()), named.to_string()]),
         (builder("own", &[]).bind(everywhere).advertise(advertised), vec![advertised.to_string()]),
@@ -372,7 +374,7 @@ async fn a_node_whose_only_seed_is_itself_is_alone() {
     }
 }
 
-/// Who lists itself among its seeds has not found one of them by that.
+/// Checks that a node which lists itself among its seeds does not count itself as a seed that was found.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_among_its_seeds_waits_for_the_others() {
     let (local, other) = (deserted(), deserted());

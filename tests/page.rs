@@ -1,5 +1,4 @@
-//! The page of the debug interface: what can be told from its text in every run, and by hand in a browser, with the
-//! keyboard alone.
+//! Tests of the debug page: properties of its text in every run, and by hand in a browser with the keyboard alone.
 #![cfg(feature = "inspect-http")]
 
 use std::collections::BTreeSet;
@@ -9,13 +8,13 @@ mod browser;
 
 const PAGE: &str = include_str!("../src/inspect/http/page.html");
 
-/// The start tags of an element, attributes and all.
+/// Returns the start tags of an element, with attributes.
 fn tags<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
     let open = format!("<{name} ");
     page.split(&open[..]).skip(1).filter_map(|rest| rest.split('>').next()).collect()
 }
 
-/// What is wrong for somebody who has a keyboard and no mouse, or hears the page.
+/// Returns the obstacles of the page for users with a keyboard and no mouse, and for users of a screen reader.
 fn complaints(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut must = |holds: bool, what: String| {
@@ -34,7 +33,7 @@ fn complaints(page: &str) -> Vec<String> {
             format!("cannot be scrolled to: <div {tag}>"),
         );
     }
-    // Only what is a button by itself is reached with Tab and pressed with Enter and the space bar.
+    // Only a real button is reached with Tab and pressed with Enter and the space bar.
     for before in
         page.split(".addEventListener(\"click\"").map(|part| part.rsplit("byId(\"").next().unwrap_or_default())
     {

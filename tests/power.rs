@@ -1,19 +1,20 @@
-//! The simulator can fail: known mistakes, put back one at a time, are caught, and by whom.
+//! Tests that the simulator can fail: known mistakes are switched on one at a time, and each is caught by a named
+//! checker.
 //!
 //! All of them: `cargo test --profile sim --no-default-features --features sim --test power -- --ignored --nocapture`.
-//! Unoptimised they take minutes, so with the feature `node` there is nothing here.
+//! Unoptimised they take minutes, so this file is empty with the feature `node`.
 
 #![cfg(not(feature = "node"))]
 
 use driftless::replica::Bugs;
 use driftless::sim::{Report, Scenario, Settings, Violation, run_numbers};
 
-/// A known mistake has to be caught by then.
+/// The number of seeds within which a known mistake must be caught.
 const SEEDS: u64 = 4_096;
-/// An easy one by then.
+/// The number of seeds within which an easy mistake must be caught.
 const FEW_SEEDS: u64 = 64;
 
-/// Those that every build looks for. The others are looked for by hand.
+/// The easy mistakes, which every build tests. The remaining mistakes are tested by hand.
 const EASY: [&str; 26] = [
     "ack_for_any_receiver",
     "apply_over_gap",
@@ -49,7 +50,8 @@ const SCHEDULES: &str = concat!(
     include_str!("../src/replica/schedules/sparing.rs")
 );
 
-/// Those that were faults once, found by one seed in ten thousand and more: a schedule of their own puts them back.
+/// Mistakes that were real faults once, and that at most one seed in ten thousand finds. Each has a schedule of its own
+/// that switches it on.
 const BY_SCHEDULE: [&str; 10] = [
     "bounds_dropped_unseen",
     "collected_alone_forgotten",
@@ -63,19 +65,19 @@ const BY_SCHEDULE: [&str; 10] = [
     "unbounded_believed",
 ];
 
-/// The others: those that need many seeds, or slow ones.
+/// Returns the remaining mistakes: they need many seeds, or slow ones.
 fn hard() -> impl Iterator<Item = &'static str> {
     Bugs::NAMES.iter().copied().filter(|bug| !EASY.contains(bug) && !BY_SCHEDULE.contains(bug))
 }
 
-/// What the swarm says of a seed with a mistake.
+/// Returns the violation of a seed with a mistake switched on.
 fn violation(bug: &str, seed: u64) -> Option<Violation> {
     let mut settings = Settings::from_seed(seed);
     settings.bugs = Bugs::only(bug).expect("a known mistake");
     run_numbers(&Scenario::with_settings(seed, settings), false).violation
 }
 
-/// After how many seeds a mistake is caught, and what is said of it.
+/// Returns the number of seeds that catch a mistake, and the violation.
 fn catch(bug: &str, seeds: u64) -> Option<(u64, Violation)> {
     (0..seeds).find_map(|seed| Some((seed + 1, violation(bug, seed)?)))
 }
@@ -114,7 +116,8 @@ fn the_easy_ones_are_switches() {
     assert!(unknown.is_empty(), "no switches: {unknown:?}");
 }
 
-/// A band of seeds reaches every fault and every rare branch: what it never reaches it does not check.
+/// Checks that a range of seeds reaches every fault and every rare branch, because a branch that is never reached is
+/// never tested.
 #[test]
 #[ignore = "minutes: -- --ignored --nocapture"]
 fn the_swarm_reaches_every_branch_within_4_096_seeds() {

@@ -1,4 +1,5 @@
-//! scenario 92: what may be told of a cache's content, and to whom. Alone in its process: it listens to all that is logged.
+//! scenario 92: disclosure of a cache's contents. The tests have a process of their own, because they record the whole
+//! log.
 #![cfg(feature = "inspect-http")]
 
 mod common;
@@ -35,7 +36,7 @@ async fn no_log_line_has_a_key_a_value_or_a_secret() {
     assert!(there.ready(SOON).await.is_ready());
     here.insert(KEY.into(), VALUE.into()).unwrap();
     eventually("arrives", || there.get(KEY), Option::is_some);
-    // Refused, filled, failed, deleted, invalidated: whatever has a line of its own.
+    // Refused, filled, failed, deleted, invalidated: every operation with a log line of its own.
     here.insert("k".repeat(10_000), VALUE.into()).unwrap_err();
     here.insert(KEY.into(), VALUE.repeat(100_000)).unwrap_err();
     here.remove(KEY);
@@ -43,7 +44,7 @@ async fn no_log_line_has_a_key_a_value_or_a_secret() {
     let failed = here.try_get_with(KEY.into(), || async { Err::<String, _>(std::io::Error::other(VALUE)) }).await;
     assert!(failed.is_err());
     here.get_with(KEY.into(), || async { VALUE.to_owned() }).await;
-    // The same name with other types on the other node: what does not decode is logged, not shown.
+    // The same cache with other types on the second node. Values that do not decode are logged without their content.
     let other: Cache<u64, u64> = b.cache("other").open().unwrap();
     let text: Cache<String, String> = a.cache("other").open().unwrap();
     text.insert(KEY.into(), VALUE.into()).unwrap();
@@ -61,7 +62,7 @@ async fn no_log_line_has_a_key_a_value_or_a_secret() {
     }
 }
 
-/// A name that would end a label, a line, a tag or a script.
+/// A cache name that would end a label, a line, a tag or a script, if it were not escaped.
 const NAME: &str = "a\\b\"} 1\n# </script><b>&";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +81,7 @@ async fn a_hostile_cache_name_breaks_out_of_nothing() {
         let (series, number) = line.rsplit_once(' ').expect("a series and its number");
         assert!(number.parse::<f64>().is_ok() && series.starts_with("driftless_"), "{line}");
     }
-    // The page is the same whatever is in the caches: names come as JSON and are put in as text.
+    // The page does not depend on cache names: the script loads them as JSON and inserts them as text.
     assert!(!get("/").await.contains("<b>&"));
     let node: serde_json::Value = serde_json::from_str(&get("/v1/node").await).unwrap();
     assert_eq!(node["caches"][0]["cache"], NAME);

@@ -1,9 +1,11 @@
-//! `examples/sidecar` from outside: real processes on loopback, spoken to in bytes written by hand.
+//! Tests of `examples/sidecar` from outside: real processes on loopback, with requests written by hand.
 //!
-//! `cargo test` builds the example by itself; before `cargo test --test sidecar` run `cargo build --examples`. The long one:
+//! `cargo test` builds the example itself; before `cargo test --test sidecar` run `cargo build --examples`. The long
+//! test:
 //!
 //! ```sh
-//! cargo test --test sidecar -- --ignored --nocapture       # a process stopped for 150 seconds; DRIFTLESS_STOP_SECONDS=20 for less
+//! # A process is stopped for 150 seconds; DRIFTLESS_STOP_SECONDS=20 shortens it.
+//! cargo test --test sidecar -- --ignored --nocapture
 //! ```
 #![cfg(all(unix, feature = "node"))]
 
@@ -12,7 +14,7 @@ mod client;
 #[path = "sidecar/process.rs"]
 mod process;
 
-// Cargo does not run the unit tests of examples; here they run.
+// Cargo does not run the unit tests of examples, so this test includes them.
 #[allow(dead_code)]
 #[path = "../examples/sidecar/glob.rs"]
 mod glob;
@@ -27,7 +29,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// For whatever travels between processes. Generous: the machine may be busy, and a failure costs only the one who sees it.
+/// The time limit for anything that travels between processes. It is generous, because the machine may be busy. Only a
+/// failing test waits that long.
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
@@ -73,7 +76,7 @@ fn a_large_value_arrives_whole() {
     });
 }
 
-// scenario 33: killed, and back under the same address.
+// scenario 33: a process is killed and restarted at the same address.
 #[test]
 fn a_killed_and_restarted_process_catches_up() {
     let mut cluster = Cluster::start(3, Flags::default());
@@ -113,7 +116,7 @@ fn the_seed_itself_may_be_killed_and_come_back() {
     cluster.signal(0, Signal::Kill);
     cluster.client(1).expect(&["SET", "k", "w"], Reply::ok());
     cluster.restart(0);
-    // Nobody is its seed: the others have to find it. They retry with backoff.
+    // The restarted process has no seed, so its peers have to find it. They retry with backoff.
     eventually(3 * SOON, || cluster.client(0).wants(&["GET", "k"], &Reply::bulk("w")));
 }
 
@@ -150,7 +153,7 @@ fn time_to_live_holds_everywhere() {
         assert!((50_000..=100_000).contains(&left), "node {node}: {left} ms of 100 s left");
     }
     std::thread::sleep(Duration::from_millis(1500).saturating_sub(written.elapsed()));
-    // Every replica expires by its own clock, and they all have the same one here.
+    // Every replica expires values by its own clock; here all share one clock.
     for node in 0..3 {
         eventually(Duration::from_millis(200), || cluster.client(node).wants(&["GET", "short"], &Reply::Null));
     }
@@ -183,7 +186,7 @@ fn ten_thousand_commands_in_one_go() {
         batch.extend(command(&["SET", &format!("key:{key}"), &format!("value:{key}")]));
         batch.extend(command(&["GET", &format!("key:{key}")]));
     }
-    // From a thread of its own: the answers are more than what the sockets hold, and nobody reads them yet.
+    // Sent from a second thread: the replies exceed the socket buffers, and this thread does not read them yet.
     let mut sender = client.sender();
     let sending = std::thread::spawn(move || sender.write_all(&batch));
     for key in 0..5_000 {
@@ -303,11 +306,11 @@ fn what_is_no_request_gets_an_error_and_the_connection_is_closed() {
         assert!(answer.starts_with(b"-ERR Protocol error"), "{shown:?} got {:?}", String::from_utf8_lossy(&answer));
         assert!(answer.ends_with(b"\r\n"), "{shown:?}");
     }
-    // What was whole before the nonsense is still answered.
+    // Complete requests before the malformed one are still answered.
     let mut client = cluster.client(0);
     client.send(b"*1\r\n$4\r\nPING\r\n*x\r\n");
     assert!(client.rest().starts_with(b"+PONG\r\n-ERR"));
-    // A browser that is made to post here does not get to its second line.
+    // A browser that is made to send a POST here is disconnected before its second line runs.
     let mut client = cluster.client(0);
     client.send(b"POST / HTTP/1.1\r\nSET stolen 1\r\n\r\n");
     client.rest();
@@ -375,7 +378,7 @@ fn a_node_with_another_key_or_cluster_hears_nothing() {
 #[test]
 fn flags_that_can_not_be_honoured_are_refused_with_a_reason() {
     let cluster = Cluster::start(1, Flags::default());
-    // scenario 91: beyond loopback only with a token, and only if it was built at all.
+    // scenario 91: an address beyond loopback needs a token, and a build with the feature.
     let debug = refused(&["--http", "0.0.0.0:0"]);
     assert!(debug.contains("token") || debug.contains("inspect-http"), "{debug}");
     assert!(refused(&["--key", "abc"]).contains("64 hexadecimal digits"));
@@ -396,8 +399,8 @@ fn a_process_stopped_for_150_seconds_shows_nothing_old() {
     stopped_for(Duration::from_secs(seconds));
 }
 
-/// Of 1,000 keys, 400 are deleted and 300 overwritten while one process of three is stopped. Within ten seconds of continuing, none of the
-/// old values is left on any node, and none comes back.
+/// Deletes 400 and overwrites 300 of 1,000 keys while one process of three is stopped. Promise: within ten seconds of
+/// its continuation no old value is left on any node, and none comes back.
 fn stopped_for(time: Duration) {
     let cluster = Cluster::start(3, Flags::default());
     for key in 0..1000 {
@@ -440,7 +443,7 @@ fn stopped_for(time: Duration) {
     }
 }
 
-/// Whether a node holds for each of `keys` what it should; if not, what it holds instead.
+/// Compares the values of a node with the expected ones. The error names the first difference.
 fn expect_values(
     client: &mut Client,
     keys: std::ops::Range<usize>,
@@ -459,7 +462,7 @@ fn expect_values(
     }
 }
 
-/// What a debug interface answers.
+/// Returns the reply of a debug interface.
 #[cfg(feature = "inspect-http")]
 fn debug(at: std::net::SocketAddr, path: &str) -> Result<serde_json::Value, String> {
     use std::io::{Read, Write};
@@ -486,7 +489,7 @@ fn a_paused_process_shows_up_in_the_warnings_and_explain_says_that_it_lacks_a_wr
     watcher.client().expect(&["SET", "before", "v"], Reply::ok());
     cluster.eventually_everywhere(SOON, &["GET", "before"], &Reply::bulk("v"));
     eventually(SOON, green);
-    // Nobody misses a member that was not met.
+    // The watcher can only miss a member that it has met.
     eventually(SOON, || match debug(free, "/v1/node")?["caches"][0]["peers"].as_array().map(Vec::len) {
         Some(2) => Ok(()),
         met => Err(format!("{met:?} peers")),

@@ -1,15 +1,15 @@
-//! The swarm: seeds that every build runs, and those that once failed.
+//! The swarm: seeds that every build runs, and seeds that once failed.
 //!
-//! Unoptimised they take minutes, so with the feature `node` there is nothing here. More of them:
+//! Unoptimised they take minutes, so this file is empty with the feature `node`. To run more of them:
 //! `cargo run --profile sim --no-default-features --features sim --example simulate -- --seeds 200000`.
 
 #![cfg(not(feature = "node"))]
 
 use driftless::sim::{Report, Scenario, Settings, run_numbers};
 
-/// Seeds that every build runs.
+/// The number of seeds that every build runs.
 const SEEDS: u64 = 512;
-/// And of those that are bent towards lost tombstones.
+/// The number of those seeds with settings that make lost tombstones likely.
 const HARSH_SEEDS: u64 = 256;
 
 const ONCE_FAILED: &str = include_str!("../proptest-regressions/sim-seeds.txt");
@@ -24,7 +24,7 @@ fn assert_clean(seed: u64, settings: Settings) -> Report {
     report
 }
 
-/// Promises hold, and every fault and every interesting state was there.
+/// Checks that no promise is broken, and that every fault and every rare branch occurred.
 #[test]
 fn no_promise_is_broken_and_the_suite_is_not_vacuous() {
     let mut total = Report::default();
@@ -32,7 +32,7 @@ fn no_promise_is_broken_and_the_suite_is_not_vacuous() {
     assert!(total.events >= 3_000 * SEEDS, "{} events: runs have become short", total.events);
     assert!(total.unreached().is_empty(), "not in {SEEDS} seeds: {:?}", total.unreached());
     assert!(total.unlisted_faults().is_empty(), "in no list: {:?}", total.unlisted_faults());
-    // These say that something went wrong that must not; the rest must have happened.
+    // These counters count failures that must not occur. Every remaining counter must be above zero.
     let never = ["conflicts", "audit_conflicts", "audit_missing", "cloned_id", "renewed_id"];
     for (name, count) in total.states.each() {
         assert_eq!(count == 0, never.contains(&name), "{name} is {count} after {SEEDS} seeds");
@@ -52,7 +52,7 @@ fn seeds_that_once_failed_are_clean() {
     assert!(seeds.len() > 40);
     for seed in seeds {
         assert_clean(seed, Settings::from_seed(seed));
-        // One that has a plot now may have failed before there were any.
+        // A seed that has a plot now may have failed before plots existed.
         assert_clean(seed, Settings::without_plots(seed));
     }
 }

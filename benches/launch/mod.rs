@@ -1,10 +1,10 @@
-//! Builds and runs one benchmark of `benches/rivals`, a package of its own: what driftless is measured
-//! against must not be in its dependency tree, nor in its lock file, nor in what CI builds.
+//! Launcher of a benchmark in `benches/rivals`, which is a package of its own. So the libraries that driftless is
+//! compared with are not in its dependency tree, its lock file, or its CI builds.
 
 use std::path::Path;
 use std::process::{Command, exit};
 
-/// Passes the arguments on, and the exit status back.
+/// Runs the benchmark with the arguments of this process, and exits with its status.
 pub fn run(name: &str) -> ! {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

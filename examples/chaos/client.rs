@@ -1,4 +1,4 @@
-//! A client that expects the worst: every call may fail, and none waits for long.
+//! A client of one sidecar for a cluster under faults: every call may fail, and every call has a time limit.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,10 +13,10 @@ pub enum Reply {
     Array(Vec<Reply>),
 }
 
-/// When and by whom: compared in this order.
+/// The time and the replica id of a write, compared in this order.
 pub type Stamp = (u64, String);
 
-/// One connection.
+/// One connection to a sidecar.
 pub struct Client(BufReader<TcpStream>);
 
 fn broken(what: impl Into<String>) -> io::Error {
@@ -32,7 +32,8 @@ impl Client {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// After an error the connection is of no more use: an answer may still be on its way.
+    /// Sends one command and returns its reply. After an error, drop the connection: a late reply may still arrive on
+    /// it.
     pub fn call(&mut self, words: &[&str]) -> io::Result<Reply> {
         let mut request = format!("*{}\r\n", words.len());
         words.iter().for_each(|word| request.push_str(&format!("${}\r\n{word}\r\n", word.len())));
@@ -70,12 +71,12 @@ impl Client {
         }
     }
 
-    /// Writes, and gives the stamp.
+    /// Writes a value and returns its stamp.
     pub fn set(&mut self, key: &str, value: &str) -> io::Result<Stamp> {
         stamp(&self.text(&["DRILL", "SET", key, value])?)
     }
 
-    /// Deletes, and gives stamps below and above that of the delete.
+    /// Deletes a key and returns one stamp below that of the delete and one above it.
     pub fn delete(&mut self, key: &str) -> io::Result<(Stamp, Stamp)> {
         let text = self.text(&["DRILL", "DEL", key])?;
         let (below, above) = text.split_once(", ").ok_or_else(|| broken(text.clone()))?;
@@ -93,12 +94,12 @@ impl Client {
         }
     }
 
-    /// By how many milliseconds the node's clock is to be wrong.
+    /// Sets the offset of the node's wall clock, in milliseconds.
     pub fn clock(&mut self, millis: i64) -> io::Result<()> {
         self.text(&["DRILL", "CLOCK", &millis.to_string()]).map(drop)
     }
 
-    /// Everything the node counts.
+    /// Returns all counters of the node.
     pub fn counters(&mut self) -> io::Result<Vec<(String, u64)>> {
         let text = self.text(&["DRILL", "COUNTERS"])?;
         let line = |line: &str| line.split_once(' ').and_then(|(name, n)| Some((name.to_owned(), n.parse().ok()?)));

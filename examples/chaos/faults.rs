@@ -1,4 +1,4 @@
-//! What is done to the cluster, how it ends, and how it is shown to have happened.
+//! The faults: how each one begins and ends, and the proof that it had an effect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,27 +34,28 @@ const NETWORK: [Kind; 7] =
 const PROCESS: [Kind; 7] =
     [Kind::Stop, Kind::Kill, Kind::KillAndMove, Kind::Terminate, Kind::Clock, Kind::Descriptors, Kind::Memory];
 
-/// A clock is stepped by at most this, milliseconds: five times what replicas tolerate.
+/// The largest clock step, in milliseconds: five times what replicas tolerate (`max_drift`).
 const MAX_STEP: i64 = 5_000;
-/// Address space a process may gain under the memory limit, bytes. Threads and arenas reserve more than they use.
+/// The address space that a process may gain under the memory limit, in bytes. Threads and arenas reserve more than
+/// they use.
 const HEADROOM: u64 = 256 << 20;
-/// Most nodes that have a fault of their own at one time, so that the cluster is never gone.
+/// The most nodes that have a process fault at one time, so that some nodes always serve.
 const MAX_SICK: usize = 2;
 
-/// A fault that lasts.
+/// A fault in progress.
 struct Active {
     kind: Kind,
     until: Instant,
-    /// Who has it, if it is a process.
+    /// The node with the fault; none for a network fault.
     node: Option<usize>,
-    /// What it does to the packets.
+    /// The treatment of packets, as (sender, receiver, link).
     links: Vec<(usize, usize, Link)>,
-    /// Packets that had been treated so before.
+    /// Packets that had this treatment before the fault began.
     before: u64,
     what: String,
 }
 
-/// How often a fault was begun, and how often it was seen to bite.
+/// Counts per kind: faults begun, and faults proven to have had an effect.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     begun: usize,
@@ -92,12 +93,13 @@ impl Faults {
         network.iter().chain(&PROCESS).copied().filter(wanted).collect()
     }
 
-    /// Leaves out all other kinds.
+    /// Restricts the run to these kinds.
     pub fn only(&mut self, kinds: &[String]) {
         self.only = kinds.to_vec();
     }
 
-    /// One fault after another, every kind in turn and in random order, several at a time.
+    /// Injects faults one after another, several active at a time. Each round contains every kind once, in random
+    /// order.
     pub fn inject(&mut self, count: usize, pace: u64) -> Result<(), Error> {
         let mut round = Vec::new();
         for number in 0..count {
@@ -123,7 +125,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Everything ends, and every node is up.
+    /// Ends every fault and restarts every process that is not running.
     pub fn heal(&mut self) -> Result<(), Error> {
         let far = Instant::now() + Duration::from_secs(3_600);
         self.end_what_is_over(far)?;
@@ -149,7 +151,7 @@ impl Faults {
         Ok(what)
     }
 
-    /// Mostly shorter than the failure detector's patience, sometimes longer.
+    /// Returns a random duration: mostly shorter than the timeout of the failure detector, sometimes longer.
     fn duration(&mut self) -> Duration {
         let millis = if self.rng.u8(0..6) == 0 { self.rng.u64(9_000..16_000) } else { self.rng.u64(500..4_000) };
         Duration::from_millis(millis)
@@ -166,6 +168,7 @@ impl Faults {
         let cut = Link { cut: true, ..Link::default() };
         let (pairs, link) = match kind {
             Kind::Partition => {
+                // If the random split puts all nodes on one side, only `one` is cut off, so that some packets are cut.
                 let side: Vec<bool> = (0..nodes).map(|node| node == one || self.rng.bool()).collect();
                 (
                     pairs(&|from, to| {
@@ -194,7 +197,7 @@ impl Faults {
         Active { kind, until: Instant::now() + lasts, node: None, links, before: self.treated(kind), what }
     }
 
-    /// Packets that were treated as by a fault of this kind.
+    /// Returns how many packets have had the treatment of this kind.
     fn treated(&self, kind: Kind) -> u64 {
         let name = match kind {
             Kind::Partition | Kind::Isolation | Kind::OneWay => "cut",
@@ -223,7 +226,7 @@ impl Faults {
             }
             Kind::Kill | Kind::KillAndMove => {
                 node.signal("-KILL")?;
-                // The kernel may be busy: that is no finding.
+                // A busy kernel may take long to end the process. That is not a finding, so the limit is high.
                 let how = node.wait(Duration::from_secs(30))?;
                 self.prove(kind, how.contains("signal: 9"));
                 let place = if kind == Kind::Kill { "at the same" } else { "at another" };
@@ -231,7 +234,7 @@ impl Faults {
             }
             Kind::Terminate => {
                 node.signal("-TERM")?;
-                // It hands over what it has, within about five seconds of itself, and two of its clients'.
+                // A shutdown waits about two seconds for open connections, and about five for the handover to peers.
                 match node.wait(Duration::from_secs(15)) {
                     Ok(how) => self.prove(kind, how.contains("exit status: 0")),
                     Err(error) => self.problems.push(format!("SIGTERM: {error}")),
@@ -249,21 +252,22 @@ impl Faults {
         let millis = self.rng.i64(-MAX_STEP..=MAX_STEP);
         let mut client = node.client()?;
         client.clock(millis)?;
-        // Clocks look for a step once a millisecond.
+        // Clocks check for a step once a millisecond.
         std::thread::sleep(Duration::from_millis(20));
         let (time, _) = client.set(&format!("clock-{}", node.number), "x")?;
         let ours = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as i128;
         let ahead = (i128::from(time) - ours) / 1_000_000;
-        // A clock that steps back is not followed: stamps rise all the same.
+        // A replica does not follow a clock that steps back: its stamps keep rising.
         self.prove(Kind::Clock, if millis > 0 { ahead > i128::from(millis) - 500 } else { ahead > -6_000 });
         Ok(format!("clock of node {} stepped by {millis} ms; its stamps are {ahead} ms ahead", node.number))
     }
 
-    /// No descriptor is left: what is open stays, nothing is accepted or dialled.
+    /// Uses up the descriptors: open ones stay, but the node can accept and dial no more.
     fn fill_descriptors(&mut self, node: &Node) -> Result<String, Error> {
         let open = node.descriptors().ok_or("no process")?;
         node.limit(&format!("--nofile={}:", open.saturating_sub(1)))?;
-        // Its own connections come and go and leave some free: these are held until one finds none.
+        // The node's own connections close and leave some descriptors free. These clients are held until a connection
+        // fails.
         let mut held = Vec::new();
         let refused = (0..16).any(|_| {
             let answer = node.client().and_then(|mut client| client.counters().map(|_| client));
@@ -273,7 +277,7 @@ impl Faults {
         Ok(format!("no descriptors on node {} beyond its {open}", node.number))
     }
 
-    /// It may use what it has and a little more.
+    /// Limits the process to the memory that it has, plus `HEADROOM`.
     fn limit_memory(&mut self, node: &Node) -> Result<String, Error> {
         let pages =
             node.proc("statm").and_then(|text| text.split(' ').next()?.parse::<u64>().ok()).ok_or("no process")?;
@@ -320,7 +324,7 @@ impl Faults {
         self.revive(number)
     }
 
-    /// A process that ended although nobody ended it is a finding; the node goes on with another.
+    /// Records a process that ended without a fault as a finding, and starts a new one.
     fn revive(&mut self, number: usize) -> Result<(), Error> {
         let node = Arc::clone(&self.nodes[number]);
         if let Some(how) = node.ended() {
@@ -339,7 +343,7 @@ impl Faults {
         self.net.set(links);
     }
 
-    /// What was not seen to happen, and what went wrong besides.
+    /// Returns the problems, and the kinds that were never seen to have an effect.
     pub fn unproven(&self, planned: usize) -> Vec<String> {
         let mut findings = self.problems.clone();
         let begun: usize = self.tally.values().map(|tally| tally.begun).sum();

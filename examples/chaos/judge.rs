@@ -1,4 +1,4 @@
-//! What must be true once everything has healed.
+//! The checks of a cluster after all faults have ended.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,12 +11,14 @@ use crate::process::{Node, Nodes};
 
 type Held = Option<(Stamp, String)>;
 
-/// Waits until all nodes agree, and judges what they agree on.
+/// Waits until all nodes agree, then checks the state they agree on.
 pub fn settle(nodes: &Nodes, history: &History, keys: usize, patience: Duration) -> Vec<String> {
     let start = Instant::now();
     let (mut same, mut last) = (0, Vec::new());
     while start.elapsed() < patience {
         let held: Vec<_> = nodes.iter().map(|node| all(node, keys)).collect();
+        // Nodes are read one after another, so one equal round proves nothing: the state must repeat three times
+        // unchanged.
         let agree = held.iter().all(|one| one.is_some() && *one == held[0]);
         same = if agree && held == last { same + 1 } else { 0 };
         last = held;
@@ -29,7 +31,7 @@ pub fn settle(nodes: &Nodes, history: &History, keys: usize, patience: Duration)
     disagreements(nodes, &last, keys)
 }
 
-/// Everything a node serves; nothing if it does not answer.
+/// Returns everything a node serves, or `None` if the node does not answer.
 fn all(node: &Node, keys: usize) -> Option<Vec<Held>> {
     let mut client = node.client().ok()?;
     (0..keys).map(|number| client.get(&key(number)).ok()).collect()
@@ -56,7 +58,7 @@ fn judge(held: &[Held], nodes: &Nodes, history: &History, keys: usize) -> Vec<St
     let lives: Vec<u32> = nodes.iter().map(|node| node.life()).collect();
     let mut findings = Vec::new();
     for (number, acts) in history.by_key(keys).iter().enumerate() {
-        // What a process said that is still there cannot have been lost with it.
+        // A process that still runs cannot have lost a write that it acknowledged.
         let safe = |act: &&Act| lives[act.node] == act.life;
         let wrong = match &held[number] {
             Some((stamp, value)) => wrong_value(stamp, value, acts, safe),
@@ -95,13 +97,14 @@ fn wrong_absence(acts: &[Act], safe: impl Fn(&&Act) -> bool) -> Option<String> {
     let newest = acts.iter().filter(safe).filter_map(written).max()?;
     let deleted = acts.iter().any(|act| match &act.outcome {
         Outcome::Deleted(_, above) => *above > newest,
+        // A delete without a reply may have happened after the newest write.
         Outcome::Unknown => act.value.is_none(),
         Outcome::Written(_) => false,
     });
     (!deleted).then(|| format!("is gone, although nobody deleted it after {newest:?}"))
 }
 
-/// What was done, and what the nodes have counted.
+/// Prints the operations of the load and the sums of the nodes' counters.
 pub fn report(nodes: &Nodes, history: &History, net: &Net) {
     let acts: Vec<Act> = history.by_key(1 << 16).into_iter().flatten().collect();
     let count = |wanted: fn(&Outcome) -> bool| acts.iter().filter(|act| wanted(&act.outcome)).count();

@@ -1,4 +1,4 @@
-//! Writers and readers on every node, and the book of what they did.
+//! The load: a writer and a reader per node, and the history of their operations.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -9,29 +9,29 @@ use std::time::Duration;
 use crate::client::{Client, Stamp};
 use crate::process::{Node, Nodes};
 
-/// A write or a delete that was tried.
+/// A write or a delete that was attempted.
 #[derive(Clone, Debug)]
 pub struct Act {
     pub node: usize,
-    /// Which of the processes that have been there.
+    /// The number of the process on this node, counted from its first.
     pub life: u32,
     pub key: usize,
-    /// Nothing for a delete.
+    /// The value written; `None` for a delete.
     pub value: Option<String>,
     pub outcome: Outcome,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// A write with this stamp.
+    /// An acknowledged write with this stamp.
     Written(Stamp),
-    /// A delete with a stamp between these.
+    /// An acknowledged delete with a stamp between these two.
     Deleted(Stamp, Stamp),
-    /// No answer: it may have happened, or may yet.
+    /// No reply: the operation may have happened, or may still happen.
     Unknown,
 }
 
-/// The book.
+/// The history of all operations.
 pub struct History {
     acts: Vec<Mutex<Vec<Act>>>,
     findings: Mutex<Vec<String>>,
@@ -49,7 +49,7 @@ impl History {
         self.acts[act.node].lock().unwrap_or_else(PoisonError::into_inner).push(act);
     }
 
-    /// By key.
+    /// Returns all operations, grouped by key.
     pub fn by_key(&self, keys: usize) -> Vec<Vec<Act>> {
         let mut all = vec![Vec::new(); keys];
         for acts in &self.acts {
@@ -69,7 +69,7 @@ impl History {
     }
 }
 
-/// The threads.
+/// The threads of the load.
 pub struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -101,12 +101,13 @@ pub fn start(nodes: &Nodes, history: &Arc<History>, keys: usize) -> Load {
     Load { stop, threads }
 }
 
-/// The connection to the process that is there now; nothing while there is none.
+/// Returns a connection to the current process of a node, or `None` while there is none.
 fn connected<'a>(slot: &'a mut Option<(u32, Client)>, node: &Node) -> Option<&'a mut (u32, Client)> {
     let life = node.life();
     if slot.as_ref().is_none_or(|(of, _)| *of != life) {
         let client = node.client().ok();
-        // A process that took its place meanwhile is met again.
+        // If another process started meanwhile, the connection may be to either one. It is dropped, and the next call
+        // reconnects.
         *slot = client.filter(|_| node.life() == life).map(|client| (life, client));
     }
     slot.as_mut()
@@ -131,6 +132,7 @@ fn write(node: &Node, history: &History, stop: &AtomicBool, keys: usize) {
         let life = *life;
         let outcome = done.unwrap_or_else(|_| {
             history.failures.fetch_add(1, Relaxed);
+            // A late reply could be taken for that of the next command.
             slot = None;
             Outcome::Unknown
         });
@@ -138,7 +140,7 @@ fn write(node: &Node, history: &History, stop: &AtomicBool, keys: usize) {
     }
 }
 
-/// What one process serves never goes back.
+/// Checks that a process never serves an older value of a key than it served before.
 fn read(node: &Node, history: &History, stop: &AtomicBool, keys: usize) {
     let mut rng = fastrand::Rng::with_seed(1_000 + node.number as u64);
     let mut slot = None;

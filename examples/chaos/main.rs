@@ -1,26 +1,27 @@
-//! A cluster of real processes under attack, and the question whether it kept its promises.
+//! A cluster of real processes under injected faults, and a check of its promises.
 //!
 //! ```sh
 //! cargo run --release --example chaos -- --faults 100            # root: network namespaces, every fault
-//! cargo run --release --example chaos -- --faults 20 --loopback  # anybody: no network faults
+//! cargo run --release --example chaos -- --faults 20 --loopback  # any user: no network faults
 //! ```
 //!
-//! It starts sidecar processes with writers and readers on all of them, and injects faults one after another, several at a time:
-//! partitions, isolation, one-way loss, 1 to 30 % loss, delay, reordering, duplicates, SIGSTOP, SIGKILL with a restart at the same and at
-//! another address, SIGTERM with a restart, clock steps, a full descriptor table, a memory limit. Then everything heals and the
-//! judge looks:
+//! The program starts sidecar processes with a writer and a reader on each, and injects faults one after another,
+//! several active at a time. Network faults: partitions, isolation, one-way cuts, 1 to 30 % loss, delay, reordering,
+//! duplicates. Process faults: SIGSTOP, SIGKILL with a restart at the same and at a new address, SIGTERM with a
+//! restart, clock steps, a full descriptor table, a memory limit. Then all faults end, and the judge checks:
 //!
 //! - every node has the same keys with the same values and stamps;
-//! - no key is older than a write or delete that was acknowledged by a process that is still there;
-//! - no key that such a process was told to delete is back, and none is gone that nobody deleted;
-//! - while it ran, no reader of one process went back to an older value;
-//! - every fault is shown to have happened, by what was counted (packets dropped, states of processes, stamps).
+//! - no key is older than a write or delete that was acknowledged by a process that still runs;
+//! - no key is back that such a process has deleted, and no key is gone without a delete;
+//! - during the run, no reader of one process received an older value after a newer one;
+//! - every kind of fault is proven to have happened, by counts of dropped packets, states of processes, or stamps.
 //!
-//! Processes live in network namespaces, one each. Their gossip passes through TUN devices into this process, which
-//! loses, delays, reorders and duplicates packets: the kernel's own netem may be missing, and does not say what it did. Clients come
-//! over a second link without faults. Without the rights for that it runs on loopback, with faults of processes only, and says so.
+//! Each process has its own network namespace. Its gossip passes through a TUN device into this process, which loses,
+//! delays, reorders and duplicates packets. The kernel's netem is not used: it may be missing, and it does not report
+//! its effects. Clients use a second link without faults. Without the rights to create namespaces the program runs on
+//! loopback, with process faults only, and prints that.
 //!
-//! The exit code is zero only if nothing was found. `--seed` repeats the choice of faults; timing is the machine's.
+//! The exit code is zero only without findings. `--seed` repeats the choice of faults, but not their timing.
 
 mod client;
 mod faults;
@@ -37,36 +38,36 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use fastrand::Rng;
 
-/// A cluster of real processes under attack.
+/// A cluster of real processes under injected faults
 #[derive(Parser, Clone)]
 pub struct Arguments {
-    /// How many faults to inject
+    /// Number of faults to inject
     #[arg(long, default_value_t = 100)]
     faults: usize,
-    /// Processes
+    /// Number of nodes, one process each
     #[arg(long, default_value_t = 5)]
     nodes: usize,
-    /// The choice of faults
+    /// Seed for the choice of faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Keys that are written and deleted
+    /// Number of keys that are written and deleted
     #[arg(long, default_value_t = 200)]
     keys: usize,
-    /// Mean time between two faults, milliseconds
+    /// Mean time between two faults, in milliseconds
     #[arg(long, default_value_t = 1_200)]
     pace: u64,
-    /// Only faults of these kinds, by name, to narrow something down: Kill, Partition, ...
+    /// Only faults of these kinds, by name, to narrow down a finding: Kill, Partition, ...
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// No namespaces: faults of processes only
+    /// Run on loopback without namespaces: process faults only
     #[arg(long)]
     loopback: bool,
-    /// The sidecar's binary; by default it is built first, or found beside this one
+    /// Path of the sidecar binary; by default cargo builds it first, or it is taken from the folder of this binary
     #[arg(long)]
     sidecar: Option<std::path::PathBuf>,
 }
 
-/// How long the healed cluster gets to agree.
+/// The time limit for the nodes to agree after all faults have ended.
 const QUIESCENCE: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! Where the nodes live: a network namespace each, or all on loopback.
+//! The network of the nodes: one namespace per node, or all nodes on loopback.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -12,15 +12,15 @@ use crate::router::{Link, Router};
 const GOSSIP: u16 = 7946;
 const REDIS: u16 = 6379;
 
-/// See the module.
+/// The network of the nodes.
 pub struct Net {
     nodes: usize,
     router: Option<Arc<Router>>,
-    /// First port of loopback; namespaces need none.
+    /// The first port on loopback; unused with namespaces.
     ports: u16,
 }
 
-/// The node that an IPv4 packet is for: the third byte of its address.
+/// Returns the destination node of an IPv4 packet, which is the third byte of its destination address less one.
 pub fn node_of(packet: &[u8]) -> Option<usize> {
     (packet.first()? >> 4 == 4).then_some(())?;
     match packet.get(16..20)? {
@@ -33,7 +33,7 @@ fn space(node: usize) -> String {
     format!("driftless-chaos-{node}")
 }
 
-/// Runs `ip` with these words.
+/// Runs `ip` with these arguments.
 fn ip(words: &str) -> Result<(), Error> {
     let output = Command::new("ip").args(words.split(' ')).output().map_err(|error| format!("ip: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -60,13 +60,13 @@ impl Net {
         if self.router.is_some() { "in network namespaces" } else { "on loopback: no faults of the network" }
     }
 
-    /// Removes the namespaces, of an earlier run as well.
+    /// Removes the namespaces, including those of an earlier run.
     pub fn clear(&self) {
         for node in 0..64 {
             if std::path::Path::new("/run/netns").join(space(node)).exists() {
                 let _ = ip(&format!("netns del {}", space(node)));
             }
-            // A namespace takes its links with it, but not at once.
+            // Removing a namespace also removes its links, but with a delay.
             for link in ["dlclient", "dlchaos"].map(|name| format!("{name}{node}")) {
                 if std::path::Path::new("/sys/class/net").join(&link).exists() {
                     let _ = ip(&format!("link del {link}"));
@@ -105,7 +105,7 @@ impl Net {
         }
     }
 
-    /// Where a node gossips, at its first address or a later one.
+    /// Returns the gossip address of a node: its first address or a later one.
     pub fn gossip(&self, node: usize, address: u8) -> Result<SocketAddr, Error> {
         let octet = u8::try_from(node + 1)?;
         if self.router.is_none() {
@@ -113,13 +113,13 @@ impl Net {
             return Ok((Ipv4Addr::LOCALHOST, port).into());
         }
         if address > 1 {
-            // A second time it is there already.
+            // On a repeated call the address exists already, and the error is ignored.
             let _ = ip(&format!("-n {} addr add 10.77.{octet}.{address}/32 dev dlchaos{node}", space(node)));
         }
         Ok((Ipv4Addr::new(10, 77, octet, address), GOSSIP).into())
     }
 
-    /// Where its clients find it.
+    /// Returns the address at which clients reach a node.
     pub fn redis(&self, node: usize) -> Result<SocketAddr, Error> {
         let octet = u8::try_from(node + 1)?;
         Ok(match self.router {
@@ -128,12 +128,12 @@ impl Net {
         })
     }
 
-    /// Where its debug interface is.
+    /// Returns the address of the debug interface of a node.
     pub fn http(&self, node: usize) -> Option<SocketAddr> {
         self.redis(node).ok().map(|at| SocketAddr::new(at.ip(), at.port() + 1))
     }
 
-    /// A command that runs where the node lives.
+    /// Returns a command that runs in the network of a node.
     pub fn command(&self, node: usize, program: &std::path::Path) -> Command {
         if self.router.is_none() {
             return Command::new(program);

@@ -1,4 +1,4 @@
-//! One sidecar process after another for each node.
+//! The nodes: each runs one sidecar process after another.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -13,11 +13,13 @@ use crate::client::Client;
 use crate::net::Net;
 use crate::{Arguments, Error};
 
-/// How long a process gets from its start to its line: it looks for the others first.
+/// The token of the nodes' debug interfaces.
 const TOKEN: &str = "nobody-but-the-judge";
+/// The time limit from the start of a process to its `ready` line. The process first contacts its peers.
 const START: Duration = Duration::from_secs(30);
 
-/// The sidecar: the one that was named, the one that cargo builds now, or the one beside us.
+/// Returns the sidecar binary: the one named by a flag, or the one next to this binary, which cargo builds first if it
+/// is present.
 pub fn sidecar(arguments: &Arguments) -> Result<PathBuf, Error> {
     if let Some(named) = &arguments.sidecar {
         return Ok(named.clone());
@@ -36,16 +38,16 @@ pub fn sidecar(arguments: &Arguments) -> Result<PathBuf, Error> {
     if beside.is_file() { Ok(beside) } else { Err(format!("{} is missing", beside.display()).into()) }
 }
 
-/// A node: a place, and the process that is there now.
+/// A node: its addresses, and its current process.
 pub struct Node {
     pub number: usize,
     binary: PathBuf,
     net: Arc<Net>,
     running: Mutex<Running>,
-    /// Counts the processes that have been here.
+    /// Number of processes started on this node so far.
     life: AtomicU32,
     encrypted: bool,
-    /// What its processes say on standard error.
+    /// The file with the standard error of the node's processes.
     log: PathBuf,
 }
 
@@ -93,7 +95,7 @@ impl Node {
         self.net.gossip(self.number, self.running().address)
     }
 
-    /// Starts a process, where the last one was or elsewhere.
+    /// Starts a process, at the last address or at a new one (`elsewhere`).
     pub fn start(&self, nodes: &[Arc<Node>], elsewhere: bool) -> Result<(), Error> {
         if elsewhere {
             self.running().address += 1;
@@ -123,7 +125,7 @@ impl Node {
         Err(format!("node {} did not start: {line:?}", self.number).into())
     }
 
-    /// Panics, aborts and dead tasks in what its processes said.
+    /// Returns up to five log lines of the node that report a panic, an abort or a dead task.
     pub fn cries(&self) -> Vec<String> {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let bad = ["panicked", "died", "memory allocation"];
@@ -131,7 +133,7 @@ impl Node {
         log.lines().filter(cry).take(5).map(|line| format!("node {} said: {line}", self.number)).collect()
     }
 
-    /// What all nodes hold for a key and why, as this one tells it: JSON.
+    /// Returns the debug interface's explanation of a key as JSON: what each node holds, and why.
     pub fn explain(&self, key: &str) -> Option<String> {
         let at = self.net.http(self.number)?;
         let mut stream = std::net::TcpStream::connect(at).ok()?;
@@ -148,26 +150,26 @@ impl Node {
         self.running().child.as_ref().map(Child::id)
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal, given by name.
     pub fn signal(&self, name: &str) -> Result<(), Error> {
         let pid = self.pid().ok_or("no process")?.to_string();
         let status = Command::new("kill").args([name, &pid]).status()?;
         if status.success() { Ok(()) } else { Err(format!("kill {name} {pid} failed").into()) }
     }
 
-    /// Sets a limit of the running process.
+    /// Sets a resource limit of the running process.
     pub fn limit(&self, which: &str) -> Result<(), Error> {
         let pid = self.pid().ok_or("no process")?.to_string();
         let status = Command::new("prlimit").args(["--pid", &pid, which]).status()?;
         if status.success() { Ok(()) } else { Err(format!("prlimit {which} failed").into()) }
     }
 
-    /// Reads a file of the process in `/proc`.
+    /// Reads a file of the process from `/proc`.
     pub fn proc(&self, file: &str) -> Option<String> {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.pid()?)).ok()
     }
 
-    /// `R`, `S`, `T` for stopped, and so on.
+    /// Returns the state of the process: `R`, `S`, `T` for stopped, and so on.
     pub fn state(&self) -> Option<char> {
         self.proc("stat")?.rsplit(')').next()?.trim().chars().next()
     }
@@ -176,7 +178,7 @@ impl Node {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.pid()?)).ok()?.count())
     }
 
-    /// Whether the process has ended by itself or by a signal, and how.
+    /// Returns the exit status if the process has ended, on its own or by a signal.
     pub fn ended(&self) -> Option<String> {
         let mut running = self.running();
         let status = running.child.as_mut()?.try_wait().ok()??;
@@ -184,7 +186,7 @@ impl Node {
         Some(status.to_string())
     }
 
-    /// Waits until the process has ended; says how.
+    /// Waits until the process has ended and returns its exit status.
     pub fn wait(&self, patience: Duration) -> Result<String, Error> {
         let start = Instant::now();
         while start.elapsed() < patience {
@@ -197,7 +199,7 @@ impl Node {
     }
 }
 
-/// Ends every process when it is dropped, also where something went wrong.
+/// A guard that ends every process when it is dropped, also after an error, and removes the namespaces.
 pub struct End(pub Nodes);
 
 impl Drop for End {
@@ -220,7 +222,7 @@ fn first_line(child: &mut Child) -> String {
         let mut line = String::new();
         let _ = output.read_line(&mut line);
         let _ = sender.send(line);
-        // Keep the pipe open for as long as the process lives.
+        // Keep the pipe open as long as the process runs: it must not get an error when it writes.
         let _ = output.read_to_end(&mut Vec::new());
     });
     receiver.recv_timeout(START).unwrap_or_default()

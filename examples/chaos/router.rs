@@ -1,4 +1,4 @@
-//! The network between the namespaces: every packet passes here, and most of them arrive.
+//! The network between the namespaces: every packet passes through this router, which may lose or change it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tun_rs::SyncDevice;
 
-/// What is done to the packets from one node to another.
+/// The treatment of packets from one node to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Link {
     pub cut: bool,
-    /// Shares of one.
+    /// Probabilities, from 0 to 1.
     pub loss: f64,
     pub reorder: f64,
     pub duplicate: f64,
@@ -21,7 +21,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Both at once.
+    /// Combines two treatments: the stronger value of each field.
     pub fn and(self, other: Self) -> Self {
         Self {
             cut: self.cut || other.cut,
@@ -34,7 +34,7 @@ impl Link {
     }
 }
 
-/// What was done.
+/// Counts of packets by treatment.
 #[derive(Default)]
 pub struct Counts {
     pub forwarded: AtomicU64,
@@ -60,7 +60,7 @@ impl Counts {
 
 type Waiting = BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>;
 
-/// Bytes of packets that wait, at most; beyond it they are lost, as in any router.
+/// The most packets that wait in the queue. Beyond it packets are lost, as in any router.
 const MAX_WAITING: usize = 200_000;
 
 pub struct Router {
@@ -73,7 +73,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Takes the devices, one for each node, and starts to forward.
+    /// Takes the devices, one per node, and starts the threads that forward packets.
     pub fn start(devices: Vec<SyncDevice>) -> Arc<Self> {
         let nodes = devices.len();
         let router = Arc::new(Self {
@@ -93,7 +93,7 @@ impl Router {
         router
     }
 
-    /// From now on.
+    /// Replaces the treatment of all links from now on.
     pub fn set(&self, links: Vec<Vec<Link>>) {
         *self.links.write().unwrap_or_else(PoisonError::into_inner) = links;
     }

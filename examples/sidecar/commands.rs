@@ -1,4 +1,4 @@
-//! The commands: one table, looked up by name, arity checked before anything runs.
+//! The commands: one table, searched by name. The number of arguments is checked before a command runs.
 
 mod drill;
 mod keyspace;
@@ -14,19 +14,19 @@ use std::fmt;
 /// One row of the table, in the terms of Redis' own `COMMAND`.
 pub struct Command {
     name: &'static str,
-    /// Number of arguments, the name included; negative: at least so many.
+    /// Number of arguments, the name included; if negative, its absolute value is the minimum.
     arity: i64,
-    /// Whether it changes the data.
+    /// True if the command changes data.
     writes: bool,
-    /// First key, last key (negative: from the end), distance between keys.
+    /// First key, last key (negative: counted from the end), distance between keys.
     keys: (i64, i64, i64),
     run: fn(&mut Session, &[&[u8]]) -> Answer,
 }
 
-/// What a command has to say.
+/// The result of a command.
 pub type Answer = Result<BytesFrame, CommandError>;
 
-/// Why a command did nothing. The connection stays open.
+/// The reason for which a command did nothing. The connection stays open.
 #[derive(Debug)]
 pub enum CommandError {
     Unknown(String),
@@ -58,7 +58,7 @@ impl From<InsertError> for CommandError {
     }
 }
 
-/// Runs one request (never empty: the name comes first) and returns what to answer.
+/// Runs one request and returns the reply. The request is never empty: the command name comes first.
 pub fn run(session: &mut Session, arguments: &[&[u8]]) -> BytesFrame {
     session.shared.stats.commands.add(1);
     let answer = match find(arguments[0]) {
@@ -69,7 +69,7 @@ pub fn run(session: &mut Session, arguments: &[&[u8]]) -> BytesFrame {
     answer.unwrap_or_else(|error| error_frame(&error))
 }
 
-/// An error reply is one line, whatever the message holds.
+/// Returns an error reply. It is a single line, so line breaks in the message become spaces.
 pub fn error_frame(error: &impl fmt::Display) -> BytesFrame {
     BytesFrame::Error(error.to_string().replace(['\r', '\n'], " ").into())
 }
@@ -81,7 +81,7 @@ impl Command {
     }
 }
 
-/// All commands; the most used first, for the search is a linear one.
+/// Returns all commands, the most used first, because the search is linear.
 fn all() -> impl Iterator<Item = &'static Command> {
     strings::COMMANDS.iter().chain(keyspace::COMMANDS).chain(server::COMMANDS).chain(drill::COMMANDS)
 }
@@ -90,7 +90,7 @@ fn find(name: &[u8]) -> Option<&'static Command> {
     all().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()))
 }
 
-/// What a person may read in an error: short, and without control characters.
+/// Returns a part of the input that is safe in an error message: short, and without control characters.
 fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).replace(char::is_control, " ")
 }
@@ -115,7 +115,8 @@ fn count(number: impl TryInto<i64>) -> BytesFrame {
     BytesFrame::Integer(number.try_into().unwrap_or(i64::MAX))
 }
 
-/// The input buffer is shared by many requests: what is kept is copied out of it.
+/// Copies bytes that outlive the request: many requests share the input buffer, which a borrowed slice would keep
+/// alive.
 fn kept(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }

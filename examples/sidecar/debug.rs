@@ -1,9 +1,9 @@
-//! The debug interface, if it was asked for and built.
+//! The debug interface, if it was requested and is part of this build.
 
 use driftless::Node;
 use std::{error::Error, net::SocketAddr};
 
-/// Serves until what it returns is dropped, and says where.
+/// Starts the debug interface and prints its address. It serves until the returned value is dropped.
 #[cfg(feature = "inspect-http")]
 pub async fn serve(node: &Node, at: Option<SocketAddr>) -> Result<Option<impl Sized + use<>>, Box<dyn Error>> {
     use driftless::inspect::{
@@ -16,12 +16,12 @@ pub async fn serve(node: &Node, at: Option<SocketAddr>) -> Result<Option<impl Si
         config = config.token(token);
     }
     let server = HttpServer::start(Inspector::new(node), config).await.map_err(|error| format!("--http: {error}"))?;
-    // Not on standard output: whoever starts this reads one line there.
+    // Standard output is reserved for the `ready` line, which the parent process reads.
     eprintln!("debug: http://{}/", server.local_addr());
     Ok(Some(server))
 }
 
-/// This build has none.
+/// Reports an error if the debug interface was requested: this build has none.
 #[cfg(not(feature = "inspect-http"))]
 #[allow(clippy::unused_async)]
 pub async fn serve(_: &Node, at: Option<SocketAddr>) -> Result<Option<()>, Box<dyn Error>> {

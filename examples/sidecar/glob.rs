@@ -1,7 +1,7 @@
-//! The patterns of `KEYS` and `SCAN`: `*`, `?`, `[a-z]`, `[^a-z]` and `\` before a character that is meant as it is.
+//! The patterns of `KEYS` and `SCAN`: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` before a literal character.
 
-/// Whether all of `text` matches `pattern`. Takes at most `pattern.len() * text.len()` steps: of several `*` only the last one seen is
-/// ever tried again, which is enough.
+/// Returns true if all of `text` matches `pattern`. Takes at most `pattern.len() * text.len()` steps: after a mismatch
+/// only the last `*` seen is tried again, which is enough.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -23,7 +23,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|&byte| byte == b'*')
 }
 
-/// The length of the first element of `pattern`, if that element matches `byte`.
+/// Returns the length of the first element of `pattern`, if that element matches `byte`.
 fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     match *pattern {
         [] => None,
@@ -34,7 +34,8 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// The length of the rest of a `[...]`, if it contains `byte`. A set that is never closed ends with the pattern, as in Redis.
+/// Returns the length of the rest of a `[...]`, if the set contains `byte`. A set without `]` ends with the pattern, as
+/// in Redis.
 fn class(set: &[u8], byte: u8) -> Option<usize> {
     let negated = set.first() == Some(&b'^');
     let mut at = usize::from(negated);

@@ -1,10 +1,11 @@
-//! `INFO`: the lines that clients parse, and a section of our own.
+//! The reply to `INFO`: the lines that clients parse, and a section specific to driftless.
 
 use crate::session::Shared;
 use driftless::Node;
 use std::{fmt::Write, net::SocketAddr};
 
-/// Clients choose what to send by this: the oldest release that has all we speak.
+/// The reported version, by which clients choose their commands: the oldest Redis release with every command of this
+/// server.
 pub const REDIS_VERSION: &str = "7.0.0";
 
 type Section = (&'static str, fn(&Shared) -> Vec<(String, String)>);
@@ -20,7 +21,7 @@ const SECTIONS: &[Section] = &[
     ("Keyspace", keyspace),
 ];
 
-/// All sections, or those asked for by name.
+/// Returns all sections, or those requested by name.
 pub fn report(shared: &Shared, wanted: &[&[u8]]) -> String {
     let every = wanted.is_empty()
         || wanted
@@ -63,7 +64,7 @@ fn clients(shared: &Shared) -> Vec<(String, String)> {
     vec![line("connected_clients", connected), line("maxclients", shared.max_clients)]
 }
 
-/// Resident memory from the kernel, where there is such a file.
+/// Reads the resident memory from the kernel; 0 on systems without `/proc/self/statm`.
 fn memory(shared: &Shared) -> Vec<(String, String)> {
     let resident = std::fs::read_to_string("/proc/self/statm")
         .ok()
@@ -93,7 +94,7 @@ fn stats(shared: &Shared) -> Vec<(String, String)> {
     ]
 }
 
-/// Every node takes writes: to a client each of them is a master that has no replicas.
+/// Reports a master without replicas: every node accepts writes, so each is a master to its clients.
 fn replication(_: &Shared) -> Vec<(String, String)> {
     vec![line("role", "master"), line("connected_slaves", 0)]
 }
@@ -115,7 +116,7 @@ fn driftless(shared: &Shared) -> Vec<(String, String)> {
     lines
 }
 
-/// Who is there: this node, and the others that it believes alive.
+/// Lists this node and the members that it believes alive.
 fn members(node: &Node) -> Vec<(String, String)> {
     let others = node.members().into_iter().map(|member| (member.name, member.addr));
     let all: Vec<_> = std::iter::once((node.name().to_owned(), node.local_addr())).chain(others).collect();

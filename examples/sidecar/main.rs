@@ -1,4 +1,4 @@
-//! One node of a replicated cache as a process of its own, for clients that speak the Redis protocol.
+//! One node of a replicated cache as a separate process, for clients that speak the Redis protocol.
 //!
 //! ```sh
 //! cargo run --release --example sidecar -- --bind 127.0.0.1:7001 --redis 127.0.0.1:6301
@@ -13,26 +13,30 @@
 //! redis-benchmark -p 6301 -t ping,get,set,mset -n 1000000 -P 32 -r 100000
 //! ```
 //!
-//! It looks like Redis and is a cache with a copy in every process, so a few things mean something else:
+//! The interface is that of Redis, but every process holds a copy of the cache. The differences are:
 //!
-//! - **Every node answers from its own memory and takes writes.** No command waits for the network. A write is visible here at once
-//!   and elsewhere soon after.
-//! - **The last writer wins, by stamp.** Two nodes that set one key at the same time agree on one of the two values, the same
-//!   everywhere. For that reason there is nothing here that reads, changes and writes back (`INCR`, `APPEND`, `EXPIRE`): another node's
-//!   write in between would be lost without a word.
-//! - **`SET .. NX`, `XX`, `GET`, `KEEPTTL` and `SETNX` look at this node only.** Two nodes may both say yes. It is no lock.
-//! - **`KEYS`, `SCAN`, `DBSIZE`, `EXISTS` and `TTL` tell what this node holds now.** `SCAN` returns everything in one page.
-//! - **`DEL` counts what was here, but deletes everywhere**, also keys that have not arrived here yet.
-//! - **`FLUSHALL` is one replicated mark**: whatever was written before it is gone everywhere.
-//! - **`MSET` is not atomic**, and `SELECT` knows database 0 only. Nothing is saved to disk.
-//! - There is **no password**: bind `--redis` to an address that only friends can reach. `--key` encrypts what nodes tell each other, not
-//!   what clients say.
+//! - **Every node answers from its own memory and accepts writes.** No command waits for the network. A write is
+//!   visible on this node at once, and on other nodes soon after.
+//! - **The last writer wins, by stamp.** If two nodes set one key concurrently, all nodes agree on one value. So there
+//!   is no command that reads, changes and writes back (`INCR`, `APPEND`, `EXPIRE`): it would silently lose a
+//!   concurrent write of another node.
+//! - **`SET .. NX`, `XX`, `GET`, `KEEPTTL` and `SETNX` check this node only.** Two nodes may both succeed. They are not
+//!   a lock.
+//! - **`KEYS`, `SCAN`, `DBSIZE`, `EXISTS` and `TTL` report what this node holds now.** `SCAN` returns everything in one
+//!   page.
+//! - **`DEL` counts the keys that this node held, but deletes on all nodes**, also keys that have not arrived here yet.
+//! - **`FLUSHALL` is one replicated timestamp**: every entry written before it disappears from all nodes.
+//! - **`MSET` is not atomic**, and `SELECT` accepts database 0 only. Nothing is saved to disk.
+//! - There is **no password**: bind `--redis` to an address that only trusted clients can reach. `--key` encrypts
+//!   traffic between nodes, not traffic with clients.
 //!
-//! Commands: PING ECHO GET SET (EX PX EXAT PXAT NX XX GET KEEPTTL) SETEX PSETEX SETNX GETDEL STRLEN MGET MSET DEL UNLINK EXISTS TOUCH TTL PTTL
-//! TYPE DBSIZE KEYS SCAN FLUSHALL FLUSHDB INFO HELLO (2) SELECT CLIENT CONFIG COMMAND RESET QUIT. One may also type them: `nc 127.0.0.1 6301`.
+//! Commands: PING ECHO GET SET (EX PX EXAT PXAT NX XX GET KEEPTTL) SETEX PSETEX SETNX GETDEL STRLEN MGET MSET DEL
+//! UNLINK EXISTS TOUCH TTL PTTL TYPE DBSIZE KEYS SCAN FLUSHALL FLUSHDB INFO HELLO (2) SELECT CLIENT CONFIG COMMAND
+//! RESET QUIT. They can also be typed by hand: `nc 127.0.0.1 6301`.
 //!
-//! Limits: a request has at most 8 MiB and 131,072 arguments, and there are at most `--max-clients` connections; the memory that clients can
-//! claim is the product of the first and the last, on top of the cache. What is no request gets an error, and the connection is closed.
+//! Limits: a request has at most 8 MiB and 131,072 arguments, and there are at most `--max-clients` connections.
+//! Requests of clients can occupy at most 8 MiB times `--max-clients`, in addition to the cache. On a malformed request
+//! the server replies with an error and closes the connection.
 
 mod commands;
 mod debug;
@@ -60,43 +64,43 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-/// One node of a replicated cache, for clients that speak the Redis protocol.
+/// One node of a replicated cache, for clients that speak the Redis protocol
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Where to gossip with the other nodes; port 0 takes a free one
+    /// Address for gossip with other nodes; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7946")]
     bind: SocketAddr,
-    /// Where other nodes may be found; may be given several times
+    /// Address of another node; may be repeated
     #[arg(long = "seed", value_name = "HOST:PORT")]
     seeds: Vec<String>,
-    /// Where to listen for Redis clients; port 0 takes a free one
+    /// Address for Redis clients; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6379")]
     redis: SocketAddr,
-    /// Nodes of other clusters are ignored
+    /// Name of the cluster; nodes of other clusters are ignored
     #[arg(long, default_value = "sidecar")]
     cluster: String,
-    /// What this node is called among its peers; by default something unique
+    /// Name of this node among its peers; unique by default
     #[arg(long)]
     name: Option<String>,
-    /// Encrypt gossip with this key, the same on every node; 64 hexadecimal digits. Other users of this machine can see it in the
-    /// process list: the variable DRIFTLESS_KEY does the same
+    /// Encrypt gossip with this key, the same on every node; 64 hexadecimal digits. Other users of this machine can see
+    /// it in the process list: set the variable DRIFTLESS_KEY instead
     #[arg(long, value_name = "HEX", value_parser = parse_key)]
     key: Option<Key>,
-    /// Most entries to hold; without it, whatever is written is held
+    /// Maximum number of entries; unlimited by default
     #[arg(long, value_name = "ENTRIES")]
     max_capacity: Option<u64>,
-    /// Most connections at a time
+    /// Maximum number of connections at a time
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_clients: usize,
-    /// How long to fetch what the cluster has before serving; 0 serves at once
+    /// Seconds to fetch the state of the cluster before serving; 0 serves at once
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     wait: u64,
-    /// Where to serve the debug page and its JSON, if this was built with the feature `inspect-http`. An address that
-    /// other machines can reach takes a token, in the variable DRIFTLESS_HTTP_TOKEN
+    /// Address for the debug page and its JSON, in builds with the feature `inspect-http`. An address that other
+    /// machines can reach requires a token, in the variable DRIFTLESS_HTTP_TOKEN
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
-    /// Take the command DRILL, which bends this node's clock: for `examples/chaos`
+    /// Accept the command DRILL, which sets the offset of this node's clock: for `examples/chaos`
     #[arg(long, hide = true)]
     drill: bool,
 }
@@ -127,7 +131,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    // Before anything else, so that a signal during the start is not lost.
+    // Signal handlers first, so that a signal during the start is not lost.
     let mut signals = Signals::new()?;
     let listener =
         TcpListener::bind(arguments.redis).await.map_err(|error| format!("--redis {}: {error}", arguments.redis))?;
@@ -147,7 +151,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server::serve(listener, shared, stopped));
     signals.next().await;
-    // Connections finish what they do, then peers get what they do not have yet. A second signal does not wait.
+    // Open connections finish their requests first. Then the node sends its peers the writes they lack. A second signal
+    // ends the process at once.
     stop.send_replace(true);
     let ending = async {
         let _ = serving.await;
@@ -160,7 +165,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The two ways to ask this process to end.
+/// The two signals that end this process.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -225,7 +230,8 @@ fn share(
     })
 }
 
-/// Fetches what the cluster has, within limits, and says that this node is there. Clients may connect before; they wait in line.
+/// Fetches the state of the cluster, for at most `wait` seconds, then prints the `ready` line. Clients may connect
+/// earlier, but are served only afterwards.
 async fn announce(shared: &Shared, wait: u64) -> io::Result<()> {
     let ready = shared.cache.ready(Duration::from_secs(wait)).await;
     let mut out = io::stdout();

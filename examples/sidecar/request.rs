@@ -1,21 +1,22 @@
-//! From bytes to one request, without trusting the sender.
+//! The parser of requests from untrusted clients.
 //!
-//! The codec crate decodes any RESP value, nested as deep and as long as the sender likes, and starts again from the first byte
-//! when it has seen only half of one. Clients send nothing but flat arrays of bulk strings, so [`Framer`] walks over the headers
-//! first: it remembers where it stopped, refuses what is too big or is no request, and passes only whole requests on to the codec.
+//! The codec crate decodes any RESP value, of any depth and length, and restarts at the first byte after an incomplete
+//! value. Clients send only flat arrays of bulk strings, so [`Framer`] scans the headers first. It remembers its
+//! position, refuses requests that are too big or malformed, and passes only complete requests to the codec.
 
 use redis_protocol::resp2::{decode::decode_range, types::RangeFrame};
 use std::fmt;
 
-/// Largest request, all arguments together.
+/// The largest request, in bytes, all arguments together.
 pub const MAX_REQUEST: usize = 8 * 1024 * 1024;
-/// Most arguments in one request, its name included.
+/// The most arguments in one request, its name included.
 pub const MAX_ARGUMENTS: usize = 128 * 1024;
-/// Longest line a person may type, and longest header.
+/// The longest line that a person may type, in bytes.
 const MAX_INLINE: usize = 64 * 1024;
+/// The longest header line, in bytes.
 const MAX_HEADER: usize = 32;
 
-/// Why a connection is told off and closed.
+/// The reason for which the server reports an error to a client and closes the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ProtocolError {
     ArgumentCount,
@@ -44,28 +45,29 @@ impl fmt::Display for ProtocolError {
     }
 }
 
-/// What lies at the front of the input.
+/// The state of the front of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Front {
-    /// Part of a request; ask again when more has arrived.
+    /// A part of a request: call again when more bytes have arrived.
     Part,
-    /// A whole RESP array of so many bytes.
+    /// A complete RESP array of this many bytes.
     Array(usize),
-    /// A whole typed line of so many bytes, its end included.
+    /// A complete typed line of this many bytes, line end included.
     Line(usize),
 }
 
-/// Finds the end of the first request, in time linear in its size however slowly it trickles in.
+/// A scanner for the end of the first request. Its time is linear in the size of the request, even if the bytes arrive
+/// one by one.
 #[derive(Debug, Default)]
 pub struct Framer {
-    /// Where the next header starts, or will.
+    /// The offset of the next header.
     at: usize,
-    /// Arguments still to come; `None` before the array's own header was read.
+    /// Arguments still to come; `None` until the header of the array is complete.
     left: Option<usize>,
 }
 
 impl Framer {
-    /// Looks at `input`, which must start where the last whole request ended, and may only have grown since the last
+    /// Scans `input`. It must start where the last complete request ended, and may only have grown since the last
     /// [`Front::Part`].
     pub fn front(&mut self, input: &[u8]) -> Result<Front, ProtocolError> {
         let front = match input.first() {
@@ -116,13 +118,13 @@ impl Framer {
     }
 }
 
-/// `*-1` and `*0` are requests for nothing, and get nothing.
+/// Checks the number of arguments. `*-1` and `*0` are empty requests, which get no reply.
 fn argument_count(count: i64) -> Result<usize, ProtocolError> {
     let count = usize::try_from(count.max(0)).map_err(|_| ProtocolError::ArgumentCount)?;
     if count > MAX_ARGUMENTS { Err(ProtocolError::ArgumentCount) } else { Ok(count) }
 }
 
-/// Where the bulk string whose header starts at `at` ends, as soon as its header is there.
+/// Returns the end of the bulk string whose header starts at `at`, or `None` while the header is incomplete.
 fn argument(input: &[u8], at: usize) -> Result<Option<usize>, ProtocolError> {
     match input.get(at) {
         None => return Ok(None),
@@ -137,7 +139,7 @@ fn argument(input: &[u8], at: usize) -> Result<Option<usize>, ProtocolError> {
     Ok(Some(body + length + 2))
 }
 
-/// The number in the header line that starts at `at`, and where the next line starts.
+/// Returns the number in the header line at `at`, and the offset of the next line.
 fn header(input: &[u8], at: usize, error: ProtocolError) -> Result<Option<(i64, usize)>, ProtocolError> {
     let line = &input[at.min(input.len())..input.len().min(at + MAX_HEADER)];
     let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
@@ -149,7 +151,7 @@ fn header(input: &[u8], at: usize, error: ProtocolError) -> Result<Option<(i64, 
     }
 }
 
-/// A decimal number the way Redis writes them: no sign but `-`, no spaces.
+/// Parses a decimal number as Redis writes them: no sign but `-`, no spaces.
 pub fn integer(digits: &[u8]) -> Option<i64> {
     if digits.first() == Some(&b'+') {
         return None;
@@ -157,7 +159,7 @@ pub fn integer(digits: &[u8]) -> Option<i64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The arguments of a whole array found by [`Framer::front`], borrowed from the input.
+/// Returns the arguments of a complete array found by [`Framer::front`], borrowed from the input.
 pub fn array_arguments(input: &[u8]) -> Result<Vec<&[u8]>, ProtocolError> {
     let Ok(Some((RangeFrame::Array(items), _))) = decode_range(input) else {
         return if input.starts_with(b"*-") { Ok(Vec::new()) } else { Err(ProtocolError::Codec) };
@@ -169,7 +171,7 @@ pub fn array_arguments(input: &[u8]) -> Result<Vec<&[u8]>, ProtocolError> {
     items.into_iter().map(argument).collect()
 }
 
-/// The words of a typed line. Quotes work as in redis-cli: `"a\x00\n"` and `'it\'s'`.
+/// Splits a typed line into words. Quotes work as in redis-cli: `"a\x00\n"` and `'it\'s'`.
 pub fn line_arguments(line: &[u8]) -> Result<Vec<Vec<u8>>, ProtocolError> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii();
@@ -196,7 +198,7 @@ fn word(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), ProtocolError> {
     Ok((word, rest))
 }
 
-/// Reads up to the closing `quote`, which only white space or the end may follow.
+/// Reads up to the closing `quote`, which must be followed by white space or the end of the line.
 fn quoted<'a>(quote: u8, mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
     loop {
         let (&byte, after) = rest.split_first().ok_or(ProtocolError::UnbalancedQuotes)?;
@@ -215,7 +217,8 @@ fn quoted<'a>(quote: u8, mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [
     }
 }
 
-/// What a backslash in front of `rest` stands for. Single quotes know only `\'`.
+/// Decodes the escape sequence after a backslash; `rest` starts behind the backslash. In single quotes only `\'` is
+/// one.
 fn escape(quote: u8, rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (&byte, after) = rest.split_first()?;
     if quote == b'\'' {

@@ -1,4 +1,4 @@
-//! Connections: accept, read, run everything that has arrived, answer in one write.
+//! The connections: accept, read, run every complete request, answer in one write.
 
 use crate::{
     commands,
@@ -16,14 +16,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Room made for each read, and how much may be answered before the answers are sent.
+/// Bytes reserved for each read, and the size at which pending replies are sent.
 const CHUNK: usize = 64 * 1024;
-/// A connection that needed more than this for one request gives it back afterwards.
+/// The largest buffer, in bytes, that a connection keeps between requests.
 const KEEP: usize = 4 * CHUNK;
-/// How long connections get to finish when the process ends.
+/// The time limit for open connections when the process ends.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until `stop` changes, then lets every connection finish what it is doing.
+/// Serves until `stop` changes, then lets every connection finish its current requests, for at most `GRACE`.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
@@ -87,7 +87,8 @@ async fn connection(mut stream: TcpStream, shared: &Shared, mut stop: watch::Rec
     }
 }
 
-/// Closing with unread input would reset the connection, and the last answer could be lost on its way.
+/// Shuts down the write half and drains the input. Closing with unread input would reset the connection, and the client
+/// could lose the last reply.
 async fn linger(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut scrap = vec![0; 16 * 1024];
@@ -96,13 +97,13 @@ async fn linger(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// What [`Work::run`] asks for.
+/// The next action that [`Work::run`] needs from its caller.
 enum Progress {
-    /// Send the output, then come again.
+    /// Send the output, then call again.
     Answered,
-    /// Nothing to send, nothing whole to run.
+    /// Read more input: nothing to send, and no complete request.
     NeedsInput,
-    /// Send the output, then hang up.
+    /// Send the output, then close the connection.
     Closing,
 }
 
@@ -124,7 +125,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Runs requests until there is enough to send, or nothing whole is left.
+    /// Runs requests until the output reaches `CHUNK` bytes or no complete request is left.
     fn run(&mut self) -> Progress {
         while self.output.len() < CHUNK {
             match self.step() {
@@ -142,7 +143,7 @@ impl<'a> Work<'a> {
         Progress::Answered
     }
 
-    /// Runs the first request, if all of it is there.
+    /// Runs the first request and returns true, or returns false if it is incomplete.
     fn step(&mut self) -> Result<bool, ProtocolError> {
         let (length, answer) = match self.framer.front(&self.input)? {
             Front::Part => return Ok(false),
@@ -165,14 +166,14 @@ impl<'a> Work<'a> {
     }
 
     fn answer(&mut self, frame: &BytesFrame) {
-        // The codec makes the room itself, so it can not run out of it.
+        // The codec grows the buffer itself, so this cannot fail for lack of space.
         if let Err(error) = extend_encode(&mut self.output, frame, false) {
             tracing::error!(%error, "an answer that can not be encoded");
             self.session.closing = true;
         }
     }
 
-    /// Makes room for the next read, and gives back what one large request or answer took.
+    /// Reserves space for the next read, and frees the memory that one large request or reply took.
     fn trim(&mut self) {
         if self.input.is_empty() && self.input.capacity() > KEEP {
             self.input = BytesMut::new();
@@ -188,7 +189,8 @@ fn run(session: &mut Session, arguments: &[&[u8]]) -> Option<BytesFrame> {
     (!arguments.is_empty()).then(|| commands::run(session, arguments))
 }
 
-/// A browser can be made to send HTTP here, with commands as its body. Redis hangs up on the same two words.
+/// Closes the connection after a line of an HTTP request. A web page can make a browser send HTTP to this port, with
+/// commands as its body. Redis refuses the same two words.
 fn refuse_http(session: &mut Session, arguments: &[&[u8]]) {
     if arguments.first().is_some_and(|word| word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")) {
         session.closing = true;

@@ -1,4 +1,4 @@
-//! What one connection knows, and what all of them share.
+//! The state of one connection, and the state that all connections share.
 
 use bytes::Bytes;
 use driftless::{Cache, Node};
@@ -12,18 +12,18 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-/// What every connection works on.
+/// The state that all connections share.
 pub struct Shared {
     pub node: Node,
     pub cache: Cache<Bytes, Bytes>,
     pub cluster: String,
     pub redis: SocketAddr,
     pub max_clients: usize,
-    /// One permit per connection.
+    /// One permit per free connection.
     pub places: Arc<Semaphore>,
     pub started: Instant,
     pub stats: Stats,
-    /// By how many nanoseconds this node's clock is wrong, if this is a drill.
+    /// The offset of this node's clock in nanoseconds, in a drill only.
     pub drill: Option<Arc<AtomicI64>>,
 }
 
@@ -38,12 +38,12 @@ pub struct Stats {
     pub misses: Counter,
 }
 
-/// A number that only grows.
+/// A counter, which never decreases.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds, and returns the new value.
+    /// Adds a number and returns the new value.
     pub fn add(&self, number: u64) -> u64 {
         self.0.fetch_add(number, Relaxed) + number
     }
@@ -57,9 +57,9 @@ impl Counter {
 pub struct Session<'a> {
     pub shared: &'a Shared,
     pub id: u64,
-    /// What `CLIENT SETNAME` said.
+    /// The name set by `CLIENT SETNAME`.
     pub name: Bytes,
-    /// The client has said goodbye: answer, then close.
+    /// True once the connection has to be closed after the reply.
     pub closing: bool,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
         Self { shared, id: shared.stats.connections.add(1), name: Bytes::new(), closing: false }
     }
 
-    /// A read that counts. The key is borrowed, and the value shares the cache's own memory.
+    /// Reads a value and counts the hit or miss. The key is borrowed, and the value shares the memory of the cache.
     pub fn get(&self, key: &[u8]) -> Option<Bytes> {
         let value = self.shared.cache.get(key);
         let counter = if value.is_some() { &self.shared.stats.hits } else { &self.shared.stats.misses };

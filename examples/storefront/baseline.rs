@@ -1,4 +1,5 @@
-//! What the same accesses cost without this crate, with a private LRU cache on each node. Simulated, one access after the other.
+//! The cost of the same accesses without this crate, with a private LRU cache on each node: a simulation, one access
+//! after another.
 
 use crate::{
     shop::Mode,
@@ -7,17 +8,18 @@ use crate::{
 use lru::LruCache;
 use std::num::NonZeroUsize;
 
-/// What a way of caching did for the reads.
+/// The results of the reads with one way of caching.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Outcome {
     pub reads: u64,
     pub database_reads: u64,
-    /// Reads that returned less than the newest committed version.
+    /// Reads that returned a version older than the newest committed version.
     pub stale_reads: u64,
 }
 
-/// Private caches of `capacity` rows each. The writer's own cache keeps the new row or drops the old one, as `mode` says. The others are
-/// either told of every update, at once and for free, and drop their copy; or they are not told, and keep it.
+/// Simulates private caches of `capacity` rows each. On an update, the writer's own cache keeps the new row or drops
+/// the old one, depending on `mode`. If `told` is true, the caches of all other nodes drop their copy at once and at no
+/// cost; otherwise they keep it.
 pub fn private_caches(trace: &Trace, plan: Plan, capacity: usize, mode: Mode, told: bool) -> Outcome {
     let room = NonZeroUsize::new(capacity.min(trace.ids.len())).unwrap_or(NonZeroUsize::MIN);
     let mut caches: Vec<LruCache<u32, u32>> = (0..plan.nodes).map(|_| LruCache::new(room)).collect();

@@ -1,4 +1,4 @@
-//! The truth: one SQLite file, one connection per thread.
+//! The database: one SQLite file, one connection per thread.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde::{Deserialize, Serialize};
@@ -8,23 +8,23 @@ use std::{
     time::Duration,
 };
 
-/// A row, and what the cache holds of it.
+/// A row of the table, which is also the cached value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Product {
     pub id: u32,
     pub name: String,
     pub price_cents: u32,
-    /// Grows with every update, so that a stale copy can be told from a fresh one.
+    /// Grows with every update, so that a stale copy is recognised.
     pub version: u32,
 }
 
-/// Where the database is; every thread opens its own connection.
+/// The path of the database. Every thread opens its own connection.
 pub struct Database {
     file: PathBuf,
 }
 
 impl Database {
-    /// Makes the table in a new file under `folder`, with a row for each of `ids`.
+    /// Creates the table in a new file under `folder`, with a row for each of `ids`.
     pub fn create(folder: &Path, ids: &[u32]) -> rusqlite::Result<Self> {
         let database = Self { file: folder.join("storefront.sqlite") };
         let mut connection = database.connect()?.0;
@@ -42,33 +42,33 @@ impl Database {
         Ok(database)
     }
 
-    /// A connection of one's own.
+    /// Opens a connection for one thread.
     pub fn connect(&self) -> rusqlite::Result<Rows> {
         let connection = Connection::open(&self.file)?;
         connection.busy_timeout(Duration::from_secs(20))?;
-        // Readers do not wait for the writer. Nothing here has to survive a power cut.
+        // In WAL mode readers do not wait for the writer. Nothing here has to survive a power failure.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "OFF")?;
         Ok(Rows(connection))
     }
 }
 
-/// What the shop asks of the database.
+/// The shop's queries on one connection.
 pub struct Rows(Connection);
 
 impl Rows {
-    /// The row as last committed.
+    /// Returns the last committed version of a row.
     pub fn read(&self, id: u32) -> rusqlite::Result<Product> {
         let mut select = self.0.prepare_cached("SELECT id, name, price_cents, version FROM product WHERE id = ?1")?;
         select.query_row((id,), product)
     }
 
-    /// Begins an update: from now on until the transaction ends, nobody else writes.
+    /// Begins an update. Until the transaction ends, no other connection can write.
     pub fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
         self.0.transaction_with_behavior(TransactionBehavior::Immediate)
     }
 
-    /// All rows.
+    /// Returns all rows.
     pub fn all(&self) -> rusqlite::Result<HashMap<u32, Product>> {
         let mut select = self.0.prepare("SELECT id, name, price_cents, version FROM product")?;
         let rows = select.query_map((), |row| product(row).map(|product| (product.id, product)))?;

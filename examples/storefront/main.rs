@@ -1,22 +1,27 @@
-//! Three nodes of a shop in front of one database, and what their shared cache is worth.
+//! Three nodes of a shop in front of one database, and a measurement of the benefit of their shared cache.
 //!
 //! ```sh
-//! cargo run --release --example storefront                                   # a generated Zipf stream
-//! cargo run --release --example storefront -- --trace orm-busy.trace.xz      # a real one: big-endian 32-bit keys, .xz or raw
+//! # A generated Zipf stream.
+//! cargo run --release --example storefront
+//! # A real trace: big-endian 32-bit keys, .xz or raw.
+//! cargo run --release --example storefront -- --trace orm-busy.trace.xz
 //! cargo run --release --example storefront -- --mode invalidate --updates 20 --capacity 1000
-//! cargo run --release --example storefront --features inspect-http -- --http 127.0.0.1:7980 --rate 2000 --serve  # and look at the page
+//! # With the debug page; the nodes run until interrupted.
+//! cargo run --release --example storefront --features inspect-http -- --http 127.0.0.1:7980 --rate 2000 --serve
 //! ```
 //!
-//! Every access of the trace comes to one of the nodes. Most are reads: from the node's own memory, or else from the SQLite row, which is then
-//! in the memory of all nodes. A share are updates of the row. See `shop.rs` for how rows and cache are kept together; it is the part to copy.
+//! Each access of the trace goes to one of the nodes. Most accesses are reads: from the node's own memory, or else from
+//! the SQLite row, which is then cached on all nodes. The rest are updates of the row. `shop.rs` keeps rows and cache
+//! consistent; it is the part to copy.
 //!
-//! At the end stands a table: what the database had to do without a cache, with a private cache on each node, and with this one; how long
-//! a write takes to be visible on the other nodes; and the verdict, for which every value cached anywhere is compared with its row, and the
-//! nodes with each other. The exit status is 1 if the verdict fails.
+//! At the end the program prints a table: the reads of the database without a cache, with a private cache on each node,
+//! and with this cache. It also prints the time until a write is visible on all nodes, and the verdict. The verdict
+//! compares every value cached on any node with its row, and the nodes with each other. The exit status is 1 if the
+//! verdict fails.
 //!
-//! All nodes run in this one process on one clock, over real sockets. Nodes on several machines have several clocks: two updates of one row
-//! closer together than these clocks differ may end in the cache the wrong way round. Where that matters, use `--mode invalidate`, in which the
-//! order of updates does not.
+//! All nodes run in this process, on one clock, over real sockets. Nodes on several machines have several clocks. Two
+//! updates of one row may then reach the cache in the wrong order, if the time between them is shorter than the clocks
+//! differ. If that matters, use `--mode invalidate`, which does not depend on the order of updates.
 
 mod baseline;
 mod database;
@@ -51,47 +56,47 @@ use std::{
 use tokio::runtime::Runtime;
 use trace::{Plan, Trace};
 
-/// How long the nodes get to find each other, and to come to rest.
+/// The time limit for the nodes to find each other, and for their caches to settle.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Replays accesses through three nodes in front of SQLite, and judges what is cached in the end.
+/// Replays accesses through three nodes in front of SQLite, and checks the final contents of the cache
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// What to replay: big-endian 32-bit keys, .xz or raw. Without it, a Zipf stream is generated
+    /// Trace to replay: big-endian 32-bit keys, .xz or raw. Without it, a Zipf stream is generated
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Stop after so many accesses; the length of a generated stream [default: all, or 1000000]
+    /// Number of accesses to replay, or to generate [default: all, or 1000000]
     #[arg(long, value_name = "N")]
     accesses: Option<usize>,
-    /// Products of a generated stream
+    /// Number of products in a generated stream
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     products: u32,
-    /// Share of the accesses that change the row
+    /// Percentage of the accesses that change the row
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     updates: f64,
-    /// What becomes of the cached copy when its row changes
+    /// Treatment of the cached copy when its row changes
     #[arg(long, value_enum, default_value_t = Mode::WriteThrough)]
     mode: Mode,
-    /// How many products each node may hold
+    /// Maximum number of products per node
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     capacity: usize,
-    /// Decides the stream, which node gets an access, and which are updates
+    /// Seed for the stream, for the node of each access, and for the choice of updates
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many threads serve customers [default: one per processor]
+    /// Number of threads that serve customers [default: one per processor]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Accesses per second, all nodes together [default: as many as can be]
+    /// Accesses per second, all nodes together [default: unlimited]
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU32>,
-    /// How long each read of a row for the cache takes beyond its own time: updates race slow fills
+    /// Time added to each read of a row for the cache, so that updates race slow fills
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0.0)]
     fill_delay: f64,
-    /// How many nodes share the cache
+    /// Number of nodes that share the cache
     #[arg(long, value_name = "N", default_value_t = 3)]
     nodes: usize,
-    /// Where the first node serves its debug page, if this was built with the feature `inspect-http`
+    /// Address for the debug page of the first node, in builds with the feature `inspect-http`
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
     /// Keep the nodes running after the verdict, until interrupted
@@ -223,7 +228,7 @@ fn replay_and_probe(
     Ok((replay?, latencies?))
 }
 
-/// Says that the replay is over, also when it panics: the prober must not go on for ever then.
+/// A guard that marks the replay as finished, also after a panic: otherwise the prober would never stop.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -232,7 +237,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// The nodes and their caches, index by index.
+/// The nodes and their caches, by index.
 struct Cluster {
     nodes: Vec<Node>,
     products: Vec<Cache<u32, Product>>,
@@ -258,7 +263,7 @@ impl Cluster {
     }
 
     async fn shutdown(self) {
-        // The first one is everybody's seed, and would be missed.
+        // The first node is the seed of all nodes, so it stops last.
         for node in self.nodes.into_iter().rev() {
             node.shutdown().await;
         }

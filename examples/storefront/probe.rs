@@ -1,4 +1,4 @@
-//! How long until a write on one node can be read on another: probes are written on one and looked for on the others.
+//! The measurement of the time from a write on one node until it is readable on all nodes.
 
 use driftless::{Cache, InsertError};
 use std::{
@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A probe not seen by then is lost.
+/// The time after which an unseen probe counts as lost.
 const LOST: Duration = Duration::from_secs(5);
 
-/// Times from write to visible, one per probe and other node.
+/// The times from write to visible, one per probe and receiving node.
 #[derive(Debug, Default)]
 pub struct Latencies {
     times: Vec<Duration>,
@@ -22,7 +22,7 @@ impl Latencies {
         self.times.len()
     }
 
-    /// The time that `percent` percent of the probes needed at most.
+    /// Returns the time within which `percent` percent of the probes were visible.
     pub fn percentile(&self, percent: usize) -> Option<Duration> {
         let mut sorted = self.times.clone();
         sorted.sort_unstable();
@@ -30,7 +30,7 @@ impl Latencies {
     }
 }
 
-/// Writes probes through a cache of their own, so that they are in nobody's way.
+/// A writer of probes. It has its own cache, so that probes do not disturb the replay.
 pub struct Prober<'a> {
     caches: &'a [Cache<u64, u64>],
     next: u64,
@@ -41,7 +41,7 @@ impl<'a> Prober<'a> {
         Self { caches, next: 0 }
     }
 
-    /// A number of probes, one after the other, with nothing else going on.
+    /// Sends a number of probes, one after another, without other load.
     pub fn idle(&mut self, probes: usize) -> Result<Latencies, InsertError> {
         let mut latencies = Latencies::default();
         for _ in 0..probes {
@@ -51,7 +51,8 @@ impl<'a> Prober<'a> {
         Ok(latencies)
     }
 
-    /// A probe every few milliseconds until `done`. Sleeps between looks, to leave the processors to those who work.
+    /// Sends a probe every few milliseconds until `done`. It sleeps between checks, to leave the processors to the
+    /// worker threads.
     pub fn until(&mut self, done: &AtomicBool) -> Result<Latencies, InsertError> {
         let mut latencies = Latencies::default();
         while !done.load(Ordering::Relaxed) {
@@ -61,7 +62,7 @@ impl<'a> Prober<'a> {
         Ok(latencies)
     }
 
-    /// Waits until every node hears of every other's writes.
+    /// Returns true once every node has received a write of every other node, or false after `within`.
     pub fn all_connected(&mut self, within: Duration) -> Result<bool, InsertError> {
         let start = Instant::now();
         let mut connected = 0;
@@ -73,7 +74,7 @@ impl<'a> Prober<'a> {
         Ok(connected == self.caches.len())
     }
 
-    /// One probe; `between` is called after each look that finds nothing new.
+    /// Sends one probe. Calls `between` after each check that finds nothing new.
     fn probe(&mut self, latencies: &mut Latencies, between: impl Fn()) -> Result<(), InsertError> {
         let writer = (self.next % self.caches.len() as u64) as usize;
         let key = self.next % 1000;

@@ -1,4 +1,4 @@
-//! The accesses, for real: threads that take turns at the trace and go through the nodes' caches to the database.
+//! The replay: threads that take accesses from the trace and run them through the nodes' caches and the database.
 
 use crate::{
     baseline::Outcome,
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What happened.
+/// The results of a replay.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Replay {
     pub outcome: Outcome,
@@ -23,15 +23,15 @@ pub struct Replay {
     pub took: Duration,
 }
 
-/// What the threads work on.
+/// The input of the replay.
 pub struct Work<'a> {
     pub trace: &'a Trace,
     pub plan: Plan,
     pub shop: &'a Shop,
     pub database: &'a Database,
-    /// One per node.
+    /// One cache per node.
     pub caches: &'a [Cache<u32, Product>],
-    /// Accesses per second, at most.
+    /// Maximum accesses per second.
     pub rate: Option<NonZeroU32>,
 }
 
@@ -53,12 +53,12 @@ pub fn replay(work: &Work<'_>, threads: usize, progress: &ProgressBar) -> Result
     Ok(total)
 }
 
-/// What the threads tell each other.
+/// The state that the threads share.
 struct Board {
     start: Instant,
-    /// The first access that nobody has taken.
+    /// The index of the first access that no thread has taken.
     next: AtomicUsize,
-    /// The newest version of each product that is certainly committed.
+    /// The newest version of each product that is known to be committed.
     committed: Vec<AtomicU32>,
 }
 
@@ -68,7 +68,7 @@ impl Board {
         Self { start: Instant::now(), next: AtomicUsize::new(0), committed }
     }
 
-    /// Sleeps until it is time for the access at `index`.
+    /// Sleeps until the access at `index` is due.
     fn pace(&self, index: usize, rate: Option<NonZeroU32>) {
         if let Some(rate) = rate {
             let due = Duration::from_secs_f64(index as f64 / f64::from(rate.get()));
@@ -89,7 +89,7 @@ fn worker(work: &Work<'_>, board: &Board, progress: &ProgressBar) -> Result<Repl
         for index in from..end.min(from + TURN) {
             board.pace(index, work.rate);
             if let Err(error) = access(work, board, &mut rows, index, &mut replay) {
-                board.next.store(end, Ordering::Relaxed); // the others need not go on
+                board.next.store(end, Ordering::Relaxed); // stops all threads
                 return Err(error);
             }
         }
@@ -106,6 +106,7 @@ fn access(work: &Work<'_>, board: &Board, rows: &mut Rows, index: usize, replay:
         committed.fetch_max(product.version, Ordering::Release);
         replay.updates += 1;
     } else {
+        // Read before the cache is: a version that commits later does not make this read stale.
         let newest = committed.load(Ordering::Acquire);
         let (product, source) = work.shop.read_through(cache, rows, id)?;
         replay.outcome.reads += 1;

@@ -1,10 +1,10 @@
-//! The table at the end.
+//! The report of the whole run.
 
 use crate::{baseline::Outcome, probe::Latencies, replay::Replay, verdict::Verdict};
 use driftless::Traffic;
 use std::time::Duration;
 
-/// All that was measured.
+/// All measurements.
 pub struct Report {
     pub without: Outcome,
     pub private: Outcome,
@@ -12,9 +12,9 @@ pub struct Report {
     pub replay: Replay,
     pub under_load: Latencies,
     pub idle: Latencies,
-    /// What each node sent and got during the replay and until rest.
+    /// Traffic of each node, from the start of the replay until the caches have settled.
     pub traffic: Vec<Traffic>,
-    /// Fills that ended after a newer write or delete and were not cached.
+    /// Fills that ended after a newer write or delete, and so were not cached.
     pub lost_fills: u64,
     pub verdict: Verdict,
 }
@@ -114,7 +114,7 @@ fn millis(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-/// Rounded, with a comma every three digits.
+/// Formats a rounded number, with a comma every three digits.
 pub fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let groups: Vec<&str> =

@@ -1,4 +1,4 @@
-//! The part to copy: how to read and update rows through the cache.
+//! The reads and updates of rows through the cache: the part to copy.
 
 use crate::database::{Product, Rows, reprice};
 use clap::ValueEnum;
@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::time::Duration;
 
-/// What becomes of the cached copy when its row changes.
+/// The treatment of the cached copy when its row changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// The cache is written inside the row's write transaction: commits of a row and its cache stamps have the same order
+    /// Write the cache inside the row's write transaction: commits of a row and its cache stamps have the same order
     WriteThrough,
-    /// The cache is told after the commit that the row has changed; the next read fills it again
+    /// Invalidate the cached copy after the commit; the next read fills it again
     Invalidate,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Why an access failed.
+/// The reason for which an access failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ShopError {
     #[error("the database: {0}")]
@@ -36,19 +36,19 @@ pub enum ShopError {
     Fill(String),
 }
 
-/// Where a product came from.
+/// The source of a product that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     Cache,
     Database,
 }
 
-/// What all threads share.
+/// The state that all threads share.
 pub struct Shop {
     mode: Mode,
-    /// A slow database: how long each read of a row for the cache takes beyond its own time.
+    /// Time added to each read of a row for the cache, to imitate a slow database.
     fill_delay: Duration,
-    /// SQLite lets one writer in at a time, and would make the others poll for their turn.
+    /// Serialises writers: SQLite admits one at a time, and waiting writers would poll.
     writer: Mutex<()>,
 }
 
@@ -57,10 +57,11 @@ impl Shop {
         Self { mode, fill_delay, writer: Mutex::new(()) }
     }
 
-    /// Reads a product through the cache: from memory, or else from its row, and then it is in everybody's memory.
+    /// Reads a product through the cache: from memory, or else from its row. A row that was read is then cached on all
+    /// nodes.
     ///
-    /// An update may commit after the row was read and before the fill ends, here or on another machine. The fill then loses: its stamp is
-    /// from before its start.
+    /// An update may commit after the row was read and before the fill ends, on this or on another machine. The fill
+    /// then loses, because a fill is stamped as of its start.
     pub fn read_through(
         &self,
         cache: &Cache<u32, Product>,
@@ -79,7 +80,7 @@ impl Shop {
         product.map(|product| (product, source)).map_err(|error| ShopError::Fill(error.to_string()))
     }
 
-    /// Changes a row, and sees to it that no cache keeps the old one. Returns the new row.
+    /// Changes a row, makes sure that no cache keeps the old row, and returns the new row.
     pub fn update(&self, cache: &Cache<u32, Product>, rows: &mut Rows, id: u32) -> Result<Product, ShopError> {
         let _my_turn = self.writer.lock();
         let transaction = rows.begin()?;
@@ -88,7 +89,8 @@ impl Shop {
             cache.insert(id, product.clone())?;
         }
         let committed = transaction.commit();
-        // If the new row was evicted before its commit, a fill may have begun meanwhile and seen the old one: it loses against a delete.
+        // The new row may have been evicted before its commit. A fill that began since may have read the old row: the
+        // delete makes that fill lose.
         if self.mode == Mode::Invalidate || committed.is_err() || !cache.contains_key(&id) {
             cache.invalidate(&id);
         }

@@ -1,4 +1,4 @@
-//! The accesses to replay: a trace from a file, or a Zipf stream made from a seed.
+//! The accesses to replay: a trace from a file, or a Zipf stream generated from a seed.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-/// Accesses in order. Products are numbered densely here; `ids` has what they are called in the database.
+/// The accesses in order. Products are numbered from 0 without gaps; `ids` holds their ids in the database.
 pub struct Trace {
     pub ids: Vec<u32>,
     pub accesses: Vec<u32>,
@@ -29,7 +29,8 @@ impl Trace {
         trace
     }
 
-    /// Reads consecutive big-endian 32-bit keys, unpacked first if the file says that it is xz.
+    /// Reads consecutive big-endian 32-bit keys. The file is decompressed first if it starts with the magic bytes of
+    /// xz.
     pub fn read(path: &Path, limit: usize) -> Result<Self, Box<dyn Error>> {
         let mut file = File::open(path)?;
         let mut magic = [0; 6];
@@ -48,7 +49,7 @@ impl Trace {
         }
     }
 
-    /// `count` accesses to `products` products, of which the most popular is asked for as often as Zipf says for `exponent`.
+    /// Generates `count` accesses to `products` products, whose popularity follows Zipf's law with `exponent`.
     pub fn zipf(products: u32, exponent: f64, count: usize, seed: u64) -> Self {
         let mut total = 0.0;
         let sums: Vec<f64> = (1..=products)
@@ -65,7 +66,7 @@ impl Trace {
     }
 }
 
-/// Turns bytes into keys as they come; a piece may end in the middle of one.
+/// A converter from bytes to keys. A chunk may end in the middle of a key.
 #[derive(Default)]
 struct Keys {
     done: Vec<u32>,
@@ -90,29 +91,29 @@ impl Write for Keys {
     }
 }
 
-/// Who does what: a pure function of the seed and the position, so that the replay and the simulations that it is compared with see the
-/// same accesses, whatever the threads do.
+/// The assignment of accesses to nodes and of updates: a pure function of the seed and the position. So the replay and
+/// the simulations see the same accesses, in whatever order the threads run.
 #[derive(Clone, Copy)]
 pub struct Plan {
     pub seed: u64,
     pub nodes: usize,
-    /// In percent of the accesses.
+    /// Percentage of the accesses that are updates.
     pub updates: f64,
 }
 
 impl Plan {
-    /// The node that the access at `index` comes to.
+    /// Returns the node for the access at `index`.
     pub fn node(&self, index: usize) -> usize {
         (mix(self.seed ^ 0x6e6f_6465, index as u64) % self.nodes as u64) as usize
     }
 
-    /// Whether the access at `index` is an update.
+    /// Returns true if the access at `index` is an update.
     pub fn is_update(&self, index: usize) -> bool {
         unit(mix(self.seed ^ 0x7570_6461, index as u64)) * 100.0 < self.updates
     }
 }
 
-/// SplitMix64 of the pair.
+/// Returns the SplitMix64 hash of the pair.
 fn mix(seed: u64, index: u64) -> u64 {
     let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -120,7 +121,7 @@ fn mix(seed: u64, index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// As a number from 0 to below 1.
+/// Maps bits to a number from 0 to below 1.
 fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -1,4 +1,4 @@
-//! Is it true? Every value cached anywhere equals its row, and the nodes agree.
+//! The verdict: every value cached on any node equals its row, and the nodes agree.
 
 use crate::database::Product;
 use driftless::Cache;
@@ -8,18 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What was found when everything had come to rest, or when there was no more time.
+/// The findings once the caches have settled, or when the time is up.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Cached values compared with their row.
+    /// Number of cached values compared with their row.
     pub compared: usize,
-    /// How many each node holds.
+    /// Number of values that each node holds.
     pub held: Vec<usize>,
-    /// Keys that some nodes hold and others do not: evicted by these.
+    /// Number of keys that are cached on some nodes and evicted on the rest.
     pub partly_held: usize,
-    /// What must not be, in words.
+    /// Descriptions of all violations.
     pub faults: Vec<String>,
-    /// How long it took to come to rest.
+    /// The time until the caches settled.
     pub took: Duration,
 }
 
@@ -29,8 +29,8 @@ impl Verdict {
     }
 }
 
-/// Looks until nothing is wrong, twice in a row with nothing changed in between, for at most `within`. If every row fits into a cache
-/// (`complete`), then the nodes must hold the same keys, too.
+/// Compares the caches with the rows until there is no fault and two reads in a row are equal, for at most `within`. If
+/// every row fits into a cache (`complete`), the nodes must also hold the same keys.
 pub fn judge(
     caches: &[Cache<u32, Product>],
     rows: &HashMap<u32, Product>,

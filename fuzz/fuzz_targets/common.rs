@@ -1,4 +1,4 @@
-// Included by every target: the functions that the stable run in `tests/hardening` calls as well.
+// Included by every fuzz target: the functions that the stable run in `tests/hardening` calls as well.
 
 #[path = "../../tests/hardening"]
 #[allow(dead_code)]
@@ -7,7 +7,7 @@ mod hardening {
 }
 use hardening::targets;
 
-/// The sidecar's own files: what they call `crate` is this one.
+/// The source files of the sidecar example. Inside them `crate` is this crate.
 #[path = "../../examples/sidecar"]
 #[allow(dead_code)]
 mod sidecar {

@@ -1,4 +1,4 @@
-//! See `tests/hardening/targets.rs`.
+//! The fuzz target `reconcile`. See `tests/hardening/targets.rs`.
 #![no_main]
 
 include!("common.rs");

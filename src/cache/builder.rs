@@ -1,4 +1,4 @@
-//! How a cache is opened.
+//! The builder that opens a cache.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -27,7 +27,7 @@ use crate::wire;
 
 pub use super::settings::Policy;
 
-/// Builds a [`Cache`]. Made by `Node::cache`.
+/// The builder of a [`Cache`]. Made by `Node::cache`.
 #[must_use = "a builder does nothing until `open` is called"]
 pub struct CacheBuilder<K, V> {
     host: Arc<dyn Host>,
@@ -51,104 +51,109 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         }
     }
 
-    /// All knobs at once, as from a configuration file. What was set before is replaced.
+    /// Sets all settings at once, as from a configuration file. Replaces everything that was set before.
     pub fn settings(mut self, settings: CacheSettings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// The weight this node holds at most: entries, unless there is a [`weigher`](Self::weigher).
-    /// Beyond it the least recently used values are evicted, here only. Default: unbounded.
+    /// Sets the most weight that this node holds: entries, unless there is a [`weigher`](Self::weigher). Beyond that,
+    /// the least recently used values are evicted, on this node only. Default: unbounded.
     pub fn max_capacity(mut self, max_capacity: u64) -> Self {
         self.settings.max_capacity = Some(max_capacity);
         self
     }
 
-    /// In which order values go when there is no room: the least recently used first, or first those
-    /// that were never used again. Default: [`Eviction::Lru`]. Each node has its own; what one evicts,
-    /// others keep.
+    /// Sets the order of eviction: the least recently used values first, or first the values that were never used
+    /// again. Default: [`Eviction::Lru`]. Each node has its own order; a value that one node evicts, its peers keep.
     pub fn eviction(mut self, eviction: Eviction) -> Self {
         self.settings.eviction = eviction;
         self
     }
 
-    /// What an entry weighs against [`max_capacity`](Self::max_capacity). Default: 1. Called outside
-    /// of locks, once for each value that is written or received. Entries that weigh nothing are not bounded.
+    /// Sets the function that returns the weight of an entry, which counts against
+    /// [`max_capacity`](Self::max_capacity). Default: 1. It is called outside locks, once for each value that is
+    /// written or received. Entries of weight zero are not bounded.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
         self
     }
 
-    /// How long a value lives unless it is written with a time of its own. It travels as an absolute
+    /// Sets the time to live of values that are written without a time of their own. It is sent as an absolute
     /// deadline. Default: for ever.
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
         self.settings.time_to_live = Some(time_to_live);
         self
     }
 
-    /// Called for each value that is no longer here, with the reason; outside of locks, in order, by one thread at a
-    /// time: that of a change, or the node's own for what others changed and what expires. It may call into the cache. It
-    /// must not block: what takes long belongs in a channel, for a node whose thread is held up for
-    /// seconds replicates nothing meanwhile and says so (`task-died`). While 1,024 removals wait for it, whoever removes
-    /// more waits too; while it takes more than 100 ms for one, nobody does, and beyond 65,536 it is not told
-    /// (`CacheStats::listener_lost`). If it panics, the panic is counted and logged. A listener that holds a handle of its
-    /// cache keeps it open for ever; one that writes again what was evicted has no end.
+    /// Sets the eviction listener, which is called for each value that is no longer here, with the cause. Calls are
+    /// made outside locks, in order, and by one thread at a time. That is the thread that made a change, or the node's
+    /// own thread for changes by other nodes and for expiry. The listener may call into the cache.
+    ///
+    /// The listener must not block: hand slow work to a channel. A node whose thread is held up for seconds replicates
+    /// nothing meanwhile, and its report warns `task-died`. While over 1,024 removals wait for the listener, a thread
+    /// that removes more waits too. While the listener takes more than 100 ms for one removal, no thread waits, and
+    /// removals beyond 65,536 are not reported to it (`CacheStats::listener_lost`).
+    ///
+    /// A panic of the listener is counted and logged. A listener that holds a handle of its cache keeps that cache open
+    /// for ever. A listener that writes evicted values again never comes to an end.
     pub fn eviction_listener(mut self, listener: impl Fn(Arc<K>, V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
         self
     }
 
-    /// How large an encoded key may be, in bytes. Default 4 KiB. Range 1 B to 64 KiB.
+    /// Sets the largest size of an encoded key, in bytes. Default 4 KiB. Range 1 B to 64 KiB.
     pub fn max_key_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_key_bytes = bytes;
         self
     }
 
-    /// How large an encoded value may be, in bytes. Default 1 MiB. Range 1 B to 14 MiB.
+    /// Sets the largest size of an encoded value, in bytes. Default 1 MiB. Range 1 B to 14 MiB.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_value_bytes = bytes;
         self
     }
 
-    /// How long a fill may take before all who wait for it get an error. Default: no limit. More than
-    /// zero, and at most `replication.fill_hold`. Shorter bounds what a hanging source holds up; too
-    /// short gives up fills that would have come.
+    /// Sets the time that a fill may take before every caller that waits for it gets an error. Default: no limit. Must
+    /// be more than zero, and at most `replication.fill_hold`. A shorter limit bounds the effect of a source that
+    /// hangs. A limit that is too short abandons fills that would have succeeded.
     ///
-    /// An asynchronous filler is dropped when its time is up; it must not block its thread. A blocking one
-    /// cannot be interrupted: those who wait for it are told in time, its own caller when it ends.
+    /// At the limit an asynchronous filler is dropped; it must not block its thread. A blocking filler cannot be
+    /// interrupted: callers that joined it get the error at the limit, and its own caller gets it when the filler
+    /// returns.
     pub fn fill_timeout(mut self, limit: Duration) -> Self {
         self.settings.fill_timeout = Some(limit);
         self
     }
 
-    /// One fill of a key for the whole cluster, if its members miss at about the same time: live members
-    /// take turns by rendezvous hashing, and each waits this long for the one before it. Default: off,
-    /// every node fills its own misses. See [`CacheSettings::cluster_single_flight`], and
+    /// Enables one fill of a key for the whole cluster, if its members miss that key at about the same time. Live
+    /// members take turns by rendezvous hashing, and each waits this long for the member before it. Default: off; every
+    /// node fills its own misses. See [`CacheSettings::cluster_single_flight`], and
     /// [`Cache::with_cluster_single_flight`] for single calls.
     pub fn cluster_single_flight(mut self, patience: Duration) -> Self {
         self.settings.cluster_single_flight = Some(patience);
         self
     }
 
-    /// Events that a subscriber of the change stream may be behind before it loses the oldest. Default
-    /// 1,024. Range 1 to 1,048,576.
+    /// Sets the number of events that a subscriber of the change stream may be behind before it loses the oldest.
+    /// Default 1,024. Range 1 to 1,048,576.
     pub fn change_buffer(mut self, events: usize) -> Self {
         self.settings.change_buffer = events;
         self
     }
 
-    /// The knobs of the replication protocol.
+    /// Sets the settings of the replication protocol.
     pub fn replication(mut self, config: ReplicaConfig) -> Self {
         self.settings.replication = config;
         self
     }
 
-    /// Opens the cache: from now on it is a member of the cluster's caches of this name. Opening a
-    /// name again with the same types gives the cache that is open, with the settings it has.
+    /// Opens the cache: from now on it is a member of the cluster's caches of this name. If the name is already open
+    /// with the same types, returns the open cache, which keeps its settings.
     ///
     /// # Errors
-    /// The name is empty or longer than 255 bytes, a setting is out of range, the name is open with other types, or the node
-    /// was shut down.
+    /// The name is empty or longer than 255 bytes, a setting is out of range, the name is open with other types, or the
+    /// node was shut down.
     pub fn open(self) -> Result<Cache<K, V>, OpenError> {
         self.check()?;
         let (host, name) = (Arc::clone(&self.host), self.name.clone());
@@ -166,6 +171,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         match any.downcast::<Shared<K, V>>() {
             Ok(shared) => Ok(Cache::from_shared(shared)),
             Err(_) => {
+                // `host.open` has counted a handle, which is not made.
                 host.close(&port);
                 Err(OpenError::OtherTypes(name))
             }

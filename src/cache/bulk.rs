@@ -1,4 +1,4 @@
-//! Many keys at once. Writes take the replica's lock once for each thousand, not for each.
+//! Writes and deletes of many keys. They take the replica's lock once for each thousand writes, not for each write.
 
 use std::hash::Hash;
 
@@ -13,22 +13,22 @@ use crate::hlc::Now;
 use crate::item::ItemRef;
 use crate::replica::{Replica, Write};
 
-/// Writes made under one lock.
+/// The number of writes that are made under one hold of the lock.
 const BATCH: usize = 1_000;
 
-/// A batch that was refused because of one entry. Nothing of it was written.
+/// A batch that was refused because of one entry. Nothing of the batch was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {index} of the batch: {error}")]
 #[non_exhaustive]
 pub struct BulkError {
-    /// Which entry, counted from zero.
+    /// The index of that entry, counted from zero.
     pub index: usize,
-    /// Why.
+    /// The reason for the refusal.
     #[source]
     pub error: InsertError,
 }
 
-/// Writes many values in their order, or none if one is refused.
+/// Writes many values in their order, or none of them if one is refused.
 pub(super) fn insert<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     entries: impl IntoIterator<Item = (K, V)>,
@@ -42,7 +42,7 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
     Ok(in_batches(shared, writes, |replica, now, write| Written { stamp: replica.write(now, write) }))
 }
 
-/// Deletes many keys. Returns how many had a value that readers could see.
+/// Deletes many keys. Returns the number of keys with a value that readers could see.
 pub(super) fn remove<'a, K: CacheKey, V: CacheValue, Q>(
     shared: &Shared<K, V>,
     keys: impl IntoIterator<Item = &'a Q>,

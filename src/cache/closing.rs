@@ -1,4 +1,4 @@
-//! Closes a cache with its last handle.
+//! Closes a cache when its last handle is dropped.
 
 use super::host::Host;
 use super::port::Port;
@@ -11,14 +11,14 @@ pub(super) struct Handles {
 }
 
 impl Handles {
-    /// Makes the part for a cache that its host has just opened. The host is owed one [`close`](Host::close) for it.
+    /// Makes that part for a cache that its host has just opened. The host must get one [`close`](Host::close) for it.
     pub(super) fn new(host: &Arc<dyn Host>, port: Arc<dyn Port>) -> Arc<Self> {
         Arc::new(Self { host: Arc::clone(host), port })
     }
 }
 
 impl Drop for Handles {
-    /// Tells the host, which keeps the cache for a while if no member has what was written just before.
+    /// Notifies the host, which keeps the cache for up to five seconds if no member has its latest writes.
     fn drop(&mut self) {
         self.host.close(&self.port);
     }

@@ -1,19 +1,20 @@
-//! The node's reports to a cache about its members, and the number of unsent writes that the cache has reported to the node.
+//! The node's reports to a cache about its members, and the number of unsent writes that the cache has reported to the
+//! node.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// See the module.
+/// The connection of a cache to its node.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     connected: AtomicBool,
     detached: AtomicBool,
     expecting: AtomicBool,
-    /// Unsent writes that the node has taken note of.
+    /// The number of unsent writes at the last count.
     unsent_counted: AtomicU64,
 }
 
 impl Connection {
-    /// Returns whether there is a member to send to. A lone writer wakes no driver.
+    /// Returns true if there is a member to send to. Without one, a write wakes no driver.
     #[inline]
     pub(super) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
@@ -23,30 +24,30 @@ impl Connection {
         self.connected.store(connected, Ordering::Relaxed);
     }
 
-    /// Returns whether the node is down: then time passes with writes.
+    /// Returns true if the node is down: then time passes with writes only.
     #[inline]
     pub(super) fn is_detached(&self) -> bool {
         self.detached.load(Ordering::Acquire)
     }
 
-    /// Notes that the node is down: there is no member any more, and none is expected.
+    /// Records that the node is down: there is no member any more, and none is expected.
     pub(super) fn detach(&self) {
         self.set_connected(false);
         self.detached.store(true, Ordering::Release);
         self.expecting.store(false, Ordering::Release);
     }
 
-    /// Returns whether members may be there that this cache has not met.
+    /// Returns true if there may be members that this cache has not met.
     pub(super) fn is_expecting(&self) -> bool {
         self.expecting.load(Ordering::Acquire)
     }
 
-    /// Notes whether members may be there that this cache has not met. Returns whether that was so and no longer is.
+    /// Records whether there may be members that this cache has not met. Returns true if that was so and no longer is.
     pub(super) fn expect(&self, expects: bool) -> bool {
         self.expecting.swap(expects, Ordering::AcqRel) && !expects
     }
 
-    /// Takes note of the number of unsent writes. Returns how many came since the last call.
+    /// Records the number of unsent writes. Returns the number that came since the last call.
     pub(super) fn note_unsent(&self, count: u64) -> u64 {
         count.saturating_sub(self.unsent_counted.swap(count, Ordering::AcqRel))
     }

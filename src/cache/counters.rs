@@ -1,4 +1,4 @@
-//! The counts of a cache beside those of its replica: fills, messages that were not as expected, bytes.
+//! The counts of a cache that its replica does not keep: fills, unexpected messages, bytes.
 
 use serde::Serialize;
 
@@ -8,11 +8,11 @@ use crate::message::Message;
 #[cfg(feature = "metrics")]
 use crate::sync::{AtomicU64, Ordering};
 
-/// Nanoseconds between two publications of the metrics.
+/// The nanoseconds between two publications of the metrics.
 #[cfg(feature = "metrics")]
 const EVERY: u64 = 1_000_000_000;
 
-/// All counts of a cache that are neither its replica's nor its listener's.
+/// The counts of a cache that are neither its replica's nor its listener's.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) fills: FillCounters,
@@ -26,30 +26,31 @@ pub(super) struct Counts {
 
 #[cfg(feature = "metrics")]
 impl Counts {
-    /// Returns whether the metrics are to be published now, by the caller alone.
+    /// Returns true if the metrics must be published now, by this caller alone.
     pub(super) fn claim_publication(&self, mono: u64) -> bool {
         let last = self.published.load(Ordering::Relaxed);
         let is_due = mono.saturating_sub(last) >= EVERY || last == 0;
+        // Threads may tick at the same time; the exchange succeeds for one of them.
         is_due && self.published.compare_exchange(last, mono.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
 counters! {
-    /// Fills by their end.
+    /// The number of fills, by outcome.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
     pub struct FillStats of FillCounters {
         @now {
             /// Fills that run now and can be joined.
             running,
         }
-        /// Fillers that brought a value.
+        /// Fillers that returned a value.
         filled,
-        /// Fills that another node's value made unnecessary while they waited for their turn.
+        /// Fills that became unnecessary while they waited for their turn, because another node's value arrived.
         arrived,
-        /// Values given to their callers and not cached, because something newer was known or the filler took longer than
-        /// `fill_hold`.
+        /// Values returned to their callers and not cached, because something newer was known or the filler took longer
+        /// than `fill_hold`.
         lost,
-        /// Values not cached because the filler said so.
+        /// Values not cached because the filler asked for that.
         uncached,
         /// Values not cached because they are too large or cannot be serialised.
         refused,
@@ -61,7 +62,8 @@ counters! {
         timed_out,
         /// Fills whose runtime ended, or that had none.
         abandoned,
-        /// Calls refused because they would have waited for themselves: from within a filler, or by blocking the filler's runtime.
+        /// Calls refused because they would have waited for themselves: from within a filler, or by blocking the
+        /// filler's runtime.
         deadlocks,
     }
 }
@@ -79,7 +81,7 @@ impl FillCounters {
 }
 
 counters! {
-    /// Messages and entries that were not as expected.
+    /// The number of messages and entries that could not be decoded or encoded.
     shared struct IntakeCounters {
         malformed,
         undecodable_values,
@@ -89,7 +91,7 @@ counters! {
 }
 
 counters! {
-    /// Failures of the eviction listener.
+    /// The number of failures of the eviction listener.
     shared struct ListenerCounters {
         /// Panics.
         listener_panics,
@@ -99,7 +101,7 @@ counters! {
 }
 
 counters! {
-    /// Encoded bytes that went one way, by kind of message.
+    /// The encoded bytes sent or received, by kind of message.
     shared struct BytesByKind {
         digest,
         push,

@@ -1,4 +1,4 @@
-//! The replica with a capacity: the only place where recency meets replication.
+//! A replica with a capacity. The only module in which the order of use and replication meet.
 
 use smallvec::SmallVec;
 
@@ -11,35 +11,35 @@ use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
 use crate::store::SlotRef;
 use crate::sync::Arc;
 
-/// What is to be done once the lock is gone: drop user types, and tell whoever listens.
+/// The work that is left for after the lock is released: user types to drop, and changes to report.
 pub(crate) struct Settled<K, V> {
     pub(crate) garbage: SmallVec<[ItemRef<K, V>; 2]>,
-    /// Nothing, as a rule, if nobody listens.
+    /// The changes to report; `None`, as a rule, if nothing listens.
     pub(crate) news: Option<Box<News<K, V>>>,
 }
 
-/// Who is to be told what.
+/// Changes to report, and the fills and events that they concern.
 pub(crate) struct News<K, V> {
     pub(crate) changes: Vec<Change<K, V>>,
-    /// Fills whose key was written to.
+    /// Fills whose key was written.
     pub(crate) touched: Vec<Arc<Flight<K, V>>>,
-    /// What fell out of the change stream.
+    /// Events that fell out of the change stream; `None` if no event was added to it.
     pub(crate) unread: Option<Vec<ChangeEvent<K, V>>>,
 }
 
 impl<K, V> News<K, V> {
-    /// Returns the news there are, or new ones with nothing in them.
+    /// Returns the news that are there. Creates empty ones if there are none.
     fn of(news: &mut Option<Box<Self>>) -> &mut Self {
         news.get_or_insert_with(|| Box::new(Self { changes: Vec::new(), touched: Vec::new(), unread: None }))
     }
 }
 
-/// A replica and the order in which its values were used.
+/// A replica, and the order in which its values were used.
 pub(crate) struct Engine<K, V> {
     pub(crate) replica: Replica<K, V>,
     capacity: Option<u64>,
     recency: Option<Recency>,
-    /// The fills that run.
+    /// The running fills that callers can join.
     pub(crate) flights: Flights<K, V>,
 }
 
@@ -48,7 +48,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         Self { replica, capacity, recency: capacity.map(|_| Recency::new(eviction)), flights: Flights::new() }
     }
 
-    /// Runs `act` and settles what it changed. `listening`: whether the changes themselves are wanted.
+    /// Runs `act`, then settles the changes it made. `listening` is true if the changes themselves are wanted.
     #[inline]
     pub(super) fn act<R>(
         &mut self,
@@ -62,7 +62,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         (result, self.settle(now, reads, listening))
     }
 
-    /// Sets what the replica notes of its changes.
+    /// Sets how much of its changes the replica records.
     fn set_listening(&mut self, listening: bool) {
         let ours = self.recency.is_some() || !self.flights.is_empty();
         self.replica.set_watch(match (listening, ours) {
@@ -72,12 +72,12 @@ impl<K: CoreKey, V> Engine<K, V> {
         });
     }
 
-    /// Follows what changed, evicts down to capacity, and hands out what is left to do without the
-    /// lock. To be called after every command and every `handle_*`. `listening`: whether somebody wants
-    /// to know of changes.
+    /// Follows the changes, evicts down to capacity, and returns the work that is left for after the lock is released.
+    /// Must be called after every command and every `handle_*`. `listening` is true if a listener or subscriber wants
+    /// the changes.
     pub(crate) fn settle(&mut self, now: Now, reads: &ReadLog, listening: bool) -> Settled<K, V> {
         let mut news = None;
-        // What was read before this write was used before it.
+        // These reads preceded the write, so they precede it in the order of use too.
         self.apply_reads(reads);
         self.follow(now, listening, &mut news);
         while self.is_over_capacity() && self.evict_one(now) {
@@ -112,13 +112,13 @@ impl<K: CoreKey, V> Engine<K, V> {
                 News::of(news).changes.push(change);
             }
             if remains && self.capacity.is_some_and(|capacity| weight > capacity) && self.is_too_heavy(slot) {
-                // Heavier than everything we may hold: giving up others would not help.
+                // This value alone exceeds the capacity, so evicting other values would not make room for it.
                 self.replica.evict(now, slot);
             }
         }
     }
 
-    /// Fills that wait for another node's value hear of it.
+    /// Collects the running fill of a changed key for a notice: it may be waiting for another node's value.
     fn touch_flight(&self, slot: SlotRef, news: &mut Option<Box<News<K, V>>>) {
         if self.flights.is_empty() {
             return;
@@ -129,7 +129,8 @@ impl<K: CoreKey, V> Engine<K, V> {
         }
     }
 
-    /// Whether there is a value now. Merging does not refresh what is here: only local use does.
+    /// Updates the order of use. Returns true if there is a capacity and the place holds a value now. A merge does not
+    /// refresh a value that is already here: only local use does.
     fn note_use(&mut self, change: &Change<K, V>) -> bool {
         let Some(recency) = &mut self.recency else { return false };
         match change.effect {
@@ -149,7 +150,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.capacity.is_some_and(|capacity| weight > capacity)
     }
 
-    /// The live values; what would be evicted last comes first.
+    /// Returns the places of the live values. The value that would be evicted last comes first.
     pub(crate) fn by_recency(&self) -> impl Iterator<Item = SlotRef> + '_ {
         self.recency.iter().flat_map(Recency::iter)
     }

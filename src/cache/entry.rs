@@ -1,4 +1,4 @@
-//! A value with what is known of it.
+//! A value with its stamp and its deadline.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::replica_id::ReplicaId;
 use crate::sync::Arc;
 
-/// A value with what is known of it.
+/// A value with its stamp, its age and its remaining time.
 #[derive(Clone)]
 pub struct EntryInfo<V> {
     pub(super) value: V,
@@ -26,38 +26,39 @@ impl<V: std::fmt::Debug> std::fmt::Debug for EntryInfo<V> {
 }
 
 impl<V> EntryInfo<V> {
-    /// The value.
+    /// Returns the value.
     pub fn value(&self) -> &V {
         &self.value
     }
 
-    /// The value, by value.
+    /// Returns the value, and consumes the entry.
     pub fn into_value(self) -> V {
         self.value
     }
 
-    /// The stamp of its write.
+    /// Returns the stamp of the write.
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// The replica that wrote it.
+    /// Returns the replica that wrote the value.
     pub fn origin(&self) -> ReplicaId {
         self.stamp.replica
     }
 
-    /// Time from its write to this look-up, by this node's clock. A filled value counts from a little
-    /// before the start of its fill.
+    /// Returns the time from the write to this look-up, by this node's clock. The age of a filled value counts from a
+    /// little before the start of its fill.
     pub fn age(&self) -> Duration {
         Duration::from_nanos(self.now.saturating_sub(self.stamp.time))
     }
 
-    /// Whether its time to live has not ended since it was looked up: an `EntryInfo` may be kept.
+    /// Returns true if the time to live has not ended by now. An `EntryInfo` may be kept for longer than its value
+    /// lives.
     pub fn is_fresh(&self) -> bool {
         self.expires == 0 || self.expires > self.time.wall()
     }
 
-    /// Time from this look-up until it expires; `None` is never.
+    /// Returns the time from this look-up until the value expires; `None` if it never expires.
     pub fn expires_in(&self) -> Option<Duration> {
         (self.expires != 0).then(|| Duration::from_nanos(self.expires.saturating_sub(self.now)))
     }

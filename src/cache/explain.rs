@@ -1,6 +1,6 @@
-//! Registers without their values, for people: their keys, stamps and hashes.
+//! Registers without their values, for operators: keys, stamps and hashes.
 //!
-//! The replica's lock is taken for stamps only. Keys and values are encoded without it.
+//! Takes the replica's lock to read stamps only. Encodes keys and values without it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,26 +13,27 @@ use crate::report::{Mark, Marks};
 use crate::store::Snapshot;
 use crate::wire;
 
-/// Registers looked up under one hold of the lock.
+/// The number of registers whose stamps are read during one hold of the replica's lock.
 const PER_HOLD: usize = 32;
 
-/// Runs what encodes and compares users' types. Returns nothing if it panics.
+/// Runs code that encodes or compares users' types. Returns `None` if that code panics.
 pub(super) fn contain<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok().flatten()
 }
 
-/// Returns what is held for an encoded key.
+/// Returns the register that is held for an encoded key.
 pub(super) fn find<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, key: &[u8]) -> Option<Snapshot<K, V>> {
     contain(|| {
         let key = match wire::decode_key::<K>(key) {
             Ok(known) => Key::Known(known),
+            // A key that does not decode here is held as the bytes in which it arrived.
             Err(_) => Key::Opaque(Box::new(key.to_vec().into())),
         };
         shared.reader.store().find_by(shared.reader.hash_of(&key), |other| *other == key)
     })
 }
 
-/// Encodes the key of an item.
+/// Encodes the key of an item. Returns `None` if it cannot be encoded.
 pub(super) fn encoded_key<K: CacheKey, V>(item: &Item<K, V>) -> Option<Vec<u8>> {
     match &item.key {
         Key::Known(key) => wire::encode_key(key).ok(),
@@ -40,7 +41,7 @@ pub(super) fn encoded_key<K: CacheKey, V>(item: &Item<K, V>) -> Option<Vec<u8>> 
     }
 }
 
-/// Encodes the value of an item, if it has one.
+/// Encodes the value of an item. Returns `None` if there is none, or it cannot be encoded.
 pub(super) fn encoded_value<K, V: CacheValue>(item: &Item<K, V>) -> Option<Vec<u8>> {
     match &item.body {
         Body::Absent => None,
@@ -75,7 +76,8 @@ fn mark<K: CacheKey, V: CacheValue>(
     })
 }
 
-/// Describes registers found a moment ago. Hashes their values only if asked for: that costs what values cost.
+/// Describes registers that were found a moment ago. Hashes their values only if `hash` is true, because that encodes
+/// each value. Returns `None` in the place of a register that has changed since it was found.
 pub(super) fn marks<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     found: &[Option<Snapshot<K, V>>],
@@ -97,7 +99,8 @@ pub(super) fn marks<K: CacheKey, V: CacheValue>(
     marks
 }
 
-/// Returns when this replica started, as the wall clock would have said it had it always gone as it goes now.
+/// Returns the wall time at which this replica started: the present wall time, less the replica's age by the monotonic
+/// clock. A step of the wall clock since the start does not count.
 fn opened_by_todays_clock<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> HlcTime {
     let now = shared.around.time.now();
     let age = now.mono.saturating_sub(shared.writer.look(|engine| engine.replica.view().opened()));

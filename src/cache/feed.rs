@@ -1,8 +1,8 @@
-//! The change stream: what was inserted, updated and removed here, in order, to many subscribers.
+//! The change stream: inserts, updates and removals on this node, in order, for any number of subscribers.
 //!
-//! One bounded ring for all of them. Changes are put in under the replica's lock, which gives them
-//! their order; nobody waits for a subscriber, and no user code runs there. One that falls behind by
-//! more than the ring is told how many it missed.
+//! One bounded ring serves all subscribers. Changes are added under the replica's lock, which defines their order. No
+//! writer waits for a subscriber, and no user code runs under that lock. A subscriber that falls behind by more than
+//! the ring holds receives the number of events that it missed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::replica::{Change, Effect, RemovalCause};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicUsize, Event, Listening, Mutex, Ordering};
 
-/// What happened to a key, as far as readers of this node can tell.
+/// The kind of a change, as far as readers of this node can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChangeKind {
-    /// There is a value where there was none.
+    /// A value appeared where there was none.
     Inserted,
-    /// There is a newer value.
+    /// A newer value replaced the value.
     Updated,
-    /// There is no value any more.
+    /// The value was removed.
     Removed(RemovalCause),
 }
 
@@ -59,11 +59,12 @@ impl<K, V> ChangeEvent<K, V> {
         let Change { before, after, stamp, origin, local, .. } = change;
         let event =
             Self { kind, before: before.clone(), after: after.clone(), stamp: *stamp, origin: *origin, local: *local };
-        // A key that does not decode here is no reader's.
+        // No reader can ask for a key that does not decode here.
         event.known_key().is_some().then_some(event)
     }
 
-    /// What readers see of a change: a value that does not decode here is none for them.
+    /// Returns the change as readers see it; `None` if they see none. For readers, a value that does not decode here
+    /// does not exist.
     fn kind_of(change: &Change<K, V>) -> Option<ChangeKind> {
         let is_readable = |item: &Option<ItemRef<K, V>>| item.as_ref().is_some_and(|item| item.value().is_some());
         let (before, after) = (is_readable(&change.before), is_readable(&change.after));
@@ -83,77 +84,76 @@ impl<K, V> ChangeEvent<K, V> {
         self.after.as_ref().or(self.before.as_ref())?.key.known()
     }
 
-    /// What happened.
+    /// Returns the kind of the change.
     #[must_use]
     pub fn kind(&self) -> ChangeKind {
         self.kind
     }
 
-    /// The key.
+    /// Returns the key.
     #[must_use]
     pub fn key(&self) -> &K {
         self.known_key().expect("an event is made only with a key that is known")
     }
 
-    /// The value that is there now; `None` if it was removed, or replaced by one that does not decode here (a newer release wrote
-    /// it).
+    /// Returns the present value. Returns `None` if it was removed, or replaced by a value that does not decode here (a
+    /// newer release wrote it).
     #[must_use]
     pub fn value(&self) -> Option<&V> {
         let gone = matches!(self.kind, ChangeKind::Removed(_));
         self.after.as_ref().filter(|_| !gone)?.value()
     }
 
-    /// The value that was there before.
+    /// Returns the value before the change; `None` if readers saw none.
     #[must_use]
     pub fn previous(&self) -> Option<&V> {
         let was = !matches!(self.kind, ChangeKind::Inserted);
         self.before.as_ref().filter(|_| was)?.value()
     }
 
-    /// The stamp of the write or delete. An eviction or expiry has the stamp of the value that is
-    /// gone.
+    /// Returns the stamp of the write or delete. An eviction or expiry has the stamp of the value that it removed.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// The replica through which it was made. An eviction or expiry has the origin of its value.
+    /// Returns the replica that made the change. An eviction or expiry has the origin of the value that it removed.
     #[must_use]
     pub fn origin(&self) -> ReplicaId {
         self.origin
     }
 
-    /// Whether [`origin`](Self::origin) is this node's replica.
+    /// Returns true if [`origin`](Self::origin) is this node's replica.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.local
     }
 }
 
-/// Why there is no event.
+/// The reason why a subscriber gets no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscriptionError {
-    /// This many events were lost because the subscriber fell behind. What it reads next is the
-    /// oldest that is left; to be sure of the state, read the cache.
+    /// The subscriber fell behind, and this many events were lost. Its next read returns the oldest event that is left.
+    /// To be sure of the state, read the cache.
     #[error("fell behind: {0} events were lost")]
     Lagged(u64),
-    /// Nothing new; only from [`Subscription::try_recv`] and [`Subscription::recv_timeout`].
+    /// There is no new event. Returned only by [`Subscription::try_recv`] and [`Subscription::recv_timeout`].
     #[error("nothing new")]
     Empty,
-    /// The cache was closed, and everything was read.
+    /// The cache was closed, and the subscriber has read all events.
     #[error("the cache was closed")]
     Closed,
 }
 
 struct Slot<K, V> {
     event: Option<ChangeEvent<K, V>>,
-    /// Subscribers that have not read it.
+    /// The number of subscribers that have not read the event.
     unread: usize,
 }
 
 struct Ring<K, V> {
-    /// The number of the first slot; numbers are never used again.
+    /// The number of the first slot. Numbers are never reused.
     first: u64,
     slots: VecDeque<Slot<K, V>>,
     subscribers: usize,
@@ -172,7 +172,8 @@ impl<K, V> Ring<K, V> {
         }
     }
 
-    /// Notes that one subscriber has read, or will not read, an event. The last one takes it out.
+    /// Counts an event as read by one subscriber, or as skipped by it. The last subscriber takes the event out of the
+    /// ring; earlier ones get a clone.
     fn read(&mut self, number: u64) -> Option<ChangeEvent<K, V>> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let slot = self.slots.get_mut(index)?;
@@ -188,7 +189,7 @@ struct Shelf<K, V> {
     news: Event,
 }
 
-/// Where changes are put. Dropping it closes the stream.
+/// The writing end of the change stream. Dropping it closes the stream.
 pub(crate) struct Feed<K, V> {
     shelf: Arc<Shelf<K, V>>,
     capacity: usize,
@@ -206,8 +207,8 @@ impl<K, V> Feed<K, V> {
         self.watched.load(Ordering::Acquire) > 0
     }
 
-    /// Puts changes in, in order: called under the replica's lock. Gives what fell out, to be dropped
-    /// without it; nothing if there is no event for anybody.
+    /// Adds changes in order. Called under the replica's lock. Returns the events that fell out of the ring, for the
+    /// caller to drop without that lock; `None` if no event was added.
     #[must_use]
     pub(crate) fn publish(&self, changes: &[Change<K, V>]) -> Option<Vec<ChangeEvent<K, V>>> {
         if changes.is_empty() || !self.is_watched() {
@@ -215,6 +216,7 @@ impl<K, V> Feed<K, V> {
         }
         let mut lost = Vec::new();
         let mut ring = self.shelf.ring.lock();
+        // Counted under the ring's lock: the last subscriber may have left since `is_watched` was read.
         let (unread, before) = (ring.subscribers, ring.end());
         for event in changes.iter().filter_map(ChangeEvent::of).filter(|_| unread > 0) {
             if ring.slots.len() == self.capacity {
@@ -226,12 +228,12 @@ impl<K, V> Feed<K, V> {
         (ring.end() > before).then_some(lost)
     }
 
-    /// Wakes subscribers: not under a lock, since wakers are the executor's code.
+    /// Wakes subscribers. Must not be called under a lock, because wakers are the executor's code.
     pub(crate) fn announce(&self) {
         self.shelf.news.notify(usize::MAX);
     }
 
-    /// Returns the place of a new subscriber, which gets every change from now on.
+    /// Adds a subscriber, which receives every change from now on.
     pub(super) fn subscribe(&self) -> Subscription<K, V> {
         let mut ring = self.shelf.ring.lock();
         ring.subscribers += 1;
@@ -248,10 +250,10 @@ impl<K, V> Drop for Feed<K, V> {
     }
 }
 
-/// A subscriber's place in the change stream. Made by [`Cache::subscribe`](super::Cache::subscribe).
+/// A subscriber's position in the change stream. Made by [`Cache::subscribe`](super::Cache::subscribe).
 ///
-/// It does not keep the cache open. Reading takes no lock of the cache's readers or writers for
-/// longer than one event.
+/// A subscription does not keep the cache open. Reading an event holds up no reader or writer of the cache for longer
+/// than that one event takes.
 pub struct Subscription<K, V> {
     shelf: Arc<Shelf<K, V>>,
     watched: Arc<AtomicUsize>,
@@ -259,13 +261,14 @@ pub struct Subscription<K, V> {
 }
 
 impl<K, V> Subscription<K, V> {
-    /// The next event. Cancel safe.
+    /// Waits for the next event, and returns it. Cancel safe.
     ///
     /// # Errors
-    /// `Lagged` if events were lost, `Closed` if there will be none.
+    /// `Lagged` if events were lost; `Closed` if there will be no more events.
     pub async fn recv(&mut self) -> Result<ChangeEvent<K, V>, SubscriptionError> {
         loop {
             let shelf = Arc::clone(&self.shelf);
+            // Listens before it checks, so that an event which is added in between is not missed.
             let news = shelf.news.listen();
             match self.try_recv() {
                 Err(SubscriptionError::Empty) => news.await,
@@ -274,7 +277,7 @@ impl<K, V> Subscription<K, V> {
         }
     }
 
-    /// As [`recv`](Self::recv), on a thread that may block.
+    /// As [`recv`](Self::recv), but blocks the calling thread.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -288,7 +291,7 @@ impl<K, V> Subscription<K, V> {
         }
     }
 
-    /// As [`recv_blocking`](Self::recv_blocking), with `Empty` when nothing happened for this long.
+    /// As [`recv_blocking`](Self::recv_blocking), but returns `Empty` if no event comes for this long.
     ///
     /// # Errors
     /// As [`recv`](Self::recv), and `Empty`.
@@ -305,7 +308,7 @@ impl<K, V> Subscription<K, V> {
         }
     }
 
-    /// The next event if there is one.
+    /// Returns the next event, if there is one.
     ///
     /// # Errors
     /// As [`recv`](Self::recv), and `Empty`.
@@ -325,6 +328,7 @@ impl<K, V> Subscription<K, V> {
 
 impl<K, V> Drop for Subscription<K, V> {
     fn drop(&mut self) {
+        // Events hold user types, so they are dropped after the ring's lock is released.
         let mut unread = Vec::new();
         let mut ring = self.shelf.ring.lock();
         ring.subscribers -= 1;

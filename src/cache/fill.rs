@@ -1,4 +1,5 @@
-//! The filler barrier: a miss is filled once, however many ask, and never over something newer.
+//! Fills of missed keys. However many callers miss a key, one filler runs, and its value never replaces something
+//! newer.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::shared::Shared;
 use super::{CacheKey, CacheValue, fill_run, fill_wait, lookup};
 use crate::sync::Arc;
 
-/// Returns the value of a key, or what a filler brings. `patience`: how long another node's fill is waited for.
+/// Returns the value of a key. If there is none, joins the running fill of the key or runs `filler`. `patience` is the
+/// time that the fill waits for another node's fill.
 pub(super) async fn get_or_fill<K: CacheKey, V: CacheValue, F, Fut>(
     shared: &Arc<Shared<K, V>>,
     patience: Option<Duration>,
@@ -30,7 +32,7 @@ where
     }
 }
 
-/// As [`get_or_fill`], by a borrowed key.
+/// As [`get_or_fill`], for a borrowed key.
 pub(super) async fn get_or_fill_by_ref<K: CacheKey, V: CacheValue, Q, F, Fut>(
     shared: &Arc<Shared<K, V>>,
     patience: Option<Duration>,
@@ -48,7 +50,7 @@ where
     }
 }
 
-/// As [`get_or_fill`], on a thread that may block.
+/// As [`get_or_fill`], but blocks the calling thread.
 pub(super) fn get_or_fill_blocking<K: CacheKey, V: CacheValue>(
     shared: &Arc<Shared<K, V>>,
     patience: Option<Duration>,
@@ -61,7 +63,7 @@ pub(super) fn get_or_fill_blocking<K: CacheKey, V: CacheValue>(
     }
 }
 
-/// As [`get_or_fill_blocking`], by a borrowed key.
+/// As [`get_or_fill_blocking`], for a borrowed key.
 pub(super) fn get_or_fill_by_ref_blocking<K: CacheKey, V: CacheValue, Q>(
     shared: &Arc<Shared<K, V>>,
     patience: Option<Duration>,
@@ -92,6 +94,7 @@ where
             Next::Found(item) => return value_of(&Ok(item)),
             Next::Join(flight) => {
                 let _waiting = wait_for(shared, &flight)?;
+                // `None` means that the fill has become too old to wait for: join a newer fill, or lead one.
                 if let Some(outcome) = fill_wait::await_joined(shared, &flight).await {
                     return value_of(outcome);
                 }
@@ -116,6 +119,7 @@ fn fill_missing_blocking<K: CacheKey, V: CacheValue>(
         match join_or_lead(shared, &key) {
             Next::Found(item) => return value_of(&Ok(item)),
             Next::Join(flight) => {
+                // The filler runs in a runtime that only this thread drives: blocking here would stop it for ever.
                 if flight.handover.is_driven_here() {
                     shared.counts.fills.deadlocks.one();
                     return Err(Failure::WouldBlock);
@@ -135,16 +139,16 @@ fn fill_missing_blocking<K: CacheKey, V: CacheValue>(
     }
 }
 
-/// Returns the value of an outcome. Clones it: to be called outside of locks.
+/// Returns the value of an outcome. Clones it, so it must not be called under a lock.
 fn value_of<K, V: Clone>(outcome: &Outcome<K, V>) -> Result<V, Failure> {
     match outcome {
-        // A fill brings a known value, always.
+        // Every outcome holds a value that decodes here, so `Abandoned` is never returned in its place.
         Ok(item) => item.value().cloned().ok_or(Failure::Abandoned),
         Err(failure) => Err(failure.clone()),
     }
 }
 
-/// Panics in the name of a form of `get_with` that has no error to return.
+/// Panics on behalf of the variants of `get_with`, which have no error to return.
 pub(super) fn no_value<V>(failure: Failure) -> V {
     let error: FillError<std::convert::Infallible> = failure.typed();
     panic!("get_with has no value to return: {error}")

@@ -1,4 +1,4 @@
-//! The end of a fill: what it brought is stored, then its callers are released.
+//! The end of a fill: its value is stored, then its callers are released.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,7 +14,7 @@ use crate::item::{Body, Item, ItemRef};
 use crate::replica::Write;
 use crate::sync::Arc;
 
-/// Ends a fill, if it has not ended: stores what it brought, then releases every caller that waits for it.
+/// Ends a fill, if it has not ended: stores its value, then releases every caller that waits for it.
 pub(super) fn complete<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     flight: &Arc<Flight<K, V>>,
@@ -23,6 +23,7 @@ pub(super) fn complete<K: CacheKey, V: CacheValue>(
     if !flight.claim_completion() {
         return drop_quietly([result]);
     }
+    // Storing runs user code. If it panics, the callers must still get an outcome.
     let stored = catch_unwind(AssertUnwindSafe(|| store(shared, flight, result)));
     let outcome = stored.unwrap_or_else(|payload| {
         abort(shared, flight);
@@ -83,7 +84,7 @@ fn finish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, flight: &
         }
         engine.flights.remove(flight)
     });
-    drop(kept); // Not under the lock, if nothing else has it.
+    drop(kept); // Not under the lock, if this is the last reference.
     tick::after_write(shared);
 }
 

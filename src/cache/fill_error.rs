@@ -1,4 +1,4 @@
-//! Why a fill gave no value.
+//! The reasons why a fill returns no value.
 
 use std::any::Any;
 use std::error::Error;
@@ -8,30 +8,30 @@ use std::time::Duration;
 use super::garbage::drop_quietly;
 use crate::sync::Arc;
 
-/// A fill that gave no value. Nothing was cached, and nothing is left behind: the next call for the
-/// key runs its own filler.
+/// The reason why a fill returned no value. Nothing was cached, and nothing is left behind: the next call for the key
+/// runs its own filler.
 ///
-/// Every caller that waited for the same fill gets the same error, once.
+/// Every caller that waited for the fill gets the same error, once.
 #[non_exhaustive]
 pub enum FillError<E> {
-    /// The filler failed.
+    /// The filler returned this error.
     Failed(Arc<E>),
-    /// The filler that this caller waited for failed, and it was a caller's with another error type.
+    /// The filler that this caller waited for returned this error. Its own caller has a different error type.
     FailedElsewhere(Arc<dyn Error + Send + Sync>),
     /// The filler panicked, with this message.
     Panicked(Arc<str>),
     /// The fill took longer than the cache's `fill_timeout`.
     TimedOut(Duration),
-    /// The filler asked for the key that it is filling: waiting would never end.
+    /// The filler asked for the key that it is filling. The wait would never end.
     OwnKey,
-    /// The filler asked for a key whose filler waits, maybe through others, for this one.
+    /// The filler asked for a key whose filler waits for this one, perhaps through other fillers.
     Cycle,
     /// The runtime in which the filler ran was shut down.
     Abandoned,
     /// There was no runtime, and none could be started.
     NoRuntime,
-    /// A `_blocking` call was made on the only thread of the runtime in which the filler runs: waiting would stop the filler, and
-    /// never end. Use the async form there, or call from `tokio::task::spawn_blocking`.
+    /// A `_blocking` call was made on the only thread of the runtime in which the filler runs. The wait would stop the
+    /// filler and never end. Use the async form there, or call from `tokio::task::spawn_blocking`.
     WouldBlock,
 }
 
@@ -95,7 +95,7 @@ impl<E: Error + 'static> Error for FillError<E> {
     }
 }
 
-/// A failure as it is shared by callers with different error types.
+/// A failure that callers with different error types share.
 #[derive(Clone)]
 pub(crate) enum Failure {
     Failed { typed: Arc<dyn Any + Send + Sync>, error: Arc<dyn Error + Send + Sync> },
@@ -114,7 +114,7 @@ impl Failure {
         Self::Failed { typed: Arc::clone(&error) as _, error }
     }
 
-    /// What a panic said.
+    /// Returns the failure for a panic, with its message.
     pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
         let message = payload.downcast_ref::<&str>().map(|text| Arc::from(*text));
         let message = message.or_else(|| payload.downcast_ref::<String>().map(|text| Arc::from(text.as_str())));
@@ -122,7 +122,7 @@ impl Failure {
         Self::Panicked(message.unwrap_or_else(|| Arc::from("no message")))
     }
 
-    /// The failure as one of the callers sees it.
+    /// Returns the failure as a caller with error type `E` sees it.
     pub(crate) fn typed<E: Send + Sync + 'static>(self) -> FillError<E> {
         match self {
             Self::Failed { typed, error } => match typed.downcast::<E>() {

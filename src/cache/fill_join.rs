@@ -1,4 +1,4 @@
-//! The decision of a caller that missed: it joins a fill of its key, or leads one.
+//! The decision of a caller that missed a key: it joins a fill of that key, or leads one.
 
 use super::fill_error::Failure;
 use super::fill_wait::join_bound;
@@ -10,21 +10,21 @@ use crate::hlc::nanos;
 use crate::item::{ItemRef, Key};
 use crate::sync::Arc;
 
-/// The way on for a caller that missed.
+/// The next step of a caller that missed a key.
 pub(super) enum Next<K, V> {
-    /// The value has come meanwhile.
+    /// The value has arrived meanwhile.
     Found(ItemRef<K, V>),
-    /// Another caller's filler runs already.
+    /// The fill that another caller leads already.
     Join(Arc<Flight<K, V>>),
-    /// The caller's filler is the one that runs.
+    /// A new fill, for which this caller runs its filler.
     Lead(Arc<Flight<K, V>>),
 }
 
-/// Joins the fill of a key, or begins one that the caller has to run.
+/// Joins the fill of a key, or begins a fill that the caller has to run.
 pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, key: &K) -> Next<K, V> {
     let now = shared.around.time.now();
     let hash = shared.reader.hash(key);
-    // User types are cloned before and dropped after the lock is held.
+    // User types are cloned before the lock is taken, and dropped after it is released.
     let mut key = Some(Key::Known(key.clone()));
     let mut replaced = None;
     shared.writer.change(now, |engine| {
@@ -34,6 +34,8 @@ pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, ke
             key = Some(known);
             return Next::Found(found.item);
         }
+        // A fill that has lost to something since its start is not joined: this caller may have seen what it lost to.
+        // Neither is a fill that is too old to be stored.
         if let Some(flight) = engine.flights.find(hash, &known)
             && now.mono.saturating_sub(flight.begun) < nanos(join_bound(&shared.settings))
             && !engine.replica.view().is_fill_overtaken(&flight.ticket, hash, &known)
@@ -57,7 +59,7 @@ pub(super) fn lead_for_test<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, k
     }
 }
 
-/// Notes that the caller waits for a fill. Refuses a filler that would wait for itself.
+/// Records that the caller waits for a fill. Refuses a filler that would wait for itself.
 pub(super) fn wait_for<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     flight: &Flight<K, V>,

@@ -1,4 +1,4 @@
-//! Runs the filler of a fill that its caller leads: as a task, or on the caller's thread.
+//! Runs the filler of a fill that this caller leads: as a task, or on the caller's thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -16,8 +16,8 @@ use super::work::{Brought, Work};
 use super::{CacheKey, CacheValue, fill_end, turn};
 use crate::sync::Arc;
 
-/// Starts a filler as a task of its own, once this node's turn has come. It is in a span of the caller's: what it logs belongs
-/// to the request that missed.
+/// Starts a filler as a task, once this node's turn has come. The task runs in a tracing span below the caller's, so
+/// its log lines belong to the request that missed.
 pub(super) fn spawn<K: CacheKey, V: CacheValue, F, Fut>(
     shared: &Arc<Shared<K, V>>,
     flight: &Arc<Flight<K, V>>,
@@ -45,7 +45,8 @@ pub(super) fn spawn<K: CacheKey, V: CacheValue, F, Fut>(
 }
 
 fn spawn_work<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>, work: Work<K, V>) {
-    // The caller's runtime may be driven only while it waits for something; its time runs out all the same.
+    // The caller's runtime may run only while a thread waits in it. The watch runs elsewhere, so that the time limit
+    // holds all the same.
     watch(shared, flight);
     let limit = shared.settings.fill_timeout.map(|limit| (limit, shared.around.tasks.sleep(limit)));
     flight.handover.put(work);
@@ -74,13 +75,14 @@ pub(super) fn run_here<K: CacheKey, V: CacheValue>(
     fill_end::complete(shared, flight, result.map(Brought::Filled));
 }
 
-/// Releases the callers that wait for a fill once its time is up, whatever it runs on.
+/// Releases the callers that wait for a fill once its `fill_timeout` has passed, on whatever thread or runtime the
+/// filler runs.
 fn watch<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>) {
     let Some(limit) = shared.settings.fill_timeout else { return };
     let watched = Arc::clone(flight);
     let work: Work<K, V> = Box::pin(async move {
         watched.outcome().await;
-        Err(Failure::Abandoned) // Too late to be any caller's outcome.
+        Err(Failure::Abandoned) // The fill has ended: no caller gets this outcome.
     });
     let task = FillTask::new(shared, flight, Some((limit, shared.around.tasks.sleep(limit)))).with_work(work);
     let _ = shared.around.tasks.spawn(TaskRuntime::Timers, Box::pin(task));

@@ -1,4 +1,4 @@
-//! A filler on its way: caught when it panics, ended when its time is up, and never silent.
+//! The task that runs a filler: contains its panics, ends it at its time limit, and always completes its fill.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -15,19 +15,20 @@ use super::work::{Brought, Work};
 use super::{CacheKey, CacheValue, fill_end};
 use crate::sync::{Arc, Weak};
 
-/// The task of one fill. Whatever becomes of it, its callers get an outcome: also when it is dropped, as by
-/// a runtime that shuts down.
+/// The task of one fill. The callers of the fill get an outcome in every case, also if the task is dropped, for
+/// instance by a runtime that shuts down.
 pub(super) struct FillTask<K: CacheKey, V: CacheValue> {
-    /// A fill does not keep its cache open: without handles no caller waits for it.
+    /// The cache. A weak reference, because a fill does not keep its cache open: without handles no caller waits for
+    /// it.
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
-    /// Taken from the flight at the first poll.
+    /// The filler, which is taken from the flight at the first poll.
     work: Option<Work<K, V>>,
     limit: Option<(Duration, Task)>,
 }
 
 impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
-    /// Returns a task that begins the flight's filler, if no other one has by then.
+    /// Returns a task that begins the flight's filler, unless another task has begun it by then.
     pub(super) fn new(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>, limit: Option<(Duration, Task)>) -> Self {
         Self { shared: Arc::downgrade(shared), flight: Arc::clone(flight), work: None, limit }
     }
@@ -38,11 +39,12 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
         self
     }
 
-    /// Takes the filler at the first poll. Returns whether this task has it: another runtime may have begun it.
+    /// Takes the filler at the first poll. Returns true if this task has it: another runtime may have begun it.
     fn begin(&mut self) -> bool {
         if self.work.is_none() {
             self.work = self.flight.handover.take();
             let is_sole_driver = self.shared.upgrade().is_some_and(|shared| shared.around.tasks.is_sole_driver());
+            // Recorded so that a blocking call on this thread, which would stop the filler, is refused.
             if self.work.is_some() && is_sole_driver {
                 self.flight.handover.note_driver();
             }
@@ -66,7 +68,7 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
         }
     }
 
-    /// Ends the filler, then the fill.
+    /// Drops the filler, then completes the fill.
     fn end(&mut self, result: Result<Brought<K, V>, Failure>) {
         let Some(work) = self.work.take() else { return };
         {
@@ -100,6 +102,7 @@ impl<K: CacheKey, V: CacheValue> Future for FillTask<K, V> {
 }
 
 impl<K: CacheKey, V: CacheValue> Drop for FillTask<K, V> {
+    /// Completes the fill. Takes a filler that was never polled as well, because callers may wait for it.
     fn drop(&mut self) {
         self.work = self.work.take().or_else(|| self.flight.handover.take());
         self.end(Err(Failure::Abandoned));

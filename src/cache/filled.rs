@@ -1,9 +1,9 @@
-//! What a filler decides about its value.
+//! A filler's value, with the time for which the cache keeps it.
 
 use std::time::Duration;
 
-/// A value and how long the cache may keep it. What
-/// [`fill_with`](super::Cache::fill_with) expects of a filler.
+/// A value, and the time for which the cache may keep it. The fillers of [`fill_with`](super::Cache::fill_with) return
+/// it.
 ///
 /// ```
 /// use driftless::Filled;
@@ -19,39 +19,39 @@ pub struct Filled<V> {
     pub(crate) keep: Keep,
 }
 
-/// How long.
+/// The time for which a value is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// As long as the cache keeps values that are inserted without a time of their own.
+    /// The cache's default time to live, as for a value that is inserted without a time of its own.
     AsConfigured,
-    /// For this time.
+    /// This time.
     For(Duration),
-    /// Until it is evicted, removed or overwritten.
+    /// No time to live: the value is kept until it is evicted, removed or overwritten.
     Forever,
-    /// Not at all.
+    /// No time at all: the value is not cached.
     Not,
 }
 
 impl<V> Filled<V> {
-    /// To be cached with the cache's default time to live.
+    /// Returns a value that is cached with the cache's default time to live.
     pub fn new(value: V) -> Self {
         Self { value, keep: Keep::AsConfigured }
     }
 
-    /// To be cached for this time, counted from the end of the fill. More than a hundred years counts
-    /// as a hundred; zero is the same as [`uncached`](Self::uncached).
+    /// Sets the time to live, counted from the end of the fill. More than a hundred years counts as a hundred years.
+    /// Zero is the same as [`uncached`](Self::uncached).
     pub fn ttl(mut self, time_to_live: Duration) -> Self {
         self.keep = if time_to_live.is_zero() { Keep::Not } else { Keep::For(time_to_live) };
         self
     }
 
-    /// To be cached without a time to live, whatever the cache's default is.
+    /// Removes the time to live, whatever the cache's default is.
     pub fn forever(mut self) -> Self {
         self.keep = Keep::Forever;
         self
     }
 
-    /// To be handed to the callers that wait, and not cached.
+    /// Returns a value for the callers that wait, which is not cached.
     pub fn uncached(value: V) -> Self {
         Self { value, keep: Keep::Not }
     }

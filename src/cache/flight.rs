@@ -1,4 +1,4 @@
-//! One fill of one key, shared by all who wait for it (single flight).
+//! One fill of one key, shared by all callers that wait for it (single flight).
 
 use hashbrown::HashTable;
 
@@ -10,26 +10,26 @@ use crate::item::{ItemRef, Key};
 use crate::replica::FillTicket;
 use crate::sync::{Arc, AtomicBool, Event, Listening, OnceLock, Ordering};
 
-/// What a fill came to.
+/// The outcome of a fill.
 pub(crate) type Outcome<K, V> = Result<ItemRef<K, V>, Failure>;
 
 /// A running fill.
 pub(crate) struct Flight<K, V> {
-    /// Its number in this process.
+    /// The number of the fill in this process.
     pub(crate) number: u64,
     pub(crate) hash: u64,
     pub(crate) key: Key<K>,
-    /// Its stamp, from before its start.
+    /// The stamp of the fill, taken before it started.
     pub(crate) ticket: FillTicket,
-    /// When it began, by monotonic time.
+    /// The monotonic time at which the fill began.
     pub(crate) begun: u64,
-    /// Its filler, until that has begun.
+    /// The filler, until a runtime has begun it.
     pub(crate) handover: Handover<Work<K, V>>,
     completing: AtomicBool,
     outcome: OnceLock<Outcome<K, V>>,
-    /// Notified once, at its end.
+    /// Notified once, when the fill ends.
     pub(crate) completed: Event,
-    /// Notified when its key was written to, also by others.
+    /// Notified when the key is written, on this node or by replication.
     pub(crate) touched: Event,
 }
 
@@ -49,36 +49,38 @@ impl<K, V> Flight<K, V> {
         }
     }
 
-    /// What the fill came to, if it has ended.
+    /// Returns the outcome, if the fill has ended.
     pub(crate) fn ended(&self) -> Option<&Outcome<K, V>> {
         self.outcome.get()
     }
 
-    /// Whether the caller is the one to end this fill: only the first is.
+    /// Returns true for the first caller only, which must then complete the fill.
     pub(crate) fn claim_completion(&self) -> bool {
         !self.completing.swap(true, Ordering::AcqRel)
     }
 
-    /// Ends the fill and releases its waiters. To be called once, by the caller that claimed the completion.
+    /// Sets the outcome and releases the callers that wait. Called once, by the caller that claimed the completion.
     pub(crate) fn complete(&self, outcome: Outcome<K, V>) {
         if self.outcome.set(outcome).is_ok() {
             self.completed.notify(usize::MAX);
         }
     }
 
+    /// Waits until the fill ends, and returns its outcome.
     pub(crate) async fn outcome(&self) -> &Outcome<K, V> {
         loop {
             if let Some(outcome) = self.outcome.get() {
                 return outcome;
             }
             let completed = self.completed.listen();
+            // Checked again after `listen`, because the fill may have ended in between.
             if self.outcome.get().is_none() {
                 completed.await;
             }
         }
     }
 
-    /// As [`outcome`](Self::outcome), for a thread that may block.
+    /// As [`outcome`](Self::outcome), but blocks the calling thread.
     pub(crate) fn outcome_blocking(&self) -> &Outcome<K, V> {
         loop {
             if let Some(outcome) = self.outcome.get() {
@@ -110,7 +112,7 @@ impl<K: Eq, V> Flights<K, V> {
         self.table.is_empty()
     }
 
-    /// A fill of a key with this hash: for notices, which may be for nothing.
+    /// Returns a fill of a key with this hash. The key may be a different one with the same hash: notices allow that.
     pub(crate) fn with_hash(&self, hash: u64) -> Option<Arc<Flight<K, V>>> {
         self.table.find(hash, |flight| flight.hash == hash).map(Arc::clone)
     }
@@ -119,8 +121,7 @@ impl<K: Eq, V> Flights<K, V> {
         self.table.find(hash, |flight| flight.hash == hash && flight.key == *key)
     }
 
-    /// Whoever comes from now on joins this one. Gives the one it takes the place of, for the caller
-    /// to drop.
+    /// Makes a fill the one that later callers join. Returns the fill that it replaces, for the caller to drop.
     pub(crate) fn put(&mut self, flight: Arc<Flight<K, V>>) -> Option<Arc<Flight<K, V>>> {
         let same = |other: &Arc<Flight<K, V>>| other.hash == flight.hash && other.key == flight.key;
         if let Some(place) = self.table.find_mut(flight.hash, same) {
@@ -130,8 +131,9 @@ impl<K: Eq, V> Flights<K, V> {
         None
     }
 
-    /// Nobody joins this one any more.
+    /// Removes a fill, so that no caller joins it any more. Returns it, for the caller to drop.
     pub(crate) fn remove(&mut self, flight: &Arc<Flight<K, V>>) -> Option<Arc<Flight<K, V>>> {
+        // Compared by identity: a newer fill of the same key may have replaced this one.
         let entry = self.table.find_entry(flight.hash, |other| Arc::ptr_eq(other, flight)).ok()?;
         let (flight, _) = entry.remove();
         if self.table.capacity() > 64 && self.table.len() < self.table.capacity() / 8 {

@@ -1,14 +1,15 @@
-//! Drops what was displaced: user types, whose `Drop` is user code.
+//! Drops displaced keys and values. They are user types, so their `Drop` is user code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Drops user types. One whose `Drop` panics takes nothing down with it.
+/// Drops values of user types. If the `Drop` of one panics, the rest are dropped all the same.
 pub(crate) fn drop_quietly<T>(garbage: impl IntoIterator<Item = T>) {
     for item in garbage {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(item)));
         if let Err(panic) = dropped {
             tracing::error!("a key or value panicked in its Drop");
-            // What it panicked with is user code as well. If that panics too, what that panicked with is left alone.
+            // The panic payload is user code as well. If its `Drop` panics too, the payload of that second panic is
+            // leaked.
             let again = catch_unwind(AssertUnwindSafe(|| drop(panic)));
             again.unwrap_or_else(std::mem::forget);
         }

@@ -1,11 +1,13 @@
-//! A filler on its way to the runtime that begins it.
+//! The filler of a fill, from its caller to the runtime that begins it.
 
 use crate::sync::{AtomicUsize, Mutex, Ordering, seat};
 
-/// Holds a filler until a runtime begins it, and knows afterwards on which thread it runs.
+/// A slot that holds a filler until a runtime begins it. Afterwards it records the thread that alone drives that
+/// runtime.
 pub(crate) struct Handover<W> {
     filler: Mutex<Option<W>>,
-    /// One more than the seat of the only thread that drives the filler's runtime; zero if there are more, or it has not begun.
+    /// The seat, plus one, of the only thread that drives the filler's runtime. Zero if several threads drive it, or if
+    /// the filler has not begun.
     driver: AtomicUsize,
 }
 
@@ -14,22 +16,22 @@ impl<W> Handover<W> {
         Self { filler: Mutex::new(None), driver: AtomicUsize::new(0) }
     }
 
-    /// Leaves the filler for the task that begins it.
+    /// Stores the filler for the task that begins it.
     pub(crate) fn put(&self, filler: W) {
         *self.filler.lock() = Some(filler);
     }
 
-    /// The filler, if it has not begun. Only one caller gets it.
+    /// Takes the filler, if it has not begun. Only one caller gets it.
     pub(crate) fn take(&self) -> Option<W> {
         self.filler.lock().take()
     }
 
-    /// Notes that no thread but this one drives the filler's runtime.
+    /// Records that no thread but this one drives the filler's runtime.
     pub(crate) fn note_driver(&self) {
         self.driver.store(seat().map_or(0, |seat| seat + 1), Ordering::Release);
     }
 
-    /// Whether the filler makes no progress while this thread is blocked.
+    /// Returns true if the filler makes no progress while this thread is blocked.
     pub(crate) fn is_driven_here(&self) -> bool {
         let driver = self.driver.load(Ordering::Acquire);
         driver > 0 && seat().is_some_and(|seat| seat + 1 == driver)

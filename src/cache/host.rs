@@ -1,4 +1,4 @@
-//! A node, as the caches that are open on it see it.
+//! The interface of a node to the caches that are open on it.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -12,31 +12,31 @@ use super::ready::Ready;
 use crate::replica_id::ReplicaId;
 use crate::sync::Arc;
 
-/// Resolves when a cache is ready; to nothing if the node was shut down.
+/// A future that resolves when a cache is ready, or to `None` if the node was shut down.
 pub type ReadyFuture = Pin<Box<dyn Future<Output = Option<Ready>> + Send>>;
 
-/// Work that runs on its own, or a timer.
+/// A future for an executor: a task, or a timer.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The registry of a node: it knows which caches are open there and where their replicas live.
+/// The registry of a node: the caches that are open on it, and the nodes on which their replicas live.
 pub trait Host: Send + Sync {
-    /// Returns what the node provides to a cache from its opening to its end.
+    /// Returns the services that the node provides to a cache from its opening to its end.
     fn services(&self) -> NodeServices;
     /// Draws the id of a replica that is opened or renewed here, and a seed.
     fn draw_replica(&self) -> (ReplicaId, u64);
-    /// Returns the names of nodes by the replicas of a cache that live there. May be half a second old.
+    /// Returns the names of nodes, by the replicas of a cache that live there. They may be half a second old.
     fn names(&self, cache: &str) -> BTreeMap<ReplicaId, String>;
-    /// Returns the cache of this name, made now if it is not open; [`close`](Self::close) is owed for it. `None` if the node was
-    /// shut down.
+    /// Returns the cache of this name; makes it with `make` if it is not open. The caller must [`close`](Self::close)
+    /// what was returned. Returns `None` if the node was shut down, or if `make` returns `None`.
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>>;
-    /// Takes back a handle that [`open`](Self::open) was asked for. With the last one the cache is closed, once a member has what
-    /// was written there, or after some seconds.
+    /// Takes back a handle that [`open`](Self::open) returned. With the last handle the cache is closed, as soon as a
+    /// member has the writes made there, or after five seconds.
     fn close(&self, port: &Arc<dyn Port>);
     /// Waits until a cache is ready.
     fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture;
 }
 
-/// The services of a node that stay the same while a cache is open.
+/// The services of a node, which stay the same while a cache is open.
 pub struct NodeServices {
     /// The id of this process, as other nodes know it.
     pub node: Uuid,
@@ -44,29 +44,30 @@ pub struct NodeServices {
     pub node_name: Arc<str>,
     /// The clocks.
     pub time: Arc<dyn TimeSource>,
-    /// To be called after a write when there is a member to send it to.
+    /// The function to call after a write when there is a member to send it to.
     pub wake: Arc<dyn Fn() + Send + Sync>,
     /// The runtimes of fillers and of timers.
     pub tasks: Arc<dyn Executor>,
 }
 
-/// The runtimes in which the fillers of a cache and its time limits run.
+/// The runtimes in which the fillers and the time limits of a cache run.
 pub trait Executor: Send + Sync {
-    /// Runs a task to its end. Returns `false` if there is no such runtime; the task is dropped then.
+    /// Runs a task to its end. Returns false if there is no such runtime; the task is then dropped.
     fn spawn(&self, runtime: TaskRuntime, task: Task) -> bool;
-    /// Returns whether this thread alone drives the runtime it is in: no task there makes progress while it is blocked.
+    /// Returns true if this thread alone drives the runtime it is in. No task of that runtime makes progress while the
+    /// thread is blocked.
     fn is_sole_driver(&self) -> bool;
-    /// Resolves after this time, in whatever runtime it is polled.
+    /// Returns a timer that resolves after this time, in whatever runtime it is polled.
     fn sleep(&self, duration: Duration) -> Task;
 }
 
 /// The runtime of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskRuntime {
-    /// The caller's; if it has none, that of fillers.
+    /// The caller's runtime. If the caller has none, the runtime of fillers.
     Caller,
-    /// That of timers, which goes on whatever becomes of the caller's. The task must never block its thread.
+    /// The runtime of timers, which continues even if the caller's runtime stops. The task must never block its thread.
     Timers,
-    /// One with a thread of its own; that of fillers while there are many such.
+    /// A runtime with a thread of its own. While there are many such threads, the runtime of fillers.
     Own,
 }

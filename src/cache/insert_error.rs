@@ -1,32 +1,32 @@
-//! Why a write was refused.
+//! The reasons why a write is refused.
 
-/// A write that was refused. Nothing has changed.
+/// The reason why a write was refused. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InsertError {
-    /// The encoded key is larger than every node is told to accept.
+    /// The encoded key is larger than `max_key_bytes`, which should be the same on every node.
     #[error(
         "the key takes {size} bytes, and max_key_bytes is {limit}: shorten it (hash it, for instance) or raise the limit on every node"
     )]
     KeyTooLarge {
-        /// Its encoded size in bytes.
+        /// The encoded size in bytes.
         size: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// The encoded value is larger than every node is told to accept.
+    /// The encoded value is larger than `max_value_bytes`, which should be the same on every node.
     #[error("the value takes {size} bytes, and max_value_bytes is {limit}: split it, or raise the limit on every node")]
     ValueTooLarge {
-        /// Its encoded size in bytes.
+        /// The encoded size in bytes.
         size: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// Serialisation failed, so no other node could have it.
+    /// Serialisation failed, so no other node could receive the entry.
     #[error("the entry cannot be serialised, so no other node could have it: {0}")]
     Unserializable(String),
-    /// The key or value was encoded and does not decode again, so no other node could read it. The first entries of each opening
-    /// are read back, some later ones, and all after one that could not be.
+    /// The key or value encodes but does not decode again, so no other node could read it. The first entries of each
+    /// replica are read back, then some later ones, and all of them after one that could not be read.
     #[error(
         "cache `{cache}`: the {part}, a `{type_name}`, is encoded but cannot be read back, so no other node could have it: {reason}. \
          Deserialize must accept what Serialize writes: see \"Types that do not come back\" in driftless::docs::questions"
@@ -36,12 +36,12 @@ pub enum InsertError {
         cache: String,
         /// `"key"` or `"value"`.
         part: &'static str,
-        /// The type, as [`std::any::type_name`] calls it.
+        /// The name of the type, from [`std::any::type_name`].
         type_name: &'static str,
-        /// What `Deserialize` says, or that it panicked.
+        /// The error of `Deserialize`, or a note that it panicked.
         reason: String,
     },
-    /// A time to live of zero.
+    /// The time to live is zero.
     #[error("a time to live of zero would be expired at once: use remove, or a positive time")]
     ZeroTimeToLive,
 }

@@ -1,4 +1,4 @@
-//! A walk over the values that are here.
+//! Iteration over the values that are here.
 
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};
@@ -8,10 +8,10 @@ use crate::sync::Arc;
 
 const PAGE: usize = 256;
 
-/// The keys and values of a cache. See [`Cache::iter`](super::Cache::iter).
+/// The iterator over the keys and values of a cache. See [`Cache::iter`](super::Cache::iter).
 ///
-/// What is there from the start to the end of the walk is met once; what comes or goes meanwhile may
-/// or may not be.
+/// Returns each entry once that is here from the start to the end of the iteration. An entry that is added or removed
+/// meanwhile may or may not be returned.
 pub struct Iter<'a, K, V> {
     shared: &'a Shared<K, V>,
     page: std::vec::IntoIter<ItemRef<K, V>>,

@@ -1,9 +1,12 @@
-//! Tells user code what was removed: in order, outside of every lock, whatever it does.
+//! Calls the eviction listener for removed values: in order, outside every lock, and whatever the listener does.
 //!
-//! One thread at a time calls the listener; the others leave what they removed to that one. Were that all, one thread would work
-//! for as long as others write, and what waits would grow without end under a listener that is slower than they are. So
-//! the listener sets the pace: whoever removes more while a thousand wait lets it come along first, and takes its turn at calling
-//! it. Nobody waits for a listener that stands still, nor from within one: then what is too much is not told, and counted.
+//! One thread at a time calls the listener. Other threads leave their removals in its queue. Without a limit, that one
+//! thread would work for as long as others write. A listener slower than the writers would make the queue grow without
+//! end.
+//!
+//! So the listener sets the pace. A thread that removes more while over 1,024 removals wait, waits as well, and takes
+//! its turn at calling the listener. No thread waits for a listener that stands still, and none waits from within a
+//! listener. While the listener stands still, removals beyond 65,536 are not reported, and are counted.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -16,21 +19,21 @@ use crate::item::ItemRef;
 use crate::replica::{Change, Effect, RemovalCause};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Event, Listening, Mutex, Ordering};
 
-/// So many removals wait before whoever makes more does.
+/// The number of waiting removals above which a thread that adds more waits as well.
 const PACED: usize = 1_024;
-/// Beyond these a listener that stands still is not told.
+/// The number of waiting removals above which a listener that stands still is not called for further ones.
 const MOST: usize = 65_536;
-/// Removals that one thread tells of before another one that waits takes over.
+/// The number of removals that one thread reports before a waiting thread takes over.
 const SHARE: usize = 64;
-/// A listener that takes longer for one removal stands still.
+/// The time that the listener may take for one removal. A listener that takes longer stands still.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 std::thread_local! {
-    /// Whether this thread is inside of a listener: it must not wait for one.
+    /// True while this thread runs a listener: it must not wait for one.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns why a value is gone, if a change took one away.
+/// Returns the cause of a removal; `None` if the change took no value away.
 fn removal_cause(effect: Effect) -> Option<RemovalCause> {
     match effect {
         Effect::Inserted => None,
@@ -46,17 +49,17 @@ struct Removal<K, V> {
     cause: RemovalCause,
 }
 
-/// The eviction listener and what it has still to be told.
+/// The eviction listener, and the removals for which it has yet to be called.
 pub(crate) struct Listeners<K, V> {
     listener: Option<Listener<K, V>>,
     waiting: Mutex<VecDeque<Removal<K, V>>>,
     delivering: AtomicBool,
-    /// Threads that wait for room.
+    /// The number of threads that wait for room in the queue.
     paced: AtomicUsize,
-    /// Notified when there is some, or a turn to be taken.
+    /// Notified when there is room, or when another thread has to take over the calls.
     room: Event,
     told: AtomicU64,
-    /// Somebody has waited for nothing since the last removal was told.
+    /// True if a thread has waited in vain for `PATIENCE` since the last removal was reported.
     stands_still: AtomicBool,
     pub(super) counters: ListenerCounters,
 }
@@ -79,7 +82,8 @@ impl<K, V> Listeners<K, V> {
         self.listener.is_some()
     }
 
-    /// Notes changes, in the order in which they were made: called under the replica's lock.
+    /// Queues the removals among `changes`, in the order in which they were made. Called under the replica's lock,
+    /// which defines that order.
     pub(crate) fn enqueue(&self, changes: &[Change<K, V>]) {
         if self.listener.is_none() || changes.is_empty() {
             return;
@@ -103,7 +107,7 @@ impl<K, V> Listeners<K, V> {
         }
     }
 
-    /// Calls the listener until nothing waits, or somebody else does it.
+    /// Calls the listener until nothing waits, or another thread calls it.
     pub(crate) fn deliver(&self)
     where
         K: Clone,
@@ -118,7 +122,9 @@ impl<K, V> Listeners<K, V> {
             }
             if !self.delivering.swap(true, Ordering::SeqCst) {
                 self.take_turn(listener);
-                // Whoever is counted here looks once more after it is not.
+                // A thread that is counted in `paced` checks the queue again after its wait, so this thread may leave.
+                // If there is none, this thread checks again: a removal may have been queued before `delivering` was
+                // cleared.
                 if self.paced.load(Ordering::SeqCst) > 0 {
                     self.room.notify(usize::MAX);
                     return;
@@ -131,7 +137,8 @@ impl<K, V> Listeners<K, V> {
         }
     }
 
-    /// Calls the listener until nothing waits, or a share is done and somebody is there to do the next.
+    /// Calls the listener until nothing waits, or until this thread's share is done and another thread waits to take
+    /// over.
     fn take_turn(&self, listener: &Listener<K, V>)
     where
         K: Clone,
@@ -159,8 +166,11 @@ impl<K, V> Listeners<K, V> {
         self.delivering.store(false, Ordering::SeqCst);
     }
 
-    /// Waits until fewer wait, or nobody calls the listener. Returns whether waiting any longer makes sense.
+    /// Waits until there is room in the queue, or no thread calls the listener. Returns false if the listener stands
+    /// still.
     fn await_room(&self) -> bool {
+        // `paced` is raised before `delivering` is read; `take_turn` clears `delivering` before `paced` is read. So at
+        // least one of the two threads sees the change of its peer, and no removal is left without a caller.
         self.paced.fetch_add(1, Ordering::SeqCst);
         let room = self.room.listen();
         let told = self.told.load(Ordering::Relaxed);

@@ -11,7 +11,7 @@ use crate::hlc::Stamp;
 use crate::store::Snapshot;
 use crate::sync::Arc;
 
-/// Returns the value of a key and counts the look-up; a hit counts as a use.
+/// Returns the value of a key, and counts the look-up. A hit counts as a use.
 #[inline]
 pub(super) fn get<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
 where
@@ -36,7 +36,7 @@ where
     Some(EntryInfo { value: found.item.value()?.clone(), stamp, expires: found.meta.expires, now: time.wall(), time })
 }
 
-/// Returns the register of a key and its stamp, as of one moment.
+/// Returns the register of a key and its stamp, both read under one hold of the replica's lock.
 fn stamped<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<(Snapshot<K, V>, Stamp)>
 where
     Q: Equivalent<K> + Hash + ?Sized,

@@ -1,17 +1,17 @@
-//! The numbers of [`CacheStats`](super::CacheStats) and [`Counters`](crate::Counters) for the `metrics`
-//! facade (feature `metrics`): published about once a second, each with the label `cache`.
+//! The statistics of [`CacheStats`](super::CacheStats) and [`Counters`](crate::Counters) for the `metrics` facade
+//! (feature `metrics`). They are published about once a second, each with the label `cache`.
 //!
-//! | name | kind | what |
+//! | name | kind | content |
 //! | --- | --- | --- |
 //! | `driftless_hits_total`, `driftless_misses_total` | counter | look-ups |
 //! | `driftless_fills_total{outcome}` | counter | fills: `filled`, `arrived`, `lost`, `uncached`, `refused`, `failed`, `panicked`, `timed_out`, `abandoned`, `deadlocks` |
-//! | `driftless_fills_running` | gauge | fills that run |
-//! | `driftless_removals_total{cause}` | counter | values gone: `expired`, `explicit`, `replaced`, `size`, `invalidated`, `void`, `reconcile` |
-//! | `driftless_entries`, `driftless_weight`, `driftless_tombstones` | gauge | what is here |
+//! | `driftless_fills_running` | gauge | running fills |
+//! | `driftless_removals_total{cause}` | counter | removed values: `expired`, `explicit`, `replaced`, `size`, `invalidated`, `void`, `reconcile` |
+//! | `driftless_entries`, `driftless_weight`, `driftless_tombstones` | gauge | the present contents of this node |
 //! | `driftless_listener_panics_total` | counter | panics of the eviction listener |
-//! | `driftless_listener_lost_total` | counter | removals that the eviction listener was not told of |
-//! | `driftless_lag_seconds{member}` | gauge | age of the oldest own write a live member is not known to have |
-//! | `driftless_lag_writes{member}` | gauge | how many |
+//! | `driftless_listener_lost_total` | counter | removals that were not reported to the eviction listener |
+//! | `driftless_lag_seconds{member}` | gauge | age of the oldest own write that a live member is not known to have |
+//! | `driftless_lag_writes{member}` | gauge | number of own writes that a live member is not known to have |
 //! | `driftless_replication_total{event}` | counter | every field of `Counters`, by name |
 
 use metrics::{counter, gauge};
@@ -19,7 +19,7 @@ use metrics::{counter, gauge};
 use super::shared::Shared;
 use super::{CacheKey, CacheValue, stats};
 
-/// Publishes the numbers of a cache if the last publication is long ago.
+/// Publishes the statistics of a cache if the last publication was at least a second ago.
 pub(super) fn publish_if_due<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, mono: u64) {
     if shared.counts.claim_publication(mono) {
         publish(shared);

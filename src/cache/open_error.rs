@@ -1,18 +1,18 @@
-//! Why a cache could not be opened, and the limits that can be set.
+//! The reasons why a cache cannot be opened, and the limits of entries.
 
 use serde::{Deserialize, Serialize};
 
 use crate::replica::ConfigError;
 
-/// The limits of an entry that is written here. They should be the same on every node: what others were allowed to write is
-/// taken, up to what a message can hold.
+/// The limits of an entry that is written here. They should be the same on every node. An entry that another node was
+/// allowed to write is accepted, up to the size that a message can hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Encoded bytes of a key. Default 4 KiB. Range 1 B to 64 KiB.
+    /// The most bytes of an encoded key. Default 4 KiB. Range 1 B to 64 KiB.
     pub max_key_bytes: usize,
-    /// Encoded bytes of a value. Default 1 MiB. Range 1 B to 14 MiB.
+    /// The most bytes of an encoded value. Default 1 MiB. Range 1 B to 14 MiB.
     pub max_value_bytes: usize,
 }
 
@@ -22,10 +22,10 @@ impl Default for Limits {
     }
 }
 
-/// The largest limits that can be set: an entry travels in one piece.
+/// The largest limits that can be set. They exist because an entry is sent in one message.
 pub(crate) const LARGEST: Limits = Limits { max_key_bytes: 64 << 10, max_value_bytes: 14 << 20 };
 
-/// A cache that could not be opened.
+/// The reason why a cache could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -43,15 +43,15 @@ pub enum OpenError {
     /// A limit is out of range.
     #[error("{0} must be between 1 and {1} bytes")]
     Limit(&'static str, usize),
-    /// A time to live of zero.
+    /// The time to live is zero.
     #[error("time_to_live must be more than zero")]
     ZeroTimeToLive,
-    /// A setting that cannot be, alone or with the others.
+    /// A setting that is not valid, alone or together with other settings.
     #[error("{knob} {why}")]
     Setting {
-        /// Which.
+        /// The name of the setting.
         knob: &'static str,
-        /// Why not, and what to do.
+        /// The reason, and the remedy.
         why: &'static str,
     },
     /// The node was shut down.

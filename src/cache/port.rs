@@ -1,4 +1,4 @@
-//! An open cache, as its node sees it: bytes in, bytes out, time passing. Knows no socket.
+//! The interface of an open cache to its node: bytes in, bytes out, and the passing of time. Knows no socket.
 
 use std::any::Any;
 
@@ -13,44 +13,45 @@ mod incoming;
 mod outgoing;
 mod serve;
 
-/// Encoded bytes and their receivers.
+/// An encoded message and its receivers.
 #[derive(Debug)]
 pub struct Parcel {
-    /// Who gets them.
+    /// The replicas that receive the message.
     pub to: Vec<ReplicaId>,
-    /// The message.
+    /// The encoded message.
     pub bytes: Bytes,
-    /// [`Port::sent`] is to be called for each receiver.
+    /// True if [`Port::sent`] must be called for each receiver.
     pub bulk: bool,
 }
 
 /// The number of values of a cache, and its members.
 #[derive(Clone, Debug)]
 pub struct CacheStatus {
-    /// The first member whose whole state it has had.
+    /// The first member whose whole state this cache has received.
     pub caught_up: Option<CaughtUp>,
-    /// Members known to have it open, live or not yet forgotten.
+    /// Members known to have the cache open: live, or dead and not yet forgotten.
     pub members: Vec<ReplicaId>,
-    /// Those of them that are believed to be alive.
+    /// The members among them that are believed to be alive.
     pub live: Vec<ReplicaId>,
-    /// Values here.
+    /// The number of values here.
     pub entries: u64,
 }
 
-/// A change among the members that a node reports to an open cache.
+/// A change among the members, which a node reports to an open cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
-    /// The failure detector calls a member dead.
+    /// A member that the failure detector calls dead.
     MemberDown(ReplicaId),
-    /// A member will not return.
+    /// A member that will not return.
     MemberLeft(ReplicaId),
-    /// The node has peers, or has none: without peers, writes wake no driver.
+    /// The presence of peers: true if the node has any. Without peers, writes wake no driver.
     Connected(bool),
-    /// Peers may have this cache open that were not heard yet, or none may.
+    /// The possibility that peers have this cache open from which no message has been received yet.
     AwaitsPeers(bool),
-    /// Whether members may be there that this cache has not met: callers that wait for members wait for them too.
+    /// The possibility that there are members which this cache has not met. Callers that wait for members wait for them
+    /// too.
     ExpectsMembers(bool),
-    /// The node is down: there is no member any more, and time passes only with writes.
+    /// The end of the node: there is no member any more, and time passes only with writes.
     Stopped,
 }
 
@@ -58,26 +59,27 @@ pub enum NodeEvent {
 pub trait Port: Any + Inspect + Send + Sync {
     /// Returns the cache's name.
     fn name(&self) -> &Arc<str>;
-    /// Returns the id of this opening of it.
+    /// Returns the id of this replica.
     fn id(&self) -> ReplicaId;
-    /// Merges a message for this cache. Returns whether it was understood.
+    /// Merges a message for this cache. Returns true if it was understood.
     fn deliver(&self, bytes: Bytes) -> bool;
     /// Returns the next parcel to send.
     fn poll(&self) -> Option<Parcel>;
-    /// Takes note that a bulk parcel has left, or could not be sent.
+    /// Records that a bulk parcel has left, or could not be sent.
     fn sent(&self, to: ReplicaId, ok: bool);
-    /// Lets time pass; returns the monotonic time of the next call. That is now if there is something to [`poll`](Self::poll).
+    /// Handles the timers that are due. Returns the monotonic time of the next call, which is now if there is something
+    /// to [`poll`](Self::poll).
     fn tick(&self) -> u64;
     /// Returns a digest for a node that has just appeared.
     fn greeting(&self) -> Option<Bytes>;
-    /// Takes note of what the node reports.
+    /// Records a change that the node reports.
     fn handle_event(&self, event: NodeEvent);
-    /// Returns what this cache holds and whom it knows, for its node.
+    /// Returns the number of values that this cache holds, and the members that it knows.
     fn status(&self) -> CacheStatus;
-    /// Returns what [`NodeEvent::ExpectsMembers`] last said. Takes no lock.
+    /// Returns the last value of [`NodeEvent::ExpectsMembers`]. Takes no lock.
     fn expects_members(&self) -> bool;
-    /// Returns whether no member has some own write, and one may still take it.
+    /// Returns true if there is an own write that no member has, and a member may still take it.
     fn has_unsent(&self) -> bool;
-    /// Counts the own writes that no member is known to have, those of the last call left out.
+    /// Counts the own writes that no member is known to have. Leaves out those that the last call counted.
     fn count_unsent(&self) -> u64;
 }

@@ -1,5 +1,5 @@
-//! All that a write needs before the replica's lock is taken: checked, measured and weighed. Runs user code: not to be called
-//! under a lock.
+//! The preparation of a write before the replica's lock is taken: the entry is checked, measured and weighed. Runs user
+//! code, so it must not be called under a lock.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::Write;
 use crate::wire;
 
-/// A time to live is capped here: a hundred years.
+/// The largest time to live: a hundred years. Longer ones are reduced to it.
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Returns the write that puts a value, or why it is refused.
+/// Returns the write that stores a value, or the reason why it is refused.
 #[inline]
 pub(super) fn insert<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
@@ -34,7 +34,7 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
     item_of(shared, now, hash, &item, time_to_live)
 }
 
-/// Returns the write that puts an item, or why it is refused.
+/// Returns the write that stores an item, or the reason why it is refused.
 #[inline]
 pub(super) fn item_of<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
@@ -74,8 +74,8 @@ fn deadline(now: Now, time_to_live: Option<Duration>) -> Result<HlcTime, InsertE
     }
 }
 
-/// Returns the write that deletes a key. `None` if the key cannot be encoded, or is too large for any node to hold: then there is
-/// nothing to delete, and no node would accept the tombstone.
+/// Returns the write that deletes a key. Returns `None` if the key cannot be encoded, does not decode as the same key,
+/// or is too large for any node to hold. Then there is nothing to delete, and no node would accept the tombstone.
 pub(super) fn delete<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<Write<K, V>>
 where
     Q: Equivalent<K> + Hash + Serialize + ?Sized,

@@ -1,4 +1,4 @@
-//! Waiting for one of two things.
+//! A wait for the first of two events.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use super::host::Task;
 
-/// Waits for a notice or for the time to be up. Returns whether there is time left.
+/// Waits for `notice` or for the time limit. Returns true if `notice` came first.
 pub(crate) async fn before(notice: impl Future, limit: &mut Task) -> bool {
     let mut notice = std::pin::pin!(notice);
     poll_fn(|cx| {

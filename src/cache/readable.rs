@@ -1,6 +1,7 @@
-//! Checks that what is written here can be read elsewhere: some entries are decoded again before they are written.
+//! Checks that entries written here can be read elsewhere: some are decoded again before they are written.
 //!
-//! A type that encodes and does not decode would otherwise be known to its readers only: on every other node, as a miss for ever.
+//! Without this check, only the readers of other nodes would notice a type that encodes and does not decode, by misses
+//! that never end.
 
 use std::any::type_name;
 use std::hash::Hash;
@@ -14,30 +15,32 @@ use crate::counters::Counter;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::wire;
 
-/// Entries of an opening that are all read back.
+/// The number of first entries of a replica that are all read back.
 const FIRST: u64 = 64;
-/// Of later entries, one in so many. A prime: whatever rhythm the writes have, each beat is met.
+/// The interval at which later entries are read back. A prime, so that it meets every position of any rhythm of writes.
 const STRIDE: u64 = 1_021;
 
-/// The entries that are read back. No randomness: the same writes are checked in each run.
+/// The selection of entries that are read back. It is not random: the same writes are checked in each run.
 ///
-/// Aligned, so that counting writes takes no cache line from readers of what lies beside it.
+/// Aligned, so that counting writes does not invalidate the cache lines of data next to it, which readers use.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Samples {
     written: AtomicU64,
-    /// One bit for each class of encoded sizes that was checked: what a type leaves out or widens shows in its size.
+    /// One bit for each class of encoded sizes that was checked. A field that a type leaves out or widens shows in its
+    /// size.
     key_sizes: AtomicU64,
     value_sizes: AtomicU64,
-    /// An entry could not be read back: from now on every one is checked.
+    /// True once an entry could not be read back: from then on every entry is checked.
     suspect: AtomicBool,
     refused: Counter,
 }
 
 impl Samples {
-    /// Counts an entry. Returns whether it is one of the samples.
+    /// Counts an entry. Returns true if it has to be read back.
     pub(super) fn is_due(&self, key_size: usize, value_size: usize) -> bool {
-        // Not one atomic step: threads that count at once may count one write, and then more entries are read back.
+        // Not one atomic step: threads that count at the same time may count one write, and then more entries are read
+        // back.
         let number = self.written.load(Ordering::Relaxed);
         self.written.store(number.wrapping_add(1), Ordering::Relaxed);
         number < FIRST
@@ -47,7 +50,7 @@ impl Samples {
             || self.suspect.load(Ordering::Relaxed)
     }
 
-    /// Decodes an entry again. Runs user code: not to be called under a lock.
+    /// Decodes an entry again. Runs user code, so it must not be called under a lock.
     #[cold]
     pub(super) fn check<K: CacheKey, V: CacheValue>(
         &self,
@@ -69,7 +72,8 @@ impl Samples {
         })
     }
 
-    /// Returns the owned form of a borrowed key, by way of its encoding; `None` if it does not come back as the same key.
+    /// Returns the owned form of a borrowed key, made through its encoding. Returns `None` if a different key comes
+    /// back, or none.
     pub(super) fn own_key<K: CacheKey, Q>(&self, cache: &str, key: &Q) -> Option<K>
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized,
@@ -89,7 +93,7 @@ impl Samples {
         owned.ok()
     }
 
-    /// Returns how many entries were refused.
+    /// Returns the number of refused entries.
     pub(super) fn refused(&self) -> u64 {
         self.refused.get()
     }
@@ -99,7 +103,7 @@ impl Samples {
         self.value_sizes.fetch_or(class_of(value_size), Ordering::Relaxed);
     }
 
-    /// Counts a refusal. Returns the count if it is to be logged: that of the first, second, fourth and so on is.
+    /// Counts a refusal. Returns the count if it is to be logged: the first, second, fourth and so on.
     fn count(&self) -> Option<u64> {
         let count = self.refused.fetch_one() + 1;
         count.is_power_of_two().then_some(count)
@@ -110,7 +114,7 @@ fn is_new(seen: &AtomicU64, size: usize) -> bool {
     seen.load(Ordering::Relaxed) & class_of(size) == 0
 }
 
-/// Returns a bit: one for each size below 32, then one for each power of two.
+/// Returns the bit of a size class: one for each size below 32, then one for each power of two.
 fn class_of(size: usize) -> u64 {
     let class = if size < 32 { size as u32 } else { 27 + size.ilog2() };
     1 << class.min(63)

@@ -1,4 +1,4 @@
-//! The view of this node's readers: the registers, by this process's hash of a key and by its wall clock.
+//! The read path of a cache: registers are found by this process's hash of their key, and filtered by its wall clock.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -11,7 +11,7 @@ use crate::item::Key;
 use crate::store::{Position, Reading, Snapshot, Store};
 use crate::sync::Arc;
 
-/// See the module. Changes nothing: the replica is the store's only writer.
+/// The read side of a cache. Changes nothing: the replica is the store's only writer.
 pub(super) struct Reader<K, V> {
     store: Arc<Store<K, V>>,
     hasher: RandomState,
@@ -23,7 +23,7 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
         Self { store, hasher: RandomState::default(), time }
     }
 
-    /// Returns the registers themselves, whether they hold a value or not.
+    /// Returns the store of all registers, with a value or without.
     pub(super) fn store(&self) -> &Store<K, V> {
         &self.store
     }
@@ -41,7 +41,8 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
         }
     }
 
-    /// Returns the register of a key, if it holds a value that has not expired, be it one that does not decode here.
+    /// Returns the register of a key, if it holds a value that has not expired. That value may be one that does not
+    /// decode here.
     #[inline]
     pub(super) fn visible<Q>(&self, key: &Q) -> Option<Reading<K, V>>
     where
@@ -51,15 +52,17 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
         (found.live && self.is_fresh(found.expires)).then_some(found)
     }
 
-    /// Returns whether [`Cache::get`](super::Cache::get) returns this register's value. One that does not decode here counts as
-    /// absent, in every call.
+    /// Returns true if [`Cache::get`](super::Cache::get) returns this register's value. A value that does not decode
+    /// here counts as absent, in every call.
     pub(super) fn is_readable(&self, found: &Snapshot<K, V>) -> bool {
         self.is_visible(found) && found.item.value().is_some()
     }
 
-    /// Returns whether there is a value that has not expired, be it one that does not decode here.
+    /// Returns true if the register holds a value that has not expired. That value may be one that does not decode
+    /// here.
     pub(super) fn is_visible(&self, found: &Snapshot<K, V>) -> bool {
         let meta = &found.meta;
+        // A value at or below the epoch was invalidated, even if the sweep has not reached it yet.
         meta.kind.is_live() && meta.stamp_time > self.store.epoch() && self.is_fresh(meta.expires)
     }
 
@@ -68,7 +71,8 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
         expires == 0 || expires > self.time.wall()
     }
 
-    /// Returns the readable ones of up to `limit` registers from a position on, and the position to go on from.
+    /// Returns the readable registers among up to `limit` registers from a position on, and the position to continue
+    /// from.
     pub(super) fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
         let (mut page, next) = self.store.page(from, limit);
         page.retain(|found| self.is_readable(found));

@@ -1,40 +1,41 @@
-//! When a cache has what the cluster has.
+//! The result of waiting until a cache has what the cluster has.
 
 use std::fmt;
 
 use crate::hlc::HlcTime;
 
-/// How ready a cache is. It can be used at any time; this says what a miss means.
+/// The result of [`Cache::ready`](super::Cache::ready). A cache can be used at any time; the result tells what a miss
+/// means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ready {
-    /// There are no other members, and no seeds are configured but this node itself: nothing to wait for.
+    /// There are no other members, and no seeds are configured except this node itself. There is nothing to wait for.
     Alone,
-    /// Everything that this member had at that time is here.
+    /// This cache has everything that one member had at a certain time.
     CaughtUp {
         /// The member's name.
         from: String,
-        /// Its clock, in nanoseconds since the UNIX epoch, when it said what it had.
+        /// The member's clock at that time, in nanoseconds since the UNIX epoch.
         as_of: HlcTime,
     },
-    /// There are other members, and each says that it does not have this cache open.
+    /// There are other members, and each has reported that it does not have this cache open.
     First {
-        /// How many members.
+        /// The number of other members.
         members: usize,
     },
-    /// The time was up. Replication goes on; ask again.
+    /// The time limit was reached. Replication continues; call `ready` again.
     TimedOut {
-        /// Members, or seeds if no member is there, from which nothing conclusive was heard.
+        /// The members that have given no conclusive answer. If no member is known, the seeds that have given none.
         waiting_for: Vec<String>,
-        /// Members known to have the cache open.
+        /// The number of members known to have the cache open.
         members: usize,
-        /// Values here so far.
+        /// The number of values here so far.
         entries: u64,
     },
 }
 
 impl Ready {
-    /// Whether nothing is known to be missing.
+    /// Returns true if nothing is known to be missing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !matches!(self, Self::TimedOut { .. })

@@ -6,14 +6,14 @@ use super::ready::Ready;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue, race};
 
-/// A node that has not answered so long after the time was up is held up.
+/// The time that a node has to answer after the time limit. A node that takes longer is held up.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Asks the node, and waits for its answer.
 pub(super) async fn ready<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, timeout: Duration) -> Ready {
     let mut answer = None;
     let asked = async { answer = Some(shared.around.host.ready(&shared.name, timeout).await) };
-    // The node answers in time, unless its driver is held up, by a listener that blocks for instance.
+    // The node answers in time unless its driver is held up, for instance by an eviction listener that blocks.
     let mut limit = shared.around.tasks.sleep(timeout.saturating_add(GRACE));
     race::before(asked, &mut limit).await;
     let instead = if answer.is_none() { "the node, which is held up" } else { "the node, which was shut down" };

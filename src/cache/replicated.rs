@@ -1,4 +1,4 @@
-//! Waiting until others have a write.
+//! Waits until other members have a write.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,27 +8,29 @@ use super::write::Written;
 use super::{CacheKey, CacheValue, race};
 use crate::replica_id::ReplicaId;
 
-/// How many members are to have a write.
+/// The number of members that must have a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Members {
-    /// All that are alive at the call and do not depart meanwhile, this node not counted.
+    /// All members that are alive at the call and do not depart during the wait. This node does not count.
     All,
-    /// At least this many of those that are alive at the call, this node not counted.
+    /// At least this many of the members that are alive at the call. This node does not count.
     Count(usize),
 }
 
-/// Who has a write.
+/// The members that have a write, once enough of them do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replicated {
-    /// Members that have it, or something newer for its key.
+    /// Members that have the write, or something newer for its key.
     pub seen: Vec<ReplicaId>,
-    /// Members that were there at the call and have departed, or are called dead, without it.
+    /// Members that were alive at the call, and have departed or been called dead since. They do not count as having
+    /// the write.
     pub departed: Vec<ReplicaId>,
 }
 
-/// Fewer members than asked for are known to have a write. It is on its way all the same.
+/// The error of a wait: fewer members than asked for are known to have a write. Unless this node was shut down, the
+/// write is still being replicated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} members are known to have the write, {} departed, and {} have not said so: {missing:?}{}",
@@ -37,18 +39,19 @@ pub struct Replicated {
 )]
 #[non_exhaustive]
 pub struct NotReplicated {
-    /// Members that have it, or something newer for its key.
+    /// Members that have the write, or something newer for its key.
     pub seen: Vec<ReplicaId>,
-    /// Members that were there at the call and have departed, or are called dead.
+    /// Members that were alive at the call, and have departed or been called dead since.
     pub departed: Vec<ReplicaId>,
-    /// Live members that are not known to have it.
+    /// Live members that are not known to have the write.
     pub missing: Vec<ReplicaId>,
-    /// Whether members are expected that this cache has not met: no configured seed has answered since the node was
-    /// started, or a live member has not yet said whether it has the cache open.
+    /// True if members are expected that this cache has not met: no configured seed has answered since the node was
+    /// started, or a live member has not yet reported whether it has the cache open.
     pub unmet: bool,
 }
 
 impl NotReplicated {
+    /// Returns true if enough members may still report the write.
     fn can_be(&self, members: Members) -> bool {
         match members {
             Members::All => true,
@@ -56,6 +59,7 @@ impl NotReplicated {
         }
     }
 
+    /// Returns true if enough members have reported the write.
     fn is_enough(&self, members: Members) -> bool {
         match members {
             Members::All => self.missing.is_empty() && !self.unmet,
@@ -64,7 +68,7 @@ impl NotReplicated {
     }
 }
 
-/// Waits until so many members have a write.
+/// Waits until enough members have a write.
 pub(super) async fn wait<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     written: Written,
@@ -75,9 +79,11 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
     let mut unmet = true;
     let mut limit = shared.around.tasks.sleep(timeout);
     loop {
+        // Listens before it reads the state, so that a change in between is not missed.
         let progress = shared.progress.listen();
         if unmet {
-            // In this order: members that were expected are live members once no more are expected.
+            // Read in this order: once no member is expected any more, those that were expected are live members. From
+            // then on `asked` is fixed: members that join later do not count.
             unmet = shared.connection.is_expecting();
             asked.extend(shared.writer.look(|engine| engine.replica.view().live_members()));
         }

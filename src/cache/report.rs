@@ -1,6 +1,6 @@
-//! A cache at one moment, for people: names instead of ids, ages instead of times.
+//! The report on a cache at one moment, for operators: names instead of ids, ages instead of times.
 //!
-//! The replica's lock is taken for numbers only; text is made without it.
+//! The replica's lock is taken to read numbers only. Text is made without it.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::replica_id::ReplicaId;
 use crate::report::{Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable};
 use crate::store::{Position, Snapshot};
 
-/// Registers from which memory is estimated.
+/// The number of registers from which memory is estimated.
 const SAMPLE: usize = 256;
 
-/// Reports a cache: everything but its registers.
+/// Returns a report on everything in a cache but its registers.
 pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
     let now = shared.around.time.now();
     let (replica, fills_running, config) = copy(shared, now);
@@ -65,14 +65,14 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     report
 }
 
-/// Copies the state of the replica, the number of fills that run, and the settings.
+/// Copies the state of the replica, the number of running fills, and the settings.
 fn copy<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now) -> (ReplicaReport, u64, ReplicaConfig) {
     shared.writer.look(|engine| {
         (engine.replica.report(now), engine.flights.len() as u64, engine.replica.view().config().clone())
     })
 }
 
-/// The names of replicas, and the clocks by which ages are told.
+/// The names of replicas, and the clocks from which ages are computed.
 struct Reporter {
     names: BTreeMap<ReplicaId, String>,
     now: Now,
@@ -181,13 +181,13 @@ fn reporter<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, judging
     Reporter { names, now, judging }
 }
 
-/// Returns what was not as expected, by name.
+/// Returns the counts of unexpected input, by name.
 fn intake_counters<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> BTreeMap<String, u64> {
     let unreadable = ("unreadable", shared.samples.refused());
     by_name(shared.counts.intake.each().chain(shared.writer.listeners.counters.each()).chain([unreadable]))
 }
 
-/// Estimates bytes of memory. Hashes spread keys evenly over the shards: the first page is a fair sample.
+/// Estimates the bytes of memory. The first page is a fair sample, because hashes spread keys evenly over the shards.
 fn estimate_memory<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, held: &HeldReport) -> u64 {
     let (sample, _) = shared.reader.store().page(Position::default(), SAMPLE);
     let bytes: u64 = sample.iter().map(|found| u64::from(found.meta.size)).sum();

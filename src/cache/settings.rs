@@ -1,4 +1,4 @@
-//! Every knob of a cache in one place, as code or as a file has it.
+//! All settings of a cache in one place, as code or a configuration file gives them.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::open_error::{LARGEST, Limits, OpenError};
 use crate::recency::Eviction;
 use crate::replica::ReplicaConfig;
 
-/// How long one node may be waited for in a fill of the whole cluster.
+/// The range of the wait for one node, in a fill of the whole cluster.
 const SHORTEST_TURN: Duration = Duration::from_millis(1);
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 
-/// The settings of a cache. Part of a configuration file, through `serde`, or of code:
+/// The settings of a cache. They can be part of a configuration file, through `serde`, or of code:
 /// [`CacheBuilder::settings`](super::CacheBuilder::settings).
 ///
 /// Times in human-readable formats are strings such as `"500ms"`, `"30s"`, `"15m"`, `"2h"` or `"7d"`.
@@ -20,55 +20,53 @@ const LONGEST_TURN: Duration = Duration::from_secs(60);
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheSettings {
-    /// The weight this node holds at most: entries, unless there is a weigher. Beyond it the least
-    /// recently used values are evicted, here only. Default: none, unbounded. Any number; 0 holds
-    /// nothing. Larger hits more often; smaller takes less memory.
+    /// The most weight that this node holds: entries, unless there is a weigher. Beyond that, the least recently used
+    /// values are evicted, on this node only. Default: none, unbounded. Any number is valid; 0 holds nothing. A larger
+    /// capacity hits more often; a smaller one takes less memory.
     pub max_capacity: Option<u64>,
-    /// In which order values go beyond that: `"lru"` or `"segmented_lru"`. Default `lru`. Segmented
-    /// hits more often where few keys are used again and again, and costs a move for each second use.
+    /// The order of eviction: `"lru"` or `"segmented_lru"`. Default `lru`. The segmented order hits more often if few
+    /// keys are used again and again. It costs a move for each second use.
     pub eviction: Eviction,
-    /// How long a value lives unless it is written with a time of its own. Default: none, for ever.
-    /// More than zero; more than a hundred years counts as a hundred. Shorter bounds how long a value
-    /// outlives a change that nobody told the cache of; longer fills less often.
+    /// The time to live of values that are written without a time of their own. Default: none, for ever. Must be more
+    /// than zero; more than a hundred years counts as a hundred. A shorter time bounds how long a value outlives a
+    /// change of its source that was not reported to the cache. A longer time fills less often.
     #[serde(with = "crate::durations::option")]
     pub time_to_live: Option<Duration>,
-    /// Encoded bytes of a key at most. Default 4 KiB. Range 1 B to 64 KiB. Should be the
-    /// same on every node: it holds for what is written there.
+    /// The most bytes of an encoded key. Default 4 KiB. Range 1 B to 64 KiB. Should be the same on every node: the
+    /// limit applies to entries that are written there.
     pub max_key_bytes: usize,
-    /// Encoded bytes of a value at most. Default 1 MiB. Range 1 B to 14 MiB. As above.
-    /// Larger values occupy the network longer at a time.
+    /// The most bytes of an encoded value. Default 1 MiB. Range 1 B to 14 MiB. Should be the same on every node, as
+    /// above. Larger values occupy the network longer at a time.
     pub max_value_bytes: usize,
-    /// How long a fill may take before all who wait for it get an error. Default: none, for ever. More
-    /// than zero, and at most `replication.fill_hold`. Shorter bounds what a hanging source holds up;
-    /// too short gives up fills that would have come.
+    /// The time that a fill may take before every caller that waits for it gets an error. Default: none, for ever. Must
+    /// be more than zero, and at most `replication.fill_hold`. A shorter limit bounds the effect of a source that
+    /// hangs. A limit that is too short abandons fills that would have succeeded.
     #[serde(with = "crate::durations::option")]
     pub fill_timeout: Option<Duration>,
-    /// One fill for a whole cluster: how long the second node in turn waits for the first one's value
-    /// before it fills itself; the third waits twice, all others three times as long. Default: none, each
-    /// node fills its own misses. Range 1 ms to 1 min, and less than a third of `fill_timeout`. Longer
-    /// than a fill takes saves the source most; but a node that misses alone may wait as long for
-    /// nothing.
+    /// The wait for one node in a fill of the whole cluster. The second node in turn waits this long for the value of
+    /// the first before it runs its own filler. The third waits twice as long, and all later nodes three times as long.
+    /// Default: none; each node fills its own misses. Range 1 ms to 1 min, and less than a third of `fill_timeout`. A
+    /// time longer than a fill takes spares the source most. But a node that misses alone may wait that long in vain.
     #[serde(with = "crate::durations::option")]
     pub cluster_single_flight: Option<Duration>,
-    /// Events that a subscriber of the change stream may be behind before it loses the oldest. Default
-    /// 1,024. Range 1 to 1,048,576. Each holds a key and up to two values while somebody has not read
-    /// it.
+    /// The number of events that a subscriber of the change stream may be behind before it loses the oldest. Default
+    /// 1,024. Range 1 to 1,048,576. Each event holds a key and up to two values until every subscriber has read it.
     pub change_buffer: usize,
-    /// The knobs of the replication protocol.
+    /// The settings of the replication protocol.
     pub replication: ReplicaConfig,
 }
 
-/// The settings of an open cache.
+/// The settings of an open cache that applications read most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {
-    /// The weight this node holds at most; `None` is unbounded.
+    /// The most weight that this node holds; `None` is unbounded.
     pub max_capacity: Option<u64>,
-    /// The order in which values go beyond that.
+    /// The order in which values beyond that weight are evicted.
     pub eviction: Eviction,
-    /// The time that a value lives unless it is written with a time of its own; `None` is for ever.
+    /// The time to live of values that are written without a time of their own; `None` is for ever.
     pub time_to_live: Option<Duration>,
-    /// The size that an entry may have.
+    /// The largest sizes of an entry.
     pub limits: Limits,
 }
 
@@ -89,10 +87,10 @@ impl Default for CacheSettings {
 }
 
 impl CacheSettings {
-    /// Checks every knob's range and what they come to together.
+    /// Checks the range of every setting, and the settings that depend on each other.
     ///
     /// # Errors
-    /// Names the first knob that cannot be, and the reason.
+    /// Names the first setting that is not valid, and the reason.
     pub fn validate(&self) -> Result<(), OpenError> {
         self.replication.validate()?;
         if !(1..=LARGEST.max_key_bytes).contains(&self.max_key_bytes) {
@@ -110,13 +108,14 @@ impl CacheSettings {
         }
     }
 
-    /// Returns what an application looks at most.
+    /// Returns the settings that applications read most.
     pub(super) fn policy(&self) -> Policy {
         let Self { max_capacity, eviction, time_to_live, max_key_bytes, max_value_bytes, .. } = *self;
         Policy { max_capacity, eviction, time_to_live, limits: Limits { max_key_bytes, max_value_bytes } }
     }
 
-    /// Returns the patience of single calls, within what [`validate`](Self::validate) lets the setting be.
+    /// Returns the patience of single calls, brought into the range that [`validate`](Self::validate) allows for the
+    /// setting.
     pub(super) fn bounded_patience(&self, patience: Duration) -> Duration {
         let quarter = self.fill_timeout.map_or(LONGEST_TURN, |limit| limit / 4);
         patience.min(quarter).clamp(SHORTEST_TURN, LONGEST_TURN)

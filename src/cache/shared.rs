@@ -1,8 +1,14 @@
-//! The state that all handles of a cache share with the node that it is open on.
+//! The state that all handles of a cache share with the node on which the cache is open.
 //!
-//! Each part that changes has one owner, a struct whose methods alone change it: the registers and their order of use the
-//! [`Writer`], the id [`Surroundings`], what the node has reported the [`Connection`], the numbers [`Counts`], the choice of
-//! entries that are read back [`Samples`]. All else stays as it was when the cache was opened.
+//! Each part that changes has one owner, a struct whose methods alone change that part:
+//!
+//! - [`Writer`]: the registers and their order of use
+//! - [`Surroundings`]: the replica id
+//! - [`Connection`]: the reports of the node
+//! - [`Counts`]: the counts
+//! - [`Samples`]: the choice of entries that are read back
+//!
+//! All other parts stay as they were when the cache was opened.
 
 use super::Weigher;
 use super::connection::Connection;
@@ -15,7 +21,7 @@ use super::writer::Writer;
 use crate::sync::{Arc, Event};
 use crate::wire;
 
-/// See the module.
+/// The shared state of a cache.
 pub(super) struct Shared<K, V> {
     pub(super) name: Arc<str>,
     pub(super) settings: CacheSettings,
@@ -27,6 +33,6 @@ pub(super) struct Shared<K, V> {
     pub(super) connection: Connection,
     pub(super) counts: Counts,
     pub(super) samples: Samples,
-    /// Notified when members may have got further.
+    /// Notified when members may have made progress, or the set of members may have changed.
     pub(super) progress: Event,
 }

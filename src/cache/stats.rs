@@ -1,4 +1,4 @@
-//! The numbers of a cache for its application.
+//! The statistics of a cache, for its application.
 
 use serde::Serialize;
 
@@ -7,33 +7,35 @@ use super::shared::Shared;
 use super::{CacheKey, CacheValue};
 pub use crate::replica::{PeerLag, RemovalStats};
 
-/// Numbers of one cache on one node, since it was opened. From [`Cache::stats`](super::Cache::stats).
+/// The statistics of one cache on one node, counted since the cache was opened. Returned by
+/// [`Cache::stats`](super::Cache::stats).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Look-ups that found a value; also of `get_with` and its like.
+    /// Look-ups that found a value, including those of `get_with` and its variants.
     pub hits: u64,
-    /// Look-ups that found none.
+    /// Look-ups that found no value.
     pub misses: u64,
-    /// Fills by their end.
+    /// Fills, by outcome.
     pub fills: FillStats,
-    /// Values that are no longer here, by cause.
+    /// Values that were removed or replaced on this node, by cause.
     pub removals: RemovalStats,
-    /// Values here, including expired ones that are not yet swept, and ones that do not decode here.
+    /// Values held here. Includes expired values that are not yet swept, and values that do not decode here.
     pub entries: u64,
-    /// The sum of their weights.
+    /// The sum of the weights of these values.
     pub weight: u64,
-    /// Keys remembered as deleted, expired or evicted until every member has seen it.
+    /// Tombstones held here: keys that are remembered as deleted, expired, evicted or void until every member has seen
+    /// it.
     pub tombstones: u64,
     /// Panics of the eviction listener.
     pub listener_panics: u64,
-    /// Removals that the eviction listener was not told of, because it stood still while very many waited.
+    /// Removals that were not reported to the eviction listener, because it stood still while 65,536 removals waited.
     pub listener_lost: u64,
     /// The lag of each other member behind this node's writes.
     pub lags: Vec<PeerLag>,
 }
 
-/// Copies the numbers of a cache.
+/// Returns a copy of the statistics of a cache.
 pub(super) fn stats<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheStats {
     let (hits, misses) = shared.writer.reads.totals();
     let wall = shared.around.time.wall();

@@ -1,4 +1,4 @@
-//! The node that a cache is open on, and the id that the cache has there.
+//! The node that a cache is open on, and the replica id of that cache.
 
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::replica::{Remains, Replica};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Mutex};
 
-/// See the module.
+/// The services of the node, and the replica id of the cache.
 pub(super) struct Surroundings {
     pub(super) node: Uuid,
     pub(super) node_name: Arc<str>,
@@ -27,13 +27,13 @@ impl Surroundings {
         Self { node, node_name, host, time, wake, tasks, id: Mutex::new(id) }
     }
 
-    /// Returns the id of this opening of the cache, as other nodes know it.
+    /// Returns the id of this replica, as other nodes know it.
     pub(super) fn id(&self) -> ReplicaId {
         *self.id.lock()
     }
 
-    /// Gives the replica a new id, since another process uses the old one. Returns what is left of it, to be dropped without the
-    /// replica's lock.
+    /// Gives the replica a new id, because another process uses the old one. Returns the replica's former state, for
+    /// the caller to drop without the replica's lock.
     pub(super) fn renew<K: CoreKey, V>(&self, now: Now, replica: &mut Replica<K, V>) -> Option<Remains<K, V>> {
         let (id, seed) = self.host.draw_replica();
         let remains = replica.renew(now, id, seed)?;

@@ -1,4 +1,4 @@
-//! Caches on hosts without a network and with clocks that a test moves.
+//! Test caches on hosts without a network, with clocks that the test moves.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,10 +14,10 @@ use crate::hlc::{HlcTime, Now, nanos};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
-/// Where fillers of all tests run.
+/// The runtime in which the fillers of all tests run.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// A clock that stands still until it is moved. Starts in 2024.
+/// A clock that stands still until the test moves it. Starts in 2024.
 pub(crate) struct TestClock {
     wall: AtomicU64,
     mono: AtomicU64,
@@ -33,7 +33,7 @@ impl TestClock {
         self.mono.fetch_add(nanos(by), Ordering::SeqCst);
     }
 
-    /// The wall clock alone is set forward or back, by milliseconds.
+    /// Steps the wall clock alone, forward or back, by milliseconds.
     pub(crate) fn skew(&self, millis: i64) {
         let by = Duration::from_millis(millis.unsigned_abs());
         if millis < 0 {
@@ -58,7 +58,7 @@ impl TimeSource for TestClock {
 pub(crate) struct TestHost {
     clock: Arc<TestClock>,
     id: Uuid,
-    /// Whether the id was given out: the next one is random.
+    /// True once the id was drawn: later ids are random.
     drawn: AtomicBool,
 }
 
@@ -93,7 +93,7 @@ impl Host for TestHost {
     }
 }
 
-/// Runs all tasks in one runtime.
+/// An executor that runs all tasks in one runtime.
 struct TestTasks;
 
 impl Executor for TestTasks {
@@ -117,7 +117,7 @@ pub(crate) fn builder<K: CacheKey, V: CacheValue>(clock: &Arc<TestClock>, number
     CacheBuilder::new(Arc::new(host), "test")
 }
 
-/// A cache that is alone.
+/// Opens a cache that has no peers.
 pub(crate) fn alone<K: CacheKey, V: CacheValue>(
     settings: impl FnOnce(CacheBuilder<K, V>) -> CacheBuilder<K, V>,
 ) -> (Cache<K, V>, Arc<TestClock>) {
@@ -125,7 +125,7 @@ pub(crate) fn alone<K: CacheKey, V: CacheValue>(
     (settings(builder(&clock, 1)).open().unwrap(), clock)
 }
 
-/// A few caches that hear each other when the test says so, each with a clock of its own.
+/// A few caches that exchange messages when the test says so, each with a clock of its own.
 pub(crate) struct Cluster<K, V> {
     pub(crate) caches: Vec<Cache<K, V>>,
     pub(crate) clocks: Vec<Arc<TestClock>>,
@@ -137,7 +137,7 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
         Self::of(&(1..=count).collect::<Vec<_>>(), settings)
     }
 
-    /// The same with these numbers for ids.
+    /// Opens a cluster with these numbers for replica ids.
     pub(crate) fn of(numbers: &[u8], settings: impl Fn(usize, CacheBuilder<K, V>) -> CacheBuilder<K, V>) -> Self {
         let clocks: Vec<_> = numbers.iter().map(|_| TestClock::new()).collect();
         let open = |(index, clock)| settings(index, builder(clock, numbers[index])).open().unwrap();
@@ -150,7 +150,7 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
         cluster
     }
 
-    /// Takes out what one of them wants to send. It counts as sent.
+    /// Takes out all messages that one cache wants to send, and reports them to that cache as sent.
     pub(crate) fn take(&self, from: usize) -> Vec<Parcel> {
         let mut parcels = Vec::new();
         while let Some(parcel) = self.ports[from].poll() {
@@ -170,7 +170,7 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
         }
     }
 
-    /// Passes on what there is, until nobody has anything to say.
+    /// Delivers messages until no cache has any to send.
     pub(crate) fn exchange(&self) {
         loop {
             let parcels: Vec<_> = (0..self.ports.len()).flat_map(|from| self.take(from)).collect();
@@ -181,13 +181,13 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
         }
     }
 
-    /// Lets time pass for one, without a word to the others.
+    /// Lets time pass for one cache, without exchanging messages.
     pub(crate) fn tick(&self, index: usize, by: Duration) {
         self.clocks[index].advance(by);
         self.ports[index].tick();
     }
 
-    /// Lets time pass for all in steps of 50 ms, with everything passed on.
+    /// Lets time pass for all caches in steps of 50 ms, and exchanges all messages after each step.
     pub(crate) fn advance(&self, by: Duration) {
         let step = Duration::from_millis(50);
         for _ in 0..by.as_millis().div_ceil(step.as_millis()) {
@@ -196,7 +196,8 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
         }
     }
 
-    /// Everybody greets everybody again, and ids that nobody has any more are gone for good.
+    /// Sends a greeting from each cache to each other cache. Reports replica ids that no cache has any more as departed
+    /// for good.
     pub(crate) fn meet(&self) {
         for (index, port) in self.ports.iter().enumerate() {
             let greeting = port.greeting().unwrap();
@@ -213,7 +214,7 @@ impl<K: CacheKey, V: CacheValue> Cluster<K, V> {
         self.exchange();
     }
 
-    /// Closes one for the others: it is dead, or gone for good.
+    /// Reports one cache to its peers as dead, or as departed for good.
     pub(crate) fn down(&self, gone: usize, for_good: bool) {
         let id = self.ports[gone].id();
         let event = if for_good { NodeEvent::MemberLeft(id) } else { NodeEvent::MemberDown(id) };

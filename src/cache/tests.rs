@@ -1,4 +1,4 @@
-//! Scenarios of one cache, and of a few that hear each other when a test says so.
+//! Tests of one cache, and of a few caches that exchange messages when the test says so.
 
 mod drops;
 mod eviction;

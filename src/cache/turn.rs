@@ -1,9 +1,9 @@
-//! Turns of the nodes of a cluster that miss one key: optional single flight across nodes.
+//! Turns of the nodes that miss the same key: optional single flight for the whole cluster.
 //!
-//! Rendezvous hashing (Thaler and Ravishankar 1998) puts the live members in an order that is another
-//! one for each key, and the same on every node that knows the same members. The first fills at once,
-//! the second waits one patience for the first one's value to arrive, the third two, and so on: no
-//! message, no lock, no coordinator. Who waits in vain fills itself.
+//! Rendezvous hashing (Thaler and Ravishankar 1998) puts the live members in an order. The order differs from key to
+//! key, and is the same on every node that knows the same members. The first node fills at once. The second waits one
+//! patience for the value of the first, the third waits two, and every later node three. A node runs its own filler
+//! when its wait ends without a value. This needs no message, no lock and no coordinator.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Listening, Weak};
 use crate::wire;
 
-/// No node waits longer than this many times the patience.
+/// The longest wait of a node, in multiples of the patience.
 const LONGEST_TURN: u32 = 3;
 
-/// Returns a number that is the same on every node. The finisher of splitmix64 (Steele et al. 2014).
+/// Returns a number that is the same on every node. Mixes with the finisher of splitmix64 (Steele et al. 2014).
 fn score(key: u64, member: ReplicaId) -> u64 {
     let (high, low) = member.as_uuid().as_u64_pair();
     mix(mix(key ^ high) ^ low)
@@ -31,34 +31,35 @@ fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// Returns how many of `others` come before `own` for a key.
+/// Returns the number of `others` that come before `own` for a key.
 fn rank(key: u64, own: ReplicaId, others: &[ReplicaId]) -> u32 {
     let mine = (score(key, own), own);
     let before = others.iter().filter(|other| (score(key, **other), **other) > mine).count();
     u32::try_from(before).unwrap_or(u32::MAX)
 }
 
-/// Returns how long a fill waits for another node's value before its filler begins; zero is not at all.
+/// Returns the time that a fill waits for another node's value before its filler begins. Zero means that it does not
+/// wait.
 pub(super) fn of<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     flight: &Flight<K, V>,
     patience: Option<Duration>,
 ) -> Duration {
     let (Some(patience), Some(key)) = (patience, flight.key.known()) else { return Duration::ZERO };
-    // The fill has to begin whatever the user's code does.
+    // Encoding the key runs user code. If it panics or fails, the fill begins at once.
     let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
     let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
     let members = shared.writer.look(|engine| engine.replica.view().live_members());
     patience.saturating_mul(rank(wire::key_hash(&encoded), shared.around.id(), &members).min(LONGEST_TURN))
 }
 
-/// Returns the value of a fill's key, if it has come by replication.
+/// Returns the value of a fill's key, if it has arrived by replication.
 fn arrived<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>) -> Option<ItemRef<K, V>> {
     let found = shared.reader.store().get(flight.hash, flight.key.known()?)?;
     shared.reader.is_readable(&found).then_some(found.item)
 }
 
-/// Waits on this thread for another node's value.
+/// Blocks this thread until another node's value arrives. Returns `None` once this node's turn has come.
 pub(super) fn await_arrival_blocking<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     flight: &Flight<K, V>,
@@ -69,6 +70,7 @@ pub(super) fn await_arrival_blocking<K: CacheKey, V: CacheValue>(
     }
     let started = shared.around.time.now().mono;
     loop {
+        // Listens before it checks, so that a value which arrives in between is not missed.
         let touched = flight.touched.listen();
         if let Some(item) = arrived(shared, flight) {
             return Some(item);
@@ -79,7 +81,8 @@ pub(super) fn await_arrival_blocking<K: CacheKey, V: CacheValue>(
     }
 }
 
-/// Waits for another node's value. Does not keep the cache open meanwhile.
+/// Waits until another node's value arrives. Returns `None` once this node's turn has come. Does not keep the cache
+/// open meanwhile.
 pub(super) async fn await_arrival<K: CacheKey, V: CacheValue>(
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
@@ -87,6 +90,7 @@ pub(super) async fn await_arrival<K: CacheKey, V: CacheValue>(
 ) -> Option<ItemRef<K, V>> {
     let mut limit = shared.upgrade()?.around.tasks.sleep(turn);
     loop {
+        // Listens before it checks, so that a value which arrives in between is not missed.
         let touched = flight.touched.listen();
         if let Some(item) = arrived(&*shared.upgrade()?, &flight) {
             return Some(item);

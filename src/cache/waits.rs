@@ -1,29 +1,29 @@
-//! Which running filler waits for which other: what turns a deadlock into an error.
+//! The waits of running fillers for other fills. Turns a deadlock into an error.
 //!
-//! A filler is known by the thread that polls it. Work that it hands to a task or thread of its own
-//! is not followed; `fill_timeout` bounds what that may come to.
+//! A filler is known by the thread that polls it. Work that it hands to a task or thread of its own is not tracked;
+//! `fill_timeout` bounds a deadlock that comes about that way.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
-/// The fills of this process, all caches together: a cycle may go through several.
+/// The number of the next fill. All caches of the process share it, because a cycle may go through several of them.
 static NEXT: AtomicU64 = AtomicU64::new(1);
-/// Waiting fill -> the fills it waits for. Holds an entry only while a filler waits for another.
+/// The fills that each waiting fill waits for. Holds an entry only while a filler waits for another fill.
 static EDGES: Mutex<BTreeMap<u64, Vec<u64>>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
-    /// The fill whose filler runs on this thread; zero is none.
+    /// The fill whose filler runs on this thread; zero if there is none.
     static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A number for a new fill.
+/// Returns a number for a new fill.
 pub(crate) fn number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Until it is dropped, what runs on this thread counts as the filler of a fill.
+/// A guard. Until it is dropped, code on this thread counts as the filler of a fill.
 pub(crate) struct Inside {
     before: u64,
 }
@@ -40,20 +40,21 @@ impl Drop for Inside {
     }
 }
 
-/// Why a filler may not wait.
+/// The reason why a filler may not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deadlock {
     OwnKey,
     Cycle,
 }
 
-/// While this is there, the filler it was made in counts as waiting.
+/// A guard. Until it is dropped, the filler in which it was made counts as waiting.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     edge: Option<(u64, u64)>,
 }
 
-/// The filler on this thread, if there is one, begins to wait for `fill`.
+/// Records that the filler on this thread, if there is one, begins to wait for `fill`. Refuses a wait that would never
+/// end.
 pub(crate) fn wait_for(fill: u64) -> Result<Waiting, Deadlock> {
     let waiter = CURRENT.get();
     if waiter == 0 {
@@ -63,6 +64,7 @@ pub(crate) fn wait_for(fill: u64) -> Result<Waiting, Deadlock> {
         return Err(Deadlock::OwnKey);
     }
     let mut edges = EDGES.lock();
+    // Checked and recorded under one lock: of two waits that together close a cycle, the second is refused.
     if reaches(&edges, fill, waiter) {
         return Err(Deadlock::Cycle);
     }
@@ -70,6 +72,7 @@ pub(crate) fn wait_for(fill: u64) -> Result<Waiting, Deadlock> {
     Ok(Waiting { edge: Some((waiter, fill)) })
 }
 
+/// Returns true if `from` is `to`, or waits for it, directly or through other fills.
 fn reaches(edges: &BTreeMap<u64, Vec<u64>>, from: u64, to: u64) -> bool {
     let mut seen = vec![from];
     let mut next = 0;

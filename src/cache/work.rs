@@ -1,4 +1,4 @@
-//! A filler, and what it brings.
+//! The filler of a fill, and the value that ends it.
 
 use std::pin::Pin;
 
@@ -6,13 +6,13 @@ use super::fill_error::Failure;
 use super::filled::Filled;
 use crate::item::ItemRef;
 
-/// What a fill brings home.
+/// A value that ends a fill.
 pub(crate) enum Brought<K, V> {
     /// The filler's value.
     Filled(Filled<V>),
-    /// Another node's value, which came by replication.
+    /// Another node's value, which arrived by replication.
     Arrived(ItemRef<K, V>),
 }
 
-/// A filler.
+/// A filler, as a future.
 pub(crate) type Work<K, V> = Pin<Box<dyn Future<Output = Result<Brought<K, V>, Failure>> + Send>>;

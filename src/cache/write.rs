@@ -1,4 +1,4 @@
-//! Writes and deletes of this node: prepared without the replica's lock, made under it, then sent.
+//! Writes and deletes of this node: prepared without the replica's lock, made under that lock, then sent.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::hlc::Stamp;
 use crate::item::ItemRef;
 use crate::store::Snapshot;
 
-/// Proof of a write: its place in the order that decides everywhere.
+/// The receipt of a write: its stamp, by which every replica orders it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Written {
-    /// Its time and its replica: the greater stamp of a key wins.
+    /// The time and the replica of the write. Of two writes of one key, the one with the greater stamp wins.
     pub stamp: Stamp,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
     Ok(Written { stamp })
 }
 
-/// Writes a value if the register that readers see under its key now meets a condition.
+/// Writes a value if `condition` accepts the register that readers now see under its key.
 pub(super) fn insert_if<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     key: K,
@@ -47,7 +47,7 @@ pub(super) fn insert_if<K: CacheKey, V: CacheValue>(
 ) -> Result<Option<Written>, InsertError> {
     let now = shared.around.time.now();
     let write = prepare::insert(shared, now, key, value, time_to_live)?;
-    let kept = ItemRef::clone(&write.item); // A write that is not made is not dropped under the lock.
+    let kept = ItemRef::clone(&write.item); // A write that is not made is dropped after the lock.
     let stamp = shared.writer.change(now, |engine| {
         let found = engine.replica.view().find_key(write.hash, &write.item.key);
         let found = found.filter(|found| shared.reader.is_readable(found));
@@ -58,7 +58,7 @@ pub(super) fn insert_if<K: CacheKey, V: CacheValue>(
     Ok(stamp.map(|stamp| Written { stamp }))
 }
 
-/// Writes a value if readers see one that has this stamp.
+/// Writes a value if readers see a value with this stamp.
 pub(super) fn replace_if<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     key: K,
@@ -70,7 +70,7 @@ pub(super) fn replace_if<K: CacheKey, V: CacheValue>(
     })
 }
 
-/// Deletes a key on every node. Returns the value that was here, if readers could see it.
+/// Deletes a key on every node. Returns the value that was here, if readers could see one.
 pub(super) fn remove<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
 where
     Q: Equivalent<K> + Hash + Serialize + ?Sized,
@@ -90,7 +90,7 @@ pub(super) fn invalidate_all<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) 
     tick::after_write(shared);
 }
 
-/// Returns the newest write of this node.
+/// Returns the newest write, delete, fill or invalidation of this node.
 pub(super) fn last<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Option<Written> {
     let stamp = shared.writer.look(|engine| engine.replica.view().last_own_stamp());
     stamp.map(|stamp| Written { stamp })

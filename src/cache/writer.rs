@@ -1,4 +1,4 @@
-//! The one writer of a cache: the replica behind its lock, and what surrounds every change that is made there.
+//! The only writer of a cache: the replica behind its lock, and the steps that surround every change.
 
 use super::engine::{Engine, News};
 use super::feed::Feed;
@@ -9,10 +9,10 @@ use crate::hlc::Now;
 use crate::recency::ReadLog;
 use crate::sync::Mutex;
 
-/// See the module.
+/// The write side of a cache.
 pub(super) struct Writer<K, V> {
     engine: Mutex<Engine<K, V>>,
-    /// Reads that the order of use does not know yet.
+    /// Reads that are not yet applied to the order of use.
     pub(super) reads: ReadLog,
     /// The change stream.
     pub(super) feed: Feed<K, V>,
@@ -24,8 +24,8 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         Self { engine: Mutex::new(engine), reads, feed, listeners }
     }
 
-    /// Runs `act` under the replica's lock. Then, without the lock, notifies those who wait for changes and drops what was
-    /// displaced.
+    /// Runs `act` under the replica's lock. Then, without the lock, notifies the fills, subscribers and listener that
+    /// wait for changes, and drops what was displaced.
     #[inline]
     pub(super) fn change<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
         let (result, settled) = {
@@ -51,18 +51,21 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         look(&self.engine.lock())
     }
 
-    /// Runs `act`, which changes no register, under the replica's lock: nothing is left to do without it.
+    /// Runs `act` under the replica's lock. `act` must change no register, so that nothing is left to do without the
+    /// lock.
     pub(super) fn adjust<R>(&self, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
         act(&mut self.engine.lock())
     }
 
-    /// Puts changes where those who listen will find them: under the replica's lock, which orders them.
+    /// Queues changes for the listener and the change stream. Called under the replica's lock, which defines their
+    /// order.
     fn put_out(&self, news: &mut News<K, V>) {
         self.listeners.enqueue(&news.changes);
         news.unread = self.feed.publish(&news.changes);
     }
 
-    /// Notifies fills, subscribers and the listener, without the lock. What only this cold path opens stays boxed on the way there.
+    /// Notifies fills, subscribers and the listener, without the lock. `news` stays boxed until here, because only this
+    /// cold path opens it.
     #[cold]
     #[allow(clippy::boxed_local)]
     fn announce(&self, news: Box<News<K, V>>) {

@@ -1,8 +1,8 @@
 //! The last-writer-wins register that one key maps to, on top of `crdts`.
 //!
-//! Order of two registers of one key, the join being the maximum: stamp time, stamp replica, a
-//! tombstone over a live value, dot. Equal stamps with different values cannot happen between
-//! honest replicas; the order still decides, the same way everywhere.
+//! The join of two registers of one key is the maximum in this order: stamp time, stamp replica, a tombstone over a
+//! live value, dot. Honest replicas never issue equal stamps for different values. If it happens, the order still
+//! decides, in the same way on every replica.
 
 use std::fmt;
 
@@ -12,44 +12,44 @@ use serde::{Deserialize, Serialize};
 use super::vector::Dot;
 use crate::hlc::Stamp;
 
-/// Why a register has no value.
+/// The reason for which a register has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Cause {
     /// A delete.
     Deleted = 1,
-    /// Its time to live ended; same stamp as the value it replaces.
+    /// The time to live ended. The stamp is that of the value it replaces.
     Expired = 2,
-    /// Its body was given up here to stay within capacity. Local knowledge: it ranks as the live
-    /// value whose body it lost and never erases it for others.
+    /// The body was evicted on this replica to stay within capacity. This is local knowledge: the tombstone ranks as
+    /// the live value whose body was evicted, and never erases it on other replicas.
     Evicted = 3,
-    /// A write that arrived after something newer for its key may have been collected here.
+    /// A write arrived after a newer register of its key may have been collected here.
     Void = 4,
 }
 
-/// What a register holds.
+/// The content of a register: a value or a tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A value.
     Live,
-    /// No value, and why.
+    /// No value, and the reason.
     Tombstone(Cause),
 }
 
 impl Kind {
-    /// Whether this is a value, or stands for one whose body was evicted.
+    /// Returns true if this is a value, or a tombstone of a value whose body was evicted.
     #[must_use]
     pub const fn ranks_live(self) -> bool {
         matches!(self, Self::Live | Self::Tombstone(Cause::Evicted))
     }
 
-    /// Whether this is a value that can be read.
+    /// Returns true if this is a value that can be read.
     #[must_use]
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Live)
     }
 
-    /// The number that stands for this kind on the wire and in memory; zero is live.
+    /// Returns the number of this kind on the wire and in memory. Zero is live.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -58,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// The kind with this number.
+    /// Returns the kind with this number.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
@@ -72,14 +72,14 @@ impl Kind {
     }
 }
 
-/// The total order of registers of one key.
+/// The rank of a register in the total order of registers of one key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Marker {
-    /// When and by whom it was written.
+    /// The time and the replica of the write.
     pub stamp: Stamp,
     /// A value or a tombstone.
     pub kind: Kind,
-    /// The event that brought it.
+    /// The event that brought the register here.
     pub dot: Dot,
 }
 
@@ -110,30 +110,30 @@ impl Ord for Marker {
 /// A last-writer-wins register (Shapiro et al. 2011) under the total order of [`Marker`].
 pub type Register<T> = LWWReg<T, Marker>;
 
-/// Which of two registers a join keeps.
+/// One of the two registers of a join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The one that was here.
+    /// The register that was here.
     Held,
-    /// The one that came.
+    /// The register that arrived.
     Offered,
 }
 
-/// What a join of two registers of one key comes to.
+/// The result of joining two registers of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
     /// The marker of the result.
     pub marker: Marker,
-    /// Whose body it carries.
+    /// The register whose body the result carries.
     pub body: Side,
-    /// Whether the result differs from what was held.
+    /// True if the result differs from the held register.
     pub changed: bool,
 }
 
 /// Joins two registers of one key.
 ///
-/// The maximum by [`Marker`], with one refinement: of two that rank live at one stamp (the same
-/// write under two dots), the result has the greater dot and the body of whichever still has one.
+/// The result is the maximum by [`Marker`], with one refinement. Two registers of one stamp that both rank live are the
+/// same write under two dots. The result then has the greater dot, and the body of the register that still has one.
 #[must_use]
 pub fn join(held: Marker, offered: Marker) -> Joined {
     let mut register = Register { val: Side::Held, marker: held };
@@ -179,7 +179,8 @@ mod laws {
     proptest! {
         #![proptest_config(crate::testing::proptest_config())]
 
-        /// scenario 1 (registers), scenario 2, scenario 3
+        /// Scenarios 1 (registers), 2 and 3: the join is commutative, associative and idempotent for any three
+        /// registers.
         #[test]
         fn join_is_a_semilattice(a in marker(), b in marker(), c in marker()) {
             prop_assert_eq!(joined(a, b), joined(b, a));
@@ -188,13 +189,14 @@ mod laws {
             prop_assert!(!join(a, a).changed);
         }
 
+        /// Order: the register with the later stamp wins, whatever kinds and dots the two have.
         #[test]
         fn a_later_stamp_always_wins(a in marker(), b in marker()) {
             prop_assume!(a.stamp > b.stamp);
             prop_assert_eq!(joined(a, b), a);
         }
 
-        /// scenario 3: a delete beats the value it shares a stamp with.
+        /// Scenario 3: a delete beats a value of the same stamp.
         #[test]
         fn a_tombstone_beats_the_value_of_its_stamp(a in marker(), b in marker(), dead in 0usize..3) {
             let dead = [Cause::Deleted, Cause::Expired, Cause::Void][dead];
@@ -204,6 +206,7 @@ mod laws {
         }
     }
 
+    /// Eviction is local: the same write restores the body, and an older write does not.
     #[test]
     fn an_evicted_body_is_restored_by_its_own_value_and_not_by_an_older_one() {
         let live = Marker { stamp: Stamp::new(5, id(1)), kind: Kind::Live, dot: Dot::new(id(1), 5) };

@@ -8,43 +8,43 @@ use crdts::VClock;
 use crate::hlc::HlcTime;
 use crate::replica_id::ReplicaId;
 
-/// The identity of one write event: who issued it, and when by its own clock.
+/// The identity of one write event: the replica that issued it, and the time by that replica's own clock.
 ///
-/// One origin issues strictly increasing dot times, so time serves as sequence number.
+/// One origin issues strictly increasing dot times, so the time serves as a sequence number.
 pub type Dot = crdts::Dot<ReplicaId>;
 
-/// A vector this many times shorter than another is looked up in it rather than walked beside it.
+/// The size ratio above which a join or comparison looks up each entry of the short vector, instead of walking both.
 const FEW: usize = 8;
 
-/// Origin -> time: "of everything this origin wrote up to here, I hold it or something newer for
-/// its key, or it was properly removed".
+/// A map from origin to time. An entry means: "of everything this origin wrote up to this time, I hold it or a newer
+/// register of its key, or it was properly removed".
 ///
-/// A join-semilattice; the join is the pointwise maximum. An origin that is not listed counts as
-/// zero. Both sides are sorted by origin, so whatever looks at all of two vectors walks them side by
-/// side, in linear time: in a cluster of a thousand that is what most messages cost.
+/// A join-semilattice; the join is the pointwise maximum. An origin that is not listed counts as zero. Entries are
+/// sorted by origin. Functions that need all entries of two vectors walk them together in linear time: in a cluster of
+/// a thousand, most of the cost of a message is such walks.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct VersionVector(VClock<ReplicaId>);
 
 impl VersionVector {
-    /// The vector that has seen nothing.
+    /// Returns the vector that has seen nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The time up to which `origin` has been seen; zero if never.
+    /// Returns the time up to which `origin` has been seen; zero if it has never been seen.
     #[must_use]
     pub fn get(&self, origin: &ReplicaId) -> HlcTime {
         self.0.get(origin)
     }
 
-    /// Whether the event `dot` lies within this vector.
+    /// Returns true if the event `dot` lies within this vector.
     #[must_use]
     pub fn covers(&self, dot: &Dot) -> bool {
         dot.counter <= self.get(&dot.actor)
     }
 
-    /// Whether this vector has seen everything `other` has.
+    /// Returns true if this vector has seen everything that `other` has seen.
     #[must_use]
     pub fn dominates(&self, other: &Self) -> bool {
         if other.len() < self.len() / FEW {
@@ -53,7 +53,7 @@ impl VersionVector {
         other.beside(self).all(|(_, theirs, ours)| ours >= theirs)
     }
 
-    /// Raises one entry to at least `time`. Returns whether it moved.
+    /// Raises one entry to at least `time`. Returns true if the entry changed.
     pub fn raise(&mut self, origin: ReplicaId, time: HlcTime) -> bool {
         match self.0.dots.get_mut(&origin) {
             Some(seen) if *seen >= time => false,
@@ -90,7 +90,7 @@ impl VersionVector {
         self.0.dots.extend(unknown);
     }
 
-    /// The entries with what `other` has of the same origin, zero if nothing.
+    /// Returns each entry with `other`'s time of the same origin, which is zero if `other` does not list it.
     pub fn beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (ReplicaId, HlcTime, HlcTime)> + 'a {
         let mut others = other.0.dots.iter().peekable();
         self.iter().map(move |(origin, time)| {
@@ -100,23 +100,23 @@ impl VersionVector {
         })
     }
 
-    /// Forgets an origin. Only for records that are no promise to anybody (see retired origins).
+    /// Removes an origin. Only for records that no member relies on (see retired origins).
     pub fn remove(&mut self, origin: &ReplicaId) -> Option<HlcTime> {
         self.0.dots.remove(origin)
     }
 
-    /// The entries, by origin.
+    /// Returns the entries, by origin.
     pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + '_ {
         self.0.dots.iter().map(|(origin, time)| (*origin, *time))
     }
 
-    /// How many origins are listed.
+    /// Returns the number of origins listed.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.dots.len()
     }
 
-    /// Whether nothing has been seen.
+    /// Returns true if nothing has been seen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -132,7 +132,8 @@ impl fmt::Debug for VersionVector {
 impl FromIterator<(ReplicaId, HlcTime)> for VersionVector {
     fn from_iter<I: IntoIterator<Item = (ReplicaId, HlcTime)>>(entries: I) -> Self {
         let mut entries: Vec<_> = entries.into_iter().filter(|(_, time)| *time > 0).collect();
-        // Linear when it is sorted already. Of one origin's entries the map keeps the last, the greatest.
+        // Linear if the entries are already sorted. Of one origin's entries the map keeps the last, which is the
+        // greatest.
         entries.sort();
         Self(VClock { dots: BTreeMap::from_iter(entries) })
     }
@@ -161,7 +162,7 @@ mod laws {
     proptest! {
         #![proptest_config(crate::testing::proptest_config())]
 
-        /// scenario 1 (vectors)
+        /// Scenario 1 (vectors): the join is commutative, associative and idempotent, and dominates both sides.
         #[test]
         fn join_is_a_semilattice(a in vector(), b in vector(), c in vector()) {
             prop_assert_eq!(join(&a, &b), join(&b, &a));
@@ -170,7 +171,7 @@ mod laws {
             prop_assert!(join(&a, &b).dominates(&a));
         }
 
-        /// Walking side by side comes to what looking up one by one does, and to what `crdts` says.
+        /// Walking two vectors together returns the same results as looking up each entry, and the same as `crdts`.
         #[test]
         fn walks_agree_with_look_ups(a in vector(), b in vector(), wide in proptest::collection::vec(1u64..50, 40)) {
             let id = |n: usize| ReplicaId::from_bytes([n as u8; 16]);
@@ -185,7 +186,8 @@ mod laws {
             }
         }
 
-        /// In any order and with any repeats, the greatest time of each origin counts; zero is not listed.
+        /// Collecting entries equals raising them one by one. In any order and with any repeats, the greatest time of
+        /// each origin counts, and zero is not listed.
         #[test]
         fn collecting_is_raising(entries in proptest::collection::vec((0u8..5, 0u64..9), 0..12)) {
             let entries: Vec<_> = entries.into_iter().map(|(n, time)| (ReplicaId::from_bytes([n; 16]), time)).collect();

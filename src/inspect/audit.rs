@@ -1,22 +1,22 @@
 //! The audit of a whole key space, member by member.
 //!
-//! Differences are found here, by looking. Those without a reason are handed to the protocol, whose own audit
-//! compares both registers at one instant and gives the winner a new dot.
+//! This module finds differences by comparing marks. Differences without a reason go to the protocol, whose own audit
+//! compares both registers at one instant and assigns a new dot to the winner.
 
 use super::{InspectError, Inspector};
 use crate::report::{AuditReport, AuditedMember, DiffPage};
 
-/// Differences shown per member.
+/// The maximum number of differences listed for each member.
 const SAMPLES: usize = 20;
-/// Keys compared between two looks at the time.
+/// The number of keys requested from each call of `diff`.
 const STEP: usize = 8_192;
 
 /// The treatment of differences without a reason.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mend {
-    /// The protocol compares them, and mends conflicts.
+    /// The protocol compares them, and repairs conflicts.
     Yes,
-    /// They are reported.
+    /// They are reported only.
     No,
 }
 
@@ -54,7 +54,7 @@ async fn audit_member(inspector: &Inspector, cache: &str, member: &str, mend: Me
     }
 }
 
-/// Differences without a reason go to the protocol. Returns how many.
+/// Passes differences without a reason to the protocol. Returns the number of keys that the protocol will compare.
 fn hand_over(inspector: &Inspector, cache: &str, page: &DiffPage) -> u64 {
     let suspects: Vec<_> =
         page.differences.iter().filter(|found| found.reason.is_none()).map(|found| found.raw.clone()).collect();

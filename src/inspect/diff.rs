@@ -1,7 +1,8 @@
-//! Two nodes compared key by key, in pages, without their values.
+//! Comparison of two nodes key by key, in pages, without values.
 //!
-//! First the keys that are live here are looked up there; then those that are live there are looked up here. A
-//! difference without a reason is looked at again after a moment: the two sides are not read at one instant.
+//! First the keys that are live on this node are looked up on the member. Then the keys that are live on the member are
+//! looked up on this node. The two sides are not read at one instant, so a difference without a reason is compared
+//! again after a delay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +14,17 @@ use crate::node::mesh::Peer;
 use crate::node::questions::{Ask, Reply};
 use crate::report::{DiffPage, Difference, DifferenceKind, Mark, Marks, State, explain_difference};
 
-/// Time for what is on its way to arrive, before a difference counts.
+/// The delay before a second comparison, in which writes in transit can arrive.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
-/// Differences in one page, about: a page ends after the walk's step that reaches it.
+/// The number of differences at which a page ends. The step that reaches it is completed, so a page may have more.
 const MAX_DIFFERENCES: usize = 1_000;
 
 /// The position of a comparison.
 #[derive(Clone, Copy)]
 enum Cursor {
-    /// Walking over what is here.
+    /// A walk over the keys of this node.
     Here(u64),
-    /// Walking over what is there.
+    /// A walk over the keys of the member.
     There(u64),
 }
 
@@ -47,7 +48,7 @@ impl Cursor {
     }
 }
 
-/// This node and a member, compared.
+/// A comparison of this node with a member.
 struct Comparison<'a> {
     inspector: &'a Inspector,
     port: Arc<dyn Port>,
@@ -80,7 +81,7 @@ impl Comparison<'_> {
         self.page.examined < limit as u64 && self.page.differences.len() < MAX_DIFFERENCES
     }
 
-    /// Compares one page of keys. Returns where to go on.
+    /// Compares one page of keys. Returns the next position, or `None` at the end.
     async fn step(&mut self, from: Cursor) -> Result<Option<Cursor>, InspectError> {
         match from {
             Cursor::Here(at) => {
@@ -100,7 +101,7 @@ impl Comparison<'_> {
                 self.page.examined += theirs.marks.len() as u64;
                 let keys = live_keys(&theirs);
                 let theirs = only(&theirs, &keys);
-                // What is live on both sides was compared on the way out.
+                // Keys that are live on both sides were compared in the first walk.
                 let ours = self.port.marks(&keys, false);
                 let new = compare(&ours, &theirs);
                 self.page.differences.extend(new.filter(|found| found.kind == DifferenceKind::OnlyThere));
@@ -126,7 +127,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Compares what has no reason once more: most of it was only in between.
+    /// Compares the differences without a reason a second time. Most of them were writes in transit.
     async fn compare_again(&mut self) -> Result<(), InspectError> {
         let (kept, doubtful): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.page.differences).into_iter().partition(|found| found.reason.is_some());
@@ -153,7 +154,7 @@ fn live_keys(marks: &Marks) -> Vec<Vec<u8>> {
     live(marks).map(|mark| mark.key.clone()).collect()
 }
 
-/// The live marks only, in the order of their keys as they were asked for.
+/// Returns the live marks only, in the order of `keys`.
 fn only(marks: &Marks, keys: &[Vec<u8>]) -> Marks {
     let kept: Vec<_> = live(marks).cloned().map(Some).collect();
     debug_assert_eq!(kept.len(), keys.len());

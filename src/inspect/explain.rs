@@ -1,4 +1,4 @@
-//! One key explained: what every node holds for it, and why.
+//! Explanation of a key: the register of every node, and the reason for each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::report::{
     readable_to_hundredths, show, span,
 };
 
-/// Of a node that answers, and has nothing to say: no reason to worry.
+/// The reason for a node that answers but does not have the cache open. Its silence is not a fault.
 const NOT_OPEN: &str = "does not have the cache open";
 
-/// The answer of one node.
+/// One node's answer.
 struct Answered {
     node: String,
     marks: Marks,
@@ -62,6 +62,7 @@ fn explain_answers(
     let winner = holder.and_then(Answered::mark);
     let lacking = winner.map_or_else(Vec::new, |mark| port.who_lacks(mark.origin, mark.dot));
     let silent = explain_silent(answered, silent, lacking);
+    // A node that does not have the cache open cannot lack the write, so it does not count as missing.
     let missing = silent.iter().filter(|told| !told.ends_with(NOT_OPEN)).count();
     Explanation {
         cache: cache.to_owned(),
@@ -74,7 +75,7 @@ fn explain_answers(
     }
 }
 
-/// As the join ranks registers: by stamp, and a delete above the value it shares a stamp with.
+/// Ranks registers as the join does: by stamp, and at one stamp a tombstone above a value.
 fn rank(one: &Answered) -> Option<(crate::hlc::Stamp, bool)> {
     let mark = one.mark()?;
     let dead = crate::crdt::Kind::from_code(mark.kind).is_some_and(|kind| !kind.ranks_live());
@@ -100,7 +101,7 @@ fn explain_node(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, win
     }
 }
 
-/// The node of a replica: one that answered, or one that is known here.
+/// Returns the node of a replica: a node that answered, or a node that this one knows.
 fn node_of(port: &Arc<dyn Port>, answered: &[Answered], replica: &ReplicaId) -> Option<String> {
     let said = answered.iter().find(|one| one.marks.replica.as_ref() == Some(replica));
     said.map(|one| one.node.clone()).or_else(|| port.node_of(replica))
@@ -117,7 +118,7 @@ fn agreement(holder: &Answered, answered: &[Answered]) -> Agreement {
 }
 
 fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered>, missing: usize) -> String {
-    // Those who answered may agree while a member that does not answer lacks the write.
+    // The nodes that answered may agree although a member that does not answer lacks the write.
     let unasked = if missing == 0 { String::new() } else { format!(", {missing} silent") };
     let Some((holder, winner)) = holder.and_then(|holder| Some((holder, holder.mark()?))) else {
         return format!("no node that answered knows this key{unasked}");
@@ -132,7 +133,7 @@ fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered
     )
 }
 
-/// Those that did not answer, live or not, with what is known of them here.
+/// Describes the members that did not answer, live or dead, with what this node knows about each.
 fn explain_silent(
     answered: &[Answered],
     silent: Vec<(String, &str)>,
@@ -147,7 +148,7 @@ fn explain_silent(
             None => format!("{name}: {why}"),
         })
         .collect();
-    // By replica: the name of a node that has just come may not be known yet.
+    // Compared by replica id as well: this node may not know the name of a node that has just joined.
     let unasked = lacking.iter().filter(|(id, name, _)| {
         silent.iter().all(|(other, _)| other != name) && answered.iter().all(|one| one.marks.replica != Some(*id))
     });

@@ -1,8 +1,8 @@
-//! The debug interface over HTTP: JSON under `/v1`, health, Prometheus text, and a page for people.
+//! The debug interface over HTTP: JSON under `/v1`, health checks, Prometheus text, and an HTML page.
 //!
-//! Off unless it is started. Read-only: there is no request that changes anything. It listens on loopback; anything
-//! beyond takes a token. `Host` and `Origin` are checked, so that a web page elsewhere cannot use a browser on this
-//! machine to look in. Values are hidden unless they are asked for when it is started.
+//! It is off until it is started, and read-only: no request changes anything. An address beyond loopback requires a
+//! token. `Host` and `Origin` are checked, so that a page of another site cannot use a browser on this machine to read
+//! it. Values are hidden unless [`HttpConfig::show_values`] is set.
 //!
 //! ```no_run
 //! # async fn example(node: driftless::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -31,14 +31,14 @@ mod limits;
 mod metrics;
 mod routes;
 
-/// Connections at one time; those beyond wait in the kernel's line.
+/// The maximum number of connections. Further connections wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
-/// Comparisons of whole key spaces at one time.
+/// The maximum number of concurrent comparisons of whole key spaces.
 const HEAVY: usize = 2;
-/// A token is at least this long, bytes.
+/// The minimum length of a token in bytes.
 const MIN_TOKEN: usize = 16;
 
-/// How the debug interface is served.
+/// Settings of the debug interface.
 #[derive(Clone)]
 pub struct HttpConfig {
     bind: SocketAddr,
@@ -48,29 +48,29 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
-    /// Listens on `bind`, shows no values. Port 0 takes a free one.
+    /// Creates settings that listen on `bind` and show no values. Port 0 selects a free port.
     #[must_use]
     pub fn new(bind: SocketAddr) -> Self {
         Self { bind, token: None, show_values: false, hosts: Vec::new() }
     }
 
-    /// Answers only requests with `Authorization: Bearer` and this token, of at least 16 bytes. Needed for any address
-    /// beyond loopback. The page itself and the health checks say nothing that needs one. There is no TLS: on a
-    /// network that is not trusted, put a proxy in front.
+    /// Requires `Authorization: Bearer` with this token, of at least 16 bytes. A token is required for any address that
+    /// is not loopback. The page itself and the health checks reveal nothing and need no token. There is no TLS: on an
+    /// untrusted network, put a proxy in front.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Whether values may be shown, one at a time. Default: no.
+    /// Shows values, one key at a time, if `show` is true. Default: false.
     #[must_use]
     pub fn show_values(mut self, show: bool) -> Self {
         self.show_values = show;
         self
     }
 
-    /// A name by which this interface may be asked for, besides addresses and `localhost`.
+    /// Adds a host name that requests may use, besides IP addresses and `localhost`.
     #[must_use]
     pub fn host(mut self, name: impl Into<String>) -> Self {
         self.hosts.push(name.into());
@@ -79,7 +79,7 @@ impl HttpConfig {
 }
 
 impl std::fmt::Debug for HttpConfig {
-    // By hand, so that no token can reach a log.
+    // Written by hand, so that the token cannot reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpConfig")
             .field("bind", &self.bind)
@@ -90,14 +90,14 @@ impl std::fmt::Debug for HttpConfig {
     }
 }
 
-/// Why the debug interface did not start.
+/// An error of starting the debug interface.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// An address beyond loopback without a token.
+    /// The address is not loopback, and there is no token.
     #[error("{0} can be reached from other machines: set a token, or listen on 127.0.0.1")]
     TokenRequired(SocketAddr),
-    /// A token that could be guessed.
+    /// The token is so short that it could be guessed.
     #[error("a token has at least {MIN_TOKEN} bytes")]
     ShortToken,
     /// The address cannot be used.
@@ -105,7 +105,7 @@ pub enum HttpError {
     Bind(SocketAddr, #[source] std::io::Error),
 }
 
-/// What the handlers share.
+/// The state that the handlers share.
 struct Shared {
     inspector: Inspector,
     config: HttpConfig,
@@ -114,7 +114,7 @@ struct Shared {
 
 type App = Arc<Shared>;
 
-/// The debug interface, while this is there.
+/// A running debug interface. It stops when this is dropped.
 #[derive(Debug)]
 pub struct HttpServer {
     addr: SocketAddr,
@@ -122,10 +122,10 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Binds and serves in the current runtime, until this is dropped.
+    /// Binds the address and serves in the current runtime, until the returned server is dropped.
     ///
     /// # Errors
-    /// The address needs a token, the token is shorter than 16 bytes, or the address cannot be bound.
+    /// The address requires a token, the token is shorter than 16 bytes, or the address cannot be bound.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -146,7 +146,7 @@ impl HttpServer {
         Ok(Self { addr, task })
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr

@@ -1,24 +1,26 @@
-//! What is not known below an eviction: the second floor.
+//! The eviction floor, and the registers that are in doubt below it.
 //!
-//! A stable value that is evicted leaves nothing, not even the memory of its key. Something older can still arrive for that
-//! key under another dot: a replica adopts what it got of a broken session, or a retired origin's registers get new
-//! dots. It must not be served here, because the evicted value may have been newer. But it must not be voided either: for
-//! most keys nothing was evicted at all, and for the others the arrival usually *is* the evicted value.
+//! A stable value that is evicted leaves nothing: the replica forgets even its key. An older register can still arrive
+//! for that key under another dot. For instance, a replica adopts registers of an interrupted session, or registers of
+//! a retired origin get new dots. Such a register must not be served here, because the evicted value may have been
+//! newer. It must not be voided either: for most keys nothing was evicted at all, and for the remaining keys the
+//! arriving register usually *is* the evicted value.
 //!
-//! So the highest stamp that left this way is kept apart from the gc floor, as the **eviction floor**. What arrives for an
-//! empty place at or below it is kept as an `Evicted` tombstone that is **in doubt**: a miss here, and nothing more
-//! anywhere else. A register in doubt
+//! So the highest stamp that was evicted without a trace is kept apart from the gc floor, as the **eviction floor**. A
+//! value that arrives at or below it, for a key that holds nothing, becomes an `Evicted` tombstone **in doubt**. That
+//! is a miss on this replica and decides nothing for other replicas. A register in doubt
 //!
-//! - stays in doubt when something at or below the eviction floor replaces it, because the evicted value may be newer
-//!   than that too;
-//! - is not listed in a reconcile: "the newest I know" would vouch for the receiver's copy, and that this replica does
-//!   not know. For the receiver its dot counts as dropped;
+//! - stays in doubt when a register at or below the eviction floor replaces it, because the evicted value may be newer
+//!   than that one too;
+//! - is not listed in a reconcile. Listing means "the newest write that I know", and would vouch for the receiver's
+//!   copy, which this replica cannot judge. For the receiver its dot counts as dropped;
 //! - is collected like any tombstone.
 //!
-//! A replica that takes a reconcile claims what its sender has evicted. So the sender says, by origin, up to which dot it
-//! has evicted without a trace. A receiver that has seen all of that holds what was evicted, or something newer, or has
-//! lost it for a reason of its own: the sender's evictions are nothing to it, and it keeps what they alone can explain.
-//! Any other receiver takes the eviction floor over, and drops what the sender does not list.
+//! A replica that takes a reconcile also claims the dots that its sender has evicted. So the sender reports, per
+//! origin, up to which dot it has evicted without a trace. A receiver that has seen all these dots holds the evicted
+//! values, or newer ones, or has lost them for a reason of its own. It can ignore the sender's evictions, and keeps
+//! registers whose absence only these evictions explain. Any other receiver takes over the eviction floor, and drops
+//! the registers that the sender does not list.
 
 use std::collections::BTreeSet;
 
@@ -27,14 +29,15 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 
-/// Origins whose evictions are told apart, at most. Beyond that one own time stands for those of retired origins.
+/// The highest number of origins whose evictions are recorded separately. Above it, one own time stands for the
+/// evictions of retired origins.
 const MAX_ORIGINS: usize = 256;
 
-/// The second floor and what lies in doubt below it.
+/// The eviction floor and the registers in doubt below it.
 #[derive(Debug, Default)]
 pub(super) struct BelowEviction {
     floor: Option<Stamp>,
-    /// By origin, the last dot that left this way.
+    /// Per origin, the last dot that was evicted without a trace.
     evicted: VersionVector,
     in_doubt: BTreeSet<SlotRef>,
 }
@@ -44,8 +47,8 @@ impl BelowEviction {
         self.floor.unwrap_or(Stamp::ZERO)
     }
 
-    /// By origin, the last dot that left here without a trace because it was evicted, or did so at a replica whose state was
-    /// taken over.
+    /// Returns, per origin, the last dot that was evicted without a trace, here or on a replica whose state was taken
+    /// over.
     pub(super) fn evicted(&self) -> &VersionVector {
         &self.evicted
     }
@@ -54,28 +57,30 @@ impl BelowEviction {
         self.floor = self.floor.max(Some(to).filter(|to| *to > Stamp::ZERO));
     }
 
-    /// A register is evicted without a trace.
+    /// Notes that a register is evicted without a trace.
     pub(super) fn note_evicted(&mut self, stamp: Stamp, dot: Dot) {
         self.raise(stamp);
         self.evicted.raise(dot.actor, dot.counter);
     }
 
-    /// Takes over the floor of a replica whose state was taken over. What is held without a value below it, in these places,
-    /// is in doubt from now on: it may be so at the sender, and voids and doubts of this reconcile are.
+    /// Takes over the eviction floor and evicted dots of a replica whose state is taken over. The places `below` hold
+    /// registers without a value at or below that floor; they are in doubt from now on. At the sender they may be in
+    /// doubt, and so may the voids and doubts that this reconcile has left here.
     pub(super) fn take_over(&mut self, floor: Stamp, evicted: &VersionVector, below: impl Iterator<Item = SlotRef>) {
         self.evicted.join(evicted);
         self.raise(floor);
         self.in_doubt.extend(below);
     }
 
-    /// The record of a retired origin is dropped. Whoever has seen this time of `own` needs to know nothing of it.
+    /// Drops the record of a retired origin if there are too many. A receiver that has seen the given time of `own`
+    /// does not need the record.
     pub(super) fn forget_evicted_of(&mut self, origin: &ReplicaId, (own, time): (ReplicaId, HlcTime)) {
         if self.evicted.len() > MAX_ORIGINS && self.evicted.remove(origin).is_some() {
             self.evicted.raise(own, time);
         }
     }
 
-    /// The register in this place is replaced or removed.
+    /// Notes that the register in this place is replaced or removed.
     pub(super) fn forget(&mut self, slot: SlotRef) {
         if !self.in_doubt.is_empty() {
             self.in_doubt.remove(&slot);
@@ -86,7 +91,8 @@ impl BelowEviction {
         !self.in_doubt.is_empty() && self.in_doubt.contains(&slot)
     }
 
-    /// What is in this place, with this stamp, is in doubt from now on, and so is what replaces it up to that stamp.
+    /// Marks the register in this place, with this stamp, as in doubt. Raises the eviction floor, so that registers up
+    /// to that stamp which replace it are in doubt too.
     pub(super) fn doubt(&mut self, slot: SlotRef, stamp: Stamp) {
         self.raise(stamp);
         self.note_doubt(slot);

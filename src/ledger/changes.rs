@@ -1,4 +1,4 @@
-//! How what readers see has changed.
+//! Changes of what readers see.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 
-/// Why a value is no longer there.
+/// The reason for which a value was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum RemovalCause {
@@ -22,57 +22,58 @@ pub enum RemovalCause {
     Size,
     /// `invalidate_all`, here or on another node.
     Invalidated,
-    /// It may have been overwritten or deleted by something that was collected meanwhile: the
-    /// protocol prefers a miss to a stale value.
+    /// It may have been overwritten or deleted by a register that was collected meanwhile. The protocol prefers a miss
+    /// to a stale value.
     Void,
-    /// Its deletion was collected while this node was away: a reconcile took it out.
+    /// Its deletion was collected while this node was unreachable: a reconcile removed it.
     Reconcile,
 }
 
-/// What happened to one key.
+/// The effect of a change on one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A value where there was none.
+    /// A value was added where there was none.
     Inserted,
-    /// A newer value.
+    /// A newer value replaced the value.
     Updated,
-    /// No value any more.
+    /// The value was removed.
     Removed(RemovalCause),
 }
 
-/// A change of what readers see, already done.
+/// A completed change of what readers see.
 #[derive(Debug)]
 pub struct Change<K, V> {
     pub(crate) slot: SlotRef,
-    /// What the value that is there now weighs.
+    /// The weight of the value that is there now.
     pub(crate) weight: u32,
-    /// What happened.
+    /// The effect on the key.
     pub effect: Effect,
-    /// The value that is gone, with its key; nothing if nobody watches. To be dropped outside of locks.
+    /// The removed or replaced value with its key. `None` if there was none, or if full changes are not watched. Must
+    /// be dropped outside of locks.
     pub before: Option<ItemRef<K, V>>,
-    /// The register as it is now, without a body if the value is gone; nothing if nobody watches.
+    /// The register as it is now. `None` if the value was removed, or if full changes are not watched.
     pub after: Option<ItemRef<K, V>>,
-    /// The stamp of what is there now.
+    /// The stamp of the register that is there now, or of the removed one.
     pub stamp: Stamp,
-    /// The replica whose write this is.
+    /// The replica that issued the register's dot.
     pub origin: ReplicaId,
-    /// Whether it was done through this replica.
+    /// True if this replica issued the register's dot.
     pub local: bool,
 }
 
-/// Who wants to know of changes.
+/// The parts of each change that are kept for a consumer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Watch {
-    /// Nobody: they are only counted.
+    /// Nothing is kept: changes are only counted.
     Nobody,
-    /// Whoever keeps an order of places: changes carry neither keys nor values.
+    /// Places only, for a consumer that orders places by recency: changes carry neither keys nor values.
     Places,
-    /// Somebody who wants to be told everything.
+    /// Keys and values are kept as well.
     #[default]
     Everything,
 }
 
-/// What readers see has changed: counted, and kept for whoever wants to know.
+/// The changes of what readers see: counted, and queued for the consumer.
 pub(crate) struct Changes<K, V> {
     queue: VecDeque<Change<K, V>>,
     pub(crate) watch: Watch,
@@ -86,7 +87,7 @@ impl<K, V> Default for Changes<K, V> {
 }
 
 impl<K, V> Changes<K, V> {
-    /// Whether keys and values are wanted.
+    /// Returns true if the consumer wants keys and values.
     pub(super) fn is_watched(&self) -> bool {
         self.watch == Watch::Everything
     }
@@ -104,22 +105,22 @@ impl<K, V> Changes<K, V> {
 }
 
 counters! {
-    /// Values that are no longer here, by cause.
+    /// Numbers of values that were removed, by cause.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
     pub struct RemovalStats {
-        /// Their time to live ended.
+        /// Values whose time to live ended.
         expired,
-        /// They were removed, here or on another node.
+        /// Values removed, here or on another node.
         explicit,
-        /// A newer value took their place.
+        /// Values replaced by a newer value.
         replaced,
-        /// They were evicted here, to stay within capacity.
+        /// Values evicted here to stay within capacity.
         size,
-        /// `invalidate_all`, here or on another node.
+        /// Values removed by `invalidate_all`, here or on another node.
         invalidated,
-        /// A miss was preferred to a value that might have been stale.
+        /// Values that might have been stale: a miss was preferred.
         void,
-        /// Their deletion was collected while this node was away.
+        /// Values whose deletion was collected while this node was unreachable.
         reconcile,
     }
 }

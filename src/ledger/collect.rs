@@ -1,5 +1,6 @@
-//! When tombstones end: causal stability (Baquero et al. 2017). `replica/due.rs` says how often it is looked at; a tombstone is removed by
-//! `Ledger::drop_register`, and by force, at the cap, by `Ledger::enforce_cap` at the end of a call.
+//! Collection of tombstones by causal stability (Baquero et al. 2017). `replica/due.rs` says how often it runs.
+//! `Ledger::drop_register` removes a tombstone. `Ledger::enforce_cap` drops tombstones above the cap by force at the
+//! end of a call.
 
 use super::changes::RemovalCause;
 use super::{Ledger, expiry, fill};
@@ -10,43 +11,46 @@ use crate::members::{Members, StableCut};
 use crate::replica_id::ReplicaId;
 use crate::store::Snapshot;
 
-/// Tombstones looked at in one go.
+/// The most tombstones checked in one batch.
 const BATCH: usize = 4_096;
-/// What is stable by all that is known now.
+/// Returns the part of the history that is stable by all reports received so far.
 pub(crate) fn stable_cut<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, members: &Members, now: Now) -> StableCut {
     let own = watermark_at(ledger, env, env.clock.last().max(now.wall));
     let older_than = env.clock.judging(now).saturating_sub(nanos(env.config.gc_grace));
-    // The switch `unreachable_unnamed` turns this rule off as well: it covers in part for the names that are missing then.
+    // The switch `unreachable_unnamed` turns this rule off as well, because the rule partly compensates for the names
+    // that are then missing.
     if !env.bugs().gone_unwaited && !env.bugs().unreachable_unnamed && owing(ledger, env, members, now).next().is_some()
     {
+        // No watermark covers writes of a departed replica. A floor above them would void them on all replicas.
         return StableCut::default();
     }
     members.stable_cut(ledger.vector(), own, older_than)
 }
 
-/// The members from which writes of a replica that left are still to come.
+/// Returns the members from which writes of a departed replica are still expected.
 pub(crate) fn owing<'a, K: CoreKey, V>(
     ledger: &'a Ledger<K, V>,
     env: &Env,
     members: &'a Members,
     now: Now,
 ) -> impl Iterator<Item = &'a ReplicaId> {
-    // One that is not heard any more cannot take back what it said, and is waited for as long as one that is dead.
+    // A member that sends no more messages cannot retract its report. It is waited for as long as a dead member.
     let patience = nanos(env.config.forget_after).max(members.few_rounds(env));
     members.owing(ledger.vector(), ledger.retired_up_to, now.mono.saturating_sub(patience))
 }
 
-/// Our low watermark at a clock of ours: every write we have not yet issued by then will carry a
-/// stamp above it.
+/// Returns this replica's low watermark at a clock of its own. Every write that it issues after this clock is stamped
+/// above the watermark.
 pub(crate) fn watermark_at<K, V>(ledger: &Ledger<K, V>, env: &Env, clock: HlcTime) -> HlcTime {
     let lag = clock.saturating_sub(env.max_drift());
     fill::lowest(ledger).map_or(lag, |fill| lag.min(fill.saturating_sub(1)))
 }
 
-/// Collects tombstones that are stable. Returns whether there may be more.
+/// Collects stable tombstones, at most one batch. Returns true if there may be more.
 pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, members: &mut Members) -> bool {
     let cut = stable_cut(ledger, env, members, env.now);
     let before = env.counters.collected;
+    // A floor that rises now could void entries of the incoming session that are still on their way.
     if ledger.receiving.is_none() {
         let due: Vec<_> = ledger.registers.tombstones.iter().take(BATCH).collect();
         for (stamp_time, slot) in due {
@@ -57,7 +61,8 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
             if is_collectable(ledger, env, &cut, &held) {
                 env.counters.collected += 1;
                 if members.is_empty() && !env.bugs().collected_alone_forgotten {
-                    // No member has seen it, so a replica that is met later may bring a fill that began before this delete.
+                    // No member has seen it. A replica that is met later may bring a fill that began before this
+                    // delete.
                     ledger.registers.note_lost(&held, held.meta.stamp_time);
                 }
                 ledger.drop_register(env, &held, RemovalCause::Explicit);
@@ -76,6 +81,7 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
 
 fn is_collectable<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, cut: &StableCut, held: &Snapshot<K, V>) -> bool {
     let (stamp, dot) = (ledger.registers.stamp_of(&held.meta), ledger.registers.dot_of(&held.meta));
+    // A retained body is still to be sent, and only the register keeps it.
     if held.meta.retained || !ledger.vector.covers(&dot) {
         return false;
     }
@@ -90,12 +96,12 @@ pub(crate) fn release_retained<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &E
     }
 }
 
-/// Drops the stale entries of logs that consist mostly of them.
+/// Compacts the logs that are mostly stale.
 pub(crate) fn compact_logs<K: CoreKey, V>(ledger: &mut Ledger<K, V>) {
     ledger.registers.compact_bloated_logs();
 }
 
-/// Forgets the logs of origins of which nothing is held.
+/// Removes the logs of origins of which no register is held.
 pub(crate) fn forget_empty_logs<K, V>(ledger: &mut Ledger<K, V>) {
     ledger.registers.logs.forget_empty();
 }

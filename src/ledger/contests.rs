@@ -1,25 +1,28 @@
-//! What a fill must lose against when it is stamped above something young.
+//! Writes and epochs against which a fill must lose, although the fill is stamped above them.
 //!
-//! A fill read its source at some time after it began. So it must lose against every write, delete and invalidation issued
-//! after its start, on any replica, also by a clock that is behind by up to `max_drift`. A stamp of `start - max_drift` does
-//! that. But it would also lose against what the key, the floor or the epoch had at the start, so a key that was
-//! invalidated a moment ago could not be filled for a whole `max_drift`. Such a fill is stamped just above what it found
-//! instead, and carries its **bound**: `start - max_drift`, the epoch at the start, and the newest stamps above the bound
-//! that its filler knew for the key, one per replica.
+//! A fill reads its source at an unknown time after its start. So it must lose against every write, delete and
+//! invalidation issued after its start. This holds for all replicas, even if the writer's clock is behind by up to
+//! `max_drift`. A stamp of `start - max_drift` achieves that. But this stamp also loses against the register, floor and
+//! epoch that the key had at the start. A key that was invalidated a moment ago could then not be filled for a whole
+//! `max_drift`. Such a fill is instead stamped just above what it found, and carries its **bound**: `start -
+//! max_drift`, the epoch at the start, and the newest stamps above the bound that its filler knew for the key, one per
+//! replica.
 //!
-//! **Rule.** A write, delete or epoch that is stamped above the bound and below the fill, and that the filler did not
-//! know, may have been issued after the start. A replica that knows of both replaces the fill with a `Void` of the same
-//! stamp. A tombstone wins over a value of its stamp, so the void takes the fill from every replica, and it takes
-//! nothing else: whatever is stamped between the bound and the fill had already lost against what the fill found.
+//! **Rule.** A write, delete or epoch contests a fill if it is stamped above the bound and below the fill, and the
+//! filler did not know it. It may have been issued after the start. A replica that knows of both replaces the fill with
+//! a `Void` of the same stamp. A tombstone wins over a value of its stamp, so the void removes the fill from every
+//! replica. The void removes nothing else: any write stamped between the bound and the fill had already lost against
+//! the register that the fill found.
 //!
 //! A stamp counts as known if the filler knew a stamp of the same replica at or above it. A replica issues rising
-//! stamps, so the lower one was issued before the higher one, which was there before the start.
+//! stamps, so the lower stamp was issued before the higher one, and the higher one existed before the start.
 //!
-//! Each replica remembers both sides until the other one can no longer arrive: the bounds of the fills that it holds, and
-//! the stamps that lost against something at most `max_drift` newer. A stamp that lost is not in the table any more, and
-//! its author may be the only replica that ever saw it. Both are dropped when the stable watermark has passed every fill,
-//! or every write, that could still meet them; a bound not before every member has seen the fill, for it goes with it.
-//! Other fills never count: they are recognised by their stamps, which lie between the ticks of a clock.
+//! Each replica remembers both sides until their counterpart can no longer arrive. The first side is the bounds of the
+//! fills that it holds. The second side is the stamps that lost against a register stamped at most `max_drift` later. A
+//! stamp that lost is no longer in the table, and its author may be the only replica that ever saw it. A bound is
+//! dropped once the stable watermark has passed its fill and every member has seen the fill, because the bound travels
+//! with the fill. A lost stamp is dropped once the watermark has passed every fill that it could contest. Other fills
+//! never contest a fill: their stamps lie between the ticks of a clock, which identifies them.
 
 use std::collections::BTreeMap;
 
@@ -31,17 +34,18 @@ use crate::message::bound::{FillBound, MAX_KNOWN, is_of_fill, note_newest};
 use crate::message::{Entry, FillNote};
 use crate::store::SlotRef;
 
-/// Fills and keys remembered at most, each.
+/// The highest number of remembered fills, and of remembered keys.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// How long a replica without members remembers them, nanoseconds.
+/// The time for which a replica without members remembers both sides, in nanoseconds.
 const ALONE: u64 = 30_000_000_000;
 
 /// Stamps by hash of the key.
 type Stamps = BTreeMap<u64, SmallVec<[Stamp; 2]>>;
 
-/// Adds a stamp of a key: the newest write and the newest fill of each replica stay. A fill must not stand for a write: it
-/// contests nothing. Too many keys are forgotten together, and `forgot` says up to which time.
+/// Adds a stamp of a key. For each replica, keeps the newest write and the newest fill. A fill must not replace a
+/// write, because a fill contests nothing. Clears all keys when there are too many, and raises `forgot` to the newest
+/// stamp time cleared.
 fn remember(stamps: &mut Stamps, forgot: &mut HlcTime, hash: u64, stamp: Stamp) {
     if stamps.len() >= MAX_REMEMBERED {
         let newest = stamps.values().flatten().map(|stamp| stamp.time).max();
@@ -52,27 +56,29 @@ fn remember(stamps: &mut Stamps, forgot: &mut HlcTime, hash: u64, stamp: Stamp) 
     note_newest(of_key, stamp, |known| known.replica == stamp.replica && is_of_fill(*known) == is_of_fill(stamp));
 }
 
-/// What this replica remembers of both sides.
+/// The fills and the lost stamps that this replica remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Contests {
-    /// Nanoseconds of `max_drift`.
+    /// The value of `max_drift`, in nanoseconds.
     drift: u64,
-    /// By hash of the key and stamp of the fill: where the fill lies, and its bound.
+    /// The place and bound of each fill, by hash of its key and stamp of the fill.
     fills: BTreeMap<(u64, Stamp), (SlotRef, FillBound)>,
-    /// By hash of the key: stamps that lost against something at most `max_drift` newer.
+    /// Stamps that lost against a register stamped at most `max_drift` later, by hash of the key.
     losers: Stamps,
-    /// By hash of the key: the newest stamps of writes that came and were not merged. They have lost against nothing, so older
-    /// ones of their replica are not known to have lost.
+    /// The newest stamps of writes that arrived and were not merged, by hash of the key. They have lost against
+    /// nothing, so they do not prove that older writes of their replica lost.
     heard: Stamps,
-    /// Epochs that are at most `max_drift` older than the greatest, that one included.
+    /// Epochs that are at most `max_drift` older than the greatest epoch, including the greatest.
     epochs: SmallVec<[HlcTime; 2]>,
-    /// Losers up to this time may have been dropped because there were too many.
+    /// The time up to which lost stamps may have been dropped because there were too many.
     forgot: HlcTime,
-    /// The greatest time of what was evicted without a trace while there were no members: nobody else has seen that.
+    /// The greatest time of a register evicted without a trace while this replica had no members. No other replica has
+    /// seen that register.
     evicted_alone: HlcTime,
 }
 
-/// What an entry may contest fills with. Nobody wrote a void: what it stands for does so by itself.
+/// Returns the hash and stamp by which an entry may contest fills. Returns `None` for a void: no user wrote it, and the
+/// delete that it may stand for is remembered under its own key.
 pub(crate) fn contester<K, V>(entry: &Entry<K, V>) -> Option<(u64, Stamp)> {
     (entry.kind() != Kind::Tombstone(Cause::Void)).then(|| (entry.hash, entry.stamp()))
 }
@@ -86,13 +92,14 @@ impl Contests {
         self.heard.get(&hash).into_iter().flatten()
     }
 
-    /// What is remembered of a fill, for another replica.
+    /// Returns the bound of a fill, to be sent to another replica.
     pub(super) fn note_of(&self, hash: u64, stamp: Stamp, time: HlcTime) -> Option<FillNote> {
         let (_, bound) = self.fills.get(&(hash, stamp)).filter(|_| is_of_fill(stamp))?;
         Some(FillNote { time, bound: bound.clone() })
     }
 
-    /// Remembers an epoch that is adopted where `held` was, or is older than that.
+    /// Remembers an adopted epoch, given the epoch `held` before. Ignores an epoch that is at least `max_drift` older
+    /// than `held`.
     pub(super) fn note_epoch(&mut self, epoch: HlcTime, held: HlcTime) {
         if epoch <= held.saturating_sub(self.drift) || self.epochs.contains(&epoch) {
             return;
@@ -105,7 +112,8 @@ impl Contests {
         self.epochs.push(epoch);
     }
 
-    /// The bound of a fill that begins now, with what is known of its key. None if too much is.
+    /// Returns the bound of a fill that begins now, with the stamps known for its key. Returns `None` if there are more
+    /// than `MAX_KNOWN` of them.
     pub(super) fn bound_of(&self, start: HlcTime, epoch: HlcTime, hash: u64, held: Option<Stamp>) -> Option<FillBound> {
         let mut bound = FillBound { after: start.saturating_sub(self.drift), epoch, known: SmallVec::new() };
         let losers = self.losers.get(&hash).into_iter().flatten();
@@ -114,30 +122,34 @@ impl Contests {
         (bound.known.len() <= MAX_KNOWN).then_some(bound)
     }
 
-    /// Whether this replica knows of something that a fill must lose against, although the fill is stamped above it.
+    /// Returns true if this replica knows a write or epoch against which the fill must lose, although the fill is
+    /// stamped above it.
     pub(super) fn is_contested(&self, hash: u64, held: Option<Stamp>, fill: Stamp, bound: &FillBound) -> bool {
         let losers = self.losers.get(&hash).into_iter().flatten();
         self.epochs.iter().any(|epoch| bound.is_contested_by_epoch(fill, *epoch))
             || bound.after < self.forgot
+            // Without room for its bound a fill cannot be checked later, so it counts as contested.
             || self.fills.len() >= MAX_REMEMBERED
             || self.heard_of(hash).any(|stamp| bound.may_precede(*stamp))
             || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
     }
 
-    /// A register is evicted without a trace while there are no members. With members it is stable, and no fill that it
-    /// contests is to come.
+    /// Notes that a register is evicted without a trace while there are no members. With members such a register is
+    /// stable, and no fill that it contests can still arrive.
     pub(super) fn note_evicted_alone(&mut self, stamp: Stamp) {
         self.evicted_alone = stamp.time.max(self.evicted_alone);
     }
 
-    /// Whether a fill of another replica may have begun before something that was evicted here while there were no members.
+    /// Returns true if a fill of another replica may have begun before a register that was evicted here while there
+    /// were no members.
     pub(super) fn is_contested_by_evicted(&self, fill: Stamp, bound: &FillBound) -> bool {
         bound.after < self.evicted_alone && self.evicted_alone <= fill.time
     }
 
-    /// Whether a fill that has come without its bound may have begun before something that is known here: `found` for its key, one of
-    /// the floors, an epoch, or what lost. Its bound was `max_drift` below it or later. What is directly below it its filler
-    /// knew, and what its own replica wrote.
+    /// Returns true if a fill that arrived without its bound may have begun before a stamp known here. Such a stamp is
+    /// `found` for its key, one of the floors, an epoch, or a lost stamp. The lost bound was at `max_drift` below the
+    /// fill or later. The filler knew the stamp directly below its fill, within the same tick, and the writes of its
+    /// own replica.
     pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 3]) -> bool {
         let after = fill.time.saturating_sub(self.drift);
         let losers = self.losers.get(&hash).into_iter().flatten();
@@ -148,14 +160,14 @@ impl Contests {
             || known.any(|time| after < time && time / GRAIN < fill.time / GRAIN)
     }
 
-    /// Remembers the bound of a fill that is in place.
+    /// Remembers the bound of a fill that was placed.
     pub(super) fn note_bound(&mut self, hash: u64, fill: Stamp, slot: SlotRef, bound: &FillBound) {
         self.fills.insert((hash, fill), (slot, bound.clone()));
     }
 
-    /// A register with this stamp has lost against something stamped `winner`. Returns at once unless the two are so close
-    /// that a fill can come between them. A fill that lost contests nothing, but whoever knows it knows what its replica
-    /// wrote before it.
+    /// Notes that a register with this stamp lost against a register stamped `winner`. Returns at once unless the two
+    /// are so close that a fill can lie between them. A fill is remembered too: it contests nothing, but a filler that
+    /// knows it knows all earlier writes of its replica.
     pub(super) fn note_loser(&mut self, hash: u64, loser: Stamp, winner: HlcTime) {
         if winner.saturating_sub(loser.time) > self.drift {
             return;
@@ -163,20 +175,20 @@ impl Contests {
         remember(&mut self.losers, &mut self.forgot, hash, loser);
     }
 
-    /// A write came that is not merged.
+    /// Notes a write that arrived and is not merged.
     pub(super) fn note_heard(&mut self, hash: u64, stamp: Stamp) {
         remember(&mut self.heard, &mut self.forgot, hash, stamp);
     }
 
-    /// The same of an entry that an epoch or a floor passes.
+    /// Notes an entry that lost against an epoch or a floor.
     pub(super) fn note_skipped<K, V>(&mut self, entry: &Entry<K, V>, winner: HlcTime) {
         if let Some((hash, loser)) = contester(entry) {
             self.note_loser(hash, loser, winner);
         }
     }
 
-    /// The same of an entry, where something is held. The next write of one replica stands for the one before; a fill does
-    /// not.
+    /// Notes an entry that lost against a held register. Skips it if the held register is a later write of the same
+    /// replica, which stands for the earlier one. A held fill does not stand for it.
     pub(super) fn note_beaten<K, V>(&mut self, entry: &Entry<K, V>, held: Stamp) {
         let loser = contester(entry).filter(|(_, loser)| held.replica != loser.replica || is_of_fill(held));
         if let Some((hash, loser)) = loser {
@@ -184,21 +196,22 @@ impl Contests {
         }
     }
 
-    /// The fills of a key that a write with this stamp contests, and where they lie.
+    /// Returns the stamps and places of the fills of a key that a write with this stamp contests.
     pub(super) fn contested_by(&self, hash: u64, stamp: Stamp) -> Vec<(Stamp, SlotRef)> {
         let all = (hash, Stamp::ZERO)..=(hash, Stamp::end_of(HlcTime::MAX));
         let contested = self.fills.range(all).filter(|((_, fill), (_, bound))| bound.is_contested_by(*fill, stamp));
         contested.map(|((_, fill), (slot, _))| (*fill, *slot)).collect()
     }
 
-    /// The fills that began before an epoch and are stamped above it.
+    /// Returns the stamps and places of the fills that began before an epoch and are stamped above it.
     pub(super) fn contested_by_epoch(&self, epoch: HlcTime) -> Vec<(Stamp, SlotRef)> {
         let contested = self.fills.iter().filter(|((_, fill), (_, bound))| bound.is_contested_by_epoch(*fill, epoch));
         contested.map(|((_, fill), (slot, _))| (*fill, *slot)).collect()
     }
 
-    /// Forgets contests that are over, and returns up to which time. A fill that not every member has seen may still be sent, so it
-    /// keeps its bound. Who is alone, by its clock at this time, may still meet others that were not alone either.
+    /// Forgets contests that are over. Returns the time up to which lost stamps are forgotten. Keeps the bound of a
+    /// fill that not every member has seen, because the fill may still be sent. `alone_at` is the clock of a replica
+    /// without members. It keeps the last `ALONE`, because it may still meet replicas that have members.
     pub(super) fn prune(
         &mut self,
         watermark: HlcTime,
@@ -218,7 +231,7 @@ impl Contests {
         watermark.saturating_sub(self.drift + GRAIN)
     }
 
-    /// How many keys and fills are remembered.
+    /// Returns the number of keys and fills remembered.
     pub(crate) fn len(&self) -> usize {
         self.fills.len() + self.losers.len() + self.heard.len()
     }

@@ -1,8 +1,8 @@
-//! Invalidate all: one replicated epoch per cache, joined by maximum.
+//! The epoch of `invalidate_all`: one replicated time per cache, joined by maximum.
 //!
-//! A register stamped at or below the epoch counts as absent the moment the epoch is known, and is
-//! swept in the background; one that arrives later is skipped. The sweep raises neither floor nor
-//! dropped vector: whoever is told of the claim is told of the epoch in the same message.
+//! A register stamped at or below the epoch counts as absent as soon as the epoch is known, and is swept in the
+//! background. One that arrives later is skipped. The sweep raises neither floor nor dropped vector: a message that
+//! carries a claim also carries the epoch.
 
 use super::changes::RemovalCause;
 use super::{Ledger, fill};
@@ -11,24 +11,24 @@ use crate::hlc::HlcTime;
 use crate::item::CoreKey;
 use crate::store::{Position, Snapshot};
 
-/// Registers looked at in one go.
+/// The most registers checked in one page of the sweep.
 const BATCH: usize = 512;
 
-/// Invalidates everything stamped up to now, everywhere, including what has not arrived yet.
+/// Invalidates every write stamped up to now, on all replicas, including writes that have not arrived yet.
 pub(crate) fn invalidate_all<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) -> HlcTime {
     let epoch = ledger.issue_dot(env).counter;
     adopt(ledger, env, epoch);
     epoch
 }
 
-/// Takes over an epoch. The caller has checked that it does not come from the future.
+/// Adopts an epoch. The caller has checked that it does not come from the future.
 pub(crate) fn adopt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, epoch: HlcTime) {
     let held = ledger.epoch();
     if epoch == held {
         return;
     }
     ledger.registers.contests.note_epoch(epoch, held);
-    // A fill that began before an epoch that is not the greatest was issued may be stamped above the greater one.
+    // A smaller epoch counts too: a fill that began before it was issued may be stamped above the greater epoch.
     if epoch > held {
         env.counters.epochs += 1;
         env.clock.observe(epoch);
@@ -38,12 +38,12 @@ pub(crate) fn adopt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, epo
     fill::contest_by_epoch(ledger, env, epoch);
 }
 
-/// Whether registers wait to be swept.
+/// Returns true if registers wait to be swept.
 pub(crate) fn is_sweeping<K, V>(ledger: &Ledger<K, V>) -> bool {
     ledger.sweep.is_some()
 }
 
-/// Sweeps a page. Returns whether there is more.
+/// Sweeps a page of registers. Returns true if there are more.
 pub(crate) fn sweep_page<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) -> bool {
     let Some(from) = ledger.sweep else { return false };
     let (page, next) = ledger.table().page(from, BATCH);
@@ -58,7 +58,7 @@ pub(crate) fn sweep_page<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
     next.is_some()
 }
 
-/// Removes a register that an epoch has made absent.
+/// Removes a register that the epoch made absent.
 pub(super) fn sweep_register<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapshot<K, V>) {
     env.counters.swept_by_epoch += 1;
     ledger.registers.note_lost(held, ledger.epoch());

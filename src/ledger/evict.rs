@@ -1,4 +1,4 @@
-//! Eviction: local, and without harm to what other replicas hold.
+//! Eviction: local to this replica. Other replicas keep their values.
 
 use super::changes::RemovalCause;
 use super::{Ledger, fill};
@@ -8,18 +8,18 @@ use crate::item::CoreKey;
 use crate::members::Members;
 use crate::store::{SlotRef, Snapshot};
 
-/// What an eviction came to.
+/// The result of an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evicted {
-    /// The register was stable and is gone.
+    /// The register was stable and was removed without a trace.
     Gone,
-    /// An `Evicted` tombstone stands for it.
+    /// An `Evicted` tombstone replaced the value.
     Tombstone,
-    /// There was no value.
+    /// The place held no value.
     Nothing,
 }
 
-/// Gives up the value in a place to stay within capacity. Local: other replicas keep theirs.
+/// Evicts the value in a place to stay within capacity. Other replicas keep theirs.
 pub(crate) fn evict<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -37,6 +37,7 @@ pub(crate) fn evict<K: CoreKey, V>(
     let marker = ledger.registers.marker_of(&held.meta);
     if may_go_without_trace(ledger, members, marker) {
         env.counters.evicted_stable += 1;
+        // No member has seen this register. A fill that arrives later may have begun before it was written.
         if members.is_empty() {
             ledger.registers.contests.note_evicted_alone(marker.stamp);
         }
@@ -52,12 +53,12 @@ pub(crate) fn evict<K: CoreKey, V>(
     Evicted::Tombstone
 }
 
-/// Whether some live member has not yet reported an own write.
+/// Returns true if the dot is an own write that some live member has not reported.
 fn is_unsent(env: &Env, members: &Members, dot: Dot) -> bool {
     dot.actor == env.id && dot.counter > members.held_by_all_live(env)
 }
 
-/// Evicts an own write for readers and keeps its body until every live member has reported it.
+/// Evicts an own write for readers, and keeps its body until every live member has reported it.
 fn retain<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapshot<K, V>) {
     if ledger.retained_bytes() + held.meta.size as usize > env.config.max_retained_bytes {
         env.counters.evicted_unsent += 1;
@@ -68,14 +69,15 @@ fn retain<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapsh
     ledger.registers.place_retained(held, marker);
 }
 
-/// Whether a register may go without a trace because it is evicted.
+/// Returns true if evicting the register may leave no trace: it is stable, or this replica has no members.
 fn may_go_without_trace<K: CoreKey, V>(ledger: &Ledger<K, V>, members: &Members, marker: Marker) -> bool {
     let Marker { stamp, dot, .. } = marker;
+    // While a session comes in, the claim that will cover its entries is still open.
     if !ledger.vector.covers(&dot) || ledger.receiving.is_some() || members.is_lonely() {
         return false;
     }
     if members.is_empty() {
-        // Nobody else writes; a fill that begins later is stamped above the floor.
+        // No other replica writes. A fill that begins later is stamped above the floor, so only running fills matter.
         return fill::lowest(ledger).is_none_or(|fill| stamp.time < fill);
     }
     members.cut().covers(stamp, dot)

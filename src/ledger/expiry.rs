@@ -1,5 +1,5 @@
-//! Expiry in place: a value whose time has come becomes an `Expired` tombstone with the same stamp
-//! and dot. Every replica does so by its own clock; no message is needed.
+//! Expiry: a value whose time to live is over becomes an `Expired` tombstone with the same stamp and dot. Every replica
+//! expires values by its own clock, without a message.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::hlc::HlcTime;
 use crate::item::CoreKey;
 use crate::store::SlotRef;
 
-/// Values are due in steps of this many nanoseconds; reads are exact all the same.
+/// The step to which deadlines are rounded up in the index, in nanoseconds. Reads compare the exact deadline.
 const STEP: u64 = 100_000_000;
-/// The shortest wait for a value that is not yet due, nanoseconds.
+/// The shortest wait for a value that is not yet due, in nanoseconds.
 const LEAST_WAIT: u64 = 10_000_000;
-/// Values buried in one go.
+/// The most places handled in one batch.
 const BATCH: usize = 512;
 
-/// Which places hold values that expire, by time. Entries go stale when a value is overwritten.
+/// The places of values that expire, by deadline. An entry goes stale when its value is overwritten.
 #[derive(Debug, Default)]
 pub(super) struct ExpiryIndex {
     steps: BTreeMap<u64, Vec<SlotRef>>,
@@ -44,14 +44,14 @@ impl ExpiryIndex {
         slot
     }
 
-    /// Wall time until the next value is due, in nanoseconds. Not next to nothing: a wall clock that
-    /// stands still just before that moment would have us woken without end.
+    /// Returns the wall time until the next value is due, in nanoseconds. A positive wait is at least `LEAST_WAIT`: if
+    /// the wall clock stood still just before the deadline, the timer would otherwise fire without end.
     fn next_in(&self, wall: HlcTime) -> Option<u64> {
         let wait = self.next()?.saturating_sub(wall);
         Some(if wait == 0 { 0 } else { wait.max(LEAST_WAIT) })
     }
 
-    /// The wall time at which something is due.
+    /// Returns the wall time at which the next value is due.
     fn next(&self) -> Option<HlcTime> {
         self.steps.first_key_value().map(|(step, _)| step.saturating_mul(STEP))
     }
@@ -72,7 +72,7 @@ impl ExpiryIndex {
     }
 }
 
-/// Buries values whose time has come, a bounded number in one go. Returns whether more are due.
+/// Turns values that are due into tombstones, at most `BATCH` places per call. Returns true if more are due.
 pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) -> bool {
     let wall = env.now.wall;
     for _ in 0..BATCH {
@@ -85,7 +85,7 @@ pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
     ledger.registers.expiry.next().is_some_and(|next| next <= wall)
 }
 
-/// Wall time until the next value is due, in nanoseconds.
+/// Returns the wall time until the next value is due, in nanoseconds.
 pub(crate) fn next_expiry_in<K, V>(ledger: &Ledger<K, V>, wall: HlcTime) -> Option<u64> {
     ledger.registers.expiry.next_in(wall)
 }

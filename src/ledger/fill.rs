@@ -1,9 +1,9 @@
-//! Fills: values computed from a source that was read before anybody knows when.
+//! Fills: values computed from a source that was read at an unknown time.
 //!
-//! A fill must lose against any write or delete issued after it began, anywhere. So its stamp is
-//! taken at its start: `max(start - max_drift, just above the register its key had, just above our
-//! floors and epoch)`; in the second case it carries a [bound](super::contests). Its dot is issued when it completes. (What memcache leases do, Nishtala et al.
-//! 2013, without a coordinator.)
+//! A fill must lose against any write or delete issued after it began, on any replica. So its stamp is taken at its
+//! start: `start - max_drift`, or just above the register its key had, the floors and the epoch, if that is greater. In
+//! the second case it carries a [bound](super::contests). Its dot is issued when it completes. The effect is that of
+//! memcache leases (Nishtala et al. 2013), without a coordinator.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,21 +19,21 @@ use crate::learnt::LearntBy;
 use crate::message::FillBound;
 use crate::store::{SlotRef, Snapshot};
 
-/// The stamp of a fill, from before its start.
+/// The stamp of a fill, taken before the fill starts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FillTicket {
     number: u64,
     stamp: Stamp,
-    /// What its key had at the start.
+    /// The stamp of the register that the key had at the start.
     found: Option<Stamp>,
     /// The epoch at the start.
     epoch: HlcTime,
-    /// What it must lose against although it is stamped above that.
+    /// The bound of a fill that is stamped above a recent write or epoch; see the module `contests`.
     bound: Option<Box<FillBound>>,
 }
 
 impl FillTicket {
-    /// The stamp the value will carry.
+    /// Returns the stamp that the value will carry.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.stamp
@@ -43,28 +43,31 @@ impl FillTicket {
 #[derive(Debug, Default)]
 pub(crate) struct Fills {
     next: u64,
-    /// Those before it began when this was another replica, and what they lost against may be forgotten.
+    /// The first number of this replica id. Fills below it began under a former id, and the writes they lose against
+    /// may be forgotten.
     first: u64,
-    /// Running fills that hold the watermark: stamp time and when they stop holding it.
+    /// Running fills that hold back the watermark, by number: the stamp time, and the monotonic time at which the hold
+    /// ends.
     holding: BTreeMap<u64, (HlcTime, u64)>,
-    /// The last keys, by hash, and stamps of theirs that were just above something.
+    /// The most recent stamps just above a register, floor or epoch, each with the hash of its key.
     just_above: VecDeque<(u64, HlcTime)>,
 }
 
-/// Stamps just above something that are remembered.
+/// The highest number of such stamps that are remembered.
 const REMEMBERED: usize = 256;
 
 impl Fills {
-    /// For a replica that begins anew: what runs holds nothing any more, and its numbers are not given again.
+    /// Returns the state for a new replica id. Running fills hold back nothing any more, and their numbers are not
+    /// issued again.
     pub(super) fn without_holds(&mut self) -> Self {
         Self { first: self.next, holding: BTreeMap::new(), ..std::mem::take(self) }
     }
 
-    /// A time just above `held` that no other fill of the key was given lately: two fills that begin
-    /// above the same register must not share a stamp, should that register vanish meanwhile. (Fills of
-    /// other keys may: after an invalidation, all begin above the same epoch.) It stays below
-    /// the next time any clock can issue; when there is none left, the fill is not to be stored. The first time above a tick is
-    /// for fills [off the ticks](off_the_ticks).
+    /// Returns a time just above `held` that no other recent fill of the key has. Two fills that begin above the same
+    /// register must not share a stamp, because that register may vanish meanwhile. Fills of different keys may share
+    /// one: after an invalidation, all begin above the same epoch. The time stays below the next time that a clock can
+    /// issue. Returns zero when no such time is left: the fill is then not stored. The first time above a tick is
+    /// reserved for fills [off the ticks](off_the_ticks).
     fn unused(&mut self, hash: u64, held: HlcTime) -> HlcTime {
         let first = held - held % GRAIN + 2;
         let mut time = first.max(held.saturating_add(1));
@@ -82,14 +85,15 @@ impl Fills {
     }
 }
 
-/// A time before this one that no clock issues, and no fill above something young has: fills are told by it.
+/// Returns a time before `time` that is the first above a tick. No clock issues such a time, and no fill with a bound
+/// has it, so it identifies a fill without a bound.
 fn off_the_ticks(time: HlcTime) -> HlcTime {
     (time - time % GRAIN).saturating_sub(GRAIN - 1)
 }
 
-/// Begins a fill of `key`, before its source is read.
+/// Begins a fill of `key`. Must be called before the source is read.
 pub(crate) fn begin<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, hash: u64, key: &Key<K>) -> FillTicket {
-    // The start by a clock that never goes back and is past everything seen.
+    // The start is a tick of the hybrid clock, which never goes back and is later than every time observed.
     let start = env.tick();
     let (held, epoch) = (ledger.find(hash, key), ledger.epoch());
     let found = held.as_ref().map(|held| ledger.registers.stamp_of(&held.meta));
@@ -113,15 +117,16 @@ pub(crate) fn begin<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, has
     FillTicket { number, stamp: Stamp::new(time, env.id), found, epoch, bound }
 }
 
-/// Ends a fill with a value. Returns its stamp if the value was stored; `None` if something newer
-/// is here or may have been collected meanwhile, and the value is for the caller only.
+/// Ends a fill with a value. Returns its stamp if the value was stored. Returns `None` if a newer register is held or
+/// may have been collected meanwhile: the value is then for the caller only.
 pub(crate) fn finish<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
     ticket: &FillTicket,
     write: Write<K, V>,
 ) -> Option<Stamp> {
-    // Past its hold a fill no longer keeps the watermark below its stamp, and may not be stored.
+    // After its hold a fill no longer keeps the watermark below its stamp. A delete above that stamp may have been
+    // collected, so the fill is not stored.
     let held_back = ledger.fills.holding.remove(&ticket.number).is_some();
     let stamp = if env.bugs().fill_stamped_late { Stamp::new(env.tick(), env.id) } else { ticket.stamp };
     let held = ledger.find(write.hash, &write.item.key);
@@ -155,9 +160,9 @@ fn is_contested<K: CoreKey, V>(
     !env.bugs().fill_bound_ignored && ticket.bound.as_deref().is_some_and(contested)
 }
 
-/// Whether a fill has lost against something that came after its start. Whoever asks for the key
-/// now must not be given its value. (A fill for which there was no stamp is not stored; that alone
-/// is no reason for another one.)
+/// Returns true if a fill has lost against a register, floor or epoch that came after its start. A caller that asks for
+/// the key now must not get its value. A fill without a stamp is not stored, but that alone is no reason for another
+/// fill.
 pub(crate) fn is_overtaken<K: CoreKey, V>(
     ledger: &Ledger<K, V>,
     env: &Env,
@@ -166,9 +171,11 @@ pub(crate) fn is_overtaken<K: CoreKey, V>(
 ) -> bool {
     let found = ledger.find(hash, key);
     let held = found.as_ref().map(|held| ledger.registers.stamp_of(&held.meta));
+    // The fill began under a former replica id, which may have forgotten the writes that contest it.
     if ticket.number < ledger.fills.first {
         return true;
     }
+    // There was no stamp to compare with: any change of the register or the epoch counts.
     if ticket.stamp.time == 0 {
         return held != ticket.found || ledger.epoch() != ticket.epoch;
     }
@@ -183,24 +190,26 @@ pub(crate) fn abort<K, V>(ledger: &mut Ledger<K, V>, ticket: &FillTicket) {
     ledger.fills.holding.remove(&ticket.number);
 }
 
-/// Fills that run and hold the watermark.
+/// Returns the number of running fills that hold back the watermark.
 pub(crate) fn running<K, V>(ledger: &Ledger<K, V>) -> usize {
     ledger.fills.holding.len()
 }
 
-/// The lowest stamp time that a running fill may still issue.
+/// Returns the lowest stamp time that a running fill may still use.
 pub(crate) fn lowest<K, V>(ledger: &Ledger<K, V>) -> Option<HlcTime> {
     ledger.fills.holding.values().map(|(time, _)| *time).min()
 }
 
-/// Fills past their bound stop holding back collection; the floor then decides about them.
+/// Ends the hold of fills that are older than `fill_hold`. They no longer hold back collection; if they end later, they
+/// are not stored.
 pub(crate) fn expire<K, V>(ledger: &mut Ledger<K, V>, env: &mut Env) {
     let before = ledger.fills.holding.len();
     ledger.fills.holding.retain(|_, (_, until)| *until > env.now.mono);
     env.counters.fills_expired += (before - ledger.fills.holding.len()) as u64;
 }
 
-/// Voids the fills of a key that an entry contests. The entry itself has lost, or was seen before.
+/// Voids the fills of a key that an entry contests. The entry itself has lost or was seen before, or has just been
+/// merged.
 pub(super) fn contest<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, entry: Option<(u64, Stamp)>) {
     let Some((hash, stamp)) = entry else { return };
     for (fill, slot) in ledger.registers.contests.contested_by(hash, stamp) {

@@ -1,4 +1,4 @@
-//! What the user of this replica does: write and delete.
+//! Writes and deletes by the user of this replica.
 
 use super::Ledger;
 use super::changes::RemovalCause;
@@ -14,19 +14,19 @@ use crate::wire::Unencodable;
 /// A write or a delete, ready to be stamped.
 #[derive(Debug)]
 pub struct Write<K, V> {
-    /// This process's hash of the key.
+    /// The hash of the key, valid in this process only.
     pub hash: u64,
-    /// Key and value; a body of `Absent` is a delete.
+    /// Key and value. A body of `Absent` makes a delete.
     pub item: ItemRef<K, V>,
-    /// Absolute wall time after which the value is expired; zero is never.
+    /// Absolute wall time after which the value is expired; zero means never.
     pub expires: HlcTime,
     /// Bytes of the encoded key and value.
     pub size: u32,
-    /// What the user's weigher says.
+    /// The weight that the user's weigher returned.
     pub weight: u32,
 }
 
-/// What a delete took away, and when it would have expired.
+/// The item that a delete removed, and the wall time at which it would have expired.
 pub type Removed<K, V> = (ItemRef<K, V>, HlcTime);
 
 /// Writes a value.
@@ -34,8 +34,8 @@ pub(crate) fn write<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, wri
     put(ledger, env, write, Kind::Live).0
 }
 
-/// Deletes a key, also one never heard of. Returns the stamp of the delete, and the register it replaced if that was a
-/// readable value.
+/// Deletes a key, even one that this replica has never seen: the value may be on its way. Returns the stamp of the
+/// delete, and the replaced register if it was a readable value.
 pub(crate) fn delete<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -65,8 +65,9 @@ fn put<K: CoreKey, V>(
     (stamp, held)
 }
 
-/// Gives up a register that can no longer be told to anybody, if it is still there: a value becomes a `Void` tombstone, so that no
-/// replica keeps what it overwrote; what has a key that cannot be told goes without a trace.
+/// Removes a register that can no longer be encoded, if it is still held under this dot. If its value cannot be
+/// encoded, a `Void` tombstone replaces it, so that no replica keeps the write that it overwrote. If its key cannot be
+/// encoded, it is removed without a trace. Returns true if the register was held.
 pub(crate) fn give_up<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -77,7 +78,7 @@ pub(crate) fn give_up<K: CoreKey, V>(
     let Some(held) = held else { return false };
     match what {
         Unencodable::Value => {
-            // It was written, and a void contests no fill.
+            // A user wrote this register. The void that replaces it contests no fill, so the write is remembered here.
             ledger.registers.note_lost(&held, held.meta.stamp_time);
             let stamp = ledger.registers.stamp_of(&held.meta);
             ledger.void_held(env, &held, stamp, LearntBy::Written);
@@ -90,7 +91,7 @@ pub(crate) fn give_up<K: CoreKey, V>(
     true
 }
 
-/// An own write that is told again under another id.
+/// An own write that is written again under a new replica id.
 pub(crate) struct Kept<K, V> {
     pub(crate) stamp: Stamp,
     pub(crate) kind: Kind,
@@ -101,7 +102,7 @@ pub(crate) struct Kept<K, V> {
     pub(crate) item: ItemRef<K, V>,
 }
 
-/// Writes once more what was written under another id, with its stamp.
+/// Writes a write of the former replica id again, under its old stamp. Skips it if the epoch covers it.
 pub(crate) fn write_again<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, write: Kept<K, V>) {
     let Kept { stamp, kind, hash, expires, size, weight, item } = write;
     if stamp.time <= ledger.epoch() {

@@ -1,4 +1,4 @@
-//! Per origin, the dots it issued and where their registers are: finds an interval without a scan.
+//! Per origin, a log of its dots and the places of their registers. Finds the registers of an interval without a scan.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,15 +11,16 @@ use crate::store::SlotRef;
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     by_origin: BTreeMap<ReplicaId, OriginLog>,
-    /// Own entries up to here may be missing: no push may start below.
+    /// The push barrier. Compaction may have removed own entries at or below this time whose writes another replica
+    /// overtook, or whose registers are gone. No push may start below it.
     overtaken: HlcTime,
-    /// Own entries up to here may be missing although their key was written again by us: a push that starts below reaches
-    /// all the way, or is none.
+    /// Compaction may have removed own entries at or below this time whose keys this replica rewrote later. A push that
+    /// starts below it must cover the log to its end.
     followed: HlcTime,
 }
 
 impl Logs {
-    /// Notes that the register at `slot` has this dot. Returns whether compaction would pay.
+    /// Notes that the register at `slot` has this dot. Returns true if the log should be compacted.
     pub(super) fn append(&mut self, dot: Dot, slot: SlotRef) -> bool {
         let log = self.by_origin.entry(dot.actor).or_default();
         log.append(dot.counter, slot);
@@ -40,17 +41,17 @@ impl Logs {
         (self.overtaken, self.followed) = (self.overtaken.max(overtaken), self.followed.max(followed));
     }
 
-    /// Own entries up to here may be missing: no push may start below.
+    /// Returns the push barrier: own entries at or below this time may be missing, so no push may start below it.
     pub(crate) fn overtaken(&self) -> HlcTime {
         self.overtaken
     }
 
-    /// Own entries up to here may be missing although their key was written again by us.
+    /// Returns the time at or below which own entries may be missing because this replica rewrote their keys later.
     pub(crate) fn followed(&self) -> HlcTime {
         self.followed
     }
 
-    /// Takes a log out, to walk it while registers are looked at. It has to be [`put`](Self::put) back.
+    /// Takes a log out, so that registers can be read during the walk. The caller must [`put`](Self::put) it back.
     pub(crate) fn take(&mut self, origin: &ReplicaId) -> Option<OriginLog> {
         self.by_origin.remove(origin)
     }
@@ -67,17 +68,17 @@ impl Logs {
         self.by_origin.get_mut(origin)
     }
 
-    /// The entries of an origin after `from`, by time.
+    /// Returns the entries of an origin after `from`, by time.
     pub(crate) fn after(&mut self, origin: &ReplicaId, from: HlcTime) -> Vec<(HlcTime, SlotRef)> {
         self.by_origin.get_mut(origin).map_or_else(Vec::new, |log| log.after(from).collect())
     }
 
-    /// The time of the last entry of an origin that is not after `time`.
+    /// Returns the time of the last entry of an origin at or below `time`.
     pub(crate) fn last_up_to(&mut self, origin: &ReplicaId, time: HlcTime) -> Option<HlcTime> {
         self.by_origin.get_mut(origin)?.last_up_to(time)
     }
 
-    /// The origins that have a log, and it.
+    /// Returns each origin that has a log, with its log.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ReplicaId, &OriginLog)> {
         self.by_origin.iter()
     }
@@ -94,14 +95,14 @@ impl Logs {
         self.by_origin.retain(|_, log| log.live() > 0 || log.len() > 0);
     }
 
-    /// Entries of all logs, stale ones included.
+    /// Returns the number of entries of all logs, including stale ones.
     pub(crate) fn len(&self) -> usize {
         self.by_origin.values().map(OriginLog::len).sum()
     }
 }
 
-/// An append-only log of `(dot time, place)`. Entries go stale when their register moves on; the
-/// reader tells by comparing dots, and compaction drops them.
+/// An append-only log of `(dot time, place)`. An entry goes stale when its register gets another dot or is removed. The
+/// reader detects this by comparing dots, and compaction drops stale entries.
 #[derive(Debug, Default)]
 pub(crate) struct OriginLog {
     entries: VecDeque<(HlcTime, SlotRef)>,
@@ -117,60 +118,61 @@ impl OriginLog {
         self.live += 1;
     }
 
-    /// Notes that one entry has gone stale.
+    /// Notes that one entry went stale.
     pub(crate) fn retire_one(&mut self) {
         self.live = self.live.saturating_sub(1);
     }
 
-    /// How many entries there are, stale ones included.
+    /// Returns the number of entries, including stale ones.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// How many registers have a dot of this origin.
+    /// Returns the number of registers that have a dot of this origin.
     pub(crate) fn live(&self) -> usize {
         self.live
     }
 
-    /// How many entries there are after `from`, stale ones included, and the time of the first. An
-    /// estimate while entries wait to be sorted: only people look at it.
+    /// Returns the number of entries after `from`, including stale ones, and the time of the first. Both are estimates
+    /// while entries wait to be sorted. Reports use them, and a sender uses the number to judge how much a member
+    /// lacks.
     pub(crate) fn count_after(&self, from: HlcTime) -> (usize, Option<HlcTime>) {
         let start = self.entries.partition_point(|(time, _)| *time <= from);
         (self.entries.len() - start, self.entries.get(start).map(|(time, _)| *time))
     }
 
-    /// Whether compaction would pay.
+    /// Returns true if most entries are stale, so that compaction pays.
     pub(crate) fn is_bloated(&self) -> bool {
         self.entries.len() > 2 * self.live + 64
     }
 
-    /// The entries after `from`, by time.
+    /// Returns the entries after `from`, by time. Sorts the log first.
     pub(crate) fn after(&mut self, from: HlcTime) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
         self.sort();
         self.sorted_after(from)
     }
 
-    /// The same, of a log that was just [sorted](Self::sort).
+    /// Returns the entries after `from`, by time. The log must just have been [sorted](Self::sort).
     pub(crate) fn sorted_after(&self, from: HlcTime) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
         debug_assert!(!self.unsorted);
         let start = self.entries.partition_point(|(time, _)| *time <= from);
         self.entries.range(start..).copied()
     }
 
-    /// The time of the last entry that is not after `time`.
+    /// Returns the time of the last entry at or below `time`.
     pub(crate) fn last_up_to(&mut self, time: HlcTime) -> Option<HlcTime> {
         self.sort();
         let end = self.entries.partition_point(|(entry, _)| *entry <= time);
         end.checked_sub(1).map(|last| self.entries[last].0)
     }
 
-    /// The entries from the one with this number on, by time.
+    /// Returns the entries by time, starting at this index.
     pub(crate) fn starting_at(&mut self, first: usize) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
         self.sort();
         self.entries.iter().skip(first).copied()
     }
 
-    /// Drops the entries that `keep` does not want.
+    /// Drops the entries that `keep` rejects.
     pub(crate) fn compact(&mut self, mut keep: impl FnMut(HlcTime, SlotRef) -> bool) {
         self.sort();
         self.entries.retain(|(time, slot)| keep(*time, *slot));
@@ -179,9 +181,8 @@ impl OriginLog {
         }
     }
 
-    /// Puts entries that came late in their place, and lists each once: a register that was adopted, and
-    /// then is given its old dot back, is noted a second time at the same place. Twice in one interval it
-    /// could not be encoded.
+    /// Sorts late entries into place and removes duplicates. A register that was adopted and then gets its old dot back
+    /// is appended a second time at the same place. An interval that lists it twice could not be encoded.
     pub(crate) fn sort(&mut self) {
         if self.unsorted {
             self.entries.make_contiguous().sort();

@@ -1,4 +1,4 @@
-//! How an entry of another replica joins what is here. See "Merging" in the protocol.
+//! The join of an entry from another replica with the register held here. See "Merging" in the protocol.
 
 use super::changes::RemovalCause;
 use super::contests::contester;
@@ -15,24 +15,24 @@ use crate::message::bound::is_above_young;
 use crate::message::{Entry, FillBound};
 use crate::store::{SlotRef, Snapshot};
 
-/// What came of an entry.
+/// The result of merging an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merged {
-    /// The register is now (also) the entry's.
+    /// The register in this place is now the entry's, or already was.
     Placed(SlotRef),
-    /// A void of our own stands in its place.
+    /// A `Void` tombstone of this replica took its place.
     Voided,
-    /// What was here is newer.
+    /// The register held here is newer.
     Lost,
-    /// Its dot had been seen.
+    /// Its dot had been seen before.
     Seen,
-    /// It lies at or below the epoch.
+    /// It is stamped at or below the epoch.
     Expunged,
-    /// It comes from the future and waits, or will be offered again.
+    /// It comes from the future: it waits, or will be offered again.
     Deferred,
 }
 
-/// Entries that came one way.
+/// A merge of entries that arrived by the same path.
 pub(crate) struct Merge<'a, K, V> {
     pub(crate) ledger: &'a mut Ledger<K, V>,
     pub(crate) env: &'a mut Env,
@@ -41,7 +41,7 @@ pub(crate) struct Merge<'a, K, V> {
 }
 
 impl<K: CoreKey, V> Merge<'_, K, V> {
-    /// Merges one entry. What it holds of users' types has been set aside.
+    /// Merges one entry. The caller has set aside its keys and values, so that no user type is dropped here.
     pub(crate) fn entry(&mut self, entry: Entry<K, V>, bound: Option<&FillBound>) -> Merged {
         let contester = contester(&entry);
         let epoch = self.ledger.epoch();
@@ -54,7 +54,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let held = self.ledger.find(entry.hash, &entry.item.key);
         if self.ledger.vector.covers(&entry.dot()) && !self.reinserts(held.as_ref()) {
             self.env.counters.seen += 1;
-            // It may have been claimed by a replica on which it had lost, and be new to us all the same.
+            // The claim that covers the dot may come from a replica on which this write had lost. The write can be
+            // unknown here, and must still contest fills.
             let winner = held.as_ref().map(|held| self.ledger.registers.stamp_of(&held.meta));
             let winner = winner.unwrap_or_else(|| self.ledger.highest_floor());
             self.ledger.registers.contests.note_beaten(&entry, winner);
@@ -62,10 +63,12 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             return Merged::Seen;
         }
         if entry.dot().actor == self.env.id {
-            // Not ours, whoever says so: our own pushes would claim it to others, and never bring it.
+            // This replica has not issued that dot. If it merged the entry, its own pushes would claim the dot to other
+            // members and never bring the entry.
             self.ledger.note_clone(self.env, entry.dot().counter);
             return Merged::Seen;
         }
+        // A merged stamp from the future would beat all writes of right clocks until its time comes.
         if self.env.is_from_the_future(&entry) {
             quarantine::defer(self.ledger, self.env, self.members, entry, bound.is_some());
             return Merged::Deferred;
@@ -88,11 +91,12 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         }
     }
 
-    /// Merges a fill that was stamped above something young.
+    /// Merges a fill that carries a bound.
     fn bounded(&mut self, held: Option<Snapshot<K, V>>, entry: Entry<K, V>, bound: &FillBound) -> Merged {
         let (hash, fill) = (entry.hash, entry.stamp());
         let registers = &self.ledger.registers;
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
+        // If a register is held, its stamp decides and the floors do not apply.
         let wins = found.is_none_or(|found| found <= fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
         let write = held.as_ref().and_then(|held| registers.write_of(held));
         let contests = &registers.contests;
@@ -114,8 +118,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         merged
     }
 
-    /// Merges a fill that was stamped above something young and has lost its bound. All members of its sender had seen it then, so it
-    /// comes from where this replica was no member, or comes again.
+    /// Merges a fill that needs a bound and came without it. The members of its sender had all seen the fill when the
+    /// bound was dropped. So the sender did not count this replica as a member, or the fill arrives a second time.
     fn without_bound(&mut self, held: Option<Snapshot<K, V>>, entry: Entry<K, V>) -> Merged {
         let (hash, fill) = (entry.hash, entry.stamp());
         let registers = &self.ledger.registers;
@@ -132,23 +136,23 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         self.plain(held, entry)
     }
 
-    /// Replaces a contested fill for all replicas. To take it for a miss in doubt, because it lies at or below the eviction floor,
-    /// would not do: only this replica may know what contests it.
+    /// Voids a contested fill for all replicas. If the fill lies at or below the eviction floor, a doubt would make it a miss
+    /// on this replica only, which may be the only replica that knows the contesting write.
     fn void_fill(&mut self, held: Option<&Snapshot<K, V>>, fill: &Entry<K, V>) -> Merged {
         self.env.counters.fills_contested += 1;
-        // No tombstone below the gc floor: an older write could slip in between the two.
+        // A tombstone below the gc floor would let an older write in between the two.
         let stamp = if held.is_none() { fill.stamp().max(self.ledger.floor) } else { fill.stamp() };
         self.place_void(held, fill, stamp);
         Merged::Voided
     }
 
-    /// The mistake of leaving a contested fill in doubt, put back.
+    /// Returns true if a contested fill is left in doubt: a known mistake, put back.
     fn is_believed_in_doubt(&self, held: Option<&Snapshot<K, V>>, fill: Stamp) -> bool {
         self.env.bugs().fills_left_in_doubt && held.is_none() && fill <= self.ledger.highest_floor()
     }
 
-    /// Whether a fill comes so late that what it must lose against may be forgotten. Nothing is kept for fills of a replica that is
-    /// no member, nor was before it became one, or became one again.
+    /// Returns true if a fill is so late that stamps which contest it may be forgotten. Stamps are remembered for fills
+    /// of members only, and only from the time at which the replica became a member, or became one again.
     fn is_late(&self, fill: Stamp, bound: &FillBound) -> bool {
         let (id, bugs) = (&self.env.id, self.env.bugs());
         let is_member = self.members.contains(&fill.replica);
@@ -164,12 +168,13 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     fn merge_into_nothing(&mut self, entry: Entry<K, V>) -> Merged {
         let reinserted = self.env.bugs().reinsert_seen && self.ledger.vector.covers(&entry.dot());
         let floor = self.ledger.floor;
-        // Below both floors it may have been evicted here just as well as deleted, so others are left to judge.
+        // Below both floors it may have been evicted here or deleted. As it may be evicted, it must not be voided for
+        // other replicas.
         if entry.stamp() > floor || entry.stamp() <= self.ledger.eviction_floor() || reinserted {
             self.env.counters.merged += 1;
             return Merged::Placed(self.place_joined(None, entry));
         }
-        // Something we already collected may have overwritten or deleted it.
+        // A tombstone that this replica collected may have overwritten or deleted it.
         if !entry.kind().is_live() {
             if self.env.bugs().tombstone_below_floor_merged {
                 self.env.counters.merged += 1;
@@ -208,13 +213,14 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let held = expired.as_ref().unwrap_or(held);
         let ours = self.ledger.registers.marker_of(&held.meta);
         let joined = join(ours, entry.marker);
+        // One dot with two stamps proves that two processes use one replica id.
         if ours.dot == entry.marker.dot && ours.stamp != entry.marker.stamp {
             self.env.counters.conflicts += 1;
         }
         let (floor, eviction_floor) = (self.ledger.floor, self.ledger.eviction_floor());
         let in_doubt = self.ledger.is_unlistable(held);
         if joined.changed && in_doubt && entry.stamp() <= floor && entry.stamp() > eviction_floor {
-            // What is held in doubt is as good as nothing: a tombstone that was collected may be newer.
+            // A register in doubt counts as no register: a tombstone that was collected may be newer than this entry.
             self.env.counters.voided += 1;
             self.place_void(Some(held), &entry, floor);
             return Merged::Voided;
@@ -222,7 +228,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         if !joined.changed {
             self.env.counters.lost += 1;
             self.ledger.registers.contests.note_beaten(&entry, ours.stamp);
-            // An equal dot is the same event again: it is here, and to be claimed like a new one.
+            // An equal dot is the same event again. It is held, and must be claimed like a new one.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }
         self.env.counters.merged += 1;
@@ -232,12 +238,13 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         })
     }
 
-    /// Puts a register that keeps its body under the greater dot of the same write.
+    /// Keeps the body of a held register, and gives it the greater dot of the same write.
     fn keep_body(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
         let why = removal_cause(marker.kind);
         if held.meta.retained {
-            // The same write came without its body, under a greater dot. Members that have seen that dot would skip the
-            // body under ours, so it gets a greater one. Once: two replicas could go on like this for ever.
+            // The same write arrived without its body, under a greater dot. Members that have seen that dot would skip
+            // the body under the old one, so the body gets a still greater dot. This happens only once per body: two
+            // replicas could otherwise raise the dots without end.
             if held.meta.dot_time != held.meta.stamp_time {
                 self.env.counters.evicted_unsent += 1;
                 return self.ledger.registers.place(Some(held), Registers::tombstone_for(held, marker), why);
@@ -248,7 +255,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         self.ledger.registers.place(Some(held), Registers::same_body(held, marker), why)
     }
 
-    /// Puts an entry that has won in place. What may be older than something evicted here is kept without its value.
+    /// Places an entry that has won. A value that may be older than one evicted here is kept as an `Evicted` tombstone.
     fn place_joined(&mut self, held: Option<&Snapshot<K, V>>, mut entry: Entry<K, V>) -> SlotRef {
         if entry.kind().is_live() && self.ledger.registers.may_be_older_than_evicted(held, entry.stamp()) {
             self.env.counters.in_doubt += 1;
@@ -261,7 +268,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     }
 }
 
-/// A value that arrives after its time is a tombstone from the start: no reader ever sees it.
+/// Turns a value whose time to live is over into an `Expired` tombstone, so that no reader ever sees it.
 fn expired_on_arrival<K: Clone, V>(wall: HlcTime, entry: Entry<K, V>) -> Entry<K, V> {
     if !entry.kind().is_live() || entry.expires == 0 || entry.expires > wall {
         return entry;
@@ -269,7 +276,7 @@ fn expired_on_arrival<K: Clone, V>(wall: HlcTime, entry: Entry<K, V>) -> Entry<K
     bodiless(entry, Cause::Expired)
 }
 
-/// The entry as a tombstone.
+/// Returns the entry as a tombstone.
 fn bodiless<K: Clone, V>(entry: Entry<K, V>, cause: Cause) -> Entry<K, V> {
     let marker = Marker { kind: Kind::Tombstone(cause), ..entry.marker };
     Entry { marker, ..entry.without_body() }

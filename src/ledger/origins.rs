@@ -1,13 +1,13 @@
-//! Replica ids as small numbers, so that a register needs four bytes for each.
+//! Replica ids interned as numbers, so that a register needs four bytes for each.
 
 use std::collections::BTreeMap;
 
 use crate::replica_id::ReplicaId;
 
-/// An interner whose entries live as long as something refers to them.
+/// An interner of replica ids. An entry lives as long as a register refers to it.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
-    /// The id that was asked for last: runs of one origin are the rule.
+    /// The id that was acquired last, with its number. Consecutive registers often have the same origin.
     last: Option<(ReplicaId, u32)>,
     numbers: BTreeMap<ReplicaId, u32>,
     ids: Vec<(ReplicaId, u64)>,
@@ -15,7 +15,7 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    /// The number of `id`, counted once more.
+    /// Returns the number of `id`, and adds one to its reference count.
     #[inline]
     pub(crate) fn acquire(&mut self, id: ReplicaId) -> u32 {
         match self.last {
@@ -52,24 +52,25 @@ impl Origins {
         number
     }
 
-    /// Gives back one count.
+    /// Subtracts one from the reference count of a number.
     #[inline]
     pub(crate) fn release(&mut self, number: u32) {
         let (id, count) = &mut self.ids[number as usize];
         *count -= 1;
         if *count == 0 {
+            // The cached pair may be this id, whose number is free from now on.
             self.last = None;
             self.numbers.remove(id);
             self.free.push(number);
         }
     }
 
-    /// The id behind a number that is in use.
+    /// Returns the id of a number that is in use.
     pub(crate) fn id(&self, number: u32) -> ReplicaId {
         self.ids[number as usize].0
     }
 
-    /// How many ids are in use.
+    /// Returns the number of ids in use.
     pub(crate) fn len(&self) -> usize {
         self.numbers.len()
     }

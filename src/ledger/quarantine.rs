@@ -1,4 +1,4 @@
-//! Registers from the future wait in a bounded quarantine until their time comes.
+//! The bounded quarantine of entries from the future, which wait until they are due.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use crate::members::Members;
 use crate::message::Entry;
 use crate::replica_id::ReplicaId;
 
-/// Offenders named at most.
+/// The highest number of replicas recorded as offenders.
 const MAX_OFFENDERS: usize = 64;
-/// Bytes of keys and values that wait, at most.
+/// The most bytes of keys and values that may wait.
 const MAX_BYTES: usize = 64 << 20;
 
-/// When a register is due, and its dot.
+/// The time at which an entry is due, and its dot.
 type Place = (HlcTime, ReplicaId, HlcTime);
 
-/// What waits, and whose clock it was.
+/// The entries that wait, and the replicas whose clock was too far ahead.
 pub(crate) struct Quarantine<K, V> {
-    /// By the time they are due and the dot: what is offered again and again waits once.
+    /// The waiting entries, by due time and dot. An entry that is offered repeatedly waits once.
     waiting: BTreeMap<Place, Entry<K, V>>,
-    /// Of keys and values that wait.
+    /// The bytes of keys and values that wait.
     bytes: usize,
-    /// Whose clock was found too far ahead, and the time they claimed.
+    /// The replicas whose clock was found too far ahead, with the time that each claimed.
     offenders: BTreeMap<ReplicaId, HlcTime>,
 }
 
@@ -34,7 +34,7 @@ impl<K, V> Default for Quarantine<K, V> {
     }
 }
 
-/// What became of an entry that was to wait.
+/// The result of offering an entry to the quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Put {
     Waits,
@@ -42,13 +42,13 @@ enum Put {
 }
 
 impl<K, V> Quarantine<K, V> {
-    /// Bytes that wait, and how many may.
+    /// Returns the number of bytes that wait, and the most that may.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn buffers(&self) -> (usize, usize) {
         (self.bytes, MAX_BYTES)
     }
 
-    /// Replicas whose clock was found too far ahead, and the time they claimed.
+    /// Returns the replicas whose clock was found too far ahead, with the time that each claimed.
     pub(crate) fn offenders(&self) -> impl Iterator<Item = (ReplicaId, HlcTime)> + '_ {
         self.offenders.iter().map(|(id, time)| (*id, *time))
     }
@@ -59,23 +59,24 @@ impl<K, V> Quarantine<K, V> {
         }
     }
 
-    /// Registers that wait for their time.
+    /// Returns the number of entries that wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// When the first of them is due.
+    /// Returns the time at which the first entry is due.
     pub(super) fn first_due(&self) -> Option<HlcTime> {
         self.waiting.first_key_value().map(|((due, ..), _)| *due)
     }
 
-    /// Puts an entry in its place; what it takes the place of is handed back.
+    /// Puts an entry into the quarantine. Returns the entry that it replaces, if any, for the caller to set aside.
     fn put(&mut self, entry: Entry<K, V>, max: usize) -> (Put, Option<Entry<K, V>>) {
         let (dot, due) = (entry.dot(), entry.stamp().time.max(entry.dot().counter));
         let place = (due, dot.actor, dot.counter);
         let mut before = None;
         if let Some(waits) = self.waiting.get(&place) {
-            // The same event; another marker only if it lost its body somewhere.
+            // The same dot is the same event. Its marker can differ only because a replica on the way had evicted the
+            // body.
             if waits.marker == entry.marker || waits.kind().is_live() {
                 return (Put::Waits, None);
             }
@@ -96,32 +97,33 @@ impl<K, V> Quarantine<K, V> {
         Some(entry)
     }
 
-    /// Takes out the first entry.
+    /// Takes out the entry that is due first.
     pub(super) fn take_first(&mut self) -> Option<Entry<K, V>> {
         let place = *self.waiting.first_key_value()?.0;
         self.take(place)
     }
 
-    /// Takes out all that waits of one origin.
+    /// Takes out all entries of one origin.
     fn take_of(&mut self, origin: ReplicaId) -> Vec<Entry<K, V>> {
         let of_origin = |place: &&Place| place.1 == origin;
         let places: Vec<_> = self.waiting.keys().filter(of_origin).copied().collect();
         places.into_iter().filter_map(|place| self.take(place)).collect()
     }
 
-    /// It is no offender any more.
+    /// Removes a replica from the offenders.
     fn forget_offender(&mut self, who: &ReplicaId) {
         self.offenders.remove(who);
     }
 }
 
-/// Notes who was ahead.
+/// Records a replica whose clock was too far ahead, with the time that it claimed.
 pub(crate) fn note_offender<K, V>(ledger: &mut Ledger<K, V>, env: &mut Env, who: ReplicaId, time: HlcTime) {
     env.counters.deferred += 1;
     ledger.quarantine.note_offender(who, time);
 }
 
-/// Puts an entry in quarantine, unless it would lose what came with it.
+/// Puts an entry into quarantine. Does not keep a fill with a bound, because the quarantine keeps no bounds, nor an
+/// entry whose origin is not a member.
 pub(crate) fn defer<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -132,7 +134,8 @@ pub(crate) fn defer<K: CoreKey, V>(
     let origin = entry.dot().actor;
     note_offender(ledger, env, origin, entry.stamp().time.max(entry.dot().counter));
     if bounded || (!members.contains(&origin) && !env.bugs().quarantine_keeps_departed) {
-        // A departed origin never delivers what overtook this entry. A member that holds it offers it again.
+        // A departed origin will never deliver the write that overtook this entry. A member that holds this entry will
+        // offer it again.
         env.counters.deferred_overflow += 1;
         return;
     }
@@ -141,8 +144,8 @@ pub(crate) fn defer<K: CoreKey, V>(
     env.counters.deferred_overflow += u64::from(put == Put::Full);
 }
 
-/// Drops what waits of a member that was forgotten. No replica has merged it, and writes and deletes made since by
-/// right clocks are stamped below it: merged when its time comes, it would undo them.
+/// Drops the waiting entries of a member that was forgotten. No replica has merged them. Writes and deletes made since
+/// by right clocks are stamped below them, and would be undone if they were merged when due.
 pub(crate) fn purge<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, origin: ReplicaId) {
     ledger.quarantine.forget_offender(&origin);
     if env.bugs().quarantine_keeps_departed {
@@ -153,10 +156,10 @@ pub(crate) fn purge<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, ori
     ledger.registers.set_aside(gone.iter());
 }
 
-/// Nanoseconds until the next register's time comes.
+/// Returns the nanoseconds until the next entry is due. `None` if nothing waits, or while a session comes in.
 pub(crate) fn next_due_in<K, V>(ledger: &Ledger<K, V>, env: &Env, now: Now) -> Option<u64> {
     if ledger.receiving.is_some() {
-        return None; // Released when the session has ended.
+        return None; // Deferred entries are released after the session.
     }
     let judged = env.clock.judging(now).saturating_add(env.max_drift());
     Some(ledger.quarantine.first_due()?.saturating_sub(judged))

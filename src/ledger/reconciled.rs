@@ -1,4 +1,5 @@
-//! The end of a reconcile: what its sender does not have, and may have had a reason for, goes.
+//! The end of a reconcile. It removes or voids registers that the sender does not hold and may have removed for a
+//! reason.
 
 use super::Ledger;
 use super::changes::RemovalCause;
@@ -12,12 +13,12 @@ use crate::store::{SlotRef, Snapshot};
 
 use std::collections::BTreeMap;
 
-/// What a reconcile says at its end.
+/// The final statement of a reconcile, as this replica judges it.
 pub(crate) struct Verdict<'a> {
     last: &'a Last,
-    /// What its sender has seen.
+    /// The dots that the sender has seen.
     seen: VersionVector,
-    /// All that its sender has evicted without a trace has been seen here.
+    /// True if this replica has seen all dots that the sender has evicted without a trace.
     knew: bool,
 }
 
@@ -25,14 +26,16 @@ impl<'a> Verdict<'a> {
     pub(crate) fn new<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, last: &'a Last) -> Self {
         let mut seen = last.claim.clone();
         seen.join(&last.beyond);
+        // A sender with an eviction floor but no evicted dots does not say which dots it has evicted.
         let told = last.eviction_floor == Stamp::ZERO || !last.evicted.is_empty();
         let knew = told && (ledger.vector.dominates(&last.evicted) || env.bugs().evictions_spared_unseen);
         Self { last, seen, knew }
     }
 }
 
-/// Removes what the reconcile did not list although its sender had seen it, but for what only an eviction can explain if
-/// we knew what was evicted. Each removal raises our dropped time, so that nobody gets a delta from us that hides it.
+/// Removes the registers that the reconcile did not list although its sender had seen them. If this replica knew what
+/// the sender has evicted, it spares registers that only an eviction can explain. Each removal raises the dropped
+/// vector, so that this replica sends no delta that hides it.
 pub(crate) fn remove_unlisted<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -60,15 +63,17 @@ pub(crate) fn remove_unlisted<K: CoreKey, V>(
         }
         let evictable = held.meta.kind.ranks_live() && end.is_some_and(|end| stamp <= end.last.eviction_floor);
         if evictable && !env.bugs().removals_void {
-            // Deleted there, or evicted: that is no reason to void it for others once it comes again.
+            // The sender has deleted or evicted it. A removal that may be an eviction must not void the register on
+            // other replicas when it arrives again.
             ledger.raise_floor_for(env, held.meta.kind, stamp, dot);
         }
         ledger.registers.erase(&held, RemovalCause::Reconcile);
     }
 }
 
-/// What the sender has not seen and what lies at or below its floor may have been overwritten or deleted by something it
-/// collected. If we knew what the sender has evicted, nothing is in doubt that its gc floor does not void as well.
+/// Voids or doubts registers that the sender has not seen, if they are at or below one of its floors. A register that
+/// the sender collected may have overwritten or deleted them. If this replica knew what the sender has evicted, it
+/// doubts only registers that are also at or below the sender's gc floor.
 pub(crate) fn void_unknown<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -87,9 +92,9 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
     for (dot, slot) in suspects {
         let Some(held) = ledger.registers.holder(dot, slot) else { continue };
         if ledger.is_unlistable(&held) && !env.bugs().doubts_voided {
-            continue; // It decides nothing, and lets nothing past that the floors would not.
+            continue; // In doubt already: it decides nothing for other replicas, and the floors still cover its key.
         }
-        // A tombstone below the floor too: standing there it would let an older write past it.
+        // Tombstones below the floor are voided too: an old one would let in a write stamped between it and the floor.
         let stamp = ledger.registers.stamp_of(&held.meta);
         if vouched.get(&slot) == Some(&stamp) || (end.knew && floor < stamp && stamp <= doubtful) {
             env.counters.reconcile_spared += 1;
@@ -104,9 +109,9 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
     }
 }
 
-/// Something newer than this register may have been evicted, or deleted, by the sender of a reconcile. It is not voided: only what
-/// this replica claims has changed, and others may know better. Nor may it be passed on as the newest that is known, whether or
-/// not this replica takes over what the sender has evicted.
+/// Marks a register as in doubt: the sender of a reconcile may have evicted or deleted a newer one. It is not voided,
+/// because only the claims of this replica have changed, and other replicas may know better. Nor may it be listed as
+/// the newest known write. Both hold even if this replica does not take over the sender's evictions.
 fn doubt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapshot<K, V>) {
     if held.meta.kind.is_live() {
         env.counters.reconcile_doubted += 1;
@@ -119,7 +124,8 @@ fn doubt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapsho
     }
 }
 
-/// What is claimed now includes what the sender has evicted, unless we knew that.
+/// Takes over the sender's eviction floor and evicted dots, because this replica now claims those dots. Does nothing if
+/// this replica had seen all of them.
 pub(crate) fn take_evictions<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, end: &Verdict<'_>) {
     if end.knew {
         return;
@@ -132,8 +138,9 @@ pub(crate) fn take_evictions<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut
     ledger.registers.below_eviction.take_over(floor, &end.last.evicted, below);
 }
 
-/// Adopts the sender's dropped times, each up to the time that this replica claims of the origin. Beyond that this replica
-/// claims nothing that could mislead a receiver, and would wait for ever for a retired origin whose record is gone.
+/// Adopts the sender's dropped times, each up to the time that this replica claims of the origin. Above that time this
+/// replica claims nothing that could mislead a receiver. An uncapped time of a retired origin without a record would be
+/// waited for without end.
 pub(crate) fn take_dropped<K, V>(ledger: &mut Ledger<K, V>, env: &Env, dropped: &VersionVector, floor: Stamp) {
     for (origin, time) in dropped.iter() {
         let claimed = ledger.vector.get(&origin);
@@ -144,7 +151,7 @@ pub(crate) fn take_dropped<K, V>(ledger: &mut Ledger<K, V>, env: &Env, dropped: 
     take_floor(ledger, floor);
 }
 
-/// Takes over a floor.
+/// Raises the floor to the sender's floor.
 pub(crate) fn take_floor<K, V>(ledger: &mut Ledger<K, V>, floor: Stamp) {
     ledger.floor = ledger.floor.max(floor);
 }

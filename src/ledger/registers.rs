@@ -1,4 +1,5 @@
-//! The one place where a register changes: table, logs, counts and change stream together.
+//! The registers and every index over them. Only this code changes a register: table, logs, counts and change stream
+//! together.
 
 use super::below_eviction::BelowEviction;
 use super::changes::{Change, Changes, Effect, RemovalCause};
@@ -19,7 +20,7 @@ use crate::replica_id::ReplicaId;
 use crate::store::{Meta, SlotRef, Snapshot, Store};
 use crate::sync::Arc;
 
-/// A register to be put in place.
+/// A register to be placed.
 pub(super) struct Placing<K, V> {
     pub(super) hash: u64,
     pub(super) marker: Marker,
@@ -30,22 +31,22 @@ pub(super) struct Placing<K, V> {
     pub(super) item: ItemRef<K, V>,
 }
 
-/// What a key held, and what it holds now.
+/// The item that a key held, and the item that it holds now.
 type BeforeAndAfter<'a, K, V> = (Option<&'a ItemRef<K, V>>, Option<ItemRef<K, V>>);
 
-/// Items that were displaced: user types are dropped outside of locks.
+/// Displaced items. User types are dropped outside of locks.
 pub(crate) type Garbage<K, V> = smallvec::SmallVec<[ItemRef<K, V>; 2]>;
 
-/// The live values that are held.
+/// The number and total weight of the live values.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Values {
     pub(crate) live: u64,
     pub(crate) weight: u64,
 }
 
-/// The registers that are held, and every index over them.
+/// The held registers, and every index over them.
 pub(crate) struct Registers<K, V> {
-    /// Who writes here.
+    /// The id of this replica.
     id: ReplicaId,
     table: Arc<Store<K, V>>,
     origins: Origins,
@@ -78,7 +79,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         }
     }
 
-    /// For a replica that begins anew: the table that readers share stays, with who listens and what waits to be dropped.
+    /// Takes over the state that outlives a change of the replica id: the table that readers share, the contests, the
+    /// change stream and the displaced items.
     pub(super) fn take_over(&mut self, before: &mut Self) {
         self.table = Arc::clone(&before.table);
         self.contests = std::mem::take(&mut before.contests);
@@ -86,7 +88,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         std::mem::swap(&mut self.garbage, &mut before.garbage);
     }
 
-    /// The table that readers share.
+    /// Returns the table that readers share.
     pub(crate) fn table(&self) -> &Arc<Store<K, V>> {
         &self.table
     }
@@ -95,12 +97,12 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.values
     }
 
-    /// How many replica ids registers refer to.
+    /// Returns the number of replica ids that registers refer to.
     pub(crate) fn origin_len(&self) -> usize {
         self.origins.len()
     }
 
-    /// The register of a key.
+    /// Returns the register of a key.
     pub(crate) fn find(&self, hash: u64, key: &Key<K>) -> Option<Snapshot<K, V>> {
         self.table.find_by(hash, |other| other == key)
     }
@@ -117,23 +119,24 @@ impl<K: CoreKey, V> Registers<K, V> {
         Marker { stamp: self.stamp_of(meta), kind: meta.kind, dot: self.dot_of(meta) }
     }
 
-    /// Stamp, kind and dot of a register seen a moment ago, if it is still as it was.
+    /// Returns the marker of a register, if it has not changed since the snapshot `seen`.
     pub(crate) fn marker_if_unchanged(&self, seen: &Snapshot<K, V>) -> Option<Marker> {
         let held = self.table.meta(seen.slot)?;
         (held == seen.meta).then(|| self.marker_of(&held))
     }
 
-    /// The register that has this dot, if it is in this place.
+    /// Returns the register in this place, if it has this dot.
     pub(crate) fn holder(&self, dot: Dot, slot: SlotRef) -> Option<Snapshot<K, V>> {
         self.table.resolve(slot).filter(|held| self.dot_of(&held.meta) == dot)
     }
 
-    /// The dot of the register that is in a place now.
+    /// Returns the dot of the register that is in this place now.
     pub(crate) fn dot_at(&self, slot: SlotRef) -> Option<Dot> {
         self.table.meta(slot).map(|meta| self.dot_of(&meta))
     }
 
-    /// Forgets what fills must lose against, as far as that is over. Returns up to which time.
+    /// Forgets bounds and lost stamps that are no longer needed. Returns the time up to which lost stamps are
+    /// forgotten.
     pub(super) fn prune_contests(&mut self, env: &Env, cut: &StableCut, alone_at: Option<HlcTime>) -> HlcTime {
         let Self { contests, table, origins, .. } = self;
         let is_seen = |slot: SlotRef, fill: Stamp| {
@@ -145,23 +148,24 @@ impl<K: CoreKey, V> Registers<K, V> {
         contests.prune(cut.watermark, alone_at, is_seen)
     }
 
-    /// Whether a reader would be given this value, its time to live aside.
+    /// Returns true if readers can see this value, ignoring its time to live.
     pub(crate) fn is_readable(&self, meta: &Meta) -> bool {
         meta.kind.is_live() && meta.stamp_time > self.table.epoch()
     }
 
-    /// How many fills and keys are remembered because of what may contest a fill.
+    /// Returns the number of fills and keys that are remembered as contests.
     #[cfg(test)]
     pub(crate) fn contested_len(&self) -> usize {
         self.contests.len()
     }
 
-    /// The stamp of what somebody wrote to this register.
+    /// Returns the stamp of a register that a user wrote. Returns `None` for a void.
     pub(super) fn write_of(&self, held: &Snapshot<K, V>) -> Option<Stamp> {
         (held.meta.kind != Kind::Tombstone(Cause::Void)).then(|| self.stamp_of(&held.meta))
     }
 
-    /// The register in a place as it goes on the wire, if it still has this dot.
+    /// Returns the register in a place in the form sent to other replicas, if it still has this dot. A retained body is
+    /// sent as a value.
     pub(crate) fn entry_at(&self, dot: Dot, slot: SlotRef) -> Option<(Entry<K, V>, Snapshot<K, V>)> {
         let held = self.table.resolve(slot)?;
         let mut marker = self.marker_of(&held.meta);
@@ -177,7 +181,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         Some((Entry { hash, item, marker, expires, size, weight }, held))
     }
 
-    /// The bounds of the fills among these entries.
+    /// Returns the bounds of the fills among these entries.
     pub(crate) fn fill_notes(&self, entries: &[Entry<K, V>]) -> Vec<FillNote> {
         if self.contests.len() == 0 {
             return Vec::new();
@@ -186,8 +190,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         entries.iter().filter_map(note).collect()
     }
 
-    /// Puts a register in place of what its key held, or of nothing. One without a value is in doubt if something newer may
-    /// have been evicted.
+    /// Places a register in the place of the held one, or in a new place. A register without a value is in doubt if a
+    /// newer one may have been evicted.
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
@@ -202,7 +206,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         slot
     }
 
-    /// Whether what comes to this place with this stamp may be older than something evicted here.
+    /// Returns true if a register that is placed here with this stamp may be older than a value evicted here.
     pub(super) fn may_be_older_than_evicted(&self, held: Option<&Snapshot<K, V>>, stamp: Stamp) -> bool {
         stamp <= self.below_eviction.floor() && held.is_none_or(|held| self.below_eviction.is_in_doubt(held.slot))
     }
@@ -223,12 +227,12 @@ impl<K: CoreKey, V> Registers<K, V> {
         why: RemovalCause,
     ) -> SlotRef {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
-        // The next write of one replica stands for the one before; a fill contests nothing.
+        // A later write of the same replica stands for the earlier one. A fill does not, because it contests nothing.
         if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) {
             self.note_lost(held, meta.stamp_time);
         }
         self.note_invalidated(held);
-        // The log names a dot once: a register that only loses its body keeps its entry.
+        // The log holds each dot once. A register that only loses its body keeps its entry.
         let same_dot = self.dot_of(&held.meta) == marker.dot;
         self.unindex(held, same_dot);
         self.garbage.extend(self.table.replace(held.slot, meta, item));
@@ -243,8 +247,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         held.slot
     }
 
-    /// Puts an own write in place; gives what its key held before. One look at the table is enough where
-    /// nothing has its hash.
+    /// Places an own write. Returns the register that its key held before. If no register has its hash, the table is
+    /// searched only once.
     pub(super) fn place_own(&mut self, env: &mut Env, new: Placing<K, V>) -> Option<Snapshot<K, V>> {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
@@ -266,7 +270,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         held
     }
 
-    /// A value that is overwritten after its time has expired before, for those who listen: the register then, if so.
+    /// Expires the held value if its time to live is over, so that the change stream reports the expiry before the
+    /// overwrite. Returns the expired register in that case.
     pub(super) fn expired_before(&mut self, env: &mut Env, held: &Snapshot<K, V>) -> Option<Snapshot<K, V>> {
         if !held.meta.kind.is_live() || !held.meta.is_expired_by(env.now.wall) {
             return None;
@@ -280,7 +285,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.bury(held, Cause::Expired, RemovalCause::Expired)
     }
 
-    /// What the table is to know of a register; its ids count as used from now on.
+    /// Returns the table's record of a register. Adds a reference to its replica ids.
     fn meta_of(&mut self, new: &Placing<K, V>) -> Meta {
         let Placing { marker, expires, size, weight, learnt, .. } = *new;
         Meta {
@@ -317,7 +322,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.changes.note(Change { slot, weight, effect, before, after, stamp, origin, local });
     }
 
-    /// A value that an epoch made absent is reported once, when its register goes or is replaced.
+    /// Reports the removal of a value that the epoch made absent. It is reported once, when its register is removed or
+    /// replaced.
     fn note_invalidated(&mut self, held: &Snapshot<K, V>) {
         if !held.meta.kind.is_live() || self.is_readable(&held.meta) {
             return;
@@ -327,7 +333,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.note_change(held.slot, 0, effect, (Some(&held.item), None), marker);
     }
 
-    /// A register that is removed or replaced lost against something stamped `winner`.
+    /// Notes that a removed or replaced register lost against a register stamped `winner`.
     pub(super) fn note_lost(&mut self, held: &Snapshot<K, V>, winner: HlcTime) {
         if let Some(loser) = self.write_of(held) {
             self.contests.note_loser(held.hash, loser, winner);
@@ -369,8 +375,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.origins.release(meta.dot_origin);
     }
 
-    /// Removes a register without leaving anything. The caller raises floor and dropped vector, or
-    /// knows why not.
+    /// Removes a register without leaving a tombstone. The caller raises floor and dropped vector, or knows why that is
+    /// not needed.
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         self.note_invalidated(held);
         let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
@@ -381,20 +387,20 @@ impl<K: CoreKey, V> Registers<K, V> {
         }
     }
 
-    /// Turns what a key holds into a tombstone with the same stamp and dot.
+    /// Replaces a register with a tombstone of the same stamp and dot.
     pub(super) fn bury(&mut self, held: &Snapshot<K, V>, cause: Cause, why: RemovalCause) -> SlotRef {
         let marker = Marker { kind: Kind::Tombstone(cause), ..self.marker_of(&held.meta) };
         self.place(Some(held), Self::tombstone_for(held, marker), why)
     }
 
-    /// The register without its body under another marker.
+    /// Returns the register without its body, under another marker.
     pub(super) fn tombstone_for(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
         let Meta { expires, size, learnt, .. } = held.meta;
         let item = without_body(&held.item);
         Placing { hash: held.hash, marker, expires, size: size_without_body(size), weight: 0, learnt, item }
     }
 
-    /// Gives a register another dot: same value, same stamp.
+    /// Gives a register a new dot, with the same value and stamp.
     pub(super) fn reissue(&mut self, held: &Snapshot<K, V>, dot: Dot) -> SlotRef {
         let marker = Marker { dot, ..self.marker_of(&held.meta) };
         if held.meta.retained {
@@ -403,13 +409,13 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.place(Some(held), Self::same_body(held, marker), RemovalCause::Replaced)
     }
 
-    /// The register with its body under another marker.
+    /// Returns the register with its body, under another marker.
     pub(super) fn same_body(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
         let Meta { expires, size, weight, learnt, .. } = held.meta;
         Placing { hash: held.hash, marker, expires, size, weight, learnt, item: ItemRef::clone(&held.item) }
     }
 
-    /// Puts the body that is held under a marker with a dot of our own, invisible to readers and still to be sent.
+    /// Places the held body under a marker with an own dot, invisible to readers and still to be sent.
     pub(super) fn place_retained(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
         let placing = Placing { weight: 0, ..Self::same_body(held, marker) };
         let slot = self.place(Some(held), placing, RemovalCause::Size);
@@ -420,7 +426,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         slot
     }
 
-    /// Drops the bodies of evicted own writes up to a dot.
+    /// Drops the bodies of evicted own writes up to a dot time.
     pub(super) fn release_retained(&mut self, up_to: HlcTime) {
         while let Some((time, slot)) = self.retained.next_up_to(up_to) {
             let held = self.table.resolve(slot);
@@ -430,12 +436,13 @@ impl<K: CoreKey, V> Registers<K, V> {
         }
     }
 
-    /// Compacts the logs of origins that write no more as well.
+    /// Compacts the logs that are mostly stale. This includes logs of origins that no longer write, which no append
+    /// compacts.
     pub(super) fn compact_bloated_logs(&mut self) {
         self.logs.bloated().into_iter().for_each(|origin| self.compact_log(origin));
     }
 
-    /// Drops stale entries once they are most of a log.
+    /// Drops the stale entries of a log.
     fn compact_log(&mut self, origin: ReplicaId) {
         let Some(mut log) = self.logs.take(&origin) else { return };
         let own = origin == self.id;
@@ -445,9 +452,9 @@ impl<K: CoreKey, V> Registers<K, V> {
             let current = dot == Some(Dot::new(origin, time));
             match dot {
                 _ if current || !own => {}
-                // Its successor is ours: a push may claim past it only together with that.
+                // This replica wrote the successor. A push may claim past this entry only together with the successor.
                 Some(dot) if dot.actor == origin => followed = time.max(followed),
-                // Overtaken by another replica, or gone: a push must not claim past it unseen.
+                // Another replica overtook the write, or its register is gone. A push must not claim past it unseen.
                 _ => overtaken = time.max(overtaken),
             }
             current
@@ -456,7 +463,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.logs.note_compacted(overtaken, followed);
     }
 
-    /// Whatever becomes of these entries, what they hold of users' types is not dropped here.
+    /// Keeps the items of these entries as displaced items, so that no user type is dropped in this call.
     pub(crate) fn set_aside<'a>(&mut self, entries: impl Iterator<Item = &'a Entry<K, V>>)
     where
         K: 'a,
@@ -465,7 +472,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.garbage.extend(entries.map(|entry| ItemRef::clone(&entry.item)));
     }
 
-    /// Takes out the items that were displaced, for the caller to drop once its lock is gone.
+    /// Takes out the displaced items. The caller drops them after releasing its lock.
     pub(crate) fn take_garbage(&mut self) -> Garbage<K, V> {
         std::mem::take(&mut self.garbage)
     }

@@ -1,4 +1,4 @@
-//! Registers whose time has come.
+//! The release of deferred entries that are due.
 
 use super::Ledger;
 use super::merge::{Merge, Merged};
@@ -7,8 +7,8 @@ use crate::item::CoreKey;
 use crate::learnt::LearntBy;
 use crate::members::Members;
 
-/// Merges what is no longer from the future. Nothing has claimed it yet, so it is an orphan
-/// until a claim comes or it is adopted.
+/// Merges deferred entries that are no longer from the future. No claim covers them yet, so each is an orphan and is
+/// adopted.
 pub(crate) fn release<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, members: &Members) {
     if ledger.receiving.is_some() {
         return;

@@ -1,4 +1,4 @@
-//! The end of origins that nobody expects to hear of again.
+//! The end of the records of retired origins.
 
 use super::Ledger;
 use crate::env::Env;
@@ -7,8 +7,8 @@ use crate::item::CoreKey;
 use crate::members::{Members, retired};
 use crate::replica_id::ReplicaId;
 
-/// Drops retired origins beyond the cap, the oldest first. What remains of their registers is
-/// given a dot of ours. Whatever is missing here of them left below one of the floors, or with a reconcile.
+/// Drops the records of retired origins above the cap, the oldest first. Registers that they still have get a new dot
+/// of this replica. Registers missing here were removed below one of the floors, or by a reconcile.
 pub(crate) fn cap<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, members: &Members) {
     let is_retired = |(origin, _): &(ReplicaId, HlcTime)| !retired::is_listed(members, env, origin);
     let mut retired: Vec<_> = ledger.vector.iter().filter(is_retired).collect();
@@ -26,10 +26,13 @@ pub(crate) fn cap<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, membe
     }
 }
 
-/// Whoever has not seen what we dropped of an origin must get a reconcile, also when its record is gone. A
-/// time of our own says so instead, which only those must have seen who need none: the members that
-/// are here, and nobody who was forgotten. While there is no such time the record is kept; once there are
-/// twice as many as there should be, everybody gets a reconcile.
+/// Returns an own time that stands for the dropped time of `origin` after its record was dropped. Returns `None` if the
+/// record must stay.
+///
+/// A member that has not seen all registers of an origin that were removed without a trace must get a reconcile, even
+/// after the record was dropped. An own time replaces the record if every present member has seen it and no forgotten
+/// member has. While there is no such time, the record stays. If there are more than twice as many records as the cap
+/// (`crowded`), a fresh own time is returned, so that every member gets a reconcile.
 fn stand_in_for<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -46,6 +49,7 @@ fn stand_in_for<K: CoreKey, V>(
     if everybody_knows && seen > members.forgot_at() && !members.is_empty() {
         return Some(seen.min(ledger.vector.get(&env.id)));
     }
+    // No member has seen a fresh time yet, so each of them will get a reconcile.
     (crowded || members.is_empty()).then(|| {
         let own = env.tick();
         ledger.vector.raise(env.id, own);

@@ -1,4 +1,4 @@
-//! The tombstones that are held, and the bodies that are kept behind some of them.
+//! The index of the held tombstones, and the list of evicted bodies that are kept to be sent.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -6,10 +6,10 @@ use crate::crdt::{Cause, Kind};
 use crate::hlc::HlcTime;
 use crate::store::{Meta, SlotRef};
 
-/// Tombstones by [`Cause`]: its number is the place.
+/// The number of tombstones of each [`Cause`], indexed by the cause's number.
 pub(crate) type ByCause = [u64; 5];
 
-/// Tombstones by stamp time, the oldest first.
+/// The held tombstones by stamp time, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Tombstones {
     by_time: BTreeSet<(HlcTime, SlotRef)>,
@@ -42,13 +42,13 @@ impl Tombstones {
         self.by_cause
     }
 
-    /// Stamp time and place of each, the oldest first.
+    /// Returns the stamp time and place of each tombstone, the oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
         self.by_time.iter().copied()
     }
 }
 
-/// The number of tombstones of one cause.
+/// Returns the number of tombstones with one cause.
 pub(crate) fn of_cause(by_cause: &ByCause, cause: Cause) -> u64 {
     by_cause[cause as usize]
 }
@@ -66,7 +66,7 @@ impl Retained {
         self.places.push_back((time, slot));
     }
 
-    /// A body goes.
+    /// Subtracts the size of a body that is no longer kept.
     pub(super) fn release(&mut self, size: u32) {
         self.bytes = self.bytes.saturating_sub(size as usize);
     }
@@ -84,14 +84,14 @@ impl Retained {
         self.bytes
     }
 
-    /// Takes out the first place, if its dot is not after this one.
+    /// Takes out the first place, if its dot time is at or below `time`.
     pub(super) fn next_up_to(&mut self, time: HlcTime) -> Option<(HlcTime, SlotRef)> {
         self.places.front().filter(|(first, _)| *first <= time)?;
         self.places.pop_front()
     }
 
-    /// Drops notes of bodies that were overwritten since, once they are many: without it they pile up for as long as one
-    /// member takes to be sent something.
+    /// Drops places whose bodies were overwritten since, once the places are more than twice the tombstones. Without it
+    /// they accumulate until the slowest live member has reported the first body.
     pub(super) fn compact(&mut self, tombstones: usize, is_kept: impl Fn(HlcTime, SlotRef) -> bool) {
         if self.places.len() > 2 * tombstones + 64 {
             self.places.retain(|(time, slot)| is_kept(*time, *slot));

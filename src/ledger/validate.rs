@@ -1,4 +1,4 @@
-//! The ledger checks itself: every count against what it counts.
+//! The self-check of the ledger: compares every index and count with the registers.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use crate::env::Env;
 use crate::item::CoreKey;
 use crate::store::{Position, Snapshot};
 
-/// Compares every index and count with the registers themselves. Walks over everything: for
-/// tests, the simulator and fuzzers.
+/// Compares every index and count with the registers themselves. Walks over all registers, so it is for tests, the
+/// simulator and fuzzers.
 ///
 /// # Errors
-/// Says which invariant does not hold.
+/// Names the invariant that does not hold.
 pub(crate) fn validate<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &Env) -> Result<(), String> {
     let held = all(ledger);
     let live = held.iter().filter(|held| held.meta.kind.is_live());
@@ -47,7 +47,7 @@ fn validate_register<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &Env, held: 
     let marker = ledger.registers.marker_of(&held.meta);
     let dot = marker.dot;
     let logged = ledger.registers.logs.get_mut(&dot.actor).is_some_and(|log| {
-        // A liar may have given one dot to two keys.
+        // A dishonest replica may have issued one dot for two keys.
         log.after(dot.counter - 1).take_while(|(time, _)| *time == dot.counter).any(|(_, slot)| slot == held.slot)
     });
     if !logged {

@@ -1,4 +1,4 @@
-//! What every member has seen and nobody can still precede.
+//! The part of the history that every member has seen, and that no later write can precede.
 
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Stamp};
@@ -7,7 +7,7 @@ use crate::hlc::{HlcTime, Stamp};
 #[derive(Clone, Debug, Default)]
 pub struct StableCut {
     pub(super) seen_by_all: VersionVector,
-    /// No write that is still to come carries a stamp at or below this time.
+    /// The stable watermark: every write that is still to arrive carries a stamp above this time.
     pub watermark: HlcTime,
     pub(super) older_than: HlcTime,
 }
@@ -17,12 +17,12 @@ impl StableCut {
         stamp.time <= self.watermark && self.is_old(dot) && self.seen_by_all.covers(&dot)
     }
 
-    /// Whether every member has seen a dot.
+    /// Returns true if every member has seen this dot.
     pub(crate) fn has_been_seen(&self, dot: Dot) -> bool {
         self.seen_by_all.covers(&dot)
     }
 
-    /// Whether a dot is older than `gc_grace`.
+    /// Returns true if this dot is older than `gc_grace`.
     pub(crate) fn is_old(&self, dot: Dot) -> bool {
         dot.counter <= self.older_than
     }

@@ -1,42 +1,44 @@
-//! The id that this replica had before: another process goes by it.
+//! The former id of this replica, which another process uses.
 
 use crate::hlc::Now;
 use crate::replica_id::ReplicaId;
 
-/// Who says that we have a twin is believed once in this time, nanoseconds: a liar must not keep us empty.
+/// The shortest time between two new ids, in nanoseconds. Reports of a duplicate id are believed once in this time, so
+/// that a dishonest member cannot keep this replica empty.
 const RENEW_EVERY: u64 = 60_000_000_000;
 
-/// The id we had before.
+/// The former id of this replica, if it has one.
 #[derive(Debug, Default)]
 pub(crate) struct Former {
-    /// And when we gave it up by monotonic time.
+    /// The former id, and the monotonic time at which it was abandoned.
     left: Option<(ReplicaId, u64)>,
-    /// That was so long ago that nobody is waited for any more.
+    /// True if that was so long ago that this replica no longer waits for members that know its former writes.
     waited: bool,
 }
 
 impl Former {
-    /// We have given up this id.
+    /// Returns the record of an id that this replica abandons now.
     pub(crate) fn left(id: ReplicaId, now: Now) -> Self {
         Self { left: Some((id, now.mono)), waited: false }
     }
 
-    /// Whether this was our own id.
+    /// Returns true if this is the former id of this replica.
     pub(crate) fn was_ours(&self, id: &ReplicaId) -> bool {
         self.left.is_some_and(|(left, _)| left == *id)
     }
 
-    /// Whether we had another id before.
+    /// Returns true if this replica has a former id.
     pub(crate) fn is_any(&self) -> bool {
         self.left.is_some()
     }
 
-    /// Whether nobody is waited for any more who knows what we wrote under it.
+    /// Returns true if this replica no longer waits for a member that knows what it wrote under its former id.
     pub(crate) fn has_waited(&self) -> bool {
         self.waited
     }
 
-    /// The id that is still gone by, and of which nothing is believed yet.
+    /// Returns the former id while statements that "this is everything" under it must not be believed: another process
+    /// still uses it.
     pub(crate) fn disputed(&self) -> Option<ReplicaId> {
         self.left.filter(|_| !self.waited).map(|(left, _)| left)
     }
@@ -45,7 +47,7 @@ impl Former {
         self.waited = self.left.is_some_and(|(_, at)| now.mono.saturating_sub(at) >= RENEW_EVERY);
     }
 
-    /// Whether it is long enough ago to begin anew once more.
+    /// Returns true if enough time has passed to take another new id.
     pub(crate) fn may_renew(&self, now: Now) -> bool {
         self.left.is_none_or(|(_, at)| now.mono.saturating_sub(at) >= RENEW_EVERY)
     }

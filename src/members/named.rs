@@ -1,10 +1,12 @@
-//! Members that others name and that have not spoken to us: a newcomer holds back collection for them as well.
+//! Members that other members name, and that have sent nothing to this replica. A newcomer holds back collection for
+//! them too.
 //!
-//! A member that is unreachable and not yet forgotten may hold writes that no one else has. Everyone who met it keeps
-//! tombstones until it has seen them. A newcomer never hears it, and would collect: its floor would rise past those writes,
-//! and void them on all replicas once they come. So each digest names the sender's members, and the receiver keeps those
-//! it does not know as *unmet* peers. An unmet peer counts for stability only. It becomes a member when its own digest
-//! comes, and goes when `forget_after` is over, or when no replica that met it names it any more.
+//! A member that is unreachable and not yet forgotten may hold writes that no other replica has. Every replica that met
+//! it keeps tombstones until it has seen them. A newcomer receives no message from it, and would collect. The
+//! newcomer's floor would rise past those writes, and void them on all replicas once they arrive. So each digest names
+//! the sender's members. The receiver keeps those it does not know as *unmet* peers. An unmet peer counts for stability
+//! only. It becomes a member when its own digest arrives. It is dropped after `forget_after`, or when no replica that
+//! met it names it any more.
 
 use std::collections::BTreeSet;
 
@@ -15,30 +17,32 @@ use crate::hlc::nanos;
 use crate::message::Named;
 use crate::replica_id::ReplicaId;
 
-/// Unmet peers kept at most: a liar could name ids without end.
+/// The highest number of unmet peers, because a dishonest member could name ids without end.
 const MAX_UNMET: usize = 1_024;
-/// Nanoseconds in the unit of [`Named::dead_for`].
+/// The nanoseconds in the unit of [`Named::dead_for`].
 const MILLI: u64 = 1_000_000;
 
-/// The members as a digest names them, but for the one that it goes `to`.
+/// Returns the members that a digest names, except the digest's receiver `to`.
 pub(crate) fn names(members: &Members, env: &Env, to: Option<ReplicaId>) -> Vec<Named> {
     if env.bugs().unreachable_unnamed {
         return Vec::new();
     }
     let named = |(id, peer): (&ReplicaId, &Peer)| Named {
         member: *id,
-        // At least one: zero is alive.
+        // At least one, because zero means alive.
         dead_for: peer.dead_since.map_or(0, |since| (env.now.mono.saturating_sub(since) / MILLI).max(1)),
         met: peer.is_met(),
     };
-    // Hearsay of hearsay is not passed on: two newcomers would keep a member alive for each other.
+    // A name is passed on only if some namer has met the member. Otherwise two newcomers would keep it alive for each
+    // other.
     let is_known = |unmet: &Unmet| unmet.namers.values().any(|met| *met);
     let others = members.iter().filter(|(id, _)| Some(**id) != to);
     others.filter(|(_, peer)| peer.unmet.as_ref().is_none_or(is_known)).map(named).collect()
 }
 
-/// Takes in whom a member names. Returns the unmet members that are to be forgotten, because nobody that met them names them
-/// any more. Only its newest digest retracts a name: a late one may be from before its sender met the member.
+/// Records the members that a member names. Returns the unmet members to forget, because no replica that met them names
+/// them any more. Only the newest digest of a member retracts a name: a late one may be from before its sender met the
+/// named member.
 pub(crate) fn take(members: &mut Members, env: &Env, from: ReplicaId, named: &[Named], newest: bool) -> Vec<ReplicaId> {
     for Named { member, dead_for, met } in named {
         let is_reached = *met && *dead_for == 0 && !env.bugs().reached_stay_forgotten;
@@ -62,7 +66,8 @@ fn note(members: &mut Members, env: &Env, (from, met): (ReplicaId, bool), member
         unmet.namers.insert(from, met);
         unmet.named_alive = dead_for == 0;
         if met {
-            // A replica that met it knows best for how long it has been unreachable.
+            // A replica that met it knows best since when it has been unreachable. Of several such times the latest
+            // counts.
             peer.dead_since = peer.dead_since.max(Some(since));
         }
         return;
@@ -74,7 +79,7 @@ fn note(members: &mut Members, env: &Env, (from, met): (ReplicaId, bool), member
     }
 }
 
-/// Unmet peers that only this member, which is forgotten, had named: they go with all else that it alone knew.
+/// Returns the unmet peers that only this member had named. They are forgotten with it.
 pub(crate) fn named_only_by(members: &mut Members, from: ReplicaId) -> Vec<ReplicaId> {
     unnamed(members, from, |_| true)
 }
@@ -92,7 +97,7 @@ fn unnamed(members: &mut Members, from: ReplicaId, is_unnamed: impl Fn(&ReplicaI
     gone
 }
 
-/// How many peers others name that have not spoken to us.
+/// Returns the number of unmet peers.
 pub(crate) fn count(members: &Members) -> usize {
     members.iter().filter(|(_, peer)| !peer.is_met()).count()
 }

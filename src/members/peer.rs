@@ -1,4 +1,4 @@
-//! What is believed of one member.
+//! The state that this replica keeps about one member.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ pub(crate) struct Pair {
     pub(crate) watermark: HlcTime,
 }
 
-/// What a wall clock said, and when it did by our monotonic clock: a step of our own wall clock does not spoil it.
+/// The time of a member's wall clock, and this replica's monotonic time when it was received. A step of this replica's
+/// wall clock does not affect it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WallClock {
     pub(crate) said: HlcTime,
@@ -22,36 +23,36 @@ pub(crate) struct WallClock {
 }
 
 impl WallClock {
-    /// What it says now.
+    /// Returns the estimated time of the clock at `now`.
     pub(crate) fn reads(self, now: Now) -> HlcTime {
         self.said.saturating_add(now.mono.saturating_sub(self.at))
     }
 }
 
-/// The replicas that name an unmet peer, and whether they met it.
+/// The replicas that name an unmet peer. The flag is true if the replica has met it.
 pub(crate) type Namers = BTreeMap<ReplicaId, bool>;
 
-/// A peer that others name and that has not spoken to us.
+/// The state of a peer that other members name and that has sent nothing to this replica.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unmet {
     pub(crate) namers: Namers,
-    /// Whether the last replica that named it called it alive.
+    /// True if the last replica that named it reported it alive.
     pub(crate) named_alive: bool,
 }
 
-/// Below which time a member writes nothing any more.
+/// The times below which a member issues no more writes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stability {
-    /// Its usable watermark.
+    /// Its usable watermark: this replica has seen all that the member wrote before it reported the watermark.
     pub(crate) watermark: HlcTime,
-    /// The clock of its newest statement, first or second hand, and that statement.
+    /// The newest pair of clock and watermark that was reported, by the member itself or in a fact.
     pub(crate) latest: Pair,
-    /// Pairs whose clock our own vector does not cover yet: the oldest and the newest.
+    /// Reported pairs whose clock this replica's vector does not cover yet: the oldest and the newest.
     pending: [Option<Pair>; 2],
 }
 
 impl Stability {
-    /// Takes note of what a member said of its clock and watermark. `covered`: our vector has come to that clock.
+    /// Notes a reported pair of clock and watermark. `covered` is true if this replica's vector has reached that clock.
     pub(crate) fn note(&mut self, pair: Pair, covered: bool) {
         let clock = pair.clock;
         if clock > self.latest.clock {
@@ -59,6 +60,7 @@ impl Stability {
         }
         if covered {
             self.watermark = self.watermark.max(pair.watermark);
+        // Two pairs are enough: the oldest becomes usable first, and the newest raises the watermark most.
         } else if self.pending[0].is_none_or(|oldest| clock < oldest.clock) {
             self.pending[0] = Some(pair);
         } else if self.pending[1].is_none_or(|newest| clock > newest.clock) {
@@ -66,7 +68,7 @@ impl Stability {
         }
     }
 
-    /// Uses pending pairs that our vector has come to cover.
+    /// Applies pending pairs that this replica's vector has come to cover.
     pub(crate) fn use_pending(&mut self, seen: HlcTime) {
         for pending in &mut self.pending {
             if let Some(pair) = pending.take_if(|pair| pair.clock <= seen) {
@@ -79,50 +81,51 @@ impl Stability {
     }
 }
 
-/// How far a member has been brought, and what is under way to it.
+/// The state of what was sent to a member, and of what is in flight.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delivery {
-    /// What it is believed to have of our own writes.
+    /// The time up to which it is believed to have this replica's own writes.
     pub(crate) sent_to: HlcTime,
-    /// A large message is on its way to it.
+    /// True while a large message is in flight to it.
     pub(crate) busy: bool,
-    /// A session goes out to it.
+    /// True while a session is sent to it.
     pub(crate) in_session: bool,
-    /// It said that it lacks own writes after `sent_to`: in a large cluster it gets them by itself.
+    /// True if it has reported that it lacks own writes after `sent_to`. In a large cluster it then gets them directly.
     pub(crate) behind: bool,
-    /// The push interval after `sent_to` cannot be pushed: a session is needed.
+    /// True if the interval after `sent_to` cannot be pushed, so that a session is needed.
     pub(crate) needs_session: bool,
-    /// No answer to a digest of it before this monotonic time.
+    /// The monotonic time before which its digests are not answered with data.
     pub(crate) serve_after: u64,
-    /// How far it was with live origins of which it lacks much, and since which monotonic time.
+    /// Per live origin of which it lacks much: the time that it had reached, and the monotonic time since when.
     pub(crate) progress: BTreeMap<ReplicaId, (HlcTime, u64)>,
-    /// Monotonic time of the last push that is not yet acknowledged, and how often we have asked.
+    /// The monotonic time of the last push that is not yet acknowledged, and the number of digests sent to ask for it.
     pub(crate) unacked_since: Option<u64>,
     pub(crate) asked: u32,
 }
 
-/// When acknowledgements of a member's pushes are due, by monotonic time.
+/// The schedule of acknowledgements of a member's pushes, in monotonic time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Acks {
     pub(crate) due: Option<u64>,
-    /// The next one may leave then.
+    /// The earliest time for the next acknowledgement.
     pub(crate) after: u64,
 }
 
-/// What a member has said of its own writes, to be compared with what is known of them.
+/// Statements of a member about its own writes, to be compared with the writes that are known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Word {
-    /// The last own write of it that is known of.
+    /// The last write of the member that is known here.
     pub(crate) wrote: HlcTime,
-    /// Its newest clock, and since when it said then that it had written nothing.
+    /// Its newest clock, and the time since which it then claimed to have written nothing.
     pub(crate) clock: HlcTime,
     pub(crate) quiet_since: HlcTime,
-    /// Its id is another process's too.
+    /// True if another process uses its id too.
     pub(crate) has_twin: bool,
 }
 
 impl Word {
-    /// Takes in what a digest of it says. Returns whether it has forgotten what it wrote: two processes say so in turn.
+    /// Records the statement of a digest. Returns true if the digest denies a known write of its sender: two processes
+    /// under one id make such statements in turn.
     pub(crate) fn take(&mut self, digest: &Digest) -> bool {
         let forgets = (digest.clock >= self.wrote && digest.quiet_since < self.wrote)
             || (digest.clock > self.clock && digest.quiet_since < self.quiet_since);
@@ -134,46 +137,48 @@ impl Word {
     }
 }
 
-/// A member whose clock may be wrong, or ours.
+/// The state about clocks: a member's clock may be wrong, or this replica's.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Clocks {
-    /// Its wall clock, by its last digest.
+    /// Its wall clock, according to its last digest.
     pub(crate) wall: Option<WallClock>,
-    /// Nothing is served to it because it asked to wait.
+    /// True if nothing is sent to it because it asked to wait.
     pub(crate) was_asked_to_wait: bool,
-    /// It is new, holds nothing and its clock is behind: it is about to take the time of its members, and would defer
-    /// whatever it is sent before.
+    /// True if it is new and empty, and its clock is behind. It is about to take the time of its members, and would
+    /// defer everything sent to it before.
     pub(crate) held_back: bool,
-    /// Until this monotonic time it is not asked for what it sent and we deferred; and how often that was so in a row.
+    /// The monotonic time before which it is not asked for entries that this replica deferred, and the number of such
+    /// deferrals in a row.
     pub(crate) deferred_until: u64,
     pub(crate) deferrals: u32,
 }
 
-/// A member, live or dead but not yet forgotten.
+/// A member, live, or dead and not yet forgotten.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    /// When it was found dead, by monotonic time.
+    /// The monotonic time at which it was reported dead.
     pub(crate) dead_since: Option<u64>,
     pub(crate) last_heard: u64,
-    /// When it became a member, by monotonic time.
+    /// The monotonic time at which it became a member.
     pub(crate) known_since: u64,
-    /// What contests a fill of it is remembered if the fill's bound begins here or later. Before it was a member nothing was
-    /// kept for it.
+    /// The time from which contests are kept for its fills: stamps that contest a fill are remembered if the fill's
+    /// bound begins at or above it. Before it became a member, none were kept for it.
     pub(crate) contests_kept_after: HlcTime,
     /// The highest vector it ever reported.
     pub(crate) reported: VersionVector,
-    /// Whether it has given up values.
+    /// True if it has evicted or dropped values that other replicas may still hold.
     pub(crate) lossy: bool,
-    /// As long as it has not spoken to us.
+    /// Set while it has sent nothing to this replica.
     pub(crate) unmet: Option<Unmet>,
     pub(crate) stability: Stability,
     pub(crate) delivery: Delivery,
     pub(crate) acks: Acks,
-    /// It said it had written up to this; checked again at the monotonic time.
+    /// The time up to which it claims to have written, if that has not arrived, and the monotonic time at which this is
+    /// checked again.
     pub(crate) suspected: Option<(HlcTime, u64)>,
-    /// What we need to have seen to be caught up with what it first told us.
+    /// The vector that this replica must reach to have caught up with its first digest, and the clock of that digest.
     pub(crate) target: Option<(VersionVector, HlcTime)>,
-    /// The greatest session of it that is finished or superseded.
+    /// The greatest session number of it that is finished or superseded.
     pub(crate) session_done: u64,
     pub(crate) word: Word,
     pub(crate) clocks: Clocks,
@@ -200,7 +205,7 @@ impl Peer {
         }
     }
 
-    /// A peer that others name, unreachable since this monotonic time.
+    /// Creates an unmet peer that has been unreachable since this monotonic time.
     pub(super) fn unmet(now: Now, since: u64, unmet: Unmet, contests_kept_after: HlcTime) -> Self {
         Self { dead_since: Some(since), unmet: Some(unmet), ..Self::new(now, 0, contests_kept_after) }
     }
@@ -213,12 +218,12 @@ impl Peer {
         self.unmet.is_none()
     }
 
-    /// Whether it takes a large message now.
+    /// Returns true if it can be sent a large message now.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_live() && !self.delivery.busy
     }
 
-    /// Whether it is ready to be pushed something of ours that it is not believed to have.
+    /// Returns true if it is ready for a push and is not believed to have all own writes of this replica.
     pub(crate) fn is_pushable(&self, last_own: HlcTime) -> bool {
         let Delivery { sent_to, needs_session, in_session, .. } = self.delivery;
         self.is_ready() && !needs_session && !in_session && !self.clocks.held_back && sent_to < last_own

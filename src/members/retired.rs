@@ -1,4 +1,4 @@
-//! Origins that nobody expects to hear of again: a digest stands for them with a count and a hash.
+//! Retired origins: origins without a member. A digest represents them by a count and a hash.
 
 use super::Members;
 use super::peer::Peer;
@@ -8,8 +8,8 @@ use crate::hlc::HlcTime;
 use crate::message::{Digest, Retired};
 use crate::replica_id::ReplicaId;
 
-/// SplitMix64's finaliser over the sixteen bytes of the id and the time: the same on every node and
-/// in every release.
+/// Returns a hash of an origin and its time: SplitMix64's finaliser over the sixteen bytes of the id and the time. It
+/// is the same on every node and in every release.
 pub(super) fn mix(origin: ReplicaId, time: HlcTime) -> u64 {
     let bits = origin.as_uuid().as_u128();
     let mut hash = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(32) ^ time.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -18,7 +18,7 @@ pub(super) fn mix(origin: ReplicaId, time: HlcTime) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// What stands for these origins.
+/// Returns the count and the order-independent hash of these origins.
 pub(crate) fn stand_for(origins: impl Iterator<Item = (ReplicaId, HlcTime)>) -> Retired {
     origins.fold(Retired::default(), |sum, (origin, time)| Retired {
         count: sum.count + 1,
@@ -26,13 +26,13 @@ pub(crate) fn stand_for(origins: impl Iterator<Item = (ReplicaId, HlcTime)>) -> 
     })
 }
 
-/// Whether a digest lists this origin.
+/// Returns true if a digest lists this origin.
 pub(crate) fn is_listed(members: &Members, env: &Env, origin: &ReplicaId) -> bool {
     *origin == env.id || members.contains(origin)
 }
 
-/// What a digest lists of a vector, and what stands for the rest. Members and vector are both
-/// sorted and walked side by side.
+/// Splits a vector into the entries that a digest lists, and the count and hash of the remaining ones. Members and
+/// vector are both sorted and walked together.
 pub(crate) fn split(members: &Members, env: &Env, vector: &VersionVector) -> (VersionVector, Retired) {
     let mut ids = members.peers.keys().peekable();
     let (listed, rest): (Vec<_>, Vec<_>) = vector.iter().partition(|(origin, _)| {
@@ -42,14 +42,16 @@ pub(crate) fn split(members: &Members, env: &Env, vector: &VersionVector) -> (Ve
     (listed.into_iter().collect(), stand_for(rest.into_iter()))
 }
 
-/// Whether a member is known to have seen all that we have of the retired origins. A digest does not list these, and a
-/// member that its receiver cannot hear would seem to lack their writes for ever.
+/// Returns true if a member is known to have seen all that this replica has of the retired origins. A digest does not
+/// list these. Without this fact, a member that the digest's receiver cannot reach would seem to lack their writes
+/// without end.
 pub(crate) fn has_all(members: &Members, env: &Env, peer: &Peer, vector: &VersionVector) -> bool {
     let mut lacking = vector.beside(&peer.reported).filter(|(_, ours, theirs)| theirs < ours);
     lacking.all(|(origin, ..)| is_listed(members, env, &origin))
 }
 
-/// The sender's whole vector: what it lists, and for the rest ours if count and hash agree.
+/// Returns the sender's full vector: the entries that its digest lists, and this replica's entries for the remaining
+/// origins if count and hash agree. Returns `None` if they differ.
 pub(crate) fn whole(vector: &VersionVector, digest: &Digest) -> Option<VersionVector> {
     if digest.full {
         return Some(digest.vector.clone());

@@ -1,25 +1,25 @@
-//! Who passes what on in a large cluster.
+//! The rings along which pushes travel in a large cluster.
 //!
-//! Every member computes, from the members it knows, `fanout` orders of all of them in a ring, by a hash
-//! of ids that is the same everywhere, and passes fresh pushes on to its successor in each. Each ring
-//! by itself reaches everybody, so without loss nobody is left out, and with it a member is missed only
-//! if all its `fanout` predecessors fail it at once. Receivers picked at random cannot say that: however many
-//! copies are sent, some members are picked by nobody. (Law and Siu 2003 on unions of random rings.)
+//! Every member computes `fanout` ring orders of all the members it knows, by a hash of ids that is the same
+//! everywhere. It relays fresh pushes to its successor in each ring. Each single ring reaches all members. So without
+//! loss every member gets each push, and with loss a member misses a push only if all its `fanout` predecessors fail to
+//! deliver it. Receivers picked at random cannot guarantee that: with any number of copies, some members are picked by
+//! no sender. (Law and Siu 2003 on unions of random rings.)
 //!
-//! Members that know of different members for a while have different rings: then some copies come
-//! twice and some not at all, and digests repair that as they repair loss.
+//! Members that know different members for a while compute different rings. Some copies then arrive twice and some not
+//! at all. Digests repair that in the same way as loss.
 
 use super::Members;
 use super::retired::mix;
 use crate::env::Env;
 use crate::replica_id::ReplicaId;
 
-/// Whether there are so many members that pushes go to a few, who pass them on.
+/// Returns true if the cluster is so large that pushes go to a few members, which relay them.
 pub(crate) fn relays(members: &Members, env: &Env) -> bool {
     members.len() > env.config.broadcast_up_to
 }
 
-/// The members that get pushes from us in a large cluster.
+/// Returns the members that get this replica's pushes in a large cluster.
 pub(crate) fn successors<'a>(members: &'a mut Members, env: &Env) -> &'a [ReplicaId] {
     if members.successors.is_none() {
         members.successors = Some(successors_of_now(members, env));
@@ -34,7 +34,7 @@ fn successors_of_now(members: &Members, env: &Env) -> Vec<ReplicaId> {
         let ring = chosen.len() as u64;
         let here = (mix(env.id, ring), env.id);
         let others = members.live().filter(|id| !chosen.contains(id)).map(|id| (mix(id, ring), id));
-        // The next one up, or round to the lowest.
+        // The next higher position in the ring, or else the lowest.
         let Some((_, next)) = others.min_by_key(|there| (*there < here, *there)) else { break };
         chosen.push(next);
     }

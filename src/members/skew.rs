@@ -1,9 +1,9 @@
-//! Clocks that are wrong: whose clock differs from the others', and what is not sent again while it is deferred.
+//! Wrong clocks: the differences between members' clocks, and the waits of senders while their entries are deferred.
 //!
-//! A replica that has merged nothing yet has no reason to trust its own clock more than that of all members. If most of
-//! the members it knows of agree with each other and are ahead of it, it takes their time; a single one's only if it hears
-//! no second one for a second. Every other replica keeps its
-//! time and defers what is ahead, and its digests ask the sender to wait.
+//! A replica that has merged nothing yet has no reason to trust its own clock more than the clocks of all members. If
+//! most of the members it knows agree with each other and are ahead of it, it takes their time. It takes the time of a
+//! single member only if no second one sends a message for a second. Every other replica keeps its time and defers
+//! entries that are ahead. Its digests then ask the sender to wait.
 
 use super::Members;
 use super::peer::{Peer, WallClock};
@@ -12,33 +12,35 @@ use crate::hlc::{HlcTime, Now, nanos};
 use crate::message::Digest;
 use crate::replica_id::ReplicaId;
 
-/// The longest time for which a sender is asked to wait, nanoseconds. The clock of the receiver may be put right earlier.
+/// The longest time for which a sender is asked to wait, in nanoseconds. The receiver's clock may be corrected earlier.
 const LONGEST: u64 = 60_000_000_000;
-/// The shortest, and how long a newcomer waits for a second member before it takes the time of a single one, nanoseconds.
-/// It is sent nothing for twice as long.
+/// The shortest wait, in nanoseconds. A newcomer also waits this long for a second member before it takes the time of a
+/// single one. Its members hold back their data for up to twice as long, or for three digest intervals if that is
+/// longer.
 const SHORTEST: u64 = 1_000_000_000;
 
-/// Digest intervals for each member in which a member of a connected pair is heard, but for one time in millions.
+/// Digest intervals per member within which a member with a working link sends a message, except once in millions of
+/// times.
 const ROUNDS: u64 = 16;
 
-/// The wall clock of a member.
+/// The difference of a member's wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skew {
     /// The member.
     pub member: ReplicaId,
-    /// Its wall clock less ours by its last digest, in nanoseconds: the time on the way counts as behind.
+    /// Its wall clock minus this replica's, by its last digest, in nanoseconds. The transmission time counts as behind.
     pub nanos: i64,
 }
 
-/// How far the wall clocks of live members are ahead of ours, by their last digests. A member that has sent none for
-/// long is left out: its clock may have been put right since.
+/// Returns the skew of each live member's wall clock, by its last digest. Leaves out a member that has sent no digest
+/// recently, because its clock may have been corrected since.
 pub(crate) fn skews<'a>(members: &'a Members, env: &'a Env, now: Now) -> impl Iterator<Item = Skew> + 'a {
     let known =
         move |(id, peer): (&ReplicaId, &Peer)| Some(Skew { member: *id, nanos: wall_skew(members, env, now, peer)? });
     members.iter().filter(|(_, peer)| peer.is_live()).filter_map(known)
 }
 
-/// How far the wall clock of a member is ahead of ours, if it was heard lately.
+/// Returns the nanoseconds by which a member's wall clock is ahead of this replica's, if its last digest is recent.
 pub(crate) fn wall_skew(members: &Members, env: &Env, now: Now, peer: &Peer) -> Option<i64> {
     let rounds = ROUNDS.saturating_mul(members.len() as u64 + 1);
     let lately = nanos(env.config.digest_interval).saturating_mul(rounds);
@@ -46,8 +48,9 @@ pub(crate) fn wall_skew(members: &Members, env: &Env, now: Now, peer: &Peer) -> 
     Some(signed_difference(clock.reads(now), now.wall))
 }
 
-/// Takes note of the clock of a member that was heard, and of what it asks. Returns the member to be asked for everything, if
-/// this replica has taken the time of its members. `has_merged`: it holds something that others wrote.
+/// Notes the clock in a member's digest, and its request to wait. Returns the member to ask for its full state, if this
+/// replica has just taken the time of its members. `has_merged` is true if this replica holds a write of another
+/// replica.
 pub(crate) fn note_clocks(
     members: &mut Members,
     env: &mut Env,
@@ -64,7 +67,7 @@ pub(crate) fn note_clocks(
         let until = now.mono.saturating_add(digest.deferring.min(longest));
         peer.delivery.serve_after = peer.delivery.serve_after.max(until);
         peer.clocks.was_asked_to_wait = true;
-        // Retries count from then.
+        // Retries are counted from the end of the wait.
         peer.delivery.unacked_since = peer.delivery.unacked_since.map(|_| until);
     } else if std::mem::take(&mut peer.clocks.was_asked_to_wait) {
         peer.delivery.serve_after = peer.delivery.serve_after.min(now.mono);
@@ -78,7 +81,8 @@ pub(crate) fn note_clocks(
     None
 }
 
-/// Sends a newcomer nothing as long as it would defer it, for a few digest intervals at most.
+/// Holds back all data for a newcomer that would defer it: one that is empty and whose clock is behind. Lasts three
+/// digest intervals, or two seconds if that is longer.
 fn judge_newcomer(members: &mut Members, env: &Env, from: ReplicaId, digest: &Digest) {
     let behind = digest.clock.saturating_add(env.max_drift()) < env.judging();
     let empty = digest.vector.iter().all(|(origin, _)| origin == from);
@@ -91,7 +95,7 @@ fn patience_with_clocks(env: &Env) -> u64 {
     nanos(env.config.digest_interval).saturating_mul(3).max(2 * SHORTEST)
 }
 
-/// What was held back long enough is sent: the members of the newcomer may disagree.
+/// Ends the hold for newcomers that were held back long enough: their members may disagree, so that they take no time.
 pub(super) fn release_held_back(members: &mut Members, env: &Env) {
     let patience = patience_with_clocks(env);
     for (_, peer) in members.iter_mut() {
@@ -99,15 +103,15 @@ pub(super) fn release_held_back(members: &mut Members, env: &Env) {
     }
 }
 
-/// Wall clocks of live members less ours, in order.
+/// Returns the skews of the wall clocks of live members, in ascending order.
 fn wall_skews(members: &Members, env: &Env) -> Vec<i64> {
     let mut known: Vec<_> = skews(members, env, env.now).map(|skew| skew.nanos).collect();
     known.sort_unstable();
     known
 }
 
-/// Ends the time that was taken once most members' wall clocks are no longer ahead of ours: theirs or ours was put
-/// right.
+/// Ends the taken time once most members' wall clocks are no longer ahead of this replica's: their clocks or its own
+/// were corrected.
 fn give_time_back(members: &Members, env: &mut Env) {
     let known = wall_skews(members, env);
     if known.get(known.len() / 2).is_some_and(|median| *median <= signed_drift(env)) {
@@ -119,40 +123,40 @@ fn signed_drift(env: &Env) -> i64 {
     i64::try_from(env.max_drift()).unwrap_or(i64::MAX)
 }
 
-/// Something that a member sent is from the future and due at `time`.
+/// Notes that an entry from a member is from the future and due at `time`.
 pub(crate) fn note_deferral(members: &mut Members, env: &Env, from: ReplicaId, time: HlcTime) {
     let judged = env.judging().saturating_add(env.max_drift());
     let least = nanos(env.config.digest_interval).max(SHORTEST);
     let Some(peer) = members.get_mut(&from) else { return };
     if peer.clocks.deferred_until > env.now.mono {
-        return; // The earliest counts.
+        return; // The earliest wait counts.
     }
-    // Each time in a row the wait doubles: a clock may be wrong for hours.
+    // Each consecutive wait is twice as long, because a clock may be wrong for hours.
     let wait = least.saturating_mul(1 << peer.clocks.deferrals.min(16)).max(time.saturating_sub(judged));
     peer.clocks.deferrals = peer.clocks.deferrals.saturating_add(1);
     peer.clocks.deferred_until = env.later(wait.min(LONGEST));
 }
 
-/// What a member sent was claimed: nothing of it is from the future.
+/// Notes that a message of a member was claimed: nothing in it was from the future.
 pub(crate) fn note_no_deferral(members: &mut Members, from: &ReplicaId) {
     if let Some(peer) = members.get_mut(from) {
         (peer.clocks.deferrals, peer.clocks.deferred_until) = (0, 0);
     }
 }
 
-/// Whether what a member sends is deferred, so that it is not asked for more.
+/// Returns true if entries from this member are deferred, so that it is not asked for more.
 pub(crate) fn defers(members: &Members, env: &Env, from: &ReplicaId) -> bool {
     members.get(from).is_some_and(|peer| peer.clocks.deferred_until > env.now.mono) && !env.bugs().deferral_storm
 }
 
-/// For how long the receiver of a digest that leaves now is to wait, in nanoseconds.
+/// Returns the nanoseconds for which the receiver of a digest that leaves now must wait.
 pub(crate) fn wait_of(members: &Members, env: &Env, to: &ReplicaId) -> Option<u64> {
     let peer = members.get(to).filter(|_| defers(members, env, to))?;
     Some(peer.clocks.deferred_until - env.now.mono)
 }
 
-/// Takes the time of the members if this replica has merged nothing yet, and most of the members it knows of are
-/// ahead of it and agree with each other. Returns whom to ask for what they hold.
+/// Takes the time of the members if two conditions hold. This replica has merged nothing yet, and most members it knows
+/// are ahead of it and agree with each other. Returns the member to ask for its state.
 fn take_time_of_members(members: &mut Members, env: &mut Env, from: ReplicaId) -> Option<ReplicaId> {
     let drift = signed_drift(env);
     if members.caught_up.is_some() {
@@ -162,10 +166,12 @@ fn take_time_of_members(members: &mut Members, env: &mut Env, from: ReplicaId) -
     let is_unheard = |peer: &Peer| peer.unmet.as_ref().is_some_and(|unmet| unmet.named_alive);
     let unheard = members.iter().filter(|(_, peer)| is_unheard(peer)).count();
     let (least, most) = (*known.first()?, *known.last()?);
+    // Members that are alive and not met yet may disagree, so the known clocks must be those of a majority.
     if least <= drift || most - least > drift || known.len() <= unheard {
         return None;
     }
-    // The first to be heard may be the one that is wrong, and a clock that has run ahead does not come back.
+    // The first member to send a message may be the one with the wrong clock. A hybrid clock that has run ahead does
+    // not go back.
     let live = members.iter().filter(|(_, peer)| peer.is_live());
     let first = live.map(|(id, peer)| (peer.known_since, *id)).min();
     let waited = first.is_some_and(|(met, _)| env.now.mono.saturating_sub(met) >= SHORTEST);
@@ -180,7 +186,8 @@ fn take_time_of_members(members: &mut Members, env: &mut Env, from: ReplicaId) -
     env.clock.set_offset(env.now, least.unsigned_abs());
     let live: Vec<_> = members.live().collect();
     live.iter().for_each(|member| note_no_deferral(members, member));
-    // One source is enough, and each would send everything: the one that was met first, as with right clocks.
+    // One source is enough, since each would send everything. It is the member that was met first, as with right
+    // clocks.
     Some(first.map_or(from, |(_, id)| id))
 }
 

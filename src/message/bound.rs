@@ -1,47 +1,50 @@
-//! The bound of a fill that is stamped above something young: see `fill_bound` for the rule.
+//! The bound of a fill that is stamped above its start less `max_drift`. The rule is in `ledger/contests.rs`.
 
 use smallvec::SmallVec;
 
 use crate::hlc::{GRAIN, HlcTime, Stamp};
 
-/// Stamps that one fill may know. One with more is not stored.
+/// The highest number of stamps in the bound of one fill. A fill that needs more is not stored.
 pub(crate) const MAX_KNOWN: usize = 8;
 
-/// What a fill must lose against although it is stamped above it.
+/// The stamps that a fill must lose against although it is stamped above them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FillBound {
-    /// Whatever is stamped at or below this was issued before the fill began, or by a clock beyond `max_drift`.
+    /// The time at or below which no stamp contests the fill. Such a stamp was issued before the fill began, or by a
+    /// clock that is wrong by more than `max_drift`.
     pub after: HlcTime,
-    /// The epoch at the start.
+    /// The epoch at the start of the fill.
     pub epoch: HlcTime,
-    /// The newest stamps of the key above `after` that the filler knew at the start, one per replica.
+    /// The newest stamps of the key above `after` that the filling replica knew at the start, one per replica.
     pub known: SmallVec<[Stamp; 2]>,
 }
 
-/// Whether a stamp is a fill's, or of the void that replaced one. Clocks issue multiples of [`GRAIN`].
+/// Returns true if the stamp is of a fill, or of the void that replaced a fill. Clocks issue multiples of [`GRAIN`].
 pub(crate) fn is_of_fill(stamp: Stamp) -> bool {
     !stamp.time.is_multiple_of(GRAIN)
 }
 
-/// Whether a stamp is of a fill that was stamped above something young, or of the void that replaced one: the first time above
-/// a tick belongs to the fills that were not.
+/// Returns true if the stamp is of a fill that needs a bound, or of the void that replaced such a fill. Fills without a
+/// bound use the first time above a tick.
 pub(crate) fn is_above_young(stamp: Stamp) -> bool {
     stamp.time % GRAIN > 1
 }
 
-/// Stands for an epoch among the stamps that a filler knows: no replica has this id.
+/// Returns the stamp that represents an epoch among the known stamps. No replica has its id.
 const fn epoch_stamp(epoch: HlcTime) -> Stamp {
     Stamp::end_of(epoch)
 }
 
 impl FillBound {
-    /// Whether a write with this stamp may have been issued after the fill began, although the fill is stamped above it.
+    /// Returns true if a write with this stamp may have been issued after the fill began, although the fill is stamped
+    /// above it.
     pub(crate) fn is_contested_by(&self, fill: Stamp, other: Stamp) -> bool {
         other < fill && self.may_precede(other)
     }
 
-    /// Whether a fill with this bound may have begun before a write with this stamp was issued.
+    /// Returns true if a fill with this bound may have begun before a write with this stamp was issued.
     pub(crate) fn may_precede(&self, other: Stamp) -> bool {
+        // A replica issues rising stamps: a lower stamp of a known replica was issued before the fill began.
         let known = |known: &Stamp| known.replica == other.replica && known.time >= other.time;
         other.time > self.after && !is_of_fill(other) && !self.known.iter().any(known)
     }
@@ -50,14 +53,14 @@ impl FillBound {
         epoch > self.after && epoch != self.epoch && epoch < fill.time && !self.known.contains(&epoch_stamp(epoch))
     }
 
-    /// Adds an epoch that the filler knows besides the greatest.
+    /// Adds an epoch that the filling replica knows besides the greatest one.
     pub(crate) fn learn_epoch(&mut self, epoch: HlcTime) {
         if epoch > self.after && epoch != self.epoch {
             self.known.push(epoch_stamp(epoch));
         }
     }
 
-    /// Adds a stamp that the filler knows: the newest of each replica.
+    /// Adds a stamp that the filling replica knows. Only the newest stamp of each replica is kept.
     pub(crate) fn learn(&mut self, stamp: Stamp) {
         if stamp.time > self.after {
             note_newest(&mut self.known, stamp, |known| known.replica == stamp.replica);
@@ -65,7 +68,7 @@ impl FillBound {
     }
 }
 
-/// Keeps the newest stamp of each sort.
+/// Keeps only the newest stamp of each group of stamps that `is_same` matches.
 pub(crate) fn note_newest(stamps: &mut SmallVec<[Stamp; 2]>, stamp: Stamp, is_same: impl Fn(&Stamp) -> bool) {
     match stamps.iter_mut().find(|known| is_same(known)) {
         Some(known) => *known = stamp.max(*known),
@@ -87,8 +90,8 @@ mod laws {
     proptest! {
         #![proptest_config(crate::testing::proptest_config())]
 
-        /// What the filler knew, or what its replica issued before that, never contests the fill; nor does what is not
-        /// between bound and fill. Everything else does.
+        /// Checks the rule of bounds. A stamp contests the fill exactly if it lies between bound and fill and the
+        /// filling replica did not know it. A known stamp covers all earlier stamps of its replica.
         #[test]
         fn a_fill_is_contested_by_what_it_cannot_have_known(known in proptest::collection::vec(stamp(), 0..4), other in stamp(), after in 0u64..12, fill in 0u64..12) {
             let fill = Stamp::new(fill * GRAIN + 1, ReplicaId::from_bytes([1; 16]));

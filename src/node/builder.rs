@@ -1,4 +1,4 @@
-//! How a node is started.
+//! The start of a node: its settings, its driver's thread, and the errors.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,23 +17,23 @@ use super::settings::NodeSettings;
 use super::{Alive, Node, clock};
 use crate::sync::{AtomicI64, Ordering};
 
-/// Stream messages may have this many bytes: the largest entry and its envelope.
+/// Maximum size of a stream message in bytes: the largest entry and its envelope.
 const MAX_MESSAGE: usize = 16 << 20;
-/// Messages that wait for the driver, at most.
+/// Maximum number of messages that wait for the driver.
 const INBOX: usize = 16_384;
-/// A node whose driver died says goodbye within this.
+/// The time in which a node whose driver died says goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// A node that did not start. Nothing is left running.
+/// The error of a node that did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A setting is out of range, the address cannot be used, or the thread of the network could not be started.
     #[error("{what}")]
     Network {
-        /// What, and what to do about it.
+        /// The failure and its fix.
         what: String,
-        /// What the operating system said, if it was asked.
+        /// The error of the operating system, if there is one.
         source: Option<std::io::Error>,
     },
     /// The thread of the node could not be started.
@@ -54,7 +54,7 @@ impl From<MeshError> for StartError {
     }
 }
 
-/// Settings of a node. Made by [`Node::builder`].
+/// The settings of a node to be started. Made by [`Node::builder`].
 #[must_use = "a builder does nothing until `start` is called"]
 #[derive(Clone, Debug)]
 pub struct NodeBuilder {
@@ -95,25 +95,27 @@ impl Default for NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// The name of the cluster, 1 to 64 bytes: nodes of others are refused. Default `driftless`.
+    /// Sets the name of the cluster, 1 to 64 bytes. Nodes of other clusters are refused. Default `driftless`.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.cluster = cluster.into();
         self
     }
 
-    /// A name for this member that stays the same over restarts, at most 255 bytes. Default: the advertised address.
+    /// Sets a name for this member that stays the same over restarts, at most 255 bytes. Default: the advertised
+    /// address.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Where to listen, TCP and UDP. Port 0 takes a free one. Default `127.0.0.1:0`.
+    /// Sets the address to listen on, TCP and UDP. Port 0 takes a free port. Default `127.0.0.1:0`.
     pub fn bind(mut self, addr: SocketAddr) -> Self {
         self.bind = addr;
         self
     }
 
-    /// Where others reach this node. Default: the bound address. Needed if that is unspecified, as `0.0.0.0` is.
+    /// Sets the address at which other nodes reach this one. Default: the bound address. Required if the bound address
+    /// is unspecified, as `0.0.0.0` is.
     pub fn advertise(mut self, addr: SocketAddr) -> Self {
         self.advertise = Some(addr);
         self
@@ -124,27 +126,29 @@ impl NodeBuilder {
         self
     }
 
-    /// `host:port` of nodes to join, always with a port. Names are resolved again at every attempt, and attempts never
-    /// end. Without seeds, or with none but itself, the node is a cluster of one until others name it as theirs. It knows
-    /// itself by its bound and advertised address, also under a name that resolves to nothing else.
+    /// Sets the nodes to join, as `host:port`, always with a port. Names are resolved again at every attempt, and
+    /// attempts never end. Without seeds, or with itself as the only seed, the node is a cluster of one until another
+    /// node has it as a seed. The node recognises itself by its bound and advertised address, also under a name that
+    /// resolves to nothing else.
     pub fn seeds<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
         self.seeds = seeds.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Encrypts everything with AES-256-GCM under this key, and refuses what is not.
+    /// Encrypts everything with AES-256-GCM under this key, and refuses unencrypted traffic.
     pub fn encryption_key(mut self, key: [u8; 32]) -> Self {
         self.keys = Some(Keys(vec![key]));
         self
     }
 
-    /// As [`encryption_key`](Self::encryption_key), with a keyring: the first encrypts, all decrypt.
+    /// Encrypts as [`encryption_key`](Self::encryption_key) does, with a keyring: the first key encrypts, all keys
+    /// decrypt.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = [u8; 32]>) -> Self {
         self.keys = Some(Keys(keys.into_iter().collect()));
         self
     }
 
-    /// All of it at once, as from a configuration file. Of what was set before only keys stay.
+    /// Sets everything at once, as from a configuration file. Of earlier settings only keys stay.
     pub fn settings(self, settings: NodeSettings) -> Self {
         let NodeSettings { cluster, name, bind, advertise, seeds } = settings;
         let builder = self.cluster(cluster).name(name).bind(bind).seeds(seeds);
@@ -154,32 +158,33 @@ impl NodeBuilder {
         }
     }
 
-    /// Notices failures within about a second, for tests on one machine.
+    /// Detects failures within about a second, for tests on one machine.
     #[doc(hidden)]
     pub fn local_timing(mut self) -> Self {
         self.timing = FailureTiming::local();
         self
     }
 
-    /// By how many nanoseconds the wall clock is to be wrong, changed at will: for drills.
+    /// Shifts the wall clock by this many nanoseconds, which may change at any time. For drills.
     #[doc(hidden)]
     pub fn clock_offset(mut self, offset: Arc<AtomicI64>) -> Self {
         self.clock_offset = Some(offset);
         self
     }
 
-    /// The id of the first replica that is opened here, as a clone of a machine may have another's: for drills.
+    /// Sets the id of the first replica that is opened here, which a cloned machine shares with its original. For
+    /// drills.
     #[doc(hidden)]
     pub fn first_replica_id(mut self, id: Uuid) -> Self {
         self.first_replica_id = Some(id);
         self
     }
 
-    /// Starts the node. Seeds need not be there.
+    /// Starts the node. Seeds need not be reachable.
     ///
     /// # Errors
-    /// A setting is out of range, a seed is not `host:port`, an unspecified address is bound and none advertised, or the
-    /// address cannot be bound; or there is no thread or descriptor left to run on.
+    /// A setting is out of range, a seed is not `host:port`, or an unspecified address is bound and none is advertised.
+    /// The address cannot be bound, or no thread or file descriptor is left to run on.
     pub async fn start(self) -> Result<Node, StartError> {
         if self.keys.as_ref().is_some_and(|keys| keys.0.is_empty()) {
             let what = "`encryption_keys` was given no key: leave the call out if nothing is to be encrypted".into();
@@ -211,7 +216,7 @@ impl NodeBuilder {
         Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }), _owner: owner })
     }
 
-    /// As [`start`](Self::start), for applications without a runtime: it blocks the thread.
+    /// Starts as [`start`](Self::start) does, for applications without a runtime: it blocks the thread.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -220,10 +225,10 @@ impl NodeBuilder {
     }
 }
 
-/// The driver's thread has a runtime of its own.
+/// Starts the driver on its own thread, with its own runtime.
 ///
-/// If it panics, which would be a bug of ours, the node must not live on as a zombie: its members are
-/// told nothing any more, so it leaves them, refuses new caches and says so.
+/// A panic of the driver would be a bug of this crate. The node then sends nothing any more, so it must not stay a
+/// member: it leaves the cluster, refuses new caches and logs an error.
 async fn spawn(driver: Driver, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Result<(), StartError> {
     let (started, result) = oneshot::channel();
     let span = tracing::info_span!(parent: None, "driftless.node", node = mesh.name());
@@ -241,7 +246,7 @@ async fn spawn(driver: Driver, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Resu
                     tracing::error!(
                         "the driver of this node panicked: the node is down, its caches are local from now on"
                     );
-                    // Others would wait for a member that answers pings and nothing else.
+                    // Without a goodbye, other nodes would wait for a member that answers pings and nothing else.
                     runtime.block_on(mesh.shutdown(GOODBYE));
                 }
                 registry.stop();

@@ -1,5 +1,5 @@
-//! The one place where the wall clock is read, and ids and random seeds of replicas are drawn. (Driver and mesh have timers by
-//! tokio's clock, the mesh its own jitter.)
+//! The only place that reads the wall clock and draws ids and random seeds of replicas. (The driver and the mesh have
+//! timers by tokio's clock, and the mesh draws its own jitter.)
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,15 +13,15 @@ use crate::sync::{Arc, AtomicI64, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(crate) struct SystemClock {
     start: Instant,
-    /// Wall time less monotonic time, and the monotonic time at which that was looked up.
+    /// Wall time less monotonic time, and the monotonic time at which the wall clock was last read.
     ahead: AtomicU64,
     looked_up: AtomicU64,
-    /// By how much wall time is wrong, in nanoseconds: for drills, where clocks are stepped.
+    /// The error of the wall time, in nanoseconds. For drills, which step clocks.
     offset: Option<Arc<AtomicI64>>,
 }
 
-/// A step of the wall clock is noticed within this many nanoseconds: every write asks for both times,
-/// and pays for reading one clock.
+/// Nanoseconds after which the wall clock is read again, and a step of it noticed. Every write needs both times; in
+/// between it reads only the monotonic clock.
 const LOOK_AGAIN: u64 = 1_000_000;
 
 impl SystemClock {
@@ -39,7 +39,7 @@ impl SystemClock {
         wall
     }
 
-    /// The instant of a monotonic time.
+    /// Returns the instant of a monotonic time.
     pub(crate) fn instant(&self, mono: u64) -> Instant {
         let far = self.start + Duration::from_secs(365 * 86_400);
         self.start.checked_add(Duration::from_nanos(mono)).unwrap_or(far)
@@ -54,14 +54,15 @@ impl TimeSource for SystemClock {
         Now { wall, mono }
     }
 
-    /// A wall clock before 1970 counts as 1970: stamps still rise, and others call us late.
+    /// Returns the wall time. A wall clock before 1970 counts as 1970: stamps still rise, and other replicas report
+    /// this clock as late.
     fn wall(&self) -> HlcTime {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos);
         self.offset.as_ref().map_or(wall, |offset| wall.saturating_add_signed(offset.load(Ordering::Relaxed)))
     }
 }
 
-/// A fresh id and a seed.
+/// Draws a fresh id and a seed.
 pub(crate) fn entropy() -> (Uuid, u64) {
     (Uuid::new_v4(), Uuid::new_v4().as_u64_pair().1)
 }

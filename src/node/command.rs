@@ -14,7 +14,7 @@ pub(crate) enum Command {
         member: String,
         done: oneshot::Sender<bool>,
     },
-    /// Test switch: the driver panics.
+    /// A panic of the driver. Test switch.
     #[cfg(any(test, feature = "sim"))]
     Panic,
     Shutdown {

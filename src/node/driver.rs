@@ -1,4 +1,4 @@
-//! The loop that moves messages between caches and the mesh. One task on a thread of its own: a busy
+//! The loop that moves messages between caches and the mesh. It is one task on its own thread, so that a busy
 //! application does not delay the cluster, and the cluster does not delay the application.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,21 +26,21 @@ use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
 
-/// Parcels sent for one cache before others have their turn.
+/// Parcels sent for one cache before the next cache has its turn.
 const PARCELS_PER_TURN: usize = 64;
-/// Events handled before parcels are looked for again.
+/// Events handled before the caches are asked for parcels again.
 const EVENTS_PER_TURN: usize = 64;
-/// What callers ask for, before events are handled.
+/// Commands of callers handled before events are.
 const COMMANDS_PER_TURN: usize = 1_024;
-/// A stream message must be taken by the peer's kernel within this.
+/// The time within which the peer's kernel must take a stream message.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
-/// Processes that have not answered are greeted this often.
+/// The interval at which processes that have not answered are greeted again.
 const GREET_EVERY: Duration = Duration::from_millis(500);
-/// The driver looks around at least this often.
+/// The longest time between two turns of the driver.
 const IDLE: Duration = Duration::from_secs(1);
 const IDLE_NANOS: u64 = 1_000_000_000;
 
-/// A bulk parcel has left, or could not be sent.
+/// The outcome of sending a bulk parcel to one receiver.
 struct Sent {
     cache: Arc<str>,
     to: ReplicaId,
@@ -57,7 +57,7 @@ pub(crate) struct Driver {
     sent: (mpsc::UnboundedSender<Sent>, mpsc::UnboundedReceiver<Sent>),
     waiters: Vec<Waiter>,
     member_waiters: Vec<MemberWaiter>,
-    /// A shutdown was asked for: how long it may take, and the callers that wait for it.
+    /// A requested shutdown: its time limit, and the callers that wait for it.
     ending: Option<(Duration, Vec<oneshot::Sender<()>>)>,
     seeds: Vec<String>,
     greet_at: Instant,
@@ -87,7 +87,7 @@ impl Driver {
         }
     }
 
-    /// Runs until a shutdown is asked for or every handle is gone.
+    /// Runs until a shutdown is requested or every handle is dropped.
     pub(crate) async fn run(mut self) {
         let wake = Arc::clone(&self.registry.wake);
         loop {
@@ -98,6 +98,7 @@ impl Driver {
             let next = if more { Instant::now() } else { next };
             tokio::select! {
                 biased;
+                // In this order, so that a flood of messages delays neither callers nor the next bulk parcel.
                 command = self.commands.recv() => match command {
                     Some(command) => self.handle_commands(command),
                     None => {
@@ -149,6 +150,8 @@ impl Driver {
                     self.drop_process(predecessor, true);
                 }
                 self.registry.set_connected(true);
+                // Before the greeting: the process may have replicas that the caches here have not met, and callers
+                // that wait for members must wait for them too.
                 self.registry.notify_caches(NodeEvent::ExpectsMembers(true));
                 self.greet(&peer, None).await;
             }
@@ -175,6 +178,8 @@ impl Driver {
         let replicas = self.membership.down(incarnation, for_good);
         for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
+            // A dead member may return, so it holds back collection until it is forgotten. A member that left holds
+            // back nothing.
             let event = if for_good { NodeEvent::MemberLeft(replica) } else { NodeEvent::MemberDown(replica) };
             self.contain(&port, (), |port| port.handle_event(event));
         }
@@ -201,6 +206,7 @@ impl Driver {
             Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
             Ok(Peeked::UnknownKind { .. } | Peeked::UnknownVersion(_)) | Err(_) => return self.ignore(),
         };
+        // A late message would re-create a member that is never reported down again.
         if self.membership.is_late(envelope.node, envelope.cache, envelope.from) {
             return self.ignore();
         }
@@ -214,6 +220,7 @@ impl Driver {
                 return;
             }
         };
+        // Only a digest makes its sender a member, so only a digest replaces the replica that was open there before.
         if kind == MessageKind::Digest
             && let Some(before) = self.membership.heard(envelope.node, envelope.cache, envelope.from)
         {
@@ -244,7 +251,7 @@ impl Driver {
         self.registry.health.ignored.one();
     }
 
-    /// Tells a process which caches are open here: all of them, or one.
+    /// Greets a process with a digest of every cache that is open here, or of one cache only.
     async fn greet(&self, peer: &Peer, only: Option<&Arc<dyn Port>>) {
         let all = if only.is_none() { self.registry.ports() } else { Vec::new() };
         for port in only.into_iter().chain(all.iter().map(|port| &**port)) {
@@ -257,7 +264,7 @@ impl Driver {
         }
     }
 
-    /// Sends what there is. Returns whether there may be more.
+    /// Sends the parcels of all caches. Returns true if there may be more.
     async fn send_parcels(&mut self) -> bool {
         let mut more = false;
         for port in self.registry.ports() {
@@ -279,11 +286,15 @@ impl Driver {
         let now = self.registry.clock.now().mono;
         for replica in to {
             let Some(peer) = self.membership.home(port.name(), replica).cloned() else {
+                // The receiver's process is not live. The replica waits for the outcome of each bulk parcel all the
+                // same.
                 if bulk {
                     self.contain(port, (), |port| port.sent(replica, false));
                 }
                 continue;
             };
+            // Only bulk parcels wait for a pause after a stream: small digests and acknowledgements go by datagram at
+            // once.
             if bytes.len() <= MAX_DATAGRAM && (!bulk || self.lanes.takes_datagram(replica, now)) {
                 let ok = self.mesh.send_datagram(&peer, bytes.clone()).await.is_ok();
                 if bulk {
@@ -296,7 +307,8 @@ impl Driver {
         }
     }
 
-    /// One stream message in flight to each receiver of bulk; the machine waits for `sent`.
+    /// Sends a message by stream in a task of its own. At most one bulk message is in flight to each receiver, because
+    /// the replica waits for `sent`.
     fn send_stream(&self, port: &Arc<dyn Port>, peer: &Peer, bulk: Option<ReplicaId>, bytes: Bytes) {
         let (mesh, peer, cache) = (Arc::clone(&self.mesh), peer.clone(), Arc::clone(port.name()));
         let done = self.sent.0.clone();
@@ -325,7 +337,7 @@ impl Driver {
         }
     }
 
-    /// Lets time pass for every cache; gives the instant of the next turn.
+    /// Lets time pass for every cache. Returns the instant of the next turn.
     async fn pass_time(&mut self) -> Instant {
         let now = Instant::now();
         let now_mono = self.registry.clock.now().mono;
@@ -333,12 +345,14 @@ impl Driver {
         let looks_for_seeds = !self.seeds.is_empty() && !self.mesh.seeds_are_own();
         self.registry.phase.awaits_seeds.store(looks_for_seeds, Ordering::Release);
         self.membership.await_seeds(looks_for_seeds);
+        // Before the caches are asked: "not open" answers to a predecessor must not count for a cache opened since.
         let opened = self.registry.take_opened();
         opened.iter().for_each(|cache| self.membership.opened(cache));
         for port in self.registry.ports() {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
                 port.handle_event(NodeEvent::AwaitsPeers(self.membership.awaits_company(port.name())));
-                // The members are copied only while that can change anything: a turn may follow each write.
+                // The list of members is copied only while it can change the answer, because a turn may follow each
+                // write.
                 if port.expects_members() {
                     let expects = self.membership.expects_members(port.name(), &port.status().live);
                     port.handle_event(NodeEvent::ExpectsMembers(expects));
@@ -360,7 +374,7 @@ impl Driver {
         next.min(self.greet_at)
     }
 
-    /// Calls a cache, in which types of the user may panic: that costs the call, not the node.
+    /// Calls a cache and contains a panic of the user's types: it costs this call, not the node.
     fn contain<T>(&self, port: &Arc<dyn Port>, otherwise: T, call: impl FnOnce(&Arc<dyn Port>) -> T) -> T {
         catch_unwind(AssertUnwindSafe(|| call(port))).unwrap_or_else(|_| {
             if let Some(count) = self.registry.health.contained_panics.one_to_log() {
@@ -373,7 +387,8 @@ impl Driver {
     async fn greet_the_unknown(&self) {
         let mono = self.registry.clock.now().mono;
         for port in self.registry.ports() {
-            // Not those that it still holds for dead: the greeting when they came back may have been lost.
+            // Live members only. If the replica still believes a member dead, the greeting of its return may have been
+            // lost.
             let members = port.status().live;
             for peer in self.membership.to_greet(port.name(), &members, mono) {
                 self.greet(&peer, Some(&port)).await;
@@ -402,6 +417,7 @@ impl Driver {
             }
             #[cfg(any(test, feature = "sim"))]
             Command::Panic => panic!("a test asked for it"),
+            // The deadline of the first caller counts. Later callers wait for the same end.
             Command::Shutdown { deadline, done } => self.ending.get_or_insert((deadline, Vec::new())).1.push(done),
         }
     }

@@ -1,6 +1,6 @@
-//! Questions that nodes ask each other for the sake of a person who looks: what is held for these
-//! keys, what comes next in a walk, how are you. Nothing here changes state, no value travels, and a
-//! question that is not understood is not answered.
+//! Questions that nodes ask each other for a person who inspects the cluster: the registers of some keys, the next page
+//! of registers, the report of a node. They change no state and carry no values. A node does not answer a question that
+//! it cannot decode.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use super::questions::{Ask, Reply};
 use super::registry::Registry;
 use super::report::report;
 
-/// The first byte of a cache's messages is a wire version; these are none.
+/// The first byte of a question. A cache's message begins with a wire version, which neither this byte nor the next is.
 const QUESTION: u8 = 0xD1;
 const ANSWER: u8 = 0xD2;
-/// Bytes of a question or an answer.
+/// Maximum size of a question or an answer, in bytes.
 const MAX_BYTES: usize = 4 << 20;
-/// Keys in one question, and registers in one answer.
+/// Maximum number of keys in one question, and of registers in one answer.
 pub(crate) const MAX_KEYS: usize = 256;
 const SEND_DEADLINE: Duration = Duration::from_secs(2);
 const DEPTH: usize = 32;
@@ -28,12 +28,12 @@ const DEPTH: usize = 32;
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     number: u64,
-    /// The process that asks, or that answers.
+    /// The process that asks or answers.
     node: Uuid,
     body: T,
 }
 
-/// Asks some processes, and waits until all have answered or the time is up.
+/// Asks some processes and waits until all have answered or the time is up. Returns the answers by process.
 pub(crate) async fn ask(
     registry: &Registry,
     mesh: &Mesh,
@@ -51,6 +51,7 @@ pub(crate) async fn ask(
         futures_util::future::join_all(peers.iter().map(|peer| send(mesh, peer, bytes.clone()))).await;
         while answers.len() < peers.len() {
             let Some((node, reply)) = asked.answers.recv().await else { return };
+            // An answer of a process that was not asked must not end the wait.
             if peers.iter().any(|peer| peer.incarnation == node) {
                 answers.insert(node, reply);
             }
@@ -60,7 +61,7 @@ pub(crate) async fn ask(
     answers
 }
 
-/// Takes a message that is a question or an answer; `false` if it is neither.
+/// Handles a message that is a question or an answer. Returns `false` if it is neither.
 pub(crate) fn handle(registry: &Arc<Registry>, mesh: &Arc<Mesh>, bytes: &Bytes) -> bool {
     match bytes.first() {
         Some(&QUESTION) => {
@@ -79,7 +80,8 @@ pub(crate) fn handle(registry: &Arc<Registry>, mesh: &Arc<Mesh>, bytes: &Bytes) 
     }
 }
 
-/// Answers away from the loop: keys are encoded, and that is user code.
+/// Answers outside the driver's loop, because encoding keys runs user code. Drops the question if too many are being
+/// answered, or if the asking node is not a member.
 fn respond(registry: &Arc<Registry>, mesh: &Arc<Mesh>, question: Envelope<Ask>) {
     let Ok(permit) = Arc::clone(&registry.inquiries.answering).try_acquire_owned() else { return };
     let Some(peer) = mesh.members().into_iter().find(|peer| peer.incarnation == question.node) else { return };
@@ -98,7 +100,7 @@ fn respond(registry: &Arc<Registry>, mesh: &Arc<Mesh>, question: Envelope<Ask>) 
     });
 }
 
-/// The answer to a question, from what is here.
+/// Returns the answer to a question from the state of this node.
 pub(crate) fn answer(registry: &Registry, mesh: &Mesh, question: Ask) -> Reply {
     match question {
         Ask::Marks { cache, mut keys, hash } => {

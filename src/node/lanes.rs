@@ -1,17 +1,18 @@
-//! Which way a small push takes. A datagram is soonest there, but a burst of them overflows the receiver's socket, and each
-//! that is lost holds up everything after it until it is sent again; and it overtakes a stream that has not been read
-//! yet. So a member gets a few datagrams at a time, and streams for as long as there is no pause.
+//! The choice between datagram and stream for a small push. A datagram arrives soonest. But a burst of datagrams
+//! overflows the receiver's socket, and each lost datagram delays everything after it until it is sent again. A
+//! datagram can also overtake a stream that has not been read yet. So a member gets a few datagrams at a time, then
+//! streams until there is a pause.
 
 use std::collections::BTreeMap;
 
 use crate::replica_id::ReplicaId;
 
-/// Datagrams with pushes for one member within [`PAUSE`], at most.
+/// Maximum number of datagrams with pushes to one member within [`PAUSE`].
 const FEW: u32 = 16;
-/// After this long without a stream to a member, what was sent is taken to have been read, nanoseconds.
+/// Nanoseconds without a stream to a member after which everything sent to it is assumed to have been read.
 const PAUSE: u64 = 10_000_000;
 
-/// The ways to all members. Times are monotonic, in nanoseconds.
+/// The recent datagrams and streams to each member. Times are monotonic, in nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
     lanes: BTreeMap<ReplicaId, Lane>,
@@ -20,13 +21,13 @@ pub(crate) struct Lanes {
 #[derive(Debug)]
 struct Lane {
     streamed: Option<u64>,
-    /// When the count of datagrams began.
+    /// The time at which the count of datagrams began.
     began: u64,
     datagrams: u32,
 }
 
 impl Lanes {
-    /// Whether the next small push to this member goes by datagram; if not, it goes by stream.
+    /// Returns true if the next small push to this member goes by datagram, and counts it. Otherwise it goes by stream.
     pub(crate) fn takes_datagram(&mut self, to: ReplicaId, now: u64) -> bool {
         let lane = self.lane(to, now);
         if lane.streamed.is_some_and(|at| now.saturating_sub(at) < PAUSE) {
@@ -39,12 +40,12 @@ impl Lanes {
         lane.datagrams <= FEW
     }
 
-    /// A stream to this member begins or has been taken by its kernel.
+    /// Records that a stream to this member begins, or that the kernel has taken it.
     pub(crate) fn streamed(&mut self, to: ReplicaId, now: u64) {
         self.lane(to, now).streamed = Some(now);
     }
 
-    /// Forgets members that were sent nothing for a while.
+    /// Drops members to which nothing was sent within [`PAUSE`].
     pub(crate) fn tidy(&mut self, now: u64) {
         let last = |lane: &Lane| lane.streamed.map_or(lane.began, |at| at.max(lane.began));
         self.lanes.retain(|_, lane| now.saturating_sub(last(lane)) < PAUSE);

@@ -1,11 +1,12 @@
-//! The room where everything memberlist-shaped lives: membership, failure detection, datagrams and streams.
+//! Membership, failure detection, datagrams and streams: everything that depends on memberlist.
 //!
-//! It carries opaque bytes and knows nothing about caches; nothing typed by memberlist leaves it. What memberlist
-//! 0.8.5 breaks is contained here: see `frame` and `stream` (hostile and slow connections), `roster` (events),
-//! `watchdog` and `instance` (dead tasks, a table that must not be reaped), `rejoin` (partitions).
+//! The mesh carries opaque bytes and knows nothing about caches. No type of memberlist leaves this module. The defects
+//! of memberlist 0.8.5 are contained here: see `frame` and `stream` (hostile and slow connections), `roster` (events),
+//! `watchdog` and `instance` (dead tasks, a member table that must not be reaped), `rejoin` (partitions).
 //!
-//! A mesh runs on one thread of its own. memberlist starts tasks that nobody can wait for or stop; ending their
-//! runtime ends them all, once their `timers` have run out. The thread also keeps a busy application from delaying pings, and the other way round.
+//! A mesh runs on its own thread. memberlist starts tasks that its callers can neither wait for nor stop. Ending their
+//! runtime ends them all, once their `timers` have run out. The thread also keeps a busy application from delaying
+//! pings, and pings from delaying the application.
 
 use std::{
     net::SocketAddr,
@@ -50,15 +51,15 @@ use instance::Core;
 use roster::Roster;
 use thread::Stop;
 
-/// A running member of a cluster. Dropping it stops everything without a goodbye; [`shutdown`](Self::shutdown) is
-/// the polite way.
+/// A running member of a cluster. Dropping it stops everything without a goodbye; [`shutdown`](Self::shutdown) says
+/// goodbye first.
 pub struct Mesh {
     core: Arc<Core>,
     stop: watch::Sender<Stop>,
     done: watch::Receiver<bool>,
 }
 
-/// The events of one mesh, to be read by one consumer.
+/// The events of one mesh, for one consumer.
 pub struct MeshEvents {
     roster: Arc<Roster>,
     inbox: mpsc::Receiver<Waiting>,
@@ -66,18 +67,18 @@ pub struct MeshEvents {
 }
 
 impl Mesh {
-    /// Binds, starts and begins to look for the seeds, which need not be there.
+    /// Binds, starts and begins to look for the seeds, which need not be reachable yet.
     ///
     /// # Errors
     ///
-    /// The configuration is invalid or the address cannot be bound; then nothing is left running.
+    /// The configuration is invalid or the address cannot be bound. Then nothing is left running.
     pub async fn start(config: MeshConfig) -> Result<(Mesh, MeshEvents), MeshError> {
         config.validate()?;
         let (sender, inbox) = mpsc::channel(config.inbox);
         let (stop, stopped) = watch::channel(Stop::No);
         let (finished, done) = watch::channel(false);
         let (ready, started) = oneshot::channel();
-        // Held until the end, so that a start that is cancelled or fails stops the thread.
+        // Held to the end of this function: if the start fails or is cancelled, dropping it stops the thread.
         let guard = thread::spawn(config, sender, stopped, ready, finished).map(|()| stop)?;
         let core = match started.await {
             Ok(result) => result?,
@@ -87,54 +88,54 @@ impl Mesh {
         Ok((Mesh { core, stop: guard, done }, events))
     }
 
-    /// The bound address, TCP and UDP.
+    /// Returns the bound address, TCP and UDP.
     pub fn local_addr(&self) -> SocketAddr {
         self.core.wire.local
     }
 
-    /// The address others use to reach us.
+    /// Returns the address at which other members reach this one.
     pub fn advertised(&self) -> SocketAddr {
         self.core.advertise
     }
 
-    /// Our own member name.
+    /// Returns this member's name.
     pub fn name(&self) -> &str {
         &self.core.name
     }
 
-    /// The other live members, in no particular order.
+    /// Returns the other live members, in no particular order.
     pub fn members(&self) -> Vec<Peer> {
         self.core.ears.roster.members()
     }
 
-    /// Whether every seed is this member itself, by its advertised or bound address. `false` without seeds, and until
-    /// the first look.
+    /// Returns true if every seed is this member itself, by its advertised or bound address. Returns false without
+    /// seeds, and until the seeds have been resolved for the first time.
     pub fn seeds_are_own(&self) -> bool {
         self.core.seeds_are_own.load(Ordering::Acquire)
     }
 
-    /// Hands at most [`MAX_DATAGRAM`] bytes to the kernel. `Ok` does not mean they arrive, nor in which order.
+    /// Hands at most [`MAX_DATAGRAM`] bytes to the kernel. `Ok` says neither that they arrive nor in which order.
     pub async fn send_datagram(&self, to: &Peer, bytes: Bytes) -> Result<(), SendError> {
         check_len(bytes.len(), MAX_DATAGRAM)?;
         self.core.send_datagram(to.addr, Kind::Datagram.seal(bytes)).await
     }
 
-    /// Writes one message to a connection to `to`. `Ok` means the kernel took all of it, not that it was read.
+    /// Writes one message to a connection to `to`. `Ok` means that the kernel took all of it, not that it was read.
     ///
-    /// Copies the bytes once, unless the buffer is unshared and has a byte to spare.
+    /// Copies the bytes once, unless the buffer is unshared and has room for one more byte.
     pub async fn send_stream(&self, to: &Peer, bytes: Bytes, deadline: Duration) -> Result<(), SendError> {
         check_len(bytes.len(), self.core.config.max_frame)?;
         self.core.send_stream(to.addr, Kind::Stream.seal(bytes), deadline).await
     }
 
-    /// Totals since the start.
+    /// Returns the totals since the start.
     pub fn counters(&self) -> MeshStats {
         self.core.counters.counters()
     }
 
     /// Says goodbye, leaves, stops every task and releases the port, all within about the deadline.
     ///
-    /// Any number of callers may wait at once; the first one's deadline counts for the goodbye.
+    /// Any number of callers may wait at once. The goodbye has the deadline of the first caller.
     pub async fn shutdown(&self, deadline: Duration) {
         self.stop.send_if_modified(|stop| {
             let first = stop.is_running();
@@ -144,7 +145,7 @@ impl Mesh {
             first
         });
         let mut done = self.done.clone();
-        // The thread keeps the deadline; this one only guards against a thread that is stuck.
+        // The thread keeps the deadline. This timeout only guards against a thread that is stuck.
         if timeout(deadline + Duration::from_secs(1), done.wait_for(|d| *d)).await.is_err() {
             tracing::error!("the mesh thread did not stop in time");
         }
@@ -165,14 +166,14 @@ impl Mesh {
         keys::remove(&self.core, key)
     }
 
-    /// Test switch: datagrams to and from these addresses vanish and dials to them hang; `None` heals.
+    /// Drops datagrams to and from these addresses and lets dials to them hang; `None` heals. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn sever(&self, peers: Option<Vec<SocketAddr>>) {
         self.core.wire.set_cut(peers.map(|p| p.into_iter().collect()));
     }
 
-    /// Test switch: every task of memberlist ends, as after its panics, and nobody is told.
+    /// Ends every task of memberlist without an event, as its own panics do. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub async fn wound(&self) {
@@ -181,7 +182,8 @@ impl Mesh {
         }
     }
 
-    /// Test switch: a background task ends, as by a panic. Gives the names of all; `thread` is what they run on.
+    /// Ends a background task, as a panic would, or with `thread` the thread that all tasks run on. Returns the names
+    /// of all tasks. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn kill_task(&self, name: &str) -> Vec<&'static str> {
@@ -195,14 +197,14 @@ impl Mesh {
         tasks.keys().copied().collect()
     }
 
-    /// Test switch: nothing of this member runs for so long, as on a machine without a processor to spare. Once.
+    /// Stops this member for a time, as on a machine without a free processor. Works once. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn starve(&self, time: Duration) {
         self.stop.send_replace(Stop::Starve(time));
     }
 
-    /// Test switch: rebuilds membership as the watchdog would.
+    /// Rebuilds membership as the watchdog would. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn rebuild(&self) {
@@ -227,19 +229,20 @@ fn check_len(len: usize, max: usize) -> Result<(), SendError> {
 }
 
 impl MeshEvents {
-    /// The next event; `None` after the mesh has stopped and everything was read. Cancel safe.
+    /// Returns the next event, or `None` after the mesh has stopped and everything was read. Cancel safe.
     pub async fn recv(&mut self) -> Option<MeshEvent> {
         loop {
             if let Some(event) = self.roster.next_event() {
                 return Some(event);
             }
-            // The sender is gone as well if the thread died.
+            // A thread that died has dropped the sender without setting the flag.
             if *self.done.borrow() || self.done.has_changed().is_err() {
                 return self.inbox.try_recv().ok().map(message);
             }
             let roster = self.roster.clone();
             tokio::select! {
                 biased;
+                // Membership changes come before messages: they are few, and a flood of messages must not delay them.
                 () = roster.changed.notified() => {}
                 Some(waiting) = self.inbox.recv() => return Some(message(waiting)),
                 _ = self.done.changed() => {}
@@ -247,13 +250,13 @@ impl MeshEvents {
         }
     }
 
-    /// The next event if one is waiting.
+    /// Returns the next event if one is waiting.
     pub fn try_recv(&mut self) -> Option<MeshEvent> {
         self.roster.next_event().or_else(|| self.inbox.try_recv().ok().map(message))
     }
 }
 
-/// Its place in the queue is free from here on.
+/// Turns a queued message into an event and frees its place in the queue.
 fn message(waiting: Waiting) -> MeshEvent {
     drop(waiting.place);
     MeshEvent::Message { bytes: waiting.bytes, reliable: waiting.reliable }

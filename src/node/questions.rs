@@ -1,4 +1,4 @@
-//! Questions between nodes for the sake of a person, and those that wait for answers.
+//! The questions between nodes for a person who inspects the cluster, and the questions that wait for answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,18 +10,19 @@ use uuid::Uuid;
 use crate::report::{Marks, NodeReport};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
-/// Questions answered at one time; those beyond are dropped, and the asking node runs into its deadline.
+/// Maximum number of questions answered at one time. Further ones are dropped, and the asking node waits until its
+/// deadline.
 const ANSWERING: usize = 4;
 
 /// A question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    /// The registers of these keys, by encoding; with hashes of values or without.
+    /// The registers of these keys, which are given by their encoding; with hashes of values or without.
     #[serde(rename = "Look")]
     Marks { cache: String, keys: Vec<Vec<u8>>, hash: bool },
-    /// The registers from here on.
+    /// The registers from this cursor on.
     Page { cache: String, cursor: u64, limit: usize },
-    /// Everything about the node but its registers.
+    /// The report of the node: everything but its registers.
     Report,
 }
 
@@ -40,7 +41,7 @@ type Waiting = HashMap<u64, mpsc::UnboundedSender<(Uuid, Reply)>>;
 pub(crate) struct Inquiries {
     next: AtomicU64,
     waiting: Mutex<Waiting>,
-    /// Permits to answer.
+    /// The permits to answer questions of other nodes.
     pub(crate) answering: Arc<Semaphore>,
 }
 
@@ -51,7 +52,7 @@ impl Default for Inquiries {
     }
 }
 
-/// A question that was asked; it no longer waits once this is dropped.
+/// A question that waits for answers until it is dropped.
 pub(crate) struct Asked<'a> {
     inquiries: &'a Inquiries,
     pub(crate) number: u64,
@@ -65,7 +66,7 @@ impl Drop for Asked<'_> {
 }
 
 impl Inquiries {
-    /// Gives a question its number.
+    /// Registers a question under a new number.
     pub(crate) fn register(&self) -> Asked<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answers) = mpsc::unbounded_channel();
@@ -73,7 +74,7 @@ impl Inquiries {
         Asked { inquiries: self, number, answers }
     }
 
-    /// Passes an answer of a node to the caller that waits for it, if it still does.
+    /// Passes an answer of a node to the caller that waits for it. Drops it if no caller waits.
     pub(crate) fn take(&self, number: u64, node: Uuid, answer: Reply) {
         if let Some(waiting) = self.waiting.lock().get(&number) {
             let _ = waiting.send((node, answer));

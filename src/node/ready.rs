@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use crate::cache::Ready;
 
-/// Fewer other members than asked for are there. Returned by [`Node::wait_for_members`](crate::Node::wait_for_members).
+/// Too few other members are live. Returned by [`Node::wait_for_members`](crate::Node::wait_for_members).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{present} other members are there, and {wanted} were waited for: look at the seeds and the network")]
 #[non_exhaustive]
 pub struct TooFewMembers {
-    /// How many were waited for.
+    /// The number of members that the caller waited for.
     pub wanted: usize,
-    /// How many were there when the time was up, or when the node was shut down.
+    /// The number of members that were live at the timeout, or when the node was shut down.
     pub present: usize,
 }
 
@@ -31,7 +31,7 @@ impl MemberWaiter {
         (Self { wanted, deadline: deadline(patience), answer }, receiver)
     }
 
-    /// Answers if it can, or if nothing more will come; returns the waiter if it has to wait on.
+    /// Answers if enough members are present, the time is up or the node `ends`. Returns the waiter if it must wait on.
     pub(crate) fn answer_if_due(self, present: usize, ends: bool) -> Option<Self> {
         if self.answer.is_closed() {
             return None;
@@ -52,7 +52,7 @@ fn deadline(patience: Duration) -> Instant {
     Instant::now().checked_add(patience).unwrap_or(far)
 }
 
-/// Somebody who waits for a cache to be ready.
+/// A caller that waits for a cache to be ready.
 pub(crate) struct Waiter {
     pub(crate) cache: String,
     pub(crate) deadline: Instant,
@@ -65,7 +65,7 @@ impl Waiter {
         (Self { cache: cache.to_owned(), deadline: deadline(patience), answer }, receiver)
     }
 
-    /// Nobody waits any more.
+    /// Returns true if the caller has stopped waiting.
     pub(crate) fn is_gone(&self) -> bool {
         self.answer.is_closed()
     }

@@ -23,20 +23,20 @@ use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
-/// Names of nodes by cache and by the replicas that live there.
+/// The names of nodes, by cache and by the replicas that are open there.
 pub(crate) type Roll = BTreeMap<String, BTreeMap<ReplicaId, String>>;
 
-/// The cluster of a node, as its report names it.
+/// The cluster of a node, for its report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identity {
     pub(crate) cluster: String,
     pub(crate) encrypted: bool,
 }
 
-/// How long a cache without a handle may stay.
+/// The time that a cache without a handle may stay, to hand over its writes.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A cache. Whoever lets go of it last drops users' values: if one panics then, that takes nothing down.
+/// A reference to a cache. If the last reference is dropped and a user's value panics then, the panic is contained.
 pub(crate) struct Held(Option<Arc<dyn Port>>);
 
 impl Held {
@@ -62,7 +62,7 @@ impl Drop for Held {
 /// An open cache.
 struct Opened {
     port: Weak<dyn Port>,
-    /// How many handles have it open; none while it lingers.
+    /// The number of handles that have it open; zero while it lingers.
     handles: usize,
 }
 
@@ -72,53 +72,54 @@ impl Opened {
     }
 }
 
-/// How a cache ends.
+/// The way in which a cache ends.
 #[derive(Clone, Copy)]
 enum Ending {
     Closed,
     ShutDown,
 }
 
-/// Where a node is between its start and its end.
+/// The phase of a node between its start and its end.
 #[derive(Debug, Default)]
 pub(crate) struct Phase {
-    /// No handle of the node is left: it ends with the last cache.
+    /// True once no handle of the node is left: it ends with its last cache.
     pub(crate) unowned: AtomicBool,
-    /// No cache is opened any more.
+    /// True once no cache can be opened any more.
     pub(crate) down: AtomicBool,
-    /// The node went down although nobody shut it down.
+    /// True if the node went down without a shutdown.
     pub(crate) died: AtomicBool,
-    /// The driver has ended.
+    /// True once the driver has ended.
     pub(crate) stopped: AtomicBool,
     pub(crate) connected: AtomicBool,
-    /// There are seeds besides this node itself: where no member is there, one may be found.
+    /// True if a seed besides this node is configured: without live members, it may lead to one.
     pub(crate) awaits_seeds: AtomicBool,
-    /// All that could not be handed over has been counted.
+    /// True once everything that could not be handed over has been counted.
     pub(crate) settled: AtomicBool,
 }
 
 /// The state of a node's own threads and messages.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    /// When the driver last went round, by monotonic time.
+    /// The monotonic time of the driver's last turn.
     pub(crate) pulse: AtomicU64,
     pub(crate) seeds_unreachable: AtomicBool,
     /// Panics of users' types on the driver's thread.
     pub(crate) contained_panics: Counter,
-    /// Messages that are not for us: of a newer release, of a cache that is not open here, of a process that has left.
+    /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
+    /// left.
     pub(crate) ignored: Counter,
 }
 
 /// The ids of the replicas that are opened here.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
-    /// For drills: what is given out before any is made.
+    /// For drills: the id of the first replica, used before any id is generated.
     first: Option<Uuid>,
-    /// The one that was opened last.
+    /// The id that was issued last.
     last: Option<Uuid>,
 }
 
-/// Shared by the node's handles, its caches and its driver.
+/// The open caches and the state of a node, shared by its handles, its caches and its driver.
 pub(crate) struct Registry {
     pub(crate) incarnation: Uuid,
     pub(crate) clock: Arc<SystemClock>,
@@ -127,11 +128,11 @@ pub(crate) struct Registry {
     pub(crate) health: Health,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Opened>>,
-    /// Caches without a handle that have something to tell, and until when, by monotonic time.
+    /// Caches without a handle that have unsent writes, each with the monotonic time up to which it is kept.
     lingering: Mutex<Vec<(Held, u64)>>,
-    /// Caches opened since the driver last looked.
+    /// Caches opened since the driver's last turn.
     opened: Mutex<Vec<String>>,
-    /// What could not be handed over.
+    /// The writes that could not be handed over.
     unsent: Mutex<Ledger>,
     pub(crate) inquiries: Inquiries,
     identity: Identity,
@@ -162,19 +163,19 @@ impl Registry {
         }
     }
 
-    /// For drills: the id of the first replica that is opened here.
+    /// Sets the id of the first replica that is opened here, for drills.
     pub(crate) fn set_first_id(&self, id: Option<Uuid>) {
         self.ids.lock().first = id;
     }
 
-    /// The open caches, by name.
+    /// Returns the open caches, sorted by name.
     pub(crate) fn ports(&self) -> Vec<Held> {
         let mut ports = self.ports.lock();
         ports.retain(|_, opened| opened.port.strong_count() > 0);
         ports.values().filter_map(|opened| opened.port.upgrade()).map(Held::new).collect()
     }
 
-    /// Tells a new cache what is known of members.
+    /// Reports to a new cache what the node knows of members.
     fn introduce(&self, port: &Arc<dyn Port>) {
         let connected = self.phase.connected.load(Ordering::Acquire);
         let expects = connected || self.phase.awaits_seeds.load(Ordering::Acquire);
@@ -183,8 +184,9 @@ impl Registry {
         port.handle_event(NodeEvent::ExpectsMembers(expects));
     }
 
-    /// Keeps a cache whose last handle is gone until a member has what was written there, if one may still take it.
+    /// Keeps a cache whose last handle is dropped until a member has its writes, if a member may still take them.
     fn linger(&self, port: &Arc<dyn Port>) {
+        // The end of the node has already counted the unsent writes of all caches, this one included.
         if self.phase.settled.load(Ordering::Acquire) {
             return;
         }
@@ -202,11 +204,12 @@ impl Registry {
             self.warn_of_the_end();
         }
         if self.phase.stopped.load(Ordering::Acquire) {
-            self.close_lingering(u64::MAX); // The driver has looked for the last time.
+            // The driver, which would close it, has ended.
+            self.close_lingering(u64::MAX);
         }
     }
 
-    /// The last handle of the node is gone.
+    /// Marks the node as unowned, because its last handle is dropped.
     pub(super) fn disown(&self) {
         self.phase.unowned.store(true, Ordering::Release);
         if !self.lingering.lock().is_empty() {
@@ -222,16 +225,17 @@ impl Registry {
         );
     }
 
-    /// Closes caches without a handle that have handed over what they had to, or whose time is up.
+    /// Closes caches without a handle that have handed over their writes, or whose time is up.
     pub(crate) fn close_lingering(&self, now: u64) {
         let go: Vec<_> = {
-            // In one hold of the lock: what is not found here is taken for closed.
+            // The list changes under one lock, because `lingers` treats a cache that is not in it as closed.
             let mut lingering = self.lingering.lock();
             let all = std::mem::take(&mut *lingering).into_iter();
             let (stay, go) = all.partition(|(port, until)| *until > now && port.has_unsent());
             *lingering = stay;
             go
         };
+        // A cache that was opened again meanwhile stays, and loses nothing.
         for (port, _) in go.iter().filter(|(port, _)| !self.is_wanted(port)) {
             if !self.phase.settled.load(Ordering::Acquire) {
                 self.note_lost(port, Ending::Closed);
@@ -240,7 +244,7 @@ impl Registry {
         }
     }
 
-    /// Whether a cache was opened again, or lingers again.
+    /// Returns true if a cache was opened again, or lingers again.
     fn is_wanted(&self, port: &Held) -> bool {
         let open = self.ports.lock().get(&**port.name()).is_some_and(|opened| opened.is(port) && opened.handles > 0);
         open || self.lingers(port)
@@ -250,7 +254,7 @@ impl Registry {
         self.lingering.lock().iter().any(|(held, _)| Arc::ptr_eq(held, port))
     }
 
-    /// The node ends: takes note of what no member has.
+    /// Records the writes that no member has, at the end of the node.
     pub(crate) fn note_unsent(&self) {
         self.close_lingering(u64::MAX);
         let ports = self.ports();
@@ -259,8 +263,8 @@ impl Registry {
         }
     }
 
-    /// Takes note of a cache whose writes are lost. A node that has met no member and looks for none has no cluster, and
-    /// nothing is missing there.
+    /// Records a cache whose writes are lost, and logs a warning. A node that has met no member and looks for none has
+    /// no cluster, so nothing is missing there.
     fn note_lost(&self, port: &Arc<dyn Port>, ending: Ending) {
         let in_cluster =
             self.phase.connected.load(Ordering::Acquire) || self.phase.awaits_seeds.load(Ordering::Acquire);
@@ -276,12 +280,12 @@ impl Registry {
         self.unsent.lock().add(cache, writes);
     }
 
-    /// What could not be handed over.
+    /// Returns the writes that could not be handed over.
     pub(crate) fn unsent(&self) -> Unsent {
         self.unsent.lock().report()
     }
 
-    /// One handle less.
+    /// Removes one handle of a cache. The cache lingers after the last one.
     fn close(&self, port: &Arc<dyn Port>) {
         let last = self.ports.lock().get_mut(&**port.name()).is_some_and(|opened| {
             let open = opened.is(port) && opened.handles > 0;
@@ -294,8 +298,8 @@ impl Registry {
         self.unlist(port);
     }
 
-    /// Whoever opens a cache again that nobody has open, and that does not linger, gets another one: also while the driver
-    /// still has its hands on it.
+    /// Removes a cache that no handle has open and that does not linger. Opening the name again then creates a new
+    /// cache, even while the driver still holds a reference to this one.
     fn unlist(&self, port: &Arc<dyn Port>) {
         let mut ports = self.ports.lock();
         if !self.lingers(port) && ports.get(&**port.name()).is_some_and(|opened| opened.handles == 0 && opened.is(port))
@@ -308,8 +312,8 @@ impl Registry {
         held(&self.ports.lock(), name)
     }
 
-    /// Returns the cache of this name, or, if it is not open, the greatest replica that was opened here so far. Both are read under the
-    /// lock under which a cache is opened and its replica named.
+    /// Returns the cache of this name. If it is not open, returns the greatest replica that was opened here so far.
+    /// Both are read under the lock under which a cache is opened and its replica gets its id.
     pub(crate) fn port_or_last(&self, name: &str) -> Result<Held, ReplicaId> {
         let ports = self.ports.lock();
         held(&ports, name).ok_or_else(|| ReplicaId::from_uuid(self.ids.lock().last.unwrap_or_default()))
@@ -319,22 +323,22 @@ impl Registry {
         self.identity.clone()
     }
 
-    /// The driver has gone round.
+    /// Records a turn of the driver.
     pub(crate) fn beat(&self) {
         self.health.pulse.store(self.clock.now().mono, Ordering::Relaxed);
     }
 
-    /// Makes known which replica lives where.
+    /// Publishes which replica is open on which node.
     pub(crate) fn publish(&self, roll: Roll) {
         *self.roll.lock() = Arc::new(roll);
     }
 
-    /// The caches that were opened since the last call.
+    /// Returns the caches that were opened since the last call.
     pub(crate) fn take_opened(&self) -> Vec<String> {
         std::mem::take(&mut *self.opened.lock())
     }
 
-    /// The driver ends: all caches are on their own.
+    /// Stops replication at the end of the driver: the caches are local from now on.
     pub(crate) fn stop(&self) {
         self.note_unsent();
         self.phase.stopped.store(true, Ordering::Release);
@@ -349,17 +353,17 @@ impl Registry {
         self.ports().iter().for_each(|port| port.handle_event(event));
     }
 
-    /// Tells all caches whether there is anybody to send to.
+    /// Reports to all caches that this node has peers, or that it has none.
     pub(crate) fn set_connected(&self, connected: bool) {
         self.phase.connected.store(connected, Ordering::Release);
         self.notify_caches(NodeEvent::Connected(connected));
     }
 }
 
-/// What caches see of their node; keeps it running while a cache is open.
+/// A node as its caches see it. It keeps the node running while a cache is open.
 pub(crate) struct NodeHost {
     pub(crate) registry: Arc<Registry>,
-    /// The node stops when the last handle and the last cache are gone.
+    /// Keeps the driver running: the node stops when its last handle and its last cache are dropped.
     pub(crate) alive: Arc<super::Alive>,
 }
 
@@ -399,6 +403,7 @@ impl Host for NodeHost {
             opened.handles += 1;
             return Some(open);
         }
+        // Under the lock of `ports`, so that two callers get the same cache. `port_or_last` relies on this as well.
         let port = make()?;
         self.registry.introduce(&port);
         ports.insert(name.to_owned(), Opened { port: Arc::downgrade(&port), handles: 1 });

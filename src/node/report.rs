@@ -1,4 +1,4 @@
-//! A node at one moment, for people.
+//! The report of a node at one moment, for people.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::cache::TimeSource;
 use crate::report::{MemberReport, NodeReport, lint_node};
 use crate::sync::Ordering;
 
-/// Reports a node and its caches. `driver_alive`: whether the task that moves messages is there.
+/// Reports a node and its caches; `driver_alive` is true if the task that moves messages is running.
 pub(crate) fn report(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> NodeReport {
     let mut report = report_without_caches(registry, mesh, driver_alive);
     report.caches = registry.ports().iter().map(|port| port.report()).collect();
@@ -28,7 +28,7 @@ pub(crate) fn report_without_caches(registry: &Registry, mesh: &Mesh, driver_ali
         loopback: mesh.local_addr().ip().is_loopback(),
         members: members(mesh),
         seeds_unreachable: registry.health.seeds_unreachable.load(Ordering::Relaxed),
-        // What died by itself must not look like something that was meant.
+        // A node that died must not look like a node that was shut down.
         down: registry.phase.down.load(Ordering::Relaxed) && !registry.phase.died.load(Ordering::Relaxed),
         driver_alive,
         driver_silent_ms: silent / 1_000_000,
@@ -54,7 +54,7 @@ fn members(mesh: &Mesh) -> Vec<MemberReport> {
     members
 }
 
-/// Returns every count of the network layer by name, and the sums that people ask for.
+/// Returns every count of the network layer by name, and the sums that operators need.
 fn network(mesh: &MeshStats, health: &Health) -> BTreeMap<String, u64> {
     let sums = [
         ("bytes_in", mesh.datagram_bytes_in + mesh.stream_bytes_in),

@@ -1,13 +1,14 @@
-//! The settings of a node, as a file has them.
+//! The settings of a node, as a configuration file has them.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a node listens and whom it looks for. Part of a configuration file, through `serde`, or of code:
-/// [`NodeBuilder::settings`](crate::NodeBuilder::settings). Those of a cache are [`CacheSettings`](crate::CacheSettings).
+/// The addresses, names and seeds of a node. They come from a configuration file, through `serde`, or from code:
+/// [`NodeBuilder::settings`](crate::NodeBuilder::settings). The settings of a cache are
+/// [`CacheSettings`](crate::CacheSettings).
 ///
-/// There are no keys in it: a secret does not belong into a file that is read, printed and compared. See
+/// They contain no keys: a secret does not belong in a file that is read, printed and compared. See
 /// [`NodeBuilder::encryption_key`](crate::NodeBuilder::encryption_key).
 ///
 /// ```
@@ -20,15 +21,15 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NodeSettings {
-    /// The name of the cluster, 1 to 64 bytes: nodes of others are refused. Default `driftless`.
+    /// The name of the cluster, 1 to 64 bytes. Nodes of other clusters are refused. Default `driftless`.
     pub cluster: String,
-    /// A name for this member that stays the same over restarts. Default: empty, the advertised address.
+    /// A name for this member that stays the same over restarts. Default: empty, which means the advertised address.
     pub name: String,
-    /// Where to listen, TCP and UDP. Port 0 takes a free one. Default `127.0.0.1:0`.
+    /// The address to listen on, TCP and UDP. Port 0 takes a free port. Default `127.0.0.1:0`.
     pub bind: SocketAddr,
-    /// Where others reach this node. Default: none, the bound address.
+    /// The address at which other nodes reach this one. Default: none, which means the bound address.
     pub advertise: Option<SocketAddr>,
-    /// `host:port` of nodes to join. Default: none.
+    /// The nodes to join, as `host:port`. Default: none.
     pub seeds: Vec<String>,
 }
 

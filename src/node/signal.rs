@@ -1,4 +1,4 @@
-//! What nodes say to each other about caches, as opposed to what replicas say within one.
+//! Messages between nodes about caches, as opposed to the messages between the replicas of one cache.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -6,18 +6,18 @@ use uuid::Uuid;
 use crate::membership::NotOpen;
 use crate::replica_id::ReplicaId;
 
-/// The first byte of a cache's messages is a wire version; this one is none.
+/// The first byte of a "not open" message. A cache's message begins with a wire version, which this byte is not.
 const NOT_OPEN: u8 = 0xD0;
 
 /// A message between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal<'a> {
-    /// "This cache is not open on that node": the answer to a digest, normal while a release is
-    /// rolled out, and the end of a replica whose cache was closed.
+    /// "This cache is not open on that node": the answer to a digest. It is normal while a release is rolled out, and
+    /// it ends a replica whose cache was closed.
     NotOpen {
-        /// Who says so.
+        /// The node that answers.
         node: Uuid,
-        /// To whom, and what it had opened by then.
+        /// The replica that asked, and the greatest replica that the node had opened by then.
         answer: NotOpen,
         /// The cache's name.
         cache: &'a str,

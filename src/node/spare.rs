@@ -1,6 +1,6 @@
-//! Runtimes for fillers of callers that have none, and for timers. Each has a thread of its own, started when first needed: what
-//! users run there delays no cluster traffic. Timers have theirs apart from fillers, so that a filler that blocks its thread holds
-//! up no time limit.
+//! Runtimes for timers, and for fillers whose callers have no runtime. Each has its own thread, started on first use,
+//! so that user code delays no cluster traffic. Timers and fillers have separate runtimes, so that a filler that blocks
+//! its thread delays no time limit.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use tokio::time::{Sleep, sleep};
 use crate::cache::host::{Executor, Task, TaskRuntime};
 use crate::sync::{AtomicUsize, Ordering};
 
-/// Threads of single fillers at one time, at most.
+/// Maximum number of threads that run a single filler at one time.
 const MOST_ALONE: usize = 16;
 
 type Started = OnceLock<Option<(Handle, oneshot::Sender<()>)>>;
 
-/// See the module. Dropping it ends the threads and what runs there.
+/// The spare runtimes of a node. Dropping it ends their threads and the tasks there.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
     fills: Started,
     timers: Started,
-    /// Threads of single fillers.
+    /// The number of threads that run a single filler.
     alone: Arc<AtomicUsize>,
 }
 
@@ -36,25 +36,26 @@ impl Drop for Alone {
 }
 
 impl Spare {
-    /// The runtime of fillers; `None` if its thread could not be started.
+    /// Returns the runtime of fillers, or `None` if its thread could not be started.
     pub(crate) fn fills(&self) -> Option<&Handle> {
         handle(&self.fills, "driftless fills")
     }
 
-    /// The runtime of timers, in which no filler runs; `None` if its thread could not be started.
+    /// Returns the runtime of timers, in which no filler runs, or `None` if its thread could not be started.
     pub(crate) fn timers(&self) -> Option<&Handle> {
         handle(&self.timers, "driftless timers")
     }
 
-    /// A timer that works in any runtime, while this is there.
+    /// Returns a timer that works in any runtime while this value exists, or `None` without a runtime of timers.
     pub(crate) fn sleep(&self, duration: Duration) -> Option<Sleep> {
         let _enter = self.timers()?.enter();
         Some(sleep(duration))
     }
 
-    /// Runs a task in a runtime of its own, which ends with it; in that of fillers while there are many such. `false` if its
-    /// thread could not be started.
+    /// Runs a task in its own runtime, which ends with the task. If many such runtimes exist, runs the task in that of
+    /// fillers. Returns `false` if the thread could not be started.
     pub(crate) fn run_alone(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        // Counted before the check, so that concurrent callers cannot exceed the limit together.
         let others = self.alone.fetch_add(1, Ordering::AcqRel);
         let place = Alone(Arc::clone(&self.alone));
         if others >= MOST_ALONE {
@@ -69,7 +70,7 @@ impl Spare {
     }
 }
 
-/// Runs the fillers and time limits of caches: in the runtime of their caller, or in a spare one.
+/// The executor of the fillers and time limits of caches: in their caller's runtime, or in a spare one.
 pub(crate) struct Runtimes(pub(crate) Arc<Spare>);
 
 impl Executor for Runtimes {
@@ -89,7 +90,7 @@ impl Executor for Runtimes {
     fn sleep(&self, duration: Duration) -> Task {
         let spare = Arc::clone(&self.0);
         Box::pin(async move {
-            // The timer needs its runtime until it is done. Without one the time is up at once.
+            // The timer needs its runtime until it ends. Without a runtime it ends at once.
             if let Some(sleep) = spare.sleep(duration) {
                 sleep.await;
             }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Caches remembered by name.
+/// Maximum number of caches remembered by name.
 const MAX_CACHES: usize = 1_024;
 
-/// What a node could not hand over: writes and deletes that no other member is known to have. They are lost with the process.
-/// Returned by [`Node::shutdown`](crate::Node::shutdown).
+/// The writes and deletes that a node could not hand over: no other member is known to have them. They are lost with
+/// the process. Returned by [`Node::shutdown`](crate::Node::shutdown).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unsent {
-    /// The caches concerned, by name; those that were closed earlier in vain included. At most 1,024.
+    /// The caches concerned, sorted by name. Caches that were closed earlier with unsent writes are included. At most
+    /// 1,024.
     pub caches: Vec<UnsentCache>,
 }
 
@@ -21,14 +22,14 @@ pub struct Unsent {
 pub struct UnsentCache {
     /// Its name.
     pub cache: String,
-    /// How many of its writes and deletes no other member is known to have, those that were overwritten since left out. At
-    /// least 1: an [`invalidate_all`](crate::Cache::invalidate_all) that no member has heard of counts as one if there is
-    /// nothing else.
+    /// The number of its writes and deletes that no other member is known to have. Those that were overwritten since do
+    /// not count. At least 1: an [`invalidate_all`](crate::Cache::invalidate_all) that no member has received counts as
+    /// 1 if there is nothing else.
     pub writes: u64,
 }
 
 impl Unsent {
-    /// Whether everything was handed over.
+    /// Returns true if everything was handed over.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.caches.is_empty()
@@ -48,7 +49,7 @@ impl fmt::Display for Unsent {
     }
 }
 
-/// Counts what could not be handed over, by cache.
+/// The number of writes that could not be handed over, by cache.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(BTreeMap<String, u64>);
 

@@ -1,7 +1,7 @@
 //! The safety net: replicas compare registers whose dots both have seen.
 //!
-//! A slice is a run of one origin's log, found by the same index that deltas use; so an audit costs
-//! what the slice costs and never a scan. Keys travel, values do not.
+//! A slice is a run of one origin's log. It is found by the same index that deltas use, so an audit costs what the
+//! slice costs and never a scan. An audit carries keys but no values.
 
 use std::collections::VecDeque;
 
@@ -16,11 +16,11 @@ use crate::outbox::Transmit;
 use crate::replica_id::ReplicaId;
 use crate::store::{SlotRef, Snapshot};
 
-/// When the next audit is due, and what somebody suspects.
+/// The time of the next audit, and the registers that an operator asked to compare.
 #[derive(Debug)]
 pub(crate) struct Audits {
     due: u64,
-    /// Registers to be compared with a member that a person asked about.
+    /// Registers that an operator asked to compare, each with the member that compares them.
     suspects: VecDeque<(ReplicaId, SlotRef)>,
 }
 
@@ -30,7 +30,7 @@ impl Audits {
         Self { due: env.later(wait), suspects: VecDeque::new() }
     }
 
-    /// When the next one is due, by monotonic time, if they are made at all.
+    /// Returns the monotonic time of the next audit. `None` if the configuration turns audits off.
     pub(crate) fn due(&self, env: &Env) -> Option<u64> {
         (!env.config.audit_interval.is_zero()).then_some(self.due)
     }
@@ -44,7 +44,7 @@ impl Audits {
         !self.suspects.is_empty()
     }
 
-    /// Compares a random slice with a random live member, if it is time.
+    /// Sends a random slice to a random live member, if an audit is due.
     pub(crate) fn handle_timeout<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         if self.due(cx.env).is_none_or(|due| due > cx.env.now.mono) {
             return;
@@ -64,7 +64,7 @@ impl Audits {
         }
     }
 
-    /// Compares these registers with a member's: an audit of what somebody suspects. Returns how many will be sent.
+    /// Queues these registers for comparison with a member, as an operator asked. Returns how many will be sent.
     pub(crate) fn suspect<K: CoreKey, V>(
         &mut self,
         (ledger, env): (&Ledger<K, V>, &Env),
@@ -81,8 +81,8 @@ impl Audits {
         suspects.len()
     }
 
-    /// The next slice of suspects, to the member that is to compare them. They are looked up when they leave: a queue of
-    /// entries would hold on to keys for as long as the member is slow.
+    /// Returns the next audit of queued registers, for the member that compares them. A register is looked up only now:
+    /// a queue of entries would hold the keys for as long as the member is slow.
     pub(crate) fn poll<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
         while let Some((with, _)) = self.suspects.front().copied() {
             let mut entries = Vec::new();
@@ -101,7 +101,7 @@ impl Audits {
     }
 }
 
-/// Live registers of one origin from an entry of its log on, without bodies.
+/// Returns live registers of one origin, without values, from a numbered entry of its log onwards.
 fn slice<K: CoreKey, V>(ledger: &mut Ledger<K, V>, origin: ReplicaId, first: usize, most: usize) -> Vec<Entry<K, V>> {
     let log = ledger.logs_mut().get_mut(&origin);
     let places: Vec<_> = log.map_or_else(Vec::new, |log| log.starting_at(first).take(most).collect());
@@ -119,11 +119,12 @@ fn suspect_at<K: CoreKey, V>(ledger: &Ledger<K, V>, slot: SlotRef) -> Option<Ent
     ledger.vector().covers(&entry.dot()).then(|| entry.without_body())
 }
 
-/// A member compares registers with ours.
+/// Compares the registers in a member's audit with the registers held here.
 pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, audit: Audit<K, V>) {
     cx.env.counters.audits += 1;
     let mut answer = Vec::new();
     for theirs in audit.entries {
+        // A difference is an error only if both sides have seen the dot. Otherwise the newer one may be on its way.
         if theirs.stamp().time <= cx.ledger.epoch() || !cx.ledger.vector().covers(&theirs.dot()) {
             continue;
         }
@@ -137,6 +138,7 @@ pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId,
                     answer.extend(entry.map(|(entry, _)| entry.without_body()));
                 }
             }
+            // A lossy replica has evicted or dropped values: a missing value has a reason.
             None if !cx.ledger.is_lossy() && may_be_missing(cx, &theirs) => {
                 cx.env.counters.audit_missing += 1;
                 tracing::warn!(replica = %cx.env.id, peer = %from, marker = ?theirs.marker, "audit: a value live elsewhere is missing here");
@@ -150,14 +152,14 @@ pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId,
     }
 }
 
-/// An entry that is not about to expire and is not just being collected.
+/// Returns true unless the value has expired, or a floor here covers its stamp because it was just collected.
 fn may_be_missing<K: CoreKey, V>(cx: &Context<'_, K, V>, theirs: &Entry<K, V>) -> bool {
     let expired = theirs.expires != 0 && theirs.expires <= cx.env.now.wall;
     !expired && theirs.stamp() > cx.ledger.highest_floor()
 }
 
-/// Two live values for one key, both seen by both: must not happen. Whoever holds the winner
-/// gives it a new dot, because plain merging would skip it.
+/// Repairs two live values for one key, each seen by both sides, which must not happen. The replica that holds the
+/// winner gives it a new dot, because a merge would skip a dot that is already covered.
 fn note_conflict<K: CoreKey, V>(cx: &mut Context<'_, K, V>, held: &Snapshot<K, V>, ours: Marker, theirs: &Marker) {
     cx.env.counters.audit_conflicts += 1;
     tracing::error!(replica = %cx.env.id, ?ours, ?theirs, "audit: two live values for one key");

@@ -1,4 +1,4 @@
-//! What every conversation may look at and change, and what all of them do.
+//! The state that every conversation may read and change, and the operations that several conversations share.
 
 use crate::crdt::VersionVector;
 use crate::env::Env;
@@ -13,11 +13,11 @@ use crate::message::{Digest, Entry, Fact, Message, Retired};
 use crate::outbox::{Outbox, Waiting, Wanted};
 use crate::replica_id::ReplicaId;
 
-/// Bytes that facts about others may take in a digest, and what an origin in a vector takes.
+/// The bytes that the facts in a digest may take, and the bytes of one origin in a vector.
 const FACT_BUDGET: usize = 4_096;
 const BYTES_PER_ORIGIN: usize = 28;
 
-/// What every conversation may look at and change.
+/// The state of a replica that every conversation may read and change.
 pub(crate) struct Context<'a, K, V> {
     pub(crate) env: &'a mut Env,
     pub(crate) ledger: &'a mut Ledger<K, V>,
@@ -26,32 +26,32 @@ pub(crate) struct Context<'a, K, V> {
 }
 
 impl<K: CoreKey, V> Context<'_, K, V> {
-    /// A member that was heard of directly.
+    /// Records a message received directly from a replica, which becomes a live member. Returns its state.
     pub(super) fn hear(&mut self, from: ReplicaId) -> &mut Peer {
         let logs = self.ledger.logs_mut();
         self.members.hear(self.env.now, from, || logs.last_up_to(&from, HlcTime::MAX).unwrap_or(0))
     }
 
-    /// Merges what came by this path.
+    /// Returns a merge that records this provenance.
     pub(super) fn merge(&mut self, by: LearntBy) -> Merge<'_, K, V> {
         Merge { ledger: self.ledger, env: self.env, members: self.members, by }
     }
 
-    /// Raises our vector for one origin by a claim that was properly made.
+    /// Raises the vector entry of one origin to a claim. The caller has merged everything that the claim covers.
     pub(super) fn claim(&mut self, origin: ReplicaId, time: HlcTime) {
-        // What we have written ourselves nobody knows better.
+        // Only this replica knows what it wrote: no claim of another replica moves its own entry.
         if origin != self.env.id && self.ledger.raise(origin, time) {
             self.members.note_seen(&origin, self.ledger.vector().get(&origin));
         }
     }
 
-    /// Whether there are so many members that pushes go to a few, who pass them on.
+    /// Returns true if the cluster is so large that pushes go only to ring successors, which relay them.
     pub(super) fn relays(&self) -> bool {
         rings::relays(self.members, self.env)
     }
 
-    /// An origin that is alive tells everybody itself; a claim of it is passed on only when it lags
-    /// by more than this.
+    /// Returns the lag in nanoseconds above which this replica passes on a claim of a live origin. Below it, the origin
+    /// delivers its own writes.
     pub(super) fn claim_lag(&self) -> u64 {
         self.members.few_rounds(self.env)
     }
@@ -60,18 +60,19 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         epoch::adopt(self.ledger, self.env, epoch);
     }
 
-    /// Somebody's clock, or what it stamped, is too far ahead.
+    /// Records a replica whose clock, or whose stamp, is too far ahead.
     pub(super) fn note_offender(&mut self, who: ReplicaId, time: HlcTime) {
         quarantine::note_offender(self.ledger, self.env, who, time);
     }
 
-    /// What a member sent is from the future and due at `time`: it is not asked for more of it before.
+    /// Records that a member sent something from the future, due at `time`. The member is not asked for more before
+    /// that.
     pub(super) fn note_deferral(&mut self, from: ReplicaId, time: HlcTime) {
         skew::note_deferral(self.members, self.env, from, time);
     }
 
-    /// Drops bodies that every live member has and tombstones beyond the cap, and checks whether this replica has everything that
-    /// some member had when it was first heard. Runs once, at the end of a call.
+    /// Drops retained values that every live member has, and tombstones above the cap. Checks whether this replica now
+    /// has everything that some member had at its first digest. Runs once, at the end of a call.
     #[inline]
     pub(super) fn keep_house(&mut self) {
         collect::release_retained(self.ledger, self.env, self.members);
@@ -81,22 +82,23 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         }
     }
 
-    /// A push puts something where frames of a reconcile may have been before it: what its sender has seen and not listed
-    /// was superseded or removed there.
+    /// Returns true if a push places this entry where frames of an open reconcile may already have passed. If the
+    /// sender of the reconcile has seen the entry and does not list it, it was superseded or removed there.
     pub(super) fn is_news_to_reconcile(&self, entry: &Entry<K, V>) -> bool {
         let is_other = |held: crate::store::Snapshot<K, V>| self.ledger.registers().dot_of(&held.meta) != entry.dot();
         self.ledger.receiving() == Some(Receiving::Reconcile)
             && self.ledger.find(entry.hash, &entry.item.key).is_none_or(is_other)
     }
 
-    /// Queues a small message.
+    /// Queues a small message. An acknowledgement, or an audit that is no answer, replaces a queued one to the same
+    /// member.
     pub(super) fn queue(&mut self, to: ReplicaId, message: Message<K, V>) {
         if let Some(before) = self.outbox.put(to, message) {
             self.ledger.registers_mut().set_aside(before.entries());
         }
     }
 
-    /// Returns the next small message. A digest is made now.
+    /// Returns the next small message. A digest is made only now, so that it states the present.
     pub(super) fn take_small(&mut self) -> Option<(ReplicaId, Message<K, V>)> {
         let (to, waiting) = self.outbox.take()?;
         let message = match waiting {
@@ -109,11 +111,12 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         Some((to, message))
     }
 
-    /// Makes a digest, and moves our own vector entry with our clock: silence is information. The digest says nothing of the
-    /// member that it goes `to`.
+    /// Makes a digest and raises the own vector entry to the clock: the digest says that this replica wrote nothing in
+    /// between. The digest does not mention its receiver, the member `to`.
     pub(crate) fn digest(&mut self, to: Option<ReplicaId>, wanted: Wanted) -> Digest {
         let (id, Wanted { reply, full, want_full, greets }) = (self.env.id, wanted);
-        // A dropped time of our own may stand for a retired origin: nobody gets past it by our silence.
+        // An own dropped time may stand for removals of a retired origin. A receiver must not pass it by claiming
+        // silence.
         let quiet_since = self.ledger.last_own().max(self.ledger.dropped().get(&id));
         let clock = self.env.tick();
         self.ledger.raise(id, clock);
@@ -140,14 +143,15 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         }
     }
 
-    /// What we know of some other members, so that a stable cut needs fewer rounds than members.
+    /// Returns what other members reported, so that a stable cut needs fewer rounds than there are members.
     fn facts(&mut self, to: Option<ReplicaId>, full: bool) -> Vec<Fact> {
         let (members, env) = (&*self.members, &mut *self.env);
-        // With one peer there is no third to report on. With two, their link may be the one that is cut.
+        // With one member there is no third to report on. With two members, the link between them may be cut.
         if members.len() < if env.bugs().no_facts_among_three { 3 } else { 2 } {
             return Vec::new();
         }
         let room = (FACT_BUDGET / (BYTES_PER_ORIGIN * (members.len() + 2))).clamp(1, 8);
+        // Random members, so that facts about all of them spread although each digest carries only a few.
         let mut told: Vec<_> =
             members.iter().filter(|(_, peer)| peer.stability.latest.clock > 0).map(|(id, _)| *id).collect();
         env.random.shuffle(&mut told);

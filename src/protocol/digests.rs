@@ -1,4 +1,4 @@
-//! Digests: who I am and what I have seen; the only repair that loss needs.
+//! Digests: summaries of what a replica has seen; the only repair that message loss needs.
 
 use std::borrow::Cow;
 
@@ -12,28 +12,28 @@ use crate::message::Digest;
 use crate::outbox::Wanted;
 use crate::replica_id::ReplicaId;
 
-/// When the next one is due.
+/// The schedule of the digests that go out at every `digest_interval`.
 #[derive(Debug)]
 pub(crate) struct Digests {
     due: u64,
 }
 
-/// A digest that was looked at, and what follows from it.
+/// A digest that was received, with what its receiver finds out about it.
 #[derive(Debug)]
 pub(crate) struct Heard {
     from: ReplicaId,
     digest: Digest,
-    /// It is the first of its sender.
+    /// True if it is the first digest of its sender.
     first: bool,
-    /// It is not older than what is known of its sender.
+    /// True if no digest or fact with this clock or a later one is known of its sender.
     newest: bool,
-    /// The sender's whole vector.
+    /// The full vector of the sender, retired origins included.
     theirs: VersionVector,
 }
 
 impl Digests {
     pub(crate) fn new(env: &mut Env) -> Self {
-        // The first digest goes out as soon as there is somebody; the phase is random.
+        // A random phase, so that replicas that start together do not send together.
         let phase = env.random.u64(0..=nanos(env.config.digest_interval));
         Self { due: env.later(phase) }
     }
@@ -42,7 +42,7 @@ impl Digests {
         self.due
     }
 
-    /// Sends a digest to the live member whose turn it is, if it is time.
+    /// Queues a digest for the live member whose turn it is, if one is due.
     pub(crate) fn handle_timeout<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         if self.due > cx.env.now.mono {
             return;
@@ -55,8 +55,9 @@ impl Digests {
     }
 }
 
-/// A member that has this cache open may have appeared: it is told of us, again and again until
-/// it answers or is found dead. For a replica that has begun anew and knows its members; a node greets by [`Replica::greeting`](crate::replica::Replica::greeting).
+/// Greets a replica that may have this cache open, again in each round of digests until it answers or is found dead.
+/// Used by a replica that has begun anew and knows its members; a node greets by
+/// [`Replica::greeting`](crate::replica::Replica::greeting).
 pub(crate) fn greet<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId) {
     if to != cx.env.id && !cx.members.is_live(&to) {
         cx.members.note_greeted(to);
@@ -64,7 +65,8 @@ pub(crate) fn greet<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId) {
     cx.outbox.greet(to);
 }
 
-/// A digest came: its sender is a member. Returns the unmet members that are to be forgotten with it.
+/// Records a digest, whose sender becomes a member. Also returns the unmet members that must be forgotten, because no
+/// member that met them names them any more.
 pub(crate) fn hear<K: CoreKey, V>(
     cx: &mut Context<'_, K, V>,
     from: ReplicaId,
@@ -80,8 +82,9 @@ pub(crate) fn hear<K: CoreKey, V>(
 }
 
 impl Heard {
-    /// Takes in what it says. Nothing if there is no more to be done: it comes from the future, or its sender is asked for a
-    /// full one. Else also what the member is to be served by, where that is not what it ever reported.
+    /// Applies the digest. Returns `None` if nothing more is to be done: its epoch is from the future, or its sender is
+    /// asked for a full digest. Otherwise also returns the vector to serve the sender by, if that is not the highest
+    /// vector it reported.
     pub(crate) fn take_in<K: CoreKey, V>(
         mut self,
         cx: &mut Context<'_, K, V>,
@@ -101,6 +104,7 @@ impl Heard {
         if honest {
             look_for_twins(cx, from, digest);
             cx.env.clock.observe(digest.clock);
+            // A process that still uses the former id does not know what this replica wrote under it.
             if !cx.members.former().was_ours(&from) {
                 take_silence(cx, from, digest);
             }
@@ -118,7 +122,7 @@ impl Heard {
         }
         if self.newest && honest {
             note_dropped_origins(cx, from, &theirs);
-            // Its clock is past all that it holds: nothing of that is ahead of us any more.
+            // The clock of the sender is past all that it holds: nothing that it holds is ahead any more.
             skew::note_no_deferral(cx.members, &from);
         }
         note_reported(cx, from, &theirs);
@@ -128,7 +132,7 @@ impl Heard {
         Some((self, basis))
     }
 
-    /// Finds out whether the sender has something for us, and asks for it.
+    /// Answers with a digest, which asks for a session, if the sender has something that this replica lacks, or greets.
     pub(crate) fn look_for_news<K: CoreKey, V>(self, cx: &mut Context<'_, K, V>) {
         let Self { from, digest, first, theirs, .. } = self;
         let ours = cx.ledger.vector().get(&from);
@@ -138,7 +142,7 @@ impl Heard {
             return;
         }
         if ours < digest.quiet_since {
-            // Probably on its way; looked at again in a moment.
+            // Probably on its way: checked again after two repair delays.
             let at = cx.env.later(nanos(cx.env.config.repair_delay).saturating_mul(2));
             cx.hear(from).suspected.get_or_insert((digest.quiet_since, at));
             news |= ours == 0;
@@ -148,6 +152,7 @@ impl Heard {
             if origin == from || origin == cx.env.id || ours >= time {
                 return false;
             }
+            // A live origin delivers recent writes itself: only a longer lag needs a session.
             let credible = !cx.env.is_ahead(time);
             credible && (ours == 0 || !cx.members.is_live(&origin) || time - ours > lag)
         });
@@ -157,7 +162,8 @@ impl Heard {
     }
 }
 
-/// Compares what a member says of itself with what is known of it, and takes its word for what it says of us.
+/// Detects a duplicate id: compares the sender's statement about its own writes with what is known of them. Also takes
+/// note if the sender asks this replica to take a new id.
 fn look_for_twins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
     let Some(peer) = cx.members.get_mut(&from) else { return };
     let forgets = peer.word.take(digest);
@@ -168,7 +174,8 @@ fn look_for_twins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, di
     }
 }
 
-/// The sender wrote nothing between its last dot and its clock: an interval without entries.
+/// Claims the interval from the sender's last dot to its clock, in which it wrote nothing, if this replica has seen
+/// that dot.
 fn take_silence<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
     if cx.ledger.vector().get(&from) >= digest.quiet_since {
         cx.claim(from, digest.clock);
@@ -176,7 +183,7 @@ fn take_silence<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, dige
     cx.members.note_watermark(from, digest.clock, digest.watermark, cx.ledger.vector().get(&from));
 }
 
-/// `whole` is the sender's vector with its retired origins, if that is known.
+/// Records the facts of a digest about other members. `whole` is the full vector of the sender, if it is known.
 fn take_facts<K: CoreKey, V>(cx: &mut Context<'_, K, V>, digest: &Digest, whole: Option<&VersionVector>) {
     let is_retired = |(origin, _): &(ReplicaId, HlcTime)| digest.vector.get(origin) == 0;
     let whole = whole.filter(|_| digest.facts.iter().any(|fact| fact.retired));
@@ -198,6 +205,7 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     let id = cx.env.id;
     let own = cx.ledger.vector().get(&id);
     let ours = theirs.get(&id);
+    // No member can have seen own writes that were not issued here: another process issued them under this id.
     if ours > own {
         cx.ledger.note_clone(cx.env, ours);
     }
@@ -213,7 +221,7 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     let ours = peer.reported.get(&id);
     let delivery = &mut peer.delivery;
     if ours > delivery.sent_to && relays {
-        // It got past what could not be pushed: whether there is more of that is looked at again.
+        // The member now has the writes that could not be pushed. The next cut finds out if more such writes follow.
         delivery.needs_session = false;
     }
     delivery.sent_to = delivery.sent_to.max(ours);
@@ -223,9 +231,9 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     }
 }
 
-/// A member that has more retired origins than its cap drops records, and then has seen less of
-/// these origins than it once said. Only its newest statement can say so: what an old one lacks
-/// may have come since.
+/// Lowers the reported vector of a member that dropped records. A member with more retired origins than its cap does
+/// so, and has then seen less of these origins than it reported. Only its newest digest can say so: an older one may
+/// lack what has come since.
 fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, theirs: &VersionVector) {
     let id = cx.env.id;
     let Some(peer) = cx.members.get_mut(&member) else { return };
@@ -233,6 +241,7 @@ fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: Repli
     for (origin, ..) in less {
         peer.reported.remove(&origin);
         if origin == id && theirs.get(&id) == 0 {
+            // The member has dropped the record of this replica: own writes are sent from the beginning.
             peer.delivery.sent_to = 0;
         }
     }
@@ -243,7 +252,7 @@ fn ask_for_full<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId) {
     cx.outbox.send_digest(from, Wanted { reply: true, full: true, want_full: true, greets: false });
 }
 
-/// A member said it had written something that has still not come: asks it.
+/// Asks members for writes that they reported and that have still not arrived.
 pub(crate) fn check_suspicions<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
     let now = cx.env.now.mono;
     let mut due = Vec::new();

@@ -1,17 +1,19 @@
-//! Two processes under one replica id: a cloned machine, or one that was restored from a picture of its memory.
+//! Handles two processes under one replica id: a cloned machine, or a machine restored from an older snapshot.
 //!
-//! Members believe that a replica has seen what only its twin has seen, and will not send it again; so nothing that is there
-//! can be relied on. A replica with a twin begins anew, as after a restart: empty, under a fresh id, to be filled by the
-//! others. What it wrote itself a moment ago it tells once more, under the old stamps, and what it deleted at any time: nobody
-//! else may have that, and what was decided against it meanwhile wins, or has left its stamp in somebody's floor.
+//! Members believe that a replica has seen what only its duplicate has seen, and will not send it again. So nothing
+//! that the replica holds can be relied on. A replica with a duplicate begins anew, as after a restart: empty, under a
+//! fresh id, to be filled by the other members. It writes its own recent values and all its own tombstones again, under
+//! the old stamps, because no other replica may hold them. A write that overruled one of them meanwhile has a greater
+//! stamp, or has left its stamp in the floor of some replica.
 //!
-//! Who finds out:
+//! A duplicate id is detected in two ways:
 //!
-//! - the twin that is *behind*: it is told of a time under its id that it has not reached. From then on it says nothing under
-//!   that id, so at most one of two finds out by itself, and the other one still has what both held. As soon as the first has
-//!   it from somebody, it tells the other to begin anew as well, for that lacks what the first has written.
-//! - everybody else, by a digest that says "I wrote nothing after this" of a time before a write that is known. Its sender
-//!   and whoever else goes by that id is told.
+//! - The process with the older clock receives a timestamp under its own id that it has not reached. From then on it
+//!   sends nothing under that id. So at most one of the two processes detects the duplicate in this way, and the second
+//!   process still holds what both held. Once the first process has received that from a member, it asks the second
+//!   process to begin anew as well: the second process lacks what the first has written.
+//! - Any other member receives a digest whose *quiet since* lies before a write of its sender that is known. The member
+//!   then asks every replica with that id to take a new one.
 
 use super::Context;
 use crate::crdt::{Cause, Dot, Kind};
@@ -24,7 +26,7 @@ use crate::members::Members;
 use crate::message::{Entry, Message};
 use crate::replica_id::ReplicaId;
 
-/// A message came under our own id.
+/// Records a message that arrived under this replica's own id.
 pub(crate) fn note_own_name<K: CoreKey, V>(cx: &mut Context<'_, K, V>, message: &Message<K, V>) {
     let time = match message {
         Message::Digest(digest) => digest.clock,
@@ -34,8 +36,9 @@ pub(crate) fn note_own_name<K: CoreKey, V>(cx: &mut Context<'_, K, V>, message: 
     cx.ledger.note_clone(cx.env, time);
 }
 
-/// Whether a message says "this is everything" of our former id, and is not to be believed: who still goes by it does not
-/// know what we wrote. A third member does; as long as there is one, it is waited for, for a minute.
+/// Returns true if a message claims to cover an interval of this replica's former id and must be ignored. Its sender, a
+/// process that still uses the former id, does not know what this replica wrote under it. A third member does. While
+/// there is a third member, such messages are ignored, for at most a minute.
 pub(crate) fn is_of_a_twin<K, V>(members: &Members, from: ReplicaId, message: &Message<K, V>) -> bool {
     let Some(left) = members.former().disputed() else { return false };
     let says_everything = match message {
@@ -46,14 +49,14 @@ pub(crate) fn is_of_a_twin<K, V>(members: &Members, from: ReplicaId, message: &M
     says_everything && members.live().chain(members.greeted()).any(|member| member != left)
 }
 
-/// What is told again: own tombstones, which make nothing stale, and own values so young that nothing which overrules them
-/// has been collected.
+/// Returns the own writes to write again: tombstones, which make nothing stale, and values younger than half of
+/// `gc_grace`. No write that overrules such a value has been collected yet.
 pub(crate) fn writes_to_keep<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &Env) -> Vec<Kept<K, V>> {
     let since = env.clock.last().max(env.judging()).saturating_sub(nanos(env.config.gc_grace) / 2);
     let own = env.id;
     let places = ledger.logs_mut().after(&own, 0);
     let kept = places.into_iter().filter_map(|(time, slot)| {
-        // As it goes on the wire: what was evicted before anybody had it is a value.
+        // The entry is as it goes on the wire: a retained value, evicted before all members had it, is a value.
         let (Entry { marker, item, expires, size, weight, hash }, _) =
             ledger.registers().entry_at(Dot::new(own, time), slot)?;
         let young = marker.stamp.replica == own && marker.stamp.time > since;

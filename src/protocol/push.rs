@@ -1,4 +1,4 @@
-//! Fresh writes, sent eagerly: delta intervals of one origin.
+//! Pushes: fresh own writes, sent eagerly as delta intervals of one origin.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,20 +21,21 @@ use crate::outbox::Transmit;
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 
-/// Pushes that came before their predecessor, kept at most.
+/// The highest number of pushes that wait for their predecessor.
 const MAX_EARLY: usize = 64;
-/// Bytes of keys and values in one of them, at most.
+/// The highest number of bytes of keys and values in a push that waits.
 const MAX_EARLY_BYTES: usize = 1 << 20;
-/// Origins whose pushes are told apart, at most.
+/// The highest number of origins in `Pushes::heard`.
 const MAX_ORIGINS: usize = 4_096;
-/// Acknowledgements to one member are at least this far apart, nanoseconds.
+/// The shortest time between two acknowledgements to one member, in nanoseconds.
 const ACK_DELAY: u64 = 10_000_000;
 
-/// What is buffered of the network's disorder.
+/// Received pushes whose predecessor is missing, and a record of the pushes that were merged.
 pub(crate) struct Pushes<K, V> {
-    /// Until when they wait for their predecessor, who sent them, and they.
+    /// Each push that waits for its predecessor, with its deadline and its sender.
     early: VecDeque<(u64, ReplicaId, Push<K, V>)>,
-    /// By origin, the last interval of which every write has been heard. What is claimed outside of it may have been left out.
+    /// By origin, the last interval of which this replica has received every write. A claim outside of it came with a
+    /// session or a later push, which may have left writes out.
     heard: BTreeMap<ReplicaId, (HlcTime, HlcTime)>,
 }
 
@@ -44,39 +45,40 @@ impl<K, V> Default for Pushes<K, V> {
     }
 }
 
-/// Where a push starts, and who gets it.
+/// The start and the receivers of a push.
 struct Round {
     from: HlcTime,
     to: Vec<ReplicaId>,
-    /// They pass it on.
+    /// True if the receivers relay the push.
     relayed: bool,
 }
 
-/// How far an interval of our own log can be pushed.
+/// The part of the own log that one push covers.
 struct Cut<K, V> {
     to: HlcTime,
     entries: Vec<Entry<K, V>>,
-    /// The next write was overtaken by another replica, or is gone.
+    /// True if the log cannot be pushed beyond `to`. The next write was overtaken by another replica or is gone, or the
+    /// frame size is reached before any place where a push may end. A session is needed.
     blocked: bool,
 }
 
 impl<K: CoreKey, V> Pushes<K, V> {
-    /// When the first that waits for its predecessor has waited long enough.
+    /// Returns the deadline of the push that has waited longest for its predecessor.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.early.front().map(|(deadline, ..)| *deadline)
     }
 
-    /// How many wait, and how many may.
+    /// Returns the number of pushes that wait, and the limit.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn buffers(&self) -> (usize, usize) {
         (self.early.len(), MAX_EARLY)
     }
 
-    /// Every write of a push has been heard, but for what its last fill replaced: a push leaves out what its origin has
-    /// overwritten, and a fill does not stand for the write below it.
+    /// Records that every write of a push has been received, except those that its last fill replaced. A push leaves
+    /// out what its origin has overwritten, and a fill does not cover the write below it.
     fn note_heard(&mut self, bugs: Bugs, push: &Push<K, V>) {
         if self.heard.len() >= MAX_ORIGINS {
-            self.heard.clear(); // Pushes that come twice are looked at twice.
+            self.heard.clear(); // Afterwards, repeated pushes are merged once more.
         }
         let last_fill = push.entries.iter().rev().find(|entry| is_of_fill(entry.stamp()));
         let (from, to) = (last_fill.map_or(push.from, |fill| fill.dot().counter), push.to);
@@ -88,9 +90,10 @@ impl<K: CoreKey, V> Pushes<K, V> {
         }
     }
 
-    /// A push came, from its origin or passed on.
+    /// Handles a push, from its origin or relayed.
     pub(crate) fn handle(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
         if push.origin == cx.env.id {
+            // An own push may return by a relay. Beyond the last own write, a process with the same id made it.
             if from != cx.env.id && push.to > cx.ledger.last_own() {
                 cx.ledger.note_clone(cx.env, push.to);
             }
@@ -123,7 +126,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         cx.env.clock.observe(push.to);
         let mut deferred = false;
         let mut placed = Vec::new();
-        // The entries stay in the push, because it may be passed on: its claim is only true of all.
+        // The push keeps its entries, because it may be relayed: its claim is true only of all of them.
         for entry in push.entries.iter().cloned() {
             let (dot, news) = (entry.dot(), cx.is_news_to_reconcile(&entry));
             match cx.merge(by).entry(entry, bound_in(&push.fills, dot.counter)) {
@@ -138,7 +141,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
             }
         }
         if deferred {
-            // A stamp from the future with a dot of the present: nothing is claimed past it.
+            // An entry has a stamp from the future and a dot of the present: its dot must not be claimed.
             cx.note_deferral(from, push.to);
             cx.ledger.note_uncovered(placed);
             if cx.ledger.receiving().is_none() {
@@ -154,12 +157,13 @@ impl<K: CoreKey, V> Pushes<K, V> {
         }
     }
 
-    /// A push of what is claimed already. The session or the later push that claimed it left out what had lost where it came
-    /// from, and this may be the only word of it: fills that began before it must hear of it.
+    /// Merges a push whose interval is already claimed. The session or later push that made the claim left out writes
+    /// that had lost at its sender. This push may be the only message with them, and a fill that began before such a
+    /// write must lose against it.
     fn skim(&mut self, cx: &mut Context<'_, K, V>, push: Push<K, V>) {
         let (after, to) = self.heard.get(&push.origin).copied().unwrap_or_default();
         if push.from >= after && push.to <= to {
-            return; // Once more.
+            return; // A repeated push.
         }
         self.note_heard(cx.env.bugs(), &push);
         for entry in push.entries {
@@ -168,7 +172,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         }
     }
 
-    /// Merges pushes that were early, now that what came before them is claimed.
+    /// Merges early pushes whose predecessor is claimed by now.
     pub(crate) fn apply_all_early(&mut self, cx: &mut Context<'_, K, V>) {
         let origins: BTreeSet<_> = self.early.iter().map(|(_, _, push)| push.origin).collect();
         origins.into_iter().for_each(|origin| self.apply_early(cx, origin));
@@ -195,13 +199,14 @@ impl<K: CoreKey, V> Pushes<K, V> {
         if self.early.len() < MAX_EARLY && bytes <= MAX_EARLY_BYTES {
             self.early.push_back((cx.env.later(nanos(cx.env.config.repair_delay)), from, push));
         } else {
-            // The session that brings what it missed may leave out what had lost where it comes from.
+            // The session that brings the missing part may leave out writes that had lost at its sender, so they are
+            // recorded for fills.
             cx.ledger.hear_of(cx.env, &push.entries);
             cx.outbox.ask(from);
         }
     }
 
-    /// Pushes whose predecessor did not come in time: asks whoever sent them.
+    /// Drops early pushes whose predecessor did not come in time, and asks their senders for what is missing.
     pub(crate) fn check_early(&mut self, cx: &mut Context<'_, K, V>) {
         let mut ask = Vec::new();
         while self.deadline().is_some_and(|deadline| deadline <= cx.env.now.mono) {
@@ -216,8 +221,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
     }
 }
 
-/// A push that as a whole comes from the future. Of its entries those wait that do themselves; the others are
-/// offered again.
+/// Defers a push that ends in the future or carries an epoch from the future. Only entries that are themselves from the
+/// future are kept until they are due. The rest will be offered again.
 fn hold_back<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
     let time = push.to.max(push.epoch);
     cx.note_offender(push.origin, time);
@@ -237,7 +242,7 @@ fn is_bounded<K, V>(fills: &[FillNote], entry: &Entry<K, V>) -> bool {
     bound_in(fills, entry.dot().counter).is_some()
 }
 
-/// Takes note of writes whose origin may later know nothing of them.
+/// Records the last write of an origin. A digest of that origin that does not know this write reveals a duplicate id.
 fn note_written<K, V>(cx: &mut Context<'_, K, V>, push: &Push<K, V>) {
     if let Some(last) = push.entries.last()
         && let Some(peer) = cx.members.get_mut(&push.origin)
@@ -246,7 +251,7 @@ fn note_written<K, V>(cx: &mut Context<'_, K, V>, push: &Push<K, V>) {
     }
 }
 
-/// The next push, to all members that are to get the same one.
+/// Returns the next push, for all members that get the same one.
 pub(crate) fn poll<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
     while let Some(round) = next_round(cx) {
         let from = round.from;
@@ -263,7 +268,8 @@ pub(crate) fn poll<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit
     None
 }
 
-/// Our log is complete from here on; `with_successors`: also where an overwritten entry stands for what it overwrote.
+/// Returns the time from which the own log is complete. With `with_successors`, overwritten entries are still listed
+/// from there.
 fn complete_from<K: CoreKey, V>(cx: &Context<'_, K, V>, with_successors: bool) -> HlcTime {
     let logs = cx.ledger.logs();
     let followed = if with_successors { logs.followed() } else { 0 };
@@ -285,11 +291,11 @@ fn push_of<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: Round, cut: Cut<K, 
     Transmit { to: round.to, message: Message::Push(push), bulk: true }
 }
 
-/// Who gets the next push and where it starts. Those to whom the same writes are news get the same
-/// push, whatever silence each has seen of us: it starts at our last own write before these.
+/// Returns the start and the receivers of the next push. Members that lack the same own writes get the same push,
+/// however much silence each of them has claimed since: it starts at the last own write before these.
 ///
-/// In a large cluster only our successors get it, who pass it on; and whoever is known to lack
-/// something gets that by itself.
+/// In a large cluster only the ring successors get it, and relay it. A member that is known to lack something gets a
+/// push of its own.
 fn next_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Round> {
     let relayed = cx.relays();
     let successors = if relayed { rings::successors(cx.members, cx.env).to_vec() } else { Vec::new() };
@@ -308,8 +314,8 @@ fn next_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Round> {
     Some(Round { from, to, relayed })
 }
 
-/// The time of our last own write up to `sent`; or a later one, if the log is not complete after
-/// that. Nothing of ours lies between it and `sent`.
+/// Returns the time of the last own write up to `sent`, or a later time if the log is complete only from there. No own
+/// write lies between the result and `sent`.
 fn own_before<K: CoreKey, V>(cx: &mut Context<'_, K, V>, sent: HlcTime) -> HlcTime {
     let complete = complete_from(cx, true);
     let own = cx.ledger.logs_mut().last_up_to(&cx.env.id, sent);
@@ -336,13 +342,13 @@ fn note_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: &Round, cut: &Cu
         carry_along(cx, round.from, cut.to);
     }
     if round.relayed && cut.blocked {
-        // What members of a large cluster have reported is old, and a session from there would repeat
-        // minutes of everybody's writes: their answer to a digest says better what they lack.
+        // In a large cluster the reported vectors are old. A session from there would repeat minutes of all writes, so
+        // a digest asks what the members really lack.
         round.to.iter().for_each(|id| cx.outbox.ask(*id));
     }
 }
 
-/// Those who have what comes before a push that is passed on are taken to get it that way.
+/// Assumes that relays deliver this push to every member that already has everything before it.
 fn carry_along<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: HlcTime, to: HlcTime) {
     let successors = rings::successors(cx.members, cx.env).to_vec();
     for (id, peer) in cx.members.iter_mut() {
@@ -368,8 +374,8 @@ fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: Hlc
     let mut entries = Vec::new();
     let most = cx.env.config.max_frame_bytes;
     let mut budget = most;
-    // The interval may only end where every write that it leaves out has its successor inside:
-    // claiming it without would be a lie if we crash before the next push.
+    // The push may only end where each write it leaves out has its successor inside. Otherwise, if this replica crashed
+    // before the next push, receivers would have claimed a write whose replacement is never sent.
     let mut successors = from;
     for (time, slot) in log.after(from) {
         match cx.ledger.registers().entry_at(Dot::new(cx.env.id, time), slot) {
@@ -397,30 +403,30 @@ fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: Hlc
     Cut { to: cx.ledger.last_own(), ..cut }
 }
 
-/// A cut that does not reach all the way, for whatever reason: none at all where the log no longer
-/// shows what it leaves out.
+/// Returns a cut that ends before the end of the log, or an empty one if the log no longer lists what such a cut leaves
+/// out.
 fn end_early<K: CoreKey, V>(cx: &Context<'_, K, V>, from: HlcTime, cut: Cut<K, V>) -> Cut<K, V> {
     let is_shown = from >= cx.ledger.logs().followed();
     if is_shown { cut } else { Cut { to: from, entries: Vec::new(), blocked: true } }
 }
 
-/// The dot time of the register this place has now, if that is our own.
+/// Returns the dot time of the register in this place, if the dot is this replica's own.
 fn moved_on_by_ourselves<K: CoreKey, V>(cx: &Context<'_, K, V>, slot: SlotRef) -> Option<HlcTime> {
     cx.ledger.registers().dot_at(slot).filter(|dot| dot.actor == cx.env.id).map(|dot| dot.counter)
 }
 
 fn acknowledge<K: CoreKey, V>(cx: &mut Context<'_, K, V>, origin: ReplicaId) {
     if cx.relays() {
-        return; // Digests and their facts tell, at a cost that does not grow with the writes.
+        return; // Digests and their facts report instead, at a cost that does not grow with the writes.
     }
     let now = cx.env.now.mono;
     let Some(peer) = cx.members.get_mut(&origin) else { return };
-    // A lone write is acknowledged at once. In a burst, one acknowledgement stands for all pushes of its delay.
+    // A single write is acknowledged at once. In a burst, one acknowledgement covers all pushes of the delay.
     peer.acks.due = Some(peer.acks.after.max(now));
     flush_acks(cx);
 }
 
-/// Sends the acknowledgements that are due.
+/// Queues the acknowledgements that are due.
 pub(crate) fn flush_acks<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
     let (now, after) = (cx.env.now.mono, cx.env.later(ACK_DELAY));
     let mut due = Vec::new();
@@ -434,18 +440,18 @@ pub(crate) fn flush_acks<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
     }
 }
 
-/// A member says how far it has our writes.
+/// Handles an acknowledgement: the time up to which a member has seen own writes.
 pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, Ack { to, time }: Ack) {
     let id = cx.env.id;
     if to != Some(id) && !cx.env.bugs().ack_for_any_receiver {
-        return; // Meant for a replica that this process had before.
+        return; // Meant for an earlier replica of this process.
     }
     if time > cx.ledger.vector().get(&id) {
-        return; // A lie: these writes do not exist.
+        return; // A false statement: these writes do not exist.
     }
     if cx.members.get(&from).is_none_or(|peer| !peer.is_met()) {
-        // Only a digest makes a member: a late word of a replica that was closed must not make one that
-        // nobody will ever find dead.
+        // Only a digest makes a member: a late message of a closed replica would create a member that is never reported
+        // down.
         return;
     }
     let now = cx.env.now.mono;
@@ -457,14 +463,15 @@ pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: Replic
     delivery.unacked_since = (delivery.sent_to > time).then_some(now);
 }
 
-/// When a push that is not acknowledged since then is asked for, having been asked for so often.
+/// Returns the time at which to ask for a push that was sent at `since` and not acknowledged. The wait doubles with
+/// `asked`.
 pub(crate) fn retry_at(env: &crate::env::Env, since: u64, asked: u32) -> u64 {
     let first = env.in_flight();
     let wait = first.saturating_mul(1 << asked.min(10)).min(nanos(env.config.digest_interval).max(first));
     since.saturating_add(wait)
 }
 
-/// A push was not acknowledged: a digest finds out what is missing.
+/// Asks members by digest what is missing, if they did not acknowledge a push in time.
 pub(crate) fn check_unacked<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
     let (env, now) = (&*cx.env, cx.env.now.mono);
     let is_due = |peer: &Peer| {
@@ -482,7 +489,7 @@ pub(crate) fn check_unacked<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
             continue;
         }
         delivery.asked = delivery.asked.saturating_add(1);
-        // In a large cluster nobody acknowledges: once is enough, then digests find out like everything.
+        // In a large cluster there are no acknowledgements: one digest is enough, then the regular digests find out.
         delivery.unacked_since = (!relays).then_some(now);
         cx.outbox.ask(id);
     }

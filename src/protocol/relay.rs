@@ -1,4 +1,4 @@
-//! Pushes of others, passed on unchanged in a large cluster: `members/rings.rs` says to whom.
+//! Relays pushes of other origins unchanged in a large cluster. `members/rings.rs` selects the receivers.
 
 use std::collections::VecDeque;
 
@@ -9,10 +9,10 @@ use crate::message::{Message, Push};
 use crate::outbox::Transmit;
 use crate::replica_id::ReplicaId;
 
-/// Pushes that wait to be passed on, at most.
+/// The highest number of pushes that wait to be relayed. Further pushes are not relayed.
 const MAX_WAITING: usize = 64;
 
-/// What is to be passed on, and to whom.
+/// The pushes that wait to be relayed, with their receivers.
 pub(crate) struct Relay<K, V> {
     waiting: VecDeque<Transmit<K, V>>,
 }
@@ -24,14 +24,15 @@ impl<K, V> Default for Relay<K, V> {
 }
 
 impl<K: CoreKey, V> Relay<K, V> {
-    /// Whether a push waits to be passed on.
+    /// Returns true if a push waits to be relayed.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Passes on a push that was news to us.
+    /// Queues a push that was new to this replica for the ring successors, except its origin and its sender.
     pub(crate) fn pass_on(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
         if self.waiting.len() >= MAX_WAITING {
+            // Digests repair a push that is not relayed, as they repair loss.
             return;
         }
         let successors = rings::successors(cx.members, cx.env);

@@ -1,7 +1,7 @@
-//! The session that comes in. At most one at a time.
+//! The incoming session, at most one at a time.
 //!
-//! Frames are merged as they arrive, in any order, and are readable at once. Nothing is claimed
-//! before all of them are in: a frame leaves out what later frames overtake.
+//! Frames are merged as they arrive, in any order, and are readable at once. Nothing is claimed before all of them are
+//! in, because a frame leaves out what later frames overtake.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +19,10 @@ use crate::message::{Entry, Frame, Interval, Last, bound_in};
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 
-/// Frames of one session, at most.
+/// The highest number of frames in one session.
 const MAX_FRAMES: u32 = 1 << 20;
 
-/// A session on its way in.
+/// An incoming session.
 #[derive(Debug)]
 struct Incoming {
     from: ReplicaId,
@@ -30,15 +30,15 @@ struct Incoming {
     received: BTreeSet<u32>,
     last: Option<Last>,
     reconcile: bool,
-    /// Something in it was deferred: nothing is claimed.
+    /// True if something in it was deferred. Then nothing is claimed.
     unclaimable: bool,
-    /// What its sender has dropped. It becomes ours with the claim: before that it would speak of dots
-    /// that nobody may ever be able to cover, and everybody would reconcile with everybody for ever.
+    /// The dropped vector of the sender. This replica adopts it only with the claim. Before that it would refer to dots
+    /// that no replica may ever be able to cover, and all replicas would reconcile with each other for ever.
     dropped: VersionVector,
-    /// Registers of ours that a reconcile has not listed where it should have, by dot.
+    /// Held registers, by dot, that lie in an interval of a reconcile which did not list them.
     unlisted: BTreeMap<(ReplicaId, HlcTime), SlotRef>,
-    /// Stamps that a reconcile has listed for registers that are here under the same stamp, in order of arrival. The
-    /// sender vouches for these, under whatever dot they are held here.
+    /// Stamps that a reconcile has listed and that are held here for the same key, in order of arrival. The sender
+    /// vouches for these registers, whatever dots they have here.
     vouched: Vec<(SlotRef, Stamp)>,
     started: u64,
     heard: u64,
@@ -75,21 +75,21 @@ impl Incoming {
     }
 }
 
-/// What came of a frame.
+/// The result of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// A session was opened: what goes out is broken off.
+    /// True if the frame opened a session. Outgoing sessions must be aborted.
     pub(crate) opened: bool,
-    /// Its last frame came, and everything was claimed.
+    /// True if the frame was the last one missing and everything was claimed.
     pub(crate) claimed: bool,
 }
 
-/// The session that comes in, if one does.
+/// The incoming session, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct SessionIn(Option<Incoming>);
 
 impl SessionIn {
-    /// A frame came.
+    /// Handles a frame.
     pub(crate) fn handle<K: CoreKey, V>(
         &mut self,
         cx: &mut Context<'_, K, V>,
@@ -125,7 +125,7 @@ impl SessionIn {
         outcome
     }
 
-    /// What pushes have put in place since the last frame counts as not listed, until a frame lists it.
+    /// Counts registers that pushes placed since the last frame as unlisted, until a frame lists them.
     fn absorb_arrived<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         let arrived = cx.ledger.take_arrived();
         if let Some(incoming) = &mut self.0 {
@@ -133,7 +133,7 @@ impl SessionIn {
         }
     }
 
-    /// Whether this frame belongs to the session that is coming in, opening it if need be.
+    /// Returns true if the frame belongs to the incoming session. Opens that session if necessary.
     fn admit<K: CoreKey, V>(
         &mut self,
         cx: &mut Context<'_, K, V>,
@@ -152,15 +152,16 @@ impl SessionIn {
             if frame.session == incoming.session {
                 return true;
             }
-            // A later session of the same sender supersedes the one that is open.
+            // A later session of the same sender supersedes the open one.
             self.abandon(cx);
         }
+        // A delta that starts beyond the own vector: its claim would cover a gap.
         if !frame.reconcile && !cx.ledger.vector().dominates(&frame.base) {
             cx.outbox.ask(from);
             return false;
         }
         if cx.members.get(&from).is_some_and(|peer| peer.delivery.in_session) && cx.env.id < from {
-            return false; // Of two that send to each other the lower id goes first.
+            return false; // If two replicas send to each other, the session of the lower id goes first.
         }
         outcome.opened = true;
         cx.env.counters.sessions_in += 1;
@@ -169,7 +170,7 @@ impl SessionIn {
         true
     }
 
-    /// Takes the frame into the books. Returns whether it is a new one.
+    /// Records the frame. Returns true if it was not received before.
     fn note_frame<K, V>(&mut self, env: &Env, frame: &Frame<K, V>) -> bool {
         let in_order = env.bugs().frames_in_order;
         let Some(incoming) = &mut self.0 else { return false };
@@ -212,15 +213,17 @@ impl SessionIn {
         }
     }
 
-    /// Everything is in: the vector moves and the floor is adopted. Returns whether it was claimed.
+    /// Ends a session of which all frames are in: raises the vector and adopts the floor. Returns true if the session
+    /// was claimed.
     fn complete<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) -> bool {
         let Some(mut incoming) = self.0.take() else { return false };
         let Some(last) = incoming.last.take() else { return false };
         let (from, dropped) = (incoming.from, std::mem::take(&mut incoming.dropped));
         note_done(cx, &incoming);
-        // What is ahead of our time is not claimed. Nothing of it was in the frames, or the session would be
-        // unclaimable. But what else is claimed may rest on something that the sender had of such an origin
-        // and dropped: so far it is claimed all the same, or whoever is told by us is never told of that.
+        // Claimed times ahead of this clock are not claimed. No frame held a register of that part, or the session
+        // would be unclaimable. But the rest of the claim may rest on a register of such an origin that the sender
+        // dropped. So the origin is claimed up to its dropped time: only then is that time recorded, and later sessions
+        // from here do not hide the removal.
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| cx.env.is_ahead(*time)).collect();
         ahead.iter().for_each(|(origin, time)| cx.note_offender(*origin, *time));
         let rests_on_the_future = ahead.iter().any(|(origin, _)| cx.env.is_ahead(dropped.get(origin)));
@@ -246,30 +249,31 @@ impl SessionIn {
         true
     }
 
-    /// The session that is open will not be finished.
+    /// Abandons the open session, which will not be finished.
     fn abandon<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         let Some(incoming) = self.0.take() else { return };
         cx.ledger.set_receiving(None);
         cx.env.counters.sessions_abandoned += 1;
         note_done(cx, &incoming);
+        // Registers that arrived are orphans now: no claim will cover them unless they spread under own dots.
         cx.ledger.adopt_orphans(cx.env);
     }
 
-    /// A member is gone.
+    /// Abandons the open session if it comes from this member, which is unreachable.
     pub(crate) fn abandon_from<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId) {
         if self.0.as_ref().is_some_and(|incoming| incoming.from == from) {
             self.abandon(cx);
         }
     }
 
-    /// When the session that is open has waited long enough, by monotonic time.
+    /// Returns the monotonic time at which the open session is abandoned, unless a frame comes before.
     pub(crate) fn deadline(&self, env: &Env) -> Option<u64> {
         let incoming = self.0.as_ref()?;
         let idle = incoming.heard.saturating_add(nanos(env.config.session_idle));
         Some(idle.min(incoming.started.saturating_add(nanos(env.config.session_deadline))))
     }
 
-    /// Abandons a session from which nothing came for a while, and asks another source.
+    /// Abandons a session that has been silent, or open, for too long, and asks another source.
     pub(crate) fn handle_timeout<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         if self.deadline(cx.env).is_none_or(|at| at > cx.env.now.mono) {
             return;
@@ -299,8 +303,8 @@ fn merge_interval<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Inco
     }
 }
 
-/// Reconcile: the sender's newest register of this key has this stamp. If ours has it too, after the merge, the
-/// sender vouches for ours, whatever dots the two have: a session that broke off leaves registers under dots of the
+/// Records that the sender of a reconcile vouches for a held register, if it lists the same stamp for the same key.
+/// Called after the merge. Dots are not compared: a session that broke off leaves registers under the dots of the
 /// replica that adopted them.
 fn note_vouched<K: CoreKey, V>(cx: &Context<'_, K, V>, incoming: &mut Incoming, listed: &Entry<K, V>) {
     let Some(held) = cx.ledger.find(listed.hash, &listed.item.key) else { return };
@@ -310,9 +314,9 @@ fn note_vouched<K: CoreKey, V>(cx: &Context<'_, K, V>, incoming: &mut Incoming, 
     }
 }
 
-/// Reconcile, per frame: our own registers of the range that are not listed will be gone, once
-/// all frames are in. Not before: with half a session, and without the floor that comes with the
-/// whole, an older value from a third replica would find the key empty.
+/// Records the held registers that an interval of a reconcile does not list. They are removed once all frames are in,
+/// and not earlier: without the whole session and its floor, an older value from a third replica would find the key
+/// empty.
 fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, interval: &Interval<K, V>) {
     let Interval { origin, from, to, ref entries, .. } = *interval;
     let listed: BTreeSet<_> = entries.iter().map(|entry| entry.dot().counter).collect();
@@ -329,7 +333,8 @@ fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incom
     }
 }
 
-/// Everything is in: what the sender does not have, and may have had a reason for, goes.
+/// Ends a reconcile: removes, voids or doubts the registers that the sender does not have and may have removed for a
+/// reason.
 fn end_reconcile<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, last: &Last) {
     cx.env.counters.reconciles_in += 1;
     let verdict = Verdict::new(cx.ledger, cx.env, last);

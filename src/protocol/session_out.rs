@@ -1,8 +1,8 @@
-//! Sessions that go out: to a member whose digest shows that pushes will not mend what it lacks, or to which a push could not
-//! be made. They are cut frame by frame from a state that goes on changing.
+//! Outgoing sessions. A session goes to a member that lacks registers which pushes will not deliver, or to which a push
+//! could not be made. It is cut frame by frame while the state goes on changing.
 //!
-//! The claim is our vector at the moment the last frame is cut; whatever changed meanwhile has a dot
-//! beyond the cursor of its origin and so lies in one of the frames.
+//! The claim is this replica's vector at the moment when the last frame is cut. A register that changed meanwhile has a
+//! dot beyond the cursor of its origin, and so lies in a later frame.
 
 use std::collections::BTreeMap;
 
@@ -17,31 +17,31 @@ use crate::message::{Frame, Interval, Last, Message};
 use crate::outbox::Transmit;
 use crate::replica_id::ReplicaId;
 
-/// Sessions that go out at one time, at most.
+/// The highest number of outgoing sessions at one time.
 const MAX_OUTGOING: usize = 8;
-/// After a session its receiver's digests may still be older than it.
+/// The time after a session, in nanoseconds, in which digests of its receiver may still be older than the session.
 const SETTLE: u64 = 250_000_000;
-/// Entries of one origin that a member may lack and is sent at once, although they may be on their way.
+/// The highest number of entries of one live origin that a member is sent at once, although they may be on their way.
 const LITTLE: usize = 64;
 
-/// A session on its way out.
+/// An outgoing session.
 #[derive(Debug)]
 struct Outgoing {
     session: u64,
     base: VersionVector,
     reconcile: bool,
-    /// How far frames were cut, by origin.
+    /// By origin, the time up to which frames were cut.
     cursor: VersionVector,
-    /// Origins that are not claimed beyond a time, because of an `Evicted` register there.
+    /// By origin, the time beyond which nothing is claimed, because of an `Evicted` register there.
     caps: BTreeMap<ReplicaId, HlcTime>,
-    /// Dots of registers in doubt, which a reconcile claims and does not list: for its receiver they were dropped.
+    /// Dots of registers in doubt, which a reconcile claims and does not list. For its receiver they count as dropped.
     hidden: VersionVector,
     frames: u32,
     deadline: u64,
 }
 
 impl Outgoing {
-    /// Claims nothing of an origin beyond this time.
+    /// Limits the claim of an origin to this time.
     fn cap(&mut self, origin: ReplicaId, time: HlcTime) {
         let cap = self.caps.entry(origin).or_insert(time);
         *cap = (*cap).min(time);
@@ -53,8 +53,8 @@ impl Outgoing {
     }
 }
 
-/// The sessions that go out, by receiver. That there is one, its receiver's [`Delivery`](crate::members::peer::Delivery) says
-/// as well.
+/// The outgoing sessions, by receiver. The [`Delivery`](crate::members::peer::Delivery) of a receiver also records that
+/// it has one.
 #[derive(Debug, Default)]
 pub(crate) struct SessionsOut(BTreeMap<ReplicaId, Outgoing>);
 
@@ -63,12 +63,12 @@ impl SessionsOut {
         self.0.len()
     }
 
-    /// Whether a frame may be cut.
+    /// Returns true if a frame may be cut.
     pub(crate) fn is_ready(&self, members: &Members) -> bool {
         self.0.keys().any(|id| members.get(id).is_some_and(Peer::is_ready))
     }
 
-    /// Sends a member what it lacks, if it is not on its way already.
+    /// Serves a member what it lacks and is not on its way: by a push from what it reported, or by a session.
     pub(crate) fn serve<K: CoreKey, V>(
         &mut self,
         cx: &mut Context<'_, K, V>,
@@ -81,6 +81,7 @@ impl SessionsOut {
             return;
         }
         let reported = basis.unwrap_or_else(|| peer.reported.clone());
+        // A delta could leave the member with values whose deletion no longer exists anywhere. It needs a reconcile.
         if !reported.dominates(cx.ledger.dropped()) {
             if !another_serves(cx, &to) {
                 self.begin(cx, to, reported);
@@ -103,9 +104,10 @@ impl SessionsOut {
         }
     }
 
-    /// Begins to send a member everything beyond what it ever reported.
+    /// Begins a session with everything beyond the highest vector that the member reported, if a session can begin now.
     fn begin<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>, to: ReplicaId, base: VersionVector) {
         let busy = self.0.contains_key(&to) || self.0.len() >= MAX_OUTGOING;
+        // A register outside any claim may have overtaken one that this session would claim.
         if busy || cx.ledger.receiving().is_some() || cx.ledger.has_uncovered() {
             return;
         }
@@ -133,7 +135,7 @@ impl SessionsOut {
         mark(cx.members, &to, true);
     }
 
-    /// The next frame of a session whose receiver is ready for one.
+    /// Returns the next frame of a session whose receiver is ready for one.
     pub(crate) fn poll<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
         self.begin_needed(cx);
         let ready = |id: &&ReplicaId| cx.members.get(id).is_some_and(Peer::is_ready);
@@ -153,10 +155,10 @@ impl SessionsOut {
         Some(Transmit { to: vec![to], message: Message::Frame(frame), bulk: true })
     }
 
-    /// Members to whom a push could not be made because another replica overtook a write in it.
+    /// Begins sessions to members that a push cannot serve, because another replica overtook a write in it.
     fn begin_needed<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         if cx.ledger.receiving().is_some() || cx.relays() {
-            return; // In a large cluster they have been asked what they lack.
+            return; // In a large cluster, a digest has already asked them what they lack.
         }
         let now = cx.env.now.mono;
         let needing = |peer: &Peer| {
@@ -165,13 +167,13 @@ impl SessionsOut {
             delivery.needs_session && peer.is_live() && !peer.clocks.held_back && free
         };
         let needed = cx.members.iter().filter(|(_, peer)| needing(peer));
-        // A member that has reported nothing is sent something once it has said at least that.
+        // An empty vector may mean that the member has not reported yet. It is served once it has.
         let needed = needed.filter(|(_, peer)| !peer.reported.is_empty() || peer.stability.latest.clock > 0);
         let needed: Vec<_> = needed.map(|(id, peer)| (*id, peer.reported.clone())).collect();
         needed.into_iter().for_each(|(id, base)| self.begin(cx, id, base));
     }
 
-    /// Breaks off what goes out to a member.
+    /// Aborts the session to a member.
     pub(crate) fn abort(&mut self, members: &mut Members, env: &mut Env, to: ReplicaId) {
         env.counters.sessions_out_aborted += u64::from(self.0.remove(&to).is_some());
         mark(members, &to, false);
@@ -181,8 +183,8 @@ impl SessionsOut {
         self.retain(members, env, |_| false);
     }
 
-    /// Breaks off sessions that have not yet listed registers which are no longer there: what these had
-    /// overtaken may be in an earlier frame.
+    /// Aborts sessions that have not yet listed one of these removed registers. An earlier frame may hold a register
+    /// that the removed one had overtaken.
     #[inline]
     pub(crate) fn abort_hiding(&mut self, members: &mut Members, env: &mut Env, hidden: &[Dot]) {
         if !self.0.is_empty() {
@@ -190,7 +192,7 @@ impl SessionsOut {
         }
     }
 
-    /// Breaks off what takes too long.
+    /// Aborts sessions that have reached their deadline.
     pub(crate) fn handle_timeout(&mut self, members: &mut Members, env: &mut Env) {
         let now = env.now.mono;
         self.retain(members, env, |session| session.deadline > now);
@@ -222,6 +224,7 @@ fn finish<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: &Ou
         (delivery.needs_session, delivery.behind, delivery.in_session) = (false, false, false);
         delivery.sent_to = delivery.sent_to.max(own);
         delivery.serve_after = serve_after;
+        // Only a digest acknowledges a session: if none reports it in time, this replica asks.
         delivery.unacked_since.get_or_insert(now);
     }
 }
@@ -231,7 +234,7 @@ fn cut_frame<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: 
     let mut intervals = Vec::new();
     let mut complete = true;
     let mut origins: Vec<_> = cx.ledger.vector().iter().map(|(origin, _)| origin).collect();
-    // Our own writes last: they are the ones that are pushed as well, and what the others leave over comes to them.
+    // Own writes last: they are pushed as well, and cutting another origin may give a register an own dot.
     origins.sort_by_key(|origin| *origin == cx.env.id);
     for origin in origins {
         let seen = cx.ledger.vector().get(&origin);
@@ -240,6 +243,7 @@ fn cut_frame<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: 
         }
         let (interval, finished) = cut_interval(cx, session, (origin, seen), &mut budget);
         session.cursor.raise(origin, interval.to);
+        // In a reconcile, an empty interval tells the receiver which registers are gone.
         if session.reconcile || !interval.entries.is_empty() {
             intervals.push(interval);
         }
@@ -267,13 +271,13 @@ fn cut_frame<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: 
     }
 }
 
-/// What the last frame of a session says.
+/// Returns the part of a session that only its last frame carries.
 fn end_of<K: CoreKey, V>(cx: &Context<'_, K, V>, session: &Outgoing) -> Last {
     let (vector, mut evicted) = (cx.ledger.vector(), cx.ledger.evicted().clone());
     let claim = session.claim(vector);
     let beyond = vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
     let (floor, eviction_floor) = (cx.ledger.floor(), cx.ledger.eviction_floor());
-    // What is hidden the receiver claims unseen, like what was evicted.
+    // The receiver claims hidden dots without having seen them, like evicted ones.
     if !cx.env.bugs().hidden_untold {
         evicted.join(&session.hidden);
     }
@@ -290,8 +294,9 @@ fn cut_interval<K: CoreKey, V>(
     let mut interval = Interval { origin, from, to: seen, entries: Vec::new(), fills: Vec::new() };
     let Some(mut log) = cx.ledger.logs_mut().take(&origin) else { return (interval, true) };
     let delivers = origin != cx.env.id && cx.members.is_live(&origin);
-    // A write that was not delivered by then has no link to come by. By its stamp: replicas without a link between them
-    // would adopt such a register from each other for ever, each time under a younger dot.
+    // An origin that has not delivered a write by then has no link to the receiver. The age is that of the stamp:
+    // replicas without a link between them would adopt such a register from each other for ever, each time under a
+    // newer dot.
     let settled = if delivers { cx.env.judging().saturating_sub(cx.claim_lag()) } else { HlcTime::MAX };
     let (mut finished, mut last, mut twins) = (true, from, Vec::new());
     for (time, slot) in log.after(from).take_while(|(time, _)| *time <= seen) {
@@ -319,7 +324,7 @@ fn cut_interval<K: CoreKey, V>(
     }
     cx.ledger.logs_mut().put(origin, log);
     for twin in twins {
-        // Two keys under one dot, which cannot be told together: its origin lies, or its id is used twice.
+        // Two keys under one dot cannot be encoded in one interval. The origin is faulty, or its id has a duplicate.
         cx.env.counters.conflicts += 1;
         cx.ledger.spread_again(cx.env, &twin);
     }
@@ -327,7 +332,7 @@ fn cut_interval<K: CoreKey, V>(
     (interval, finished)
 }
 
-/// What a member has of an origin, and what we have.
+/// The times up to which a member and this replica have seen one origin.
 struct Lack {
     of: ReplicaId,
     origin: ReplicaId,
@@ -336,17 +341,17 @@ struct Lack {
 }
 
 impl Lack {
-    /// Whether the origin tells the member itself.
+    /// Returns true if the origin itself delivers its writes to the member.
     fn tells_itself<K, V>(&self, cx: &Context<'_, K, V>) -> bool {
         self.origin == cx.env.id || cx.members.is_live(&self.origin)
     }
 
-    /// Whether the member has nothing, or is further behind than what may be on its way.
+    /// Returns true if the member has nothing of the origin, or lags by more than writes on their way can explain.
     fn is_long<K: CoreKey, V>(&self, cx: &Context<'_, K, V>) -> bool {
         self.theirs == 0 || self.seen.saturating_sub(self.theirs) > cx.claim_lag()
     }
 
-    /// Whether the member lacks something that is not on its way.
+    /// Returns true if the member lacks something that is not on its way.
     fn is_one<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
         let settled = cx.env.judging().saturating_sub(cx.env.in_flight());
         if !self.tells_itself(cx) {
@@ -358,8 +363,8 @@ impl Lack {
         self.is_long(cx) || first_after(cx, self.origin, self.theirs).is_some_and(|time| time <= settled)
     }
 
-    /// Whether a member that lacks much of a live origin gets it from there: it has come further since this
-    /// was last looked at. Who is merely slower than a burst is not helped by getting everything twice.
+    /// Returns true if a member that lacks much of a live origin is receiving it from there: it has progressed lately.
+    /// A second copy of everything does not help a member that is merely slower than a burst.
     fn shrinks<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
         let much = cx.ledger.logs().get(&self.origin).is_some_and(|log| log.count_after(self.theirs).0 > LITTLE);
         if !self.tells_itself(cx) || self.is_long(cx) || !much || cx.relays() {
@@ -377,15 +382,15 @@ impl Lack {
     }
 }
 
-/// Who has all we have of an origin starts anew when it lacks something again.
+/// Drops the progress records of origins that the member has as far as this replica. A later lack is measured afresh.
 fn forget_progress<K: CoreKey, V>(cx: &mut Context<'_, K, V>, of: &ReplicaId) {
     let Some(peer) = cx.members.get_mut(of) else { return };
     let (reported, vector) = (&peer.reported, cx.ledger.vector());
     peer.delivery.progress.retain(|origin, _| reported.get(origin) < vector.get(origin));
 }
 
-/// Whether a member lacks own writes that are not on their way. Writes that were overtaken since
-/// count as well: without the empty interval that stands for them its vector could never move.
+/// Returns true if a member lacks own writes that are not on their way. Writes that were overtaken since count as well:
+/// without the empty interval in their place, the member's vector could never move.
 fn lacks_own<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, theirs: HlcTime, settled: HlcTime) -> bool {
     let last_own = cx.ledger.last_own();
     if theirs >= last_own {
@@ -399,14 +404,14 @@ fn lacks_own<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, theirs: H
     theirs == 0 || unanswered || compacted || last_own <= settled || first.is_some_and(|(time, _)| time <= settled)
 }
 
-/// The first dot of an origin after `from` whose register is here.
+/// Returns the first dot time of an origin after `from` whose register is held here.
 fn first_after<K: CoreKey, V>(cx: &mut Context<'_, K, V>, origin: ReplicaId, from: HlcTime) -> Option<HlcTime> {
     cx.ledger.logs_mut().get_mut(&origin)?.sort();
     let holds = |(time, slot): &(HlcTime, _)| cx.ledger.registers().dot_at(*slot) == Some(Dot::new(origin, *time));
     cx.ledger.logs().get(&origin)?.sorted_after(from).find(holds).map(|(time, _)| time)
 }
 
-/// Goes back to what the member has of our writes and pushes from there, if that can be pushed.
+/// Goes back: the next push to the member starts at what it reports. Returns false if no push can start there.
 fn rewind<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, reported: HlcTime) -> bool {
     if reported < cx.ledger.logs().overtaken() || reported < cx.ledger.dropped().get(&cx.env.id) {
         return false;
@@ -421,8 +426,9 @@ fn rewind<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, reported: Hl
     true
 }
 
-/// Whether we have given up values and another live member, which has not and has seen all that
-/// we dropped, can be the source. It has the first few intervals for it: it may never be asked.
+/// Returns true if another live member should serve a newcomer: this replica is lossy, and that member is not and has
+/// seen all that was dropped here. It has the first three digest intervals for it. Afterwards this replica serves,
+/// since the newcomer may never ask that member.
 fn another_serves<K: CoreKey, V>(cx: &Context<'_, K, V>, to: &ReplicaId) -> bool {
     let patience = nanos(cx.env.config.digest_interval).saturating_mul(3);
     let new = cx.members.get(to).is_some_and(|peer| cx.env.now.mono.saturating_sub(peer.known_since) < patience);

@@ -1,4 +1,4 @@
-//! What is due as time passes, in its order.
+//! Runs the work that is due as time passes, in a fixed order.
 
 use super::Replica;
 use crate::env::Env;
@@ -6,17 +6,17 @@ use crate::hlc::{Now, nanos};
 use crate::item::CoreKey;
 use crate::ledger::{self, collect, epoch, fill, quarantine, released};
 
-/// How often stability is looked at, at least, nanoseconds.
+/// The longest time between two checks of stability, in nanoseconds.
 const COLLECT_EVERY: u64 = 1_000_000_000;
-/// When there was more to collect than one go may take, nanoseconds.
+/// The time until the next check if there was more to collect than one batch may take, in nanoseconds.
 const COLLECT_AGAIN: u64 = 1_000_000;
 
-/// How often stability is looked at, nanoseconds.
+/// Returns the time between two checks of stability, in nanoseconds.
 pub(super) fn collect_every(env: &Env) -> u64 {
     COLLECT_EVERY.min(nanos(env.config.digest_interval))
 }
 
-/// Does what is due.
+/// Runs all work that is due.
 pub(super) fn run<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     let (conversations, mut cx) = replica.parts();
     ledger::expire_due(cx.ledger, cx.env);
@@ -30,7 +30,7 @@ pub(super) fn run<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     conversations.audits.handle_timeout(&mut cx);
 }
 
-/// Buries what is expired and sweeps what is invalidated, all of it.
+/// Makes tombstones of all expired values and sweeps all invalidated registers.
 pub(super) fn run_pending<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     let (_, cx) = replica.parts();
     while ledger::expire_due(cx.ledger, cx.env) {}
@@ -38,7 +38,7 @@ pub(super) fn run_pending<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     released::release(cx.ledger, cx.env, cx.members);
 }
 
-/// The monotonic time at which something is due.
+/// Returns the monotonic time at which the next work is due.
 pub(super) fn next<K: CoreKey, V>(replica: &Replica<K, V>, now: Now) -> u64 {
     let Replica { env, ledger, members, conversations, collect_due, .. } = replica;
     let next = conversations.due(env, members).min(*collect_due);
@@ -54,6 +54,7 @@ fn collect_if_due<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     }
     let (conversations, mut cx) = replica.parts();
     for id in cx.members.long_dead(cx.env) {
+        // A member that is greeted as well may return: it stays in the rounds of digests.
         let returns = cx.members.is_greeted(&id);
         conversations.forget(&mut cx, id);
         if returns {

@@ -1,4 +1,4 @@
-//! The map against a naive oracle: every entry kept, the maximum by the order of registers wins.
+//! Compares the map with a naive oracle, which keeps every entry and selects the maximum by the order of registers.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,8 @@ fn replica(n: u8) -> Replica<u8, u32> {
     Replica::new(id(n), ReplicaConfig::default(), 0, NOW).unwrap()
 }
 
-/// One write of one origin: key, kind, and by how many ticks its stamp lies below its dot (fills).
+/// One write of one origin: the key, true if it is a value, and the ticks by which its stamp lies below its dot
+/// (fills).
 type Draft = (u8, bool, u64);
 
 fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
@@ -43,13 +44,14 @@ fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
     }
 }
 
-/// What an origin writes: dots ten ticks apart, so that fills reach below others' writes.
+/// Returns the writes of an origin. Dots are ten ticks apart, so that fills reach below the writes of other origins.
 fn history(origin: u8, drafts: &[Draft]) -> Vec<Entry<u8, u32>> {
     let dots = (1u64..).map(|n| (n * 10 + u64::from(origin)) * GRAIN);
     drafts.iter().zip(dots).map(|(draft, dot)| entry(origin, dot, *draft)).collect()
 }
 
-/// A push of a run of a history: only what its origin would still hold, but the whole interval.
+/// Returns a push of a run of a history. Its entries are only what its origin would still hold, but it covers the whole
+/// interval.
 fn push(history: &[Entry<u8, u32>], from: usize, to: usize) -> Message<u8, u32> {
     let before = |n: usize| if n == 0 { 0 } else { history[n - 1].dot().counter };
     Message::Push(Push {
@@ -99,8 +101,8 @@ fn histories() -> impl Strategy<Value = Vec<Vec<Entry<u8, u32>>>> {
 proptest! {
     #![proptest_config(crate::testing::proptest_config())]
 
-    /// scenario 1, scenario 7, scenario 81: pushes of any runs, overlapping, repeated, of several
-    /// origins in any order, come to what the oracle says, whatever way they were cut.
+    /// scenario 1, scenario 7, scenario 81: checks that pushes of any runs lead to the oracle's result. The runs
+    /// overlap, repeat, come from several origins, and arrive in any order.
     #[test]
     fn any_delivery_of_everything_is_the_maximum(
         histories in histories(),
@@ -127,8 +129,8 @@ proptest! {
         }
     }
 
-    /// scenario 6, scenario 32: a push above a gap changes nothing and claims nothing, an empty one
-    /// moves the vector.
+    /// scenario 6, scenario 32: checks that a push above a gap changes nothing and claims nothing, and that an empty
+    /// push raises the vector.
     #[test]
     fn a_gap_is_not_jumped(drafts in proptest::collection::vec((0u8..4, any::<bool>(), 0u64..25), 3..12)) {
         let history = history(1, &drafts);
@@ -142,7 +144,8 @@ proptest! {
         prop_assert_eq!(replica.view().vector().get(&id(2)), 77);
     }
 
-    /// scenario 8, and the law that deltas rest on: joining one at a time or the joins of parts.
+    /// scenario 8: checks that joins are associative, which deltas rely on. Joining markers one at a time equals
+    /// joining the joins of two parts.
     #[test]
     fn joins_may_be_grouped(histories in histories()) {
         let all: Vec<_> = histories.iter().flatten().map(|entry| entry.marker).collect();
@@ -154,8 +157,8 @@ proptest! {
     }
 }
 
-/// scenario 11: a stamp of the far future is not applied, does not move our clock, names its member,
-/// and leaves other origins alone.
+/// scenario 11: checks that a stamp of the far future is not applied and does not move the local clock. Its member is
+/// named as an offender, and other origins are not affected.
 #[test]
 fn the_far_future_is_deferred() {
     let mut replica = replica(9);
@@ -179,7 +182,7 @@ fn the_far_future_is_deferred() {
     assert_eq!(replica.view().live_len(), 1);
 }
 
-/// scenario 25: what was seen and is no longer held is not taken again from a late message.
+/// scenario 25: checks that a late message does not bring back a dot that was seen and is no longer held.
 #[test]
 fn a_seen_dot_is_never_taken_again() {
     let history = history(1, &[(0, true, 0), (0, false, 0)]);
@@ -189,7 +192,8 @@ fn a_seen_dot_is_never_taken_again() {
     assert_eq!((replica.view().live_len(), replica.view().tombstone_len()), (0, 1));
 }
 
-/// scenario 34 (detection): a message under our own id is not ours.
+/// scenario 34 (detection): checks that a message under the replica's own id is counted as a duplicate id and not
+/// merged.
 #[test]
 fn a_clone_of_our_id_is_counted() {
     let mut replica = replica(9);
@@ -198,7 +202,7 @@ fn a_clone_of_our_id_is_counted() {
     assert_eq!((replica.view().counters().cloned_id, replica.view().live_len()), (1, 0));
 }
 
-/// A session of one frame, of as many intervals as there are entries.
+/// Returns a session of one frame, with one interval for each entry.
 fn session(entries: &[&Entry<u8, u32>]) -> Message<u8, u32> {
     let interval = |entry: &&Entry<u8, u32>| {
         let Dot { actor, counter } = entry.dot();
@@ -233,8 +237,9 @@ fn digest(clock: u64, vector: VersionVector) -> Message<u8, u32> {
     Message::Digest(Digest { clock, quiet_since: clock, vector, full: true, reply: true, ..Digest::default() })
 }
 
-/// scenario 34, by way of others: what a clone wrote under our id is not taken, not claimed, and not believed of a member. We
-/// would tell everybody that we wrote up to there, and never send it.
+/// scenario 34, by way of other members: checks that writes of a duplicate under this replica's id are not merged, not
+/// claimed, and not believed when a member reports them. Otherwise this replica would claim its own writes up to there
+/// and never send them.
 #[test]
 fn what_others_say_we_wrote_is_not_ours() {
     let mut replica = replica(9);
@@ -256,7 +261,8 @@ fn what_others_say_we_wrote_is_not_ours() {
     assert_eq!(pushed.count(), 1, "nobody has what we have just written");
 }
 
-/// Two keys that a liar gave one dot could not be told in one interval, and whoever needs it would never be served.
+/// Checks that two keys under one dot, from a faulty origin, are both sent. They cannot be encoded in one interval, and
+/// without a new dot for one of them no session could ever serve a member that needs them.
 #[test]
 fn two_keys_under_one_dot_are_told_all_the_same() {
     let mut replica = replica(9);

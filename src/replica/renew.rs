@@ -1,4 +1,4 @@
-//! A replica begins anew under another id, because another process goes by its own.
+//! Begins a replica anew under a fresh id, because another process uses its id.
 
 use super::{CoreKey, Replica};
 use crate::hlc::Now;
@@ -7,7 +7,7 @@ use crate::members::Former;
 use crate::protocol::{digests, duplicate_id};
 use crate::replica_id::ReplicaId;
 
-/// What a replica was before it took a new id. Holds users' keys and values: to be dropped outside of locks.
+/// The state of a replica before it took a new id. Holds users' keys and values: drop it outside of locks.
 pub(crate) struct Remains<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
 
 pub(super) fn renew<K: CoreKey, V>(
@@ -20,6 +20,7 @@ pub(super) fn renew<K: CoreKey, V>(
     let fresh = Replica::new(id, replica.env.config.clone(), seed, now).ok()?;
     let kept = duplicate_id::writes_to_keep(&mut replica.ledger, &replica.env);
     let members: Vec<_> = replica.members.live().collect();
+    // The new replica reuses the table that readers share, so it must be empty first.
     replica.ledger.erase_everything();
     let mut before = Box::new(std::mem::replace(replica, fresh));
     replica.ledger.take_over(&mut before.ledger);
@@ -29,7 +30,8 @@ pub(super) fn renew<K: CoreKey, V>(
     replica.env.opened = before.env.opened;
     std::mem::swap(&mut replica.env.counters, &mut before.env.counters);
     replica.env.counters.renewed_id += 1;
-    replica.members.await_company(true); // There are others, whatever they will say.
+    // Members exist, even if none answers: until one does, nothing may be removed without a trace.
+    replica.members.await_company(true);
     *replica.members.former_mut() = Former::left(before.env.id, now);
     tracing::error!(replica = %before.env.id, renewed = %id, kept = kept.len(), "another process goes by the id of this replica, which begins anew under another");
     for write in kept {

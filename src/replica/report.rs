@@ -1,4 +1,4 @@
-//! A replica at one moment, for people: numbers and ids only, quick to copy under the lock.
+//! A report on a replica at one moment, for operators: numbers and ids only, quick to copy under the lock.
 
 use std::time::Duration;
 
@@ -14,31 +14,31 @@ use crate::members::peer::Peer;
 use crate::members::skew;
 use crate::replica_id::ReplicaId;
 
-/// Members listed one by one, at most.
+/// The highest number of members that a report lists one by one.
 const MAX_LISTED: usize = 64;
 
 /// The lag of a member behind this node's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PeerLag {
-    /// The member.
+    /// The id of the member.
     pub member: ReplicaId,
-    /// Whether the failure detector calls it alive.
+    /// True if the failure detector calls it alive.
     pub live: bool,
     /// The age of the oldest own write that it is not known to have; zero if there is none.
     pub behind: Duration,
-    /// How many own writes it is not known to have. Writes that were overwritten since may be counted
-    /// for a while.
+    /// The number of own writes that it is not known to have. Writes that were overwritten since may count until the
+    /// log is compacted.
     pub writes: u64,
 }
 
-/// A member, how far it is behind, and how far its clock is from ours.
+/// A member, its lag, and the difference between its clock and the local one.
 #[derive(Clone, Debug)]
 pub(crate) struct ReportedPeer {
-    /// What is believed of it; what it reported of listed members only.
+    /// The state that is believed of it. Its reported vector is limited to listed members.
     pub(crate) view: PeerView,
     pub(crate) lag: PeerLag,
-    /// Entries of any other origin that it is not known to have.
+    /// The number of log entries of other origins that it is not known to have.
     pub(crate) unconfirmed: usize,
     pub(crate) wall_skew: Option<i64>,
 }
@@ -54,14 +54,14 @@ pub(crate) enum CollectionBlock {
     Owing(ReplicaId),
 }
 
-/// The oldest tombstone and why it is not collected.
+/// The oldest tombstone, and the reasons why it is not collected.
 #[derive(Clone, Debug)]
 pub(crate) struct OldestTombstone {
     pub(crate) since: HlcTime,
     pub(crate) blocked_by: Vec<CollectionBlock>,
 }
 
-/// The registers and logs of a replica, by number.
+/// The numbers of registers and log entries of a replica.
 #[derive(Clone, Debug)]
 pub(crate) struct HeldReport {
     pub(crate) live: u64,
@@ -79,9 +79,9 @@ pub(crate) struct HeldReport {
 pub(crate) struct ReplicaReport {
     /// The last time that its clock issued or observed.
     pub(crate) clock: HlcTime,
-    /// The distance of the wall clock from where it would have got by itself.
+    /// The nanoseconds by which the wall clock is ahead of the time that the monotonic clock predicts.
     pub(crate) disagreement: i64,
-    /// The time by which it judges ages.
+    /// The time by which it judges ages and the times of other replicas.
     pub(crate) judging: HlcTime,
     pub(crate) held: HeldReport,
     pub(crate) vector: Vec<(ReplicaId, HlcTime)>,
@@ -106,14 +106,15 @@ impl PeerLag {
         Self { member, live: peer.is_live(), behind, writes: writes as u64 }
     }
 
-    /// Returns the lag of each member that has spoken to this replica.
+    /// Returns the lag of each member that has sent something to this replica.
     pub(super) fn of_all<K: CoreKey, V>(view: View<'_, K, V>, at: HlcTime) -> Vec<Self> {
         view.members.met().map(|(id, peer)| Self::of(view, at, *id, peer)).collect()
     }
 }
 
 impl ReplicaReport {
-    /// Copies everything about a replica but its registers. Costs what members times origins cost, never what keys do.
+    /// Copies everything about a replica except its registers. The cost grows with members times origins, never with
+    /// keys.
     pub(super) fn of<K: CoreKey, V>(view: View<'_, K, V>, now: Now) -> Self {
         let View { env, ledger, members, .. } = view;
         let listed = members.met().take(MAX_LISTED);
@@ -174,7 +175,7 @@ impl OldestTombstone {
     }
 }
 
-/// Returns the entries of listed members and of this replica.
+/// Returns the vector entries of listed members and of this replica.
 fn of_members<K: CoreKey, V>(
     view: View<'_, K, V>,
     vector: &VersionVector,

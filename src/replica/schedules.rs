@@ -1,5 +1,5 @@
-//! Schedules of events that a second pair of eyes found to break a promise, kept so that they stay
-//! fixed. Each needed a coincidence that random runs seldom meet.
+//! Schedules of events that a review found to break a promise, kept as regression tests. Each needs a coincidence that
+//! random runs seldom meet.
 
 use super::*;
 use crate::crdt::Dot;
@@ -19,8 +19,9 @@ mod skewed;
 mod sparing;
 mod twins;
 
-/// `a` writes a key that y gets and x does not, then other keys, then `overwrite` writes the key again.
-/// x goes back for it, gets a push that the frame size cuts, and `a` dies before the next one.
+/// Checks that x and y agree after a push that the frame size cuts. `a` writes a key, and only y receives it. `a`
+/// writes other keys, and `overwrite` writes the key again. `a` goes back for x and sends x a cut push, then dies
+/// before the next push.
 fn a_cut_push_and_a_death(overwrite: impl Fn(&mut Net, usize)) {
     let (a, x, y) = (0, 1, 2);
     let mut net = Net::new(3, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) });
@@ -30,21 +31,21 @@ fn a_cut_push_and_a_death(overwrite: impl Fn(&mut Net, usize)) {
     net.put(a, 0, Some(1), 8);
     net.run(5);
     assert_eq!((net.get(x, 0), net.get(y, 0)), (Some(1), Some(1)));
-    // The push of the next write leaves; X gets only y's... X's copy is delayed by a full socket.
+    // The push of the next write leaves and reaches only y: the socket to x is full.
     net.put(a, 0, Some(2), 8);
     let now = net.now(a);
     let t = net.r[a].poll_transmit(now).unwrap();
     assert!(matches!(t.message, Message::Push(_)));
-    net.give(a, id(y), &t.message); // lost to x
+    net.give(a, id(y), &t.message); // lost on the way to x
     net.r[a].handle_sent(now, id(y), true);
     net.r[a].handle_sent(now, id(x), false);
-    // More writes, then the key again.
+    // More writes, and then the key again.
     net.at += 1_000_000;
     for key in 1..20 {
         net.put(a, key, Some(7), 100);
     }
     overwrite(&mut net, a);
-    // x asks: a rewinds and pushes from what x has, cut at the frame size.
+    // x asks. `a` goes back to what x has and pushes from there, cut at the frame size.
     let now = net.now(x);
     net.r[x].greet(now, id(a));
     let d = net.r[x].poll_transmit(now).unwrap();
@@ -58,16 +59,16 @@ fn a_cut_push_and_a_death(overwrite: impl Fn(&mut Net, usize)) {
             break;
         }
     }
-    // A session instead of a push is as good: nothing is claimed before all of it is in.
+    // A session instead of a push is as good: nothing is claimed before all of it has arrived.
     if let Some(pushed) = pushed {
         net.give(a, id(x), &pushed.message);
     }
-    net.die(a, false); // a dies before the next push
+    net.die(a, false); // `a` dies before the next push
     net.run(30);
     assert_eq!(net.get(x, 0), net.get(y, 0), "x and y agree");
 }
 
-/// A push that is cut at max_frame_bytes must not claim a write whose successor lies beyond the cut.
+/// Checks that a push cut at `max_frame_bytes` claims no write whose successor lies beyond the cut.
 #[test]
 fn a_cut_push_claims_no_write_whose_successor_is_not_in_it() {
     a_cut_push_and_a_death(|net, a| {
@@ -75,7 +76,7 @@ fn a_cut_push_claims_no_write_whose_successor_is_not_in_it() {
     });
 }
 
-/// Nor after the log was compacted, when nothing tells any more that the cut leaves something out.
+/// Checks the same after compaction, when the log no longer shows that the cut leaves something out.
 #[test]
 fn a_cut_push_claims_no_write_that_compaction_forgot() {
     a_cut_push_and_a_death(|net, a| {
@@ -87,7 +88,8 @@ fn a_cut_push_claims_no_write_that_compaction_forgot() {
     });
 }
 
-/// Nor where it is cut at a write that another replica overtook. (Found by the simulator, seeds 6449 and 27403.)
+/// Checks the same for a push that is cut at a write which another replica overtook. (Found by the simulator, seeds
+/// 6449 and 27403.)
 #[test]
 fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
     let (a, x) = (0, 1);
@@ -96,7 +98,8 @@ fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
     net.put(a, 0, Some(1), 8);
     net.run(2);
     assert_eq!(net.get(x, 0), Some(1));
-    // What x is not told of: key 0 many times, 5 and 2 once, and 0 again until nothing is left of the first ones.
+    // x receives none of these: key 0 many times, 5 and 2 once, then 0 again until compaction has removed its first
+    // entries.
     for number in 10..60 {
         net.put(a, 0, Some(number), 8);
     }
@@ -114,7 +117,7 @@ fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
     let overtaking = net.intercept(x);
     net.give(x, id(a), &overtaking);
     assert_eq!(net.get(a, 2), Some(9));
-    // a says what it can by pushes alone, and dies.
+    // `a` sends what it can by pushes alone, and dies.
     let now = net.now(a);
     while let Some(t) = net.r[a].poll_transmit(now) {
         if matches!(t.message, Message::Push(_)) {
@@ -126,10 +129,11 @@ fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
     assert!(claimed < forgotten || net.get(x, 0) == Some(100), "{claimed} is claimed, and 0 is {:?}", net.get(x, 0));
 }
 
-/// a reconcile leaves a tombstone that its sender does not know below the adopted floor: mistake 8.
+/// Checks mistake 8: after a reconcile, a tombstone that its sender does not know must not stand below the adopted
+/// floor. Otherwise an older write could replace it.
 #[test]
 fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
-    // 0 = s (drops by force), 1 = a (was away), 2 = d (a late writer), 3 = p
+    // 0 = s (drops by force), 1 = a (unreachable for a time), 2 = d (a late writer), 3 = p
     let (s, a, d, p) = (0, 1, 2, 3);
     let mut net = Net::new(4, |i| ReplicaConfig { max_tombstones: if i == 0 { 1 } else { 1_000_000 }, ..plain(i) });
     for (m, n) in [(s, a), (s, d), (s, p), (a, d), (a, p), (d, p)] {
@@ -137,11 +141,11 @@ fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
     }
     net.put(p, 50, Some(1), 8);
     net.run(2);
-    // a is cut off. It deletes K at 5.
+    // a is cut off and deletes the key at time 5.
     net.up[a] = false;
     net.at += S;
     net.put(a, 7, None, 8);
-    // d writes K at 6, but that is not sent yet; p deletes K at 8 and s hears of that.
+    // d writes the key at time 6, but that is not sent yet. p deletes the key at time 8, and s receives the delete.
     net.at += S;
     net.up[d] = false;
     net.put(d, 7, Some(66), 8);
@@ -150,7 +154,7 @@ fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
     net.run(1);
     net.put(p, 8, None, 8);
     net.put(p, 9, None, 8);
-    net.run(1); // s drops by force: floor
+    net.run(1); // s drops tombstones by force, which raises its floor
     assert!(net.held(s, 7).is_none());
     net.up[p] = false;
     for i in [s, a] {
@@ -158,7 +162,7 @@ fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
         net.r[i].handle_member_down(now, id(p));
     }
     net.up[a] = true;
-    // s reconciles a, and goes before it hears a.
+    // s sends a reconcile to a, and dies before it receives anything from a.
     let now = net.now(a);
     net.r[a].greet(now, id(s));
     let dig = net.r[a].poll_transmit(now).unwrap();
@@ -187,7 +191,8 @@ fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
     assert_eq!(net.get(a, 7), None, "a has seen the delete at 8 (vector) and serves the write of 6");
 }
 
-/// the dropped time of a retired origin is forgotten with it.
+/// Checks that a deleted value does not survive on a member that returns after the deleter's record was dropped at
+/// `max_retired`. The dropped time of the retired origin must not be lost with its record.
 #[test]
 fn a_returning_member_keeps_what_was_deleted_once_the_deleter_is_capped() {
     let (a, z, p) = (0, 1, 2);
@@ -198,7 +203,7 @@ fn a_returning_member_keeps_what_was_deleted_once_the_deleter_is_capped() {
     net.put(a, 7, Some(1), 8);
     net.run(5);
     assert_eq!(net.get(z, 7), Some(1));
-    // z is cut off and forgotten; p deletes; the tombstone is collected.
+    // z is cut off and forgotten. p deletes the key, and the tombstone is collected.
     net.up[z] = false;
     for i in [a, p] {
         let now = net.now(i);
@@ -208,7 +213,7 @@ fn a_returning_member_keeps_what_was_deleted_once_the_deleter_is_capped() {
     net.run(20);
     assert!(net.held(a, 7).is_none(), "collected");
     net.die(p, true);
-    // another opening comes and goes
+    // Another replica comes and goes, so that there is one record more than the cap.
     net.meet(a, 3);
     net.run(3);
     net.die(3, true);
@@ -221,7 +226,7 @@ fn a_returning_member_keeps_what_was_deleted_once_the_deleter_is_capped() {
     assert_eq!(net.get(z, 7), None);
 }
 
-/// audits look at the oldest registers only.
+/// Checks that audits reach all registers, not only the oldest ones.
 #[test]
 fn audits_reach_recent_registers() {
     let mut net =
@@ -248,7 +253,8 @@ fn audits_reach_recent_registers() {
     assert!(seen.len() > 500, "only {} of 1000 keys were ever audited, the highest {:?}", seen.len(), seen.last());
 }
 
-/// Two replicas that hold different values for key 7 although both have seen both; neither audits by itself.
+/// Returns two replicas that hold different values for key 7 although both have seen both dots. Neither starts audits
+/// itself.
 fn two_that_differ() -> Net {
     let quiet = |_| ReplicaConfig { audit_interval: std::time::Duration::ZERO, ..Default::default() };
     let mut net = Net::new(2, quiet);
@@ -262,7 +268,8 @@ fn two_that_differ() -> Net {
     net
 }
 
-/// Two replicas made to differ behind the protocol's back: only an audit sees it, and mends it.
+/// Checks that an audit of suspects finds and repairs a conflict. The two replicas were changed without the protocol,
+/// so only an audit can find it.
 #[test]
 fn an_audit_of_suspects_finds_and_mends_a_conflict() {
     let mut net = two_that_differ();
@@ -275,7 +282,7 @@ fn an_audit_of_suspects_finds_and_mends_a_conflict() {
     assert_eq!(net.r[0].view().counters().audit_conflicts + net.r[1].view().counters().audit_conflicts, 1);
 }
 
-/// the log of an origin that writes no more is never compacted.
+/// Checks that the log of a departed origin is compacted, although that origin writes no more.
 #[test]
 fn the_log_of_a_departed_origin_returns_to_baseline() {
     let mut net = Net::new(2, plain);
@@ -297,7 +304,8 @@ fn the_log_of_a_departed_origin_returns_to_baseline() {
     );
 }
 
-/// a source whose clock is too far ahead can never be claimed, so everything is adopted.
+/// Checks that a newcomer does not adopt everything again and again from a source whose clock is too far ahead to be
+/// claimed.
 #[test]
 fn a_fast_source_is_no_adoption_storm() {
     let (s, p, x) = (0, 1, 2);
@@ -315,7 +323,7 @@ fn a_fast_source_is_no_adoption_storm() {
     assert!(net.r[x].view().counters().adopted < 1_000 && net.r[x].view().counters().sessions_in < 5);
 }
 
-/// collection does not keep up with deletes.
+/// Checks that collection keeps up with 60,000 deletes.
 #[test]
 fn collection_keeps_up() {
     let mut net = Net::new(2, plain);
@@ -327,7 +335,7 @@ fn collection_keeps_up() {
     assert_eq!((net.r[0].view().tombstone_len(), net.r[1].view().tombstone_len()), (0, 0));
 }
 
-/// a fill that is past its hold is cached.
+/// Checks that a fill which outlives `fill_hold` is not cached, because it no longer holds back the watermark.
 #[test]
 fn a_fill_past_its_hold_is_not_cached() {
     let mut net = Net::new(2, |i| ReplicaConfig { fill_hold: std::time::Duration::from_secs(1), ..plain(i) });
@@ -341,7 +349,7 @@ fn a_fill_past_its_hold_is_not_cached() {
     assert_eq!(stored, None, "watermark told to others {:?}", net.r[1].view().peers().next().unwrap().watermark);
 }
 
-/// a bounded source with unstable evictions: what does a newcomer adopt?
+/// Checks that a newcomer adopts nothing from a source with unstable evictions, which caps its claim.
 #[test]
 fn a_capped_claim_is_no_adoption_storm() {
     let (p, s, x) = (0, 1, 2);
@@ -361,8 +369,8 @@ fn a_capped_claim_is_no_adoption_storm() {
     assert_eq!(net.r[x].view().live_len(), 1_000);
 }
 
-/// scenario 10: a clock one day ahead, a write, the clock repaired. Its stamps wait elsewhere, once each
-/// however often they are offered; after a restart everybody can overwrite and delete the key.
+/// scenario 10: checks that stamps of a clock one day ahead are deferred, each write once, however often it is offered.
+/// The clock is repaired, and after a restart all members can overwrite and delete the key.
 #[test]
 fn what_a_repaired_clock_stamped_waits_until_the_restart() {
     let (a, b, again) = (0, 1, 2);
@@ -392,8 +400,8 @@ fn what_a_repaired_clock_stamped_waits_until_the_restart() {
     assert_eq!(net.get(again, 7), None);
 }
 
-/// Whoever has the winner mends a conflict by a new dot; a write that comes between, on either side, is
-/// newer than both and stays.
+/// Checks that a write during the repair of a conflict survives. The replica with the winner gives it a new dot; a
+/// write on either side in between is newer than both values and stays.
 #[test]
 fn an_audit_that_races_a_write_keeps_the_write() {
     for (writer, sees_the_mending_first) in [(0, false), (1, false), (0, true), (1, true)] {
@@ -415,8 +423,8 @@ fn an_audit_that_races_a_write_keeps_the_write() {
     }
 }
 
-/// An epoch from the future takes nothing before its time, and neither does anything that comes with it;
-/// when its time has come everybody has it.
+/// Checks that an epoch from the future, and everything that comes with it, has no effect before its time. When its
+/// time has come, all members have it.
 #[test]
 fn an_epoch_of_tomorrow_waits_until_tomorrow() {
     let (a, b, c) = (0, 1, 2);
@@ -447,8 +455,8 @@ fn an_epoch_of_tomorrow_waits_until_tomorrow() {
     }
 }
 
-/// A fill on the fastest node, and a write after its start by a clock that is nearly the drift behind and
-/// has not heard anything for long: the write wins, whichever ends first.
+/// Checks that a write wins against a fill that began before it, whichever arrives first. The fill is on the fastest
+/// node. The writer's clock is almost `max_drift` behind, and it has received nothing for 10 seconds.
 #[test]
 fn a_fill_loses_to_a_writer_whose_clock_is_behind() {
     let (fast, slow) = (0, 1);
@@ -479,8 +487,8 @@ fn a_fill_loses_to_a_writer_whose_clock_is_behind() {
     }
 }
 
-/// scenario 85: one member takes for ever to be sent something; meanwhile one key is written and evicted again
-/// and again. What was kept for that member does not grow with it.
+/// scenario 85: checks that bodies retained for a slow member do not accumulate. A message to that member never
+/// completes, while one key is written and evicted again and again.
 #[test]
 fn overwritten_bodies_that_wait_for_a_slow_member_leave_nothing() {
     let mut net = Net::new(2, plain);
@@ -502,8 +510,8 @@ fn overwritten_bodies_that_wait_for_a_slow_member_leave_nothing() {
     assert!(net.r[0].ledger.retained_len() <= 600, "{} notes of one body", net.r[0].ledger.retained_len());
 }
 
-/// Half of a session is in when an epoch makes it absent, and then its source dies: listeners are told of the
-/// end of each value once, and nothing absent spreads.
+/// Checks that a session that breaks off spreads nothing that an epoch has invalidated. Half of the session is merged
+/// when the epoch comes, and then its source dies. Listeners receive one removal for each value.
 #[test]
 fn what_an_epoch_made_absent_is_not_adopted() {
     let (s, p, n) = (0, 1, 2);
@@ -535,7 +543,7 @@ fn what_an_epoch_made_absent_is_not_adopted() {
     net.r[n].invalidate_all(now);
     net.at += 200 * S;
     let now = net.now(n);
-    // The session that comes in is looked at, and nothing else that is due.
+    // Only the incoming session times out here: no other due work runs.
     net.r[n].converse(now, |conversations, cx| conversations.session_in.handle_timeout(cx));
     assert_eq!((net.r[n].view().counters().sessions_abandoned, net.r[n].view().counters().adopted), (1, 0));
     net.r[n].run_pending(now);
@@ -543,8 +551,8 @@ fn what_an_epoch_made_absent_is_not_adopted() {
     assert_eq!(net.r[n].validate(), Ok(()));
 }
 
-/// An evicted body is kept for a member that cannot be reached, and then gets the write from a third member.
-/// Nothing more is sent to it, and the body goes all the same.
+/// Checks that a retained body is released once its last member has received the write from a third member. The writer
+/// cannot reach that member and sends it nothing more.
 #[test]
 fn a_body_goes_once_its_last_member_has_it_from_others() {
     let mut net = Net::new(3, plain);
@@ -559,8 +567,9 @@ fn a_body_goes_once_its_last_member_has_it_from_others() {
     assert_eq!((net.r[0].ledger.retained_bytes(), net.get(1, 7)), (0, Some(1)));
 }
 
-/// A session brings many more tombstones than the cap allows and does not end; meanwhile this replica deletes as well.
-/// Its own are dropped, what the session brought stays, and once that is claimed the cap holds again.
+/// Checks that the cap of tombstones holds around an open session. The session brings many more tombstones than the cap
+/// and does not end, while this replica deletes as well. Own tombstones are dropped, those of the session stay, and
+/// once they are claimed the cap holds again.
 #[test]
 fn the_cap_holds_around_what_a_session_brought() {
     let (s, n, writer, cap) = (0, 1, 2, 100);
@@ -592,9 +601,10 @@ fn the_cap_holds_around_what_a_session_brought() {
     assert!(net.r[n].view().tombstone_len() <= cap);
 }
 
-/// A writer whose clock is ahead has evicted, without a trace, what overtook another's write. A newcomer is told of the other's
-/// write by its claim alone, and cannot believe the clock of the one that had overtaken it. It must not pass on that claim without
-/// what it rests on, to somebody who was away and still has the value from before both.
+/// Checks that a claim which rests on a dropped write of a clock ahead is not passed on without that dropped write. The
+/// fast writer has overtaken a write of a member, and evicted its own value without a trace. A newcomer receives the
+/// member's write by the claim alone, and cannot claim times of the fast clock. A third member returns with the value
+/// from before both writes, and must not keep it.
 #[test]
 fn a_claim_that_rests_on_a_dropped_write_of_a_clock_ahead_is_not_passed_on_alone() {
     let (ahead, other, away, new) = (0, 1, 2, 3);

@@ -1,9 +1,9 @@
-//! Warnings about clocks: they name the node whose clock differs from the others', on every node.
+//! Warnings about clocks. On every node they name the node whose clock differs from those of the majority.
 
 use super::warning::{Warning, name_of, warning};
 use super::{CacheReport, Offender};
 
-/// A wall clock, and its distance from the middle one in milliseconds.
+/// A wall clock, and its distance from the median clock in milliseconds.
 struct Deviation {
     node: String,
     ms: i64,
@@ -16,7 +16,8 @@ pub(super) fn clocks(report: &CacheReport) -> Vec<Warning> {
     let mut found: Vec<_> = wrong.iter().map(wrong_clock).collect();
     let here_is_wrong = wrong.iter().any(|deviation| deviation.is_here);
     let named = |offender: &&Offender| wrong.iter().any(|wrong| Some(&wrong.node) == offender.node.as_ref());
-    // If this clock is the wrong one, all others look as if they were ahead.
+    // If this node's clock is the wrong one, all other clocks seem to be ahead.
+    // An offence counts until one minute after the claimed time.
     let ahead = report.offenders.iter().filter(|offender| offender.ahead_ms > -60_000);
     found
         .extend(ahead.filter(|offender| !here_is_wrong && !named(offender)).map(|offender| offending(offender, limit)));
@@ -24,7 +25,8 @@ pub(super) fn clocks(report: &CacheReport) -> Vec<Warning> {
     found
 }
 
-/// Each known wall clock less the middle one. With one other node there is no middle: this clock counts as right.
+/// Returns each known wall clock minus the median. With one other node there is no median: this node's clock counts as
+/// right.
 fn deviations(report: &CacheReport) -> Vec<Deviation> {
     let others = report.peers.iter().filter(|peer| peer.live);
     let others =
@@ -34,7 +36,7 @@ fn deviations(report: &CacheReport) -> Vec<Deviation> {
     if all.len() > 2 {
         let mut sorted: Vec<_> = all.iter().map(|deviation| deviation.ms).collect();
         sorted.sort_unstable();
-        // Of an even number the lower of the two in the middle: the same on every node.
+        // For an even number of clocks, take the lower of the two in the middle, so that every node takes the same one.
         let middle = sorted[(sorted.len() - 1) / 2];
         all.iter_mut().for_each(|deviation| deviation.ms -= middle);
     }
@@ -63,7 +65,7 @@ fn offending(offender: &Offender, limit: i64) -> Warning {
 
 fn own_clock(report: &CacheReport, limit: i64, is_wrong: bool) -> Vec<Warning> {
     let mut found = Vec::new();
-    // Two others at least agree with this clock, or not: then that was said above.
+    // With at least two other clocks, `deviations` has judged this clock, and warned if it is wrong.
     let judged = report.peers.iter().filter(|peer| peer.live && peer.clock_skew_ms.is_some()).count() >= 2;
     if report.clock_ahead_ms > limit && report.clock_step_ms < -limit {
         let text = format!(
@@ -115,14 +117,14 @@ mod tests {
         clocks(&report).into_iter().map(|warning| (warning.name, warning.about)).collect()
     }
 
-    /// Of three nodes one is five seconds behind, or ahead: each of the three names that one.
+    /// Of three nodes, the clock of one is five seconds behind or ahead: all three nodes name that node.
     #[test]
     fn every_node_names_the_clock_that_differs() {
         for (skew, name) in [(-5_000, "clock-behind"), (5_000, "clock-ahead")] {
             let expected = [(name.to_owned(), "c".to_owned())];
             assert_eq!(seen_from("a", &[("b", 3), ("c", skew)], if skew > 0 { &["c"] } else { &[] }), expected);
             assert_eq!(seen_from("b", &[("a", -3), ("c", skew - 3)], &[]), expected);
-            // To the wrong one all others look as if they were wrong.
+            // From the node with the wrong clock, all other clocks seem to be wrong.
             assert_eq!(
                 seen_from("c", &[("a", -skew), ("b", 3 - skew)], if skew < 0 { &["a", "b"] } else { &[] }),
                 expected

@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use ciborium::Value;
 
-/// Text of a key or value is cut off here, characters.
+/// The maximum length of the text of a key or value, in characters.
 const MAX_TEXT: usize = 4_096;
-/// Nesting below this is not shown.
+/// The depth below which nesting is not shown.
 const MAX_DEPTH: usize = 16;
 
-/// What a text may stand for: a string, a number, bytes, a truth value, or with `cbor:` in front an
-/// encoding in hexadecimal digits. The cache's key type decides.
+/// Returns the encodings that a text may stand for: of a string, a number, bytes, or a boolean. With the prefix `cbor:`
+/// the text is an encoding in hexadecimal digits. The key type of the cache decides.
 pub(crate) fn candidates(text: &str) -> Vec<Vec<u8>> {
     if let Some(bytes) = encoding(text) {
         return vec![bytes];
@@ -27,7 +27,7 @@ pub(crate) fn candidates(text: &str) -> Vec<Vec<u8>> {
     values.iter().filter_map(encode).collect()
 }
 
-/// The encoding that a text spells out with `cbor:` in front.
+/// Returns the encoding that a text with the prefix `cbor:` spells out.
 pub(crate) fn encoding(text: &str) -> Option<Vec<u8>> {
     text.strip_prefix("cbor:").and_then(unhex).filter(|bytes| !bytes.is_empty())
 }
@@ -38,7 +38,7 @@ fn encode(value: &Value) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A key's encoding as text: what [`candidates`] takes, for simple keys as well as others.
+/// Formats the encoding of a key as text. [`candidates`] accepts the text of a simple key, and of any other key.
 pub(crate) fn show(bytes: &[u8]) -> String {
     match ciborium::de::from_reader_with_recursion_limit(bytes, 64) {
         Ok(Value::Text(text)) if !text.starts_with("cbor:") => text,
@@ -52,7 +52,7 @@ pub(crate) fn show(bytes: &[u8]) -> String {
     }
 }
 
-/// A value's encoding as text, for the eye only.
+/// Formats the encoding of a value as text, for display only.
 pub(crate) fn show_value(bytes: &[u8]) -> String {
     let mut text = match ciborium::de::from_reader_with_recursion_limit::<Value, _>(bytes, 64) {
         Ok(value) => {

@@ -1,18 +1,18 @@
-//! Warnings by name, each with a text that says what to do.
+//! Warnings by name. Each has a text that says what to do.
 
 use super::clocks::clocks;
 use super::time::span;
 use super::warning::{Warning, name_of, warning};
 use super::{Blocker, CacheReport, NodeReport, PeerReport};
 
-/// A member that lacks one of our writes for longer than this is lagging, milliseconds.
+/// The age of the oldest missing write above which a member is lagging, in milliseconds.
 const LAGGING: u64 = 1_000;
-/// Collection that waits longer than this is stalled, milliseconds.
+/// The age of the oldest tombstone above which collection is stalled, in milliseconds.
 const STALLED: u64 = 120_000;
-/// The task that moves messages goes round at least once a second, milliseconds.
+/// The silence after which the driver is considered stuck, in milliseconds. Its loop runs at least once a second.
 pub(crate) const DRIVER_STUCK: u64 = 5_000;
 
-/// The warnings of one cache.
+/// Returns the warnings about one cache.
 #[must_use]
 pub fn lint_cache(report: &CacheReport) -> Vec<Warning> {
     let mut found: Vec<_> = report.peers.iter().filter_map(lagging).collect();
@@ -118,7 +118,7 @@ fn unreadable(report: &CacheReport) -> Option<Warning> {
     Some(warning("unreadable-entries", &report.cache, text))
 }
 
-/// As many members dead as alive, counting ourselves: perhaps it is us who are cut off.
+/// Warns if at least as many members are dead as alive, counting this node: it may be this node that is cut off.
 fn split(report: &CacheReport) -> Option<Warning> {
     let dead: Vec<_> = report.peers.iter().filter(|peer| !peer.live).map(name_of).collect();
     let alive = report.peers.len() - dead.len() + 1;
@@ -135,7 +135,7 @@ fn split(report: &CacheReport) -> Option<Warning> {
     Some(warning("split-suspected", &report.cache, text))
 }
 
-/// The warnings of a node, those of its caches aside.
+/// Returns the warnings about a node itself, without those of its caches.
 #[must_use]
 pub fn lint_node(report: &NodeReport) -> Vec<Warning> {
     let mut found = Vec::new();
@@ -203,14 +203,14 @@ mod tests {
         assert!(lint_node(&node).is_empty());
     }
 
-    /// Not told to set a clock that is right again.
+    /// After a wall clock was set right again, no warning asks to set it.
     #[test]
     fn a_repaired_clock_is_not_called_behind() {
         let day = 86_400_000;
         let cache = CacheReport { max_drift_ms: 1_000, clock_ahead_ms: day, clock_step_ms: -day, ..Default::default() };
         let mut cache = CacheReport { tombstones: TombstoneReport { cap: 10, ..Default::default() }, ..cache };
         assert_eq!(names(&lint_cache(&cache)), ["stamps-ahead", "clock-stepped"]);
-        cache.clock_step_ms = 0; // Never stepped: others are ahead.
+        cache.clock_step_ms = 0; // The wall clock never stepped: other clocks are ahead of it.
         assert_eq!(names(&lint_cache(&cache)), ["clock-behind"]);
     }
 

@@ -1,4 +1,4 @@
-//! What nodes hold for a key, without its value: to be compared and explained.
+//! Marks: registers without their values, which nodes exchange in order to compare and explain keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
 
-/// A register without its value, as nodes tell each other.
+/// A register without its value, in the form that nodes exchange.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub(crate) key: Vec<u8>,
@@ -18,26 +18,26 @@ pub struct Mark {
     pub(crate) dot: HlcTime,
     pub(crate) expires: HlcTime,
     pub(crate) size: u32,
-    /// Of the encoded value, if asked for.
+    /// The hash of the encoded value, if it was requested.
     pub(crate) hash: Option<u64>,
-    /// When it came there, by the clock there.
+    /// The time at which the register arrived on its node, by that node's clock.
     #[serde(default)]
     pub(crate) learnt_at: HlcTime,
     #[serde(default)]
     pub(crate) learnt_by: Option<LearntBy>,
 }
 
-/// Registers of one replica, and how far it has seen.
+/// Registers of one replica, and the version vector of that replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     pub(crate) replica: Option<ReplicaId>,
     pub(crate) wall: HlcTime,
     pub(crate) lossy: bool,
-    /// The highest stamp removed without a trace.
+    /// The highest stamp of a tombstone that was removed without a trace.
     pub(crate) floor: HlcTime,
     pub(crate) epoch: HlcTime,
     pub(crate) vector: Vec<(ReplicaId, HlcTime)>,
-    /// In the order of the question; nothing for a key that is not known.
+    /// The marks in the order of the requested keys. `None` for a key that the replica does not hold.
     pub(crate) marks: Vec<Option<Mark>>,
 }
 
@@ -50,7 +50,7 @@ impl Marks {
         self.seen(&mark.origin) >= mark.dot
     }
 
-    /// What a reader there is given.
+    /// Returns the state of a key as a reader on that node sees it.
     pub(crate) fn state(&self, mark: Option<&Mark>) -> State {
         let Some(mark) = mark else { return State::Unknown };
         if mark.stamp.time <= self.epoch {
@@ -68,76 +68,76 @@ impl Marks {
     }
 }
 
-/// What a node holds for a key.
+/// The state of a key on a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum State {
-    /// Nothing is known: never heard of, or its tombstone was collected.
+    /// The node holds nothing: it never received the key, or it collected the tombstone.
     #[default]
     Unknown,
-    /// A value.
+    /// The node holds a value.
     Live,
-    /// It was removed.
+    /// The value was deleted.
     Deleted,
-    /// Its time to live ended.
+    /// The time to live of the value ended.
     Expired,
-    /// It was given up there to stay within capacity.
+    /// The value was evicted on that node to stay within its capacity.
     Evicted,
-    /// It came after something newer may have been collected.
+    /// The write arrived after something newer may have been collected.
     Void,
-    /// `invalidate_all` came after it.
+    /// The write is older than an `invalidate_all`.
     Invalidated,
 }
 
-/// What one node holds for a key.
+/// The register of one node for a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Held {
     /// The node.
     pub node: String,
-    /// Its replica of the cache.
+    /// The replica of the cache on that node.
     pub replica: String,
-    /// A value, or why not.
+    /// The state of the key: a value, or the reason why there is none.
     pub state: State,
-    /// When it was written: what decides.
+    /// The time of the stamp. The register with the greatest stamp wins.
     pub stamp: Option<String>,
-    /// The same in nanoseconds since 1970, as text: it does not fit a JavaScript number.
+    /// The time of the stamp in nanoseconds since 1970, as text: it does not fit a JavaScript number.
     pub stamp_nanos: Option<String>,
     /// The replica that wrote it.
     pub writer: Option<String>,
     /// The node of that replica, if known.
     pub writer_node: Option<String>,
-    /// When it expires.
+    /// The time at which the value expires.
     pub expires: Option<String>,
-    /// Encoded bytes of key and value.
+    /// The encoded size of key and value in bytes.
     pub size: Option<u32>,
-    /// A hash of the encoded value, the same on every node.
+    /// A hash of the encoded value. It is the same on every node.
     pub value_hash: Option<String>,
-    /// When it came to this node, by its clock, to ten milliseconds.
+    /// The time at which the register arrived on this node, by its clock, with a resolution of ten milliseconds.
     #[serde(default)]
     pub learnt: Option<String>,
-    /// By which path it came.
+    /// The path by which the register arrived.
     #[serde(default)]
     pub learnt_by: Option<LearntBy>,
-    /// Why this is what it holds, as far as is known.
+    /// The reason why the node holds this, as far as it is known.
     pub why: String,
 }
 
-/// Whether nodes agree on a key.
+/// The agreement of nodes on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Agreement {
-    /// Every node that answered gives its readers the same.
+    /// Every node that answered returns the same to its readers.
     Agree,
-    /// They differ, and why is known: on its way, evicted, or expired by one clock and not the other.
+    /// Nodes differ for a known reason: a write in transit, an eviction, or an expiry by one clock and not by another.
     Explained,
-    /// They differ without a reason that is known here.
+    /// Nodes differ, and this node knows no reason.
     Disagree,
 }
 
-/// What every node holds for a key.
+/// The registers of all nodes for a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -145,28 +145,29 @@ pub struct Explanation {
     pub cache: String,
     /// The key.
     pub key: String,
-    /// By node, this one first.
+    /// The registers by node, this node's first.
     pub nodes: Vec<Held>,
-    /// Live nodes that did not answer in time, or that do not have the cache open.
+    /// The live nodes that did not answer in time or do not have the cache open, and members that lack the newest
+    /// write.
     pub silent: Vec<String>,
-    /// Whether those that answered agree.
+    /// The agreement of the nodes that answered.
     pub agreement: Agreement,
-    /// The winner, in words.
+    /// A sentence about the winning register.
     pub verdict: String,
-    /// The value here, only if values may be shown.
+    /// The value on this node. Present only if values may be shown.
     pub value: Option<String>,
 }
 
-/// How two nodes differ on a key.
+/// The kind of difference between two nodes on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DifferenceKind {
-    /// A value here and none there.
+    /// This node has a value and the other node has none.
     OnlyHere,
-    /// A value there and none here.
+    /// The other node has a value and this node has none.
     OnlyThere,
-    /// Two values.
+    /// Both nodes have a value, with different stamps.
     Differs,
 }
 
@@ -176,40 +177,40 @@ pub enum DifferenceKind {
 pub struct Difference {
     /// The key.
     pub key: String,
-    /// How.
+    /// The kind of the difference.
     pub kind: DifferenceKind,
-    /// What is here.
+    /// The state on this node.
     pub here: State,
-    /// What is there.
+    /// The state on the other node.
     pub there: State,
-    /// The stamp here.
+    /// The time of the stamp on this node.
     pub stamp_here: Option<String>,
-    /// The stamp there.
+    /// The time of the stamp on the other node.
     pub stamp_there: Option<String>,
-    /// The reason, if one is known.
+    /// The reason for the difference, if one is known.
     pub reason: Option<String>,
     #[serde(skip)]
     pub(crate) raw: Vec<u8>,
 }
 
-/// A part of the comparison of two nodes.
+/// A page of the comparison of two nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DiffPage {
-    /// The other node.
+    /// The node that this node was compared with.
     pub peer: String,
-    /// Keys looked at in this part.
+    /// The number of keys examined for this page.
     pub examined: u64,
-    /// Those on which the nodes differ.
+    /// The keys on which the nodes differ.
     pub differences: Vec<Difference>,
-    /// Where to go on; absent at the end.
+    /// The cursor of the next page. Absent on the last page.
     pub next: Option<String>,
-    /// The replica that the member compared.
+    /// The replica of the member that was compared.
     #[serde(skip)]
     pub(crate) replica: Option<ReplicaId>,
 }
 
-/// Compares what two replicas give their readers for one key. Returns nothing if it is the same.
+/// Compares the states of a key that two replicas return to readers. Returns `None` if the states agree.
 pub(crate) fn explain_difference(ours: (&Marks, Option<&Mark>), theirs: (&Marks, Option<&Mark>)) -> Option<Difference> {
     let (here, there) = (ours.0.state(ours.1), theirs.0.state(theirs.1));
     let stamps = (ours.1.map(|mark| mark.stamp), theirs.1.map(|mark| mark.stamp));
@@ -233,9 +234,10 @@ pub(crate) fn explain_difference(ours: (&Marks, Option<&Mark>), theirs: (&Marks,
     })
 }
 
-/// Why the second holds something else than the first has to offer.
+/// Returns the reason why `to` holds something else than the register of `from`, if one is known.
 fn reason(from: (&Marks, Option<&Mark>), to: (&Marks, Option<&Mark>), place: &str) -> Option<String> {
     let offered = from.1?;
+    // The vector of `to` does not cover the register's dot, so the register has not arrived there yet.
     if !to.0.covers(offered) && to.1.is_none_or(|held| held.stamp < offered.stamp) {
         let behind = offered.dot.saturating_sub(to.0.seen(&offered.origin)) / 1_000_000;
         return Some(format!("on its way: {place} that writer's events are known up to {behind} ms before this one"));
@@ -251,7 +253,7 @@ fn reason(from: (&Marks, Option<&Mark>), to: (&Marks, Option<&Mark>), place: &st
     }
 }
 
-/// Says in words why this replica holds what it holds, given the greatest register that any has.
+/// Returns a sentence on why a replica holds its register, given the greatest register among all replicas asked.
 pub(crate) fn explain_why(all: &Marks, mark: Option<&Mark>, winner: Option<&Mark>) -> String {
     let Some(winner) = winner else { return "nobody asked has heard of it, or its tombstone was collected".into() };
     if mark.is_some_and(|mark| mark.stamp == winner.stamp) {

@@ -1,8 +1,8 @@
-//! Times that people read.
+//! Times in a form for human readers.
 
 use crate::hlc::HlcTime;
 
-/// A time as RFC 3339 in UTC with nanoseconds: stamps differ by nanoseconds. Zero is `never`.
+/// Formats a time as RFC 3339 in UTC, with nanoseconds: stamps differ by nanoseconds. Zero is `never`.
 pub(crate) fn readable(time: HlcTime) -> String {
     if time == 0 {
         return NEVER.into();
@@ -13,7 +13,7 @@ pub(crate) fn readable(time: HlcTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
-/// The same to hundredths of a second.
+/// Formats a time as [`readable`] does, but to hundredths of a second.
 pub(crate) fn readable_to_hundredths(time: HlcTime) -> String {
     let mut text = readable(time);
     if let Some(at) = text.find('.') {
@@ -22,10 +22,10 @@ pub(crate) fn readable_to_hundredths(time: HlcTime) -> String {
     text
 }
 
-/// How a time that is not known reads: nothing is stamped zero.
+/// The text of an unknown time. No stamp has the time zero.
 pub(super) const NEVER: &str = "never";
 
-/// A span of milliseconds, as coarse as a person wants it.
+/// Formats a span of milliseconds in a unit that suits its length.
 pub(crate) fn span(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
@@ -35,7 +35,7 @@ pub(crate) fn span(ms: u64) -> String {
     }
 }
 
-/// The date of a day since 1970.
+/// Returns the date of a day, counted from 1970-01-01.
 ///
 /// Source: Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
 fn civil(days: u64) -> (u64, u64, u64) {

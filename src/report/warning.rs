@@ -1,18 +1,18 @@
-//! A warning: what it is about, what it means and what to do.
+//! A warning: its subject, its meaning, and what to do.
 
 use serde::{Deserialize, Serialize};
 
 use super::PeerReport;
 
-/// Something that should be looked at.
+/// A condition that an operator should look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Warning {
-    /// Its name: stable, for alerts.
+    /// The name of the warning. It is stable, so alerts can refer to it.
     pub name: String,
-    /// What it is about: a node, a replica, an address.
+    /// The subject: a node, a replica or an address.
     pub about: String,
-    /// What it means and what to do.
+    /// The meaning, and what to do.
     pub text: String,
 }
 

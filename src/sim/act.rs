@@ -1,4 +1,4 @@
-//! Doing what a script says.
+//! Execution of the actions of a script.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,10 +20,10 @@ use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::Write;
 use crate::wire::{MAX_DEPTH, encoded_len, key_len};
 
-/// A fill with a time to live takes up to this many milliseconds.
+/// The longest time that a fill with a time to live takes, in milliseconds.
 const FILL_FOR: u32 = 200;
 
-/// Does what one step of a script says.
+/// Executes one step of a script.
 pub(super) fn perform<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     action: Action,
@@ -60,8 +60,8 @@ pub(super) fn perform<K: SimKey, V: SimValue>(
     }
 }
 
-/// Returns the opening on a process, and the number of the key: keys count through all caches. `None` if the process cannot
-/// read the key: it has no way to name it.
+/// Returns the opening on a process and the number of the key within its cache. Keys are counted through all caches.
+/// Returns `None` if the process cannot read the key: it has no means to name the key.
 fn place<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, node: u8, key: u16) -> Option<(usize, usize)> {
     let cache = (key / cluster.settings.keys % u16::from(cluster.settings.caches)) as usize;
     let number = cluster.processes[cluster.chosen(node)?].open[cache]?;
@@ -79,7 +79,7 @@ fn write<K: SimKey, V: SimValue>(
     write_on(cluster, number, key, ttl)
 }
 
-/// Writes to an opening. A `ttl` of zero milliseconds is the time to live of the settings.
+/// Writes to an opening. With a `ttl` of zero milliseconds, the time to live of the settings applies.
 pub(super) fn write_on<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -101,7 +101,7 @@ pub(super) fn write_on<K: SimKey, V: SimValue>(
     settle::opening(cluster, number)
 }
 
-/// Prepares a write as the cache does.
+/// Prepares a write in the same way as the cache.
 fn new_write<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     key: usize,
@@ -141,7 +141,8 @@ fn size<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, key: &K, value: Opt
     Ok(u32::try_from(key + value).unwrap_or(u32::MAX))
 }
 
-/// Hands a write, delete or fill to the oracle. No stamp may be at or below a watermark, or issued twice.
+/// Adds a write, delete or fill to the oracle. Fails if its stamp is at or below a watermark that the replica has sent,
+/// or if the same stamp was issued twice.
 fn record<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -178,7 +179,7 @@ fn record<K: SimKey, V: SimValue>(
     Ok(())
 }
 
-/// Returns the furthest clock of a replica that does not have this one for a member yet.
+/// Returns the furthest clock among the replicas that do not have this replica as a member yet.
 fn unmet_clock<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> HlcTime {
     let (id, cache) = (cluster.openings[number].id, cluster.openings[number].cache);
     let strangers = cluster.replicas_of(cache).into_iter().filter(|other| *other != number);
@@ -193,7 +194,7 @@ fn delete<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8, key
     let opening = &mut cluster.openings[number];
     let before = opening.engine.replica.view().vector().get(&opening.id);
     let (stamp, _) = opening.engine.replica.delete(now, delete);
-    // A delete that found nothing is still a delete for its caller.
+    // A delete of a key that holds nothing still counts: this replica must not serve an older value afterwards.
     let stamp = if stamp.time == 0 { Stamp::new(before.max(now.wall), opening.id) } else { stamp };
     let dot = Dot::new(opening.id, stamp.time.min(opening.engine.replica.view().vector().get(&opening.id)));
     opening.newest[key] = Some((stamp, true));
@@ -211,7 +212,8 @@ fn read<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8, key: 
     settle::opening(cluster, number)
 }
 
-/// Compares everything that one node holds of the first cache with what another holds: all of it is sent.
+/// Sends everything that one node holds of the first cache to another node as an audit. Fails if the node sends less
+/// than it announced.
 fn audit<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8, other: u8) -> Result<(), Violation> {
     let open = |node: u8| cluster.chosen(node).and_then(|process| cluster.processes[process].open[0]);
     let Some((number, with)) = open(node).zip(open(other)) else { return Ok(()) };
@@ -277,7 +279,7 @@ fn begin_fill<K: SimKey, V: SimValue>(
     settle::opening(cluster, number)
 }
 
-/// Stores the value of a fill, unless the fill has lost meanwhile.
+/// Stores the value of a fill, unless the fill has lost to another write meanwhile.
 pub(super) fn store_fill<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,

@@ -1,15 +1,15 @@
-//! What may happen in a run, as data: a scenario is a list of these, and a failing one can be
-//! shrunk by leaving some out.
+//! The actions of a run, as data. A scenario is a list of actions, so a failing scenario can be shrunk by leaving some
+//! out.
 
 use std::fmt;
 
-/// One thing that happens. Nodes are numbers taken modulo the nodes that are up, keys and caches
-/// modulo those there are, so that any list of actions is a valid scenario. Keys count through all
-/// caches: with five keys in each of two caches, key 7 is the third key of the second cache.
+/// One action. A node is a number modulo the count of nodes that are up. Keys and caches are numbers modulo their
+/// counts. Therefore any list of actions is a valid scenario. Keys are counted through all caches: with five keys in
+/// each of two caches, key 7 is the third key of the second cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
-    /// A write through a node, with a time to live in milliseconds (zero: the cache's own).
+    /// A write through a node, with a time to live in milliseconds (zero: the time to live of the cache).
     Write(u8, u16, u32),
     /// A delete.
     Delete(u8, u16),
@@ -19,68 +19,70 @@ pub enum Action {
     InvalidateAll(u8, u8),
     /// A fill that takes up to this many milliseconds.
     Fill(u8, u16, u32),
-    /// A fill of a value that lives this many milliseconds.
+    /// A fill of a value with this time to live in milliseconds.
     FillFor(u8, u16, u32),
     /// Eviction of a key's value on one node.
     Evict(u8, u16),
-    /// Somebody suspects the first node, and has all that it holds of the first cache compared with what the second holds.
+    /// An audit of all registers that the first node holds of the first cache, compared with those of the second node.
     Audit(u8, u8),
-    /// A node closes a cache. The last one that has it open keeps it.
+    /// The closing of a cache on a node. The last node that has it open keeps it open.
     CloseCache(u8, u8),
-    /// A node opens a cache that it does not have open, empty, as a new replica.
+    /// The opening of a cache on a node that does not have it open. It starts empty, as a new replica.
     OpenCache(u8, u8),
-    /// A node stops for good, without a word.
+    /// The crash of a node: it stops for good, without a message.
     Crash(u8),
-    /// A node stops and at once starts again, empty, with its address and name; the others are told.
+    /// The restart of a node: it stops and starts again at once, empty, with the same address and name. The remaining
+    /// nodes learn of the restart.
     Restart(u8),
-    /// A node that crashed starts again, empty, with its address and name, whether it was called dead or not.
+    /// The return of a crashed node, empty, with the same address and name. Its peers may have declared it dead, or
+    /// not.
     Return,
-    /// A new node.
+    /// The start of a new node.
     Join,
-    /// A node says good-bye and stops.
+    /// The departure of a node: it sends a goodbye and stops.
     Leave(u8),
-    /// An operator says on the first node that the second will not return: by its number since the start
-    /// of the run, whether it is up or not.
+    /// An operator's statement to the first node that the second will not return. The second is named by its number
+    /// since the start of the run, whether it is up or not.
     Forget(u8, u8),
-    /// A node does nothing for a while: no timers; its messages wait.
+    /// The pause of a node: its timers do not fire and its messages wait.
     Pause(u8),
-    /// The first node that is paused goes on.
+    /// The resumption of the first paused node.
     Resume,
-    /// No messages between two nodes.
+    /// A cut of the link between two nodes, in both directions.
     Cut(u8, u8),
-    /// No messages from the first to the second.
+    /// A cut of the link from the first node to the second, in this direction only.
     CutOneWay(u8, u8),
-    /// No messages between two nodes until the end of the faults: `HealLinks` does not mend it.
+    /// A cut of the link between two nodes until the faults end: `HealLinks` does not mend it.
     BreakLink(u8, u8),
-    /// Messages from the first to the second wait for a link of little bandwidth.
+    /// A slow link from the first node to the second: messages wait for its small bandwidth.
     SlowLink(u8, u8),
-    /// No messages to or from this node.
+    /// A cut of all links to and from this node.
     Isolate(u8),
-    /// The nodes whose bit is set are cut from the others.
+    /// A partition: the nodes whose bit is set are cut from those whose bit is not set.
     Split(u8),
-    /// All links work again, at full speed.
+    /// The repair of all links, at full speed.
     HealLinks,
-    /// The wall clock of a node steps by this many milliseconds.
+    /// A step of a node's wall clock by this many milliseconds.
     StepClock(u8, i32),
-    /// The wall clock of a node stops or goes on.
+    /// A stop of a node's wall clock, or its continuation.
     FreezeClock(u8, bool),
-    /// Messages take up to this many milliseconds from now on.
+    /// A new upper limit of message latency, in milliseconds.
     Latency(u32),
-    /// So many messages in a hundred are lost from now on.
+    /// A new loss rate, in percent of messages.
     Loss(u8),
-    /// So many messages in a hundred come twice from now on.
+    /// A new duplication rate, in percent of messages.
     Duplicate(u8),
-    /// Every link carries this many bytes per second from now on, at least 1,000; zero is no limit.
+    /// A new bandwidth for every link, in bytes per second, at least 1,000; zero is no limit.
     Bandwidth(u32),
-    /// Nothing but time.
+    /// No action: only time passes.
     Wait,
 }
 
 impl Action {
-    /// Numbers that an action has at most.
+    /// The most numbers that an action has.
     pub(super) const NUMBERS: usize = 3;
 
-    /// The same action with other numbers, as far as they are places, keys, or times to live.
+    /// Returns the same action with its numbers mapped, as far as they are nodes, caches, keys or times.
     fn map(self, mut f: impl FnMut(u32) -> u32) -> Self {
         macro_rules! mapped {
             ($($name:ident($($part:ident),+);)*) => {
@@ -99,7 +101,7 @@ impl Action {
         }
     }
 
-    /// One of its numbers.
+    /// Returns one of the action's numbers.
     pub(super) fn number(self, which: usize) -> Option<u32> {
         let mut numbers = Vec::new();
         self.map(|number| {
@@ -109,7 +111,7 @@ impl Action {
         numbers.get(which).copied()
     }
 
-    /// The same with another number.
+    /// Returns the same action with one number replaced.
     pub(super) fn with_number(self, which: usize, value: u32) -> Self {
         let mut at = 0;
         self.map(|number| {
@@ -119,17 +121,17 @@ impl Action {
     }
 }
 
-/// An action, and how many microseconds pass before it.
+/// An action, with the microseconds that pass before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Microseconds since the step before.
+    /// Microseconds since the previous step.
     pub after: u32,
-    /// What happens.
+    /// The action.
     pub action: Action,
 }
 
 impl Step {
-    /// An action so many milliseconds after the step before.
+    /// Returns an action this many milliseconds after the previous step.
     #[must_use]
     pub const fn after_millis(millis: u32, action: Action) -> Self {
         Self { after: millis.saturating_mul(1_000), action }

@@ -1,4 +1,4 @@
-//! The passage of time: events and timers, in their order.
+//! The passage of simulated time: events and timers, in their order.
 
 use super::act;
 use super::agenda::Event;
@@ -11,10 +11,10 @@ use super::settle;
 use super::types::{SimKey, SimValue};
 use crate::replica_id::ReplicaId;
 
-/// Wake-ups of one replica at one instant.
+/// The most wake-ups of one replica at one instant.
 const MAX_SPINS: u32 = 10_000;
 
-/// Lets time pass, with all events and timers up to then.
+/// Advances the time to `until` and handles all events and timers that are due by then.
 pub(super) fn to<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, until: u64) -> Result<(), Violation> {
     loop {
         let event = cluster.agenda.next_at();
@@ -22,6 +22,7 @@ pub(super) fn to<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, until:
         let up = (0..cluster.openings.len()).filter(is_up);
         let timer = up.map(|number| (cluster.openings[number].wake, number)).min();
         match (event, timer) {
+            // An event goes before a timer of the same instant, so the order depends on the seed alone.
             (Some(at), timer) if at <= until && timer.is_none_or(|(wake, _)| at <= wake) => {
                 cluster.at = cluster.at.max(at);
                 if let Some(event) = cluster.agenda.pop() {

@@ -1,11 +1,11 @@
-//! The agenda of a run: its events, in the order in which they happen.
+//! The scheduled events of a run, in the order in which they happen.
 
 use std::collections::BTreeMap;
 
 use super::process::Payload;
 use crate::replica_id::ReplicaId;
 
-/// An event that was scheduled.
+/// A scheduled event.
 #[derive(Debug)]
 pub(super) enum Event {
     Deliver { address: usize, payload: Payload },
@@ -15,16 +15,16 @@ pub(super) enum Event {
     Detector,
 }
 
-/// The events that are scheduled.
+/// The scheduled events.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    /// By time, and by the order in which they were added.
+    /// Events by time, then by the order in which they were added.
     events: BTreeMap<(u64, u64), Event>,
     added: u64,
 }
 
 impl Agenda {
-    /// Adds an event. Events of one time happen in the order in which they were added.
+    /// Adds an event. Events of the same time happen in the order in which they were added.
     pub(super) fn add(&mut self, at: u64, event: Event) {
         self.added += 1;
         self.events.insert((at, self.added), event);
@@ -35,7 +35,7 @@ impl Agenda {
         self.events.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Takes out the first event.
+    /// Removes and returns the first event.
     pub(super) fn pop(&mut self) -> Option<Event> {
         self.events.pop_first().map(|(_, event)| event)
     }

@@ -1,16 +1,16 @@
-//! The promises, each checked as soon as it can be. The first word of a violation names the promise. An exemption is a claim
-//! of its own: where there is one, a comment says why it is true.
+//! The promises, each checked as early as possible. The first word of a violation names the promise. An exemption from
+//! a promise is itself a claim, so a comment at each exemption says why it is correct.
 //!
 //! | file | promise |
 //! | --- | --- |
-//! | this one | O2: a replica serves nothing older than it held; what it serves is what was written; the change stream agrees |
-//! | `content` | a replica that claims a write holds it or something newer, or the record has a fate that explains it |
-//! | `evictions` | eviction stays where it happened |
-//! | `fills` | a fill loses to what came after its start |
-//! | `beliefs` | no replica believes more of another than that one said; no write at or below a watermark |
-//! | `clocks` | nothing from the future is merged; no replica goes by the first clock it hears; what a member has is not sent again |
-//! | `promises` | what is said of `ready`, of `wait_replicated` and of unsent writes is so |
-//! | `company` | who took another's place is the member; replicas of one cache meet |
+//! | this file | O2: a replica serves nothing older than it has held; a served value is the one written under its stamp; the change stream agrees |
+//! | `content` | a replica that claims a write holds it or something newer, or the record has a fate that explains the miss |
+//! | `evictions` | an eviction affects only the replica that evicts |
+//! | `fills` | a fill loses to writes that were issued after its start |
+//! | `beliefs` | no replica believes more of a peer than the peer has stated; no write at or below a sent watermark |
+//! | `clocks` | nothing from the future is merged; no replica takes its first member's time at once; registers that a member has reported are not sent to it again |
+//! | `promises` | the answers of `ready`, `wait_replicated` and of the count of unsent writes are true |
+//! | `company` | a replica that another replica has replaced is no live member; replicas of one cache meet |
 //! | `bounds` | memory is bounded after every event |
 //! | `agreement` | at the end: O3, completeness by record, and back to baseline (O4) |
 
@@ -33,10 +33,10 @@ use super::types::{SimKey, SimValue};
 use crate::hlc::Stamp;
 use crate::store::Snapshot;
 
-/// Events between two validations of a replica.
+/// Events of the run between two internal validations of a replica.
 const VALIDATE_EVERY: u64 = 8;
 
-/// Checks a replica after an event: O2, the bounds, and the machine against itself.
+/// Checks a replica after an event: O2, the bounds, and the internal consistency of its state machine.
 pub(super) fn replica<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     history::note(cluster, number);
     let opening = &mut cluster.openings[number];
@@ -61,7 +61,7 @@ pub(super) fn replica<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, n
     Ok(())
 }
 
-/// Checks O2: a replica never serves anything older than it has applied.
+/// Checks O2 for one key: a replica never serves anything older than it has applied.
 fn check_key<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -70,6 +70,7 @@ fn check_key<K: SimKey, V: SimValue>(
     let held = cluster.held(number, key);
     let marker = held.as_ref().map(|held| cluster.view(number).marker_at(&held.meta));
     clocks::check_not_ahead(cluster, number, key, marker.as_ref())?;
+    // `history` goes first: `content` judges by the fates that it records.
     history::note_held(cluster, number, key, marker);
     content::check(cluster, number, key, held.as_ref())?;
     let Some(held) = held else {
@@ -96,13 +97,14 @@ fn check_key<K: SimKey, V: SimValue>(
     note_newest(cluster, number, key, &held)
 }
 
-/// Returns whether this clock has been past the end of what is held. A clock that was ahead and is put right has taken a value
-/// for expired that then is not, and the replica may receive it again. The stamp is the same, so nothing older is served.
+/// Returns true if the replica's wall clock has shown a time past the register's deadline. A clock that was ahead and
+/// is set right has expired a value too early, and the replica may receive that value again. The stamp is the same, so
+/// nothing older is served.
 fn buried_early<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, held: &Snapshot<K, V>) -> bool {
     held.meta.expires != 0 && held.meta.expires <= cluster.openings[number].latest_wall
 }
 
-/// Checks that the value served under a stamp is the one written under it.
+/// Checks that the value served under a stamp is the value written under it.
 fn check_value<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -122,7 +124,7 @@ fn check_value<K: SimKey, V: SimValue>(
     Err(cluster.violation(format!("value: {name} serves {key} = {served} of {stamp:?}, written was {written}")))
 }
 
-/// Returns the violation of a change stream that leads its listener to believe something else.
+/// Returns the violation of a change stream that makes its listener believe something wrong.
 fn misled<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -134,7 +136,8 @@ fn misled<K: SimKey, V: SimValue>(
     cluster.violation(format!("changes: {name} {what} for {key}, a listener believes {believed:?}"))
 }
 
-/// Takes note of the newest register that a replica ever held for a key. A listener must believe in no value that is gone.
+/// Records the newest register that a replica has ever held for a key. Fails if a listener still believes in a value
+/// that is gone.
 fn note_newest<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,

@@ -1,16 +1,16 @@
-//! The clocks of one simulated replica: wall time that lies, monotonic time that does not.
+//! The clocks of one simulated process: a wall clock that may be wrong, and a monotonic clock that is right.
 
 use crate::hlc::Now;
 
-/// Where simulated wall time starts: 2024-01-01, in nanoseconds.
+/// The start of simulated wall time: 2024-01-01, in nanoseconds.
 pub(super) const EPOCH: u64 = 1_704_067_200_000_000_000;
 
-/// A wall clock with an offset, a drift, and now and then a freeze.
+/// A wall clock with an offset and a drift. It can be frozen.
 #[derive(Clone, Debug)]
 pub(super) struct SimClock {
     offset: i64,
     drift_ppm: i64,
-    /// The drift counts from here on.
+    /// The simulated time from which the drift accumulates.
     since: u64,
     frozen: Option<u64>,
 }
@@ -20,7 +20,7 @@ impl SimClock {
         Self { offset, drift_ppm, since: now, frozen: None }
     }
 
-    /// What both clocks say at simulated time `at`.
+    /// Returns the readings of both clocks at simulated time `at`.
     pub(super) fn now(&self, at: u64) -> Now {
         Now { wall: self.frozen.unwrap_or_else(|| self.wall(at)), mono: at }
     }
@@ -30,20 +30,20 @@ impl SimClock {
         (EPOCH + at).saturating_add_signed(self.offset.saturating_add(drifted))
     }
 
-    /// Steps the wall clock.
+    /// Steps the wall clock by this many nanoseconds.
     pub(super) fn step(&mut self, by: i64) {
         self.offset = self.offset.saturating_add(by);
     }
 
-    /// Stops the wall clock, or lets it jump back to what it should say.
-    /// Returns whether it stood or went before.
+    /// Freezes the wall clock, or lets it jump to the time that it would show without the freeze. Returns true if this
+    /// changes its state.
     pub(super) fn freeze(&mut self, at: u64, on: bool) -> bool {
         let changes = self.frozen.is_some() != on;
         self.frozen = on.then(|| self.wall(at));
         changes
     }
 
-    /// Sets the wall clock right, but for a small offset.
+    /// Sets the wall clock right, except for a small offset.
     pub(super) fn repair(&mut self, offset: i64) {
         *self = Self { offset, drift_ppm: 0, since: 0, frozen: None };
     }

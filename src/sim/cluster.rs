@@ -1,5 +1,5 @@
-//! The cluster: processes, the caches they have open, the network between them, and what is known of all that was written.
-//! What happens to it stands in the modules that do it.
+//! The cluster: processes, their open caches, the network between them, and the record of everything that was written.
+//! The modules that act on the cluster hold the actions.
 
 use std::collections::BTreeMap;
 
@@ -24,22 +24,25 @@ use crate::replica::{Replica, View};
 use crate::replica_id::ReplicaId;
 use crate::store::Snapshot;
 
-/// Processes that run at one time, processes and openings in one run, at most.
+/// The most processes that run at the same time. The next two limits are the most processes and the most openings in
+/// one run.
 pub(super) const MAX_UP: usize = 7;
 pub(super) const MAX_PROCESSES: usize = 24;
 pub(super) const MAX_OPENINGS: usize = 64;
-/// More keys than this do not fit one frame of a small size; more nodes than this pass pushes on.
+/// The largest number of keys that is not reported as "many keys": more do not fit one small frame. Clusters of more
+/// than `MANY_NODES` nodes relay pushes.
 const MANY_KEYS: u16 = 100;
 const MANY_NODES: usize = 16;
 
-/// The generators for what settings and script leave open.
+/// The random generators for everything that settings and script leave open.
 pub(super) struct Dice {
     pub(super) rng: Rng,
-    /// Decides which sends are called failed although they arrive. A generator of its own, so that seeds stay what they were.
+    /// The generator that decides which sends are reported as failed although they arrive. It is separate, so that the
+    /// runs of older seeds do not change.
     pub(super) doubts: Rng,
 }
 
-/// Counters of values and fills: each has a number of its own.
+/// The counters of values and fills. Each value and each fill has its own number.
 pub(super) struct Issued {
     pub(super) writes: u64,
     pub(super) next_fill: u64,
@@ -47,20 +50,21 @@ pub(super) struct Issued {
 
 /// The progress of a run.
 pub(super) struct Course {
-    /// No faults any more.
+    /// True once no more faults are injected.
     pub(super) healed: bool,
-    /// The process at the first address was given seeds. Without, it does not know of others before they come.
+    /// True if the process at the first address was given seeds. Without seeds it does not know of peers before they
+    /// contact it.
     pub(super) first_has_seeds: bool,
-    /// The time at which the last of what was sent over the sick network arrives.
+    /// The latest arrival time of a message that was sent before the network healed.
     pub(super) stragglers_until: u64,
     pub(super) tracing: bool,
-    /// Copies of all that is sent, by address, for tests that ask for them.
+    /// Copies of all sent messages with their addresses, for tests that ask for them.
     #[cfg(test)]
     pub(super) copies: Option<Vec<(usize, super::process::Payload)>>,
 }
 
 impl Course {
-    /// Records that something sent over the sick network arrives at `at`.
+    /// Records that a message arrives at `at`, if it was sent before the network healed.
     pub(super) fn note_straggler(&mut self, at: u64) {
         if !self.healed {
             self.stragglers_until = self.stragglers_until.max(at);
@@ -75,14 +79,14 @@ pub(super) struct Cluster<'a, K, V> {
     /// The keys of each cache, with their hashes.
     pub(super) keys: Vec<(u64, K)>,
     pub(super) processes: Vec<Process>,
-    /// By address: the process that has it.
+    /// The process at each address.
     pub(super) holders: Vec<usize>,
     pub(super) openings: Vec<Opening<K, V>>,
-    /// The opening with an id.
+    /// The opening of each replica id.
     pub(super) by_id: BTreeMap<ReplicaId, usize>,
     pub(super) network: Network,
     pub(super) at: u64,
-    /// By cache.
+    /// The oracle of each cache.
     pub(super) oracles: Vec<Oracle<K, V>>,
     pub(super) report: Report,
     pub(super) agenda: Agenda,
@@ -143,9 +147,11 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         }
     }
 
-    /// Starts a process, or starts one again under its name and address, with all caches open.
+    /// Starts a process with all caches open. With `replaces`, the process takes over the name, address and clock of
+    /// the old one.
     pub(super) fn start(&mut self, replaces: Option<usize>) {
         let clock = match (replaces, self.course.healed) {
+            // A restart happens on the same machine, so the wrong clock stays.
             (Some(old), _) => self.processes[old].clock.clone(),
             (None, true) => SimClock::new(0, 0, self.at),
             (None, false) => self.new_clock(),
@@ -179,8 +185,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.expect_peers(self.openings.len() - 1);
     }
 
-    /// Tells a replica whether to expect members that it has not heard yet, as the driver of a node does: at the opening and
-    /// whenever time passes.
+    /// Reports to a replica whether to expect members that it has not received a digest from. Runs when the cache is
+    /// opened and at each timer, as the driver of a node does.
     pub(super) fn expect_peers(&mut self, number: usize) {
         let (process, cache) = (self.openings[number].process, self.openings[number].cache);
         let awaits = self.expects_peers(process, cache);
@@ -191,7 +197,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         }
     }
 
-    /// Returns whether a process may meet others that have a cache open.
+    /// Returns true if a process may still meet peers that have a cache open.
     pub(super) fn expects_peers(&self, process: usize, cache: u8) -> bool {
         self.processes[process].membership.awaits_company(super::codec::name_of(cache))
     }
@@ -201,8 +207,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.openings.iter().filter(|it| (it.process, it.cache) == (process, cache)).map(|it| it.id).max()
     }
 
-    /// Draws the id of a new replica. Ids of one process rise, and only one that would not is made greater: so seeds stay what
-    /// they were.
+    /// Draws the id of a new replica. The ids of one process rise. A drawn id is changed only if it would not rise, so
+    /// that the runs of older seeds do not change.
     fn next_id(&mut self, process: usize, cache: u8) -> ReplicaId {
         let drawn = self.dice.rng.u128(..);
         let last = self.last_id(process, cache).map_or(0, |last| last.as_uuid().as_u128());
@@ -227,7 +233,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         SimClock::new(offset, drift, self.at)
     }
 
-    /// Lets an event happen after so many nanoseconds.
+    /// Schedules an event this many nanoseconds from now.
     pub(super) fn schedule(&mut self, after: u64, event: Event) {
         self.agenda.add(self.at + after, event);
     }
@@ -255,7 +261,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         (0..self.processes.len()).filter(|&process| self.processes[process].runs()).collect()
     }
 
-    /// Returns the process that an action names: a place among those that are up.
+    /// Returns the process that an action names: an index into the processes that are up, modulo their number.
     pub(super) fn chosen(&self, node: u8) -> Option<usize> {
         let up = self.up();
         up.get(usize::from(node).checked_rem(up.len())?).copied()
@@ -266,13 +272,13 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         usize::from(cache % self.settings.caches)
     }
 
-    /// Returns whether all messages between two openings are lost, also after everything else has healed.
+    /// Returns true if all messages between two openings are lost, even after all other faults have ended.
     pub(super) fn never_meet(&self, a: usize, b: usize) -> bool {
         let address = |number: usize| self.processes[self.openings[number].process].address;
         self.network.is_cut(address(a), address(b))
     }
 
-    /// Returns the openings of a cache that are open.
+    /// Returns the openings of a cache that are not closed.
     pub(super) fn replicas_of(&self, cache: u8) -> Vec<usize> {
         let here = |number: &usize| self.openings[*number].is_open && self.openings[*number].cache == cache;
         (0..self.openings.len()).filter(here).collect()
@@ -296,17 +302,17 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         if opening.is_open { self.processes[opening.process].state } else { State::Gone }
     }
 
-    /// Returns whether the process of an opening has other types.
+    /// Returns true if the process of an opening has the types of another release.
     pub(super) fn has_other_types(&self, number: usize) -> bool {
         self.settings.other_types && self.openings[number].process % 2 == 1
     }
 
-    /// Returns whether an opening cannot read a key.
+    /// Returns true if the process of an opening cannot read a key.
     pub(super) fn is_foreign_to(&self, number: usize, key: usize) -> bool {
         self.names.foreign(key).is_some() && self.has_other_types(number)
     }
 
-    /// Returns everything that was written to the cache of an opening.
+    /// Returns the oracle of an opening's cache.
     pub(super) fn oracle(&self, number: usize) -> &Oracle<K, V> {
         &self.oracles[usize::from(self.openings[number].cache)]
     }
@@ -315,12 +321,12 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         &mut self.oracles[usize::from(self.openings[number].cache)]
     }
 
-    /// Returns the record of what was written under a stamp, to the cache of an opening.
+    /// Returns the record of the write with this stamp in an opening's cache.
     pub(super) fn record_mut(&mut self, number: usize, key: usize, stamp: &Stamp) -> Option<&mut Record<K, V>> {
         self.oracle_mut(number).get_mut(key, stamp)
     }
 
-    /// Returns what an opening holds for a key.
+    /// Returns the register that an opening holds for a key.
     pub(super) fn held(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
         if self.is_foreign_to(number, key) {
             return self.held_unread(number, key);
@@ -329,26 +335,26 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.view(number).store().get(*hash, key)
     }
 
-    /// Returns what an opening holds for a key that it cannot read.
+    /// Returns the register that an opening holds for a key that it cannot read.
     fn held_unread(&self, number: usize, key: usize) -> Option<Snapshot<K, V>> {
         let (hash, bytes) = self.names.foreign(key)?;
         let matches = |key: &Key<K>| matches!(key, Key::Opaque(held) if **held == *bytes);
         self.view(number).store().find_by(*hash, matches)
     }
 
-    /// Returns what a reader is given now, and its stamp.
+    /// Returns the register that a reader gets now, and its stamp.
     pub(super) fn served(&self, number: usize, key: usize) -> Option<(Stamp, Snapshot<K, V>)> {
         let held = self.held(number, key)?;
         self.is_served(number, &held).then(|| (self.view(number).stamp_at(&held.meta), held))
     }
 
-    /// Returns whether a reader is given what an opening holds.
+    /// Returns true if a reader gets the value of a held register.
     pub(super) fn is_served(&self, number: usize, held: &Snapshot<K, V>) -> bool {
         let readable = held.meta.kind.is_live() && held.meta.stamp_time > self.view(number).epoch();
         readable && (held.meta.expires == 0 || held.meta.expires > self.now_at(number).wall)
     }
 
-    /// Returns the number of a key, if it is one of the run.
+    /// Returns the number of a key, if the run has this key.
     pub(super) fn number_of(&self, key: &Key<K>) -> Option<usize> {
         let (hash, same): (_, &dyn Fn(usize) -> bool) = match key {
             Key::Known(key) => (hash_of(key), &|at| self.keys[at].1 == *key),
@@ -359,12 +365,12 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.names.number(hash).filter(|at| same(*at))
     }
 
-    /// Returns a key in a form for people.
+    /// Returns a readable form of a key.
     pub(super) fn key_name(&self, key: usize) -> String {
         brief(&self.keys[key].1)
     }
 
-    /// Returns a name for people: the replica, and the process it is on.
+    /// Returns a readable name of an opening: the replica and its process.
     pub(super) fn name(&self, opening: usize) -> String {
         let Opening { process, cache, .. } = self.openings[opening];
         let cache = if self.settings.caches > 1 { format!("/c{cache}") } else { String::new() };

@@ -1,4 +1,4 @@
-//! The production encoder and decoder, which every simulated message goes through.
+//! The production encoder and decoder. Every simulated message passes through both.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -11,24 +11,24 @@ use crate::message::{Entry, Message, Push};
 use crate::replica_id::ReplicaId;
 use crate::wire::{self, Envelope, Intake, Limits};
 
-/// What is larger travels over a stream, as in the node.
+/// The size up to which a message travels as a datagram. Larger messages travel over a stream, as in the node.
 pub(super) const MAX_DATAGRAM: usize = 1_400;
 /// The names of the caches of a run.
 const NAMES: [&str; 4] = ["c0", "c1", "c2", "c3"];
-/// Caches that a run can have.
+/// The most caches that a run can have.
 pub(super) const MAX_CACHES: u8 = NAMES.len() as u8;
 
-/// The name under which a cache travels.
+/// Returns the name of a cache in messages.
 pub(super) fn name_of(cache: u8) -> &'static str {
     NAMES[usize::from(cache % MAX_CACHES)]
 }
 
-/// The cache with this name.
+/// Returns the cache with this name.
 pub(super) fn cache_of(name: &str) -> Option<u8> {
     NAMES.iter().position(|known| *known == name).map(|at| at as u8)
 }
 
-/// The incarnation of a process, and back.
+/// Returns the incarnation of a process. [`process_of`] is the inverse.
 pub(super) fn incarnation(process: usize) -> Uuid {
     Uuid::from_u128(process as u128 + 1)
 }
@@ -37,7 +37,7 @@ pub(super) fn process_of(incarnation: Uuid) -> Option<usize> {
     usize::try_from(incarnation.as_u128()).ok()?.checked_sub(1)
 }
 
-/// What this process adds to an entry that comes in.
+/// The hash and weight that a receiving process computes for an incoming entry.
 struct Taken<'a, K, V>(&'a Types<K, V>);
 
 impl<K: SimKey, V: SimValue> Intake<K, V> for Taken<'_, K, V> {
@@ -53,7 +53,7 @@ impl<K: SimKey, V: SimValue> Intake<K, V> for Taken<'_, K, V> {
     }
 }
 
-/// The bytes of a message, as a node sends them.
+/// Returns the bytes of a message as a node sends them.
 pub(super) fn encode<K: SimKey, V: SimValue>(
     cache: u8,
     from: ReplicaId,
@@ -68,8 +68,8 @@ pub(super) fn encode<K: SimKey, V: SimValue>(
     bytes.map_err(|error| error.to_string())
 }
 
-/// The message that a node makes of bytes. An entry that is not of the types of the run is an error
-/// here: the same types were written.
+/// Returns the message that a node decodes from bytes. An entry that does not decode is an error here, because the run
+/// wrote it with the same types.
 pub(super) fn decode<K: SimKey, V: SimValue>(
     types: &Types<K, V>,
     bytes: &Bytes,
@@ -85,7 +85,7 @@ pub(super) fn decode<K: SimKey, V: SimValue>(
     Ok((decoded.envelope.from, message))
 }
 
-/// A value as it arrives on another node, in the smallest message there is.
+/// Returns a value after it was encoded and decoded, in the smallest possible message.
 pub(super) fn round_trip<K: SimKey, V: SimValue>(types: &Types<K, V>, key: &K, value: &V) -> Result<V, String> {
     let origin = ReplicaId::from_uuid(incarnation(0));
     let marker = Marker { stamp: Stamp::new(2, origin), kind: Kind::Live, dot: Dot::new(origin, 2) };
@@ -103,7 +103,7 @@ pub(super) fn round_trip<K: SimKey, V: SimValue>(types: &Types<K, V>, key: &K, v
     }
 }
 
-/// Registers in a message, audits aside.
+/// Returns the number of registers in a message. Audits do not count.
 pub(super) fn entries_in<K, V>(message: &Message<K, V>) -> u64 {
     match message {
         Message::Push(push) => push.entries.len() as u64,

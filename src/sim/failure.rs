@@ -1,30 +1,30 @@
-//! A run that failed, told so that a person can replay and read it.
+//! The report of a failed run, for a person to read and replay.
 
 use std::fmt;
 
 use super::report::Violation;
 use super::scenario::Scenario;
 
-/// A promise that was not kept, or a type that cannot be replicated. `Display` and `Debug` both print the
-/// whole story: what, the script, and how to replay it.
+/// A broken promise, or a type that cannot be replicated. `Display` and `Debug` both print the full report: the
+/// violation, the script, and the command to replay it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Failure {
-    /// What went wrong.
+    /// The violation.
     pub violation: Violation,
-    /// The smallest scenario found that fails the same way; nothing if no schedule is at fault, but types,
-    /// settings or seeds that cannot be.
+    /// The smallest scenario found that fails in the same way. `None` if no schedule caused the failure, but unusable
+    /// types, settings or seeds.
     pub scenario: Option<Scenario>,
     /// Steps of the script before it was shrunk.
     pub steps_before: usize,
-    /// What happened in the shrunk run, one line each; only if a seed was asked for.
+    /// The events of the shrunk run, one line each. Empty unless a single seed was asked for.
     pub trace: Vec<String>,
-    /// The command that replays it.
+    /// The command that replays the run.
     pub replay: String,
 }
 
 impl Failure {
-    /// What nothing can be run with.
+    /// Returns a failure for types, settings or seeds with which no run is possible.
     pub(super) fn refused(what: String) -> Box<Self> {
         Box::new(Self {
             violation: Violation { at: 0, what },
@@ -55,7 +55,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// As `Display`: this is what a test shows that unwraps a [`Failure`].
+/// Prints the same as `Display`, because a test that unwraps a [`Failure`] shows `Debug`.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;

@@ -1,4 +1,4 @@
-//! The faults of a script: processes, caches, clocks, links.
+//! The faults of a script: in processes, caches, clocks and links.
 
 use super::action::Action;
 use super::agenda::Event;
@@ -10,7 +10,8 @@ use super::report::Violation;
 use super::settle;
 use super::types::{SimKey, SimValue};
 
-/// A clock that is further ahead than this when the faults end costs its process a restart, in nanoseconds.
+/// The largest lead of a clock at the end of the faults, in nanoseconds. A process whose clock is further ahead is
+/// restarted.
 const TOO_FAR: u64 = 30_000_000_000;
 
 /// Closes a cache on a process, unless no other process has it open.
@@ -56,7 +57,7 @@ fn stop<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, process: usize)
     cluster.processes[process].inbox.clear();
 }
 
-/// Returns the process that an action names, unless it is the last one.
+/// Returns the process that an action names, unless it is the last running process.
 fn chosen_of_many<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, node: u8) -> Option<usize> {
     cluster.chosen(node).filter(|_| cluster.running().len() > 1)
 }
@@ -70,6 +71,7 @@ pub(super) fn crash<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, nod
 }
 
 fn may_start<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>) -> bool {
+    // A new process opens every cache at once.
     let openings = cluster.openings.len() + usize::from(cluster.settings.caches);
     cluster.processes.len() < MAX_PROCESSES && openings <= MAX_OPENINGS
 }
@@ -82,7 +84,7 @@ pub(super) fn restart<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, n
     Ok(())
 }
 
-/// Starts the first crashed process again whose address no other process has taken.
+/// Starts the first crashed process again whose address is still its own.
 pub(super) fn come_back<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     let gone = |process: &usize| {
         let here = &cluster.processes[*process];
@@ -97,8 +99,8 @@ pub(super) fn come_back<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>)
     Ok(())
 }
 
-/// Restarts each process whose clocks are far ahead of true time, as the page on operations asks for: it would stamp its writes
-/// in the future for as long, and they would win over those of other processes.
+/// Restarts each process whose clock is far ahead of true time, as the page on operations asks for. Otherwise it would
+/// stamp its writes in the future for that long, and they would win over the writes of its peers.
 pub(super) fn restart_the_fast<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) {
     for process in cluster.running() {
         let open = cluster.processes[process].open.iter().flatten();
@@ -115,8 +117,8 @@ pub(super) fn restart_the_fast<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_,
     }
 }
 
-/// Returns a broken link that may stay: both of its ends run, and both reach a third process, which has every cache open that
-/// both have. Members of one cache know nothing of another.
+/// Returns a broken link that may stay broken. Both ends run, and each cache that both have open is also open on a
+/// third process. The condition is per cache, because members of one cache know nothing of another cache.
 pub(super) fn link_that_stays<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>) -> Option<(usize, usize)> {
     let process = |address: usize| &cluster.processes[cluster.holders[address]];
     let shares = |a: usize, b: usize| {
@@ -136,7 +138,7 @@ pub(super) fn join<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> R
     Ok(())
 }
 
-/// Stops a process that says good-bye to each process that it reaches.
+/// Stops a process after it has sent a goodbye to each process that it reaches.
 pub(super) fn leave<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8) -> Result<(), Violation> {
     let Some(process) = chosen_of_many(cluster, node) else { return Ok(()) };
     cluster.report.fault("leave");
@@ -151,7 +153,7 @@ pub(super) fn leave<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, nod
     Ok(())
 }
 
-/// Makes one process forget another, as an operator may: rightly or not.
+/// Makes one process forget another, as an operator may do, rightly or wrongly.
 pub(super) fn forget<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     node: u8,
@@ -177,7 +179,7 @@ pub(super) fn resume_one<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>
     paused.map_or(Ok(()), |process| resume(cluster, process))
 }
 
-/// Lets a process go on, with what came in while it was paused.
+/// Resumes a paused process. The messages that arrived during the pause are delivered now.
 pub(super) fn resume<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, process: usize) -> Result<(), Violation> {
     let here = &mut cluster.processes[process];
     here.state = State::Up;
@@ -221,7 +223,7 @@ pub(super) fn freeze_clock<K: SimKey, V: SimValue>(
     settle::process(cluster, process)
 }
 
-/// Cuts or slows links, or changes what the whole network does.
+/// Cuts or slows links, or changes the settings of the whole network.
 pub(super) fn change_network<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, action: Action) {
     let address = |n: u8| cluster.chosen(n).map_or(0, |process| cluster.processes[process].address);
     let (name, (a, b)) = match action {
@@ -238,7 +240,7 @@ pub(super) fn change_network<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K
         Action::CutOneWay(..) => network.cut_one_way(a, b),
         Action::BreakLink(..) => network.break_link(a, b),
         Action::SlowLink(..) => network.slow_down(a, b),
-        // Every link is cut, not only the first.
+        // The action cuts every link of the process, not only the first.
         _ => (0..cluster.holders.len()).filter(|b| network.cut(a, *b)).count() > 0,
     };
     if happened {

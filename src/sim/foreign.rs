@@ -1,5 +1,5 @@
-//! Processes of another release: every second one of such a run has types that do not know some of the keys and some of
-//! the values. It keeps and relays what it cannot read, byte for byte, and never uses such a key itself.
+//! Processes of another release. Every second process of such a run has types that cannot decode some of the keys and
+//! values. It keeps and relays these byte for byte, and never uses such a key itself.
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -9,10 +9,10 @@ use crate::item::{Body, Item, ItemRef, Key};
 use crate::message::{Entry, Message};
 use crate::wire::{self, Intake, Limits};
 
-/// One in this many keys and values is foreign to the processes that have other types.
+/// The reciprocal of the share of keys and values that processes with other types cannot decode.
 const ONE_IN: u64 = 3;
 
-/// A type of which nothing decodes: the decoder keeps the bytes that came.
+/// A type for which decoding always fails, so that the decoder keeps the received bytes.
 #[derive(Debug)]
 struct Unread;
 
@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for Unread {
     }
 }
 
-/// The hash of entries of which a process reads nothing.
+/// The hashes of entries for a process that decodes nothing.
 struct AsBytes;
 
 impl Intake<Unread, Unread> for AsBytes {
@@ -39,8 +39,8 @@ fn is_foreign(bytes: &[u8]) -> bool {
     hash_of(bytes).is_multiple_of(ONE_IN)
 }
 
-/// The hashes under which processes with other types hold the keys that they cannot read, and the bytes of these. The first
-/// key is known to all.
+/// Returns the hashes and bytes under which processes with other types hold the keys that they cannot read. Every
+/// process can read the first key.
 pub(super) fn foreign_keys<K: SimKey>(keys: &[(u64, K)]) -> Vec<Option<(u64, Bytes)>> {
     let foreign = |(number, (_, key)): (usize, &(u64, K))| {
         let bytes = wire::encode_key(key).ok().filter(|bytes| number > 0 && is_foreign(bytes))?;
@@ -49,8 +49,8 @@ pub(super) fn foreign_keys<K: SimKey>(keys: &[(u64, K)]) -> Vec<Option<(u64, Byt
     keys.iter().enumerate().map(foreign).collect()
 }
 
-/// The message as a process with other types reads it: entries with a foreign key or value are what the decoder makes of
-/// what does not decode.
+/// Changes a message into the form that a process with other types decodes. Entries with a foreign key or value keep
+/// the bytes, as the decoder leaves them. Returns the number of changed entries.
 pub(super) fn read_as_foreign<K: SimKey, V: SimValue>(
     message: &mut Message<K, V>,
     bytes: &Bytes,
@@ -92,7 +92,7 @@ fn entries_mut<K, V>(message: &mut Message<K, V>) -> Box<dyn Iterator<Item = &mu
     }
 }
 
-/// Whether an item has the value that was written, read or not.
+/// Returns true if a held item has the written value, decoded or not.
 pub(super) fn is_same_value<K: SimKey, V: SimValue>(written: &Item<K, V>, held: &Item<K, V>) -> bool {
     match (&written.body, &held.body) {
         (Body::Known(value), Body::Opaque(bytes)) => {

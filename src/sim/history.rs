@@ -1,5 +1,5 @@
-//! What is observed of each replica beyond its present state: when its floor rose and what it knew then, which members
-//! it had, what it said of itself. The checkers judge a void by it.
+//! Observations of each replica beyond its present state: the rises of its floors with its knowledge at that time, its
+//! members, and its own statements. The checkers judge a void by them.
 
 use super::cluster::Cluster;
 use super::observed::{Floor, Removal, Rise};
@@ -12,8 +12,8 @@ use crate::message::Digest;
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
 
-/// Takes note of what an event did to the floors, the members and the counters of a replica. Called before its changes are
-/// followed and again after it was drained.
+/// Records the effect of an event on the floors, members and counters of a replica. Runs before its changes are
+/// followed and again after its messages are drained.
 pub(super) fn note<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) {
     note_members(cluster, number);
     let opening = &cluster.openings[number];
@@ -45,9 +45,9 @@ pub(super) fn note<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, numb
     judge_what_is_gone(cluster, number, voided && forced, doubted && (forced || ended));
 }
 
-/// Takes note of the doubts that came with the eviction floor of another replica. Every evicted tombstone at or below it is
-/// in doubt now, and so are the bodies that an author keeps of own writes that it has evicted: it sends them to no replica
-/// any more.
+/// Records the doubts that come with the eviction floor of another replica. Every evicted tombstone at or below that
+/// floor is now in doubt. So are the bodies of evicted own writes that their author keeps: it no longer sends them to
+/// any replica.
 fn note_taken_doubts<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) {
     let floor = cluster.view(number).eviction_floor();
     for key in 0..cluster.keys.len() {
@@ -59,8 +59,8 @@ fn note_taken_doubts<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, nu
     }
 }
 
-/// Judges the keys that are empty now, as if each had had a tombstone. A tombstone may leave in the event that made it: by
-/// force, and one in doubt also when its session ends before its dot could be claimed.
+/// Judges the keys that are empty now, as if each had had a tombstone. A tombstone may be removed in the event that
+/// made it, by force. A tombstone in doubt is also removed when its session ends before its dot could be claimed.
 fn judge_what_is_gone<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -83,7 +83,7 @@ fn judge_what_is_gone<K: SimKey, V: SimValue>(
     }
 }
 
-/// Takes note of a rare branch that two counters show together.
+/// Records a rare branch that shows only in two counters together.
 fn note_reached<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, now: &Counters, number: usize) {
     let before = &cluster.openings[number].history.counted;
     let together = now.sessions_abandoned > before.sessions_abandoned && now.adopted > before.adopted;
@@ -92,7 +92,7 @@ fn note_reached<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, now: &C
     }
 }
 
-/// Takes note of the members that a replica has now.
+/// Records the present members of a replica.
 fn note_members<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) {
     let (at, now) = (cluster.at, cluster.now_at(number));
     let Opening { engine, history, .. } = &mut cluster.openings[number];
@@ -100,7 +100,7 @@ fn note_members<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number:
     history.company.note_members(at, view.clock().judging(now), view.members().collect());
 }
 
-/// Takes note of the members that a digest names: all that its sender had met.
+/// Records the members that a digest names: all that its sender had met.
 pub(super) fn note_names<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -113,9 +113,9 @@ pub(super) fn note_names<K: SimKey, V: SimValue>(
     }
 }
 
-/// Returns the replicas that a replica has to wait for although they have not spoken to it: a member of it has told it that it
-/// met them, and has not forgotten them. A member that is down or stands still forgets nobody, and others need not wait for
-/// its sake.
+/// Returns the replicas that a replica has to wait for although it has received no digest from them. A member of it has
+/// named them to it, and has not forgotten them. A member that is down or paused forgets no replica, and its peers need
+/// not wait on its account.
 fn waited_for<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Vec<ReplicaId> {
     let company = &cluster.openings[number].history.company;
     let still = |who: &ReplicaId, namer: &usize| {
@@ -129,20 +129,21 @@ fn waited_for<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize
     named.map(|(who, _)| *who).filter(|who| !company.ever.contains(who)).collect()
 }
 
-/// Takes note of a digest that a replica sends: what it says of itself.
+/// Records the statements that a replica makes about itself in a digest that it sends.
 pub(super) fn note_said<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize, digest: &Digest) {
     let opening = &mut cluster.openings[number];
     opening.history.watermark = opening.history.watermark.max(digest.watermark);
     opening.seen.join(&digest.vector);
     let met = opening.engine.replica.view().peers().map(|peer| peer.id).collect();
-    // Its own entry moves with its clock: what it has written ends before.
+    // The own entry of the vector advances with the clock. The replica's writes end at `quiet_since`.
     let mut seen = opening.engine.replica.view().vector().clone();
     seen.remove(&opening.id);
     seen.raise(opening.id, digest.quiet_since);
     opening.history.said.insert(digest.clock, (met, seen));
 }
 
-/// Takes note of a rise of a floor, and of what the replica knew then. `source` is the opening whose session brought it.
+/// Records a rise of a floor, and the replica's knowledge at that time. `source` is the opening whose session brought
+/// the floor.
 fn note_rise<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -168,19 +169,21 @@ fn note_rise<K: SimKey, V: SimValue>(
     }
 }
 
-/// Returns whether the protocol asks this opening to void the record: the replica whose floor passed the record's stamp did
-/// not have the record then, and could not wait for it. Either its author was not among that replica's members (never met,
-/// or forgotten), or the replica dropped registers by force.
+/// Returns true if the protocol requires this opening to void the record. The replica whose floor passed the record's
+/// stamp did not have the record then, and could not wait for it. Either its author was not among that replica's
+/// members (never met, or forgotten), or the replica dropped registers by force.
 ///
-/// A replica that had the record then held it, or something newer, or had removed it for a reason that is a
-/// fate of the record itself. A member's watermark is used only once everything before it has been seen, so a
-/// floor that rises by stability does not pass what a member has written and this replica has not.
+/// A replica that had the record then held it, held something newer, or had removed it for a reason that is a fate of
+/// the record itself. A member's watermark is used only once everything before it has been seen. So a floor that rises
+/// by stability does not pass a write of a member that this replica has not seen.
 fn is_due<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
     which: Floor,
     record: &Record<K, V>,
 ) -> bool {
+    // Follow a floor that came with a session back to the replica that raised it itself. Of each sender only the rises
+    // up to the receiver's rise count.
     let (mut number, mut until) = (number, u64::MAX);
     for _ in 0..cluster.openings.len() + 1 {
         let Some(rise) = cluster.openings[number].history.rise_over(which, record.stamp, until) else { return false };
@@ -197,8 +200,8 @@ fn is_due<K: SimKey, V: SimValue>(
     false
 }
 
-/// Judges a void of this opening for a key: all values up to its stamp are gone with it, on every replica. A void that is not
-/// certain can excuse a miss, and is no fault.
+/// Judges a void that this opening made for a key. All values up to its stamp are gone with it, on every replica. A
+/// void that is not certain can excuse a miss, and is never a fault.
 fn judge_void<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -207,7 +210,7 @@ fn judge_void<K: SimKey, V: SimValue>(
     certain: bool,
 ) {
     let oracle = cluster.oracle(number);
-    // A void may stand for a delete that came too late as well, and may have come from another replica.
+    // A void may also stand for a delete that arrived too late, and may have come from another replica.
     let late_delete = oracle.of(key).filter(|record| record.item.is_none() && record.stamp <= stamp);
     let late_delete =
         late_delete.filter(|record| is_due_here(cluster, number, Floor::Gc, record)).map(|record| record.stamp);
@@ -216,6 +219,8 @@ fn judge_void<K: SimKey, V: SimValue>(
     let victims = oracle.of(key).filter(|record| record.item.is_some()).filter(is_gone);
     let is_due = |record: &Record<K, V>| {
         let covered = stands || below.is_some_and(|delete| record.stamp < delete);
+        // A contested fill is replaced by a void of its own stamp. Lower records fall only to a floor or to what
+        // stands.
         let may_be_contested = record.stamp == stamp || !certain;
         covered
             || (may_be_contested && is_contested(cluster, number, key, record))
@@ -223,7 +228,8 @@ fn judge_void<K: SimKey, V: SimValue>(
     };
     let judged: Vec<_> = victims.map(|record| (record.stamp, is_due(record))).collect();
     if certain && (judged.is_empty() || below.is_some()) {
-        cluster.oracle_mut(number).note_due_void(key, stamp); // It takes nothing, and stands.
+        // No value falls to this void, but it holds for later writes.
+        cluster.oracle_mut(number).note_due_void(key, stamp);
     }
     for (victim, due) in judged {
         cluster.trace(|| format!("  r{number} voids key {key} of {victim:?}: due {due}"));
@@ -240,8 +246,9 @@ fn judge_void<K: SimKey, V: SimValue>(
     }
 }
 
-/// Returns whether a fill may be voided for what it must lose against: what it has not seen, what this opening has evicted
-/// while it was alone, or what may be forgotten here.
+/// Returns true if a fill may be voided because of a contesting stamp, for one of three reasons. The filler had not
+/// seen the contesting write. Or this opening evicted a value while it was alone. Or the contesting stamp may be
+/// forgotten here. A fill that came without its bound is judged separately.
 fn is_contested<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -256,8 +263,8 @@ fn is_contested<K: SimKey, V: SimValue>(
         || is_contested_bare(cluster, number, key, fill)
 }
 
-/// Returns whether a fill that came here without its bound may be voided: the members of its sender had forgotten the bound, and
-/// did not count this replica.
+/// Returns true if a fill that arrived here without its bound may be voided. The members of its sender had forgotten
+/// the bound, and this replica was not one of those members.
 fn is_contested_bare<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -269,8 +276,9 @@ fn is_contested_bare<K: SimKey, V: SimValue>(
     fill.bare_to.contains(&number) && cluster.oracle(number).is_contested_bare(key, fill.stamp, floors, drift)
 }
 
-/// Returns whether what a fill must lose against may be forgotten: its replica was not a member here all the time since the
-/// fill began. A start that is stamped more than `max_drift` before this replica's clock at the admission cannot prove that.
+/// Returns true if stamps that contest a fill may be forgotten here: its author was not a member of this replica
+/// without interruption since the fill began. A start that is stamped more than `max_drift` before this replica's clock
+/// at the admission does not prove that membership.
 fn is_late<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, fill: &Record<K, V>) -> bool {
     let Some(start) = fill.fill else { return false };
     let drift = nanos(cluster.settings.config.max_drift);
@@ -278,8 +286,8 @@ fn is_late<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, f
     admitted.is_none_or(|(since, clock)| *since > start.at || start.began.saturating_add(drift) < *clock)
 }
 
-/// Returns whether a void or doubt is due by the floor of this opening, or by that of the sender whose reconcile has just
-/// ended, whatever its own floor is.
+/// Returns true if a void or doubt is due by the floor of this opening. It is also due by the floor of the sender whose
+/// session has just ended, whatever the floor of this opening is.
 fn is_due_here<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -290,9 +298,9 @@ fn is_due_here<K: SimKey, V: SimValue>(
     [Some(number), sender].into_iter().flatten().any(|judge| is_due(cluster, judge, which, record))
 }
 
-/// Judges a doubt: a value is a miss here because something newer of its key may have been evicted, here or by the sender of
-/// a reconcile, as if this replica had evicted it. A doubt is due for the same reasons as a void. If another replica has
-/// evicted this very record, its tombstone may have come from there.
+/// Judges a doubt. A value is a miss here because something newer of its key may have been evicted, by this replica or
+/// by the sender of a reconcile. A doubt is due for the same reasons as a void. If another replica has evicted this
+/// very record, its tombstone may have come from there.
 fn judge_doubt<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -317,7 +325,7 @@ fn judge_doubt<K: SimKey, V: SimValue>(
     }
 }
 
-/// Takes note of what a replica holds for a key after an event: aliases, ends of times to live, voids.
+/// Records the register that a replica holds for a key after an event: new dots, expiries and voids.
 pub(super) fn note_held<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,

@@ -1,4 +1,4 @@
-//! From the network to the replicas: what the node's driver does, without sockets.
+//! The path from the network to the replicas: the work of the node's driver, without sockets.
 
 use bytes::Bytes;
 
@@ -21,7 +21,7 @@ use crate::message::{Entry, FillNote, Message, bound_in};
 use crate::replica_id::ReplicaId;
 use crate::wire::{self, MessageKind, Peeked};
 
-/// Takes in what arrives at a process.
+/// Handles a payload that arrives at a process.
 pub(super) fn arrive<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     to: usize,
@@ -45,7 +45,8 @@ pub(super) fn arrive<K: SimKey, V: SimValue>(
     }
 }
 
-/// Finds the opening that a message is for, unless the message is late or the cache is not open here.
+/// Finds the opening that a message is for and hands the message over. Drops a late message. Answers a digest of a
+/// cache that is not open here.
 fn dispatch<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     to: usize,
@@ -78,7 +79,7 @@ fn dispatch<K: SimKey, V: SimValue>(
     hand_over(cluster, number, kind, bytes)
 }
 
-/// Hands a message to a replica, and checks what it does with it.
+/// Hands a message to a replica and checks its effect.
 fn hand_over<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -99,6 +100,7 @@ fn hand_over<K: SimKey, V: SimValue>(
     }
     if let Message::Frame(frame) = &message {
         let history = &mut cluster.openings[number].history;
+        // A void or removal of this event is judged by the sender of the frame and by its floor.
         history.frame_from = source;
         history.floors.extend(source.zip(frame.last.as_ref()).map(|(source, last)| (source, last.floor)));
     }
@@ -134,14 +136,15 @@ fn open_message<K: SimKey, V: SimValue>(
     Ok((from, message))
 }
 
-/// Takes note that a replica has received what a message lists, even if it does not keep it. Returns what is new to it.
+/// Records that a replica has received the registers that a message lists, even if it does not keep them. Returns those
+/// that are new to it.
 fn note_told<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
     message: &Message<K, V>,
 ) -> Vec<(usize, Stamp)> {
     if matches!(message, Message::Audit(_)) {
-        return Vec::new(); // Audits compare what both sides have seen already.
+        return Vec::new(); // Audits compare only registers that both sides have seen already.
     }
     let (at, mut new) = (cluster.at, Vec::new());
     for (hash, fill) in bare_fills(message) {
@@ -161,7 +164,7 @@ fn note_told<K: SimKey, V: SimValue>(
     new
 }
 
-/// Returns the fills of a message that were stamped above something young and come without their bound.
+/// Returns the fills of a message that need a bound (they are stamped just above a recent stamp) and come without it.
 fn bare_fills<K, V>(message: &Message<K, V>) -> Vec<(u64, Stamp)> {
     let in_one = |entries: &[Entry<K, V>], fills: &[FillNote]| {
         let bare = entries.iter().filter(|entry| is_above_young(entry.stamp()) && entry.kind().ranks_live());
@@ -177,7 +180,7 @@ fn bare_fills<K, V>(message: &Message<K, V>) -> Vec<(u64, Stamp)> {
     }
 }
 
-/// Takes back what `note_told` noted of a frame that the replica ignored: it has read nothing of it.
+/// Undoes the notes of `note_told` for a frame that the replica ignored: it has read nothing of the frame.
 fn forget_told<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize, told: Vec<(usize, Stamp)>) {
     for (key, stamp) in told {
         if let Some(record) = cluster.record_mut(number, key, &stamp) {
@@ -186,7 +189,8 @@ fn forget_told<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: 
     }
 }
 
-/// Takes note that a replica spoke from a process. It takes the place of one whose cache was closed there.
+/// Records that a digest of a replica has arrived from its process. The replica may replace an earlier one of the same
+/// cache on that process, which was closed.
 fn note_heard<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     to: usize,
@@ -210,7 +214,7 @@ fn note_heard<K: SimKey, V: SimValue>(
     }
 }
 
-/// Takes note of the answer that a cache is not open on a process.
+/// Records the answer that a cache is not open on a process.
 fn note_not_open<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     to: usize,

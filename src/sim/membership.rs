@@ -1,4 +1,5 @@
-//! The membership layer under the replicas: when a process learns that another is up, down or gone, and tells its replicas.
+//! The membership layer under the replicas. It decides the time at which a process learns that another process is up,
+//! down or gone, and reports that to its replicas.
 
 use super::agenda::Event;
 use super::check::company;
@@ -28,7 +29,7 @@ pub(super) fn detect<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) ->
     Ok(())
 }
 
-/// Compares what a process thinks of another with whether it reaches it.
+/// Compares a process's view of another process with whether it reaches that process.
 fn look_at<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
@@ -44,13 +45,14 @@ fn look_at<K: SimKey, V: SimValue>(
     let given_up = at - since >= cluster.settings.suspect_after.as_nanos() as u64;
     match view {
         View::Up if given_up => learn_down(cluster, process, other),
-        // A message that was under way when it went makes it look alive once more.
+        // A message that was in flight when the process stopped made its replica a live member once more.
         View::Down | View::Left if believes_live(cluster, process, other) => learn_down(cluster, process, other),
         _ => Ok(()),
     }
 }
 
-/// Returns whether a replica of a process holds one of another process for live, though that may be gone.
+/// Returns true if a replica on a process believes that a replica on another process is live. Such a belief may outlast
+/// the process.
 fn believes_live<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, process: usize, other: usize) -> bool {
     cluster.settings.heed_the_dead
         && cluster.openings.iter().filter(|opening| opening.process == other).any(|theirs| {
@@ -59,7 +61,7 @@ fn believes_live<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, process: u
         })
 }
 
-/// Returns whether a process reaches another, directly or through a third.
+/// Returns true if a process reaches another, directly or through a third process.
 fn reaches<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, process: usize, other: usize) -> bool {
     let address = |process: usize| cluster.processes[process].address;
     let cut = |a: usize, b: usize| cluster.network.is_cut(address(a), address(b));
@@ -68,7 +70,7 @@ fn reaches<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, process: usize, 
     cluster.processes[other].is_up() && (direct(process, other) || cluster.up().into_iter().any(via))
 }
 
-/// Takes a process for up, and each process that it replaces for gone. Greets it.
+/// Records that a process is up and that each process which it replaces is gone. Greets it.
 fn learn_up<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
@@ -81,7 +83,7 @@ fn learn_up<K: SimKey, V: SimValue>(
     let predecessors = here.membership.up(incarnation(other), &name, other);
     let mut predecessors: Vec<_> = predecessors.into_iter().filter_map(process_of).collect();
     if cluster.settings.heed_the_dead {
-        // Also those that only a late message has named.
+        // Add the predecessors that only a late message has named.
         predecessors
             .extend(std::iter::successors(cluster.processes[other].replaces, |old| cluster.processes[*old].replaces));
     }
@@ -90,7 +92,7 @@ fn learn_up<K: SimKey, V: SimValue>(
     outbound::greet(cluster, process, other)
 }
 
-/// Takes a process for down, or for gone if it has left, and tells the replicas here.
+/// Records that a process is down, or gone if it has left, and reports that to the replicas here.
 fn learn_down<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
@@ -118,8 +120,8 @@ fn learn_down<K: SimKey, V: SimValue>(
     Ok(())
 }
 
-/// Returns the openings of a process, each with the replicas of its cache that lived on another process. `gone` is what the
-/// membership machine has of them.
+/// Returns the openings of a process, each with a replica of its cache that lived on another process. `gone` lists the
+/// replicas that the membership state machine knows.
 fn known_on<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     process: usize,
@@ -130,7 +132,7 @@ fn known_on<K: SimKey, V: SimValue>(
     let open = |cache: &str| here.open[usize::from(cache_of(cache)?)];
     let mut known: Vec<_> = gone.into_iter().filter_map(|(cache, id)| Some((open(&cache)?, id))).collect();
     if cluster.settings.heed_the_dead {
-        // Also those that only a late message has named.
+        // Add the replicas that only a late message has named.
         let theirs = cluster.openings.iter().filter(|theirs| theirs.process == other);
         known.extend(theirs.filter_map(|theirs| Some((here.open[usize::from(theirs.cache)]?, theirs.id))));
     }
@@ -139,7 +141,7 @@ fn known_on<K: SimKey, V: SimValue>(
     known
 }
 
-/// Takes a process for gone: it has said good-bye, or will not return.
+/// Records that a process is gone: it has sent a goodbye, or will not return.
 pub(super) fn learn_of_leave<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
@@ -154,7 +156,8 @@ pub(super) fn learn_of_leave<K: SimKey, V: SimValue>(
     tell_all_left(cluster, process, who, gone)
 }
 
-/// Makes the machine of a process forget another. Returns the replicas that lived there.
+/// Removes a process from the membership state machine of another. Returns the replicas that lived on the removed
+/// process.
 fn drop_for_good<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
@@ -164,7 +167,8 @@ fn drop_for_good<K: SimKey, V: SimValue>(
     cluster.processes[process].membership.down(incarnation(who), true)
 }
 
-/// Forgets a process for an operator who says that it will not return. One that is there all the same is met again.
+/// Forgets a process on behalf of an operator who states that it will not return. A process that still runs is met
+/// again.
 pub(super) fn forget<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
@@ -190,7 +194,7 @@ fn tell_all_left<K: SimKey, V: SimValue>(
     known.into_iter().try_for_each(|(number, id)| tell_left(cluster, number, id))
 }
 
-/// Tells a replica that a member is gone for good.
+/// Reports to a replica that a member is gone for good.
 pub(super) fn tell_left<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,

@@ -1,4 +1,4 @@
-//! The network between the processes: it delays, queues, loses, doubles, reorders and cuts.
+//! The network between the processes. It delays, queues, loses, duplicates and reorders messages, and cuts links.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,47 +6,48 @@ use fastrand::Rng;
 
 use super::settings::Settings;
 
-/// A slow link carries a message this many times later, and this many times fewer bytes.
+/// The factor by which a slow link has a longer delay and a smaller bandwidth.
 const SLOWNESS: u64 = 20;
-/// What would wait longer than this for its turn is dropped, nanoseconds.
+/// The longest time that a message waits in the queue of its link, in nanoseconds. A message that would wait longer is
+/// dropped.
 const MAX_QUEUE: u64 = 5_000_000_000;
-/// What a slow link carries where there is no other limit, bytes per second.
+/// The bandwidth of a slow link where no other limit applies, in bytes per second.
 const SLOW_BANDWIDTH: u64 = 10_000;
 
-/// What becomes of a message.
+/// The fate of a message in the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passage {
     Arrives,
-    /// Once more after this.
+    /// Duplicated: the copy arrives after this many nanoseconds.
     Twice(u64),
     Lost,
-    /// The queue of its link is full.
+    /// Dropped, because the queue of its link is full.
     Overflows,
 }
 
-/// A message on its way, in nanoseconds.
+/// A message in flight. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) fate: Passage,
-    /// Until it arrives.
+    /// The time until it arrives.
     pub(super) after: u64,
-    /// Until it has left.
+    /// The time until it has left the sender.
     pub(super) queued: u64,
-    /// It had to wait for what was sent before it.
+    /// True if it had to wait for messages that were sent before it.
     pub(super) waited: bool,
-    /// It takes longer than messages do: the tail of the latencies, or a slow link.
+    /// True if it takes longer than usual: it is in the tail of the latencies, or on a slow link.
     pub(super) slow: bool,
 }
 
-/// Which links are cut or slow, and what happens to messages on the others.
+/// The state of the links: cut, slow or normal, and the faults of messages on links that work.
 #[derive(Debug)]
 pub(super) struct Network {
     rng: Rng,
     cut: BTreeSet<(usize, usize)>,
     slow: BTreeSet<(usize, usize)>,
-    /// Cut until the end, the lower address first.
+    /// Links that are cut until the faults end, the lower address first.
     broken: BTreeSet<(usize, usize)>,
-    /// When what was sent over a link will have left.
+    /// The time at which everything that was sent over a link will have left.
     busy: BTreeMap<(usize, usize), u64>,
     bandwidth: Option<u64>,
     latency: u64,
@@ -81,7 +82,7 @@ impl Network {
         self.cut.contains(&(from, to)) || self.broken.contains(&(from.min(to), from.max(to)))
     }
 
-    /// Returns whether the link worked before, as all these do.
+    /// Cuts a link in one direction. Returns true if it worked before, as the functions below do.
     pub(super) fn cut_one_way(&mut self, from: usize, to: usize) -> bool {
         from != to && self.cut.insert((from, to))
     }
@@ -96,12 +97,12 @@ impl Network {
         a != b && self.broken.insert((a.min(b), a.max(b)))
     }
 
-    /// Links that are broken until the end.
+    /// Returns the links that are cut until the faults end.
     pub(super) fn broken(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.broken.iter().copied()
     }
 
-    /// Makes a link slow, one way.
+    /// Makes a link slow, in one direction.
     pub(super) fn slow_down(&mut self, from: usize, to: usize) -> bool {
         from != to && self.slow.insert((from, to))
     }
@@ -111,7 +112,7 @@ impl Network {
         self.slow.clear();
     }
 
-    /// No fault of any kind from now on.
+    /// Ends all faults of the network.
     pub(super) fn heal(&mut self) {
         self.heal_links();
         self.broken.clear();
@@ -140,7 +141,7 @@ impl Network {
         self.bandwidth = (bytes_per_second > 0).then(|| u64::from(bytes_per_second.max(1_000)));
     }
 
-    /// Sends `size` bytes at a time over a link that is not cut.
+    /// Sends `size` bytes in one message over a link that is not cut.
     pub(super) fn send(&mut self, now: u64, from: usize, to: usize, size: usize) -> Sent {
         self.now = now;
         let Some((queued, waited)) = self.queue(from, to, size as u64) else {
@@ -158,7 +159,8 @@ impl Network {
         Sent { fate, after, queued, waited, slow }
     }
 
-    /// Until these bytes have left, and whether anything was before them; nothing if that is too much.
+    /// Returns the time until these bytes have left, and true if other bytes were queued before them. Returns `None` if
+    /// the wait would exceed `MAX_QUEUE`.
     fn queue(&mut self, from: usize, to: usize, size: u64) -> Option<(u64, bool)> {
         let is_slow = self.slow.contains(&(from, to));
         let slowed = |bandwidth: u64| (bandwidth / SLOWNESS).max(1_000);
@@ -181,18 +183,18 @@ impl Network {
         percent > 0 && self.rng.u8(0..100) < percent
     }
 
-    /// How long the next message takes.
+    /// Draws the latency of the next message.
     pub(super) fn delay(&mut self) -> u64 {
         let slow = self.tail_one_in > 0 && self.rng.u32(0..self.tail_one_in) == 0;
         100_000 + self.rng.u64(0..=if slow { self.tail } else { self.latency })
     }
 
-    /// How long until the sender of a large message may send the next, besides the time it queues.
+    /// Draws the time until the sender of a large message may send the next one, in addition to the queueing time.
     pub(super) fn sending(&mut self) -> u64 {
         self.rng.u64(0..=self.sending)
     }
 
-    /// A delay of something that is not a message.
+    /// Draws a delay of an event that is not a message.
     pub(super) fn jitter(&mut self, up_to: u64) -> u64 {
         self.rng.u64(0..=up_to)
     }

@@ -1,5 +1,5 @@
-//! What was observed of one replica: when its floors rose and what it knew then, which members it had, what it said of
-//! itself. [`history`](super::history) notes it.
+//! The observations of one replica: the rises of its floors with its knowledge at that time, its members, and its own
+//! statements. [`history`](super::history) records them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,12 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
 
-/// A member that has been one for this long is in the stable cut that an eviction goes by: a replica takes it anew every
-/// second at the latest.
+/// The age in nanoseconds at which a member counts in the stable cut that an eviction uses. A replica renews that cut
+/// every second at the latest.
 const CUT_AGE: u64 = 1_050_000_000;
 
-/// The two floors of a replica: below the first a value that arrives for an empty place is voided for all replicas, below
-/// the second it is a miss at this one.
+/// The two floors of a replica. A value that arrives for an empty place is voided for all replicas if it is at or below
+/// the first floor. It is a miss at this replica if it is at or below the second floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Floor {
     Gc,
@@ -25,43 +25,45 @@ pub(super) enum Floor {
 pub(super) struct Rise {
     pub(super) floor: Stamp,
     pub(super) at: u64,
-    /// A session brought the floor of this opening.
+    /// The opening whose session brought the floor, if any.
     pub(super) source: Option<usize>,
-    /// The replica removed registers without a trace. In one event it may do both.
+    /// The removal of registers without a trace by this replica, if any. One event may have both causes.
     pub(super) own: Option<Removal>,
 }
 
-/// What a replica knew when it removed registers without a trace.
+/// The knowledge of a replica when it removed registers without a trace.
 #[derive(Clone, Debug)]
 pub(super) struct Removal {
-    /// What it had seen by then.
+    /// The vector that the replica had claimed by then.
     pub(super) seen: VersionVector,
-    /// Its members by then.
+    /// The members that it had by then.
     pub(super) members: BTreeSet<ReplicaId>,
-    /// It removed registers beyond a cap, whether they were stable or not.
+    /// True if it removed registers beyond a cap, stable or not.
     pub(super) forced: bool,
 }
 
-/// Whom one opening has for members, and has heard of.
+/// The members that one opening has, and the replicas that it knows of.
 #[derive(Debug, Default)]
 pub(super) struct Company {
-    /// Members without a break since.
+    /// The members, each with the start of its uninterrupted membership. A pause of this replica restarts that time.
     pub(super) members: BTreeMap<ReplicaId, u64>,
-    /// The same, also over a time in which this replica stood still, and what its clock was then.
+    /// The same, but a pause of this replica does not restart the time. Includes the reading of the replica's clock at
+    /// the admission.
     pub(super) admitted: BTreeMap<ReplicaId, (u64, HlcTime)>,
-    /// Live members without a break since.
+    /// The members that are live without interruption, each with the start of that time.
     pub(super) live: BTreeMap<ReplicaId, u64>,
-    /// Replicas that the senders of digests had met, with these senders; and ids that ever were members here, or were reported gone.
+    /// Replicas that the senders of digests had met, with these senders. `ever` holds the ids that ever were members
+    /// here, or were reported gone.
     pub(super) named: BTreeMap<ReplicaId, BTreeSet<usize>>,
     pub(super) ever: BTreeSet<ReplicaId>,
-    /// By process: the greatest replica of it that was heard here.
+    /// The greatest replica of each process from which a digest has arrived here.
     pub(super) greatest: BTreeMap<usize, ReplicaId>,
-    /// Replicas that are there and that this one does not know, and since when.
+    /// Present replicas that this replica does not know, each with the start of that state.
     pub(super) strangers: BTreeMap<ReplicaId, u64>,
 }
 
 impl Company {
-    /// Takes note of the members that a replica has now, and whether each is live. `clock` is the replica's.
+    /// Records the present members of a replica, each with true if it is live. `clock` is the replica's clock.
     pub(super) fn note_members(&mut self, at: u64, clock: HlcTime, now: BTreeMap<ReplicaId, bool>) {
         self.members.retain(|id, _| now.contains_key(id));
         self.admitted.retain(|id, _| now.contains_key(id));
@@ -76,61 +78,63 @@ impl Company {
         }
     }
 
-    /// Takes every member for a new one: the stable cut of a replica that stood still is from before.
+    /// Restarts the membership time of every member. The stable cut of a replica that was paused dates from before the
+    /// pause.
     pub(super) fn note_resumed(&mut self, at: u64) {
         self.members.values_mut().for_each(|since| *since = at);
     }
 
-    /// Returns the members that its stable cut waits for.
+    /// Returns the members that the replica's stable cut waits for.
     pub(super) fn settled(&self, at: u64) -> impl Iterator<Item = ReplicaId> {
         self.members.iter().filter(move |(_, since)| *since + CUT_AGE <= at).map(|(id, _)| *id)
     }
 }
 
-/// What one opening has sent, and was sent.
+/// The registers that one opening has sent in audits, and the early registers that it has received.
 #[derive(Debug, Default)]
 pub(super) struct Spoken {
-    /// Registers that it has sent in audits of its own, ever.
+    /// The total number of registers that it has sent in audits of its own.
     pub(super) audited: usize,
-    /// How often a member sent what waits here for its time, by its dot.
+    /// The number of times that an opening has sent a register that is deferred here, by sender and dot.
     pub(super) sent_early: BTreeMap<(usize, ReplicaId, HlcTime), u32>,
 }
 
-/// What was observed of one opening.
+/// The observations of one opening.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// Of the gc floor, and of the eviction floor.
+    /// The rises of the gc floor, and those of the eviction floor.
     pub(super) rises: [Vec<Rise>; 2],
     pub(super) company: Company,
-    /// By the clock of a digest of this replica: the members that it had met by then, and what it had seen of writes.
+    /// The members that this replica had met and the writes that it had seen, by the clock of the digest that it sent
+    /// then.
     pub(super) said: BTreeMap<HlcTime, (Vec<ReplicaId>, VersionVector)>,
-    /// It has said that it is caught up.
+    /// True once it has reported that it is caught up.
     pub(super) ready: bool,
-    /// The highest watermark in any of its digests.
+    /// The highest watermark in any digest that it sent.
     pub(super) watermark: HlcTime,
-    /// It has evicted values.
+    /// True if it has evicted values.
     pub(super) has_evicted: bool,
-    /// The greatest time of what it has evicted while it had no members.
+    /// The greatest time among the values that it evicted while it had no members.
     pub(super) evicted_alone: HlcTime,
-    /// It took over the state of a replica that had evicted something which this one had not seen.
+    /// True if it took over the state of a replica that had evicted something which this replica had not seen.
     pub(super) took_from_evicter: bool,
-    /// By opening, the gc floor that the last session of it came with.
+    /// The gc floor of the last session of each opening.
     pub(super) floors: BTreeMap<usize, Stamp>,
     /// The sender of the frame that is being handled.
     pub(super) frame_from: Option<usize>,
-    /// The frame that is being handled was the last one of a session of this opening.
+    /// The sender of the frame that is being handled, if that frame completed the session.
     pub(super) completed_from: Option<usize>,
-    /// By key: what it held after its last event.
+    /// The register that it held for each key after its last event.
     pub(super) held: Vec<Option<Marker>>,
     pub(super) counted: Counters,
     pub(super) sent: Spoken,
-    /// The event under way has voided, or doubted, something.
+    /// True if the present event has voided something. `doubted` is the same for doubts.
     pub(super) voided: bool,
     pub(super) doubted: bool,
 }
 
 impl History {
-    /// Forgets what the last event has voided or doubted.
+    /// Clears the notes of voids and doubts of the last event.
     pub(super) fn begin_event(&mut self) {
         (self.voided, self.doubted) = (false, false);
     }

@@ -1,4 +1,4 @@
-//! One opening of one cache in one process: the production engine, and what a watcher knows of it.
+//! One opening of one cache in one process: the production engine, and the observations of it.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use crate::recency::ReadLog;
 use crate::replica::FillTicket;
 use crate::replica_id::ReplicaId;
 
-/// A fill that runs.
+/// A running fill.
 pub(super) struct RunningFill {
     /// The number of its key.
     pub(super) key: usize,
     pub(super) ticket: FillTicket,
     pub(super) start: FillStart,
-    /// The time to live of its value in nanoseconds; zero is for ever.
+    /// The time to live of its value in nanoseconds; zero is unlimited.
     pub(super) ttl: u64,
 }
 
@@ -28,26 +28,26 @@ pub(super) struct Opening<K, V> {
     pub(super) cache: u8,
     pub(super) engine: Engine<K, V>,
     pub(super) reads: ReadLog,
-    /// Not closed, and its process not gone.
+    /// True until the cache is closed or its process stops.
     pub(super) is_open: bool,
     pub(super) wake: u64,
     pub(super) fills: BTreeMap<u64, RunningFill>,
-    /// Everything it ever claimed to have seen: also of origins whose records it has dropped since.
+    /// The join of all vectors that it ever claimed, including origins whose records it has dropped since.
     pub(super) seen: VersionVector,
-    /// By key: the newest register it ever had here, and whether it was a tombstone.
+    /// The newest register that it ever held for each key, with true if that was a tombstone.
     pub(super) newest: Vec<Option<(Stamp, bool)>>,
-    /// By key: what a listener who follows the changes believes to be there.
+    /// The stamp of each key according to a listener that follows the changes.
     pub(super) mirror: Vec<Option<Stamp>>,
     /// The latest time that its wall clock has shown.
     pub(super) latest_wall: u64,
     pub(super) history: History,
-    /// Consecutive wake-ups at one instant.
+    /// Consecutive wake-ups at the same instant.
     pub(super) spins: u32,
     pub(super) last_timeout: u64,
 }
 
 impl<K: SimKey, V: SimValue> Opening<K, V> {
-    /// Returns a cache that a process has just opened, with an engine that holds nothing.
+    /// Returns a cache that a process has just opened. Its engine holds nothing.
     pub(super) fn new((process, cache): (usize, u8), engine: Engine<K, V>, keys: usize, now: Now) -> Self {
         Self {
             id: engine.replica.view().id(),

@@ -1,4 +1,4 @@
-//! From the replicas to the network: what the node's driver does, without sockets.
+//! The path from the replicas to the network: the work of the node's driver, without sockets.
 
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::replica::Transmit;
 use crate::replica_id::ReplicaId;
 
-/// The size of an answer that is not a message of a replica.
+/// The size in bytes of an answer that is not a message of a replica.
 const SIGNAL_BYTES: usize = 24;
 
 fn encode<K: SimKey, V: SimValue>(
@@ -41,6 +41,7 @@ pub(super) fn send<K: SimKey, V: SimValue>(
     cluster.trace(|| format!("r{number} sends {to:?} {} bytes: {}", bytes.len(), describe(&message)));
     let entries = codec::entries_in(&message);
     if let Message::Digest(digest) = &message {
+        // A digest is a statement of its sender even if the network loses it.
         history::note_said(cluster, number, digest);
     }
     if let Message::Audit(audit) = &message
@@ -56,7 +57,7 @@ pub(super) fn send<K: SimKey, V: SimValue>(
             cluster.report.entries += entries;
             let from = cluster.openings[number].process;
             let fate = carry(cluster, from, address, bytes.len(), Payload::Message(bytes.clone()));
-            // A sender does not notice that a datagram is lost, and seldom that it goes to no address. It notices a
+            // A sender does not notice the loss of a datagram, and seldom notices that it has no receiver. It notices a
             // connection that cannot be made.
             ok = fate.is_some() || (bytes.len() <= MAX_DATAGRAM && cluster.dice.rng.bool());
             if ok && is_in_doubt(cluster, bytes.len()) {
@@ -73,7 +74,7 @@ pub(super) fn send<K: SimKey, V: SimValue>(
     Ok(())
 }
 
-/// Decides whether a connection breaks after everything has arrived.
+/// Decides whether a connection breaks after all its data has arrived.
 fn is_in_doubt<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, size: usize) -> bool {
     !cluster.course.healed && size > MAX_DATAGRAM && cluster.dice.doubts.u8(0..16) == 0
 }
@@ -91,7 +92,8 @@ fn home<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, id: 
     heeded.then(|| cluster.processes[other].address)
 }
 
-/// Hands bytes to the network. Returns the nanoseconds until they have left, or `None` if they cannot.
+/// Hands bytes to the network. Returns the nanoseconds until they have left, or `None` if the link or the receiver does
+/// not work.
 fn carry<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     from: usize,
@@ -138,7 +140,7 @@ fn carry<K: SimKey, V: SimValue>(
     Some(sent.queued)
 }
 
-/// Answers a digest from a process: its cache is not open on this one.
+/// Answers a digest: its cache is not open on this process.
 pub(super) fn answer_not_open<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
@@ -151,7 +153,7 @@ pub(super) fn answer_not_open<K: SimKey, V: SimValue>(
     carry(cluster, process, address, SIGNAL_BYTES, Payload::NotOpen { process, cache, answer });
 }
 
-/// Sends a digest of each cache that is open here to another process.
+/// Sends a digest of each cache that is open on a process to another process.
 pub(super) fn greet<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,
@@ -176,8 +178,8 @@ fn greet_of<K: SimKey, V: SimValue>(
     Ok(())
 }
 
-/// Greets processes that may have a cache open without this process knowing, and processes whose replica the own one does not
-/// know or holds for dead: the greeting when they were found up again may have been lost.
+/// Greets each process that may have a cache open without this process knowing. Also greets each process whose replica
+/// is unknown or dead to the replica here: the greeting sent when that process was found up may have been lost.
 pub(super) fn greet_the_unknown<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     process: usize,

@@ -1,5 +1,5 @@
-//! Scripts for what chance finds too rarely. Each plot is the outline of a schedule that once broke a promise: who does what
-//! is fixed, how long it takes and what else happens is left to chance.
+//! Outlines of scripts for failures that random scripts find too rarely. Each plot is the outline of a schedule that
+//! once broke a promise. Its actions and nodes are fixed. Delays and the actions after it are drawn at random.
 
 use fastrand::Rng;
 
@@ -9,25 +9,32 @@ use super::action::{Action, Step};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plot {
-    /// 3 deletes what 1 has written. Only 0 hears of it, which has evicted the value and dropped younger tombstones by force.
+    /// A delete that one node knows. Node 3 deletes a value of node 1. Only node 0 receives the delete, after it has
+    /// evicted the value and dropped newer tombstones by force.
     DeleteHeardByOne,
-    /// 3 is new and holds what a crashed one wrote by a slow clock. It is reconciled by 1, which has evicted the newer one, and by 2, which holds it.
+    /// Two reconciles of a new node. Node 3 holds the value that crashed node 4 wrote by a slow clock. It is reconciled
+    /// by node 1, which has evicted the newer value, and by node 2, which holds the newer value.
     TwoReconciles,
-    /// 0 was alone and has evicted something. 1 takes over its eviction floor and doubts a value of which 0 holds an older one.
+    /// A doubt between two members. Node 0 was alone and has evicted something. Node 1 takes over its eviction floor
+    /// and doubts a value of which node 0 holds an older one.
     DoubtBetweenTwo,
-    /// A fill of 0 comes to 1 after 0 was forgotten, and with it a delete that was issued after the fill began.
+    /// A fill of a forgotten member. It comes to node 1 after node 0 was forgotten, together with a delete that was
+    /// issued after the fill began.
     FillOfTheForgotten,
-    /// 0 hears of a write of 1 that waits for the one before it, while a fill of 0 runs.
+    /// A received write that is not merged. Node 0 receives a write of node 1 that waits for its predecessor, while a
+    /// fill of node 0 runs.
     WriteHeardOf,
-    /// 3 deletes and leaves, while 0 and 2 hear each other by way of 1 only.
+    /// A departure behind a broken link. Node 3 deletes and leaves, while nodes 0 and 2 reach each other only through
+    /// node 1.
     LeftBehindALink,
-    /// 2 is out of reach and not forgotten, and has written. A newcomer, who never met it, collects a tombstone.
+    /// A member that the newcomer has not met. Node 2 has written, and is unreachable but not forgotten. The newcomer
+    /// collects a tombstone.
     MetByOthersOnly,
-    /// A newcomer comes to three nodes, of which 0 has a clock that is an hour ahead.
+    /// A member with a fast clock. A newcomer joins three nodes, and the clock of node 0 is an hour ahead.
     FastMember,
 }
 
-/// A key that the plots are about, and others for their surroundings.
+/// The key that a plot is about. The next two keys are for the surrounding events.
 const KEY: u16 = 7;
 const OTHER: u16 = 8;
 const THIRD: u16 = 9;
@@ -48,7 +55,7 @@ impl Plot {
         Self::ALL[rng.usize(0..Self::ALL.len())]
     }
 
-    /// Its steps, with milliseconds before each. Longer waits are give or take a quarter.
+    /// Returns the steps of the plot. Waits of 50 ms and more vary at random by up to a quarter.
     pub(super) fn steps(self, rng: &mut Rng) -> Vec<Step> {
         let steps = match self {
             Self::DeleteHeardByOne => delete_heard_by_one(),
@@ -95,7 +102,7 @@ fn two_reconciles() -> Steps {
         (2_000, Action::Write(0, THIRD, 0)),
         (20, Action::Delete(0, THIRD)),
         (6_000, Action::Evict(1, KEY)),
-        // Who has evicted something leaves a newcomer to others for three digest intervals.
+        // A replica that has evicted leaves a newcomer to other members for three digest intervals.
         (1_000, Action::HealLinks),
         (0, Action::Split(0b0101)),
         (0, Action::SlowLink(3, 1)),

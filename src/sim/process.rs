@@ -1,4 +1,4 @@
-//! One process of the simulated cluster: an address, clocks, and whatever caches it has open.
+//! One process of the simulated cluster: its address, its clock and its open caches.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use super::clock::SimClock;
 use crate::hlc::Now;
 use crate::membership::{Membership, NotOpen};
 
-/// Whether a process runs.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Up,
     Paused,
-    /// Crashed, left or replaced: it never comes back.
+    /// Crashed, departed or replaced. This state is final.
     Gone,
 }
 
-/// What a process's failure detector thinks of another.
+/// The view that a process's failure detector has of another process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum View {
     #[default]
@@ -27,30 +27,30 @@ pub(super) enum View {
     Left,
 }
 
-/// What is on its way between two processes.
+/// A payload in flight between two processes.
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
     /// A message of a replica, encoded.
     Message(Bytes),
-    /// "This cache is not open here": the answer to a digest.
+    /// The answer to a digest: this cache is not open here.
     NotOpen { process: usize, cache: u8, answer: NotOpen },
 }
 
 pub(super) struct Process {
-    /// Where messages to it go. A process that restarts keeps it.
+    /// The address to which its messages go. A restarted process keeps the address.
     pub(super) address: usize,
-    /// The process whose place it took: a restart under the same name.
+    /// The process that this one replaced: a restart under the same name.
     pub(super) replaces: Option<usize>,
     pub(super) clock: SimClock,
     pub(super) state: State,
-    /// It stopped without a word.
+    /// True if it stopped without a goodbye.
     pub(super) crashed: bool,
-    /// The opening of each cache.
+    /// The opening of each cache, if it is open.
     pub(super) open: Vec<Option<usize>>,
     pub(super) inbox: Vec<Payload>,
     pub(super) views: BTreeMap<usize, View>,
     pub(super) silent_since: BTreeMap<usize, u64>,
-    /// The machine that the driver of a node has for this; a process is reached by its number.
+    /// The state machine that the driver of a node uses for membership. A process is addressed by its number.
     pub(super) membership: Membership<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! Panics of a run are violations, and told once: their reports are kept from the terminal, on the thread
-//! that simulates and on no other.
+//! The capture of panics. A panic of a run is a violation and is reported once, so its own report is kept from the
+//! terminal. That applies only to the thread that simulates.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -7,11 +7,11 @@ use std::sync::Once;
 
 std::thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
-    /// Where the last panic of this thread was.
+    /// The source location of the last panic of this thread.
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// What a call says; if it panics, what the panic says, and where it was.
+/// Returns the result of a call. If the call panics, returns the message of the panic and its source location.
 pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(wrap_the_hook);

@@ -1,21 +1,21 @@
-//! What a run came to.
+//! The results of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::replica::Counters;
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Simulated nanoseconds since the start.
     pub at: u64,
-    /// Which promise, and how.
+    /// The promise, and the way in which it is broken.
     pub what: String,
 }
 
 impl Violation {
-    /// Which checker found it: the first word of [`what`](Self::what).
+    /// Returns the checker that found it: the first word of [`what`](Self::what).
     #[must_use]
     pub fn checker(&self) -> &str {
         self.what.split(':').next().unwrap_or_default()
@@ -28,7 +28,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Every fault that the simulator can inject. Each is counted when it has happened, not when it was asked for.
+/// The faults that the simulator can inject. Each is counted when it has happened, not when it was requested.
 const FAULTS: [&str; 51] = [
     "alone",
     "alone and waiting for others",
@@ -83,8 +83,8 @@ const FAULTS: [&str; 51] = [
     "write with a time to live",
 ];
 
-/// Rare branches of the protocol, by the name of their counter or of the event that shows them. A band of seeds that
-/// never reaches one of them says nothing about it.
+/// Rare branches of the protocol, by the name of their counter or of the event that shows them. A range of seeds that
+/// never reaches a branch does not test it.
 const BRANCHES: [&str; 44] = [
     "a broken session was adopted",
     "a fill came without its bound",
@@ -132,33 +132,33 @@ const BRANCHES: [&str; 44] = [
     "voided",
 ];
 
-/// What a run did and reached.
+/// The counts of a run: its activity, its faults and the states that it reached.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// Simulated nanoseconds.
+    /// The simulated nanoseconds.
     pub simulated: u64,
-    /// Events: actions, deliveries and timers.
+    /// The number of events: actions, deliveries and timers.
     pub events: u64,
-    /// Messages handed to the network.
+    /// The number of messages handed to the network.
     pub messages: u64,
-    /// Bytes handed to the network, encoded by the production encoder.
+    /// The number of bytes handed to the network, as encoded by the production encoder.
     pub bytes: u64,
-    /// Registers handed to the network.
+    /// The number of registers handed to the network.
     pub entries: u64,
-    /// Nanoseconds that the healed cluster needed to agree.
+    /// The nanoseconds that the healed cluster needed to agree.
     pub converged_in: u64,
-    /// Faults injected, by name.
+    /// Injected faults, by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Rare branches of the protocol reached, by name, besides those that have a counter of their own.
+    /// Rare branches of the protocol that were reached, by name, except those that have a counter.
     pub reached: BTreeMap<&'static str, u64>,
-    /// States reached: the counters of all replicas that ever were.
+    /// The counters of all replicas of the run, added up.
     pub states: Counters,
-    /// What went wrong, if anything.
+    /// The violation, if there was one.
     pub violation: Option<Violation>,
-    /// What happened, one line each, if asked for.
+    /// The events, one line each, if a trace was requested.
     pub trace: Vec<String>,
-    /// What went wrong is no schedule: the types or the settings cannot be.
+    /// True if the violation is not due to a schedule, but to unusable types or settings.
     pub(super) unfit: bool,
 }
 
@@ -167,8 +167,8 @@ impl Report {
         *self.faults.entry(name).or_default() += 1;
     }
 
-    /// Faults that were never injected and rare branches that were never reached. After some thousand seeds of the swarm
-    /// there must be none.
+    /// Returns the faults that were never injected and the rare branches that were never reached. After some thousand
+    /// seeds of the swarm the list must be empty.
     #[must_use]
     pub fn unreached(&self) -> Vec<&'static str> {
         let counted: BTreeMap<_, _> = self.states.each().collect();
@@ -179,7 +179,7 @@ impl Report {
         FAULTS.into_iter().chain(BRANCHES).filter(|name| !happened(name)).collect()
     }
 
-    /// Faults that were injected and are in no list of those that must be.
+    /// Returns the injected faults that are not in the list of faults.
     #[must_use]
     pub fn unlisted_faults(&self) -> Vec<&'static str> {
         self.faults.keys().copied().filter(|fault| !FAULTS.contains(fault)).collect()

@@ -1,5 +1,4 @@
-//! One run: a safety phase in which everything goes wrong, then a liveness phase in which the
-//! healed cluster has to come to agree within a bound.
+//! One run: a safety phase with faults, then a liveness phase in which the healed cluster has to agree within a bound.
 
 use super::act;
 use super::action::Step;
@@ -16,29 +15,30 @@ use crate::crdt::Dot;
 use crate::hlc::nanos;
 
 const SECOND: u64 = 1_000_000_000;
-/// Stretches of time, in one of which no register may be sent.
+/// The number of time windows after agreement. No register may be sent in at least one of them.
 const WINDOWS: u32 = 8;
-/// Time until the first check that the cluster agrees; each later check waits a quarter longer.
+/// The time until the first check that the cluster agrees. Each later check waits a quarter longer.
 const FIRST_LOOK: u64 = 10_000_000;
-/// A healed cluster agrees within this, once all its clocks have passed what was stamped.
+/// The limit for agreement of a healed cluster, once all its clocks have passed every issued stamp.
 const AGREE_WITHIN: u64 = 60 * SECOND;
-/// And it is back to baseline within this, once what holds back collection is gone.
+/// The limit for the return to baseline, once the reasons that held back collection are gone.
 const COLLECT_WITHIN: u64 = 90 * SECOND;
 
-/// Runs what a seed stands for, with numbers for keys and values.
+/// Runs the scenario of a seed, with numbers for keys and values.
 #[must_use]
 pub fn run_seed(seed: u64) -> Report {
     run_numbers(&Scenario::from_seed(seed), false)
 }
 
-/// Runs a scenario, with numbers for keys and values. Compiled once, with the crate: [`run_scenario`] is compiled for each test.
+/// Runs a scenario, with numbers for keys and values. It is compiled once, with the crate, while [`run_scenario`] is
+/// compiled for each test.
 #[must_use]
 pub fn run_numbers(scenario: &Scenario, tracing: bool) -> Report {
     run_scenario(&numbers(), scenario, tracing)
 }
 
-/// Runs a scenario. With `tracing`, the report has a line for everything that happened. A panic is a violation, and so are
-/// settings that cannot be.
+/// Runs a scenario. With `tracing`, the report has a line for every event. A panic is a violation, and so are invalid
+/// settings.
 #[must_use]
 pub fn run_scenario<K: SimKey, V: SimValue>(types: &Types<K, V>, scenario: &Scenario, tracing: bool) -> Report {
     let Scenario { seed, settings, script } = scenario;
@@ -78,7 +78,7 @@ fn run<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, script: &[Step])
     Ok(())
 }
 
-/// Ends all faults. Paused processes go on.
+/// Ends all faults and resumes paused processes.
 fn heal<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     cluster.trace(|| "HEAL".to_owned());
     cluster.course.healed = true;
@@ -97,7 +97,7 @@ fn heal<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), V
         faults::resume(cluster, process)?;
     }
     faults::restart_the_fast(cluster);
-    // What is under way arrives before anything is judged.
+    // Messages in flight arrive before any check judges the cluster.
     advance::to(cluster, cluster.at + cluster.settings.tail.as_nanos() as u64)
 }
 
@@ -116,7 +116,7 @@ fn wait_for_agreement<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -
     let mut pause = FIRST_LOOK;
     while cluster.at < until {
         advance::to(cluster, cluster.at + pause)?;
-        // A newcomer may have taken the time of a member that was started again only then.
+        // A newcomer may have taken the time of a fast member in the meantime, before that member was restarted.
         faults::restart_the_fast(cluster);
         pause = (pause + pause / 4).min(SECOND);
         agreed = agreement::check(cluster);
@@ -127,7 +127,7 @@ fn wait_for_agreement<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -
         if cluster.report.converged_in == 0 {
             cluster.report.converged_in = cluster.at - began;
         }
-        // What is stamped in the future may still have to come.
+        // Registers that are stamped in the future may still arrive.
         if ahead(cluster) <= nanos(cluster.settings.config.max_drift) / 2 {
             break;
         }
@@ -135,8 +135,8 @@ fn wait_for_agreement<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -
     agreed
 }
 
-/// Checks that the replicas agree, as they did before. Something that waited for its time or for a session to end may have
-/// been sent since: then they must agree again, and soon.
+/// Checks that the replicas still agree. A register that waited for its time, or for a session to end, may have been
+/// sent since. Then the replicas must agree again within the same limit.
 fn still_agree<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     if agreement::check(cluster).is_ok() {
         return Ok(());
@@ -150,8 +150,8 @@ fn still_agree<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Resul
 
 fn wait_for_baseline<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     cluster.trace(|| "WAIT FOR BASELINE".to_owned());
-    // A late message of a process that is gone would make its replica a member again: for good where no other message
-    // arrives.
+    // A late message of a gone process makes its replica a member again. Where no further message arrives, it stays a
+    // member.
     if cluster.at < cluster.course.stragglers_until {
         advance::to(cluster, cluster.course.stragglers_until + 1)?;
         still_agree(cluster)?;
@@ -178,9 +178,12 @@ fn until_baseline<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Re
     baseline
 }
 
-/// Returns whether a replica goes by the word of one that is cut off from it by now, for good, and so cannot take it back: that
-/// there is a member, of which the others, which forgot it or never met it, say nothing; or that it has writes of a replica that is
-/// gone, whose record it has dropped since (`max_retired`). The word counts until `forget_after` is over, not less.
+/// Returns true if a replica relies on a statement of a peer that is cut off from it for good, so the peer cannot
+/// retract it. The statement counts until `forget_after` has passed. There are two kinds:
+///
+/// - An unmet member exists. All peers that name it are cut off, and the remaining members have forgotten it or never
+///   met it.
+/// - The peer has writes of a replica that is gone, and has dropped the record of that replica since (`max_retired`).
 fn is_unretracted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> bool {
     let open = |number: &usize| cluster.openings[*number].is_open;
     let is_cut_off = |number: usize, namer: &crate::replica_id::ReplicaId| {
@@ -207,7 +210,7 @@ fn is_unretracted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> bo
     found
 }
 
-/// Makes every process forget those that are gone, as an operator would.
+/// Makes every process forget the processes that are gone, as an operator does.
 fn forget_the_gone<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     for process in cluster.running() {
         for other in 0..cluster.processes.len() {
@@ -219,8 +222,9 @@ fn forget_the_gone<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> R
     forget_the_cut_off(cluster)
 }
 
-/// Makes replicas forget those that were closed behind a link that never works. The process of such a replica still runs and
-/// answers that the cache is closed, but no question reaches it, and no failure detector calls it dead: the operator has to.
+/// Makes replicas forget those replicas that were closed behind a link that never works. The process of such a replica
+/// still runs and would answer "not open". But no digest reaches it, and no failure detector declares it dead, so the
+/// operator has to act.
 fn forget_the_cut_off<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     for number in (0..cluster.openings.len()).filter(|&number| cluster.openings[number].is_open).collect::<Vec<_>>() {
         let members: Vec<_> = cluster.view(number).members().map(|(id, _)| id).collect();
@@ -241,12 +245,12 @@ fn forget_the_cut_off<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -
 fn check_quiet<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     let window = 2 * SECOND + 10 * nanos(cluster.settings.config.digest_interval);
     let mut sent = 0;
-    // A digest that a slow link delivers a minute late is answered like any other.
+    // A digest that a slow link delivers a minute late is answered like any digest.
     if cluster.at < cluster.course.stragglers_until {
         advance::to(cluster, cluster.course.stragglers_until)?;
         still_agree(cluster)?;
     }
-    // Retries and sessions that are still under way end first.
+    // Retries and running sessions end first.
     for _ in 0..WINDOWS {
         let before = cluster.report.entries;
         advance::to(cluster, cluster.at + window)?;
@@ -256,9 +260,9 @@ fn check_quiet<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Resul
             break;
         }
     }
-    // A value may have expired just now.
+    // A value may have expired in the last window.
     until_baseline(cluster)?;
-    // Replicas drop the records of retired origins at different times, and those that still have them send them.
+    // Replicas drop the records of retired origins at different times. Those that still have a record send it.
     let dropped = |replica: &crate::replica::Replica<K, V>| replica.view().counters().retired_dropped > 0;
     let capped = cluster.openings.iter().any(|opening| dropped(&opening.engine.replica));
     if sent > 0 && !capped {
@@ -267,7 +271,7 @@ fn check_quiet<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Resul
     Ok(())
 }
 
-/// Checks that a fresh write on every replica reaches all.
+/// Checks that a new write on every replica reaches all replicas of its cache.
 fn check_still_works<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     cluster.trace(|| "LAST WRITES".to_owned());
     let open = (0..cluster.openings.len()).filter(|&number| cluster.openings[number].is_open);
@@ -277,8 +281,8 @@ fn check_still_works<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) ->
         act::write_on(cluster, number, if cluster.is_foreign_to(number, key) { 0 } else { key }, 0)?;
     }
     let dots: Vec<_> = writers.iter().map(|&number| (number, last_dot(cluster, number))).collect();
-    // A replica that has evicted a write leaves it to its writer, which picks one member for each digest: in so many rounds
-    // each is picked, but for one run in millions.
+    // A replica that has evicted a write leaves its delivery to the writer, which picks one member for each digest. In
+    // this many rounds each member is picked, except in one of millions of runs.
     let rounds = 16 * (1 + writers.len() as u64);
     let until = cluster.at + 10 * SECOND + rounds * nanos(cluster.settings.config.digest_interval);
     loop {
@@ -288,6 +292,7 @@ fn check_still_works<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) ->
             others.into_iter().find(|&other| !cluster.view(other).vector().covers(dot)).map(|other| (*writer, other))
         });
         match missing {
+            // The last writes themselves must leave the replicas in agreement.
             None => return still_agree(cluster),
             Some((writer, other)) if cluster.at >= until => {
                 let (writer, other) = (cluster.name(writer), cluster.name(other));

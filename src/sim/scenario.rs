@@ -1,36 +1,36 @@
-//! A whole run as data: settings, a script, and the seed of whatever the script leaves open.
+//! A whole run as data: its settings, its script, and the seed for all choices that the script leaves open.
 
 use std::fmt;
 
 use super::action::Step;
 use super::settings::Settings;
 
-/// Everything that decides a run. Two runs of one scenario are the same, event by event.
+/// The complete input of a run. Two runs of one scenario are the same, event by event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Scenario {
-    /// Feeds clocks, delays, losses and the choices of the replicas.
+    /// The seed for clocks, delays, losses and the random choices of the replicas.
     pub seed: u64,
-    /// What the cluster is made of.
+    /// The settings of the cluster.
     pub settings: Settings,
-    /// What happens in it.
+    /// The actions, in order.
     pub script: Vec<Step>,
 }
 
 impl Scenario {
-    /// A scenario.
+    /// Returns a scenario with this seed, these settings and this script.
     #[must_use]
     pub fn new(seed: u64, settings: Settings, script: Vec<Step>) -> Self {
         Self { seed, settings, script }
     }
 
-    /// The scenario that a seed stands for: the swarm picks settings and script.
+    /// Returns the scenario of a seed: the swarm draws settings and script.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         Self::with_settings(seed, Settings::from_seed(seed))
     }
 
-    /// The seed's script for these settings.
+    /// Returns a scenario with these settings and the script that the seed draws for them.
     #[must_use]
     pub fn with_settings(seed: u64, settings: Settings) -> Self {
         let script = settings.script(seed);

@@ -1,6 +1,6 @@
-//! Failure scenarios by their numbers, each a short script on a stage of real replicas. What must hold at
-//! any time is checked after every event by the checkers; a scenario asserts what is special to it, and
-//! that it happened at all.
+//! Tests of failure scenarios, by their numbers. Each is a short script on a stage of real replicas. The checkers test
+//! after every event the promises that hold at any time. A scenario asserts the rest: its own result, and that the
+//! failure happened at all.
 
 mod churn;
 mod clocks;

@@ -1,30 +1,30 @@
-//! Which seeds a simulation runs: what it was told, or what the environment asks for instead. A run of no
-//! seeds would look like one without a fault, so it is an error.
+//! The seeds that a simulation runs: those that its builder names, or those that the environment asks for instead. A
+//! run of no seeds would be reported as a run without a fault, so it is an error.
 
 use std::ops::{Range, RangeInclusive};
 
-/// Runs one seed, and tells what happened in it.
+/// The environment variable that runs one seed and reports all events of its shrunk script.
 pub(super) const SEED: &str = "DRIFTLESS_SEED";
-/// Runs this many seeds.
+/// The environment variable that sets the number of seeds.
 pub(super) const SEEDS: &str = "DRIFTLESS_SEEDS";
 
-/// What a simulation was told.
+/// The seeds that the builder of a simulation names.
 #[derive(Clone, Debug)]
 pub(super) enum Seeds {
     Range(Range<u64>),
     One(u64),
 }
 
-/// What is run in the end.
+/// The seeds that are run in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
     pub(super) seeds: RangeInclusive<u64>,
-    /// This very seed was asked for: tell all that happens in it.
+    /// True if the environment asks for this one seed: all its events are reported.
     pub(super) alone: bool,
 }
 
 impl Seeds {
-    /// With what the environment says.
+    /// Returns the seeds to run, after the environment was read.
     pub(super) fn choose(&self) -> Result<Chosen, String> {
         let text = |name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
         self.choose_with(text(SEED).as_deref(), text(SEEDS).as_deref())

@@ -1,4 +1,4 @@
-//! What a run is made of.
+//! The settings of a run.
 
 use std::time::Duration;
 
@@ -15,75 +15,73 @@ use crate::replica::{Bugs, ReplicaConfig};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Keys of one cache: each is looked at after every event.
+/// The most keys of one cache: each key is checked after every event.
 pub(super) const MAX_KEYS: u16 = 1_000;
 
 /// The settings of one run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Nodes at the start, at least 1.
+    /// The number of nodes at the start, at least 1.
     pub replicas: u8,
-    /// Caches that every node opens at the start, 1 to 4.
+    /// The number of caches that every node opens at the start, 1 to 4.
     pub caches: u8,
-    /// Different keys in each cache, 1 to 1,000.
+    /// The number of different keys in each cache, 1 to 1,000.
     pub keys: u16,
-    /// Actions in the safety phase.
+    /// The number of actions in the safety phase.
     pub actions: u32,
     /// The settings of every replica.
     pub config: ReplicaConfig,
-    /// The weight a replica may hold; beyond it the least recently used values are evicted there.
+    /// The weight that a replica may hold. Above it the replica evicts its least recently used values.
     pub max_capacity: Option<u64>,
-    /// How long a value lives that was written without a time of its own. More than zero.
+    /// The time to live of values that are written without a time to live. More than zero; `None` is unlimited.
     pub time_to_live: Option<Duration>,
-    /// How long a node must be unreachable before others call it dead. 1 ms to 1 h.
+    /// The time for which a node must be unreachable before its peers declare it dead. 1 ms to 1 h.
     pub suspect_after: Duration,
-    /// Largest offset of a wall clock at the start, and its largest drift per million. At most 1 h, and
-    /// a million.
+    /// The largest offset of a wall clock at the start. At most 1 h.
     pub skew: Duration,
-    /// See `skew`.
+    /// The largest drift of a wall clock, in parts per million. At most 1,000,000.
     pub drift_ppm: u32,
-    /// Every third node starts with a wall clock that is wrong by up to this. At most 30 days.
+    /// The largest error of wrong clocks at the start. About every third node has one. At most 30 days.
     pub wrong_clocks: Duration,
-    /// Messages take up to this long. At most 1 h.
+    /// The largest latency of a message. At most 1 h.
     pub latency: Duration,
-    /// One in this many messages takes up to `tail`; zero is none.
+    /// The reciprocal of the share of messages whose latency is up to `tail`; zero is none.
     pub tail_one_in: u32,
-    /// See `tail_one_in`. At most 1 h.
+    /// The largest latency of the messages chosen by `tail_one_in`. At most 1 h.
     pub tail: Duration,
-    /// Lost messages in a hundred, 0 to 100.
+    /// The percentage of messages that are lost, 0 to 100.
     pub loss: u8,
-    /// Messages in a hundred that come twice, 0 to 100.
+    /// The percentage of messages that arrive twice, 0 to 100.
     pub duplicate: u8,
-    /// Bytes per second that each link carries; what does not fit waits, and is dropped if it would wait
-    /// too long.
+    /// The bandwidth of each link in bytes per second. Further messages wait, and are dropped if the wait would exceed
+    /// five seconds.
     pub bandwidth: Option<u32>,
-    /// A message that carries registers takes up to this long to send; the next one waits. At most
-    /// 1 h.
+    /// The longest time that the sending of a message with registers takes; the next one waits. At most 1 h.
     pub sending: Duration,
-    /// Messages to a node that is paused are lost instead of waiting.
+    /// True if messages to a paused node are lost instead of waiting.
     pub pause_drops: bool,
-    /// Replicas also hear of and speak to those that their process holds for dead: worse than any real node.
+    /// True if replicas also exchange messages with peers that their process considers dead. No real node does this.
     pub heed_the_dead: bool,
-    /// Of the links that a script breaks, one stays broken when everything else heals: between two nodes that both
-    /// reach a third.
+    /// True if one of the links that a script breaks stays broken when all other faults end. Both of its ends reach a
+    /// third node.
     pub stays_broken: bool,
-    /// Every second process has the types of another release: it cannot read some of the keys and values, and keeps and
-    /// relays them as they are.
+    /// True if every second process has the types of another release. It cannot decode some of the keys and values, and
+    /// keeps and relays them unchanged.
     pub other_types: bool,
-    /// What the script begins with.
+    /// The plot with which the script begins.
     pub plot: Option<Plot>,
-    /// Known mistakes to put back.
+    /// The known mistakes that are switched on.
     pub bugs: Bugs,
-    /// How often each kind of action is picked.
+    /// The relative frequency of each kind of action.
     pub weights: Weights,
-    /// Largest time between two actions. At most 1 h.
+    /// The largest time between two actions. At most 1 h.
     pub gap: Duration,
 }
 
 impl Default for Settings {
-    /// Three replicas of one cache with three keys, short timers, exact clocks, and a network without a
-    /// fault: what strategies and shrinking go back to.
+    /// Returns three replicas of one cache with three keys, short timers, exact clocks, and a network without faults.
+    /// Strategies and shrinking start from these.
     fn default() -> Self {
         Self {
             replicas: 3,
@@ -125,7 +123,7 @@ impl Default for Settings {
 }
 
 impl std::fmt::Display for Settings {
-    /// The cluster, and what is wrong with its network and clocks; nothing that is as it should be.
+    /// Prints the cluster and the faults of its network and clocks. Omits each setting that is not a fault.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { replicas, caches, keys, .. } = self;
         write!(f, "{replicas} nodes, {caches} cache(s) of {keys} key(s), latency up to {:?}", self.latency)?;
@@ -159,13 +157,13 @@ impl std::fmt::Display for Settings {
 }
 
 impl Settings {
-    /// Returns the settings that a seed stands for.
+    /// Returns the settings of a seed.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         Self::special(seed, true)
     }
 
-    /// Returns the settings that a seed stood for before there were plots.
+    /// Returns the settings that a seed had before plots existed.
     #[must_use]
     pub fn without_plots(seed: u64) -> Self {
         Self::special(seed, false)
@@ -177,7 +175,7 @@ impl Settings {
         settings
     }
 
-    /// Turns a few seeds into runs that take long, or need a rare setting.
+    /// Turns a few seeds into long runs, or runs with a rare setting.
     fn make_special(&mut self, rng: &mut Rng, plots: bool) {
         match rng.u8(0..64) {
             0 => {
@@ -188,7 +186,7 @@ impl Settings {
                 self.gap = self.gap.min(millis(50));
             }
             1 => {
-                // More than pushes go to directly.
+                // More nodes than receive pushes directly.
                 (self.replicas, self.caches, self.actions) = (18, 1, 60);
                 self.config.broadcast_up_to = 16;
                 self.keys = self.keys.min(3);
@@ -210,7 +208,7 @@ impl Settings {
         }
     }
 
-    /// Draws what every seed decides.
+    /// Draws the settings that every seed has.
     fn common(rng: &mut Rng) -> Self {
         let drift = pick(rng, &[50, 200, 1_000]);
         Self {
@@ -243,8 +241,8 @@ impl Settings {
         }
     }
 
-    /// Returns the settings that a seed stands for, bent towards lost tombstones: few keys, tiny caps, many deletes, splits
-    /// and crashes.
+    /// Returns the settings of a seed, changed towards lost tombstones: few keys, tiny caps, many deletes, splits and
+    /// crashes.
     #[must_use]
     pub fn harsh(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed ^ 0x004A_2581);
@@ -260,7 +258,7 @@ impl Settings {
         settings
     }
 
-    /// Returns these settings without any fault.
+    /// Returns these settings without faults.
     #[must_use]
     pub fn calm(mut self) -> Self {
         self.loss = 0;
@@ -285,7 +283,7 @@ impl Settings {
         let plot = self.plot.map(|plot| plot.steps(rng)).unwrap_or_default();
         let source = StepSource {
             weights: &self.weights,
-            // Never zero, so that a script can be made of any settings.
+            // At least one, so that any settings produce a script.
             keys: self.keys.saturating_mul(self.caches.into()).max(1),
             gap: self.gap.as_micros() as u32,
             drift: self.config.max_drift.as_millis() as i32,
@@ -296,7 +294,7 @@ impl Settings {
     /// Checks the range of every field.
     ///
     /// # Errors
-    /// Names the first field that is out of its range, and the range.
+    /// Returns the name of the first field out of its range, and the range.
     pub fn validate(&self) -> Result<(), String> {
         const HOUR: Duration = Duration::from_secs(3_600);
         let rules = [
@@ -321,7 +319,7 @@ impl Settings {
         ours.and(config).map_err(unfit_settings)
     }
 
-    /// Returns what a plot needs. The weights of the actions after it stay those of the seed.
+    /// Returns the settings that a plot needs. The actions after the plot have the weights of the seed.
     pub(super) fn for_plot(plot: Plot, weights: Weights) -> Self {
         let mut settings = Self { keys: 12, actions: 40, weights, plot: Some(plot), ..Self::default() };
         settings.config.session_idle = millis(300);
@@ -347,12 +345,12 @@ impl Settings {
         settings
     }
 
-    /// Both orders of eviction have their turn.
+    /// Returns the eviction policy. It depends on the capacity, so that both policies are tested.
     pub(super) fn eviction(&self) -> Eviction {
         if self.max_capacity.is_some_and(|capacity| capacity % 3 == 0) { Eviction::SegmentedLru } else { Eviction::Lru }
     }
 
-    /// Ways to make a run easier to read, for shrinking.
+    /// Changes that make a run easier to read, for shrinking.
     pub(super) const CALMER: [fn(&mut Self); 17] = [
         |it| it.loss = 0,
         |it| it.duplicate = 0,
@@ -374,7 +372,7 @@ impl Settings {
     ];
 }
 
-/// What is said of any settings that cannot be.
+/// Returns the message for settings that cannot be used.
 pub(super) fn unfit_settings(what: impl std::fmt::Display) -> String {
     format!("these settings cannot be: {what}")
 }

@@ -1,4 +1,4 @@
-//! The end of an event: a replica is drained, its changes are followed, and it is checked.
+//! The end of an event: the messages of a replica are drained, its changes are followed, and it is checked.
 
 use super::check;
 use super::check::evictions;
@@ -10,12 +10,12 @@ use super::trace::brief;
 use super::types::{SimKey, SimValue};
 use crate::replica::{Change, Effect};
 
-/// Messages that one event may cause on one replica.
+/// The most messages that one event may cause on one replica.
 const MAX_BURST: usize = 20_000;
-/// Events of one run.
+/// The most events of one run.
 const MAX_EVENTS: u64 = 1_000_000;
 
-/// Drains a replica after anything was done to it, and checks it. A call is one event of the run.
+/// Drains and checks a replica after any call to it. Each call of this function is one event of the run.
 pub(super) fn opening<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     cluster.report.events += 1;
     if cluster.report.events > MAX_EVENTS {
@@ -52,13 +52,13 @@ fn follow_changes<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, numbe
     let opening = &mut cluster.openings[number];
     let settled = opening.engine.settle(now, &opening.reads, true);
     if cluster.view(number).counters().forced_drops > cluster.openings[number].history.counted.forced_drops {
-        // What was evicted to stay within capacity pushed out a tombstone that is the reason for a change.
+        // An eviction for capacity has forced out a tombstone that is the reason for a change.
         history::note(cluster, number);
     }
     settled.news.iter().flat_map(|news| &news.changes).try_for_each(|change| follow(cluster, number, change))
 }
 
-/// Follows a change as a listener would, and checks that it fits what the listener believes.
+/// Follows a change as a listener does, and checks that it fits the listener's previous knowledge.
 fn follow<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,

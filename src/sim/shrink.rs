@@ -1,4 +1,4 @@
-//! From a scenario that fails to one that a person can read, and that fails the same way.
+//! Shrinking of a failing scenario to a short one that fails in the same way.
 
 use super::action::{Action, Step};
 use super::run::run_scenario;
@@ -6,12 +6,11 @@ use super::scenario::Scenario;
 use super::settings::Settings;
 use super::types::{SimKey, SimValue, Types};
 
-/// Runs that shrinking may take.
+/// The most runs that shrinking may take.
 const BUDGET: u32 = 1_500;
 
-/// Leaves out steps, faults and nodes, and makes numbers smaller, as long as the same checker complains.
-/// Takes at most some 1,500 runs. A scenario that does not fail comes back as it is, and so
-/// does one whose types or settings cannot be.
+/// Leaves out steps, faults and nodes, and makes numbers smaller, as long as the same checker fails. Takes at most
+/// about 1,500 runs. Returns a scenario unchanged if it does not fail, or if its types or settings are invalid.
 #[must_use]
 pub fn shrink<K: SimKey, V: SimValue>(types: &Types<K, V>, scenario: Scenario) -> Scenario {
     let verdict = |scenario: &Scenario| {
@@ -31,6 +30,7 @@ pub fn shrink<K: SimKey, V: SimValue>(types: &Types<K, V>, scenario: Scenario) -
 }
 
 fn leave_out_steps(mut scenario: Scenario, still: &mut impl FnMut(&Scenario) -> bool) -> Scenario {
+    // Large chunks first: the budget of runs is limited, and most steps are irrelevant to a failure.
     let mut chunk = scenario.script.len().div_ceil(2);
     while chunk > 0 {
         let mut at = 0;
@@ -46,7 +46,7 @@ fn leave_out_steps(mut scenario: Scenario, still: &mut impl FnMut(&Scenario) -> 
     scenario
 }
 
-/// Without these steps: the next one comes when it came, or at once.
+/// Returns the scenario without these steps, in up to two variants. The next step keeps either its delay or its time.
 fn without(scenario: &Scenario, from: usize, to: usize) -> Vec<Scenario> {
     let waited = scenario.script[from..to].iter().fold(0u32, |sum, step| sum.saturating_add(step.after));
     let mut hasty = scenario.clone();
@@ -84,6 +84,7 @@ fn make_smaller(mut scenario: Scenario, still: &mut impl FnMut(&Scenario) -> boo
     for at in 0..scenario.script.len() {
         for number in 0..Action::NUMBERS {
             let Some(now) = scenario.script[at].action.number(number) else { break };
+            // Ascending, so that the smallest number that still fails is kept.
             let smaller = (0..now.min(6)).map(|value| scenario.script[at].action.with_number(number, value));
             for action in smaller.collect::<Vec<_>>() {
                 let mut tried = scenario.clone();

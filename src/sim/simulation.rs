@@ -1,4 +1,4 @@
-//! Whole clusters of a user's own cache: their keys, their values, their settings.
+//! Simulated clusters of a user's own cache, with its keys, values and settings.
 
 use std::ops::Range;
 
@@ -17,8 +17,8 @@ use crate::cache::CacheSettings;
 
 type Adjust = Box<dyn Fn(&mut Settings) + Send + Sync>;
 
-/// Whole clusters of a user's own cache. Each seed is one cluster, with faults of its own; every promise
-/// is checked after every event, and once more when everything has healed.
+/// Simulated clusters of a user's own cache. Each seed is one cluster, with faults of its own. Every promise is checked
+/// after every event, and once more when all faults have ended.
 ///
 /// ```
 /// use driftless::sim::Simulation;
@@ -38,8 +38,8 @@ type Adjust = Box<dyn Fn(&mut Settings) + Send + Sync>;
 /// # Ok::<(), Box<driftless::sim::Failure>>(())
 /// ```
 ///
-/// The environment can ask for more: `DRIFTLESS_SEEDS=10000` runs that many seeds, `DRIFTLESS_SEED=17` runs
-/// that one and, if it fails, tells all that happens in its shortened script.
+/// Environment variables can change the seeds. `DRIFTLESS_SEEDS=10000` runs that many seeds. `DRIFTLESS_SEED=17` runs
+/// that one seed; if it fails, all events of its shrunk script are reported.
 pub struct Simulation<K, V> {
     types: Types<K, V>,
     seeds: Seeds,
@@ -59,8 +59,8 @@ impl<K, V> std::fmt::Debug for Simulation<K, V> {
 
 /// Runs 64 clusters of two to five nodes, with 250 writes, faults and other actions in each.
 ///
-/// `key` makes the `n`-th key and `value` the value of the `n`-th write, from zero; different numbers must
-/// give different keys. For more, see [`Simulation`].
+/// `key` makes the `n`-th key and `value` the value of the `n`-th write, from zero. Different numbers must make
+/// different keys. For more options, see [`Simulation`].
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ impl<K, V> std::fmt::Debug for Simulation<K, V> {
 /// driftless::sim::check(|n| Sku(format!("sku-{n}")), |n| Price { cents: n, currency: "EUR".into() });
 /// ```
 ///
-/// A type that breaks convergence is named in words:
+/// For a type that breaks convergence, the panic message names the type's mistake:
 ///
 /// ```should_panic
 /// # use serde::{Deserialize, Serialize};
@@ -86,7 +86,7 @@ impl<K, V> std::fmt::Debug for Simulation<K, V> {
 /// ```
 ///
 /// # Panics
-/// If a promise is broken, with a script that shows how, or if the types cannot be replicated.
+/// If a promise is broken, with a script that reproduces it, or if the types cannot be replicated.
 #[track_caller]
 pub fn check<K: SimKey, V: SimValue>(
     key: impl Fn(u64) -> K + Send + Sync + 'static,
@@ -98,8 +98,8 @@ pub fn check<K: SimKey, V: SimValue>(
 }
 
 impl<K: SimKey, V: SimValue> Simulation<K, V> {
-    /// 64 seeds of a cache with these keys and values: `key` makes the `n`-th key, `value` the value of the
-    /// `n`-th write, from zero. Different numbers must give different keys; values may repeat.
+    /// Returns a simulation of 64 seeds. `key` makes the `n`-th key, and `value` the value of the `n`-th write, from
+    /// zero. Different numbers must make different keys; values may repeat.
     pub fn new(
         key: impl Fn(u64) -> K + Send + Sync + 'static,
         value: impl Fn(u64) -> V + Send + Sync + 'static,
@@ -116,54 +116,54 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
         }
     }
 
-    /// These seeds: each is one run, and always the same one with one release of driftless. Default 0 to 63.
-    /// An empty range is an error of [`run`](Self::run).
+    /// Sets the seeds. Each seed is one run, and always the same run with one release of driftless. Default 0 to 63. An
+    /// empty range is an error of [`run`](Self::run).
     #[must_use]
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
         self.seeds = Seeds::Range(seeds);
         self
     }
 
-    /// One seed.
+    /// Sets a single seed.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seeds = Seeds::One(seed);
         self
     }
 
-    /// Nodes at the start, 2 to 7; more may join. Default: what the seed says, 2 to 5.
+    /// Sets the number of nodes at the start, 2 to 7; more may join. By default the seed decides, 2 to 5.
     #[must_use]
     pub fn replicas(mut self, replicas: u8) -> Self {
         self.replicas = Some(replicas.clamp(2, MAX_UP as u8));
         self
     }
 
-    /// Caches that each node has open at the start, 1 to 4. Default: what the seed says, mostly 1.
+    /// Sets the number of caches that each node has open at the start, 1 to 4. By default the seed decides, mostly 1.
     #[must_use]
     pub fn caches(mut self, caches: u8) -> Self {
         self.caches = Some(caches.clamp(1, MAX_CACHES));
         self
     }
 
-    /// Different keys in each cache, 1 to 1,000. Few keys make many conflicts. Default: what the seed
-    /// says, 1 to 20.
+    /// Sets the number of different keys in each cache, 1 to 1,000. Few keys make many conflicts. By default the seed
+    /// decides, 1 to 20.
     #[must_use]
     pub fn keys(mut self, keys: u16) -> Self {
         self.keys = Some(keys.clamp(1, MAX_KEYS));
         self
     }
 
-    /// Writes, faults and other actions in one run. Default 250.
+    /// Sets the number of writes, faults and other actions in one run. Default 250.
     #[must_use]
     pub fn actions(mut self, actions: u32) -> Self {
         self.actions = Some(actions);
         self
     }
 
-    /// The settings of the cache, as they are in production. `replication`, `max_capacity` and `time_to_live` rule the runs, the limits of
-    /// keys and values are checked against your types, the rest does not matter here.
-    /// Default: what the seed says, with short timers, so that everything happens often. With long timers,
-    /// as in production, a run takes longer and sees fewer collected tombstones.
+    /// Sets the settings of the cache, as they are in production. `replication`, `max_capacity` and `time_to_live`
+    /// apply to the runs. The limits of keys and values are checked against your types. All other fields have no effect
+    /// here. By default the seed decides, with short timers, so that every state occurs often. With long timers, as in
+    /// production, a run takes longer and collects fewer tombstones.
     #[must_use]
     pub fn settings(mut self, settings: CacheSettings) -> Self {
         self.types.limits = settings.clone();
@@ -171,25 +171,26 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
         self
     }
 
-    /// What an entry weighs against `max_capacity`, as in [`CacheBuilder::weigher`](crate::CacheBuilder::weigher).
+    /// Sets the weight of an entry against `max_capacity`, as in
+    /// [`CacheBuilder::weigher`](crate::CacheBuilder::weigher).
     #[must_use]
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.types = self.types.weigher(weigher);
         self
     }
 
-    /// The last word on the settings of each run: the network, the clocks, the faults.
+    /// Sets a function that changes the settings of each run last: the network, the clocks, the faults.
     #[must_use]
     pub fn adjust(mut self, adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
         self.adjust = Some(Box::new(adjust));
         self
     }
 
-    /// Runs all seeds, to the first that fails. The report adds them up.
+    /// Runs all seeds, up to the first that fails. Returns the sum of their reports.
     ///
     /// # Errors
-    /// A promise was broken; or the types, the settings, the range of seeds or what the environment asks for
-    /// cannot be: what is wrong, in words.
+    /// Returns a failure if a promise is broken. Also returns one, with the reason, if the types, the settings, the
+    /// range of seeds or the environment variables are invalid.
     pub fn run(&self) -> Result<Report, Box<Failure>> {
         let Chosen { seeds, alone } = self.seeds.choose().map_err(Failure::refused)?;
         self.check_given()?;
@@ -204,11 +205,11 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
         Ok(total)
     }
 
-    /// Runs one scenario, from [`strategy`](super::strategy) for instance, with these types. What this
-    /// simulation says of settings counts; seeds do not.
+    /// Runs one scenario, from [`strategy`](super::strategy) for instance, with these types. The settings of this
+    /// simulation override those of the scenario. The seeds of this simulation are ignored.
     ///
     /// # Errors
-    /// As [`run`](Self::run). The script is not shrunk: whoever made it can.
+    /// As [`run`](Self::run). The script is not shrunk: the caller that made it can shrink it.
     pub fn run_scenario(&self, scenario: &Scenario) -> Result<Report, Box<Failure>> {
         self.check_given()?;
         let mut scenario = scenario.clone();
@@ -271,7 +272,7 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
         sound.map_err(|error| Failure::refused(unfit_settings(error)))
     }
 
-    /// Settings and types of one run; keys that were looked at for another run are not again.
+    /// Checks the settings and types of one run. Keys that were checked for an earlier run are not checked again.
     fn check_types(&self, settings: &Settings, looked_at: &mut u64) -> Result<(), Box<Failure>> {
         settings.validate().map_err(Failure::refused)?;
         let keys = u64::from(settings.keys).max(soundness::SAMPLES);
@@ -283,7 +284,8 @@ impl<K: SimKey, V: SimValue> Simulation<K, V> {
     }
 }
 
-/// How to run one seed again: the harness names its threads after tests, others name theirs otherwise.
+/// Returns the instruction to run one seed again. The test harness names its threads after tests; other threads have
+/// other names.
 fn replay(thread: Option<&str>, seed: u64) -> String {
     match thread.filter(|name| is_a_test(name)) {
         Some(test) => format!(
@@ -294,7 +296,7 @@ fn replay(thread: Option<&str>, seed: u64) -> String {
     }
 }
 
-/// A path, or a name of several words.
+/// Returns true if a thread name is a path, or a name of several words.
 fn is_a_test(name: &str) -> bool {
     let is_name = |part: &str| {
         let first = part.starts_with(|c: char| c.is_alphabetic() || c == '_');

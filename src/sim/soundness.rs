@@ -1,6 +1,6 @@
-//! What a type must keep to, for its replicas to agree: looked at before any cluster runs, and for each value
-//! that a run makes beyond those, so that a type that breaks it is named in words instead of as a strange
-//! schedule.
+//! The conditions that a type must meet for its replicas to agree. They are checked before any cluster runs, and for
+//! each later value that a run makes. So a type that breaks a condition is named in the error message, instead of
+//! causing a failing schedule.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -11,10 +11,10 @@ use super::trace::brief;
 use super::types::{SimKey, SimValue, Types, hash_of};
 use crate::wire::{self, MAX_DEPTH, encode_key, encoded_len};
 
-/// Keys and values that are looked at before anything runs.
+/// The number of keys and values that are checked before a run.
 pub(super) const SAMPLES: u64 = 64;
 
-/// Looks at so many keys and at the first values. What is wrong first, in words.
+/// Checks this many keys, and the first values. Returns the first mistake in words.
 pub(super) fn check<K: SimKey, V: SimValue>(types: &Types<K, V>, keys: u64) -> Result<(), String> {
     let keys: Vec<_> = (0..keys.max(SAMPLES)).map(|n| sample(types, n)).collect::<Result<_, _>>()?;
     let alike = |at: usize| keys[..at].iter().try_for_each(|other| keys[at].compare(other));
@@ -23,7 +23,7 @@ pub(super) fn check<K: SimKey, V: SimValue>(types: &Types<K, V>, keys: u64) -> R
     (0..SAMPLES).try_for_each(|n| check_value(types, n))
 }
 
-/// Looks at the `n`-th value, unless that was done before.
+/// Checks the `n`-th value, unless that was done before.
 pub(super) fn check_value<K: SimKey, V: SimValue>(types: &Types<K, V>, n: u64) -> Result<(), String> {
     if n < types.sound() {
         return Ok(());
@@ -53,7 +53,7 @@ fn sample<K: SimKey, V: SimValue>(types: &Types<K, V>, n: u64) -> Result<Sample<
     let doing = Cell::new("");
     let looked = caught(|| {
         let sample = Sample::of(types, n, &doing).map_err(unfit)?;
-        // The weigher is the same for every value; here it meets every key.
+        // The weigher is the same for every value; here it is called with every key.
         doing.set("your value generator");
         let value = types.value(0);
         doing.set("your weigher");
@@ -67,7 +67,7 @@ impl<K: SimKey> Sample<K> {
     fn of<V: SimValue>(types: &Types<K, V>, n: u64, doing: &Cell<&'static str>) -> Result<Self, String> {
         doing.set("your key generator");
         let key = types.key(n);
-        // Alone: a second panic while the first is under way would end the process.
+        // Drop one key separately: a panic in `drop` during another panic would abort the process.
         doing.set("the Drop of the key");
         drop(key);
         doing.set("your key generator");
@@ -205,7 +205,8 @@ fn equal_to_itself<T: PartialEq + Debug>(what: &str, n: u64, it: &T, clone: &T) 
     Ok(())
 }
 
-/// With the reason that `Deserialize` gives, which the cache does not need to know.
+/// Returns the error for a key or value that cannot be decoded, with the reason from `Deserialize`. The cache itself
+/// does not keep that reason.
 fn unreadable(what: &str, n: u64, it: &impl Debug, error: &str, reread: impl FnOnce() -> Result<(), String>) -> String {
     let reason = match caught(reread) {
         Ok(Ok(())) => String::new(),

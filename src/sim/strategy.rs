@@ -1,5 +1,5 @@
-//! `proptest` strategies for operations, fault schedules and whole scenarios. They shrink: to fewer
-//! steps, fewer nodes, smaller numbers, and to a network and clocks without a fault.
+//! Strategies of `proptest` for operations, fault schedules and whole scenarios. They shrink towards fewer steps, fewer
+//! nodes, smaller numbers, and a network and clocks without faults.
 //!
 //! ```
 //! use driftless::sim::{Simulation, strategy};
@@ -24,7 +24,7 @@ use super::scenario::Scenario;
 use super::settings::Settings;
 use crate::replica::ReplicaConfig;
 
-/// Numbers of nodes: small ones shrink to what a person reads easily.
+/// Returns small node numbers: they shrink to a script that is easy to read.
 fn node() -> impl Strategy<Value = u8> {
     0u8..6
 }
@@ -33,7 +33,7 @@ fn key() -> impl Strategy<Value = u16> {
     0u16..8
 }
 
-/// What users of the cache do: writes with and without a time to live, deletes, reads, fills, evictions,
+/// Returns the operations of users: writes with and without a time to live, deletes, reads, fills, evictions,
 /// `invalidate_all`.
 pub fn operations() -> impl Strategy<Value = Action> {
     prop_oneof![
@@ -47,7 +47,7 @@ pub fn operations() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What goes wrong: links, processes, clocks, caches that are closed and opened.
+/// Returns faults: in links, processes and clocks, and caches that are closed and opened.
 pub fn faults() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => Just(Action::HealLinks),
@@ -73,7 +73,7 @@ pub fn faults() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// A schedule of actions, up to two seconds apart and mostly much less.
+/// Returns a schedule of actions, up to two seconds apart and mostly much less.
 pub fn schedule(
     actions: impl Strategy<Value = Action>,
     steps: impl Into<SizeRange>,
@@ -82,7 +82,7 @@ pub fn schedule(
     vec((after, actions).prop_map(|(millis, action)| Step::after_millis(millis, action)), steps)
 }
 
-/// Settings of a cluster: from three replicas on a network without a fault to anything the swarm picks.
+/// Returns settings of a cluster, from three replicas on a network without faults to strong faults.
 pub fn settings() -> impl Strategy<Value = Settings> {
     let network = (0u8..=30, 0u8..=50, select(vec![1u64, 5, 50, 400]), select(vec![None, Some(50_000), Some(5_000)]));
     let clocks = (select(vec![0u64, 1, 50]), select(vec![0u32, 50, 1_000]));
@@ -100,7 +100,7 @@ pub fn settings() -> impl Strategy<Value = Settings> {
 
 type Network = (u8, u8, u64, Option<u32>);
 
-/// Every second network is without a fault.
+/// Returns the network without faults in half of the cases.
 fn calm_or(network: impl Strategy<Value = Network>) -> impl Strategy<Value = Network> {
     prop_oneof![Just((0, 0, 1, None)), network]
 }
@@ -120,7 +120,7 @@ fn replication() -> impl Strategy<Value = ReplicaConfig> {
     })
 }
 
-/// Whole scenarios: settings, and up to 80 steps of which four in ten are faults.
+/// Returns whole scenarios: settings, and up to 80 steps of which four in ten are faults.
 pub fn scenario() -> impl Strategy<Value = Scenario> {
     let actions = prop_oneof![6 => operations(), 4 => faults()];
     (0u64..1_000, settings(), schedule(actions, 0..80))

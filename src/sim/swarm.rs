@@ -1,5 +1,5 @@
-//! What chance decides about a run (swarm testing, Groce et al. 2012): every run has other rates, many of them zero, so
-//! that every mixture of few faults gets its turn. [`Settings`](super::settings::Settings) puts the draws together.
+//! Random choices of a run (swarm testing, Groce et al. 2012). Every run has different rates, many of them zero, so
+//! that every combination of few faults is tested. [`Settings`](super::settings::Settings) combines the draws.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::replica::ReplicaConfig;
 /// The source of the random steps of a script.
 pub(super) struct StepSource<'a> {
     pub(super) weights: &'a Weights,
-    /// The keys of all caches together, at least one.
+    /// The number of keys of all caches together, at least one.
     pub(super) keys: u16,
     /// The longest time before a step, in microseconds.
     pub(super) gap: u32,
-    /// The drift that replicas accept, in milliseconds.
+    /// The `max_drift` of the replicas, in milliseconds.
     pub(super) drift: i32,
 }
 
 impl StepSource<'_> {
     /// Draws the next step.
     pub(super) fn step(&self, rng: &mut Rng) -> Step {
-        // Bursts and lulls.
+        // A quarter of the gaps is drawn from the full range, the rest from a sixteenth of it: bursts and lulls.
         let after = if rng.u8(0..4) == 0 { rng.u32(0..=self.gap) } else { rng.u32(0..=self.gap / 16) };
         let kind = self.weights.pick(rng);
         Step { after, action: self.action_of(kind, rng) }
@@ -72,12 +72,12 @@ impl StepSource<'_> {
     }
 }
 
-/// Draws one of the choices.
+/// Draws one of the choices at random.
 pub(super) fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.usize(0..from.len())]
 }
 
-/// Draws the settings of every replica. `drift` is what they accept, in milliseconds.
+/// Draws the settings of every replica. `drift` is their `max_drift` in milliseconds.
 pub(super) fn replica_config(rng: &mut Rng, drift: u32) -> ReplicaConfig {
     let grace = pick(rng, &[0, 300, 2_000, 10_000]);
     let forget = grace.max(pick(rng, &[1_000, 5_000, 60_000, 900_000]));
@@ -102,7 +102,7 @@ pub(super) fn replica_config(rng: &mut Rng, drift: u32) -> ReplicaConfig {
     }
 }
 
-/// Draws how often each kind of action is picked.
+/// Draws the relative frequency of each kind of action.
 pub(super) fn weights(rng: &mut Rng) -> Weights {
     let mut weights = vec![(Kind::Write, 100), (Kind::Idle, 5)];
     let mut maybe = |kind, choices: &[u32]| weights.push((kind, pick(rng, choices)));
@@ -134,7 +134,7 @@ pub(super) fn weights(rng: &mut Rng) -> Weights {
     Weights(weights)
 }
 
-/// Draws weights bent towards lost tombstones: many deletes, splits and crashes.
+/// Draws frequencies that make lost tombstones likely: many deletes, splits and crashes.
 pub(super) fn harsh_weights(rng: &mut Rng) -> Weights {
     let mut weights =
         vec![(Kind::Write, 60), (Kind::Delete, 60), (Kind::HealLinks, pick(rng, &[5, 15])), (Kind::Idle, 5)];
@@ -150,7 +150,7 @@ pub(super) fn harsh_weights(rng: &mut Rng) -> Weights {
     Weights(weights)
 }
 
-/// Returns a time in milliseconds.
+/// Returns a duration of this many milliseconds.
 pub(super) fn millis(n: u32) -> Duration {
     Duration::from_millis(u64::from(n))
 }

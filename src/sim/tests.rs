@@ -34,7 +34,7 @@ fn cases(cases: u32) -> Config {
 proptest! {
     #![proptest_config(cases(24))]
 
-    /// Whole scenarios from strategies keep every promise.
+    /// Checks that whole scenarios from strategies keep every promise.
     #[test]
     fn scenarios_from_strategies_hold(scenario in strategy::scenario()) {
         let report = run_scenario(&numbers(), &scenario, false);
@@ -44,7 +44,7 @@ proptest! {
     }
 }
 
-/// A mistake put back is found by strategies, and what is left of the scenario is short.
+/// Checks that strategies find a known mistake, and shrink the scenario to a few steps.
 #[test]
 fn what_strategies_find_shrinks_to_a_few_steps() {
     let mut runner = TestRunner::new_with_rng(
@@ -64,7 +64,7 @@ fn what_strategies_find_shrinks_to_a_few_steps() {
     assert_eq!((scenario.settings.loss, scenario.settings.duplicate), (0, 0), "{scenario}");
 }
 
-/// The same for a seed: few steps of hundreds are left, and they still fail, in the same way.
+/// Checks that a failing seed shrinks from hundreds of steps to a few, which still fail in the same way.
 #[test]
 fn a_failing_seed_shrinks_to_a_few_steps() {
     let with_bug = |seed| {

@@ -1,4 +1,4 @@
-//! What happened, in lines that a person can read.
+//! Readable lines about the events of a run.
 
 use std::fmt::{self, Debug, Write};
 
@@ -6,7 +6,7 @@ use super::clock::EPOCH;
 use crate::message::{Entry, Message};
 use crate::replica_id::ReplicaId;
 
-/// The line with names for ids and seconds for times.
+/// Returns the line with names for ids and seconds for times.
 pub(super) fn readable(ids: impl Iterator<Item = ReplicaId>, mut line: String) -> String {
     for (number, id) in ids.enumerate() {
         line = line.replace(&id.to_string(), &format!("r{number}"));
@@ -26,10 +26,10 @@ pub(super) fn readable(ids: impl Iterator<Item = ReplicaId>, mut line: String) -
     out
 }
 
-/// Characters of a key or value that are shown.
+/// The largest number of characters of a key or value that are shown.
 const SHOWN: usize = 200;
 
-/// A key or value, cut where it becomes long.
+/// Returns the text of a key or value, cut after `SHOWN` characters.
 pub(super) fn brief(it: &(impl Debug + ?Sized)) -> String {
     let mut out = Cut { text: String::new(), left: SHOWN };
     match write!(out, "{it:?}") {
@@ -53,7 +53,7 @@ impl Write for Cut {
     }
 }
 
-/// A message in one line.
+/// Returns a message in one line.
 pub(super) fn describe<K: Debug, V>(message: &Message<K, V>) -> String {
     match message {
         Message::Digest(d) => format!(

@@ -1,4 +1,4 @@
-//! The keys and values of a run: the user's own types, or numbers.
+//! The keys and values of a run: of the user's own types, or numbers.
 
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
@@ -6,24 +6,24 @@ use std::hash::{Hash, Hasher};
 use crate::cache::{CacheKey, CacheSettings, CacheValue};
 use crate::sync::{AtomicU64, Ordering};
 
-/// What a key must be to be simulated: a cache's key that can be printed.
+/// A key that can be simulated: a cache's key that can be printed.
 pub trait SimKey: CacheKey + Debug {}
 impl<K: CacheKey + Debug> SimKey for K {}
 
-/// What a value must be to be simulated: a cache's value that can be compared and printed.
+/// A value that can be simulated: a cache's value that can be compared and printed.
 pub trait SimValue: CacheValue + PartialEq + Debug {}
 impl<V: CacheValue + PartialEq + Debug> SimValue for V {}
 
 type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 
-/// Where the keys and values of a run come from.
+/// The generators of the keys and values of a run.
 pub struct Types<K, V> {
     key: Box<dyn Fn(u64) -> K + Send + Sync>,
     value: Box<dyn Fn(u64) -> V + Send + Sync>,
     weigher: Option<Weigher<K, V>>,
-    /// The limits of keys and values count here.
+    /// The settings of the cache. Only the limits of keys and values are used here.
     pub(super) limits: CacheSettings,
-    /// Values with lower numbers are known to be sound.
+    /// The number of the first value that is not known to be sound.
     sound: AtomicU64,
 }
 
@@ -34,8 +34,8 @@ impl<K, V> Debug for Types<K, V> {
 }
 
 impl<K, V> Types<K, V> {
-    /// `key` makes the `n`-th key, `value` the value of the `n`-th write, from zero. Different numbers
-    /// must give different keys; values may repeat.
+    /// Returns the types of a run. `key` makes the `n`-th key, `value` the value of the `n`-th write, from zero.
+    /// Different numbers must make different keys; values may repeat.
     pub fn new(
         key: impl Fn(u64) -> K + Send + Sync + 'static,
         value: impl Fn(u64) -> V + Send + Sync + 'static,
@@ -44,7 +44,7 @@ impl<K, V> Types<K, V> {
         Self { key: Box::new(key), value: Box::new(value), weigher: None, limits, sound }
     }
 
-    /// What an entry weighs against `max_capacity`; without, each weighs 1.
+    /// Sets the weight of an entry against `max_capacity`. By default each entry weighs 1.
     #[must_use]
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
@@ -55,7 +55,8 @@ impl<K, V> Types<K, V> {
         self.sound.load(Ordering::Relaxed)
     }
 
-    /// A run numbers its values without gaps, so those before the `n`-th were looked at as well.
+    /// Records that the values up to the `n`-th are sound. A run numbers its values without gaps, so the values before
+    /// the `n`-th were checked as well.
     pub(super) fn note_sound(&self, n: u64) {
         self.sound.fetch_max(n.saturating_add(1), Ordering::Relaxed);
     }
@@ -73,7 +74,7 @@ impl<K, V> Types<K, V> {
     }
 }
 
-/// Numbers as keys, and values of many lengths, so that frames are cut in many places.
+/// Returns numbers as keys, and values of many lengths, so that frames are cut at many places.
 #[must_use]
 pub fn numbers() -> Types<u16, String> {
     let length = |n: u64| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55) as usize;
@@ -81,9 +82,9 @@ pub fn numbers() -> Types<u16, String> {
     types.weigher(|_, value: &String| 1 + value.len() as u32 / 128)
 }
 
-/// The hash of a key, the same in every run.
+/// Returns the hash of a key, the same in every run.
 pub(super) fn hash_of<T: Hash + ?Sized>(key: &T) -> u64 {
-    // SipHash with fixed keys.
+    // SipHash with fixed keys, so that runs are reproducible.
     #[allow(deprecated)]
     let mut hasher = std::hash::SipHasher::new();
     key.hash(&mut hasher);

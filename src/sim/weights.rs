@@ -1,8 +1,8 @@
-//! How often a run does what.
+//! The relative frequencies of the actions of a run.
 
 use fastrand::Rng;
 
-/// How often each kind of action is picked, relative to each other.
+/// The relative frequency of each kind of action.
 #[derive(Clone, Debug)]
 pub struct Weights(pub(super) Vec<(Kind, u32)>);
 
@@ -42,7 +42,7 @@ pub(super) enum Kind {
 }
 
 impl Weights {
-    /// Writes and deletes, and no faults.
+    /// Returns weights for writes and deletes only, without faults.
     pub(super) fn calm() -> Self {
         Self(vec![(Kind::Write, 10), (Kind::Delete, 4), (Kind::Idle, 1)])
     }
@@ -51,7 +51,7 @@ impl Weights {
         self.0.retain(|(other, _)| *other != kind);
         self.0.push((kind, weight));
     }
-    /// Picks a kind of action.
+    /// Picks a kind of action at random.
     pub(super) fn pick(&self, rng: &mut Rng) -> Kind {
         let total = self.0.iter().map(|(_, weight)| weight).sum();
         let mut at = rng.u32(0..total);

@@ -1,6 +1,7 @@
-//! One shard: the index that a look-up goes through, and the slab of slots behind it.
+//! One shard: the index for look-ups, and the slab of slots behind it.
 //!
-//! A shard has one owner, the lock around it in [`Store`](super::Store); all that happens under that lock is in this file.
+//! The lock around a shard in [`Store`](super::Store) is its only owner. This file contains all that happens under that
+//! lock.
 
 use hashbrown::HashTable;
 
@@ -9,21 +10,22 @@ use crate::item::ItemRef;
 
 const CHUNK: usize = 256;
 
-/// The bit of a tag that lets readers have a value without a look at its slot, unless an epoch is being swept.
+/// The tag bit of a plain register: readers take its value without reading its slot, unless an epoch is being swept.
 const PLAIN: u32 = 1;
-/// The number of low bits of a tag that are no part of a hash.
+/// The number of low bits of a tag that are not part of a hash.
 const TAG_SHIFT: u32 = 8;
 
-/// The part of a register that is in the index.
+/// The part of a register that is stored in the index.
 pub(super) struct Indexed<K, V> {
     pub(super) item: ItemRef<K, V>,
     /// The number of its slot within the shard.
     slot: u32,
-    /// Some of its hash, and whether it is plain.
+    /// Some bits of its hash, and the plain bit.
     tag: u32,
 }
 
-/// Returns the part of a hash that is in a tag: neither the index's positions nor its own tags, nor the shard.
+/// Returns the part of a hash that a tag stores. These bits serve neither the index's positions, nor its own tags, nor
+/// the choice of the shard.
 fn tag_of(hash: u64) -> u32 {
     ((hash >> 24) as u32) << TAG_SHIFT
 }
@@ -50,7 +52,7 @@ impl<K, V> Indexed<K, V> {
     }
 }
 
-/// A register as it was at one moment.
+/// A copy of a register at one moment.
 pub(crate) struct Snapshot<K, V> {
     pub(crate) slot: SlotRef,
     pub(crate) hash: u64,
@@ -58,7 +60,7 @@ pub(crate) struct Snapshot<K, V> {
     pub(crate) item: ItemRef<K, V>,
 }
 
-/// See the module.
+/// One shard of the table; see the module.
 pub(super) struct Shard<K, V> {
     number: usize,
     index: HashTable<Indexed<K, V>>,
@@ -76,7 +78,7 @@ impl<K, V> Shard<K, V> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)?.as_ref()
     }
 
-    /// Returns the slot of a place, if it is still the same key's.
+    /// Returns the slot of a place, if the place has not been given to another key.
     pub(super) fn slot_of(&self, place: SlotRef) -> Option<&Slot> {
         self.slot(place.id.index()).filter(|slot| slot.generation == place.generation)
     }
@@ -85,7 +87,7 @@ impl<K, V> Shard<K, V> {
         self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?.as_mut()
     }
 
-    /// Returns the first register that may have this hash: its slot says for certain.
+    /// Returns the first register that may have this hash. Only its slot has the full hash.
     #[inline]
     pub(super) fn find(&self, hash: u64) -> Option<&Indexed<K, V>> {
         self.index.find(hash, |indexed| indexed.may_be(hash))
@@ -109,19 +111,19 @@ impl<K, V> Shard<K, V> {
         same.filter(|found| found.hash == hash).collect()
     }
 
-    /// Returns the register in a slot, if the slot is taken.
+    /// Returns the register in a slot, if the slot is in use.
     pub(super) fn at(&self, index: usize) -> Option<Snapshot<K, V>> {
         let slot = self.slot(index)?;
         Some(self.snapshot(slot, self.indexed(slot, index)?))
     }
 
-    /// Returns the register in a place, if it is still the same key's.
+    /// Returns the register in a place, if the place has not been given to another key.
     pub(super) fn resolve(&self, place: SlotRef) -> Option<Snapshot<K, V>> {
         let slot = self.slot_of(place)?;
         Some(self.snapshot(slot, self.indexed(slot, place.id.index())?))
     }
 
-    /// Returns what the index has of a slot that is taken.
+    /// Returns the index entry of a slot that is in use.
     fn indexed(&self, slot: &Slot, index: usize) -> Option<&Indexed<K, V>> {
         self.index.find(slot.hash, |indexed| indexed.slot() == index)
     }
@@ -156,7 +158,7 @@ impl<K, V> Shard<K, V> {
             return index;
         }
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            // The first one grows: small caches have many shards too.
+            // The first chunk starts empty and grows: a small cache has all shards too.
             let room = if self.chunks.is_empty() { 0 } else { CHUNK };
             self.chunks.push(Vec::with_capacity(room));
         }
@@ -165,7 +167,7 @@ impl<K, V> Shard<K, V> {
         chunk * CHUNK + self.chunks[chunk].len() - 1
     }
 
-    /// Replaces what is known of a register, and its item if there is another; returns the item that was displaced.
+    /// Replaces the metadata of a register, and its item if a new one is given. Returns the displaced item.
     pub(super) fn update(
         &mut self,
         place: SlotRef,
@@ -182,7 +184,7 @@ impl<K, V> Shard<K, V> {
         item.map(|item| std::mem::replace(&mut indexed.item, item))
     }
 
-    /// Frees a place; returns the item that was there.
+    /// Frees a place. Returns its item.
     pub(super) fn remove(&mut self, place: SlotRef) -> Option<ItemRef<K, V>> {
         let index = place.id.index();
         let hash = self.slot_of(place)?.hash;

@@ -1,4 +1,4 @@
-//! What is known of a register beside its key and value, packed into one slot.
+//! The metadata of a register, without its key and value, packed into one slot.
 
 use std::num::NonZeroU32;
 
@@ -9,7 +9,7 @@ use crate::learnt::{Learnt, LearntBy};
 const SHARD_BITS: u32 = 6;
 pub(super) const SHARDS: usize = 1 << SHARD_BITS;
 
-/// The place of a register until that is removed; then the place is given to another key.
+/// The place of a register, until the register is removed. Then the place is reused for another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId(pub(crate) u32);
 
@@ -30,21 +30,21 @@ impl SlotId {
     }
 }
 
-/// A place together with its generation, which tells whether the register is still the same key's.
+/// A place with its generation. The generation shows if the place still belongs to the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotRef {
     pub(crate) id: SlotId,
     pub(crate) generation: u32,
 }
 
-/// All that a slot holds of its register: everything but key and value. Replica ids are interned numbers.
+/// The unpacked metadata of a register: everything but key and value. Replica ids are interned numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) stamp_time: HlcTime,
     pub(crate) dot_time: HlcTime,
     pub(crate) stamp_replica: u32,
     pub(crate) dot_origin: u32,
-    /// Wall time after which the value counts as expired; zero is never.
+    /// The wall time after which the value counts as expired; zero means never.
     pub(crate) expires: HlcTime,
     /// Bytes of the encoded key and value.
     pub(crate) size: u32,
@@ -52,27 +52,27 @@ pub(crate) struct Meta {
     pub(crate) weight: u32,
     pub(crate) learnt: Learnt,
     pub(crate) kind: Kind,
-    /// Evicted here, but the body is kept until every live member was sent it.
+    /// True if the value was evicted here, but its body is kept until every live member has reported it.
     pub(crate) retained: bool,
 }
 
 impl Meta {
-    /// Returns whether the time to live is over when the wall clock shows `wall`.
+    /// Returns true if the time to live is over at the wall time `wall`.
     pub(crate) fn is_expired_by(&self, wall: HlcTime) -> bool {
         self.expires != 0 && self.expires <= wall
     }
 }
 
-/// Bits that hold a size; the largest entry that can be written needs fewer.
+/// The number of bits for a size. The largest entry that can be written needs fewer.
 const SIZE_BITS: u32 = 24;
 const SIZE_MASK: u32 = (1 << SIZE_BITS) - 1;
-/// The lowest of the three bits that hold the path by which the register was learnt.
+/// The lowest of the three bits for the path by which the register arrived.
 const PATH_SHIFT: u32 = 27;
-/// A bit that is set in every taken slot, so that `Option<Slot>` needs no room of its own.
+/// A bit that is set in every slot in use, so that `Option<Slot>` needs no space for its tag.
 const TAKEN: NonZeroU32 = NonZeroU32::new(1 << 30).expect("not zero");
 const RETAINED: u32 = 1 << 31;
 
-/// A register without its key and value, packed.
+/// The metadata of a register, packed.
 pub(super) struct Slot {
     pub(super) hash: u64,
     pub(super) stamp_time: HlcTime,
@@ -83,8 +83,8 @@ pub(super) struct Slot {
     dot_origin: u32,
     weight: u32,
     learnt_at: u32,
-    /// The size in the low bits, above it the numbers of the kind and of the path by which it was learnt, and at
-    /// the top whether the body is retained.
+    /// The size in the low bits, then the numbers of the kind and of the path of arrival, and in the top bit the
+    /// retained flag.
     packed: NonZeroU32,
 }
 

@@ -1,8 +1,8 @@
-//! The one encoding of a key: RFC 8949, section 4.2.1.
+//! The canonical encoding of a key: RFC 8949, section 4.2.1.
 //!
-//! `ciborium` already writes the shortest heads and the shortest exact floats. What it leaves open
-//! is the order of maps (declaration order for a struct, anything for a `HashMap`) and indefinite
-//! lengths (`#[serde(flatten)]`). Both are settled here.
+//! `ciborium` already writes shortest heads and the shortest exact floats. It does not sort maps (a struct is in
+//! declaration order, a `HashMap` in any order), and it writes indefinite lengths (`#[serde(flatten)]`). This module
+//! normalises both.
 
 use ciborium_ll::{Encoder, Header};
 
@@ -13,8 +13,9 @@ use super::scan::{self, Rule, take_break};
 
 const WHAT: &str = "a key";
 
-/// Makes `out[start..]`, one item as `ciborium` wrote it, canonical.
+/// Makes `out[start..]` canonical. It must be one item as `ciborium` wrote it.
 pub(super) fn settle(out: &mut Vec<u8>, start: usize) -> Result<(), EncodeError> {
+    // A key that is canonical as written, such as a string or a number, is not copied.
     let written = out.get(start..).unwrap_or_default();
     match scan::check(written, Rule::Key, MAX_DEPTH) {
         Ok(()) => return Ok(()),
@@ -31,7 +32,7 @@ pub(super) fn settle(out: &mut Vec<u8>, start: usize) -> Result<(), EncodeError>
     Ok(())
 }
 
-/// Copies one item, settled. Recursion is bounded by `depth`.
+/// Copies one item in canonical form. `depth` bounds the recursion.
 fn item(cursor: &mut Cursor<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), EncodeError> {
     let (header, _) = cursor.any_header(WHAT).map_err(EncodeError::Key)?;
     match header {
@@ -68,7 +69,7 @@ fn array(cursor: &mut Cursor<'_>, out: &mut Vec<u8>, len: Option<usize>, depth: 
     Ok(())
 }
 
-/// The pairs of a map, by the bytes of their encoded keys.
+/// Copies the pairs of a map, sorted by the bytes of their encoded keys.
 fn map(cursor: &mut Cursor<'_>, out: &mut Vec<u8>, len: Option<usize>, depth: usize) -> Result<(), EncodeError> {
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     while more(cursor, len, pairs.len())? {
@@ -89,7 +90,7 @@ fn map(cursor: &mut Cursor<'_>, out: &mut Vec<u8>, len: Option<usize>, depth: us
     Ok(())
 }
 
-/// Whether another element follows in a container of `len` elements, `count` of which are taken.
+/// Returns true if another element follows in a container of `len` elements of which `count` have been read.
 fn more(cursor: &mut Cursor<'_>, len: Option<usize>, count: usize) -> Result<bool, EncodeError> {
     match len {
         Some(len) => Ok(count < len),
@@ -98,6 +99,6 @@ fn more(cursor: &mut Cursor<'_>, len: Option<usize>, count: usize) -> Result<boo
 }
 
 fn push(out: &mut Vec<u8>, header: Header) {
-    // A `Vec` never refuses a write.
+    // Writing to a `Vec` cannot fail.
     let _ = Encoder::from(out).push(header);
 }

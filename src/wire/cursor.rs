@@ -1,11 +1,11 @@
-//! Reading our own structure from a slice: definite lengths, shortest heads, every length checked
-//! against the bytes that are there before anything is done with it.
+//! Reader for the structure of a message, over a slice: definite lengths and shortest heads. Every length is checked
+//! against the bytes that are left before it is used.
 
 use ciborium_ll::{Decoder, Encoder, Header, simple};
 
 use super::error::DecodeError;
 
-/// What is left to read.
+/// The bytes that are left to read.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     rest: &'a [u8],
@@ -24,7 +24,7 @@ impl<'a> Cursor<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(what)) }
     }
 
-    /// The next head in any form, and whether it is the shortest one.
+    /// Reads the next head in any form. The flag is true if the head is in its shortest form.
     #[inline]
     pub(super) fn any_header(&mut self, what: &'static str) -> Result<(Header, bool), DecodeError> {
         let Some(Plain { major, number, shortest }) = self.plain(what)? else { return self.special(what) };
@@ -41,10 +41,10 @@ impl<'a> Cursor<'a> {
         Ok((header, shortest))
     }
 
-    /// A head that is a major type and a number; nothing if the next head is another one.
+    /// Reads a head of a major type and a number. Returns `None`, and reads nothing, if the next head is of another
+    /// form.
     ///
-    /// This is what nearly all heads are, and `ciborium-ll` took a third of the time of decoding a
-    /// message for them.
+    /// Nearly all heads have this form. For them `ciborium-ll` took a third of the time of decoding a message.
     #[inline]
     fn plain(&mut self, what: &'static str) -> Result<Option<Plain>, DecodeError> {
         let (&first, rest) = self.rest.split_first().ok_or(DecodeError::Truncated(what))?;
@@ -60,6 +60,7 @@ impl<'a> Cursor<'a> {
             27 => self.chunk(what).map(u64::from_be_bytes)?,
             small => return Ok(Some(Plain { major, number: small.into(), shortest: true })),
         };
+        // A longer form is the shortest one only if its number does not fit the next smaller form.
         let shortest = number >= SMALLEST[usize::from(minor & 3)];
         Ok(Some(Plain { major, number, shortest }))
     }
@@ -71,7 +72,7 @@ impl<'a> Cursor<'a> {
         Ok(*chunk)
     }
 
-    /// Floats, simple values, indefinite lengths and what is no head at all.
+    /// Reads a head of another form: a float, a simple value, an indefinite length, or bytes that are not a head.
     #[cold]
     fn special(&mut self, what: &'static str) -> Result<(Header, bool), DecodeError> {
         let before = self.rest;
@@ -83,7 +84,7 @@ impl<'a> Cursor<'a> {
         Ok((header, is_shortest(header, before.get(..taken).unwrap_or_default())))
     }
 
-    /// The number of the next head, which is of this major type and in its shortest form.
+    /// Reads the number of the next head, which must have this major type and its shortest form.
     #[inline]
     fn number(&mut self, expected: u8, what: &'static str) -> Result<u64, DecodeError> {
         match self.plain(what)? {
@@ -106,7 +107,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A length, if there are that many times `unit` bytes left.
+    /// Reads a length. Fails if fewer than `unit` bytes are left for each element.
     #[inline]
     fn length(&mut self, major: u8, unit: usize, what: &'static str) -> Result<usize, DecodeError> {
         let number = self.number(major, what)?;
@@ -137,7 +138,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes a null if one is next.
+    /// Takes a null if it is the next item. Returns true if it was.
     #[inline]
     pub(super) fn null(&mut self) -> bool {
         match self.rest.split_first() {
@@ -171,36 +172,36 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(self.take(len, what)?).map_err(|_| DecodeError::Utf8(what))
     }
 
-    /// The number of elements of an array: never more than there are bytes left.
+    /// Reads the number of elements of an array, which is never more than the bytes that are left.
     #[inline]
     pub(super) fn array(&mut self, what: &'static str) -> Result<usize, DecodeError> {
         self.length(4, 1, what)
     }
 
-    /// The number of elements of an array that has at least `known` of them.
+    /// Reads the number of elements of an array, which must have at least `known` elements.
     #[inline]
     pub(super) fn array_of(&mut self, known: usize, what: &'static str) -> Result<usize, DecodeError> {
         let len = self.array(what)?;
         if len < known { Err(DecodeError::Missing(what)) } else { Ok(len) }
     }
 
-    /// The number of pairs of a map: never more than there are bytes left.
+    /// Reads the number of pairs of a map. The number is never more than half the bytes that are left.
     pub(super) fn map(&mut self, what: &'static str) -> Result<usize, DecodeError> {
         self.length(5, 2, what)
     }
 }
 
-/// A head that is a major type and a number.
+/// A head that consists of a major type and a number.
 struct Plain {
     major: u8,
     number: u64,
     shortest: bool,
 }
 
-/// The smallest number that needs one, two, four and eight bytes.
+/// The smallest numbers that need one, two, four and eight bytes after the first.
 const SMALLEST: [u64; 4] = [24, 0x100, 0x1_0000, 0x1_0000_0000];
 
-/// Whether `written` is the shortest way to write `header`, a float or a simple value.
+/// Returns true if `written` is the shortest encoding of `header`, a float or a simple value.
 fn is_shortest(header: Header, written: &[u8]) -> bool {
     let mut buffer = [0; 9];
     let mut free = &mut buffer[..];
@@ -209,7 +210,7 @@ fn is_shortest(header: Header, written: &[u8]) -> bool {
     fits && buffer.get(..len) == Some(written)
 }
 
-/// The fields of one of our maps: small numbers in strictly rising order.
+/// The fields of a map of this format: small numbers in strictly rising order.
 pub(super) struct Fields {
     left: usize,
     next: u64,
@@ -221,7 +222,7 @@ impl Fields {
         Ok(Self { left: cursor.map(what)?, next: 0, what })
     }
 
-    /// The number of the next field; its value is next under the cursor.
+    /// Returns the number of the next field, and leaves the cursor at its value.
     pub(super) fn next(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<u64>, DecodeError> {
         if self.left == 0 {
             return Ok(None);

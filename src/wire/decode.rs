@@ -1,4 +1,4 @@
-//! Bytes to messages.
+//! The decoder: bytes to messages.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -18,27 +18,27 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::message::{Ack, Audit, Digest, Entry, Fact, Frame, Interval, Last, Message, Named, Push, Retired};
 use crate::replica_id::ReplicaId;
 
-/// A message that came in.
+/// A received message.
 #[derive(Debug)]
 pub struct Decoded<'a, K, V> {
-    /// Where it comes from, and for which cache.
+    /// The sender, and the cache that the message is for.
     pub envelope: Envelope<'a>,
-    /// The message; nothing if it is of a kind that this build does not know, to be ignored.
+    /// The message. `None` if this build does not know its kind: the caller ignores it.
     pub message: Option<Message<K, V>>,
-    /// Entries whose key is no `K`. They are kept and relayed.
+    /// The number of entries whose key is not a `K`. They are kept and relayed.
     pub undecodable_keys: u32,
-    /// Entries whose value is no `V`. They are kept and relayed.
+    /// The number of entries whose value is not a `V`. They are kept and relayed.
     pub undecodable_values: u32,
 }
 
-/// The message that `bytes` are.
+/// Decodes the message in `bytes`.
 ///
-/// Memory taken before an error is found is a small multiple of what was read so far; no length
-/// that the bytes do not back up is ever believed.
+/// The memory used before an error is found is a small multiple of the bytes read so far. No length is trusted that
+/// exceeds the bytes that follow it.
 ///
 /// # Errors
-/// If anything is wrong with the message. Nothing of it is returned then: a message is applied
-/// whole or not at all. A key or value that is not of its type is no error (see [`Decoded`]).
+/// If any part of the message is invalid. Then nothing of it is returned: a message is applied completely or not at
+/// all. A key or value that is not of its type is not an error (see [`Decoded`]).
 pub fn decode<'a, K: DeserializeOwned, V: DeserializeOwned>(
     bytes: &'a Bytes,
     intake: &impl Intake<K, V>,
@@ -55,6 +55,7 @@ pub fn decode<'a, K: DeserializeOwned, V: DeserializeOwned>(
         MessageKind::Audit => Some(Message::Audit(decoder.audit()?)),
         MessageKind::Unknown(_) => None,
     };
+    // The layout after the head of an unknown kind is unknown too, so nothing after the head is checked for it.
     if message.is_some() {
         decoder.parts.skip_rest(head.parts, PARTS)?;
         decoder.parts.cursor.end("a message")?;
@@ -63,7 +64,7 @@ pub fn decode<'a, K: DeserializeOwned, V: DeserializeOwned>(
     Ok(Decoded { envelope: head.envelope, message, undecodable_keys, undecodable_values })
 }
 
-/// Reads one body. `'a` are the bytes, `'r` what is lent by the caller.
+/// A reader for one body. `'a` is the lifetime of the message bytes, `'r` that of the arguments of [`decode`].
 struct Decoder<'a, 'r, I> {
     parts: PartReader<'a, 'r>,
     entries: EntryReader<'r, I>,
@@ -121,6 +122,7 @@ impl<I> Decoder<'_, '_, I> {
         let (member, clock, watermark) =
             (self.parts.id(WHAT)?, self.parts.cursor.uint(WHAT)?, self.parts.cursor.uint(WHAT)?);
         let vector = self.parts.vector()?;
+        // The flag is an optional fifth element. Releases without it send four.
         let tells = parts >= FACT_PARTS_WITH_RETIRED;
         let retired = tells && self.parts.cursor.bool(WHAT)?;
         self.parts.skip_rest(parts, if tells { FACT_PARTS_WITH_RETIRED } else { FACT_PARTS })?;
@@ -200,6 +202,7 @@ impl<'a, I> Decoder<'a, '_, I> {
                 push::FROM => from = Some(self.parts.cursor.uint(WHAT)?),
                 push::TO => to = Some(self.parts.cursor.uint(WHAT)?),
                 push::EPOCH => epoch = self.parts.cursor.uint(WHAT)?,
+                // Fields are in rising order, so origin and range are known before the entries, which need them.
                 push::ENTRIES => {
                     let origin = origin.ok_or(DecodeError::Missing("a push's origin"))?;
                     let range = range(from, to)?;

@@ -1,4 +1,4 @@
-//! Messages to bytes.
+//! The encoder: messages to bytes.
 
 use bytes::Bytes;
 use ciborium_ll::Header;
@@ -19,16 +19,16 @@ use crate::item::{Body, Key};
 use crate::message::{Ack, Audit, Digest, Entry, Fact, FillNote, Frame, Interval, Last, Message, Named, Push, Retired};
 use crate::replica_id::ReplicaId;
 
-/// What an entry takes beyond its encoded key and value, usually; only a guess for the buffer.
+/// The usual size of an entry beyond its encoded key and value, in bytes. It only sizes the buffer.
 const USUAL_ENTRY_OVERHEAD: usize = 20;
 
-/// The bytes of `message`.
+/// Encodes `message`.
 ///
-/// One message has one encoding. A push is always encoded from its entries; use
-/// [`forward`](super::forward) to pass on one that came from elsewhere.
+/// Each message has one encoding. A push is always encoded from its entries. To relay a push that was received, use
+/// [`forward`](super::forward).
 ///
 /// # Errors
-/// If a key or value does not serialise, or the message is not one that a replica may send.
+/// If a key or value does not serialise, or if `message` is malformed: see [`EncodeError`].
 pub fn encode<K: Serialize, V: Serialize>(
     envelope: &Envelope<'_>,
     message: &Message<K, V>,
@@ -49,7 +49,7 @@ pub fn encode<K: Serialize, V: Serialize>(
     Ok(encoder.writer.finish())
 }
 
-/// The ids that `message` mentions.
+/// Returns the replica ids that `message` mentions.
 fn collect<K, V>(message: &Message<K, V>) -> Numbers {
     let mut ids = Collector::default();
     match message {
@@ -111,7 +111,7 @@ fn collect_interval<K, V>(ids: &mut Collector, origin: ReplicaId, entries: &[Ent
     }
 }
 
-/// About how many bytes the body takes.
+/// Estimates the size of the body in bytes.
 fn body_size<K, V>(message: &Message<K, V>) -> usize {
     let vector = |vector: &VersionVector| 14 * vector.len() + 8;
     match message {
@@ -139,7 +139,7 @@ fn entries_size<K, V>(entries: &[Entry<K, V>]) -> usize {
 struct Encoder {
     writer: Writer,
     replicas: Numbers,
-    /// The length of the key before: the next is likely as long.
+    /// The length of the previous key: the guess for the next key.
     last_key: usize,
 }
 
@@ -300,6 +300,7 @@ impl Encoder {
         self.vector_field(&map, last::EVICTED, &last.evicted)
     }
 
+    /// Writes one interval of a frame. The bounds of fills are an optional fifth element: most intervals have none.
     fn interval<K: Serialize, V: Serialize>(&mut self, interval: &Interval<K, V>) -> Result<(), EncodeError> {
         let plain = interval.fills.is_empty();
         self.writer.head(Header::Array(Some(if plain { INTERVAL_PARTS } else { INTERVAL_PARTS_WITH_FILLS })));
@@ -325,6 +326,8 @@ impl Encoder {
         Ok(())
     }
 
+    /// Writes the entries of the interval `(from, to]` of `origin`. A dot time is sent as its distance from the one
+    /// before.
     fn entries<K: Serialize, V: Serialize>(
         &mut self,
         origin: ReplicaId,
@@ -344,6 +347,7 @@ impl Encoder {
             self.entry(entry, dot.counter - previous)?;
             previous = dot.counter;
         }
+        // An empty interval passes the loop without a check, so the order of its ends is checked here.
         if from > to { Err(EncodeError::EntryOrder) } else { Ok(()) }
     }
 
@@ -367,7 +371,7 @@ impl Encoder {
         }
     }
 
-    /// Kind, stamp and expiry: what a stamp that is the dot itself need not say is left out.
+    /// Writes kind, stamp and expiry. The stamp omits what equals the dot: its replica, or both replica and time.
     fn marker<K, V>(&mut self, entry: &Entry<K, V>) -> Result<(), EncodeError> {
         let marker = &entry.marker;
         self.writer.uint(marker.kind.code().into());

@@ -1,4 +1,4 @@
-//! Reading entries: the hot path of decoding.
+//! Reader for entries: the hot path of decoding.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -16,10 +16,11 @@ use crate::replica_id::ReplicaId;
 
 const WHAT: &str = "an entry";
 
-/// Room is made for this many entries at once; for more only as they prove to be there.
+/// The number of entries to reserve memory for in advance. A claimed count above this reserves memory only as entries
+/// are read.
 const AT_ONCE: usize = 1024;
 
-/// Hashes and weighs an entry that came in, for this process.
+/// A hasher and weigher for received entries, specific to this process.
 pub trait Intake<K, V> {
     /// Returns this process's hash of a key.
     fn hash(&self, key: &Key<K>) -> u64;
@@ -27,33 +28,33 @@ pub trait Intake<K, V> {
     /// Returns the weight of a live entry by this process's weigher.
     fn weigh(&self, key: &K, value: &V) -> u32;
 
-    /// Returns the weight of a live entry whose key or value does not decode here. By default its encoded
-    /// size in bytes: if the weigher counts entries instead, it goes early, which is safe.
+    /// Returns the weight of a live entry whose key or value does not decode here. The default is its encoded size in
+    /// bytes. If the weigher counts entries, such an entry is evicted early, which is safe.
     fn weigh_opaque(&self, size: u32) -> u32 {
         size.max(1)
     }
 }
 
-/// The place of an entry, which decides what it leaves out.
+/// The context of an entry, which decides what the entry omits.
 #[derive(Clone, Copy)]
 pub(super) enum Register {
-    /// In an interval of `origin`: it says how far its dot is beyond the one before, and its value.
+    /// An interval of `origin`: an entry has the distance of its dot from the one before, and its value.
     InInterval {
-        /// Whose dots they are.
+        /// The origin of the dots.
         origin: ReplicaId,
-        /// The dot time before, or the start of the interval.
+        /// The dot time of the entry before, or the start of the interval.
         after: HlcTime,
         /// The end of the interval.
         to: HlcTime,
     },
-    /// In an audit: it says its whole dot, and no value.
+    /// An audit: an entry has its whole dot, and no value.
     InAudit,
 }
 
-/// Reads entries, and counts those whose key or value does not decode here.
+/// A reader for entries. It counts those whose key or value does not decode here.
 pub(super) struct EntryReader<'r, I> {
     intake: &'r I,
-    /// For `ciborium`, kept from entry to entry.
+    /// The buffer for `ciborium`, reused for all entries.
     scratch: Vec<u8>,
     undecodable_keys: u32,
     undecodable_values: u32,
@@ -64,7 +65,7 @@ impl<'r, I> EntryReader<'r, I> {
         Self { intake, scratch: Vec::new(), undecodable_keys: 0, undecodable_values: 0 }
     }
 
-    /// Returns how many keys and how many values did not decode so far.
+    /// Returns the numbers of keys and values that did not decode so far.
     pub(super) fn undecodable(&self) -> (u32, u32) {
         (self.undecodable_keys, self.undecodable_values)
     }
@@ -119,6 +120,7 @@ impl<'r, I> EntryReader<'r, I> {
     {
         let weight = match (&item.key, &item.body) {
             (_, Body::Absent) => Some(0),
+            // A panic of the weigher must not refuse the message: the other entries of the message would never arrive.
             (Key::Known(key), Body::Known(value)) => user::contain(|| self.intake.weigh(key, value)),
             _ => None,
         };
@@ -135,6 +137,7 @@ impl<'r, I> EntryReader<'r, I> {
         }
     }
 
+    /// Decodes a value. A value that is malformed or of another type is kept as bytes: it must not refuse the message.
     fn body<V: DeserializeOwned>(&mut self, bytes: &[u8], depth: usize) -> Body<V> {
         let sound = scan::check(bytes, Rule::Value, depth).is_ok();
         match sound.then(|| user::read(bytes, &mut self.scratch)).flatten() {
@@ -147,6 +150,7 @@ impl<'r, I> EntryReader<'r, I> {
     }
 }
 
+/// Reads the bytes of a key. A key must be canonical: two encodings of one key would be two keys.
 #[inline]
 fn key_bytes<'a>(parts: &mut PartReader<'a, '_>) -> Result<&'a [u8], DecodeError> {
     let bytes = parts.cursor.bytes("a key")?;
@@ -164,6 +168,7 @@ fn dot(parts: &mut PartReader<'_, '_>, place: &mut Register) -> Result<Dot, Deco
             if step == 0 || time > *to {
                 return Err(DecodeError::EntryOrder);
             }
+            // A distance above zero makes dot times rise strictly, so a duplicate dot cannot be expressed.
             *after = time;
             Ok(Dot::new(*origin, time))
         }
@@ -181,14 +186,14 @@ fn kind(parts: &mut PartReader<'_, '_>) -> Result<Kind, DecodeError> {
     known.ok_or(DecodeError::Newer { what: "a register kind", code })
 }
 
-/// Reads the stamp of the register with `dot`: null if it is the dot, a time if it is of the same replica, else the
-/// full stamp.
+/// Reads the stamp of the register with `dot`. Null is a stamp equal to the dot, a number is a time of the same
+/// replica, anything else is the full stamp.
 #[inline]
 fn stamp_beside(parts: &mut PartReader<'_, '_>, dot: Dot) -> Result<Stamp, DecodeError> {
     if parts.cursor.null() {
         return Ok(Stamp::new(dot.counter, dot.actor));
     }
-    // The major type of the next item is in the top three bits; an array is 4.
+    // The major type of the next item is in the top three bits. Type 4 is an array.
     if parts.cursor.rest().first().is_some_and(|first| first >> 5 == 4) {
         return parts.stamp();
     }
@@ -205,7 +210,7 @@ fn value_bytes<'a>(parts: &mut PartReader<'a, '_>, kind: Kind) -> Result<Option<
     if kind.is_live() { Ok(Some(bytes)) } else { Err(DecodeError::BodyMismatch) }
 }
 
-/// A copy: a slice would keep the whole message in memory for as long as the entry lives.
+/// Copies the bytes. A slice would keep the whole message in memory as long as the entry lives.
 #[cold]
 fn keep(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)

@@ -1,5 +1,5 @@
-//! Whom a message is from and for: the part that is read before anything else, and that changes
-//! when a push is passed on.
+//! The envelope of a message: its sender and its cache. It is read before everything else, and replaced when a push is
+//! relayed.
 
 use bytes::Bytes;
 use ciborium_ll::Header;
@@ -11,18 +11,18 @@ use super::layout::{PARTS, VERSION};
 use super::write::Writer;
 use crate::replica_id::ReplicaId;
 
-/// Where a message comes from, and which cache it is for.
+/// The sender of a message, and the cache that the message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
     /// The name of the cache.
     pub cache: &'a str,
-    /// The replica that sends it. Of a push that is passed on: whoever carries it, not its origin.
+    /// The replica that sends the message. For a relayed push this is the relay, not the origin.
     pub from: ReplicaId,
-    /// The node that the sender lives on.
+    /// The node of the sender.
     pub node: Uuid,
 }
 
-/// What sort of message it is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageKind {
     /// [`Message::Digest`](crate::message::Message::Digest)
@@ -35,7 +35,7 @@ pub enum MessageKind {
     Frame,
     /// [`Message::Audit`](crate::message::Message::Audit)
     Audit,
-    /// One that a newer release has added, by its number.
+    /// A kind that a newer release has added, by its number.
     Unknown(u64),
 }
 
@@ -63,29 +63,29 @@ impl MessageKind {
     }
 }
 
-/// What [`peek`] finds. Only [`Peeked::Message`] is for [`decode()`](super::decode()); the others are
-/// normal while a newer release is being rolled out: count them, keep the connection.
+/// The result of [`peek`]. Only [`Peeked::Message`] is for [`decode()`](super::decode()). The other results are normal
+/// while a newer release is being rolled out: count them, and keep the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peeked<'a> {
-    /// A message for the named cache. Its body has not been looked at.
+    /// A message for the named cache. Its body has not been read.
     Message {
-        /// Where it comes from.
+        /// The sender and the cache.
         envelope: Envelope<'a>,
-        /// What it is; never [`MessageKind::Unknown`].
+        /// The kind, which is never [`MessageKind::Unknown`].
         kind: MessageKind,
     },
-    /// A kind of message that this build does not know. To be ignored.
+    /// A message of a kind that this build does not know. Ignore it.
     UnknownKind {
-        /// Where it comes from.
+        /// The sender and the cache.
         envelope: Envelope<'a>,
-        /// The number of its kind.
+        /// The number of the kind.
         code: u64,
     },
-    /// A version of the format that this build does not speak. To be ignored.
+    /// A version of the format that this build does not support. Ignore the message.
     UnknownVersion(u8),
 }
 
-/// Reads what is needed to route a message: no body, no allocation.
+/// Reads what is needed to route a message. It reads no body and allocates nothing.
 ///
 /// # Errors
 /// If the head does not parse.
@@ -100,11 +100,11 @@ pub fn peek(bytes: &[u8]) -> Result<Peeked<'_>, DecodeError> {
     })
 }
 
-/// A push, passed on: `raw` ([`Push::raw`](crate::message::Push::raw)) with another
-/// envelope and one more hop, its entries copied as they are.
+/// Encodes a push that is relayed: `raw` ([`Push::raw`](crate::message::Push::raw)) with another envelope and one more
+/// hop. The body is copied byte for byte, so fields of a newer release are relayed too.
 ///
 /// # Errors
-/// If `raw` is no push of this version.
+/// If `raw` is not a push of this version.
 pub fn forward(envelope: &Envelope<'_>, raw: &Bytes) -> Result<Bytes, EncodeError> {
     let mut head = Head::read(raw).map_err(EncodeError::Forward)?;
     if head.kind != MessageKind::Push {
@@ -125,7 +125,7 @@ pub(super) struct Head<'a> {
     pub(super) kind: MessageKind,
     pub(super) envelope: Envelope<'a>,
     pub(super) hops: u8,
-    /// The body and what follows it.
+    /// The body, and the bytes after it.
     pub(super) rest: &'a [u8],
 }
 
@@ -149,7 +149,7 @@ impl<'a> Head<'a> {
         Ok(Self { parts, kind, envelope: Envelope { cache, from, node }, hops, rest: cursor.rest() })
     }
 
-    /// An upper bound of the bytes that [`write`](Self::write) appends.
+    /// Returns an upper bound of the bytes that [`write`](Self::write) appends.
     pub(super) fn size(&self) -> usize {
         self.envelope.cache.len() + 64
     }

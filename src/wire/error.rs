@@ -1,8 +1,8 @@
-//! What can be wrong with a message, on its way out and on its way in.
+//! The errors of encoding and of decoding.
 
 use thiserror::Error;
 
-/// Why something was not encoded. Nothing of it leaves.
+/// An error of encoding. Nothing of the message is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -18,10 +18,10 @@ pub enum EncodeError {
     /// A map inside a key lists one key twice.
     #[error("a map inside a cache key has the same key twice")]
     DuplicateMapKey,
-    /// What `Serialize` wrote for a key is no single well-formed CBOR item.
+    /// The output of a key's `Serialize` is not one well-formed CBOR item.
     #[error("the encoded key is not well-formed: {0}")]
     Key(DecodeError),
-    /// An entry is said to be live but carries no value.
+    /// An entry is marked live but has no value.
     #[error("a live entry has no value to send")]
     BodyMissing,
     /// An entry's dot is of another origin than the interval it is in.
@@ -33,29 +33,28 @@ pub enum EncodeError {
     /// A replica id is missing from the message's own table.
     #[error("a replica id is missing from the message's table")]
     ReplicaTable,
-    /// The bytes to be passed on are not a push of this version.
+    /// The bytes to be relayed are not a push of this version.
     #[error("only a push can be passed on")]
     NotAPush,
-    /// The bytes to be passed on do not parse.
+    /// The bytes to be relayed do not parse.
     #[error("the bytes to be passed on do not parse: {0}")]
     Forward(DecodeError),
 }
 
-/// Why a message was refused. Nothing of it has been applied.
+/// An error of decoding. Nothing of the message has been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The first byte names a version that this build does not speak. Use
-    /// [`peek`](super::peek) first, which reports it as an outcome.
+    /// The first byte names a version that this build does not support. Use [`peek`](super::peek) first, which reports
+    /// it as an outcome.
     #[error("wire version {0} is not spoken here")]
     Version(u8),
-    /// A register kind from a newer release. The message is refused whole, so that nothing of it
-    /// is half applied or claimed.
+    /// A register kind of a newer release. The whole message is refused, so that no part of it is applied or claimed.
     #[error("{what} {code} comes from a newer release")]
     Newer {
-        /// What is new.
+        /// The part of the message that is new.
         what: &'static str,
-        /// Its number.
+        /// The number of the unknown kind.
         code: u64,
     },
     /// The bytes end inside an item.
@@ -73,24 +72,24 @@ pub enum DecodeError {
     /// A length or number is not written in its shortest form.
     #[error("{0} is not in its shortest form")]
     NotShortest(&'static str),
-    /// Indefinite lengths are never used.
+    /// A length is indefinite. The format has none.
     #[error("{0} has an indefinite length")]
     Indefinite(&'static str),
     /// A string is not UTF-8.
     #[error("{0} is not UTF-8")]
     Utf8(&'static str),
-    /// Nested too deeply.
+    /// An item nests too deeply.
     #[error("nested deeper than {limit} levels")]
     TooDeep {
         /// The deepest nesting allowed.
         limit: usize,
     },
-    /// Larger than a limit.
+    /// A size is above a limit.
     #[error("{what} is {size}, over the limit of {limit}")]
     TooLarge {
-        /// What is too large.
+        /// The part of the message that is too large.
         what: &'static str,
-        /// Its size.
+        /// The size found.
         size: u64,
         /// The limit.
         limit: u64,
@@ -98,7 +97,7 @@ pub enum DecodeError {
     /// Bytes follow where the item should end.
     #[error("bytes follow the end of {0}")]
     Trailing(&'static str),
-    /// The fields of a map are not in strictly rising order: out of order, or twice.
+    /// The fields of a map are not in strictly rising order: a field is out of order, or present twice.
     #[error("{0} lists a field twice or out of order")]
     FieldOrder(&'static str),
     /// A field that every version writes is missing.
@@ -107,7 +106,7 @@ pub enum DecodeError {
     /// The replicas of a table or vector are not in strictly rising order.
     #[error("{0} lists a replica twice or out of order")]
     ReplicaOrder(&'static str),
-    /// A replica number beyond the message's table.
+    /// A replica number is beyond the end of the message's table.
     #[error("a replica number points outside the message's table")]
     ReplicaTable,
     /// An interval ends before it starts.
@@ -116,7 +115,7 @@ pub enum DecodeError {
     /// Entries are not in rising order of dot time, or lie outside their interval.
     #[error("entries are out of order or outside their interval")]
     EntryOrder,
-    /// A live entry without a value, or a tombstone with one.
+    /// A live entry has no value, or a tombstone has one.
     #[error("an entry's kind and value do not go together")]
     BodyMismatch,
     /// A key is well-formed, but not in its one canonical encoding.

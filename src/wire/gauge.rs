@@ -1,4 +1,4 @@
-//! A writer that keeps nothing: it counts bytes and nesting as an item is serialised.
+//! A writer that discards its input: it counts the bytes and the nesting of an item while the item is serialised.
 
 use std::io;
 
@@ -6,23 +6,23 @@ use smallvec::SmallVec;
 
 use super::limits::MAX_DEPTH;
 
-/// Stands for the elements left in a container of indefinite length.
+/// The count of remaining elements of a container of indefinite length.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Counts the bytes of one CBOR item and refuses it as soon as it nests too deeply, which also
-/// ends the recursion of the `Serialize` that writes it.
+/// Counter for the bytes of one CBOR item. It refuses the item as soon as it nests too deeply. The error also ends the
+/// recursion of the `Serialize` that writes the item.
 pub(super) struct Gauge {
     len: usize,
     limit: usize,
     too_deep: bool,
     head: ItemHead,
-    /// Bytes of a string still to come.
+    /// The remaining bytes of the current string.
     payload: u64,
-    /// Items still to come in each open container.
+    /// The remaining items of each open container.
     levels: SmallVec<[u64; 8]>,
 }
 
-/// A head of which some bytes have been written.
+/// A head of which only some bytes may have been written.
 #[derive(Clone, Copy, Default)]
 struct ItemHead {
     first: u8,
@@ -31,7 +31,7 @@ struct ItemHead {
 }
 
 impl Gauge {
-    /// Refuses what nests deeper than `limit` levels, at most [`MAX_DEPTH`].
+    /// Creates a gauge that refuses items nested deeper than `limit` levels, or [`MAX_DEPTH`] if that is lower.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             len: 0,
@@ -55,6 +55,7 @@ impl Gauge {
         self.too_deep
     }
 
+    /// Takes the next bytes, which may end anywhere: inside a head, inside a string, or between items.
     fn take(&mut self, mut bytes: &[u8]) {
         while !self.too_deep {
             if self.payload > 0 {
@@ -101,6 +102,7 @@ impl Gauge {
         }
     }
 
+    /// Opens a container of `items` items. A map counts keys and values, a tag has one item.
     fn open(&mut self, items: u64) {
         if self.levels.len() >= self.limit {
             self.too_deep = true;
@@ -111,13 +113,13 @@ impl Gauge {
         }
     }
 
-    /// A break: the innermost container is complete.
+    /// Closes the innermost container at a break.
     fn close(&mut self) {
         self.levels.pop();
         self.complete();
     }
 
-    /// One item is complete, and with it perhaps the containers it was the last of.
+    /// Counts one complete item, and closes each container whose last item it was.
     fn complete(&mut self) {
         while let Some(level) = self.levels.last_mut() {
             if *level == UNKNOWN {

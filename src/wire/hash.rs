@@ -1,8 +1,8 @@
-//! One hash that is the same on every node, in every release: XXH64 with seed zero.
+//! A hash that is the same on every node and in every release: XXH64 with seed zero.
 //!
-//! The table that readers share uses another hash, with a seed per process. This one is for what
-//! replicas tell each other about keys and values (the audit), where speed matters less than
-//! being the same everywhere.
+//! The table that readers share uses another hash, with a seed per process. This hash is for numbers that all nodes
+//! must compute alike: the order in which nodes run the fill of a key, and the hashes of values in an explanation.
+//! Equality on all nodes matters there more than speed.
 //!
 //! Source: Collet, "xxHash fast digest algorithm", version 0.1.1.
 
@@ -12,7 +12,7 @@ const PRIME_3: u64 = 0x1656_67B1_9E37_79F9;
 const PRIME_4: u64 = 0x85EB_CA77_C2B2_AE63;
 const PRIME_5: u64 = 0x27D4_EB2F_1656_67C5;
 
-/// The hash of a key's canonical encoding ([`encode_key`](super::encode_key)).
+/// Returns the hash of a key's canonical encoding ([`encode_key`](super::encode_key)).
 #[must_use]
 pub fn key_hash(bytes: &[u8]) -> u64 {
     let (stripes, tail) = bytes.as_chunks::<32>();
@@ -20,7 +20,7 @@ pub fn key_hash(bytes: &[u8]) -> u64 {
     avalanche(finish(hash.wrapping_add(bytes.len() as u64), tail))
 }
 
-/// The hash of an encoded value: the same function as [`key_hash`].
+/// Returns the hash of an encoded value: the same function as [`key_hash`].
 #[must_use]
 pub fn value_hash(bytes: &[u8]) -> u64 {
     key_hash(bytes)

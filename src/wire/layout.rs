@@ -3,37 +3,37 @@
 /// The first byte of every message.
 pub(super) const VERSION: u8 = 1;
 
-/// CBOR's null.
+/// The CBOR encoding of null.
 pub(super) const NULL: u8 = 0xf6;
 
-/// Elements of the outer array that this version knows.
+/// The number of elements of the outer array in this version.
 pub(super) const PARTS: usize = 6;
 
-/// Elements of an entry that this version knows.
+/// The number of elements of an entry in this version.
 pub(super) const ENTRY_PARTS: usize = 6;
 
-/// Elements of an interval that this version knows.
+/// The number of elements of an interval without bounds of fills.
 pub(super) const INTERVAL_PARTS: usize = 4;
 
-/// The same with the bounds of fills, which most intervals do not have.
+/// The number of elements of an interval with bounds of fills. Most intervals have none.
 pub(super) const INTERVAL_PARTS_WITH_FILLS: usize = 5;
 
-/// Elements of the bound of a fill that this version knows.
+/// The number of elements of a fill's bound in this version.
 pub(super) const BOUND_PARTS: usize = 4;
 
-/// Elements of a fact about a member that lacks something of the retired origins.
+/// The number of elements of a fact about a member that lacks something of the retired origins.
 pub(super) const FACT_PARTS: usize = 4;
 
-/// The same of one that lacks nothing of them.
+/// The number of elements of a fact about a member that has everything of the retired origins.
 pub(super) const FACT_PARTS_WITH_RETIRED: usize = 5;
 
-/// Elements of a named member that this version knows.
+/// The number of elements of a named member in this version.
 pub(super) const NAMED_PARTS: usize = 3;
 
-/// In every body, first if there: the table of replica ids that the body refers to.
+/// The field of every body that holds the table of replica ids. If present, it is the first field.
 pub(super) const REPLICAS: u64 = 0;
 
-/// Fields of a digest.
+/// The fields of a digest.
 pub(super) mod digest {
     pub(in super::super) const CLOCK: u64 = 1;
     pub(in super::super) const QUIET_SINCE: u64 = 2;
@@ -53,7 +53,7 @@ pub(super) mod digest {
     pub(in super::super) const GREETS: u64 = 16;
 }
 
-/// Fields of a push.
+/// The fields of a push.
 pub(super) mod push {
     pub(in super::super) const ORIGIN: u64 = 1;
     pub(in super::super) const FROM: u64 = 2;
@@ -63,13 +63,13 @@ pub(super) mod push {
     pub(in super::super) const FILLS: u64 = 6;
 }
 
-/// Fields of an acknowledgement.
+/// The fields of an acknowledgement.
 pub(super) mod ack {
     pub(in super::super) const TIME: u64 = 1;
     pub(in super::super) const TO: u64 = 2;
 }
 
-/// Fields of a frame.
+/// The fields of a frame.
 pub(super) mod frame {
     pub(in super::super) const SESSION: u64 = 1;
     pub(in super::super) const INDEX: u64 = 2;
@@ -83,7 +83,7 @@ pub(super) mod frame {
     pub(in super::super) const TO: u64 = 10;
 }
 
-/// Fields of what only the last frame says.
+/// The fields of the part that only the last frame of a session has.
 pub(super) mod last {
     pub(in super::super) const FRAMES: u64 = 1;
     pub(in super::super) const CLAIM: u64 = 2;
@@ -93,7 +93,7 @@ pub(super) mod last {
     pub(in super::super) const EVICTED: u64 = 6;
 }
 
-/// Fields of an audit.
+/// The fields of an audit.
 pub(super) mod audit {
     pub(in super::super) const VECTOR: u64 = 1;
     pub(in super::super) const ENTRIES: u64 = 2;

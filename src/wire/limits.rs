@@ -1,32 +1,32 @@
-//! How much a peer may make us hold.
+//! Limits on the memory and stack that a peer's message may use.
 
 use super::error::DecodeError;
 
-/// No replica decodes deeper nesting than this, whatever its [`Limits`] say, and no replica sends
-/// it. It bounds the stack that decoding takes.
+/// The deepest nesting that any replica sends or decodes, whatever its [`Limits`] are. It bounds the stack that
+/// decoding uses.
 pub const MAX_DEPTH: usize = 128;
 
-/// What an entry takes on the wire beyond its encoded key and value, at most, in bytes: whoever
-/// cuts frames to a size adds this per entry. The usual overhead is 12.
+/// The largest size of an entry on the wire beyond its encoded key and value, in bytes. Code that cuts frames to a size
+/// adds this for each entry. The usual overhead is 12 bytes.
 pub const MAX_ENTRY_OVERHEAD: usize = 64;
 
-/// Bounds that are checked before anything is allocated.
+/// Limits that are checked before anything is allocated.
 ///
-/// All replicas of a cache should have the same: what one accepts from its user and another
-/// refuses from the wire never replicates.
+/// All replicas of a cache should have the same limits. If one replica accepts a write that another refuses to decode,
+/// the write never replicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one encoded key. Default 64 KiB.
+    /// The largest encoded key, in bytes. Default 64 KiB.
     pub max_key_bytes: usize,
-    /// Bytes of one encoded value. Default 16 MiB.
+    /// The largest encoded value, in bytes. Default 16 MiB.
     pub max_value_bytes: usize,
-    /// Bytes of one message. Default 32 MiB; must hold one key and one value of the largest size,
-    /// [`MAX_ENTRY_OVERHEAD`] and the vectors of a frame.
+    /// The largest message, in bytes. Default 32 MiB. It must hold one key and one value of the largest size,
+    /// [`MAX_ENTRY_OVERHEAD`], and the vectors of a frame.
     pub max_message_bytes: usize,
-    /// Origins in one version vector, and facts in one digest. Default 65,536.
+    /// The largest number of origins in one version vector, and of facts or of named members in one digest. Default
+    /// 65,536.
     pub max_origins: usize,
-    /// Levels of nesting inside a key, a value or an unknown field. Default and maximum
-    /// [`MAX_DEPTH`].
+    /// The deepest nesting inside a key, a value or an unknown field. Default and maximum [`MAX_DEPTH`].
     pub max_depth: usize,
 }
 
@@ -43,24 +43,24 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The nesting that applies.
+    /// Returns the nesting limit that applies: the lower of `max_depth` and [`MAX_DEPTH`].
     #[must_use]
     pub fn depth(&self) -> usize {
         self.max_depth.min(MAX_DEPTH)
     }
 
-    /// Whether a key of `size` encoded bytes may travel.
+    /// Checks the encoded size of a key.
     ///
     /// # Errors
-    /// [`DecodeError::TooLarge`] if not.
+    /// [`DecodeError::TooLarge`] if the key is too large to be sent.
     pub fn check_key(&self, size: usize) -> Result<(), DecodeError> {
         at_most("a key", size, self.max_key_bytes)
     }
 
-    /// Whether a value of `size` encoded bytes may travel.
+    /// Checks the encoded size of a value.
     ///
     /// # Errors
-    /// [`DecodeError::TooLarge`] if not.
+    /// [`DecodeError::TooLarge`] if the value is too large to be sent.
     pub fn check_value(&self, size: usize) -> Result<(), DecodeError> {
         at_most("a value", size, self.max_value_bytes)
     }

@@ -1,19 +1,20 @@
-//! How long an item is when encoded, from its shape alone: nothing is written, so that a write does not
-//! pay for an encoding that is made later, or never.
+//! The length of an item's encoding, computed from its shape alone. Nothing is written, so a write does not pay for an
+//! encoding that is made later or never.
 
 use std::fmt;
 
 use serde::ser::{self, Serialize, Serializer};
 
-/// Why there is no length.
+/// The reason for which there is no length.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// It nests too deeply; noticed on the way in, which also ends the recursion.
+    /// The item nests too deeply. This is detected before the recursion enters the level, so it also ends the
+    /// recursion.
     TooDeep,
-    /// It has something that only the encoder knows the length of: a float, a tag, a large number. Or, in a key, a map, of
-    /// which only the encoder knows whether it lists something twice.
+    /// The item contains something whose length only the encoder knows: a float, a tag, a 128-bit number. In a key, a
+    /// map counts as well: only the encoder detects that it lists a key twice.
     AskTheEncoder,
-    /// `Serialize` refused.
+    /// `Serialize` returned an error.
     Refused(String),
 }
 
@@ -35,24 +36,24 @@ impl ser::Error for Stop {
     }
 }
 
-/// What has been measured so far.
+/// The measurement so far.
 pub(super) struct Measure {
     len: usize,
     depth: usize,
     limit: usize,
-    /// Kept, because a `Serialize` may swallow the error.
+    /// Set beside the error, because a `Serialize` may discard the error.
     too_deep: bool,
     unsure: bool,
     is_key: bool,
 }
 
 impl Measure {
-    /// The length of `value`, which may nest `limit` levels deep.
+    /// Returns the length of `value`, which may nest `limit` levels deep.
     pub(super) fn of<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<usize, Stop> {
         Self::run(value, limit, false)
     }
 
-    /// The same for a key, if that is all there is to ask.
+    /// Returns the length of `key`, or [`Stop::AskTheEncoder`] if the key contains a map.
     pub(super) fn of_key<T: Serialize + ?Sized>(key: &T, limit: usize) -> Result<usize, Stop> {
         Self::run(key, limit, true)
     }
@@ -67,7 +68,7 @@ impl Measure {
         }
     }
 
-    /// A head whose argument is `number`.
+    /// Counts a head whose argument is `number`.
     #[inline]
     fn head(&mut self, number: u64) {
         let size = match number {
@@ -101,20 +102,21 @@ impl Measure {
         Err(Stop::AskTheEncoder)
     }
 
-    /// A container of so many items, or of who knows how many.
+    /// Opens a container of `length` items, or of an unknown number.
     #[inline]
     fn open(&mut self, length: Option<usize>) -> Result<Inside<'_>, Stop> {
         self.enter()?;
         match length {
             Some(length) => self.head(length as u64),
-            // The head that leaves it open, and the break.
+            // A container of indefinite length takes one byte for its head and one for the break.
             None => self.len = self.len.saturating_add(2),
         }
         Ok(Inside { measure: self, levels: 1, announced: length, items: 0 })
     }
 
-    /// The map from a variant's name to what it holds.
+    /// Opens the map from a variant's name to its content.
     fn open_variant(&mut self, name: &str, variant: &str, length: usize) -> Result<Inside<'_>, Stop> {
+        // `ciborium` represents a tag as an enum of this name.
         if name == "@@TAG@@" {
             self.ask()?;
         }
@@ -135,7 +137,7 @@ pub(super) struct Inside<'a> {
 }
 
 impl Inside<'_> {
-    /// What follows a wrong number would be read as something else.
+    /// Closes the container. Fails if the announced number of items is wrong: the bytes that follow would be misread.
     fn leave(self) -> Result<(), Stop> {
         if let Some(announced) = self.announced.filter(|announced| *announced != self.items) {
             return Err(Stop::Refused(format!(
@@ -182,7 +184,7 @@ impl<'a> Serializer for &'a mut Measure {
 
     #[inline]
     fn serialize_i64(self, number: i64) -> Result<(), Stop> {
-        // A negative number is encoded as what it is below minus one.
+        // CBOR encodes a negative number `n` as `-1 - n`.
         self.head(if number < 0 { !number as u64 } else { number as u64 });
         Ok(())
     }
@@ -317,6 +319,7 @@ impl<'a> Serializer for &'a mut Measure {
 
     #[inline]
     fn serialize_map(self, length: Option<usize>) -> Result<Inside<'a>, Stop> {
+        // Only the encoder detects a map that lists a key twice.
         if self.is_key {
             self.ask()?;
         }
@@ -343,7 +346,7 @@ impl<'a> Serializer for &'a mut Measure {
     }
 }
 
-/// Containers of items without names.
+/// Implements containers whose items have no names.
 macro_rules! items {
     ($($container:ident $item:ident)*) => {
         $(impl ser::$container for Inside<'_> {
@@ -371,7 +374,7 @@ items! {
     SerializeTupleVariant serialize_field
 }
 
-/// Containers of fields with names.
+/// Implements containers whose fields have names.
 macro_rules! fields {
     ($($container:ident)*) => {
         $(impl ser::$container for Inside<'_> {

@@ -1,4 +1,4 @@
-//! Reading the parts that bodies and entries are made of.
+//! Reader for the parts that bodies and entries consist of.
 
 use super::cursor::Cursor;
 use super::error::DecodeError;
@@ -12,7 +12,8 @@ use crate::message::FillNote;
 use crate::message::bound::{FillBound, MAX_KNOWN};
 use crate::replica_id::ReplicaId;
 
-/// Reads the parts of one body, which refer to replicas by number. `'a` are the bytes, `'r` what is lent by the caller.
+/// A reader for the parts of one body. Replicas are indices into the body's table. `'a` is the lifetime of the message
+/// bytes, `'r` that of the caller's limits.
 pub(super) struct PartReader<'a, 'r> {
     pub(super) cursor: Cursor<'a>,
     pub(super) limits: &'r Limits,
@@ -24,7 +25,7 @@ impl<'a, 'r> PartReader<'a, 'r> {
         Self { cursor: Cursor::new(body), limits, table: Table::default() }
     }
 
-    /// Reads a field that every body may have, or skips one from a newer release.
+    /// Reads a field that every body may have, or skips a field of a newer release.
     #[inline]
     pub(super) fn common_field(&mut self, field: u64) -> Result<(), DecodeError> {
         if field != REPLICAS {
@@ -38,7 +39,7 @@ impl<'a, 'r> PartReader<'a, 'r> {
         scan::skip(&mut self.cursor, Rule::Field, self.limits.depth())
     }
 
-    /// Skips the elements of an array that a newer release has added.
+    /// Skips the elements that a newer release has appended to an array.
     #[inline]
     pub(super) fn skip_rest(&mut self, parts: usize, known: usize) -> Result<(), DecodeError> {
         (known..parts).try_for_each(|_| self.skip())
@@ -60,6 +61,7 @@ impl<'a, 'r> PartReader<'a, 'r> {
         Ok(Stamp::new(self.cursor.uint(WHAT)?, replica))
     }
 
+    /// Reads the bounds of fills, which must be in strictly rising order of dot time.
     pub(super) fn fills(&mut self) -> Result<Vec<FillNote>, DecodeError> {
         const WHAT: &str = "the bounds of fills";
         let count = self.cursor.array(WHAT)?;
@@ -87,6 +89,7 @@ impl<'a, 'r> PartReader<'a, 'r> {
         Ok(FillNote { time, bound: FillBound { after, epoch, known } })
     }
 
+    /// Reads a version vector. Its replicas must be in strictly rising order, and no time may be zero.
     pub(super) fn vector(&mut self) -> Result<VersionVector, DecodeError> {
         const WHAT: &str = "a version vector";
         let count = self.cursor.map(WHAT)?;
@@ -102,7 +105,7 @@ impl<'a, 'r> PartReader<'a, 'r> {
             entries.push((self.table.id(number)?, self.cursor.uint(WHAT)?));
         }
         let vector: VersionVector = entries.into_iter().collect();
-        // Not listed is zero, and there is one way to say so.
+        // The vector drops zero times: an origin with time zero is encoded by omission only.
         if vector.len() == count { Ok(vector) } else { Err(DecodeError::Range(WHAT)) }
     }
 }

@@ -1,5 +1,4 @@
-//! The table of replica ids at the start of a body: each id travels once, and is a small number
-//! everywhere else.
+//! The table of replica ids at the start of a body. Each id is sent once, and is a small index everywhere else.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +6,7 @@ use super::error::{DecodeError, EncodeError};
 use crate::crdt::VersionVector;
 use crate::replica_id::ReplicaId;
 
-/// Collects the ids of a message that is about to be encoded.
+/// Collector of the replica ids in a message that is about to be encoded.
 #[derive(Default)]
 pub(super) struct Collector {
     ids: BTreeSet<ReplicaId>,
@@ -15,6 +14,7 @@ pub(super) struct Collector {
 }
 
 impl Collector {
+    /// Adds an id. Consecutive entries mostly repeat the same id, so the last id is compared first.
     #[inline]
     pub(super) fn add(&mut self, id: ReplicaId) {
         if self.last != Some(id) {
@@ -32,7 +32,7 @@ impl Collector {
     }
 }
 
-/// Id to number, while encoding: the ids in rising order.
+/// The index of each id, for the encoder: the ids in rising order.
 pub(super) struct Numbers {
     ids: Vec<ReplicaId>,
 }
@@ -47,7 +47,7 @@ impl Numbers {
     }
 }
 
-/// Number to id, while decoding: still the bytes of the message.
+/// The id of each index, for the decoder: a slice of the message's bytes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Table<'a> {
     ids: &'a [[u8; 16]],

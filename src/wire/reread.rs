@@ -1,8 +1,8 @@
-//! Reads back what was just encoded: what its writer cannot decode, no other replica can.
+//! Check of an encoding by decoding it again: an encoding that its writer cannot decode, no other replica can.
 //!
-//! `Serialize` and `Deserialize` of one type need not agree. `#[serde(untagged)]`, `#[serde(tag)]` and `#[serde(flatten)]` read
-//! through a buffer that not every type comes out of, and a field that `skip_serializing_if` leaves out is missed without a
-//! `#[serde(default)]`.
+//! `Serialize` and `Deserialize` of one type may disagree. `#[serde(untagged)]`, `#[serde(tag)]` and
+//! `#[serde(flatten)]` decode through a buffer that does not support every type. A field that `skip_serializing_if`
+//! omits is missing on decoding unless it has `#[serde(default)]`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,10 +14,10 @@ use super::limits::MAX_DEPTH;
 use super::scan::{self, Rule};
 use super::user::{contain, write_key, write_value};
 
-/// Encodes a key and decodes it, as another replica would.
+/// Encodes a key and decodes the bytes, as another replica would.
 ///
 /// # Errors
-/// The reason that `Deserialize` gives, that it panicked, or that another key came out.
+/// The reason that `Deserialize` returns, a panic of it, or a decoded key that differs.
 pub(crate) fn reread_key<K: Serialize + DeserializeOwned + PartialEq>(key: &K) -> Result<(), String> {
     let mut bytes = Vec::new();
     write_key(&mut bytes, key).map_err(|error| error.to_string())?;
@@ -31,20 +31,20 @@ pub(crate) fn reread_key<K: Serialize + DeserializeOwned + PartialEq>(key: &K) -
     }
 }
 
-/// Encodes a value and decodes it, as another replica would.
+/// Encodes a value and decodes the bytes, as another replica would.
 ///
 /// # Errors
-/// The reason that `Deserialize` gives, or that it panicked.
+/// The reason that `Deserialize` returns, or its panic.
 pub(crate) fn reread_value<V: Serialize + DeserializeOwned>(value: &V) -> Result<(), String> {
     let mut bytes = Vec::new();
     write_value(&mut bytes, value).map_err(|error| error.to_string())?;
     decode::<V>(&bytes, Rule::Value).map(discard)
 }
 
-/// A key from its canonical encoding.
+/// Decodes a key from its canonical encoding.
 ///
 /// # Errors
-/// The reason that `Deserialize` gives, or that it panicked.
+/// The reason that `Deserialize` returns, or its panic.
 pub(crate) fn read_key<K: DeserializeOwned>(bytes: &[u8]) -> Result<K, String> {
     decode(bytes, Rule::Key)
 }
@@ -72,9 +72,9 @@ fn message_of(panic: Box<dyn Any + Send>) -> String {
     text.unwrap_or_else(|| "no message".into())
 }
 
-/// Drops a value whose `Drop` is user code: a panic there says nothing of the encoding.
+/// Drops a value whose `Drop` is user code. A panic in it says nothing about the encoding, so it is contained.
 fn discard<T>(value: T) {
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
-    // What it panicked with is user code as well, and may panic again.
+    // The panic's payload is user code as well, and its `Drop` may panic again.
     dropped.unwrap_or_else(std::mem::forget);
 }

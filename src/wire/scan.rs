@@ -1,31 +1,31 @@
-//! Looking over one CBOR item without building anything from it.
+//! Check of one CBOR item without building anything from it.
 //!
-//! A key, a value or an unknown field is scanned before `serde` sees it, so that no length and no
-//! nesting that the bytes do not back up ever reaches an allocator or the stack.
+//! A key, a value or an unknown field is scanned before `serde` reads it. So no length that exceeds the bytes, and no
+//! nesting above the limit, reaches an allocator or the stack.
 
 use ciborium_ll::Header;
 
 use super::cursor::Cursor;
 use super::error::DecodeError;
 
-/// What is asked of an item.
+/// The rule that an item must satisfy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// A field of ours from a newer release: definite lengths, UTF-8.
+    /// A field of this format from a newer release: definite lengths, UTF-8.
     Field,
-    /// A user's value: well-formed. Arrays and maps may have an indefinite length, which is how
-    /// `serde` writes what does not know its length (`#[serde(flatten)]`).
+    /// A user's value: well-formed. Arrays and maps may have an indefinite length: `serde` writes one for a container
+    /// of unknown length (`#[serde(flatten)]`).
     Value,
-    /// A user's key: the one canonical encoding (RFC 8949, section 4.2.1).
+    /// A user's key: the canonical encoding (RFC 8949, section 4.2.1).
     Key,
 }
 
-/// Takes one item from `cursor`.
+/// Reads one item from `cursor`.
 pub(super) fn skip(cursor: &mut Cursor<'_>, rule: Rule, max_depth: usize) -> Result<(), DecodeError> {
     Scan { rule, max_depth }.item(cursor, max_depth)
 }
 
-/// Whether `bytes` are exactly one item.
+/// Checks that `bytes` are exactly one item.
 pub(super) fn check(bytes: &[u8], rule: Rule, max_depth: usize) -> Result<(), DecodeError> {
     let mut cursor = Cursor::new(bytes);
     skip(&mut cursor, rule, max_depth)?;
@@ -49,7 +49,7 @@ struct Scan {
 }
 
 impl Scan {
-    /// One item. Recursion is bounded by `depth`, the levels still allowed.
+    /// Reads one item. `depth` is the number of levels that are still allowed: it bounds the recursion.
     fn item(self, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), DecodeError> {
         match self.header(cursor)? {
             Header::Positive(_) | Header::Negative(_) | Header::Float(_) | Header::Simple(_) => Ok(()),
@@ -76,7 +76,7 @@ impl Scan {
         depth.checked_sub(1).ok_or(DecodeError::TooDeep { limit: self.max_depth })
     }
 
-    /// The text of a value is left to `serde`, which checks what it uses.
+    /// Checks that a text is UTF-8, except in a value: `serde` checks the text that it reads there.
     fn text(self, text: &[u8]) -> Result<(), DecodeError> {
         if self.rule == Rule::Value || std::str::from_utf8(text).is_ok() {
             return Ok(());
@@ -84,7 +84,7 @@ impl Scan {
         Err(DecodeError::Utf8(self.rule.what()))
     }
 
-    /// A count that the bytes do not back up fails at the end of the bytes: each item takes one.
+    /// Reads `count` items. Each item takes at least one byte, so a larger count than bytes left is refused at once.
     fn items(self, cursor: &mut Cursor<'_>, count: usize, depth: usize) -> Result<(), DecodeError> {
         if count > cursor.rest().len() {
             return Err(DecodeError::Truncated(self.rule.what()));
@@ -113,14 +113,14 @@ impl Scan {
         Ok(())
     }
 
-    /// The bytes of one item.
+    /// Returns the bytes of one item.
     fn slice<'a>(self, cursor: &mut Cursor<'a>, depth: usize) -> Result<&'a [u8], DecodeError> {
         let start = cursor.rest();
         self.item(cursor, depth)?;
         Ok(start.get(..start.len() - cursor.rest().len()).unwrap_or_default())
     }
 
-    /// The items of an array (`group` one) or map (`group` two) of indefinite length.
+    /// Reads the items of an array (`group` 1) or map (`group` 2) of indefinite length.
     fn until_break(self, cursor: &mut Cursor<'_>, group: usize, depth: usize) -> Result<(), DecodeError> {
         if self.rule != Rule::Value {
             return Err(DecodeError::Indefinite(self.rule.what()));
@@ -132,7 +132,7 @@ impl Scan {
     }
 }
 
-/// Takes a break if one is next.
+/// Takes a break if it is the next head. Returns true if it was.
 pub(super) fn take_break(cursor: &mut Cursor<'_>) -> Result<bool, DecodeError> {
     let mut ahead = *cursor;
     let found = matches!(ahead.any_header("an indefinite item")?, (Header::Break, _));

@@ -1,4 +1,4 @@
-//! The laws of the wire format, and what hostile bytes can do to it: nothing.
+//! Tests of the wire format: its laws, and that hostile bytes cannot do harm.
 
 mod bench;
 mod forwarding;
@@ -21,7 +21,7 @@ use crate::item::Key;
 use crate::message::Message;
 use crate::replica_id::ReplicaId;
 
-/// Hash and weight that can be told from each other and from nothing.
+/// An intake whose hash and weight differ from each other and from zero.
 struct TestIntake;
 
 impl<K: Serialize, V> Intake<K, V> for TestIntake {
@@ -55,7 +55,7 @@ fn decode_as<K: Serialize + DeserializeOwned, V: DeserializeOwned>(
     decode(bytes, &TestIntake, &Limits::default())
 }
 
-/// The message in `bytes`, which must be sound, of a known kind, and of these types.
+/// Decodes `bytes`, which must be valid, of a known kind, and of these types.
 fn message_in<K: Serialize + DeserializeOwned, V: DeserializeOwned>(bytes: &Bytes) -> Message<K, V> {
     let decoded = decode_as(bytes).unwrap();
     assert_eq!((decoded.undecodable_keys, decoded.undecodable_values), (0, 0));

@@ -1,4 +1,4 @@
-//! The user's keys and values, through `serde` and `ciborium`.
+//! Encoding of the user's keys and values, by `serde` and `ciborium`.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,16 +14,14 @@ use super::measure::{Measure, Stop};
 use super::scan::{self, Rule};
 use crate::item::Item;
 
-/// The canonical encoding of a key: equal keys must have equal encodings, on every node.
+/// Returns the canonical encoding of a key. Equal keys must have equal encodings on every node.
 ///
-/// Definite lengths, shortest heads, maps and structs sorted by their encoded keys (RFC 8949,
-/// section 4.2.1), so that neither the order in which a struct declares its fields nor a
-/// `HashMap` inside a key matters. The order of *sequences* is part of a key, and a `HashSet`
-/// serialises as a sequence: do not put one in a key.
+/// The encoding has definite lengths and shortest heads, and sorts maps and structs by their encoded keys (RFC 8949,
+/// section 4.2.1). So neither the field order of a struct nor the iteration order of a `HashMap` inside a key matters.
+/// The order of *sequences* is part of a key. A `HashSet` serialises as a sequence: do not put one in a key.
 ///
 /// # Errors
-/// If `Serialize` fails, the key nests deeper than [`MAX_DEPTH`], or a map in it lists one key
-/// twice.
+/// If `Serialize` fails, the key nests deeper than [`MAX_DEPTH`], or a map in the key lists one key twice.
 pub fn encode_key<Q: Serialize + ?Sized>(key: &Q) -> Result<Vec<u8>, EncodeError> {
     // Measuring first bounds the recursion, and sizes the one allocation.
     let mut out = Vec::with_capacity(encoded_len(key, MAX_DEPTH)?);
@@ -31,22 +29,22 @@ pub fn encode_key<Q: Serialize + ?Sized>(key: &Q) -> Result<Vec<u8>, EncodeError
     Ok(out)
 }
 
-/// A key from its canonical encoding.
+/// Decodes a key from its canonical encoding.
 ///
 /// # Errors
-/// If `bytes` are not the canonical encoding of anything, or of something that is no `K`.
+/// If `bytes` are not a canonical encoding, or encode something that is not a `K`.
 pub fn decode_key<K: DeserializeOwned>(bytes: &[u8]) -> Result<K, DecodeError> {
     scan::check(bytes, Rule::Key, MAX_DEPTH)?;
     read(bytes, &mut Vec::new()).ok_or(DecodeError::Type("a key"))
 }
 
-/// How many bytes `value` takes when encoded, without keeping them.
+/// Returns the size of the encoding of `value` in bytes, without keeping the encoding.
 ///
-/// For a key this is an upper bound, and exact unless it serialises as a map of unknown length.
+/// For a key this is an upper bound. It is exact unless the key serialises as a map of unknown length.
 ///
 /// # Errors
-/// If `Serialize` fails, or the value nests deeper than `max_depth` (at most [`MAX_DEPTH`]): such
-/// a value could not be decoded elsewhere.
+/// If `Serialize` fails, or the value nests deeper than `max_depth` (at most [`MAX_DEPTH`]). Other replicas could not
+/// decode such a value.
 pub fn encoded_len<T: Serialize + ?Sized>(value: &T, max_depth: usize) -> Result<usize, EncodeError> {
     if let Some(len) = measured(Measure::of(value, max_depth.min(MAX_DEPTH)), max_depth)? {
         return Ok(len);
@@ -60,10 +58,10 @@ pub fn encoded_len<T: Serialize + ?Sized>(value: &T, max_depth: usize) -> Result
     Ok(gauge.len())
 }
 
-/// How many bytes a key takes when encoded, if it can be.
+/// Returns the size of a key's encoding in bytes.
 ///
 /// # Errors
-/// As [`encode_key`].
+/// Those of [`encode_key`].
 pub fn key_len<Q: Serialize + ?Sized>(key: &Q) -> Result<usize, EncodeError> {
     match measured(Measure::of_key(key, MAX_DEPTH), MAX_DEPTH)? {
         Some(len) => Ok(len),
@@ -71,7 +69,7 @@ pub fn key_len<Q: Serialize + ?Sized>(key: &Q) -> Result<usize, EncodeError> {
     }
 }
 
-/// Nothing if the encoder is to be asked.
+/// Converts the result of [`Measure`]. Returns `None` if only the encoder knows the length.
 fn measured(result: Result<usize, Stop>, max_depth: usize) -> Result<Option<usize>, EncodeError> {
     match result {
         Ok(len) => Ok(Some(len)),
@@ -81,7 +79,7 @@ fn measured(result: Result<usize, Stop>, max_depth: usize) -> Result<Option<usiz
     }
 }
 
-/// Which part of an entry cannot be encoded any more, if any.
+/// Returns the part of an entry that can no longer be encoded, if there is one.
 pub(crate) fn unencodable<K: Serialize, V: Serialize>(item: &Item<K, V>) -> Option<Unencodable> {
     let mut out = Vec::new();
     let key = item.key.known().is_none_or(|key| contain(|| write_key(&mut out, key).is_ok()) == Some(true));
@@ -93,31 +91,31 @@ pub(crate) fn unencodable<K: Serialize, V: Serialize>(item: &Item<K, V>) -> Opti
     }
 }
 
-/// A part of an entry.
+/// The part of an entry that cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unencodable {
     Key,
     Value,
 }
 
-/// Appends the canonical encoding of a key that [`encode_key`] has accepted before.
+/// Appends the canonical encoding of a key, which [`encode_key`] must have accepted before.
 pub(super) fn write_key<Q: Serialize + ?Sized>(out: &mut Vec<u8>, key: &Q) -> Result<(), EncodeError> {
     let start = out.len();
     ciborium::into_writer(key, &mut *out).map_err(refused)?;
     canonical::settle(out, start)
 }
 
-/// Appends the encoding of a value that [`encoded_len`] has accepted before.
+/// Appends the encoding of a value, which [`encoded_len`] must have accepted before.
 pub(crate) fn write_value<V: Serialize>(out: &mut Vec<u8>, value: &V) -> Result<(), EncodeError> {
     ciborium::into_writer(value, out).map_err(refused)
 }
 
-/// A `T` from `bytes`, which were scanned before; nothing if they are no `T`, or if its `Deserialize` panics over them:
-/// one value that does it on every node must not keep everything that travels with it from ever arriving.
+/// Decodes a `T` from `bytes`, which must have been scanned before. Returns `None` if they are not a `T`, or if its
+/// `Deserialize` panics. The panic is contained because the value would cause it on every node, and the rest of its
+/// message would never arrive.
 ///
-/// `scratch` is kept between calls. `ciborium` refuses any borrowed string that does not fit in it
-/// (some types only ask for borrowed ones), and builds longer owned ones piecemeal: it is grown to
-/// hold all of `bytes`.
+/// `scratch` is reused between calls, and grown to hold all of `bytes`. `ciborium` refuses a borrowed string that does
+/// not fit in it, and some types ask only for borrowed strings. Longer owned strings are built in pieces.
 #[inline]
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], scratch: &mut Vec<u8>) -> Option<T> {
     if scratch.len() < bytes.len() {
@@ -128,7 +126,7 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], scratch: &mut Vec<u8>) -> 
     rest.is_empty().then_some(value)
 }
 
-/// What code of the user says, unless it panics.
+/// Runs code of the user. Returns `None` if it panics.
 #[inline]
 pub(super) fn contain<T>(call: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()

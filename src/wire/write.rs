@@ -1,11 +1,11 @@
-//! Writing our own structure into one buffer.
+//! Writer for the structure of a message, into one buffer.
 
 use bytes::Bytes;
 use ciborium_ll::{Encoder, Header, simple};
 
 use super::layout::NULL;
 
-/// Bytes of a message that is being encoded.
+/// The bytes of a message that is being encoded.
 pub(super) struct Writer {
     out: Vec<u8>,
 }
@@ -52,8 +52,8 @@ impl Writer {
         self.out.push(NULL);
     }
 
-    /// A byte string that holds what `write` appends, and its length. `guess` is the length it is
-    /// expected to have: if it is right, nothing is moved.
+    /// Writes a byte string of what `write` appends, and returns its length. `guess` is the expected length: if it is
+    /// right, no bytes are moved.
     #[inline]
     pub(super) fn wrapped<E>(
         &mut self,
@@ -77,7 +77,7 @@ impl Writer {
         self.out.splice(start..body, head);
     }
 
-    /// Starts a map of fewer than 24 fields, which need not be counted beforehand.
+    /// Starts a map of fewer than 24 fields. Its fields are counted as they are written.
     pub(super) fn open(&mut self) -> OpenMap {
         let at = self.out.len();
         self.head(Header::Map(Some(0)));
@@ -87,7 +87,7 @@ impl Writer {
     /// Starts the next field of `map`.
     pub(super) fn field(&mut self, map: &OpenMap, number: u64) {
         if let Some(head) = self.out.get_mut(map.at) {
-            // The count is in the low bits of the one-byte head.
+            // The count is in the low five bits of the one-byte head, which holds counts below 24.
             *head += 1;
         }
         self.uint(number);
@@ -98,14 +98,14 @@ impl Writer {
         self.uint(number);
     }
 
-    /// A number that is left out if it is zero.
+    /// Writes a number, or omits the field if the number is zero.
     pub(super) fn nonzero_field(&mut self, map: &OpenMap, field: u64, number: u64) {
         if number != 0 {
             self.uint_field(map, field, number);
         }
     }
 
-    /// A flag that is left out if it is down.
+    /// Writes a flag, or omits the field if the flag is false.
     pub(super) fn flag_field(&mut self, map: &OpenMap, field: u64, flag: bool) {
         if flag {
             self.field(map, field);
@@ -121,6 +121,6 @@ pub(super) struct OpenMap {
 
 #[inline]
 fn push(out: &mut Vec<u8>, header: Header) {
-    // A `Vec` never refuses a write.
+    // Writing to a `Vec` cannot fail.
     let _ = Encoder::from(out).push(header);
 }

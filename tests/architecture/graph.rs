@@ -1,4 +1,4 @@
-//! Who imports whom.
+//! The import graph: extracts it, and finds imports that break a rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::source::{Source, inner, is_punct, path_at, runs};
 
 type Module = Vec<String>;
 
-/// The modules each module names, itself aside.
+/// Returns the modules that each module names, itself excluded.
 fn edges(sources: &[Source]) -> BTreeMap<Module, BTreeSet<Module>> {
     let known: BTreeSet<Module> = sources.iter().map(Source::module).collect();
     let mut edges = BTreeMap::new();
@@ -22,7 +22,7 @@ fn edges(sources: &[Source]) -> BTreeMap<Module, BTreeSet<Module>> {
     edges
 }
 
-/// Paths that begin with `crate`, `self` or `super`, and what lists in braces make of them.
+/// Collects the paths that begin with `crate`, `self` or `super`, with lists in braces expanded.
 fn paths_in(run: &[TokenTree], before: &[String], found: &mut Vec<Vec<String>>) {
     let mut at = 0;
     while at < run.len() {
@@ -42,8 +42,7 @@ fn paths_in(run: &[TokenTree], before: &[String], found: &mut Vec<Vec<String>>) 
     }
 }
 
-/// The module that a path leads to: the longest that there is, or, if the file is not among the
-/// sources, the top-level name.
+/// Resolves a path to a module: the longest known one, or the top-level name if its file is not among the sources.
 fn resolve(from: &[String], path: &[String], known: &BTreeSet<Module>) -> Option<Module> {
     let mut base: Vec<String> = from.to_vec();
     let mut rest = path;
@@ -69,7 +68,7 @@ fn resolve(from: &[String], path: &[String], known: &BTreeSet<Module>) -> Option
     }
 }
 
-/// Imports that point up or sideways, and modules without a floor.
+/// Returns imports that point up or sideways, and modules without a floor.
 pub fn against_the_floors(sources: &[Source], floors: &[&[&str]]) -> Vec<String> {
     let floor = |name: &str| floors.iter().position(|floor| floor.contains(&name));
     let mut complaints = Vec::new();
@@ -90,13 +89,13 @@ pub fn against_the_floors(sources: &[Source], floors: &[&[&str]]) -> Vec<String>
     }
     let circles = circles(&tops).into_iter().filter(|circle| {
         let floors: BTreeSet<_> = circle.iter().map(|name| floor(name)).collect();
-        floors.len() == 1 // Others have been named above.
+        floors.len() == 1 // Cycles across floors are reported above.
     });
     complaints.extend(circles.map(|circle| format!("{circle:?} import each other in a circle")));
     complaints
 }
 
-/// Files of a folder that name one beside them: what one of them wants of another, their parent's users arrange.
+/// Returns files of a folder that name a sibling. Code that needs two of them belongs in the module that uses both.
 pub fn siblings(sources: &[Source], folder: &str) -> Vec<String> {
     let is_inside = |module: &[String]| module.len() > 1 && module[0] == folder;
     let mut complaints = Vec::new();
@@ -107,7 +106,7 @@ pub fn siblings(sources: &[Source], folder: &str) -> Vec<String> {
     complaints
 }
 
-/// Files that import each other in circles. A file may name its parent, whose type it extends.
+/// Returns groups of files that import each other in a cycle. A file may name its parent, whose type it extends.
 pub fn knots(sources: &[Source]) -> Vec<Vec<String>> {
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (module, named) in edges(sources) {
@@ -117,7 +116,7 @@ pub fn knots(sources: &[Source]) -> Vec<Vec<String>> {
     circles(&graph)
 }
 
-/// Groups of more than one that all reach each other.
+/// Returns the groups of more than one node in which each node reaches each other node.
 fn circles(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
     let reach = |from: &String| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![from]);

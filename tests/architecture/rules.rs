@@ -1,4 +1,4 @@
-//! The other rules: one function each, from sources to complaints.
+//! All other rules: one function each, from sources to complaints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,20 +6,20 @@ use proc_macro2::{Delimiter, TokenTree};
 
 use super::source::{Source, ident, inner, is_punct, path_at, runs};
 
-/// What may be named only in some rooms: the end of a path, and the files or folders.
+/// The names with restricted use: consecutive names in a path, and the files or folders that may use them.
 const ROOMS: &[(&[&str], &[&str])] = &[
     (&["SystemTime"], &["src/node/clock.rs"]),
-    // The driver sleeps until the machine's next deadline, by tokio's clock; the mesh has timers of its own.
+    // The driver sleeps until the next deadline of the replica, by tokio's clock. The mesh has its own timers.
     (&["Instant"], &["src/node/clock.rs", "src/node/driver", "src/node/ready.rs", "src/node/mesh"]),
     (&["Uuid", "new_v4"], &["src/node/clock.rs", "src/node/mesh"]),
-    // The seeds of hash tables that nobody iterates over.
+    // The seeds of hash tables whose order no code depends on.
     (&["RandomState"], &["src/cache"]),
     (&["OsRng"], &[]),
     (&["thread_rng"], &[]),
     (&["Rng", "new"], &["src/node/mesh"]),
     (&["tokio"], &["src/node", "src/inspect"]),
     (&["memberlist"], &["src/node/mesh"]),
-    // One door for each dependency: what goes through no signature can be exchanged.
+    // One module per dependency: a dependency that appears in no signature can be replaced.
     (&["crdts"], &["src/crdt"]),
     (&["axum"], &["src/inspect/http"]),
     (&["serde_json"], &["src/inspect/http"]),
@@ -38,11 +38,11 @@ const ROOMS: &[(&[&str], &[&str])] = &[
     (&["std", "net"], &["src/node", "src/inspect/http"]),
 ];
 
-/// Floors whose every run must come out the same.
+/// The modules whose every run must produce the same result.
 const DETERMINISTIC: &[&str] =
     &["hlc", "crdt", "item", "store", "env", "members", "ledger", "protocol", "replica", "sim"];
 
-/// Clock reads, randomness, sockets and spawns outside of the rooms they have.
+/// Returns clock reads, randomness, sockets and spawns outside the files that may use them.
 pub fn outside_their_rooms(sources: &[Source]) -> Vec<String> {
     let mut complaints = BTreeSet::new();
     for source in sources {
@@ -60,7 +60,7 @@ pub fn outside_their_rooms(sources: &[Source]) -> Vec<String> {
 fn stranger(source: &Source, path: &[String]) -> Option<String> {
     let at_home = |rooms: &[&str]| rooms.iter().any(|room| source.path.starts_with(room));
     let listed = ROOMS.iter().find(|(what, rooms)| path.iter().take(what.len()).eq(what.iter()) && !at_home(rooms));
-    // `fastrand::u64(..)` draws from a generator that nobody seeded; `fastrand::Rng` has to be seeded.
+    // `fastrand::u64(..)` draws from a generator without a fixed seed. `fastrand::Rng` has to be seeded.
     let free = path.len() > 1 && path[0] == "fastrand" && path[1].starts_with(char::is_lowercase);
     match listed {
         Some((what, _)) => Some(what.join("::")),
@@ -68,7 +68,8 @@ fn stranger(source: &Source, path: &[String]) -> Option<String> {
     }
 }
 
-/// Hash tables in deterministic floors: those of std not at all, `HashTable` only for looking up.
+/// Returns hash tables in deterministic modules: each `HashMap` or similar type, and each iteration over a `HashTable`,
+/// which may only be used for lookups.
 pub fn hash_order(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources.iter().filter(|source| is_deterministic(source)) {
@@ -93,7 +94,7 @@ fn is_deterministic(source: &Source) -> bool {
     source.module().first().is_some_and(|top| DETERMINISTIC.contains(&top.as_str()))
 }
 
-/// Names declared as `name: HashTable<..>`.
+/// Returns the names declared as `name: HashTable<..>`.
 fn tables_in(run: &[TokenTree]) -> Vec<String> {
     let declared = run
         .windows(3)
@@ -101,7 +102,7 @@ fn tables_in(run: &[TokenTree]) -> Vec<String> {
     declared.filter_map(|three| ident(&three[0])).collect()
 }
 
-/// `name.iter()` and its like, or `in &a.name {`.
+/// Returns true for `name.iter()` and similar calls, or `in &a.name {`.
 fn is_walked(run: &[TokenTree], at: usize) -> bool {
     const WALKS: &[&str] = &["iter", "iter_mut", "into_iter", "drain", "retain", "extract_if"];
     let method = run.get(at + 1).is_some_and(|dot| is_punct(dot, '.')).then(|| run.get(at + 2)).flatten();
@@ -111,7 +112,7 @@ fn is_walked(run: &[TokenTree], at: usize) -> bool {
     walks || ends_a_for
 }
 
-/// `unsafe`, anywhere.
+/// Returns files that contain `unsafe`.
 pub fn unsafety(sources: &[Source]) -> Vec<String> {
     let is_unsafe = |source: &&Source| {
         runs(&source.tokens).iter().flatten().any(|token| ident(token).is_some_and(|name| name == "unsafe"))
@@ -119,7 +120,7 @@ pub fn unsafety(sources: &[Source]) -> Vec<String> {
     sources.iter().filter(is_unsafe).map(|source| format!("{}: `unsafe`", source.path)).collect()
 }
 
-/// Files and functions beyond a length in lines.
+/// Returns files and functions above a limit of lines.
 pub fn too_long(sources: &[Source], file: usize, function: usize) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources {
@@ -134,14 +135,14 @@ pub fn too_long(sources: &[Source], file: usize, function: usize) -> Vec<String>
     complaints
 }
 
-/// The longest file and the longest function.
+/// Returns the lines of the longest file and of the longest function.
 pub fn longest(sources: &[Source]) -> (usize, usize) {
     let files = sources.iter().map(lines_of).max();
     let functions = sources.iter().flat_map(functions).map(|(_, lines)| lines).max();
     (files.unwrap_or(0), functions.unwrap_or(0))
 }
 
-/// Up to the last token that is kept, so that unit tests at the end do not count.
+/// Returns the line of the last remaining token, so that unit tests at the end do not count.
 fn lines_of(source: &Source) -> usize {
     source.tokens.iter().map(|token| token.span().end().line).max().unwrap_or(0)
 }
@@ -161,12 +162,12 @@ fn functions(source: &Source) -> Vec<(String, usize)> {
     found
 }
 
-/// How often a text occurs.
+/// Counts the occurrences of a text.
 pub fn count(sources: &[Source], text: &str) -> usize {
     sources.iter().map(|source| source.text.matches(text).count()).sum()
 }
 
-/// Pages that `lib.rs` does not include.
+/// Returns pages that `lib.rs` does not include.
 pub fn orphaned_pages(sources: &[Source], pages: &[String]) -> Vec<String> {
     let included = |page: &&String| {
         sources.iter().any(|source| source.path == "src/lib.rs" && source.text.contains(&format!("docs/{page}")))
@@ -174,7 +175,7 @@ pub fn orphaned_pages(sources: &[Source], pages: &[String]) -> Vec<String> {
     pages.iter().filter(|page| !included(page)).map(|page| format!("src/docs/{page} is not rendered")).collect()
 }
 
-/// Where a scenario is named, and its number.
+/// Returns each place that names a scenario, with its number.
 pub fn scenarios(sources: &[Source]) -> BTreeMap<(String, usize), u32> {
     let mut found = BTreeMap::new();
     for source in sources {
@@ -188,7 +189,7 @@ pub fn scenarios(sources: &[Source]) -> BTreeMap<(String, usize), u32> {
     found
 }
 
-/// Numbers that no scenario has.
+/// Returns scenario numbers that do not exist.
 pub fn unknown_scenarios(sources: &[Source], last: u32) -> Vec<String> {
     let unknown = scenarios(sources).into_iter().filter(|(_, number)| !(1..=last).contains(number));
     unknown.map(|((path, _), number)| format!("{path}: there is no scenario {number}")).collect()

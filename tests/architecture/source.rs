@@ -1,4 +1,4 @@
-//! Source files as trees of tokens: comments and strings are gone, and nothing is guessed.
+//! The source files as trees of tokens, without comments. Strings are single tokens, so rules match code only.
 
 use std::fs;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// One file.
+/// One source file.
 pub struct Source {
-    /// Its path from the root of the crate.
+    /// The path from the root of the crate.
     pub path: String,
-    /// As it is.
+    /// The unchanged text.
     pub text: String,
-    /// Its tokens; in product sources without what is compiled for tests only.
+    /// The tokens. In product sources, test-only modules are removed.
     pub tokens: Vec<TokenTree>,
 }
 
@@ -22,14 +22,14 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned(), tokens: tokens.into_iter().collect() }
     }
 
-    /// `src/protocol/push.rs` is `["protocol", "push"]`; the root is empty.
+    /// Returns the module path: `src/protocol/push.rs` is `["protocol", "push"]`; the root is empty.
     pub fn module(&self) -> Vec<String> {
         let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         path.split('/').filter(|part| !["lib", "mod"].contains(part)).map(str::to_owned).collect()
     }
 }
 
-/// All Rust files below a folder of the crate.
+/// Returns all Rust files below a folder of the crate.
 pub fn load(folder: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
@@ -43,7 +43,7 @@ pub fn load(folder: &str) -> Vec<Source> {
     found
 }
 
-/// The names of the files in a folder that end so.
+/// Returns the names of the files in a folder that have this extension.
 pub fn names(folder: &str, extension: &str) -> Vec<String> {
     let mut found = Vec::new();
     walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut |path| {
@@ -61,7 +61,7 @@ fn walk(folder: &Path, each: &mut impl FnMut(&Path)) {
     }
 }
 
-/// Leaves out files and inline modules that are compiled for tests only.
+/// Removes files and inline modules that are compiled for tests only.
 pub fn without_tests(mut sources: Vec<Source>) -> Vec<Source> {
     let mut gone: Vec<Vec<String>> = Vec::new();
     for source in &mut sources {
@@ -74,7 +74,7 @@ pub fn without_tests(mut sources: Vec<Source>) -> Vec<Source> {
     sources
 }
 
-/// Takes out `#[cfg(test)] mod name ...`; gives the rest and the names.
+/// Removes `#[cfg(test)] mod name ...`; returns the remaining tokens and the names.
 fn split_tests(tokens: Vec<TokenTree>) -> (Vec<TokenTree>, Vec<String>) {
     let (mut kept, mut names) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -93,7 +93,7 @@ fn split_tests(tokens: Vec<TokenTree>) -> (Vec<TokenTree>, Vec<String>) {
     (kept, names)
 }
 
-/// `#[cfg(test)] pub(crate) mod name;` or `.. {}`: the name, and how many tokens it takes.
+/// Parses `#[cfg(test)] pub(crate) mod name;` or `.. {}`; returns the name and the number of tokens.
 fn test_module(tokens: &[TokenTree]) -> Option<(String, usize)> {
     let [hash, cfg, rest @ ..] = tokens else { return None };
     let cfg = inner(cfg, Delimiter::Bracket)?.to_string().replace(' ', "");
@@ -125,7 +125,7 @@ pub fn inner(token: &TokenTree, delimiter: Delimiter) -> Option<TokenStream> {
     }
 }
 
-/// Every run of sibling tokens, the outermost first. The `#[doc]` that comments become are no code.
+/// Returns every run of sibling tokens, the outermost first. Skips `#[doc]` attributes, which come from doc comments.
 pub fn runs(tokens: &[TokenTree]) -> Vec<Vec<TokenTree>> {
     let mut found = vec![tokens.to_vec()];
     for (at, token) in tokens.iter().enumerate() {
@@ -142,7 +142,7 @@ fn is_doc(group: &proc_macro2::Group) -> bool {
     group.stream().into_iter().next().and_then(|first| ident(&first)).is_some_and(|name| name == "doc")
 }
 
-/// A path as far as it goes: the idents joined by `::` from a place on, and how many tokens they take.
+/// Parses the longest path at the front: the idents joined by `::`, and the number of tokens they take.
 pub fn path_at(run: &[TokenTree]) -> (Vec<String>, usize) {
     let mut path: Vec<_> = run.first().and_then(ident).into_iter().collect();
     let mut at = 1;

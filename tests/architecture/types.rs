@@ -1,4 +1,4 @@
-//! Rules about types: where they are implemented, how many fields they have, how often a name is taken.
+//! The rules about types: the file of an `impl`, the number of fields, the uniqueness of names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use proc_macro2::{Delimiter, TokenTree};
 
 use super::source::{Source, ident, inner, is_punct, runs};
 
-/// Types declared in a file, with their bodies where these are in braces.
+/// Returns the types declared in a file. Structs with a body in braces have its tokens.
 fn declared(source: &Source) -> Vec<(String, Option<Vec<TokenTree>>)> {
     let mut found = Vec::new();
     for run in runs(&source.tokens) {
@@ -21,12 +21,13 @@ fn declared(source: &Source) -> Vec<(String, Option<Vec<TokenTree>>)> {
     found
 }
 
-/// The types that have an inherent `impl` in a file: `impl<..> Path<..> .. {` without `for`.
+/// Returns the types with an inherent `impl` in a file: `impl<..> Path<..> .. {` without `for`.
 fn implemented(source: &Source) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for run in runs(&source.tokens) {
         for at in 0..run.len() {
-            // `impl Trait` in a signature follows something; an item starts a line of its own.
+            // `impl Trait` in a signature follows other tokens; an `impl` item starts after an item, a block or an
+            // attribute.
             let starts = at == 0
                 || is_punct(&run[at - 1], ';')
                 || inner(&run[at - 1], Delimiter::Brace).is_some()
@@ -41,7 +42,7 @@ fn implemented(source: &Source) -> BTreeSet<String> {
     found
 }
 
-/// The last name of the path after the generics, unless a trait is implemented.
+/// Returns the last name of the path after the generics, or `None` if a trait is implemented.
 fn self_type(head: &[TokenTree]) -> Option<String> {
     let (mut depth, mut name) = (0, None);
     for (at, token) in head.iter().enumerate() {
@@ -62,7 +63,7 @@ fn self_type(head: &[TokenTree]) -> Option<String> {
     name
 }
 
-/// Inherent `impl`s outside of the file that declares their type, by type.
+/// Returns inherent `impl`s outside the file that declares their type, by type.
 pub fn spread(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let mut homes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for source in sources {
@@ -81,7 +82,8 @@ pub fn spread(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// Structs with more fields than this. Plain data is not meant: where every field is public there is nothing to keep in order.
+/// Returns structs with more fields than the limit. Plain data is exempt: with every field public there is no
+/// invariant.
 pub fn too_many_fields(sources: &[Source], limit: usize) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources {
@@ -95,13 +97,13 @@ pub fn too_many_fields(sources: &[Source], limit: usize) -> Vec<String> {
     complaints
 }
 
-/// `pub` without a restriction.
+/// Counts `pub` without a restriction.
 fn public(body: &[TokenTree]) -> usize {
     let restricted = |at: usize| body.get(at + 1).is_some_and(|next| inner(next, Delimiter::Parenthesis).is_some());
     (0..body.len()).filter(|at| ident(&body[*at]).is_some_and(|word| word == "pub") && !restricted(*at)).count()
 }
 
-/// Names followed by one colon, outside of angle brackets.
+/// Counts names followed by one colon, outside of angle brackets.
 fn fields(body: &[TokenTree]) -> usize {
     let (mut depth, mut count) = (0, 0);
     for (at, token) in body.iter().enumerate() {
@@ -119,7 +121,7 @@ fn fields(body: &[TokenTree]) -> usize {
     count
 }
 
-/// Names that two types of one floor have.
+/// Returns names that two types of one floor share.
 pub fn taken_twice(sources: &[Source], floors: &[&[&str]]) -> BTreeMap<String, BTreeSet<String>> {
     let mut taken: BTreeMap<(usize, String), BTreeSet<String>> = BTreeMap::new();
     for source in sources {
@@ -133,7 +135,7 @@ pub fn taken_twice(sources: &[Source], floors: &[&[&str]]) -> BTreeMap<String, B
     twice.map(|((_, name), files)| (name, files)).collect()
 }
 
-/// `let _ = name;`: an argument that nobody needs is left out.
+/// Returns each `let _ = name;`: an unused argument must be removed instead.
 pub fn thrown_away(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources {

@@ -1,11 +1,11 @@
-//! A request by hand. Included by path where it is needed.
+//! An HTTP client without a library. Test binaries include this file by path.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Status and body.
+/// Sends a GET request with these headers, and returns status and body.
 pub async fn get_with(addr: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
@@ -16,7 +16,7 @@ pub async fn get_with(addr: SocketAddr, path: &str, headers: &str) -> (u16, Stri
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-/// The same with no header but the host's name.
+/// Sends a GET request with a `Host` header only.
 pub async fn get(addr: SocketAddr, path: &str) -> (u16, String) {
     get_with(addr, path, &format!("Host: {addr}\r\n")).await
 }

@@ -1,4 +1,4 @@
-//! What is logged in this process, kept. Included by path where it is needed.
+//! A recorder of this process's log. Test binaries include this file by path.
 
 use std::io::Write;
 use std::sync::{Mutex, Once};
@@ -18,7 +18,7 @@ impl Write for Tee {
     }
 }
 
-/// Keeps everything that any thread logs from now on and the filter lets through; the first filter counts.
+/// Records log lines of all threads from now on, if they pass the filter. Only the first call's filter has effect.
 pub fn listen(filter: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -27,7 +27,7 @@ pub fn listen(filter: &str) {
     });
 }
 
-/// All of it so far.
+/// Returns the log recorded so far.
 pub fn text() -> String {
     String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned()
 }

@@ -1,14 +1,14 @@
-//! What the tests of real nodes share.
+//! Helpers for the tests of real nodes.
 #![allow(dead_code)]
 
 use std::time::{Duration, Instant};
 
 use driftless::{Cache, Node};
 
-/// Long enough for a loaded machine; nothing here takes that long.
+/// A time limit for a loaded machine; on a quiet one nothing takes this long.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Polls until `holds`, or fails with what was seen.
+/// Polls until `holds`, and returns the time it took. Panics after [`SOON`] with the last value.
 pub fn eventually<T: std::fmt::Debug>(what: &str, mut look: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> Duration {
     let start = Instant::now();
     loop {
@@ -21,18 +21,18 @@ pub fn eventually<T: std::fmt::Debug>(what: &str, mut look: impl FnMut() -> T, h
     }
 }
 
-/// A node with fast failure detection.
+/// Starts a node with fast failure detection.
 pub async fn node(cluster: &str, seeds: &[&Node]) -> Node {
     let seeds: Vec<_> = seeds.iter().map(|node| node.local_addr().to_string()).collect();
     Node::builder().cluster(cluster).seeds(seeds).local_timing().start().await.unwrap()
 }
 
-/// The cache most tests use.
+/// Opens the cache that most tests use.
 pub fn open(node: &Node) -> Cache<String, String> {
     node.cache("test").open().unwrap()
 }
 
-/// `count` nodes, each with the cache open and caught up.
+/// Starts `count` nodes, each with the cache open, caught up, and known to every peer.
 pub async fn cluster(name: &str, count: usize) -> (Vec<Node>, Vec<Cache<String, String>>) {
     let mut nodes = vec![node(name, &[]).await];
     for _ in 1..count {
@@ -47,14 +47,14 @@ pub async fn cluster(name: &str, count: usize) -> (Vec<Node>, Vec<Cache<String, 
         let ready = cache.ready(SOON).await;
         assert!(ready.is_ready(), "{ready}");
     }
-    // Ready says that a cache has what others had, not that all of them know of it yet.
+    // `Ready` means that a cache has its peers' state, not that every peer knows it as a member yet.
     for cache in &caches {
         eventually("replicas", || cache.members(), |seen| *seen == count - 1);
     }
     (nodes, caches)
 }
 
-/// Waits until every cache has exactly these values.
+/// Waits until every cache has exactly these values. Panics with the differences after [`SOON`].
 pub fn converge_to(caches: &[Cache<String, String>], expected: &std::collections::BTreeMap<String, String>) {
     for (number, cache) in caches.iter().enumerate() {
         let look =

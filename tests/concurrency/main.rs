@@ -1,10 +1,11 @@
-//! scenario 96: the structures that threads share, under a scheduler that tries their interleavings.
+//! scenario 96: the data structures that threads share, under a scheduler that tries their interleavings.
 //!
-//! The files of the library are compiled here a second time, with another door to locks and atomics (`sync`): shuttle's, which lets one
-//! thread run at a time and chooses at every use who is next. A deadlock, a lost wake-up and a broken assertion end the run and
-//! print the schedule. Random and priority-based schedules (Burckhardt et al. 2010), `SHUTTLE_ITERATIONS` of each.
+//! This test compiles files of the library a second time, with another module for locks and atomics (`sync`): that of
+//! shuttle. It lets one thread run at a time and chooses the next thread at every use of a lock or an atomic. A
+//! deadlock, a lost wake-up or a failed assertion ends the run and prints the schedule. Each check runs
+//! `SHUTTLE_ITERATIONS` random schedules and as many priority-based ones (Burckhardt et al. 2010).
 //!
-//! No test harness: with one, the files' own tests would be compiled, too, and these run without the scheduler.
+//! There is no test harness: it would also compile the unit tests of these files, and run them without the scheduler.
 
 #[path = "../../src/cache/flight.rs"]
 #[allow(dead_code)]
@@ -15,7 +16,7 @@ mod learnt;
 #[path = "../../src/recency.rs"]
 #[allow(dead_code)]
 mod recency;
-/// In a module of its own, so that the store's own modules are found beside it.
+/// The store, in a module of its own, so that the compiler finds its submodules next to it.
 #[path = "../../src"]
 mod library {
     #[allow(dead_code)]
@@ -25,7 +26,7 @@ mod sync;
 
 use driftless::{crdt, hlc, item};
 
-/// What a flight needs of its neighbours.
+/// Stand-ins for the modules that a flight uses.
 mod replica {
     pub(crate) struct FillTicket;
 }
@@ -113,7 +114,7 @@ fn readers_see_whole_registers() {
                 let mut last = 0;
                 for _ in 0..4 {
                     let Some(found) = store.get(HASH, &1_u64) else {
-                        last = u64::MAX; // Removed: it does not come back here.
+                        last = u64::MAX; // Removed: this key is never inserted again.
                         continue;
                     };
                     assert_eq!(found.item.value(), Some(&found.meta.dot_time), "key and value of two writes");
@@ -130,7 +131,7 @@ fn readers_see_whole_registers() {
     readers.into_iter().for_each(|reader| reader.join().unwrap());
 }
 
-/// Two keys with one hash, in one place after the other.
+/// Checks that a reader never mistakes one key for another: two keys with one hash occupy one slot in turn.
 fn a_reused_place_is_not_mistaken() {
     let store = Arc::new(Store::new());
     let old = store.insert(HASH, meta(1), item(1, 1));

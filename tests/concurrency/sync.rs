@@ -1,4 +1,4 @@
-//! The door to locks and atomics, as `src/sync.rs` is, with a model checker behind it.
+//! Locks and atomics with the interface of `src/sync.rs`, on top of shuttle's model checker.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub(crate) use std::sync::Arc;
 
-/// As parking_lot's: no poisoning.
+/// A lock like parking_lot's: it is never poisoned.
 pub(crate) struct RwLock<T>(shuttle::sync::RwLock<T>);
 
 impl<T> RwLock<T> {
@@ -25,17 +25,17 @@ impl<T> RwLock<T> {
     }
 }
 
-/// As the library's: the scheduler numbers its threads.
+/// Returns the number of this thread, as in the library; here the scheduler numbers the threads.
 pub(crate) fn seat() -> Option<usize> {
     Some(usize::from(shuttle::thread::current().id()))
 }
 
-/// The scheduler does not say how many there were.
+/// Returns an upper bound on the number of threads: the scheduler does not report their number.
 pub(crate) fn seats() -> usize {
     usize::MAX
 }
 
-/// The standard one, with a chance for others before each use.
+/// The standard `OnceLock`, with a switch to another thread possible before each use.
 pub(crate) struct OnceLock<T>(std::sync::OnceLock<T>);
 
 impl<T> OnceLock<T> {
@@ -60,7 +60,8 @@ struct Waiting {
     wakers: VecDeque<Waker>,
 }
 
-/// As event-listener's, for `notify(usize::MAX)`: wakes whoever listens at that moment, and nobody later.
+/// An event like that of event-listener, for `notify(usize::MAX)` only: it wakes all current listeners and no later
+/// ones.
 pub(crate) struct Event {
     waiting: shuttle::sync::Mutex<Waiting>,
     rung: shuttle::sync::Condvar,
@@ -85,7 +86,7 @@ impl Event {
     }
 }
 
-/// Somebody who listens.
+/// A listener, registered with an event.
 pub(crate) struct Heard<'a> {
     event: &'a Event,
     before: u64,

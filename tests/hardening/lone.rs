@@ -1,4 +1,4 @@
-//! A process that starts alone although there are others, works for a while, and then meets them.
+//! A process that starts alone although it has peers, works for some time, and then meets them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn write(key: &str, value: Option<&'static [u8]>) -> Write<String, Bytes> {
     Write { hash, item: ItemRef::new(Item { key, body }), expires: 0, size: 10, weight: 1 }
 }
 
-/// Runs every machine from one time to another; messages take a while, and pass if `linked`.
+/// Runs every machine from one time to another. If `linked`, messages arrive at once; otherwise all are lost.
 fn run(machines: &mut [Machine], from: u64, to: u64, linked: bool) {
     let ids: Vec<ReplicaId> = machines.iter().map(|it| it.view().id()).collect();
     for at in (from..to).step_by(5_000_000) {
@@ -58,7 +58,8 @@ fn served(machine: &Machine) -> BTreeSet<String> {
     probe::registers(machine).into_iter().filter(|held| held.served).filter_map(|held| held.key).collect()
 }
 
-/// Two old members with some keys; a newcomer that nobody has let in yet writes and deletes one of its own.
+/// Counts the keys that each replica serves in the end. Two old members hold some keys. A newcomer that has not met
+/// them yet writes one key and deletes another. If `patient`, the newcomer expects peers.
 fn keys_left(patient: bool) -> Vec<usize> {
     let mut config = ReplicaConfig::default();
     config.gc_grace = Duration::from_secs(2);
@@ -76,21 +77,21 @@ fn keys_left(patient: bool) -> Vec<usize> {
     machines[2].write(now(2 * SECOND), write("new", Some(b"y")));
     machines[2].delete(now(2 * SECOND), write("gone", None));
     run(&mut machines, 2 * SECOND, 12 * SECOND, false);
-    // Let in at last. Its word comes first.
+    // The newcomer is let in, and its digests are the first messages.
     machines[2].greet(now(12 * SECOND), one);
     machines[2].greet(now(12 * SECOND), two);
     run(&mut machines, 12 * SECOND, 30 * SECOND, true);
     machines.iter().map(|machine| served(machine).len()).collect()
 }
 
-// Found by `examples/chaos`: a process under a new address is not let in before the old one is declared dead. It had collected a tombstone of its
-// own meanwhile, and that floor voided everything older on all others.
+// Found by `examples/chaos`: a process under a new address is not let in before the old process is declared dead. It
+// had collected one of its own tombstones meanwhile, and the floor from that voided all older entries on all members.
 #[test]
 fn a_newcomer_that_was_kept_waiting_voids_nothing_of_others() {
     assert_eq!(keys_left(true), [101, 101, 101]);
 }
 
-/// The danger is real: this is what the patience is for.
+/// Checks the opposite case, to show that the danger is real: a newcomer that expects no peers costs entries.
 #[test]
 fn a_newcomer_that_takes_its_own_word_for_everybodys_costs_entries() {
     let left = keys_left(false);

@@ -1,7 +1,9 @@
-//! Hostile bytes, on stable Rust: the targets of `fuzz/` over their seeds, mutated from fixed seeds.
+//! Tests with hostile input on stable Rust: the targets of `fuzz/` run over their seeds and over mutations of them,
+//! with fixed random seeds.
 //!
-//! `cargo fuzz` finds its way by coverage and needs a nightly compiler; this does not, and so runs wherever the tests do. What it
-//! runs are the same functions over the same corpora, and it fails if they were not run, or if nothing was ever accepted or refused.
+//! `cargo fuzz` searches by coverage and needs a nightly compiler. This test does not, so it runs wherever the tests
+//! run. It calls the same functions with the same corpora. It fails if a target did not run, or if it accepted or
+//! refused hardly any input.
 
 mod lone;
 mod mutate;
@@ -18,7 +20,7 @@ mod http;
 #[path = "../common/log.rs"]
 mod log;
 
-/// The sidecar's own files: what they call `crate` is this one.
+/// The source files of the sidecar; their `crate` is this test.
 #[path = "../../examples/sidecar"]
 #[allow(dead_code)]
 mod sidecar {

@@ -1,14 +1,14 @@
-//! Inputs from seeds: what a fuzzer does to them, without its eyes.
+//! The mutations of seed inputs: those of a fuzzer, without coverage.
 
 use fastrand::Rng;
 
-/// Numbers that lie on edges, big-endian.
+/// Numbers at the edges of encodings and types, written big-endian.
 const EDGES: [u64; 12] =
     [0, 1, 0x17, 0x18, 0x7f, 0x80, 0xff, 0xffff, 0x1_0000, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, u64::MAX];
-/// Longest input.
+/// The longest input, in bytes.
 const MAX_LEN: usize = 4_096;
 
-/// One of the seeds, changed a little, or not at all.
+/// Returns one of the seeds with zero to five random changes.
 pub fn input(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = seeds[rng.usize(..seeds.len())].clone();
     for _ in 0..rng.usize(0..6) {

@@ -1,4 +1,4 @@
-//! Resources: bombs, bursts, and states that do not fit into one exchange.
+//! Tests of resource limits: decompression bombs, bursts of writes, and states larger than one message.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use driftless::{Cache, Node, ReplicaConfig};
 use crate::supervision::{node, until};
 use crate::targets::frame::CLUSTER;
 
-// scenario 76: nobody of ours compresses, so nothing is ever expanded.
+// scenario 76: no node compresses, so a compressed message is refused without being decompressed.
 #[test]
 fn a_decompression_bomb_is_refused_unopened() {
     let mut bomb = vec![12, 4];
@@ -28,8 +28,8 @@ async fn pair(name: &str) -> ([Node; 2], [Cache<u64, Vec<u8>>; 2]) {
     ([one, two], caches)
 }
 
-// scenario 86, in short: `examples/soak.rs` is the minute and more. One key that is written faster than the network goes takes one
-// register and little more of the log, and is sent far less often than it is written.
+// scenario 86, the short form; `examples/soak.rs` runs it for a minute and more. A key that is written faster than the
+// network can send takes one register and few log entries. It is sent far less often than it is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_to_one_key_is_coalesced() {
     let (nodes, [here, there]) = pair("burst").await;
@@ -54,7 +54,7 @@ async fn a_burst_to_one_key_is_coalesced() {
     }
 }
 
-// scenario 87
+// scenario 87: a state of hundreds of frames arrives, also after an interrupted session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_of_many_frames_arrives_also_after_an_interruption() {
     let writer = node("frames", &[]).await;
@@ -67,14 +67,14 @@ async fn a_state_of_many_frames_arrives_also_after_an_interruption() {
     const KEYS: u64 = 60_000;
     (0..KEYS).for_each(|key| drop(written.insert(key, vec![1; 100]).map(|_| ())));
     until("the second has it", || full.entry_count() == KEYS).await;
-    // Whose writes they are is gone: what it wrote comes in sessions, not as pushes of its own.
+    // The origin of the writes has departed, so they can only come in sessions, not as pushes.
     writer.shutdown().await;
     let two = node("frames", &[&one]).await;
     let empty = open(&two);
     until("it has begun", || empty.entry_count() > 0).await;
     two.sever(Some(vec![one.local_addr()]));
     one.sever(Some(vec![two.local_addr()]));
-    // What the kernels already have still comes; after that nothing does, until the session has been given up.
+    // Data in the kernels' buffers still arrives. After that nothing does, until the receiver abandons the session.
     until("it is given up", || empty.counters().sessions_abandoned > 0).await;
     let at_the_cut = empty.entry_count();
     assert!(at_the_cut < KEYS, "it was over before it could be interrupted");

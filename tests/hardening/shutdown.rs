@@ -1,4 +1,4 @@
-//! scenario 88 with caches on top: whenever and however a node ends, nothing is left of it.
+//! scenario 88 with open caches: a node leaves no task, descriptor or memory behind, whenever and however it ends.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::supervision::{node, until};
 
 type Values = Cache<u64, Vec<u8>>;
 
-/// Rounds in which memory has to grow to be called a leak.
+/// The number of rounds in which memory has to grow to count as a leak.
 const ROUNDS: usize = 3;
 
-/// In a process of its own, because it counts what the process has.
+/// Runs the test in a process of its own, because it counts the threads and descriptors of the process.
 fn alone(name: &str, cycles: usize) {
     if std::env::var("SHUTDOWN_CHILD").as_deref() != Ok(name) {
         let mut child = Command::new(std::env::current_exe().unwrap());
@@ -28,7 +28,7 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// What they are, for a failure.
+/// Returns the target of each descriptor, for the message of a failure.
 fn describe_descriptors() -> Vec<String> {
     let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
     let mut links: Vec<_> = links.map(|link| link.display().to_string()).collect();
@@ -57,7 +57,7 @@ async fn run(cycles: usize) {
     }
     until("quiet", || seed.members().is_empty()).await;
     let before = (descriptors(), threads());
-    // The allocator may keep memory of a busy moment once; a leak grows in each round.
+    // The allocator may keep the memory of one busy moment. A leak grows in every round.
     let (mut grown, bound) = (Vec::new(), 32 + cycles / 20);
     let is_bounded = |grown: &[usize]| grown.last().is_some_and(|grown| *grown < bound);
     for _ in 0..ROUNDS {
@@ -73,7 +73,7 @@ async fn run(cycles: usize) {
             break;
         }
     }
-    // Connections between two messages are kept for a while.
+    // Idle connections are kept for some time.
     let start = Instant::now();
     while descriptors() > before.0 + 4 {
         assert!(start.elapsed() < Duration::from_secs(30), "{before:?}, now {:?}", describe_descriptors());
@@ -84,17 +84,17 @@ async fn run(cycles: usize) {
     assert_eq!(full.entry_count(), 2_000);
 }
 
-/// One node, ended in the middle of one thing or another.
+/// Starts a node and ends it, in one of eight situations.
 async fn end_one(seed: &Node, cycle: usize) {
     let node = node("cycles", &[seed]).await;
-    // Without a limit a filler that never ends stays in its caller's runtime for ever, with the cache's timer.
+    // Without a limit, a filler that never ends would stay in its caller's runtime, with the timer of the cache.
     let cache: Values = node.cache("c").fill_timeout(Duration::from_millis(200)).open().unwrap();
     match cycle % 8 {
-        // While it joins, by drop.
+        // While it joins, by dropping it.
         0 => {}
-        // While it joins, politely.
+        // While it joins, by `shutdown`.
         1 => drop(node.shutdown().await),
-        // While it is being filled by others.
+        // While it receives the state of its peers.
         2 => {
             while cache.entry_count() == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -110,22 +110,22 @@ async fn end_one(seed: &Node, cycle: usize) {
             fill.abort();
             let _ = fill.await;
         }
-        // Twice and at once.
+        // Several times concurrently, and once more.
         4 => {
             tokio::join!(node.shutdown(), node.shutdown(), node.shutdown());
             node.shutdown().await;
         }
-        // With writes that nobody has.
+        // With writes that no peer has.
         5 => {
             (0..500).for_each(|key| drop(cache.insert(key, vec![1; 100]).map(|_| ())));
             node.shutdown().await;
         }
-        // The cache outlives the node's handle.
+        // The cache outlives the handle of the node.
         6 => {
             drop(node);
             assert!(cache.insert(1, vec![1; 100]).is_ok());
         }
-        // While somebody waits for it to be ready.
+        // While a caller waits for it to be ready.
         _ => {
             let waiting = cache.clone();
             let ready = tokio::spawn(async move { waiting.ready(Duration::from_secs(60)).await.is_ready() });
@@ -135,13 +135,13 @@ async fn end_one(seed: &Node, cycle: usize) {
     }
 }
 
-// scenario 88
+// scenario 88: the short form.
 #[test]
 fn forty_cycles_leave_nothing() {
     alone("forty_cycles_leave_nothing", 40);
 }
 
-// scenario 88
+// scenario 88: the full number of cycles, or that of `CYCLES`.
 #[test]
 #[ignore = "minutes"]
 fn a_thousand_cycles_leave_nothing() {

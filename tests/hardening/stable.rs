@@ -1,4 +1,4 @@
-//! The stable run: so many executions of each target, from its seeds.
+//! The stable run: a fixed number of executions of each target, from its seeds.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use fastrand::Rng;
 use crate::mutate;
 use crate::targets::{ALL, Verdict};
 
-/// Executions of each target, seeds as they are not counted. `FUZZ_EXECUTIONS` changes it.
+/// Executions of each target, not counting the unchanged seeds. `FUZZ_EXECUTIONS` overrides it.
 const EXECUTIONS: &[(&str, u64)] = &[
     ("frame", 4_000),
     ("digest", 1_000),
@@ -49,7 +49,7 @@ fn fuzz(target: &str) {
     assert!(total.refused > planned / 50, "hardly anything was refused: {total:?}");
 }
 
-/// Says which bytes it was, so that they can become a seed.
+/// Runs a target, and stores the input in a file if it panics, so that it can become a seed.
 fn guarded(target: &str, run: fn(&[u8]) -> Verdict, bytes: &[u8]) -> Verdict {
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(bytes)));
     ran.unwrap_or_else(|panic| {
@@ -95,7 +95,7 @@ fn requests_to_the_debug_interface() {
     fuzz("http");
 }
 
-/// For a failure in hand: runs the file that `FUZZ_INPUT` names through the target that `FUZZ_TARGET` names.
+/// Runs the file named by `FUZZ_INPUT` through the target named by `FUZZ_TARGET`, to reproduce a failure.
 #[test]
 #[ignore = "needs FUZZ_TARGET and FUZZ_INPUT"]
 fn one_input() {

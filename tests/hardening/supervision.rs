@@ -1,4 +1,4 @@
-//! What dies says so: scenario 73, and types of the user that panic where the node works.
+//! Tests that a dead task is reported (scenario 73), and of user types that panic on the node's threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{http, log};
 
-/// Everything that any thread logs from now on.
+/// Records the log of all threads from now on.
 fn listen() {
     log::listen("warn,memberlist_core=off");
 }
@@ -40,7 +40,7 @@ fn warnings(node: &Node) -> Vec<String> {
     Inspector::new(node).summary().warnings.into_iter().map(|warning| warning.name).collect()
 }
 
-// scenario 73: what can go on with another task does, and says so.
+// scenario 73: a task that can be replaced is restarted, and the restart is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_network_task_is_restarted_and_told() {
     listen();
@@ -60,7 +60,7 @@ async fn a_dead_network_task_is_restarted_and_told() {
         one.kill_network_task(task);
         until("its death is counted", || restarts() == u64::from(number)).await;
         until("and logged", || logged(&line) == before + 1).await;
-        // Small ones come by datagram, large ones by stream, and both ways.
+        // Small values go by datagram and large ones by stream; both directions are checked.
         for (key, (from, to)) in (number * 4..).zip([(&here, &there), (&there, &here)]) {
             from.insert(key, vec![1; 8]).unwrap();
             from.insert(key + 2, vec![2; 100_000]).unwrap();
@@ -74,7 +74,7 @@ async fn a_dead_network_task_is_restarted_and_told() {
     one.shutdown().await;
 }
 
-/// Two nodes with a cache each that know of each other, and what the first says of itself.
+/// Starts two nodes with a cache each that know each other, and the debug interface of the first.
 async fn two_that_met(cluster: &str) -> (Node, Cache<u32, u32>, Node, Cache<u32, u32>, HttpServer) {
     listen();
     let one = node(cluster, &[]).await;
@@ -86,7 +86,7 @@ async fn two_that_met(cluster: &str) -> (Node, Cache<u32, u32>, Node, Cache<u32,
     (one, here, two, there, server)
 }
 
-// scenario 73: what cannot go on stops, and does not look as if it had been stopped.
+// scenario 73: a part that cannot be replaced stops the node, which is reported as a failure and not as a shutdown.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_network_thread_is_told_by_health_metrics_log_and_members() {
     let (one, here, two, _there, server) = two_that_met("dead-thread").await;
@@ -104,7 +104,7 @@ async fn a_dead_network_thread_is_told_by_health_metrics_log_and_members() {
     one.shutdown().await;
 }
 
-// scenario 73
+// scenario 73: the same for the driver.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_driver_is_told_by_health_metrics_log_and_members() {
     let (one, here, two, there, server) = two_that_met("dead-driver").await;
@@ -120,7 +120,8 @@ async fn a_dead_driver_is_told_by_health_metrics_log_and_members() {
     assert_eq!(warnings(&one), ["task-died"], "and not that it was shut down");
     assert_eq!(logged("the driver of this node panicked"), before + 1);
     assert!(one.cache::<u32, u32>("another").open().is_err(), "no cache is opened on a dead node");
-    // The rule: it leaves. A member that answers pings and nothing else would hold back collection everywhere.
+    // A node without a driver leaves the cluster: a member that only answers pings would hold back collection on all
+    // replicas.
     until("others know", || two.members().is_empty() && there.members() == 0).await;
     assert_eq!(here.get(&1), Some(1), "what is here can be read");
     here.insert(2, 2).unwrap();
@@ -131,7 +132,7 @@ async fn a_dead_driver_is_told_by_health_metrics_log_and_members() {
 
 static ARMED: AtomicBool = AtomicBool::new(false);
 
-/// A value that panics once when it is dropped on a thread of the node.
+/// A value that panics once, when it is dropped on a thread of the node.
 #[derive(Clone, Serialize, Deserialize)]
 struct Bomb(u32);
 
@@ -144,7 +145,7 @@ impl Drop for Bomb {
     }
 }
 
-// scenario 90: on the driver's thread, where values are dropped that expired or were replaced by others
+// scenario 90: on the driver's thread, which drops expired and replaced values.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panicking_value_costs_one_cache_one_call() {
     listen();
@@ -172,7 +173,7 @@ async fn a_panicking_value_costs_one_cache_one_call() {
     two.shutdown().await;
 }
 
-// scenario 80: however often a stranger knocks, the log has one line.
+// scenario 80: however often a stranger tries to join, the log has one line.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_one_line_in_the_log() {
     listen();

@@ -1,6 +1,6 @@
-//! What is fuzzed: each target takes any bytes, and panics if a promise is broken.
+//! The fuzz targets: each accepts any bytes, and panics if a promise is broken.
 //!
-//! `fuzz/fuzz_targets` and `stable.rs` both call these.
+//! `fuzz/fuzz_targets` and `stable.rs` both call them.
 
 pub mod apply;
 pub mod frame;
@@ -9,7 +9,7 @@ pub mod http;
 pub mod resp;
 pub mod wire;
 
-/// What became of one input: how many of its parts were taken, and how many refused.
+/// The result of one input: the number of its parts that were accepted, and of those refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Verdict {
     pub taken: u64,
@@ -26,10 +26,10 @@ impl Verdict {
     }
 }
 
-/// Takes any bytes; what they come to is for the count.
+/// A function that accepts any bytes and returns counts.
 type Target = fn(&[u8]) -> Verdict;
 
-/// Every target by name.
+/// All targets, by name.
 pub const ALL: &[(&str, Target)] = &[
     ("frame", frame::run),
     ("digest", wire::digest),

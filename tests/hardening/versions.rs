@@ -1,4 +1,4 @@
-//! A rolling deploy: what a newer release says, a node of this one leaves alone, and loses nothing by it.
+//! A rolling deploy. Promise: a node of this release ignores the messages of a newer release, and loses nothing by it.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use driftless::{Cache, Node};
 use crate::supervision::{node, until};
 
 const GOLDEN: &str = include_str!("../golden/wire-v1.txt");
-/// Where a message of the golden ones says its kind, and the process it is from: after version, array, kind, name and replica.
+/// The offset of the kind in a golden message, after version and array.
 const KIND: usize = 2;
+/// The bytes of the process id in a golden message, after the kind, the name of the cache and the replica.
 const PROCESS: std::ops::Range<usize> = 30..46;
-/// The cache that the golden messages are of.
+/// The cache of the golden messages.
 const CACHE: &str = "sessions";
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The golden messages, as if this process had sent them.
+/// Returns the golden messages with this process as their sender.
 fn messages(from: uuid::Uuid) -> Vec<Vec<u8>> {
     let lines = GOLDEN.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let mut messages: Vec<Vec<u8>> = lines.map(|line| unhex(line.split_once(' ').expect("name and bytes").1)).collect();
@@ -32,7 +33,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
 }
 
-/// A member of another release: our membership, and words of its own.
+/// A member of a newer release: this release's membership, and messages of its own.
 struct Newer {
     mesh: Mesh,
     events: driftless::node::mesh::MeshEvents,
@@ -54,7 +55,7 @@ impl Newer {
         self.mesh.members().into_iter().find(|peer| peer.addr == node.local_addr())
     }
 
-    /// By stream, because that arrives.
+    /// Sends a message by stream, because a datagram may be lost.
     async fn say(&mut self, to: &Node, bytes: Vec<u8>) {
         let peer = self.peer(to).expect("a member");
         self.mesh.send_stream(&peer, bytes.into(), DEADLINE).await.unwrap();
@@ -74,7 +75,7 @@ fn count(node: &Node, what: &str) -> u64 {
     Inspector::new(node).node().network[what]
 }
 
-// scenario 79, with real nodes: unknown caches, versions and kinds from a member that stays one.
+// scenario 79, with real nodes: unknown caches, versions and kinds come from a member that stays a member.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_member_is_not_understood_and_not_turned_away() {
     let one = node("versions", &[]).await;
@@ -86,7 +87,7 @@ async fn a_newer_member_is_not_understood_and_not_turned_away() {
     until("both have it", || here.members() == 1 && there.members() == 1).await;
     assert_eq!(count(&one, "ignored_messages"), 0);
 
-    // A cache that is not open here.
+    // Messages for a cache that is not open here.
     for message in messages(newer.incarnation) {
         newer.say(&one, message).await;
     }
@@ -98,7 +99,7 @@ async fn a_newer_member_is_not_understood_and_not_turned_away() {
     })
     .await;
 
-    // Another version, another kind of message, for a cache that is open.
+    // Messages of another version or kind, for a cache that is open.
     let (near, far): (Cache<String, String>, Cache<String, String>) =
         (one.cache(CACHE).open().unwrap(), two.cache(CACHE).open().unwrap());
     until("they meet in it", || near.members() == 1 && far.members() == 1).await;
@@ -119,7 +120,7 @@ async fn a_newer_member_is_not_understood_and_not_turned_away() {
     there.insert(1, 2).unwrap();
     until("nothing is lost", || far.get("k").as_deref() == Some("v") && here.get(&1) == Some(2)).await;
 
-    // What it says in our words is heard.
+    // Messages in this release's format are accepted.
     let before = count(&one, "ignored_messages");
     assert_eq!(near.members(), 1, "only the other node of this release");
     for message in messages(newer.incarnation) {

@@ -1,4 +1,4 @@
-//! Join, talk, leave.
+//! Tests of the mesh: joining, sending, leaving.
 
 use bytes::Bytes;
 use driftless::node::mesh::{Mesh, MeshConfig, MeshError, MeshEvent, SendError};
@@ -68,7 +68,7 @@ async fn one_connection_carries_many_messages() {
     assert!(a.mesh.counters().streams_out - before < 30, "{:?}", a.mesh.counters());
 }
 
-/// What was kept open to a process that is gone must not swallow messages to its successor.
+/// Checks that a connection kept open to an ended process does not swallow messages to its successor.
 #[tokio::test]
 async fn a_kept_connection_does_not_outlive_its_peer() {
     let mut nodes = cluster(2, |_| {}).await;
@@ -86,7 +86,7 @@ async fn a_kept_connection_does_not_outlive_its_peer() {
     }
 }
 
-/// Sends from many tasks at once share connections without mixing frames.
+/// Checks that concurrent sends from many tasks share connections without mixing frames.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_messages_stay_whole() {
     let mut nodes = cluster(2, |c| c.keys = vec![[4; 32]]).await;

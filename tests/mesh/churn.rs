@@ -1,4 +1,4 @@
-//! Kill, restart, move, cut, heal.
+//! Tests of the mesh: kill, restart, move, cut, heal.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::common::*;
 
-/// A process that is killed says nothing: dropping the mesh does not say goodbye.
+/// Ends a process without a goodbye, by dropping its mesh. Returns the configuration for a successor.
 fn kill(node: Node) -> MeshConfig {
     let mut again = seeded("test", node.addr());
     again.bind = node.addr();
@@ -31,7 +31,7 @@ async fn rounds_of_kill_and_restart(size: usize, rounds: usize) {
     let mut nodes = cluster(size, |_| {}).await;
     for round in 0..rounds {
         let mut config = kill(nodes.remove(0));
-        // Sometimes the others notice the death, sometimes only the new process.
+        // In even rounds the death is noticed first; in odd rounds the new process may be noticed first.
         if round % 2 == 0 {
             until("death noticed", || nodes.iter().all(|n| n.sees(size - 2))).await;
         }
@@ -70,7 +70,7 @@ async fn fifty_rounds_of_three_and_five() {
     rounds_of_kill_and_restart(5, 50).await;
 }
 
-/// Applies events and checks that each is legal after the one before.
+/// Applies an event, and checks that it is legal after the one before.
 fn replay(view: &mut HashMap<Uuid, Peer>, event: &MeshEvent) {
     match event {
         MeshEvent::Up(p) => assert!(view.insert(p.incarnation, p.clone()).is_none(), "up twice"),
@@ -79,7 +79,7 @@ fn replay(view: &mut HashMap<Uuid, Peer>, event: &MeshEvent) {
     }
 }
 
-// scenario 33 (its membership half): same name, same address, another process.
+// scenario 33 (the part of membership): same name, same address, new process.
 #[tokio::test]
 async fn a_restart_is_a_departure_and_an_arrival() {
     let mut nodes = cluster(3, |_| {}).await;
@@ -101,7 +101,7 @@ async fn a_restart_is_a_departure_and_an_arrival() {
     drop(started);
 }
 
-// scenario 64
+// scenario 64: the same name at a new address is accepted.
 #[tokio::test]
 async fn the_same_name_at_a_new_address_is_accepted() {
     let mut nodes = cluster(3, |_| {}).await;
@@ -123,7 +123,7 @@ async fn the_same_name_at_a_new_address_is_accepted() {
     assert_eq!(view.len(), 3);
 }
 
-/// scenario 66: the first process keeps the name; the second is told, and nobody flaps.
+/// scenario 66: the first process keeps the name. The second receives a conflict, and no member sees changes.
 #[tokio::test]
 async fn two_processes_under_one_name_do_not_flap() {
     let mut nodes = cluster(2, |_| {}).await;
@@ -144,7 +144,7 @@ async fn two_processes_under_one_name_do_not_flap() {
     }
 }
 
-// scenario 65
+// scenario 65: clusters with different labels never merge.
 #[tokio::test]
 async fn another_label_never_merges() {
     let nodes = cluster(2, |_| {}).await;
@@ -153,7 +153,7 @@ async fn another_label_never_merges() {
     assert!(stranger.sees(0));
     assert!(nodes.iter().all(|n| n.sees(1)));
     assert!(nodes[0].mesh.counters().foreign_label > 0);
-    // On an address the others still remember, too.
+    // The same at an address that the remaining member still remembers.
     let mut nodes = nodes;
     let mut config = kill(nodes.pop().unwrap());
     config.cluster = "other".into();
@@ -163,7 +163,8 @@ async fn another_label_never_merges() {
     assert!(nodes[0].sees(0) && reused.sees(0));
 }
 
-/// Both halves declare each other dead and forget; the seeds and the lost are looked for until the cut is over.
+/// Checks that a cut heals. Both halves declare each other dead and forget each other, then retry seeds and lost
+/// members until the cut is over.
 #[tokio::test]
 async fn a_cut_heals_by_itself() {
     let nodes = cluster(4, |_| {}).await;
@@ -212,7 +213,8 @@ async fn a_rebuild_is_invisible_to_the_cluster() {
     assert_eq!(nodes[0].mesh.counters().rebuilds, 5);
 }
 
-/// The table grows by one row per new name; past the bound it is rebuilt, and the living stay.
+/// Checks that the member table is bounded: it grows by a row per new name, and is rebuilt past the bound, without
+/// losing live members.
 #[tokio::test]
 async fn departed_names_are_bounded() {
     let mut nodes = cluster(2, |c| c.failure.departed_limit = 4).await;
@@ -229,7 +231,7 @@ async fn departed_names_are_bounded() {
     exchange(&nodes[0], &mut b, "still together").await;
 }
 
-// scenario 73: nothing in memberlist notices that its own tasks are gone; the watchdog does.
+// scenario 73: memberlist does not notice that its own tasks are gone; the watchdog does.
 #[tokio::test]
 async fn dead_tasks_are_noticed_and_replaced() {
     let mut nodes = cluster(3, |c| c.failure.canary_silence = Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! Small clusters on the loopback.
+//! Helpers: small clusters on loopback.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -13,8 +13,8 @@ pub const SHORT: Duration = Duration::from_secs(2);
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 thread_local! {
-    /// Each test has an address of its own: members are looked for where they were, for ever, and whoever got their port from the
-    /// kernel would be met there.
+    /// The address of this test, different for each test. Members retry the addresses of lost members without limit. So
+    /// a test with a port from the kernel could meet members of another test.
     static HOME: Ipv4Addr = {
         static TESTS: AtomicU8 = AtomicU8::new(1);
         let process = (std::process::id() % (1 << 15)) as u16;
@@ -57,7 +57,7 @@ impl Node {
         self.mesh.members().len() == n
     }
 
-    /// Waits for an event that satisfies `f`, skipping others.
+    /// Waits for an event for which `f` returns a value, and skips all other events.
     pub async fn expect<T>(&mut self, what: &str, mut f: impl FnMut(&MeshEvent) -> Option<T>) -> T {
         let wait = async {
             loop {
@@ -91,7 +91,7 @@ pub async fn until(what: &str, mut f: impl FnMut() -> bool) {
     }
 }
 
-/// `n` members that all see each other; the first is the only seed.
+/// Starts `n` members and waits until all see each other. The first is the only seed.
 pub async fn cluster(n: usize, prepare: impl Fn(&mut MeshConfig)) -> Vec<Node> {
     let mut first = config("test");
     prepare(&mut first);
@@ -105,9 +105,9 @@ pub async fn cluster(n: usize, prepare: impl Fn(&mut MeshConfig)) -> Vec<Node> {
     nodes
 }
 
-/// One message by stream from `a` to `b`.
+/// Sends one message by stream from `a` to `b`.
 pub async fn exchange(a: &Node, b: &mut Node, text: &'static str) {
-    // After a fault the member may be declared dead for a moment before it is back.
+    // After a fault the member may be declared dead briefly before it returns.
     until("b is a member", || a.peer(b.addr()).is_some()).await;
     let peer = a.peer(b.addr()).expect("just seen");
     a.mesh.send_stream(&peer, Bytes::from_static(text.as_bytes()), SHORT).await.unwrap();

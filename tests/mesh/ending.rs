@@ -1,4 +1,4 @@
-//! Stopping: twice, at once, by drop, in the middle; nothing may remain.
+//! Tests of the end of a mesh: twice, concurrently, by drop, during a start. Promise: nothing remains.
 
 use std::{net::UdpSocket, time::Duration};
 
@@ -14,7 +14,7 @@ fn threads() -> usize {
         .count()
 }
 
-/// What each open descriptor is.
+/// Returns the target of each open descriptor.
 fn descriptors() -> Vec<String> {
     let open = std::fs::read_dir("/proc/self/fd").unwrap();
     open.filter_map(|fd| Some(std::fs::read_link(fd.ok()?.path()).ok()?.display().to_string())).collect()
@@ -24,7 +24,7 @@ fn port_is_free(addr: std::net::SocketAddr) -> bool {
     UdpSocket::bind(addr).is_ok() && std::net::TcpListener::bind(addr).is_ok()
 }
 
-// scenario 88
+// scenario 88: repeated and concurrent shutdowns return in time and release the port.
 #[tokio::test]
 async fn shutdown_twice_and_at_once_releases_the_port() {
     let mut nodes = cluster(3, |_| {}).await;
@@ -42,7 +42,7 @@ async fn shutdown_twice_and_at_once_releases_the_port() {
     assert!(node.mesh.send_datagram(&peer, "x".into()).await.is_err());
 }
 
-// scenario 88
+// scenario 88: a drop releases the port.
 #[tokio::test]
 async fn dropping_releases_the_port() {
     let node = Node::start(config("test")).await;
@@ -52,13 +52,14 @@ async fn dropping_releases_the_port() {
     assert!(port_is_free(addr));
 }
 
-// scenario 88
+// scenario 88: starts and ends leave no thread and no descriptor.
 #[test]
 fn many_cycles_leave_no_thread_or_descriptor() {
     in_a_process_of_its_own("ending::many_cycles_leave_no_thread_or_descriptor", cycles(100));
 }
 
-/// memberlist holds itself, and the descriptors of its runtime, by every suspicion and every ping for another that is open at its end.
+/// Checks an end during a suspicion. memberlist keeps itself alive, with its runtime's descriptors, by every suspicion
+/// and indirect ping that is open at its end.
 // scenario 88
 #[test]
 fn ending_while_a_member_is_suspected_leaves_no_descriptor() {
@@ -74,18 +75,18 @@ async fn suspicions() {
     for _ in 0..6 {
         let mut nodes = cluster(3, |_| {}).await;
         drop(nodes.pop());
-        // A probe fails and the other is asked to try within this time; the suspicion that follows takes longer before it
-        // becomes a verdict.
+        // Within this time a probe fails and another member is asked to try. The suspicion that follows takes longer
+        // before the member is declared dead.
         sleep(config("test").failure.probe_interval * 2).await;
         suspected += nodes.iter().filter(|node| node.sees(2)).count();
-        // One says goodbye, the other is dropped.
+        // One node ends with a goodbye, and the last one is dropped.
         nodes.pop().unwrap().mesh.shutdown(Duration::from_millis(100)).await;
     }
     assert!(suspected > 6, "only {suspected} ended within the suspicion");
     close_to(before).await;
 }
 
-/// Waits until hardly more descriptors are open than at the start.
+/// Waits until no more descriptors are open than at the start.
 async fn close_to(before: usize) {
     let close = async {
         while descriptors().len() > before {
@@ -95,7 +96,7 @@ async fn close_to(before: usize) {
     assert!(timeout(PATIENCE, close).await.is_ok(), "at most {before} expected, left open: {:#?}", descriptors());
 }
 
-/// Where no other test opens or closes anything.
+/// Runs a test in a process of its own, in which no other test opens or closes anything.
 fn in_a_process_of_its_own(name: &str, test: impl Future<Output = ()>) {
     if std::env::var_os("MESH_CHILD").is_some() {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
@@ -113,9 +114,9 @@ async fn cycles(n: usize) {
         let mut config = seeded("test", seed.addr());
         config.name = format!("cycler-{}", cycle % 3);
         match cycle % 4 {
-            // In the middle of the start.
+            // During the start.
             0 => drop(timeout(Duration::from_micros(200), driftless::node::mesh::Mesh::start(config)).await),
-            // In the middle of the join.
+            // During the join.
             1 => drop(Node::start(config).await),
             2 => Node::start(config).await.mesh.shutdown(Duration::ZERO).await,
             _ => {

@@ -1,4 +1,4 @@
-//! Connections that hold, stall, lie or speak another language.
+//! Tests of hostile connections: silent, stalled, malformed, oversized.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::common::*;
 
-/// `[labeled, 4, "test"]`, as every frame of the test cluster begins.
+/// The start of every frame of the test cluster: `[labeled, 4, "test"]`.
 const LABEL: &[u8] = &[12, 4, b't', b'e', b's', b't'];
 
 async fn hold(addr: SocketAddr, bytes: &[u8]) -> TcpStream {
@@ -20,7 +20,7 @@ async fn hold(addr: SocketAddr, bytes: &[u8]) -> TcpStream {
     socket
 }
 
-/// CPU time of this whole process; the other tests run in it too, so compare generously.
+/// Returns the CPU time of this process. Other tests run in the same process, so compare generously.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -28,7 +28,7 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-// scenario 82
+// scenario 82: silent connections shut out no member.
 #[tokio::test]
 async fn silent_connections_cost_nothing_and_shut_nobody_out() {
     let mut nodes = cluster(2, |c| {
@@ -56,7 +56,7 @@ async fn silent_connections_cost_nothing_and_shut_nobody_out() {
     drop(held);
 }
 
-// scenario 82: run by itself, because it measures the CPU time of the process.
+// scenario 82: in a process of its own, because it measures the CPU time of the process.
 #[test]
 fn a_one_byte_connection_does_not_spin() {
     if std::env::var_os("MESH_SPIN_CHILD").is_none() {
@@ -103,11 +103,12 @@ async fn a_connection_without_header_or_end_is_closed() {
     .await;
 }
 
-/// memberlist's own reader copies what it buffered twice when a header comes in two segments.
+/// Checks a header that arrives in many segments. memberlist's own reader uses its buffered bytes twice if a header
+/// comes in two segments.
 #[tokio::test]
 async fn a_header_split_into_segments_is_read_right() {
     let mut node = Node::start(config("test")).await;
-    // User data: tag 9, varint length 200 (two bytes), payload with our trailer for "stream".
+    // User data: tag 9, varint length 200 (two bytes), payload, and the mesh's trailer for "stream".
     let mut payload = vec![b'x'; 199];
     payload.push(2);
     let frame = [LABEL, &[9, 0xc8, 0x01], &payload].concat();
@@ -122,7 +123,7 @@ async fn a_header_split_into_segments_is_read_right() {
     assert_eq!((bytes.len(), reliable), (199, true));
 }
 
-// scenario 75
+// scenario 75: a frame that announces four gigabytes is refused before memory is allocated.
 #[tokio::test]
 async fn four_gigabytes_in_a_header_allocate_nothing() {
     let node = Node::start(config("test")).await;
@@ -171,7 +172,8 @@ async fn garbage_kills_no_task() {
     assert_eq!(a.mesh.counters().rebuilds, 0, "a task died: {:?}", a.mesh.counters());
 }
 
-// scenario 85: the slow reader is the kernel buffer of a peer that accepts and never reads.
+// scenario 85: a slow reader is a peer that accepts the connection and never reads. Only the kernel's buffer takes
+// data.
 #[tokio::test]
 async fn a_peer_that_stops_reading_costs_one_deadline() {
     let nodes = cluster(2, |c| c.max_frame = 32 << 20).await;
@@ -194,7 +196,7 @@ async fn a_full_inbox_drops_and_counts() {
         nodes[0].mesh.send_stream(&peer, Bytes::from_static(b"m"), SHORT).await.unwrap();
     }
     let b = nodes.pop().unwrap();
-    // One place of four is kept for others.
+    // One of four places is reserved for other senders.
     until("seventeen dropped", || b.mesh.counters().inbox_dropped == 17).await;
     assert_eq!((b.mesh.counters().messages_in, b.mesh.counters().inbox_over_share), (3, 17));
 }

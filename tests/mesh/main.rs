@@ -1,4 +1,4 @@
-//! The mesh on the loopback: every mitigation of what memberlist 0.8.5 breaks.
+//! Tests of the mesh on loopback: each workaround for a fault of memberlist 0.8.5.
 
 mod basics;
 mod churn;

@@ -1,4 +1,4 @@
-//! Figures, not verdicts: `cargo test --release --test mesh measure -- --ignored --nocapture`.
+//! Measurements without a verdict: `cargo test --release --test mesh measure -- --ignored --nocapture`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Too little of something: of a processor, of descriptors, of patience with whoever asks.
+//! Tests of the mesh without enough processor time or descriptors, and of queries during events.
 
 use std::{
     process::Stdio,
@@ -18,7 +18,8 @@ use tokio::{
 
 use crate::common::*;
 
-// scenario 71: events are answered with questions, from the consumer and from elsewhere, while members come and go.
+// scenario 71: the consumer of events and another thread query the members while members come and go. Promise: no
+// deadlock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_hears_of_members_may_ask_for_them() {
     let mut nodes = cluster(2, |_| {}).await;
@@ -63,12 +64,13 @@ async fn whoever_hears_of_members_may_ask_for_them() {
     assert_eq!((ups, downs), (5, 5));
 }
 
-// scenario 72: whoever wakes after a long time without a processor has missed every answer it waited for.
+// scenario 72: a node that had no processor for seconds has missed every reply it waited for. It must not declare peers
+// dead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_starved_member_does_not_call_the_healthy_dead() {
     let mut nodes = cluster(4, |_| {}).await;
     let Node { mesh: starved, mut events } = nodes.remove(0);
-    // Every one is taken at once: one that came and went in between would not be told.
+    // Events are taken at once: a departure and return in between would not be reported.
     let deaths = Arc::new(AtomicUsize::new(0));
     let seen = deaths.clone();
     let listening = tokio::spawn(async move {
@@ -80,7 +82,7 @@ async fn a_starved_member_does_not_call_the_healthy_dead() {
     until("the others give it up", || nodes.iter().all(|node| node.sees(2))).await;
     let whole = || starved.members().len() == 3 && nodes.iter().all(|node| node.sees(3));
     until("they are together again", whole).await;
-    // Whom it suspects it would call dead within this.
+    // Within this time the node would declare dead the members that it suspects.
     sleep(Duration::from_secs(3)).await;
     assert_eq!(deaths.load(Ordering::Relaxed), 0, "it called the healthy dead");
     until("they still are", whole).await;
@@ -88,7 +90,7 @@ async fn a_starved_member_does_not_call_the_healthy_dead() {
     listening.await.unwrap();
 }
 
-/// The process whose descriptors run out: says where it listens, obeys lines, ends with what it counted.
+/// Runs the process whose descriptors run out: it prints its address, and answers each input line with its counters.
 async fn without_descriptors() {
     let node = Node::start(config("test")).await;
     println!("AT {}", node.addr());
@@ -99,7 +101,7 @@ async fn without_descriptors() {
     }
 }
 
-// scenario 89
+// scenario 89: a full descriptor table ends no loop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_descriptor_table_ends_no_loop() {
     if std::env::var_os("MESH_DESCRIPTORS_CHILD").is_some() {
@@ -127,7 +129,7 @@ async fn exhaust_a_process() {
         let wanted = if question.is_empty() { "AT" } else { question };
         loop {
             let line = told.next_line().await.unwrap().expect("the process is there");
-            // The harness writes on the same line before the first one.
+            // The test harness prints on the same line before the first reply.
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             if let Some(at) = words.iter().position(|word| word == wanted) {
                 return words[at + 1..].to_vec();
@@ -137,7 +139,7 @@ async fn exhaust_a_process() {
     let address: std::net::SocketAddr = answer("").await[0].parse().unwrap();
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     limit_descriptors(pid, open).await;
-    // The kernel accepts for it; it cannot.
+    // The kernel completes the connections, but the process cannot accept them.
     let mut knocking = Vec::new();
     for _ in 0..4 {
         knocking.push(tokio::net::TcpStream::connect(address).await.unwrap());

@@ -1,4 +1,4 @@
-//! Keys: who is refused, what can be read, and how they are changed.
+//! Tests of encryption keys: refusal of strangers, secrecy on the wire, rotation.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ fn keyed(keys: &[[u8; 32]]) -> impl Fn(&mut MeshConfig) {
     move |c| c.keys = keys.clone()
 }
 
-// scenario 80
+// scenario 80: nodes without a key or with a wrong key are refused.
 #[tokio::test]
 async fn no_key_and_the_wrong_key_are_refused() {
     let nodes = cluster(2, keyed(&[OLD])).await;
@@ -35,7 +35,7 @@ async fn no_key_and_the_wrong_key_are_refused() {
     assert!(nodes[0].mesh.counters().refused_plaintext > 0);
 }
 
-/// Copies everything that passes between a member and the address it advertises.
+/// Records all traffic between a member and the address it advertises.
 async fn tap(listen: (TcpListener, UdpSocket), to: SocketAddr, seen: Arc<Mutex<Vec<u8>>>) {
     let (tcp, udp) = listen;
     let packets = async {
@@ -75,7 +75,7 @@ async fn copy(from: &mut (impl AsyncReadExt + Unpin), to: &mut (impl AsyncWriteE
     drop(to.shutdown().await);
 }
 
-/// Everything on the wire to a member whose name and traffic contain `SECRET`.
+/// Returns all bytes on the wire to a member whose name and messages contain `SECRET`.
 async fn overheard(keys: &[[u8; 32]]) -> Vec<u8> {
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let public = tcp.local_addr().unwrap();
@@ -104,7 +104,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|w| w == needle)
 }
 
-// scenario 80
+// scenario 80: with a key, only the label is readable on the wire.
 #[tokio::test]
 async fn nothing_readable_is_on_the_wire() {
     assert!(contains(&overheard(&[]).await, b"SECRET"), "the tap works");
@@ -113,7 +113,7 @@ async fn nothing_readable_is_on_the_wire() {
     assert!(!contains(&seen, b"SECRET"));
 }
 
-// scenario 80
+// scenario 80: a rotation loses no message, and the old key is refused afterwards.
 #[tokio::test]
 async fn a_rotation_loses_nothing() {
     let mut nodes = cluster(2, keyed(&[OLD])).await;
@@ -129,7 +129,7 @@ async fn a_rotation_loses_nothing() {
             3 => b.mesh.use_key(NEW).unwrap(),
             4 => a.mesh.remove_key(OLD).unwrap(),
             _ => {
-                // What is still on its way under the old key would be lost, so an operator waits.
+                // Messages in transit under the old key would be lost, so an operator waits before this step.
                 until("caught up", || b.mesh.counters().messages_in == sent).await;
                 b.mesh.remove_key(OLD).unwrap();
             }

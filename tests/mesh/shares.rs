@@ -1,4 +1,5 @@
-//! Somebody who wants everything that all share: the queue of messages, the table of connections, the bytes being read.
+//! Tests of fair shares: one sender tries to fill the queue of messages, the table of connections, or the memory for
+//! frames being read.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,24 +14,24 @@ use crate::common::*;
 
 const LABEL: &[u8] = &[12, 4, b't', b'e', b's', b't'];
 
-/// Attempts to get more than a share, after which nobody is going to be stopped.
+/// The most attempts to exceed a share. A sender that has not been stopped by then will not be.
 const TIRED: usize = 50_000;
 
-/// A user's message as memberlist frames it: label, tag, length, bytes and our trailer.
+/// Returns a user message as memberlist frames it: label, tag, length, bytes, and the mesh's trailer.
 fn frame(body: &[u8], trailer: u8) -> Vec<u8> {
     let len = u8::try_from(body.len() + 1).unwrap();
     assert!(len < 0x80, "a length of one byte");
     [LABEL, &[9, len], body, &[trailer]].concat()
 }
 
-/// A connection from another address of this machine.
+/// Opens a connection from another address of this machine.
 async fn dial_from(ip: [u8; 4], to: SocketAddr) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((ip, 0).into()).unwrap();
     socket.connect(to).await.ok()
 }
 
-/// Everything that waits for the consumer, as text.
+/// Returns all messages that wait for the consumer, as text.
 fn waiting(node: &mut Node) -> Vec<String> {
     let text = |event| match event {
         MeshEvent::Message { bytes, .. } => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -39,7 +40,7 @@ fn waiting(node: &mut Node) -> Vec<String> {
     node.drain().into_iter().filter_map(text).collect()
 }
 
-// scenario 85: the consumer is behind, and one member says more than the queue holds.
+// scenario 85: the consumer is slow, and one member sends more than the queue holds.
 #[tokio::test]
 async fn a_member_that_talks_too_much_leaves_room_for_the_others() {
     let mut nodes = cluster(3, |c| c.inbox = 1_300).await;
@@ -70,13 +71,13 @@ async fn a_member_that_talks_too_much_leaves_room_for_the_others() {
     assert_eq!(behind.mesh.counters().inbox_over_share, dropped);
 }
 
-// scenario 85
+// scenario 85: the same for a stranger that uses many ports of one address.
 #[tokio::test]
 async fn a_stranger_with_many_ports_is_one_address() {
     let mut nodes = cluster(2, |c| c.inbox = 130).await;
     let mut behind = nodes.remove(0);
     let junk = frame(b"junk", 1);
-    // Each socket says little enough; together they are one who says too much.
+    // Each socket stays below a share. Together they are one address, which exceeds it.
     for _ in 0..TIRED {
         if behind.mesh.counters().inbox_over_share >= 100 {
             break;
@@ -98,7 +99,7 @@ async fn a_stranger_with_many_ports_is_one_address() {
     assert_eq!(waiting(&mut behind).iter().filter(|text| *text == "member").count(), 10);
 }
 
-// scenario 82: connections that have shown a header and hold. They cannot be told from members that are slow.
+// scenario 82: connections that sent a header and then stall. They look like connections of slow members.
 #[tokio::test]
 async fn an_address_that_holds_connections_leaves_some_for_the_others() {
     let mut nodes = cluster(2, |c| {
@@ -116,7 +117,8 @@ async fn an_address_that_holds_connections_leaves_some_for_the_others() {
             held.push(socket);
         }
     }
-    // Some yield to others of that address before they have shown a header, the rest is turned away.
+    // Some connections are closed in favour of newer ones from that address before they have sent a header; the rest
+    // are refused.
     until("it has its share", || a.mesh.counters().crowded_connections >= 15).await;
     let stats = a.mesh.counters();
     assert!(stats.refused_connections + stats.shed_connections >= 15, "{stats:?}");
@@ -128,7 +130,7 @@ async fn an_address_that_holds_connections_leaves_some_for_the_others() {
     drop(held);
 }
 
-// scenario 75: what is announced is reserved before it is read, for an address as for all.
+// scenario 75: the announced length is reserved before it is read, per address and in total.
 #[tokio::test]
 async fn an_address_that_announces_much_leaves_room_to_read_for_the_others() {
     let mut nodes = cluster(2, |c| {
@@ -137,7 +139,7 @@ async fn an_address_that_announces_much_leaves_room_to_read_for_the_others() {
     })
     .await;
     let mut a = nodes.remove(0);
-    // Sixteen megabytes each, and then one each, for what may be left between.
+    // First 16 MiB each, then 1 MiB each, to use up the remaining memory.
     let lengths: [&[u8]; 2] = [&[0x80, 0x80, 0x80, 0x08], &[0x80, 0x80, 0x40]];
     let mut held = Vec::new();
     for number in 0..60 {
@@ -160,11 +162,11 @@ async fn speak(node: &Node, to: SocketAddr) {
     node.mesh.send_stream(&peer, Bytes::from(vec![1; 20_000]), PATIENCE).await.unwrap();
 }
 
-/// A cluster behind one address is fair by ports, and nobody in it gets less than it needs.
+/// Checks a cluster behind one address: shares are then counted per port, and every member has enough.
 #[tokio::test]
 async fn sixty_members_on_one_address_have_room() {
     const MEMBERS: usize = 60;
-    // At its usual pace: sixty in a hurry would leave the tests beside them nothing.
+    // Timing for a LAN: with fast timing, sixty members would leave no processor time to concurrent tests.
     let usual = |mut config: MeshConfig| {
         config.failure = FailureTiming::lan();
         config

@@ -1,4 +1,4 @@
-//! What must hold in every state, and what must come true from every state.
+//! The properties of the model: those that must hold in every state, and the one that must be reached from every state.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use stateright::Property;
 use crate::machine::{Event, Input, Machine, Packet, REPLICAS, View};
 use crate::world::{Cluster, World};
 
-/// Rounds in which a healed network must bring everybody together.
+/// The most rounds in which a healed network must bring all replicas to agreement.
 const ROUNDS: usize = 40;
-/// Messages of one round.
+/// The most messages of one round.
 const MESSAGES: usize = 2_000;
 
 pub const BEHAVES: &str = "no replica serves what is older than what it applied, or breaks a rule of its own";
@@ -28,7 +28,7 @@ pub fn properties() -> Vec<Property<Cluster>> {
     ]
 }
 
-/// What is wrong in a state, for people.
+/// Returns readable descriptions of the properties that a state breaks.
 pub fn complaints(cluster: &Cluster, world: &World) -> Vec<String> {
     let views = views(world);
     let faults = views.iter().filter_map(|view| view.fault.clone());
@@ -48,7 +48,8 @@ fn newest<'a>(views: &'a [&View], key: u8, seen: impl Fn(&Event) -> bool) -> Opt
     events(views).filter(|event| event.key == key && seen(event)).max_by_key(|event| event.rank())
 }
 
-/// The promise behind a version vector, replica by replica.
+/// Checks the promise behind a version vector, for each replica. Every covered event is held, or something newer is
+/// held, or the event was properly removed.
 fn broken_claim(views: &[&View]) -> Option<String> {
     for view in views.iter().filter(|view| !view.receiving) {
         for (key, held) in (0..).zip(&view.keys) {
@@ -66,7 +67,7 @@ fn broken_claim(views: &[&View]) -> Option<String> {
     None
 }
 
-/// O1 as far as it can be told at once.
+/// Checks O1, as far as it can be judged in one state: replicas that have seen all events serve the same.
 fn disagreement(views: &[&View]) -> Option<String> {
     let seen_all = |view: &&&View| !view.receiving && events(views).all(|event| view.vector.covers(&event.marker.dot));
     let informed: Vec<_> = views.iter().filter(seen_all).collect();
@@ -83,7 +84,8 @@ fn disagreement(views: &[&View]) -> Option<String> {
     None
 }
 
-/// Loses everything in flight, lets the cluster run, and looks at what it comes to.
+/// Loses all messages in flight, lets the cluster run, and checks its final state. The result is kept, because it
+/// depends on the histories alone.
 fn heal(cluster: &Cluster, world: &World) -> Option<String> {
     if !cluster.scope.heals_at(world) {
         return None;
@@ -126,7 +128,7 @@ fn bring_together(machines: &mut [Machine<'_>]) -> Option<String> {
     Some(format!("not together after {ROUNDS} rounds: {views:#?}"))
 }
 
-/// What was sent counts as sent, whoever still waits to hear so; all of it is lost.
+/// Confirms every send to its sender, even if the sender still waits for the confirmation. All the messages are lost.
 fn settle_sends(machines: &mut [Machine<'_>]) {
     for who in 0..REPLICAS {
         let machine = &mut machines[usize::from(who)];
@@ -147,10 +149,12 @@ fn is_quiet(views: &[&View]) -> bool {
     })
 }
 
-/// A fill is served although a write that its filler had not seen, and that may have come after its start, is below it.
+/// Returns the description of a fill that is served although it should have lost. A write stamped below the fill may
+/// have been issued after the start of the fill, and its filler had not seen that write.
 fn stale_fill(views: &[&View]) -> Option<String> {
     let stored = views.iter().flat_map(|view| &view.stored);
     for fill in stored {
+        // Fills, voids and adopted registers have a dot that differs from their stamp; plain writes and deletes do not.
         let plain = |event: &&Event| event.marker.dot.counter == event.marker.stamp.time;
         let late = |event: &&Event| {
             let stamp = event.marker.stamp;
@@ -168,7 +172,7 @@ fn stale_fill(views: &[&View]) -> Option<String> {
     None
 }
 
-/// Something was voided although nothing was ever deleted, so nothing can have been deleted unseen.
+/// Returns the description of a needless void: nothing was ever deleted, so no replica can have missed a delete.
 fn needless_void(views: &[&View]) -> Option<String> {
     let deleted = |event: &Event| event.marker.kind == Kind::Tombstone(Cause::Deleted);
     let never = !events(views).any(deleted) && views.iter().all(|view| view.epoch == 0);
@@ -176,7 +180,7 @@ fn needless_void(views: &[&View]) -> Option<String> {
     (never && voided > 0).then(|| format!("voided {voided} registers although nothing was deleted"))
 }
 
-/// O3 and completeness.
+/// Checks O3 and completeness in a quiet cluster.
 fn misled(views: &[&View]) -> Option<String> {
     if let Some(fault) = views.iter().find_map(|view| view.fault.clone()) {
         return Some(fault);

@@ -1,4 +1,4 @@
-//! One real replica, its clocks, and what is known of it besides.
+//! One real replica with its clocks, and the observations that the checks need.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,14 +14,16 @@ use driftless::replica::{FillTicket, Replica, ReplicaConfig, Write};
 use driftless::wire::{self, Envelope, Intake, Limits};
 use driftless::{Counters, ReplicaId, replica::Bugs};
 
-/// How many replicas a model has.
+/// The number of replicas in the model.
 pub const REPLICAS: u8 = 3;
-/// All timers are due after one tick, and two replicas one tick apart still believe each other.
+/// The length of a tick. All timers are due after one tick, and two replicas that are one tick apart still accept each
+/// other's clocks.
 pub const TICK: Duration = Duration::from_millis(600);
-/// A step of a wall clock, beyond what others believe.
+/// A step of a wall clock, larger than the drift that peers accept.
 pub const STEP: Duration = Duration::from_secs(3);
 
-/// Clocks stand still between two ticks: what happens then is nanoseconds apart.
+/// The largest difference of two stamps that count as a tie, in nanoseconds. Clocks stand still between two ticks, so
+/// stamps within a tick differ by nanoseconds.
 const TIE: u64 = 16;
 
 /// See [`Rules::fills_never_tie`].
@@ -54,22 +56,23 @@ impl Intake<u8, String> for Taken {
     }
 }
 
-/// What is on its way from one replica to another.
+/// A payload in flight from one replica to another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Packet {
     pub from: u8,
     pub to: u8,
-    /// A message; or nothing: the news, to its sender, that a large message has left.
+    /// The bytes of a message. `None` is the confirmation to the sender that a large message has left.
     pub bytes: Option<Bytes>,
 }
 
 impl Packet {
-    /// Returns the replica that it reaches: its receiver, or its sender if it is the news that a message has left.
+    /// Returns the replica that the packet reaches: the receiver of a message, or the sender that a confirmation is
+    /// for.
     pub fn arrives_at(&self) -> u8 {
         if self.bytes.is_some() { self.to } else { self.from }
     }
 
-    /// Returns true if it is a message of this kind.
+    /// Returns true if the packet is a message of this kind.
     pub fn is(&self, wanted: wire::MessageKind) -> bool {
         let peeked = self.bytes.as_ref().map(|bytes| wire::peek(bytes));
         matches!(peeked, Some(Ok(wire::Peeked::Message { kind, .. })) if kind == wanted)
@@ -109,7 +112,7 @@ fn brief(message: &Message<u8, String>) -> String {
     }
 }
 
-/// Ids as names, times relative to the start, without what nobody reads.
+/// Returns the text with names for ids and times relative to the start.
 pub fn readable(text: &str) -> String {
     let mut text = text.to_owned();
     for who in 0..REPLICAS {
@@ -129,11 +132,11 @@ pub fn readable(text: &str) -> String {
     out
 }
 
-/// What can happen to one replica.
+/// The inputs of one replica.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     Greet(u8),
-    /// It is told that another has left for good.
+    /// The report that a member has left for good.
     Forget(u8),
     Write(u8),
     Delete(u8),
@@ -141,18 +144,18 @@ pub enum Input {
     BeginFill(u8),
     FinishFill,
     InvalidateAll,
-    /// Its clocks move on and its timers fire.
+    /// The replica's clocks advance by a tick and its timers fire.
     Tick,
-    /// Its wall clock alone steps forward.
+    /// The replica's wall clock alone steps forward.
     StepForward,
-    /// Its wall clock alone steps back.
+    /// The replica's wall clock alone steps back.
     StepBack,
-    /// Its wall clock is right again.
+    /// The replica's wall clock is set right.
     SetRight,
     Arrive(Arc<Packet>),
 }
 
-/// A register that some replica gave a dot of its own.
+/// A register that a replica has given a dot of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub key: u8,
@@ -166,22 +169,23 @@ impl Event {
     }
 }
 
-/// Whatever has the greater rank must win everywhere.
+/// Returns the rank of a register. The register with the greater rank must win on every replica.
 pub fn rank(marker: &Marker) -> (Stamp, bool) {
     (marker.stamp, !marker.kind.ranks_live())
 }
 
-/// A fill that was stored, and what its filler knew when it began.
+/// A fill that was stored, and the knowledge of its filler at the start.
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub key: u8,
     pub stamp: Stamp,
-    /// Whatever is stamped above this and not seen then may have been issued after the start.
+    /// The filler's wall clock at the start less `max_drift`. A write that is stamped above this and not seen at the
+    /// start may have been issued after it.
     pub since: u64,
     pub seen: VersionVector,
 }
 
-/// What a replica holds for a key.
+/// The register that a replica holds for a key.
 #[derive(Clone, Debug)]
 pub struct Held {
     pub marker: Marker,
@@ -189,7 +193,7 @@ pub struct Held {
     pub served: bool,
 }
 
-/// What can be seen of a replica.
+/// The observable state of a replica.
 #[derive(Clone)]
 pub struct View {
     pub keys: Vec<Option<Held>>,
@@ -201,12 +205,12 @@ pub struct View {
     pub deferring: bool,
     pub filling: bool,
     pub gave_up: bool,
-    /// Values that this replica voided.
+    /// The number of values that this replica voided.
     pub voided: u64,
     /// All registers that ever had a dot of this replica.
     pub events: Vec<Event>,
     pub stored: Vec<Stored>,
-    /// What this replica alone did wrong.
+    /// A rule that this replica broke, whatever its peers do.
     pub fault: Option<String>,
 }
 
@@ -227,11 +231,11 @@ pub struct Rules {
     pub config: ReplicaConfig,
     pub bugs: Bugs,
     pub keys: u8,
-    /// Bytes that every value is padded to.
+    /// The length in bytes to which every value is padded.
     pub value_bytes: usize,
-    /// "Has left" is an event of its own instead of happening at once.
+    /// True if the confirmation of a send is an event of its own, instead of happening at once.
     pub hold_sends: bool,
-    /// Also look for fills that are only nanoseconds above the write they beat.
+    /// True if a fill that is only nanoseconds above the write that it beats counts as a fault.
     pub fills_never_tie: bool,
 }
 
@@ -239,12 +243,13 @@ struct Filling {
     key: u8,
     ticket: FillTicket,
     held: Option<Stamp>,
-    /// Anything stamped above this and not yet here may have been written after the start.
+    /// The wall clock at the start less `max_drift`. A write that is stamped above this and has not arrived yet may be
+    /// issued after the start.
     since: u64,
     seen: VersionVector,
 }
 
-/// See the module.
+/// A replica that is driven by inputs. See the [module](self).
 pub struct Machine<'a> {
     pub who: u8,
     rules: &'a Rules,
@@ -279,7 +284,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Lets something happen; what it sends is added to `sent`.
+    /// Applies an input. Appends the resulting packets to `sent`.
     pub fn apply(&mut self, input: &Input, sent: &mut Vec<Packet>) {
         let now = self.now;
         match input {
@@ -389,7 +394,7 @@ impl<'a> Machine<'a> {
         Some(Held { marker: held.marker, value: held.value, served: held.served })
     }
 
-    /// After everything that happens: what this replica must never do, whatever the others do.
+    /// Checks, after every input, the rules that this replica must keep whatever its peers do.
     fn look(&mut self) {
         let registers = probe::registers(&self.replica);
         for held in registers {

@@ -1,12 +1,13 @@
-//! The real core, explored exhaustively to a stated depth.
+//! Exhaustive exploration of the real core, to a stated depth.
 //!
-//! Three replicas of the production core, two keys, real encoder and decoder, a network that
-//! reorders, loses and duplicates, clocks that step. See [`world`] for what a state is.
+//! The model has three replicas of the production core, two keys, the real encoder and decoder, a network that
+//! reorders, loses and duplicates, and clocks that step. See [`world`] for the definition of a state.
 //!
-//! - Loss needs no step of its own: a message that is lost is one that never arrives, and the
-//!   property that looks at the end loses everything that is still in flight.
-//! - `cargo test --profile sim --no-default-features --features sim --test model_check -- --nocapture` prints depth and states,
-//!   and with `--ignored` besides it goes deeper. Unoptimised it takes minutes, so with the feature `node` there is nothing here.
+//! - Loss needs no step of its own: a lost message is one that never arrives. The property about the end of a run loses
+//!   everything that is still in flight.
+//! - `cargo test --profile sim --no-default-features --features sim --test model_check -- --nocapture` prints depth and
+//!   states. With `--ignored` it goes deeper. Unoptimised it takes minutes, so this file is empty with the feature
+//!   `node`.
 
 #![cfg(not(feature = "node"))]
 #![allow(missing_docs)]
@@ -23,7 +24,7 @@ use stateright::{Checker, Model};
 use scope::Scope;
 use world::{Cluster, Spent};
 
-/// Explores a scope. Returns the properties that do not hold, with their schedules.
+/// Explores a scope. Returns the properties that do not hold, each with a schedule that breaks it.
 fn explore(scope: Scope) -> Vec<String> {
     let started = Instant::now();
     let (name, depth) = (scope.name, scope.limits.depth);
@@ -52,48 +53,48 @@ fn clean(scope: Scope) {
     assert!(found.is_empty(), "{}", found.join("\n\n"));
 }
 
-/// Every scope, at the depth that a test can afford or `deeper` by so many steps.
+/// Returns every scope at the depth that a test can afford, plus `deeper` steps.
 fn scopes(deeper: u8) -> Vec<Scope> {
     let spent = |depth: u8| Spent { depth: depth + deeper, ..Spent::default() };
     let heal_one_in = if deeper == 0 { 32 } else { 64 };
     let plain = [
-        // Concurrent writes and deletes, delivered in any order, twice or not at all.
+        // Checks concurrent writes and deletes, delivered in any order, twice or not at all.
         Scope::new("writes", Spent { writes: 2, deletes: 1, again: 1, ..spent(5) }),
-        // Loss and its repair by digests, with eviction.
+        // Checks loss and its repair by digests, with eviction.
         Scope::new("repair", Spent { writes: 1, deletes: 1, evictions: 1, ticks: 2, ..spent(5) }),
-        // Clocks that step beyond what others believe.
+        // Checks clocks that step further than peers accept.
         Scope::new("clocks", Spent { writes: 2, steps: 1, ticks: 1, ..spent(5) }),
-        // Values computed from what was read before somebody else wrote.
+        // Checks values that are computed from a source that was read before another replica wrote.
         Scope::new("fills", Spent { writes: 1, deletes: 1, fills: 1, ..spent(5) }),
-        // Invalidate all, against writes on their way.
+        // Checks `invalidate_all` against writes in flight.
         Scope::new("epochs", Spent { writes: 2, epochs: 1, again: 1, ..spent(5) }),
-        // A sender that is still busy while others overtake its writes.
+        // Checks a sender that is still busy while other replicas overtake its writes.
         Scope::new("busy", Spent { writes: 3, ..spent(5) }).holding_sends(),
-        // Pushes that are relayed by those who got them.
+        // Checks pushes that their receivers relay.
         Scope::new("relayed", Spent { writes: 2, deletes: 1, ..spent(6) }).relaying(),
-        // A session of several frames, cut while the state changes.
+        // Checks a session of several frames that are cut while the state changes.
         Scope::new("session", Spent { writes: 1, deletes: 1, ticks: 2, ..spent(5) })
             .from(scope::one_missed_writes)
             .with_large_values()
             .holding_sends(),
-        // Tombstones forced out, so that whoever missed them needs a reconcile.
+        // Checks tombstones that are forced out, so that a replica which missed them needs a reconcile.
         Scope::new("forced", Spent { deletes: 2, writes: 1, ticks: 2, ..spent(4) })
             .from(scope::one_missed_a_delete)
             .with_few_tombstones(),
-        // A fill above a young tombstone, and a delete by a clock that is behind.
+        // Checks a fill above a recent tombstone, and a delete by a clock that is behind.
         Scope::new("contested", Spent { deletes: 1, fills: 1, again: 1, ..spent(6) }).from(scope::one_is_ahead),
-        // Values that one replica has evicted arrive there again, after a session that broke off.
+        // Checks values that one replica has evicted and that arrive there again, after a session that broke off.
         Scope::new("evicted", Spent { ticks: 5, ..spent(7) }).from(scope::one_has_evicted).with_large_values(),
-        // The newest value is evicted everywhere, and a newcomer that holds an older one gets a reconcile.
+        // Checks a value whose newest version two replicas evicted: a newcomer with an older version gets a reconcile.
         Scope::new("unseen", Spent { ticks: 5, ..spent(7) }).from(scope::the_newest_is_evicted),
-        // Tombstones collected while older and newer writes are on their way.
+        // Checks tombstones that are collected while older and newer writes are in flight.
         Scope::new("collected", Spent { writes: 1, fills: 1, ticks: 3, ..spent(5) }).from(scope::before_collection),
-        // A fill that began before its replica was a member, or while it was forgotten, and a delete that is forgotten.
+        // Checks a fill of a replica that is not a member yet, or was forgotten meanwhile, and a forgotten delete.
         Scope::new("newcomer", Spent { ticks: 4, ..spent(7) }).from(scope::one_filled_before_it_met),
         Scope::new("returned", Spent { ticks: 4, ..spent(7) }).from(scope::one_filled_and_was_forgotten),
-        // A fill that nobody has heard of although its replica has heard everything.
+        // Checks a fill that no peer holds, although its replica has received all digests of its peers.
         Scope::new("unheard", Spent { ticks: 3, writes: 1, ..spent(5) }).from(scope::one_fills_and_is_not_heard),
-        // A fill among those who had not met the author of a delete, or of a write, and have forgotten its bound.
+        // Checks a fill whose group has forgotten its bound, and had not met the author of a later delete or write.
         Scope::new("stranger", Spent { ticks: 4, ..spent(7) }).from(scope::a_stranger_deleted),
         Scope::new("writer", Spent { ticks: 4, ..spent(7) }).from(scope::a_stranger_wrote),
     ];
@@ -134,7 +135,7 @@ explored! {
     writes_of_strangers "writer",
 }
 
-/// Puts a known mistake back and names the properties that then fail.
+/// Switches a known mistake on. Returns the number of properties that then fail.
 fn caught(bug: &str, scope: Scope) -> usize {
     let found = explore(scope.with_bug(bug));
     println!("{bug}: {} properties fail", found.len());
@@ -144,7 +145,7 @@ fn caught(bug: &str, scope: Scope) -> usize {
     found.len()
 }
 
-/// The model can fail: mistakes that are put back are found.
+/// Checks that the model can fail: known mistakes that are switched on are found.
 #[test]
 fn known_mistakes_are_found() {
     let two = |depth| Spent { writes: 2, depth, ..Spent::default() };
@@ -176,7 +177,7 @@ fn known_mistakes_are_found() {
     }
 }
 
-/// One step deeper, healing rarely: `-- --ignored --nocapture`, in release.
+/// Checks every scope one step deeper, and heals fewer states: `-- --ignored --nocapture`, in release.
 #[test]
 #[ignore = "takes minutes"]
 fn deeper() {
@@ -186,8 +187,8 @@ fn deeper() {
     scopes(steps).into_iter().filter(wanted).for_each(clean);
 }
 
-/// Was found by the scope "forced": a replica that had dropped a tombstone by force left it to another
-/// to serve those who missed it, but nobody else had its own deletes.
+/// Checks that the own deletes of a lossy replica are served. The scope "forced" found a fault here. A replica that had
+/// dropped a tombstone by force left the replicas that missed it to a peer, but no peer had its own deletes.
 #[test]
 fn own_deletes_of_a_lossy_replica_are_served() {
     let limits = Spent { deletes: 2, depth: 2, ..Spent::default() };
@@ -195,8 +196,8 @@ fn own_deletes_of_a_lossy_replica_are_served() {
     clean(scope);
 }
 
-/// Was found by the scope "fills": a write that follows the register a fill saw, by a clock that is
-/// behind, got the very time of that fill.
+/// Checks that a fill never has the same time as the next write by a slower clock. The scope "fills" found a fault
+/// here. A slower clock stamped a write that followed the register the fill saw, with exactly the time of that fill.
 #[test]
 fn a_fill_never_ties_with_the_next_write_of_a_slower_clock() {
     let limits = Spent { writes: 1, deletes: 1, fills: 1, depth: 6, ..Spent::default() };

@@ -1,4 +1,4 @@
-//! Which situations are explored, and how far.
+//! The situations that are explored, and their limits.
 
 use driftless::ReplicaConfig;
 use driftless::replica::Bugs;
@@ -9,15 +9,16 @@ use std::time::Duration;
 use crate::machine::{Input, Packet, REPLICAS, Rules};
 use crate::world::{Cluster, Spent, World};
 
-/// A situation to start from and the limits of what may happen then.
+/// A situation to start from, and the limits of the inputs that may follow.
 #[derive(Clone)]
 pub struct Scope {
     pub name: &'static str,
     pub setup: fn(&Cluster) -> World,
     pub limits: Spent,
-    /// Who writes, deletes and so on. All replicas receive and tick.
+    /// The replicas that write, delete and so on. All replicas receive and tick.
     pub actors: &'static [u8],
-    /// One in so many states is healed, whether or not more can happen in it.
+    /// The reciprocal of the share of states that are healed. A state is chosen whether or not more steps can follow
+    /// it.
     pub heal_one_in: u64,
     pub rules: Rules,
 }
@@ -50,13 +51,13 @@ impl Scope {
         self
     }
 
-    /// "Has left" comes late: a peer can be busy.
+    /// Delays the confirmation that a message has left, so that a peer can be busy.
     pub fn holding_sends(mut self) -> Self {
         self.rules.hold_sends = true;
         self
     }
 
-    /// A push goes to one, who passes it on to one.
+    /// Pushes to one replica, which relays to one replica.
     pub fn relaying(mut self) -> Self {
         self.rules.config.broadcast_up_to = 1;
         self.rules.config.fanout = 1;
@@ -68,7 +69,7 @@ impl Scope {
         self
     }
 
-    /// Values so large that a frame holds one.
+    /// Makes values so large that a frame holds only one.
     pub fn with_large_values(mut self) -> Self {
         self.rules.value_bytes = 700;
         self
@@ -85,7 +86,7 @@ impl Scope {
     }
 }
 
-/// Every timer is shorter than a tick.
+/// Returns settings whose timers are all shorter than a tick.
 fn config() -> ReplicaConfig {
     let mut config = ReplicaConfig::default();
     config.digest_interval = Duration::from_millis(400);
@@ -97,7 +98,7 @@ fn config() -> ReplicaConfig {
     config
 }
 
-/// Runs a cluster to a situation.
+/// A cluster on its way to a situation.
 pub struct Setup<'a> {
     cluster: &'a Cluster,
     world: World,
@@ -113,17 +114,17 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// Delivers everything, and what comes of it.
+    /// Delivers all messages, and the messages that result from them.
     pub fn deliver(self) -> Self {
         self.deliver_among(&[0, 1, 2])
     }
 
-    /// Delivers everything between these; what else there is gets lost.
+    /// Delivers all messages between these replicas, and loses all other messages.
     pub fn deliver_among(self, reachable: &[u8]) -> Self {
         self.deliver_if(|packet| reachable.contains(&packet.from) && reachable.contains(&packet.to))
     }
 
-    /// Delivers these, and of what comes of it these as well; what else there is gets lost.
+    /// Delivers the messages that `arrives` accepts, including resulting ones, and loses all other messages.
     pub fn deliver_if(mut self, arrives: impl Fn(&Packet) -> bool) -> Self {
         while let Some((packet, _)) = self.world.net.first().cloned() {
             if arrives(&packet) {
@@ -136,7 +137,7 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// Delivers everything up to the first frame of a session, which is delivered as well; the rest is lost.
+    /// Delivers all messages up to and including the first frame of a session, and loses the rest.
     pub fn deliver_until_frame(mut self) -> Self {
         while let Some((packet, _)) = self.world.net.first().cloned() {
             let is_frame = packet.is(MessageKind::Frame);
@@ -149,7 +150,7 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// Takes out everything in flight, to be put back later.
+    /// Takes out everything in flight, so that a test can put it back later.
     pub fn aside(mut self) -> (Self, Vec<(Arc<Packet>, u8)>) {
         let net = std::mem::take(&mut self.world.net);
         (self, net)
@@ -164,7 +165,8 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// Moves replicas 1 and 2 on by a tick, level with replica 0: two ticks apart they would defer its writes.
+    /// Advances replicas 1 and 2 by a tick, so that they are level with replica 0. Two ticks behind, they would defer
+    /// its writes.
     pub fn level(self) -> Self {
         self.on(1, Input::Tick).on(2, Input::Tick).deliver_among(&[1, 2])
     }
@@ -174,7 +176,7 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// Everybody knows everybody and nothing else.
+/// Returns a world in which all replicas have met and hold nothing.
 pub fn acquainted(cluster: &Cluster) -> World {
     meet(cluster).done()
 }
@@ -189,21 +191,21 @@ pub fn meet(cluster: &Cluster) -> Setup<'_> {
     setup.deliver().ticks(3, &[0, 1, 2])
 }
 
-/// Both keys hold old values everywhere, and replica 2 cannot be reached while replica 0 writes
-/// both again, so that what it gets then is a session.
+/// Returns a world in which replica 2 needs a session. Both keys have old values on all replicas. Replica 2 was
+/// unreachable while replica 0 wrote both keys again.
 pub fn one_missed_writes(cluster: &Cluster) -> World {
     let setup = meet(cluster).on(1, Input::Write(0)).on(1, Input::Write(1)).deliver();
     let setup = setup.on(0, Input::Write(0)).on(0, Input::Write(1)).deliver_among(&[0, 1]);
     setup.ticks(1, &[0, 1]).done()
 }
 
-/// Both keys hold values that everybody has.
+/// Returns a world in which both keys have values that all replicas hold.
 pub fn both_written(cluster: &Cluster) -> World {
     meet(cluster).on(1, Input::Write(0)).on(1, Input::Write(1)).deliver().ticks(1, &[0, 1, 2]).done()
 }
 
-/// Replica 0 has evicted two stable values of its own without a trace; replica 1 still holds them. Replica 2 is new and has been sent
-/// the first of the two frames that it needs.
+/// Returns a world with evicted values. Replica 0 has evicted two stable values of its own without a trace, and replica
+/// 1 still holds them. Replica 2 is new and has received the first of the two frames that it needs.
 pub fn one_has_evicted(cluster: &Cluster) -> World {
     let mut setup = Setup::new(cluster).on(0, Input::Greet(1)).on(1, Input::Greet(0)).deliver_among(&[0, 1]);
     setup = setup.ticks(2, &[0, 1]).on(0, Input::Write(0)).on(0, Input::Write(1)).deliver_among(&[0, 1]);
@@ -212,7 +214,8 @@ pub fn one_has_evicted(cluster: &Cluster) -> World {
     setup.on(0, Input::Greet(2)).on(2, Input::Greet(0)).done()
 }
 
-/// Replicas 0 and 1 have evicted the newest value of a key without a trace. Replica 2 is new and holds an older one.
+/// Returns a world in which replicas 0 and 1 have evicted the newest value of a key without a trace. Replica 2 is new
+/// and holds an older value.
 pub fn the_newest_is_evicted(cluster: &Cluster) -> World {
     let mut setup = Setup::new(cluster).on(2, Input::Write(0));
     setup = setup.on(0, Input::Greet(1)).on(1, Input::Greet(0)).deliver_among(&[0, 1]);
@@ -221,15 +224,16 @@ pub fn the_newest_is_evicted(cluster: &Cluster) -> World {
     setup.on(2, Input::Greet(0)).on(0, Input::Greet(2)).done()
 }
 
-/// Replica 1 has moved on by a tick, so its clock is ahead of the others' within what they believe, and has deleted a key
-/// of which nobody has heard yet.
+/// Returns a world in which replica 1 is one tick ahead, which is within the drift that its peers accept. Replica 1 has
+/// deleted a key, and no peer has received the delete yet.
 pub fn one_is_ahead(cluster: &Cluster) -> World {
     let setup = meet(cluster).on(0, Input::Write(0)).deliver().ticks(1, &[0, 1, 2]);
     setup.on(1, Input::Tick).deliver().on(1, Input::Delete(0)).done()
 }
 
-/// Replica 0 is ahead and has filled a key before it met anybody. While the fill ran replica 1 deleted the key, and all who know
-/// have forgotten that.
+/// Returns a world with a fill from before its replica was a member. Replica 0 is ahead and has filled a key before it
+/// met any replica. While the fill ran, replica 1 deleted the key. All replicas that knew of the delete have forgotten
+/// it.
 pub fn one_filled_before_it_met(cluster: &Cluster) -> World {
     let mut setup = Setup::new(cluster).on(1, Input::Greet(2)).on(2, Input::Greet(1)).deliver_among(&[1, 2]);
     setup = setup.on(0, Input::Tick).on(0, Input::Write(0)).on(0, Input::BeginFill(0));
@@ -237,7 +241,8 @@ pub fn one_filled_before_it_met(cluster: &Cluster) -> World {
     setup.ticks(4, &[1, 2]).level().on(0, Input::Greet(1)).on(0, Input::Greet(2)).done()
 }
 
-/// The same of a member that was forgotten meanwhile. Its write below the fill arrived after that, and the delete has lost against it.
+/// Returns a world like [`one_filled_before_it_met`], but replica 0 was a member that was forgotten meanwhile. The
+/// write below its fill arrived after that, and the delete has lost against the write.
 pub fn one_filled_and_was_forgotten(cluster: &Cluster) -> World {
     let (setup, written) = meet(cluster).on(0, Input::Tick).deliver().on(0, Input::Write(0)).aside();
     let setup = setup.on(0, Input::BeginFill(0)).on(1, Input::Delete(0)).deliver_among(&[1, 2]);
@@ -247,8 +252,9 @@ pub fn one_filled_and_was_forgotten(cluster: &Cluster) -> World {
     setup.deliver().ticks(8, &[1, 2]).level().on(0, Input::Greet(1)).on(0, Input::Greet(2)).done()
 }
 
-/// Replica 0 is ahead and has filled a key above its own delete. Replica 1 wrote the key while the fill ran, and lost where that arrived:
-/// only its author knows of it. Replica 0 hears all that the others say of themselves, and what replica 2 has; what it sends is lost.
+/// Returns a world in which replica 0 is ahead and has filled a key above its own delete. Replica 1 wrote the key while
+/// the fill ran. That write lost where it arrived, so only its author knows of it. Replica 0 receives all digests of
+/// replica 1 and everything from replica 2. Of the messages that replica 0 sends, only digests to replica 2 arrive.
 pub fn one_fills_and_is_not_heard(cluster: &Cluster) -> World {
     let mut setup = meet(cluster).on(0, Input::Tick).deliver_among(&[]).on(0, Input::Delete(0));
     setup = setup.deliver_among(&[0, 2]).on(0, Input::BeginFill(0));
@@ -266,8 +272,8 @@ pub fn one_fills_and_is_not_heard(cluster: &Cluster) -> World {
     setup.level().done()
 }
 
-/// Replica 0 is ahead and has filled a key, and its group has forgotten what the fill must lose against. Replica 1 has deleted the
-/// key while the fill ran, or written it, and had met nobody.
+/// Returns a world in which replica 0 is ahead and has filled a key, and its group has forgotten the stamps that
+/// contest the fill. While the fill ran, replica 1, which had met no replica, deleted the key or wrote it.
 fn filled_among_strangers(cluster: &Cluster, by_the_other: Input) -> World {
     let mut setup = Setup::new(cluster).on(0, Input::Greet(2)).on(2, Input::Greet(0)).deliver_among(&[0, 2]);
     setup = setup.on(0, Input::Tick).deliver_among(&[0, 2]).on(0, Input::Write(0)).deliver_among(&[0, 2]);
@@ -275,23 +281,23 @@ fn filled_among_strangers(cluster: &Cluster, by_the_other: Input) -> World {
     setup.ticks(5, &[0, 2]).level().on(0, Input::Greet(1)).on(1, Input::Greet(2)).done()
 }
 
-/// See [`filled_among_strangers`].
+/// Returns a world in which that input of replica 1 is a delete: see [`filled_among_strangers`].
 pub fn a_stranger_deleted(cluster: &Cluster) -> World {
     filled_among_strangers(cluster, Input::Delete(0))
 }
 
-/// See [`filled_among_strangers`].
+/// Returns a world in which that input of replica 1 is a write: see [`filled_among_strangers`].
 pub fn a_stranger_wrote(cluster: &Cluster) -> World {
     filled_among_strangers(cluster, Input::Write(0))
 }
 
-/// Replica 2 missed a delete whose tombstone is about to be forced out by the next one.
+/// Returns a world in which replica 2 missed a delete. The next delete will force its tombstone out.
 pub fn one_missed_a_delete(cluster: &Cluster) -> World {
     let setup = meet(cluster).on(1, Input::Write(0)).on(2, Input::Write(1)).deliver().ticks(1, &[0, 1, 2]);
     setup.on(0, Input::Delete(0)).deliver_among(&[0, 1]).ticks(1, &[0, 1]).done()
 }
 
-/// A delete that everybody has seen, with its tombstone about to be collected.
+/// Returns a world with a delete that all replicas have seen. Its tombstone is about to be collected.
 pub fn before_collection(cluster: &Cluster) -> World {
     let setup = meet(cluster).on(1, Input::Write(0)).deliver().ticks(1, &[0, 1, 2]);
     setup.on(0, Input::Delete(0)).deliver().ticks(2, &[0, 1, 2]).done()

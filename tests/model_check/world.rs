@@ -1,10 +1,9 @@
-//! The model: what three replicas and the network between them can do next.
+//! The model: the states of three replicas and the network between them, and the possible next steps.
 //!
-//! A replica is neither cloned nor hashed. It stands for the list of what happened to it, its
-//! *history*, and is made again from that. Nothing else goes in: its clock moves only by its own
-//! inputs, its id and seed are fixed. So two orders of events that differ only in how the histories
-//! of different replicas interleave are one state, and joining them leaves nothing out. What a
-//! history comes to is worked out once and kept.
+//! A replica is neither cloned nor hashed. It is represented by the list of its inputs, its *history*, and is made
+//! again from that list. Nothing else determines its state: its clock advances only by its own inputs, and its id and
+//! seed are fixed. Two orders of events may differ only in the interleaving of the histories of different replicas.
+//! Such orders are one state, and joining them leaves nothing out. The result of a history is computed once and kept.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,20 +16,20 @@ use crate::checks;
 use crate::machine::{Input, Machine, Packet, REPLICAS, Rules, View};
 use crate::scope::Scope;
 
-/// A replica with a history, and what can be seen of it.
+/// A replica with a history, and its observable state.
 pub struct Local {
     pub who: u8,
-    /// Names the history.
+    /// The hash that identifies the history.
     pub name: u64,
     parent: Option<Arc<Local>>,
     input: Option<Input>,
     sent: Vec<Arc<Packet>>,
     pub view: View,
-    /// How often each kind of input was given after the setup.
+    /// The number of inputs of each kind since the setup.
     spent: Spent,
 }
 
-/// How often each kind of input may be given, or was.
+/// The number of inputs of each kind, as a limit or as a count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spent {
     pub writes: u8,
@@ -40,9 +39,9 @@ pub struct Spent {
     pub epochs: u8,
     pub steps: u8,
     pub ticks: u8,
-    /// Messages delivered and kept, to be delivered again.
+    /// Messages that are delivered and stay in flight, to be delivered again.
     pub again: u8,
-    /// All inputs together.
+    /// The number of all inputs together.
     pub depth: u8,
 }
 
@@ -64,7 +63,7 @@ impl Spent {
 }
 
 impl Local {
-    /// Makes the replica again.
+    /// Returns the replica, made again from its history.
     pub fn replay<'a>(&self, rules: &'a Rules) -> Machine<'a> {
         let mut inputs = Vec::new();
         let mut at = Some(self);
@@ -83,7 +82,7 @@ impl Local {
 #[derive(Clone)]
 pub struct World {
     pub locals: [Arc<Local>; REPLICAS as usize],
-    /// What is in flight, and how often.
+    /// The packets in flight, each with its number of copies.
     pub net: Vec<(Arc<Packet>, u8)>,
     pub again: u8,
 }
@@ -146,17 +145,17 @@ impl World {
     }
 }
 
-/// One thing that happens.
+/// One step of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     On(u8, Input),
-    /// A message arrives and stays in flight: the network has duplicated it.
+    /// The delivery of a message that stays in flight: the network has duplicated it.
     Again(Arc<Packet>),
 }
 
 type Fixed = BuildHasherDefault<DefaultHasher>;
 
-/// A model and what it has worked out so far.
+/// The model, with the results that it has computed so far.
 pub struct Cluster {
     pub scope: Scope,
     pub rules: Rules,
@@ -169,7 +168,7 @@ impl Cluster {
         Self { scope, rules, known: Mutex::default(), healed: Mutex::default() }
     }
 
-    /// How many different histories were worked out, and how many clusters healed.
+    /// Returns the number of histories that were computed, and the number of clusters that were healed.
     pub fn worked_out(&self) -> (usize, usize) {
         (self.known.lock().unwrap().len(), self.healed.lock().unwrap().len())
     }
@@ -202,7 +201,7 @@ impl Cluster {
         local
     }
 
-    /// Gives a replica an input. Those of the setup are not counted.
+    /// Applies an input to a replica and returns the next world. Inputs of the setup are not counted.
     pub fn step(&self, world: &World, who: u8, input: Input, counted: bool) -> World {
         let mut next = world.clone();
         if let Input::Arrive(packet) = &input {
@@ -260,6 +259,7 @@ impl Model for Cluster {
         let slowest = world.locals.iter().map(|local| local.spent.ticks).min().unwrap_or_default();
         for (who, local) in (0..).zip(&world.locals) {
             self.commands(who, local, &spent, steps);
+            // A replica may tick only if no replica has fewer ticks, so that clocks stay at most one tick apart.
             if spent.ticks < self.scope.limits.ticks && local.spent.ticks <= slowest {
                 steps.push(Step::On(who, Input::Tick));
             }

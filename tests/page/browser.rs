@@ -1,4 +1,4 @@
-//! In Debian's `chromium`, driven through its debugging pipe: no port, and nothing to install beside it.
+//! A driver for Debian's `chromium` over its debugging pipe: it needs no port and no other package.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use driftless::inspect::http::{HttpConfig, HttpServer};
 use driftless::{Cache, Node};
 use serde_json::{Value, json};
 
-/// How long the page gets to show something.
+/// The time limit for the page to show something.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Browser {
@@ -23,7 +23,7 @@ struct Browser {
 }
 
 impl Browser {
-    /// The pipe is at descriptors 3 and 4: a shell puts them there.
+    /// Starts the browser. It reads and writes the pipe at descriptors 3 and 4, which a shell opens.
     fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
         let flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
@@ -55,7 +55,7 @@ impl Browser {
         }
     }
 
-    /// As large as a telephone.
+    /// Opens a page in a window as large as a telephone's.
     fn open(&mut self, url: &str) {
         let target = self.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
@@ -131,7 +131,7 @@ fn drive(at: SocketAddr) {
     assert_eq!(browser.evaluate("byId('told').textContent.includes('crimson')"), false, "values are hidden");
 }
 
-/// `cargo test --features inspect-http --test page -- --ignored`
+/// Runs by hand: `cargo test --features inspect-http --test page -- --ignored`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Debian's chromium"]
 async fn the_page_works_in_a_browser_with_the_keyboard_alone() {

@@ -1,4 +1,4 @@
-//! The Redis protocol by hand, so that the codec on the other side is judged by something else.
+//! A client of the Redis protocol without the codec crate, so that the server's codec is tested independently.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -26,7 +26,7 @@ impl Reply {
     }
 }
 
-/// One request as it goes over the wire.
+/// Encodes one request in wire format.
 pub fn command(words: &[&str]) -> Vec<u8> {
     command_bytes(&words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
 }
@@ -41,7 +41,7 @@ fn command_bytes(words: &[Vec<u8>]) -> Vec<u8> {
     request
 }
 
-/// One connection. Whatever takes longer than ten seconds fails.
+/// One connection. A call that takes longer than ten seconds fails.
 pub struct Client(BufReader<TcpStream>);
 
 impl Client {
@@ -55,19 +55,19 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    /// A request and its reply.
+    /// Sends a request and returns the reply.
     pub fn call(&mut self, words: &[&str]) -> Reply {
         self.send(&command(words));
         self.reply()
     }
 
-    /// The same for words that are no text.
+    /// Does the same for words of any bytes.
     pub fn call_bytes(&mut self, words: &[Vec<u8>]) -> Reply {
         self.send(&command_bytes(words));
         self.reply()
     }
 
-    /// The same where the other side may hang up.
+    /// Does the same if the server may close the connection; then it returns `None`.
     pub fn try_call(&mut self, words: &[&str]) -> Option<Reply> {
         self.0.get_mut().write_all(&command(words)).ok()?;
         self.try_reply()
@@ -78,18 +78,19 @@ impl Client {
         assert_eq!(self.call(words), expected, "the reply to {words:?}");
     }
 
-    /// For [`eventually`](super::process::eventually): whether this is the reply now, or what is instead.
+    /// Returns an error with the actual reply if it is not the expected one. For
+    /// [`eventually`](super::process::eventually).
     pub fn wants(&mut self, words: &[&str], expected: &Reply) -> Result<(), String> {
         let reply = self.call(words);
         if reply == *expected { Ok(()) } else { Err(format!("{words:?} gives {reply:?}, want {expected:?}")) }
     }
 
-    /// Raw bytes. The other side may hang up while they are on their way.
+    /// Sends raw bytes. Errors are ignored: the server may close the connection meanwhile.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.0.get_mut().write_all(bytes);
     }
 
-    /// A second handle for sending.
+    /// Returns a second handle for sending.
     pub fn sender(&self) -> TcpStream {
         self.0.get_ref().try_clone().expect("a second handle")
     }
@@ -123,7 +124,7 @@ impl Client {
         Some(body)
     }
 
-    /// All bytes until the other side hangs up.
+    /// Returns all bytes until the server closes the connection.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

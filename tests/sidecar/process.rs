@@ -1,4 +1,4 @@
-//! Sidecar processes that end with the test.
+//! Helpers: sidecar processes that end with the test.
 
 use crate::client::{Client, Reply};
 use std::{
@@ -11,13 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a process gets from its start to its line.
+/// The time limit from the start of a process to its `ready` line.
 const START: Duration = Duration::from_secs(20);
 
-/// Only one cluster at a time: what is measured here is the sidecar, not the machine.
+/// Held by the running cluster, so that one runs at a time: the tests are about the sidecar, not about a busy machine.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Beside the test's own file; missing means not built, which is a failure.
+/// Returns the path of the sidecar's binary. A missing binary was not built, and the test fails.
 fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps");
@@ -30,7 +30,7 @@ fn binary() -> PathBuf {
     binary
 }
 
-/// Looks again and again until it is `Ok`; after `within`, fails with what was seen last.
+/// Repeats a check until it returns `Ok`. Panics with the last error after `within`.
 #[track_caller]
 pub fn eventually(within: Duration, mut look: impl FnMut() -> Result<(), String>) {
     let start = Instant::now();
@@ -41,7 +41,7 @@ pub fn eventually(within: Duration, mut look: impl FnMut() -> Result<(), String>
     }
 }
 
-/// What all processes of a cluster are started with.
+/// The flags with which all processes of a cluster start.
 #[derive(Default, Clone, Copy)]
 pub struct Flags<'a> {
     pub extra: &'a [&'a str],
@@ -63,7 +63,7 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts one and waits for its line.
+    /// Starts a process and waits for its `ready` line.
     fn start(redis: &str, gossip: &str, flags: &[String]) -> Self {
         let mut child = Command::new(binary())
             .args(["--redis", redis, "--bind", gossip])
@@ -91,7 +91,7 @@ impl Drop for Sidecar {
     }
 }
 
-/// The first line that the process prints, or what there is of it in time.
+/// Returns the first line that the process prints, or an empty string after [`START`].
 fn first_line(child: &mut Child) -> String {
     let output = child.stdout.take().expect("piped");
     let (sender, receiver) = mpsc::channel();
@@ -100,13 +100,13 @@ fn first_line(child: &mut Child) -> String {
         let mut output = BufReader::new(output);
         let _ = output.read_line(&mut line);
         let _ = sender.send(line);
-        // Keep the pipe open for as long as the process lives.
+        // Keep the pipe open as long as the process runs: it must not get an error when it writes.
         let _ = output.read_to_end(&mut Vec::new());
     });
     receiver.recv_timeout(START).unwrap_or_default()
 }
 
-/// `ready: redis 127.0.0.1:1, gossip 127.0.0.1:2, ..`
+/// Parses the `ready` line: `ready: redis 127.0.0.1:1, gossip 127.0.0.1:2, ..`
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let mut parts = line.strip_prefix("ready: ")?.split(", ");
     let redis = parts.next()?.strip_prefix("redis ")?.parse().ok()?;
@@ -114,7 +114,7 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((redis, gossip))
 }
 
-/// Processes that know each other. The first is the seed of all.
+/// A cluster of processes. The first is the seed of all.
 pub struct Cluster {
     sidecars: Vec<Sidecar>,
     flags: Vec<String>,
@@ -142,7 +142,7 @@ impl Cluster {
         flags
     }
 
-    /// A process that has this cluster's address, but other flags.
+    /// Starts a process with this cluster's seed, but other flags.
     pub fn stranger(&self, flags: &[&str]) -> Sidecar {
         let seed = self.gossip(0).to_string();
         let flags =
@@ -158,7 +158,7 @@ impl Cluster {
         self.sidecars[index].gossip
     }
 
-    /// A new connection to a process.
+    /// Opens a new connection to a process.
     pub fn client(&self, index: usize) -> Client {
         self.sidecars[index].client()
     }
@@ -183,7 +183,7 @@ impl Cluster {
         assert!(status.is_ok_and(|status| status.success()), "kill {name}");
     }
 
-    /// Waits until a process has ended by itself, with success.
+    /// Waits until a process has ended with success, without a signal from this call.
     #[track_caller]
     pub fn ends(&mut self, index: usize, within: Duration) {
         eventually(within, || match self.sidecars[index].child.try_wait() {
@@ -192,7 +192,7 @@ impl Cluster {
         });
     }
 
-    /// Starts a killed process again, with the same addresses.
+    /// Restarts a killed process with the same addresses.
     pub fn restart(&mut self, index: usize) {
         let _ = self.sidecars[index].child.wait();
         let (redis, gossip) = (self.redis(index).to_string(), self.gossip(index).to_string());
@@ -200,7 +200,7 @@ impl Cluster {
     }
 }
 
-/// Starts a process that must refuse to run, and returns its reason.
+/// Starts a process that must refuse to run, and returns its error output.
 #[track_caller]
 pub fn refused(flags: &[&str]) -> String {
     let mut child =

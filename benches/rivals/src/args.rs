@@ -1,28 +1,28 @@
-//! What can be said on the command line.
+//! Command-line options of the benchmarks.
 
 use std::path::PathBuf;
 
 /// Options of a benchmark.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Fewer rounds and fewer operations: to see that it works, not for figures to keep.
+    /// Runs fewer rounds and fewer operations: a check that the benchmark works, not a measurement to keep.
     pub quick: bool,
-    /// Also what takes long or much memory: ten million entries.
+    /// Also runs the parts that take much time or memory, with ten million entries.
     pub big: bool,
-    /// Only these sections; all if empty.
+    /// The sections to run. All if empty.
     pub sections: Vec<String>,
-    /// Interleaved rounds.
+    /// The number of interleaved rounds.
     pub rounds: usize,
-    /// Where the JSON goes.
+    /// The path of the JSON output.
     pub json: PathBuf,
-    /// Where real traces are, if they are.
+    /// The folder of recorded traces, if there is one.
     pub traces: PathBuf,
-    /// Where bcache and the like would be compared: only these contestants; all if empty.
+    /// The contestants to compare with. All if empty.
     pub only: Vec<String>,
 }
 
 impl Options {
-    /// Reads the command line of the benchmark `name`, which has these sections.
+    /// Parses the command line of the benchmark `name`, which has these sections.
     pub fn parse(name: &str, sections: &[&str]) -> Self {
         let mut options = Self {
             quick: false,
@@ -59,23 +59,23 @@ impl Options {
         options
     }
 
-    /// Whether a section is to be run.
+    /// Returns true if a section is to run.
     pub fn wants(&self, section: &str) -> bool {
         self.sections.is_empty() || self.sections.iter().any(|wanted| wanted == section)
     }
 
-    /// Whether a contestant takes part. We always do.
+    /// Returns true if a contestant takes part. driftless always does.
     pub fn admits(&self, contestant: &str) -> bool {
         self.only.is_empty() || contestant.starts_with("driftless") || self.only.iter().any(|only| only == contestant)
     }
 
-    /// `many`, or a tenth of it when in a hurry.
+    /// Returns `many`, or a tenth of it with `--quick`.
     pub fn scaled(&self, many: usize) -> usize {
         if self.quick { many / 10 } else { many }
     }
 }
 
-/// Beside the checkout, or beside a work tree of it.
+/// Returns the default folder of traces: next to the checkout, or next to a work tree of it.
 fn usual_traces() -> PathBuf {
     let [near, far] = ["../shared/traces", "../../shared/traces"].map(PathBuf::from);
     if near.exists() { near } else { far }

@@ -1,5 +1,5 @@
-//! A node in a process of its own. It does what it is told on its standard input, a line of JSON each,
-//! and answers on its standard output in the same way.
+//! A node in a process of its own. It reads requests from its standard input, one line of JSON each, and writes the
+//! answers to its standard output in the same form.
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
@@ -20,25 +20,25 @@ use crate::usage::{processor, resident, wall};
 
 const FLAG: &str = "--as-a-node";
 
-/// Whether this process was started by [`crate::fleet`].
+/// Returns true if this process was started by [`crate::fleet`].
 pub fn is_child() -> bool {
     std::env::args().nth(1).as_deref() == Some(FLAG)
 }
 
-/// The arguments that make a process a child.
+/// Returns the arguments that make a process a child.
 pub(crate) fn arguments(config: &Value) -> [String; 2] {
     [FLAG.to_owned(), config.to_string()]
 }
 
-/// What all kinds of replicated map can do here.
+/// The operations that every kind of replicated map supports in this benchmark.
 trait Replicated: Send + Sync {
     fn put(&self, key: String, value: Vec<u8>);
     fn read(&self, key: &str) -> bool;
     fn entries(&self) -> u64;
     fn members(&self) -> usize;
-    /// Receives `count` probes and gives their ages on arrival, nanoseconds.
+    /// Receives `count` probes and returns their ages on arrival in nanoseconds.
     fn watch(&self, count: usize) -> Vec<u64>;
-    /// Bytes out and in, datagrams and streams out, and what the replica has counted.
+    /// Returns the bytes sent and received, the datagrams and streams sent, and the counters of the replica.
     fn traffic(&self) -> Value;
 }
 
@@ -138,7 +138,7 @@ impl Theirs {
 
 impl Replicated for Theirs {
     fn put(&self, key: String, value: Vec<u8>) {
-        // It spawns its sends.
+        // The map spawns its sends on the runtime.
         let _inside = self.runtime.enter();
         self.map.insert(key, value);
     }
@@ -152,7 +152,7 @@ impl Replicated for Theirs {
     }
 
     fn members(&self) -> usize {
-        // It does not say whom it knows: two reconciliation intervals are enough to meet on loopback.
+        // The map does not report its peers. Two reconciliation intervals are enough to find them on loopback.
         if self.started.elapsed() > Duration::from_secs(2) { usize::MAX } else { 0 }
     }
 
@@ -178,13 +178,13 @@ impl Replicated for Theirs {
     }
 }
 
-/// Nanoseconds since the time that a probe carries.
+/// Returns the nanoseconds since the time that a probe carries.
 fn age(value: &[u8]) -> u64 {
     let sent = value.get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
     wall().saturating_sub(sent)
 }
 
-/// Nothing but memberlist: probes go by datagram to the first other member.
+/// Runs a node of memberlist alone. Its probes go by datagram to the first other member.
 fn run_mesh(config: &Value, runtime: &Runtime) {
     let seeds = config["seeds"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let settings =
@@ -223,7 +223,7 @@ fn run_mesh(config: &Value, runtime: &Runtime) {
                             Ok(None) | Err(_) => break,
                         }
                     }
-                    // Asked for by the next line.
+                    // The next line of input requests the ages.
                     let _ = tokio::task::spawn_blocking(hear).await;
                     say(&json!({ "ages": ages }));
                 }
@@ -244,7 +244,7 @@ fn hear() -> Option<Value> {
     (read > 0).then(|| serde_json::from_str(&line).expect("a request is JSON"))
 }
 
-/// Lives until its standard input ends.
+/// Runs the node until its standard input ends.
 pub fn run() {
     let config: Value = serde_json::from_str(&std::env::args().nth(2).expect("a configuration")).expect("JSON");
     let runtime = Arc::new(Runtime::new().expect("a runtime starts"));
@@ -265,11 +265,11 @@ pub fn run() {
     while let Some(request) = hear() {
         say(&desk.answer(&request));
     }
-    // Its threads are not waited for.
+    // Exits without waiting for the map's threads.
     std::process::exit(0);
 }
 
-/// A thread that reads until it is told to stop, and gives what each read took, nanoseconds.
+/// A thread that reads until it is stopped, and returns the duration of each read in nanoseconds.
 type Reader = (Arc<AtomicBool>, JoinHandle<Vec<u64>>);
 
 struct Desk {
@@ -342,7 +342,7 @@ impl Desk {
         let reader = std::thread::spawn(move || {
             let names: Vec<_> = (0..keys as u32).map(key).collect();
             let order = zipf(keys, 0.99, 200_000, 70);
-            // Touched before anybody measures how much this process grows.
+            // Touch the pages now, before the growth of this process is measured.
             let mut took = vec![1; 20_000_000];
             took.clear();
             while !stopped.load(Ordering::Relaxed) && took.len() < 20_000_000 {

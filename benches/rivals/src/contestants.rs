@@ -1,4 +1,4 @@
-//! The caches in this process, behind one face.
+//! The caches that run in this process, behind one trait.
 #![allow(clippy::ptr_arg)] // mini-moka looks up by the owned form of the key only.
 
 use std::hash::Hash;
@@ -10,28 +10,29 @@ use driftless::{Cache, CacheBuilder, Eviction, Node};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
-/// What a benchmark asks of a cache from strings to `V`.
+/// A cache from strings to `V`, as a benchmark uses it.
 pub trait Contestant<V>: Send + Sync {
     fn get(&self, key: &String) -> Option<V>;
     fn insert(&self, key: String, value: V);
-    /// The value of a key, or what `fill` makes of a miss; at most one fill of a key at a time.
+    /// Returns the value of a key, or runs `fill` on a miss. At most one fill of a key runs at a time.
     fn get_or_fill(&self, key: &String, fill: &dyn Fn() -> V) -> V;
 }
 
-/// A name and how to make one, for so many entries at most.
+/// A contestant: its name and its constructor, which takes the maximum number of entries.
 pub struct Maker<V> {
     pub name: &'static str,
-    /// Whether it is bounded, and whether it fills once for all who ask at once.
+    /// True if the benchmarks with a bound include the cache. `fills`: true if it runs one fill for all concurrent
+    /// callers.
     pub bounded: bool,
     pub fills: bool,
     pub make: fn(&Ground, usize) -> Box<dyn Contestant<V>>,
 }
 
-/// A value that all of them can hold.
+/// A value that all contestants can hold.
 pub trait Value: CacheValue + Unpin {}
 impl<T: CacheValue + Unpin> Value for T {}
 
-/// A lone node, on which our caches are opened.
+/// A single node, on which the driftless caches are opened.
 pub struct Ground {
     node: Node,
     _runtime: Runtime,
@@ -49,13 +50,13 @@ impl Ground {
         self.node.cache(&format!("bench-{}", self.opened.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// A bounded cache that evicts first what was not used again.
+    /// Opens a bounded cache that evicts entries without a second use first.
     pub fn open_segmented<V: Value>(&self, entries: usize) -> Cache<String, V> {
         let builder = self.builder().max_capacity(entries as u64).eviction(Eviction::SegmentedLru);
         builder.open().expect("the cache opens")
     }
 
-    /// A cache under a name of its own. `usize::MAX` entries is unbounded.
+    /// Opens a cache under a name of its own. `usize::MAX` entries is unbounded.
     pub fn open<V: Value>(&self, entries: usize) -> Cache<String, V> {
         let builder = self.builder();
         let builder = if entries == usize::MAX { builder } else { builder.max_capacity(entries as u64) };
@@ -69,7 +70,7 @@ impl Default for Ground {
     }
 }
 
-/// All of them, we first.
+/// Returns all contestants, driftless first.
 pub fn all<V: Value>() -> Vec<Maker<V>> {
     fn maker<V>(
         name: &'static str,
@@ -108,7 +109,7 @@ pub fn all<V: Value>() -> Vec<Maker<V>> {
     ]
 }
 
-/// Caches that must have a bound get one that is never reached.
+/// Returns the bound of a cache. A cache that requires a bound gets one that is never reached.
 fn room(entries: usize) -> usize {
     if entries == usize::MAX { 200_000 } else { entries }
 }
@@ -213,13 +214,13 @@ impl<V: Value> Contestant<V> for papaya::HashMap<String, V> {
     }
 }
 
-/// A row of a table: 200 bytes.
+/// A table row of 200 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Record {
     pub fields: [u64; 25],
 }
 
-/// `key-000123`.
+/// Returns the key of a number: `key-000123`.
 pub fn key(number: u32) -> String {
     format!("key-{number:06}")
 }

@@ -1,4 +1,4 @@
-//! Nodes in processes of their own, from the outside.
+//! Control of nodes in processes of their own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::child;
 
-/// One process. Dropping it ends it.
+/// A node process. Dropping it kills the process.
 pub struct Process {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    /// Where it is reached.
+    /// The address at which the node is reached.
     pub addr: String,
-    /// When it began to start its node, wall time in nanoseconds.
+    /// The wall time at which the process began to start its node, in nanoseconds.
     pub began: u64,
 }
 
@@ -34,17 +34,17 @@ impl Process {
         process
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Tells it to do something. The answer is to be read with [`answer`](Self::answer).
+    /// Sends a request. Read the answer with [`answer`](Self::answer).
     pub fn tell(&mut self, request: &Value) {
         writeln!(self.input, "{request}").expect("the node process is there");
     }
 
-    /// Its next answer.
+    /// Reads the next answer.
     pub fn answer(&mut self) -> Value {
         let mut line = String::new();
         let read = self.output.read_line(&mut line).expect("the node process answers");
@@ -52,7 +52,7 @@ impl Process {
         serde_json::from_str(&line).expect("an answer is JSON")
     }
 
-    /// Both.
+    /// Sends a request and reads the answer.
     pub fn ask(&mut self, request: &Value) -> Value {
         self.tell(request);
         self.answer()
@@ -66,7 +66,7 @@ impl Drop for Process {
     }
 }
 
-/// What kind of cluster.
+/// The kind of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Driftless,
@@ -84,7 +84,7 @@ impl Kind {
     }
 }
 
-/// Some processes that know each other.
+/// Node processes that form a cluster.
 pub struct Fleet {
     pub kind: Kind,
     pub nodes: Vec<Process>,
@@ -94,13 +94,13 @@ pub struct Fleet {
 static PORT: AtomicU16 = AtomicU16::new(0);
 
 impl Fleet {
-    /// Nobody yet.
+    /// Creates a fleet without nodes.
     pub fn empty(kind: Kind) -> Self {
         let base = 21_000 + (std::process::id() % 20_000) as u16;
         Self { kind, nodes: Vec::new(), port: base + PORT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Starts so many nodes and waits until they know each other.
+    /// Starts `count` nodes and waits until each knows all of them.
     pub fn start(kind: Kind, count: usize) -> Self {
         let mut fleet = Self::empty(kind);
         for _ in 0..count {
@@ -110,12 +110,12 @@ impl Fleet {
         fleet
     }
 
-    /// Adds a node, and does not wait.
+    /// Adds a node, without waiting until the nodes know it.
     pub fn add(&mut self) -> &mut Process {
         let number = self.nodes.len();
         let config = match self.kind {
             Kind::Reconcile => {
-                // One port for all, so every node has an address of its own.
+                // All nodes of this kind use one port, so each needs an address of its own.
                 let seeds: Vec<_> = self.nodes.iter().map(|node| node.addr.clone()).collect();
                 json!({ "kind": "reconcile", "listen": format!("127.0.0.{}", number + 1), "port": self.port, "seeds": seeds })
             }
@@ -128,13 +128,13 @@ impl Fleet {
         self.nodes.last_mut().expect("just added")
     }
 
-    /// Waits until each knows so many others.
+    /// Waits until each node knows `others` other nodes.
     pub fn meet(&mut self, others: usize) {
         let met = self.all(&json!({ "do": "await_members", "count": others, "timeout_ms": 20_000 }));
         assert!(met.iter().all(|answer| answer["ok"] == true), "the nodes did not meet: {met:?}");
     }
 
-    /// Asks all at once.
+    /// Sends a request to all nodes, then reads all answers.
     pub fn all(&mut self, request: &Value) -> Vec<Value> {
         self.nodes.iter_mut().for_each(|node| node.tell(request));
         self.nodes.iter_mut().map(Process::answer).collect()

@@ -1,5 +1,5 @@
-//! What the three benchmarks share: contestants, access patterns, tables, and nodes in processes of
-//! their own. The library's own tests and CI never build this.
+//! The code that the three benchmarks share: contestants, access patterns, tables, and nodes in processes of their own.
+//! The tests and the CI of the library never build this package.
 
 pub mod args;
 pub mod child;

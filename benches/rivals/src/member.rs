@@ -1,4 +1,4 @@
-//! What clusters are put through.
+//! Scenarios for clusters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(f64::NAN)
 }
 
-/// Bytes of `key-000123`.
+/// The length of `key-000123` in bytes.
 pub const KEY_BYTES: usize = 10;
 
-/// p99.9 of reads on one node, alone and while another process writes new keys to it.
+/// Measures p99.9 of reads on one node: alone, and while another process writes new keys to it.
 pub fn read_tail(rounds: usize, seconds: u64) -> Vec<Row> {
     let (mut idle, mut busy, mut rate) = (Vec::new(), Vec::new(), Vec::new());
     let (mut idle50, mut busy50) = (Vec::new(), Vec::new());
@@ -65,7 +65,7 @@ pub fn read_tail(rounds: usize, seconds: u64) -> Vec<Row> {
     ]
 }
 
-/// One write until a subscriber on another node has read it: p50 and p99, nanoseconds.
+/// Measures the time from a write until a subscriber on another node has read it: p50 and p99, in nanoseconds.
 pub fn visibility(kind: Kind, count: u64, gap_us: u64) -> (f64, f64) {
     let mut fleet = Fleet::start(kind, 3);
     fleet.nodes[0].ask(&json!({ "do": "write", "from": 0, "count": 1_000, "size": 100 }));
@@ -76,7 +76,7 @@ pub fn visibility(kind: Kind, count: u64, gap_us: u64) -> (f64, f64) {
     ages(fleet.nodes[1].ask(&json!({ "do": "watched" })))
 }
 
-/// One datagram through memberlist, application to application.
+/// Measures one datagram through memberlist, from application to application.
 pub fn raw_hop(count: u64, gap_us: u64) -> (f64, f64) {
     let mut one = Process::start(&json!({ "kind": "mesh" }));
     let mut two = Process::start(&json!({ "kind": "mesh", "seeds": [one.addr] }));
@@ -92,29 +92,29 @@ fn ages(answer: Value) -> (f64, f64) {
     (percentile(&mut ages, 0.5), percentile(&mut ages, 0.99))
 }
 
-/// What a burst of new keys came to.
+/// The result of a burst of new keys.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Burst {
-    /// From before the first write until every node holds all.
+    /// The rate from before the first write until every node holds all entries.
     pub per_second: f64,
-    /// Whether every node came to hold all.
+    /// True if every node came to hold all entries.
     pub complete: bool,
-    /// Bytes out of the writer for each entry and receiver.
+    /// The bytes sent by the writer for each entry and receiver.
     pub wire: f64,
-    /// Processor time of the writer for each entry, its inserts included, and of a receiver, nanoseconds.
+    /// The processor time for each entry in nanoseconds: of the writer, with its inserts, and of one receiver.
     pub sender: f64,
     pub receiver: f64,
-    /// Resident bytes of a receiver for each entry.
+    /// The resident bytes of a receiver for each entry.
     pub resident: f64,
 }
 
-/// `writers` nodes of three write `count` new keys in all, as fast as they can.
+/// Measures a burst: `writers` of three nodes write `count` new keys in all, as fast as they can.
 pub fn burst(kind: Kind, writers: u64, count: u64, size: usize) -> Burst {
     let mut fleet = Fleet::start(kind, 3);
     burst_on(&mut fleet, writers, count, size)
 }
 
-/// As [`burst`], on nodes that are there.
+/// Measures a burst as [`burst`] does, on nodes that already run.
 pub fn burst_on(fleet: &mut Fleet, writers: u64, count: u64, size: usize) -> Burst {
     std::thread::sleep(Duration::from_millis(300));
     let before = fleet.all(&json!({ "do": "usage" }));
@@ -128,7 +128,7 @@ pub fn burst_on(fleet: &mut Fleet, writers: u64, count: u64, size: usize) -> Bur
     }
     let held = fleet.all(&json!({ "do": "await", "count": share * writers, "timeout_ms": 120_000 }));
     let ended = held.iter().map(|answer| number(&answer["at"])).fold(0.0, f64::max);
-    // What is still on its way is not to be missed.
+    // Lets messages in transit arrive, so that they are counted.
     std::thread::sleep(Duration::from_millis(200));
     let after = fleet.all(&json!({ "do": "usage" }));
     let used = |node: usize, what: &str| number(&after[node][what]) - number(&before[node][what]);
@@ -144,19 +144,19 @@ pub fn burst_on(fleet: &mut Fleet, writers: u64, count: u64, size: usize) -> Bur
     }
 }
 
-/// What a late member cost.
+/// The cost of a late member.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Join {
-    /// From its start until it holds all.
+    /// The time from its start until it holds all entries.
     pub seconds: f64,
-    /// How much the largest of the serving nodes grew, at its worst, bytes.
+    /// The largest growth of a serving node at any moment, in bytes.
     pub growth: f64,
-    /// p99.9 of reads on the first node, alone and meanwhile, nanoseconds.
+    /// p99.9 of reads on the first node in nanoseconds: alone, and during the join.
     pub idle: f64,
     pub busy: f64,
 }
 
-/// A fourth node joins three that hold `count` keys.
+/// Measures a fourth node that joins three nodes with `count` keys.
 pub fn join(kind: Kind, count: u64) -> Join {
     let mut fleet = Fleet::start(kind, 3);
     fleet.nodes[0].ask(&json!({ "do": "write", "from": 0, "count": count, "size": 100 }));
@@ -185,7 +185,7 @@ pub fn join(kind: Kind, count: u64) -> Join {
     }
 }
 
-/// Looks at the resident bytes of processes all the time.
+/// A thread that samples the resident bytes of processes every 2 ms.
 struct Watch {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<u64>>,
@@ -208,14 +208,14 @@ impl Watch {
         Self { stop, thread }
     }
 
-    /// The most that each had.
+    /// Stops the thread and returns the maximum of each process.
     fn stop(self) -> Vec<u64> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the watch ends")
     }
 }
 
-/// Bytes per second that a node sends when nobody writes: the mean of three, over so many seconds.
+/// Measures the bytes per second that an idle node sends: the mean of three nodes, over `seconds` seconds.
 pub fn idle_traffic(keys: Option<u64>, seconds: u64) -> f64 {
     let mut fleet = match keys {
         Some(_) => Fleet::start(Kind::Driftless, 3),
@@ -233,7 +233,7 @@ pub fn idle_traffic(keys: Option<u64>, seconds: u64) -> f64 {
     (out(fleet.all(&json!({ "do": "usage" }))) - before) / seconds as f64 / 3.0
 }
 
-/// Three nodes without a cache: what memberlist says by itself.
+/// Starts three nodes without a cache, to measure the traffic of memberlist alone.
 fn no_cache() -> Fleet {
     let mut fleet = Fleet::empty(Kind::Driftless);
     for _ in 0..3 {

@@ -1,8 +1,8 @@
-//! Which keys are asked for, in which order.
+//! Access patterns: the keys that are requested, and their order.
 
 use std::path::Path;
 
-/// A small generator, so that every contestant gets the same sequence.
+/// A small random number generator with a seed, so that every contestant gets the same sequence.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
@@ -11,7 +11,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// SplitMix64 (Steele, Lea and Flood 2014).
+    /// Returns the next number of SplitMix64 (Steele, Lea and Flood 2014).
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -31,7 +31,7 @@ impl Dice {
     }
 }
 
-/// `length` indices into `keys` keys, Zipf-distributed; which key is popular is random.
+/// Returns `length` indices into `keys` keys, Zipf-distributed. The popularity of the keys is in random order.
 pub fn zipf(keys: usize, skew: f64, length: usize, seed: u64) -> Vec<u32> {
     let mut total = 0.0;
     let cumulated: Vec<f64> = (1..=keys)
@@ -51,14 +51,14 @@ pub fn zipf(keys: usize, skew: f64, length: usize, seed: u64) -> Vec<u32> {
         .collect()
 }
 
-/// `0..keys` in a random order.
+/// Returns `0..keys` in random order.
 pub fn shuffled(keys: usize, seed: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..keys as u32).collect();
     Dice::new(seed).shuffle(&mut order);
     order
 }
 
-/// A recorded access sequence: its name, its keys renumbered from zero, and how many there are.
+/// A recorded access sequence: its name, its keys renumbered from zero, and the number of distinct keys.
 #[derive(Debug)]
 pub struct Trace {
     pub name: String,
@@ -66,7 +66,7 @@ pub struct Trace {
     pub keys: usize,
 }
 
-/// The traces in a folder: xz of big-endian 32-bit keys. Says so if there are none.
+/// Reads the traces in a folder: xz-compressed big-endian 32-bit keys. Prints a message for each trace that is missing.
 pub fn traces(folder: &Path) -> Vec<Trace> {
     let mut found = Vec::new();
     for name in ["orm-busy", "web12"] {

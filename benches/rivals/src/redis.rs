@@ -1,4 +1,4 @@
-//! Debian's `redis-server`, on a port of its own on loopback, for as long as it is held.
+//! A `redis-server` (Debian's) on a free loopback port. It runs as long as its handle lives.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one; nothing if it is not installed.
+    /// Starts a server. Returns `None` if it is not installed or does not start.
     pub fn start() -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
         let arguments = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"];
@@ -52,7 +52,7 @@ impl Redis {
         self.command(&[b"GET", key.as_bytes()]);
     }
 
-    /// Sends what is queued and reads answers of so many bytes in all.
+    /// Sends the queued commands and reads `answer_bytes` bytes of answers in all.
     pub fn exchange(&mut self, answer_bytes: usize) {
         self.stream.write_all(&self.buffer).expect("the server reads");
         self.buffer.resize(answer_bytes, 0);

@@ -1,4 +1,4 @@
-//! Contestants in turns: every round measures each of them once, in another order.
+//! Interleaved measurement: every round measures each contestant once, and starts with a different contestant.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use cpu_time::ThreadTime;
 
-/// One contestant's name and what measures it once.
+/// A contestant's name and the function that measures it once.
 pub type Turn<'a> = (String, Box<dyn FnMut(usize) -> f64 + 'a>);
 
-/// Runs `rounds` rounds. Gives the samples of each, in the order in which they were given.
+/// Runs `rounds` rounds. Returns the samples of each contestant, in the order of `turns`.
 pub fn interleave(rounds: usize, mut turns: Vec<Turn<'_>>) -> Vec<(String, Vec<f64>)> {
     let mut samples: Vec<(String, Vec<f64>)> = turns.iter().map(|(name, _)| (name.clone(), Vec::new())).collect();
     for round in 0..rounds {
@@ -24,13 +24,14 @@ pub fn interleave(rounds: usize, mut turns: Vec<Turn<'_>>) -> Vec<(String, Vec<f
 
 static PROCESSOR_TIME: AtomicBool = AtomicBool::new(false);
 
-/// From now on [`timed`] measures processor time instead of wall time: what others on the machine do
-/// counts for less, and so does waiting for each other.
+/// Makes [`timed`] measure processor time instead of wall time from now on. Then other load on the machine counts for
+/// less, and so does the time that threads wait for each other.
 pub fn measure_processor_time() {
     PROCESSOR_TIME.store(true, Ordering::Relaxed);
 }
 
-/// Nanoseconds per operation: `threads` run `operations` in all, each with its number.
+/// Returns the nanoseconds per operation. `threads` threads run `operations` in all, and `work` gets the thread's
+/// number.
 pub fn timed(threads: usize, operations: usize, work: impl Fn(usize) + Sync) -> f64 {
     if PROCESSOR_TIME.load(Ordering::Relaxed) {
         let spent: Duration = std::thread::scope(|scope| {

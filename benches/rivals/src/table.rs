@@ -1,28 +1,28 @@
-//! One readable table, and the same as JSON with every sample.
+//! The results: one readable table, and the same as JSON with every sample.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// What a ratio should be.
+/// The target of a ratio.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// Ours over theirs, at most.
+    /// The upper limit of our result divided by theirs.
     AtMost(f64),
-    /// Ours over theirs, at least.
+    /// The lower limit of our result divided by theirs.
     AtLeast(f64),
 }
 
-/// What is compared with what.
+/// The reference of a ratio.
 #[derive(Clone, Debug)]
 pub enum Against {
-    /// A contestant of the same row, round by round.
+    /// A contestant of the same row, compared round by round.
     Contestant(String),
-    /// A number, given with its name.
+    /// A number with its name.
     Number(String, f64),
 }
 
-/// One measure of all who took part.
+/// One measurement of all contestants.
 #[derive(Clone, Debug)]
 pub struct Row {
     measure: String,
@@ -38,7 +38,7 @@ impl Row {
         Self { measure: measure.into(), unit, cells: Vec::new(), against: None, target: None, note: String::new() }
     }
 
-    /// The samples of one contestant, one for each round.
+    /// Adds the samples of one contestant, one for each round.
     pub fn cell(mut self, contestant: &str, samples: Vec<f64>) -> Self {
         if !samples.is_empty() {
             self.cells.push((contestant.to_owned(), samples));
@@ -51,13 +51,13 @@ impl Row {
         self
     }
 
-    /// The ratio column: the first contestant over this one.
+    /// Sets the ratio column to the first contestant divided by this contestant.
     pub fn against(mut self, contestant: &str) -> Self {
         self.against = Some(Against::Contestant(contestant.to_owned()));
         self
     }
 
-    /// The ratio column: the first contestant over a number.
+    /// Sets the ratio column to the first contestant divided by a number.
     pub fn against_number(mut self, name: &str, number: f64) -> Self {
         self.against = Some(Against::Number(name.to_owned(), number));
         self
@@ -78,7 +78,7 @@ impl Row {
         self
     }
 
-    /// The median of the rounds' ratios.
+    /// Returns the median of the ratios of the rounds.
     pub fn ratio(&self) -> Option<f64> {
         let (_, ours) = self.cells.first()?;
         match self.against.as_ref()? {
@@ -124,7 +124,7 @@ impl Row {
     }
 }
 
-/// The middle of some numbers.
+/// Returns the median.
 pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -139,7 +139,7 @@ fn range(samples: &[f64]) -> (f64, f64) {
     samples.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)))
 }
 
-/// The value below which this part of some numbers lies.
+/// Returns the value below which the fraction `part` of the samples lies.
 pub fn percentile(samples: &mut [u64], part: f64) -> f64 {
     if samples.is_empty() {
         return f64::NAN;
@@ -173,7 +173,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Adds a row, and says so while the rest is being measured.
+    /// Adds a row, and prints it while the rest is still being measured.
     pub fn push(&mut self, row: Row) {
         let cells: Vec<_> = row.cells.iter().map(|(name, s)| format!("{name} {}", cell_text(s))).collect();
         eprintln!("  {} [{}]: {}  {} {}", row.measure, row.unit, cells.join(", "), row.ratio_text(), row.verdict());
@@ -190,7 +190,7 @@ impl Table {
         names
     }
 
-    /// Prints it as Markdown: the cells are `median (lowest-highest)` of the rounds.
+    /// Prints the table as Markdown. Each cell is `median (lowest-highest)` of the rounds.
     pub fn print(&self) {
         let names = self.contestants();
         let mut lines = vec![

@@ -1,5 +1,5 @@
-//! For drills only: commands that say what a write was stamped, and that bend this node's clock. They exist if the process was started
-//! with `--drill`; `examples/chaos` and `examples/soak.rs` do that.
+//! Commands for drills only: they return the stamps of writes and set the offset of this node's clock. They exist only
+//! if the process was started with `--drill`, as `examples/chaos` and `examples/soak.rs` do.
 
 use super::{Answer, Command, CommandError, bulk, kept, ok};
 use crate::session::Session;
@@ -32,7 +32,8 @@ fn set(session: &mut Session, key: &[u8], value: &[u8]) -> Answer {
     Ok(stamp(session.shared.cache.insert(kept(key), kept(value))?.stamp))
 }
 
-/// The stamps of a write just before the delete and of one just after: one replica's stamps rise, so that of the delete is between.
+/// Deletes a key, and returns the stamps of a write just before and of a write just after the delete. The stamps of one
+/// replica rise, so the stamp of the delete lies between them.
 fn delete(session: &mut Session, key: &[u8]) -> Answer {
     let mark: Bytes = format!("drill:{}", session.shared.node.name()).into();
     let cache = &session.shared.cache;
@@ -57,7 +58,7 @@ fn clock(session: &mut Session, millis: &[u8]) -> Answer {
     Ok(ok())
 }
 
-/// Everything that is counted, a line each.
+/// Returns every counter, one per line.
 fn counters(session: &Session) -> BytesFrame {
     let report = Inspector::new(&session.shared.node).node();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What is there, for how long, and away with it. All of it is this node's view.
+//! The commands that list, expire and delete keys. All of them read this node's view only.
 
 use super::{Answer, Command, CommandError, bulk, count, kept, ok, simple};
 use crate::{glob, request::integer, session::Session};
@@ -39,7 +39,7 @@ fn pttl(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     Ok(remaining(session, arguments[1], |left| left.as_millis()))
 }
 
-/// -2: no such key. -1: it stays.
+/// Returns the remaining time to live; -2 if there is no such key, -1 if the key does not expire.
 fn remaining(session: &Session, key: &[u8], unit: impl FnOnce(Duration) -> u128) -> BytesFrame {
     match session.shared.cache.entry(key).map(|entry| entry.expires_in()) {
         None => BytesFrame::Integer(-2),
@@ -60,7 +60,7 @@ fn keys(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     Ok(matching(session, arguments[1]))
 }
 
-/// The whole key space is one page, as it would be for a large enough `COUNT`: the cursor that comes back is always 0.
+/// Returns the whole key space as one page, as Redis does for a large enough `COUNT`. The returned cursor is always 0.
 fn scan(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     let cursor = integer(arguments[1]).ok_or(CommandError::Other("ERR invalid cursor"))?;
     let options = ScanOptions::parse(&arguments[2..])?;
@@ -93,7 +93,7 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
-/// Walks over everything, so other connections are moved off this thread first.
+/// Returns the keys that match. It visits every entry, so the runtime first moves other connections off this thread.
 fn matching(session: &Session, pattern: &[u8]) -> BytesFrame {
     let found = |(key, _): (std::sync::Arc<Bytes>, Bytes)| {
         glob::matches(pattern, &key).then(|| BytesFrame::BulkString(Bytes::clone(&key)))
@@ -109,7 +109,7 @@ fn flush(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     }
     let cache = &session.shared.cache;
     cache.invalidate_all();
-    // Everything is gone already, but is counted until it is swept: do that now, so that DBSIZE says 0 afterwards.
+    // All entries are invisible already, but `DBSIZE` counts them until they are swept. Sweeping now makes it return 0.
     tokio::task::block_in_place(|| cache.run_pending_tasks());
     Ok(ok())
 }

@@ -1,4 +1,4 @@
-//! What clients ask before they get to work, and what people ask to see how it goes.
+//! The commands by which clients set up a connection, and people inspect the server.
 
 use super::{Answer, Command, CommandError, all, bulk, count, kept, ok, printable, simple};
 use crate::{glob, info, request::integer, session::Session};
@@ -34,7 +34,8 @@ fn info(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     Ok(bulk(info::report(session.shared, &arguments[1..])))
 }
 
-/// Two is the only protocol spoken here. Clients that would rather have three fall back on this error, as they do with old servers.
+/// Answers `HELLO`. Only protocol version 2 is supported. Clients that prefer version 3 fall back on this error, as
+/// with old servers.
 fn hello(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     if let [_, version, options @ ..] = arguments {
         match integer(version) {
@@ -97,7 +98,7 @@ fn client(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     }
 }
 
-/// What redis-benchmark and some clients want to know. Nothing is ever saved here.
+/// The settings that redis-benchmark and some clients query. Nothing is ever saved to disk.
 const SETTINGS: &[(&str, &str)] = &[
     ("appendonly", "no"),
     ("databases", "1"),

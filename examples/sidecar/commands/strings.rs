@@ -1,4 +1,4 @@
-//! Keys and values: `GET`, `SET` and their relatives.
+//! The commands on values: `GET`, `SET` and their variants.
 
 use super::{Answer, Command, CommandError, bulk_or_null, count, kept, ok};
 use crate::{request::integer, session::Session};
@@ -73,7 +73,7 @@ fn set(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     })
 }
 
-/// What may follow `SET key value`.
+/// The options after `SET key value`.
 #[derive(Default)]
 struct SetOptions {
     condition: Condition,
@@ -99,7 +99,7 @@ enum Expiry {
     Keep,
     /// `EX`, `PX`
     After(Duration),
-    /// `EXAT`, `PXAT`: since the Unix epoch.
+    /// `EXAT`, `PXAT`: time since the Unix epoch.
     At(Duration),
 }
 
@@ -125,7 +125,7 @@ impl SetOptions {
         Ok(options)
     }
 
-    /// Sets the condition, at most once, and passes the rest through.
+    /// Sets the condition and returns the remaining words. A second, different condition is an error.
     fn only_if<'r, 'a>(&mut self, condition: Condition, rest: &'r [&'a [u8]]) -> Result<&'r [&'a [u8]], CommandError> {
         if self.condition != Condition::Always && self.condition != condition {
             return Err(CommandError::Syntax);
@@ -134,7 +134,7 @@ impl SetOptions {
         Ok(rest)
     }
 
-    /// Sets the expiry, once, and passes the rest through.
+    /// Sets the expiry and returns the remaining words. A second expiry is an error.
     fn expire<'r, 'a>(&mut self, expiry: Expiry, rest: &'r [&'a [u8]]) -> Result<&'r [&'a [u8]], CommandError> {
         if self.expiry != Expiry::Never {
             return Err(CommandError::Syntax);
@@ -143,7 +143,8 @@ impl SetOptions {
         Ok(rest)
     }
 
-    /// Stores the value unless the condition says no. Two local steps for all but `NX`: what arrives between them counts as later.
+    /// Stores the value if the condition holds, and returns true if it did. Except for `NX` this takes two local steps:
+    /// a write that arrives between them counts as later than this command.
     fn store(&self, session: &Session, key: &[u8], value: &[u8]) -> Result<bool, CommandError> {
         let cache = &session.shared.cache;
         if self.condition == Condition::Present && !cache.contains_key(key) {
@@ -166,7 +167,7 @@ impl SetOptions {
         }
     }
 
-    /// A value that has expired on arrival deletes what it would have replaced.
+    /// Handles a value that has expired on arrival: it deletes the value that it would have replaced.
     fn store_nothing(&self, session: &Session, key: &Bytes) -> Result<bool, CommandError> {
         if self.condition == Condition::Absent && session.shared.cache.contains_key(key) {
             return Ok(false);
@@ -176,7 +177,7 @@ impl SetOptions {
     }
 }
 
-/// The number at the front of `rest`, in units of `unit` milliseconds.
+/// Parses the number at the front of `rest`, in units of `unit` milliseconds.
 fn timed(rest: &[&[u8]], unit: u64) -> Result<Duration, CommandError> {
     time_to_live(rest.first().ok_or(CommandError::Syntax)?, unit, "set")
 }
@@ -185,7 +186,7 @@ fn time_to_live(digits: &[u8], unit: u64, command: &'static str) -> Result<Durat
     let number = integer(digits).ok_or(CommandError::NotAnInteger)?;
     let invalid = CommandError::InvalidExpiry(command);
     match u64::try_from(number).ok().and_then(|number| number.checked_mul(unit)) {
-        // Above this the deadline itself no longer fits what Redis can express.
+        // From this value on, the deadline does not fit the signed 64-bit milliseconds of Redis.
         None | Some(0) | Some(0x7fff_ffff_ffff_ffff..) => Err(invalid),
         Some(millis) => Ok(Duration::from_millis(millis)),
     }

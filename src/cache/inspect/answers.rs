@@ -1,4 +1,4 @@
-//! Answers what people ask of an open cache.
+//! Answers the questions of operators to an open cache.
 
 use super::Inspect;
 use crate::cache::shared::Shared;
@@ -21,7 +21,7 @@ impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
             Err(_) => None,
         };
         let known = explain::contain(|| candidates(text).iter().cloned().find_map(typed));
-        // A key that does not decode here may still be held, as it came.
+        // A key that does not decode here may still be held, as the bytes in which it arrived.
         known.or_else(|| encoding(text))
     }
 

@@ -1,4 +1,4 @@
-//! Messages that come in: decoded without a lock, then given to the replica.
+//! Incoming messages: decoded without a lock, then handed to the replica.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -23,7 +23,7 @@ impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
     }
 }
 
-/// Decodes a message and merges it. Returns whether it was understood.
+/// Decodes a message and merges it. Returns true if it was understood.
 pub(super) fn deliver<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: Bytes) -> bool {
     let size = bytes.len();
     let Some((from, message)) = decode(shared, bytes) else { return false };
@@ -35,6 +35,7 @@ pub(super) fn deliver<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: 
             replica.handle_message(now, from, message);
             replica.needs_new_id(now).then(|| shared.around.renew(now, replica)).flatten()
         });
+        // The former state holds user types, so it is dropped after the replica's lock is released.
         drop_quietly(remains);
     }));
     shared.progress.notify(usize::MAX);

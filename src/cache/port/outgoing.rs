@@ -1,4 +1,4 @@
-//! Messages that go out: taken from the replica, then encoded without its lock.
+//! Outgoing messages: taken from the replica, then encoded without its lock.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::replica::Transmit;
 use crate::wire;
 
-/// Returns the next parcel to send.
+/// Returns the next parcel to send. Skips messages that cannot be encoded.
 pub(super) fn poll<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Option<Parcel> {
     let now = shared.around.time.now();
     loop {
@@ -37,6 +37,7 @@ fn encode<K: CacheKey, V: CacheValue>(
 ) -> Result<Bytes, wire::EncodeError> {
     let envelope = wire::Envelope { cache: &shared.name, from: shared.around.id(), node: shared.around.node };
     match message {
+        // A relayed push is sent in the bytes in which it arrived.
         Message::Push(push) if !push.raw.is_empty() => wire::forward(&envelope, &push.raw),
         other => wire::encode(&envelope, other),
     }
@@ -54,12 +55,14 @@ fn parcel<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, transmit:
     }
     give_up_unencodable(shared, now, &message);
     if bulk {
+        // The replica waits for a report on each bulk parcel.
         to.iter().for_each(|id| shared.writer.change(now, |engine| engine.replica.handle_sent(now, *id, false)));
     }
     None
 }
 
-/// Removes entries that were serialised when they were written and no longer are: one would hold up everything behind it for ever.
+/// Removes entries that could be serialised when they were written and no longer can. Such an entry would hold up
+/// everything behind it for ever.
 fn give_up_unencodable<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, message: &Message<K, V>) {
     let bad = message.entries().filter_map(|entry| {
         let what = wire::unencodable(&entry.item)?;
@@ -73,5 +76,6 @@ fn give_up_unencodable<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: N
     if given_up > 0 {
         tracing::error!(cache = %shared.name, entries = given_up, "entries that no longer serialise were removed");
     }
+    // A message was lost even if none of its entries was found here any more.
     shared.counts.intake.unencodable.add(given_up.max(1));
 }

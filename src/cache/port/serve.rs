@@ -1,4 +1,4 @@
-//! Does what a node asks of an open cache.
+//! Implements the calls of a node to an open cache.
 
 use bytes::Bytes;
 
@@ -87,7 +87,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 }
 
-/// Changes what the replica knows of its members, then notifies the callers that wait for them.
+/// Changes the members that the replica knows, then notifies the callers that wait for members.
 fn change_members<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, change: impl FnOnce(&mut Replica<K, V>, Now)) {
     let now = shared.around.time.now();
     shared.writer.change(now, |engine| change(&mut engine.replica, now));

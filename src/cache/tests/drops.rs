@@ -1,4 +1,4 @@
-//! Whatever becomes of a message, users' values in it are not dropped under a lock.
+//! Values of user types in a message are never dropped under a lock, however the message ends.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use crate::cache::testing::Cluster;
 static RECEIVER: OnceLock<Cache<u32, Value>> = OnceLock::new();
 static DROPPED: AtomicU32 = AtomicU32::new(0);
 
-/// Never finishes if it is dropped under the receiver's lock.
+/// A value whose `Drop` deadlocks if it runs under the receiver's lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Value(u32);
 
@@ -34,12 +34,13 @@ fn what_comes_twice_too_early_or_from_the_future_is_not_dropped_under_a_lock() {
         a.insert(key, Value(key)).unwrap();
         cluster.take(0)
     };
-    // Twice.
+    // A duplicate.
     let first = write(1);
     cluster.deliver(&first);
     cluster.deliver(&first);
     assert_eq!(b.counters().pushes_in, 1);
-    // Before its predecessor, and given up for late; then all of it by other ways.
+    // A push that comes before its predecessor and waits in vain. The writes arrive by other messages, then the push
+    // comes once more.
     write(2);
     let late = write(3);
     cluster.deliver(&late);
@@ -48,12 +49,12 @@ fn what_comes_twice_too_early_or_from_the_future_is_not_dropped_under_a_lock() {
     cluster.advance(Duration::from_secs(3));
     cluster.deliver(&late);
     assert_eq!(b.get(&3), Some(Value(3)));
-    // Before its predecessor, which comes then.
+    // A push that comes before its predecessor, which then arrives.
     let (second, third) = (write(4), write(5));
     cluster.deliver(&third);
     cluster.deliver(&second);
     assert_eq!((b.get(&4), b.get(&5), b.counters().gaps_reordered), (Some(Value(4)), Some(Value(5)), 1));
-    // From the future, twice; overwritten meanwhile.
+    // A push from the future, delivered twice.
     cluster.clocks[0].skew(3_600_000);
     let future = write(6);
     cluster.deliver(&future);

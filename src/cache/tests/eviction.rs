@@ -27,7 +27,7 @@ fn the_least_recently_used_goes_first() {
 
 #[test]
 fn looking_and_merging_is_no_use() {
-    // scenario 44
+    // scenario 44: `contains_key`, `entry`, `iter`, `stats` and merges do not refresh the order of use.
     let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 0 { it.max_capacity(3) } else { it });
     let (small, other) = (&cluster.caches[0], &cluster.caches[1]);
     for key in 0..3 {
@@ -80,7 +80,8 @@ fn a_capacity_of_nothing_holds_nothing_and_still_replicates() {
 
 #[test]
 fn a_small_member_evicts_for_itself_and_the_traffic_ends() {
-    // scenario 39, scenario 40
+    // scenario 39, scenario 40: eviction on a small member leaves the values of its peers, and causes no lasting
+    // traffic.
     let cluster = Cluster::<u32, u32>::new(3, |index, it| if index == 0 { it.max_capacity(10) } else { it });
     for key in 0..1_000 {
         cluster.caches[1].insert(key, key).unwrap();
@@ -101,7 +102,8 @@ fn a_small_member_evicts_for_itself_and_the_traffic_ends() {
 
 #[test]
 fn evicted_then_deleted_then_put_again_from_the_past_stays_deleted() {
-    // scenario 41
+    // scenario 41: an old push for an evicted and then deleted key is delivered again, before and after the tombstone
+    // is collected.
     let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 1 { it.max_capacity(1) } else { it });
     let (writer, small) = (&cluster.caches[0], &cluster.caches[1]);
     writer.insert(1, 1).unwrap();
@@ -121,7 +123,7 @@ fn evicted_then_deleted_then_put_again_from_the_past_stays_deleted() {
 
 #[test]
 fn an_evicted_key_can_be_filled_again() {
-    // scenario 42
+    // scenario 42: a fill of an evicted key is kept, and replicates.
     let cluster = Cluster::<u32, u32>::new(2, |index, it| if index == 0 { it.max_capacity(1) } else { it });
     let small = &cluster.caches[0];
     small.insert(1, 1).unwrap();
@@ -135,7 +137,8 @@ fn an_evicted_key_can_be_filled_again() {
 
 #[test]
 fn a_storm_of_reused_keys_at_capacity_stays_bounded() {
-    // scenario 43
+    // scenario 43: four threads write, read, fill and delete 1,000 keys at a capacity of 100. Log and tombstones stay
+    // bounded.
     let (cache, clock) = alone::<u32, u32>(|it| it.max_capacity(100).eviction_listener(|_, _, _| ()));
     std::thread::scope(|scope| {
         for thread in 0..4u32 {

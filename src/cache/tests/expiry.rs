@@ -1,4 +1,4 @@
-//! Section F: expiry by absolute deadlines and everybody's own clock.
+//! Section F: expiry by absolute deadlines and by each node's own clock.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const STEP: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_slow_clock_reads_no_longer_than_its_skew_and_nothing_comes_back() {
-    // scenario 45
+    // scenario 45: on a node whose clock is 500 ms behind, a value lives longer by at most the skew, and never returns.
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
     cluster.clocks[1].skew(-500);
     let (fast, slow) = (&cluster.caches[0], &cluster.caches[1]);
@@ -28,7 +28,7 @@ fn a_slow_clock_reads_no_longer_than_its_skew_and_nothing_comes_back() {
 
 #[test]
 fn a_refresh_wins_over_the_expiry_of_what_it_refreshed() {
-    // scenario 46
+    // scenario 46: the refresh arrives on a node that has already made an `Expired` tombstone of the old value.
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
     cluster.clocks[1].skew(200);
     let (a, b) = (&cluster.caches[0], &cluster.caches[1]);
@@ -47,7 +47,7 @@ fn a_refresh_wins_over_the_expiry_of_what_it_refreshed() {
 
 #[test]
 fn no_time_to_live_is_expired_or_eternal_by_accident() {
-    // scenario 47
+    // scenario 47: the extremes of a time to live: zero, the largest durations, one nanosecond, none.
     let (cache, clock) = alone::<u32, u32>(|it| it);
     assert_eq!(cache.insert_with_ttl(1, 1, Duration::ZERO), Err(InsertError::ZeroTimeToLive));
     assert_eq!(cache.get(&1), None);
@@ -68,7 +68,7 @@ fn no_time_to_live_is_expired_or_eternal_by_accident() {
 
 #[test]
 fn the_same_value_with_a_longer_time_to_live_is_a_change() {
-    // scenario 48
+    // scenario 48: the second write differs in its deadline only. It replicates, and subscribers see an update.
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
     let (a, b) = (&cluster.caches[0], &cluster.caches[1]);
     a.insert_with_ttl(1, 1, SECOND).unwrap();
@@ -84,7 +84,7 @@ fn the_same_value_with_a_longer_time_to_live_is_a_change() {
 
 #[test]
 fn a_great_many_keys_that_expire_at_once_hold_nobody_up() {
-    // scenario 49
+    // scenario 49: expiry of many keys takes many short turns under the lock, and sends no message.
     let count = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it.time_to_live(60 * SECOND));
     for start in (0..count).step_by(10_000) {
@@ -142,7 +142,8 @@ fn what_is_overwritten_after_its_time_expired_before() {
 
 #[test]
 fn what_arrives_after_its_time_is_never_visible_and_what_arrived_expires() {
-    // scenario 50
+    // scenario 50: a push that arrives after the deadline is never visible; a value that arrived before it expires
+    // here.
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
     let (a, b) = (&cluster.caches[0], &cluster.caches[1]);
     let mut changes = b.subscribe();

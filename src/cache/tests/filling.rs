@@ -1,4 +1,4 @@
-//! Section G, where clocks have to be moved.
+//! Section G: the fills whose tests have to move clocks.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cache::testing::{Cluster, RUNTIME, alone};
 use crate::{Cache, Filled};
 
-/// A fill that has begun, and ends when it is told to.
+/// A fill that has begun, and ends when the test sends its value.
 struct SlowFill {
     end: mpsc::Sender<u32>,
     thread: std::thread::JoinHandle<u32>,
@@ -42,7 +42,7 @@ const ACTS: [(&str, Act, Option<u32>); 3] = [
 
 #[test]
 fn a_local_write_delete_or_invalidation_beats_a_running_fill() {
-    // scenario 55, scenario 57
+    // scenario 55, scenario 57: a change of the key on the same node, while the filler runs.
     for (what, act, expected) in ACTS {
         let (cache, _) = alone::<u32, u32>(|it| it);
         let fill = begin(&cache, 1);
@@ -59,7 +59,7 @@ fn a_local_write_delete_or_invalidation_beats_a_running_fill() {
 
 #[test]
 fn a_remote_write_delete_or_invalidation_beats_a_fill_that_began_before_it() {
-    // scenario 56, also when the other clock runs behind within the drift bound
+    // scenario 56: a change on another node, also if its clock is behind or ahead within the drift bound.
     for (what, act, expected) in ACTS {
         for skew in [0, -900, 900] {
             for before_the_end in [true, false] {
@@ -88,7 +88,7 @@ fn a_remote_write_delete_or_invalidation_beats_a_fill_that_began_before_it() {
 
 #[test]
 fn a_delete_that_everybody_has_forgotten_still_beats_a_fill_from_before_it() {
-    // scenario 61: past the hold bound collection resumes, and the floor decides
+    // scenario 61: past `fill_hold` the running fill no longer holds back collection, and the floor decides.
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
     let fill = begin(&cluster.caches[0], 1);
     cluster.advance(Duration::from_secs(1));
@@ -139,7 +139,7 @@ fn a_runtime_that_ends_tells_those_who_wait() {
             RUNTIME.block_on(cache.try_get_with(1, filler))
         })
     };
-    // A flight whose task is dropped before it ends.
+    // A flight whose task is dropped before the flight ends.
     let flight = match crate::cache::fill_join::lead_for_test(&cache.shared, &1) {
         Some(flight) => flight,
         None => panic!("somebody else leads"),
@@ -176,7 +176,7 @@ fn a_fill_of_a_closed_cache_keeps_nothing_alive() {
 
 #[test]
 fn after_an_invalidation_every_key_can_be_filled_at_once() {
-    // scenario 57
+    // scenario 57: fills of different keys may all begin just above the epoch of the invalidation.
     let (cache, _) = alone::<u32, u32>(|it| it);
     cache.invalidate_all();
     for key in 0..1_000 {
@@ -191,7 +191,7 @@ fn a_fill_for_which_there_is_no_stamp_is_shared_all_the_same() {
     let (cache, clock) = alone::<u32, u32>(|it| it);
     cache.invalidate_all();
     while cache.stats().fills.lost == 0 {
-        // Each takes a stamp just above the epoch, and leaves nothing.
+        // Each fill takes a stamp just above the epoch and stores nothing, until no such stamp is left for the key.
         cache.insert(1, 0).unwrap();
         cache.remove(&1);
         for _ in 0..20 {

@@ -63,7 +63,7 @@ impl Eq for Vicious {}
 
 #[test]
 fn user_types_that_panic_poison_nothing() {
-    // scenario 90
+    // scenario 90: after a panic in `Clone`, `Drop`, `Hash` or `Eq`, all later calls of the cache work.
     for place in ["Clone", "Drop", "Hash", "Eq"] {
         let (cache, clock) = alone::<Vicious, Vicious>(|it| it.max_capacity(4).eviction_listener(|_, _, _| ()));
         (0..8).for_each(|n| drop(cache.insert(Vicious(n), Vicious(n))));
@@ -90,7 +90,7 @@ fn user_types_that_panic_poison_nothing() {
 
 #[test]
 fn user_types_that_panic_while_they_are_merged_stop_nobody() {
-    // scenario 90
+    // scenario 90: a panic during a merge does not reach the driver's thread, and the protocol repairs the loss.
     for place in ["Clone", "Drop", "Hash", "Eq"] {
         let cluster = Cluster::<Vicious, Vicious>::new(2, |_, it| it.eviction_listener(|_, _, _| ()));
         cluster.caches[1].insert(Vicious(1), Vicious(1)).unwrap();
@@ -98,7 +98,7 @@ fn user_types_that_panic_while_they_are_merged_stop_nobody() {
         cluster.exchange();
         cluster.caches[0].insert(Vicious(1), Vicious(2)).unwrap();
         cluster.caches[0].insert(Vicious(2), Vicious(2)).unwrap();
-        // A listener is told of it with clones.
+        // The listener gets clones of the removed entry, so `Clone` is called as well.
         cluster.caches[0].remove(&Vicious(3));
         PANICS.set(0);
         let parcels = cluster.take(0);
@@ -113,11 +113,11 @@ fn user_types_that_panic_while_they_are_merged_stop_nobody() {
 }
 
 thread_local! {
-    /// Whether 13 can be read: where it is written it can, or it would be refused there.
+    /// True while 13 can be read: on its writer it must be, or the writer would refuse it.
     static READS_13: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
 }
 
-/// A number that cannot be read where it is 13, and not be weighed where it is 14.
+/// A number that cannot be read if it is 13. The test's weigher panics if it is 14.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize)]
 struct Unlucky(u32);
 
@@ -131,7 +131,7 @@ impl<'de> Deserialize<'de> for Unlucky {
 
 #[test]
 fn an_entry_that_can_be_read_nowhere_stops_nothing_else() {
-    // scenario 84
+    // scenario 84: keys and values that panic in `Deserialize` or in the weigher, between entries that are good.
     let weigh = |_: &Unlucky, value: &Unlucky| if value.0 == 14 { panic!("on every node") } else { 1 };
     let cluster = Cluster::<Unlucky, Unlucky>::new(3, |index, it| match index {
         0 => it,
@@ -151,7 +151,7 @@ fn an_entry_that_can_be_read_nowhere_stops_nothing_else() {
         assert_eq!(report.intake["malformed"], 0, "no message is lost for it");
         assert_eq!(report.entries, 5, "it is kept");
     }
-    // A good value takes its place, and a delete removes it.
+    // A good value replaces the unreadable one, and a delete removes the unreadable key.
     cluster.caches[0].insert(Unlucky(2), Unlucky(2)).unwrap();
     cluster.caches[0].remove(&Unlucky(13));
     cluster.exchange();
@@ -163,7 +163,7 @@ fn an_entry_that_can_be_read_nowhere_stops_nothing_else() {
 
 #[test]
 fn listeners_may_call_back_and_panic() {
-    // scenario 60
+    // scenario 60: a listener that reads, writes and fills its cache, and panics for one key.
     let late: Arc<std::sync::OnceLock<Cache<u32, u32>>> = Arc::default();
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let (cache, _) = alone::<u32, u32>(|it| {
@@ -193,7 +193,7 @@ fn listeners_may_call_back_and_panic() {
 
 #[test]
 fn a_listener_that_blocks_holds_up_no_reader_or_writer() {
-    // scenario 60
+    // scenario 60: reads, writes and fills work while one thread is blocked in the listener.
     let (enter, entered) = std::sync::mpsc::channel();
     let (leave, left) = std::sync::mpsc::channel::<()>();
     let left = std::sync::Mutex::new(left);

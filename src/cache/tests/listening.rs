@@ -1,4 +1,4 @@
-//! What the eviction listener sets the pace of.
+//! The pace that the eviction listener sets for the threads that remove values.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -76,7 +76,7 @@ fn a_listener_that_stands_still_is_not_waited_for_and_misses_what_is_too_much() 
     assert_eq!(told.load(Ordering::Relaxed), 70_000 - lost, "it is told again");
 }
 
-/// A panic that is itself a value of the user's.
+/// A panic payload whose own `Drop` panics.
 struct Bomb;
 
 impl Drop for Bomb {

@@ -8,7 +8,7 @@ use crate::cache::testing::Cluster;
 use crate::{ChangeKind, Filled, RemovalCause, Subscription, Written};
 
 thread_local! {
-    /// Whether 13 decodes.
+    /// True while 13 does not decode.
     static SUPERSTITIOUS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -24,7 +24,7 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// The second of two nodes has a value for key 1 that it cannot decode.
+/// Opens two nodes, of which the second has a value for key 1 that it cannot decode.
 fn with_an_opaque_value() -> (Cluster<u32, Number>, Written) {
     SUPERSTITIOUS.set(false);
     let cluster = Cluster::<u32, Number>::new(2, |_, it| it);

@@ -1,4 +1,4 @@
-//! Entries, conditions, batches, waiting for others, statistics.
+//! Entries, conditional writes, batches, waits for members, and statistics.
 
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ fn batches_are_written_whole_or_not_at_all_and_travel() {
     assert_eq!((a.entry_count(), b.entry_count()), (2_498, 2_498));
 }
 
-/// The driver polls, then ticks, then sleeps until the time that the tick returned.
+/// Plays the driver, which polls, then ticks, then sleeps until the time that the tick returned: a message that a timer
+/// makes due must not wait for the next timer.
 #[test]
 fn what_a_timer_makes_due_is_sent_at_once() {
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it);

@@ -1,4 +1,4 @@
-//! The change stream.
+//! The change stream: order, origins, lost events, memory, and the end of waits.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! scenario 34: two caches that were opened under one id.
+//! scenario 34: two caches that were opened with one replica id.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ static WATCHED: OnceLock<Cache<u32, Value>> = OnceLock::new();
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Value(u32);
 
-/// Never finishes if it is called under a lock of the cache.
+/// A value whose `Drop` deadlocks if it runs under a lock of the watched cache.
 impl Drop for Value {
     fn drop(&mut self) {
         if let Some(cache) = WATCHED.get() {
@@ -53,7 +53,7 @@ fn caches_with_one_id_take_others_and_go_on() {
     }
     let renewed: u64 = cluster.caches.iter().map(|cache| cache.counters().renewed_id).sum();
     assert_eq!(renewed, 2);
-    // Whoever goes on is as good as any other: what it writes arrives, it can wait for that, and fills run.
+    // A replica under a new id works like any other: its writes arrive, it can wait for them, and fills run.
     let written = a.insert(1, Value(77)).unwrap();
     cluster.advance(Duration::from_secs(1));
     assert!(written.stamp.replica == a.replica_id() && a.last_written() == Some(written));

@@ -1,4 +1,4 @@
-//! What cannot be told to others must not keep the rest from them.
+//! Entries that cannot be encoded must not hold back the entries that can.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ thread_local! {
     static POISONED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Serialises until it no longer does, if it is 13: by an error, or by a panic if it is 14.
+/// A number that stops being serialisable once `POISONED` is set: 13 returns an error, 14 panics.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, Deserialize)]
 struct Fickle(u32);
 

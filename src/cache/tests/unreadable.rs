@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Panics {
     }
 }
 
-/// Its second part gets lost on the way.
+/// A type whose second field is not encoded.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize, Deserialize)]
 struct Forgets(u32, #[serde(skip)] u32);
 
@@ -80,7 +80,7 @@ fn refused_as_value<V: CacheValue + PartialEq + std::fmt::Debug>(value: V, reaso
     assert_says(&cache.insert_if_absent_local(1, value.clone()).unwrap_err(), "value", reason);
     assert_says(&cache.insert_many([(1, value.clone())]).unwrap_err().error, "value", reason);
     assert!(!cache.contains_key(&1), "nothing is written");
-    // A fill is for its callers.
+    // A filled value that would be refused is returned to its callers, and not cached.
     assert_eq!(cache.get_with_blocking(1, || value.clone()), value);
     assert!(!cache.contains_key(&1));
     assert_eq!((cache.stats().fills.refused, cache.inspect().intake["unreadable"]), (1, 4));
@@ -137,7 +137,7 @@ fn what_can_be_read_elsewhere_is_not_refused() {
     travels(Flat { name: "a".into(), rest: Inner { it: "text".to_owned() } });
 }
 
-/// A type of which most values come back: the first entries are good ones.
+/// Writes good entries first, of a type of which few values fail: a value of a new size is read back at once.
 #[test]
 fn a_value_that_is_unlike_those_before_is_read_back_whenever_it_comes() {
     let (cache, _) = alone::<u32, Skips>(|it| it);
@@ -158,7 +158,7 @@ fn of_later_entries_some_are_read_back_whatever_their_rhythm() {
     assert!(refused.count() > 1_000, "from the first one that is found");
 }
 
-/// One byte, whatever it holds; `true` does not come back.
+/// A type of one encoded byte, of which `true` does not decode again.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize)]
 struct Fickle(bool);
 

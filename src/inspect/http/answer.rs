@@ -1,4 +1,4 @@
-//! What goes back: JSON or text, never anything that a browser would run or keep.
+//! The responses: JSON or text, with headers that forbid a browser to sniff, cache or embed them.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::inspect::InspectError;
 
-/// Scripts and styles of the page itself, and no request to anywhere else.
+/// The content security policy: scripts and styles of the page itself, and requests to this server only.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -45,7 +45,8 @@ pub(super) fn refuse(status: StatusCode, why: &str) -> Response {
     json(status, &Refusal { error: why })
 }
 
-/// A question that cannot be answered. No `IntoResponse` for the error: that would make axum's version ours.
+/// Returns the response to a question that failed. The error does not implement `IntoResponse`: that would make the
+/// version of axum part of this crate's interface.
 pub(super) fn failed(error: &InspectError) -> Response {
     let status = match error {
         InspectError::NoSuchCache(_) | InspectError::NoSuchMember(_) => StatusCode::NOT_FOUND,

@@ -1,4 +1,4 @@
-//! Who may ask, and what a handler may take down with it: nothing.
+//! The guard in front of the handlers: it admits requests, and contains the panics and the delays of handlers.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use tokio::time::timeout;
 
 use super::{App, HttpConfig, answer};
 
-/// A handler that takes longer is given up.
+/// The time limit for a handler, which is cancelled after it.
 const DEADLINE: Duration = Duration::from_secs(25);
-/// Bytes of a path and query.
+/// The maximum length of path and query in bytes.
 const MAX_URI: usize = 16 << 10;
 
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     if let Err((status, why)) = admit(&app.config, &request) {
         return answer::refuse(status, why);
     }
-    // A task of its own: if the handler panics, this says so, and nobody else notices. Dropping the set ends it.
+    // A task of its own contains a panic of the handler: only this request fails. Dropping the set cancels the task.
     let mut handler = JoinSet::new();
     handler.spawn(next.run(request));
     match timeout(DEADLINE, handler.join_next()).await {
@@ -49,12 +49,14 @@ fn admit(config: &HttpConfig, request: &Request) -> Result<(), Refused> {
     if needs_token(uri.path()) { check_token(config, request.headers()) } else { Ok(()) }
 }
 
-/// The page says nothing by itself, and orchestrators ask without a token.
+/// Returns true if a request for this path must carry the token. The page contains no data, and orchestrators send
+/// health checks without a token.
 fn needs_token(path: &str) -> bool {
     !matches!(path, "/" | "/health/live" | "/health/ready")
 }
 
-/// A name that somebody else's DNS points at us is not ours. Addresses cannot be pointed elsewhere.
+/// Checks that `Host` is an IP address, `localhost` or a configured name. This stops DNS rebinding: a foreign name that
+/// resolves to this machine is refused, and an IP address cannot be made to resolve elsewhere.
 fn check_host<'a>(config: &HttpConfig, headers: &'a HeaderMap) -> Result<&'a str, Refused> {
     let mut given = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (given.next().and_then(|host| host.to_str().ok()), given.next()) else {
@@ -74,7 +76,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Pages of other sites may not ask.
+/// Refuses requests that a browser sends on behalf of a page of another site.
 fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), Refused> {
     let foreign = (StatusCode::FORBIDDEN, "other sites may not look in here");
     if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") {
@@ -92,7 +94,7 @@ fn check_token(config: &HttpConfig, headers: &HeaderMap) -> Result<(), Refused> 
     if right { Ok(()) } else { Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer ...")) }
 }
 
-/// Takes as long for a token that is nearly right as for one that is all wrong.
+/// Compares in a time that does not depend on the position of the first difference.
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }

@@ -1,4 +1,5 @@
-//! A listener whose connections are few and end: whoever sends or reads slowly holds a place, not the node.
+//! A listener that limits the number of connections and the lifetime of each. A client that sends or reads slowly holds
+//! one of a few connections for a limited time, and nothing else of the node.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// A connection lives this long at most. A browser opens another one.
+/// The maximum lifetime of a connection. A browser opens a new one.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 pub(super) struct Limited {
@@ -32,7 +33,7 @@ impl Listener for Limited {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed; if it were, the place would not matter.
+        // The semaphore is never closed. If it were, the connection would be accepted without a permit.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (stream, addr) = Listener::accept(&mut self.listener).await;
         (Connection { stream, _place: place, end: Box::pin(sleep(LIFETIME)) }, addr)
@@ -50,6 +51,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Fails once the lifetime is over. Polling the timer also wakes the task when it ends, even if the peer is silent.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         match self.end.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),

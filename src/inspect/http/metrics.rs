@@ -1,4 +1,4 @@
-//! Prometheus text.
+//! The metrics of a node as Prometheus text.
 //!
 //! Source: the text-based format, version 0.0.4.
 
@@ -9,7 +9,8 @@ use crate::report::{CacheReport, NodeReport, PeerReport};
 
 type Of<T> = fn(&T) -> u64;
 
-/// Name, what it is, and where it is found. All are gauges or counters by their name: counters end in `_total`.
+/// The name, help text and value of each metric of a cache. A name that ends in `_total` is a counter, any other a
+/// gauge.
 const CACHE: &[(&str, &str, Of<CacheReport>)] = &[
     ("entries", "Live values.", |cache| cache.entries),
     ("weight", "Weight of live values.", |cache| cache.weight),
@@ -30,14 +31,14 @@ const PEER: &[(&str, &str, Of<PeerReport>)] = &[
     ("peer_silent_ms", "Time since a member's last message.", |peer| peer.silent_ms),
 ];
 
-/// The text so far, and the series in it: each has one value, the first.
+/// The text so far, and its series. Each series has one value, the first that was written.
 #[derive(Default)]
 struct Text {
     lines: String,
     series: BTreeSet<String>,
 }
 
-/// Everything that is a number.
+/// Writes all numbers of a report.
 pub(super) fn write(node: &NodeReport) -> String {
     let mut out = Text::default();
     node_metrics(&mut out, node);
@@ -61,7 +62,8 @@ pub(super) fn write(node: &NodeReport) -> String {
     out.lines
 }
 
-/// Two replicas may live on nodes of one name for a moment: the series is that of the one that is alive.
+/// Returns the live members first. For a moment two replicas may live on nodes of one name, and the series of that name
+/// is to be the live replica's.
 fn live_first(peers: &[PeerReport]) -> impl Iterator<Item = &PeerReport> {
     let live = |live: bool| peers.iter().filter(move |peer| peer.live == live);
     live(true).chain(live(false))
@@ -86,7 +88,7 @@ fn node_metrics(out: &mut Text, node: &NodeReport) {
     }
 }
 
-/// No line while there is no bound: zero would read as perfect.
+/// Writes the staleness bounds. A cache without a bound has no line: zero would read as perfect.
 fn staleness(out: &mut Text, node: &NodeReport) {
     head(out, "staleness_ms", "How old what is read may be; absent while a live member was never heard.");
     for cache in &node.caches {

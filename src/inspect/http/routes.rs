@@ -1,4 +1,4 @@
-//! The routes. Every handler takes plain data from the inspector, and writes it when all locks are gone.
+//! The routes. Each handler takes plain data from the inspector, and serialises it after all locks are released.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::inspect::InspectError;
 
 const PAGE: &str = include_str!("page.html");
 const OPENAPI: &str = include_str!("openapi.json");
-/// How long other nodes get to answer.
+/// The time limit for the answers of other nodes.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// Keys in one page.
+/// The maximum number of keys in one page.
 const MAX_PAGE: usize = 1_000;
-/// Keys compared in one request.
+/// The maximum number of keys compared in one request.
 const MAX_DIFF: usize = 8_192;
 
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ pub(super) struct OfMember {
 type Cache = Result<Path<String>, PathRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-/// The cache's name and what is asked of it, or what is wrong with the request.
+/// Returns the name of the cache and the query, or the response to a malformed request.
 fn both<T>(cache: Cache, asked: Asked<T>) -> Result<(String, T), Box<Response>> {
     let Path(cache) = name(cache)?;
     let Query(asked) = asked.map_err(|rejection| Box::new(refuse(StatusCode::BAD_REQUEST, &rejection.body_text())))?;
@@ -69,14 +69,14 @@ pub(super) async fn nothing() -> Response {
     refuse(StatusCode::NOT_FOUND, "nothing here: see /v1/openapi.json")
 }
 
-/// Whether the process should be left running.
+/// Answers the liveness probe: not ok if the node was shut down or its driver task has died or is stuck.
 pub(super) async fn live(State(app): State<App>) -> Response {
     let node = app.inspector.summary();
     let sick = node.down || node.warnings.iter().any(|warning| warning.name == "task-died");
     health(!sick)
 }
 
-/// Whether it should be sent work.
+/// Answers the readiness probe: ok if the node is up, its driver task is alive, and every open cache has caught up.
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let node = app.inspector.summary();
     health(!node.down && node.driver_alive && app.inspector.is_ready().await)
@@ -156,6 +156,7 @@ pub(super) async fn diff(State(app): State<App>, cache: Cache, asked: Asked<OfMe
         Ok(both) => both,
         Err(response) => return *response,
     };
+    // A comparison walks whole key spaces, so only a few may run at one time.
     let Ok(_place) = app.heavy.try_acquire() else { return busy() };
     let limit = limit.unwrap_or(MAX_DIFF).clamp(1, MAX_DIFF);
     respond(app.inspector.diff(&cache, &member, cursor.as_deref(), limit).await)

@@ -1,4 +1,4 @@
-//! Over a socket, by hand, with a route that panics.
+//! Tests of the debug interface over a socket, with a route that panics.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn status(addr: SocketAddr, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_panics_takes_nothing_down() {
-    // scenario 95
+    // scenario 95: a handler that panics fails its own request only, and the interface continues to answer.
     async fn bad() -> &'static str {
         panic!("on purpose")
     }
@@ -44,17 +44,17 @@ async fn a_handler_that_panics_takes_nothing_down() {
 
 #[tokio::test]
 async fn beyond_loopback_a_token_is_needed() {
-    // scenario 91
+    // scenario 91: an address beyond loopback requires a token of at least 16 bytes.
     let open = HttpConfig::new(([0, 0, 0, 0], 0).into());
     assert!(matches!(check(&open), Err(HttpError::TokenRequired(_))));
     assert!(matches!(check(&open.clone().token("short")), Err(HttpError::ShortToken)));
     assert!(check(&open.clone().token("0123456789abcdef")).is_ok());
     assert!(check(&HttpConfig::new(([127, 0, 0, 1], 0).into())).is_ok());
-    // scenario 92
+    // scenario 92: the token does not appear in debug output.
     assert!(!format!("{:?}", open.token("0123456789abcdef")).contains("0123"));
 }
 
-/// What the description says of an answer is what the answer has.
+/// The OpenAPI description lists exactly the fields of each answer.
 #[test]
 fn every_field_of_every_answer_is_described() {
     fn check<T: serde::Serialize + Default>(described: &serde_json::Value, name: &str) {

@@ -1,4 +1,4 @@
-//! The end of a driver: what no member has is handed over first.
+//! The end of a driver: writes that no member has are handed over first.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Driver;
 
-/// How long the driver waits for events before it lets time pass.
+/// The time that the driver waits for events before it lets time pass.
 const STEP: Duration = Duration::from_millis(5);
-/// The driver goes on for this long in any case, if there are members: what was received just before is acknowledged, so that
-/// its writer need not look for another member to take it.
+/// The least time that the driver goes on if there are members. It acknowledges what it received just before, so that
+/// the writer need not look for another member to take it.
 const ACKNOWLEDGE: Duration = Duration::from_millis(30);
-/// A goodbye has at least this much time.
+/// The least time for a goodbye.
 const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Hands unsent writes to at least one member, says goodbye and stops.
 ///
-/// It waits for the deadline only while a member may still take them: one that is there, was called dead and is not yet
-/// forgotten, or may be found at a seed.
+/// Uses the deadline only while a member may still take them: a live member, one that was declared dead and is not yet
+/// forgotten, or one that a seed may lead to.
 pub(super) async fn shut_down(driver: &mut Driver, deadline: Duration) {
     driver.answer_member_waiters(true);
     let begin = Instant::now();
@@ -26,6 +26,7 @@ pub(super) async fn shut_down(driver: &mut Driver, deadline: Duration) {
     let goes_on =
         |driver: &Driver, now| now < acknowledged || driver.registry.ports().iter().any(|port| port.has_unsent());
     while Instant::now() < until && goes_on(driver, Instant::now()) {
+        // Messages are still handled: acknowledgements and digests report which writes have arrived.
         driver.send_parcels().await;
         tokio::select! {
             biased;
@@ -39,6 +40,7 @@ pub(super) async fn shut_down(driver: &mut Driver, deadline: Duration) {
             }
         }
     }
+    // Counted before the goodbye, because the caches can hand over nothing after it.
     driver.registry.note_unsent();
     driver.registry.set_connected(false);
     let rest = until.saturating_duration_since(Instant::now()).max(GOODBYE);

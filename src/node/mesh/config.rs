@@ -1,49 +1,51 @@
-//! What a mesh needs to know before it starts, and why it may refuse to.
+//! The settings of a mesh, and its errors.
 
 use std::{net::SocketAddr, time::Duration};
 
 use uuid::Uuid;
 
-/// The largest payload [`Mesh::send_datagram`](super::Mesh::send_datagram) accepts, in bytes.
+/// The largest payload that [`Mesh::send_datagram`](super::Mesh::send_datagram) accepts, in bytes.
 ///
-/// With label, encryption and headers it still fits a 1,500 byte link unfragmented.
+/// With label, encryption and headers it still fits a 1,500 byte link without fragmentation.
 pub const MAX_DATAGRAM: usize = 1300;
 
-/// A longer cluster name would push a full datagram past one packet.
+/// Maximum length of a cluster name, in bytes. A longer name would push a full datagram past one packet.
 const MAX_CLUSTER: usize = 64;
 const MAX_NAME: usize = 255;
 
-/// How one process takes part in a cluster.
+/// The settings with which one process takes part in a cluster.
 #[derive(Clone)]
 pub struct MeshConfig {
-    /// Name of the cluster, 1 to 64 bytes; members of another cluster are refused.
+    /// The name of the cluster, 1 to 64 bytes. Members of another cluster are refused.
     pub cluster: String,
-    /// Stable name of this member; empty means the advertised address.
+    /// The stable name of this member. Empty means the advertised address.
     pub name: String,
-    /// Where to listen; port 0 picks one port that is free for both TCP and UDP.
+    /// The address to listen on. Port 0 selects one port that is free for both TCP and UDP.
     pub bind: SocketAddr,
-    /// Where others reach us; `None` means the bound address.
+    /// The address at which other members reach this one. `None` means the bound address.
     pub advertise: Option<SocketAddr>,
-    /// `host:port` of members to join, resolved again at every attempt.
+    /// The members to join, as `host:port`, resolved again at every attempt.
     pub seeds: Vec<String>,
-    /// AES-256-GCM keys: the first encrypts, all decrypt; none means plaintext.
+    /// AES-256-GCM keys: the first encrypts, all decrypt. Without keys traffic is plaintext.
     pub keys: Vec<[u8; 32]>,
-    /// Identity of this process; a restart has another one.
+    /// The id of this process. A restarted process has another id.
     pub incarnation: Uuid,
-    /// Largest stream message accepted or sent, in bytes.
+    /// The largest stream message accepted or sent, in bytes.
     pub max_frame: usize,
-    /// Open inbound stream connections; above it, unproven ones are shed first.
+    /// Maximum number of inbound stream connections. Above it, connections that have shown no frame header are shed
+    /// first.
     pub max_inbound: usize,
-    /// Members of the cluster, this one aside; more are refused, so that forged ones cannot fill the table.
+    /// Maximum number of members, this one not counted. Further members are refused, so that forged ones cannot fill
+    /// the table.
     pub max_members: usize,
-    /// Received messages waiting for the consumer; above it they are dropped and counted.
+    /// Maximum number of received messages that wait for the consumer. Further messages are dropped and counted.
     pub inbox: usize,
-    /// How fast failures are noticed and repaired.
+    /// The timing of failure detection and repair.
     pub failure: FailureTiming,
 }
 
 impl std::fmt::Debug for MeshConfig {
-    // By hand, so that no key can reach a log.
+    // Written by hand, so that no key can reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MeshConfig")
             .field("cluster", &self.cluster)
@@ -63,7 +65,8 @@ impl std::fmt::Debug for MeshConfig {
 }
 
 impl MeshConfig {
-    /// A plaintext member of `cluster` without seeds, listening on `bind`, with the default limits.
+    /// Returns the settings of a plaintext member of `cluster` without seeds, listening on `bind`, with the default
+    /// limits.
     pub fn new(cluster: impl Into<String>, bind: SocketAddr) -> Self {
         Self {
             cluster: cluster.into(),
@@ -98,7 +101,9 @@ impl MeshConfig {
         }
     }
 
-    /// Everybody of a cluster speaks one family, for seeds that have addresses of both are met at those of ours.
+    /// Returns true if other members can reach this address. It must be of the family of `bind`: all members of a
+    /// cluster use one family, because a seed with addresses of both is contacted only at those of the member's own
+    /// family.
     fn can_be_reached_at(&self, advertised: SocketAddr) -> bool {
         let ip = advertised.ip();
         let of_many = ip.is_unspecified() || ip.is_multicast() || ip == std::net::Ipv4Addr::BROADCAST;
@@ -139,41 +144,43 @@ fn is_host_port(seed: &str) -> bool {
     parts.is_some_and(|(host, port)| (plain(host) || six(host)) && port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
-/// The clockwork of failure detection and repair. Start from [`lan`](Self::lan).
+/// The timing of failure detection and repair. [`lan`](Self::lan) returns the defaults.
 #[derive(Clone, Debug)]
 pub struct FailureTiming {
-    /// One random member is probed this often.
+    /// The interval at which one random member is probed.
     pub probe_interval: Duration,
-    /// Without an answer for this long, others are asked to probe; shorter than the interval.
+    /// The time without an answer after which other members are asked to probe. Shorter than the interval.
     pub probe_timeout: Duration,
-    /// A suspect has `mult * probe_interval` (times log10 of the size) to refute.
+    /// The factor of the time that a suspect has to refute: `mult * probe_interval` (times log10 of the cluster's
+    /// size).
     pub suspicion_mult: usize,
-    /// The suspicion lasts at most this many times its minimum.
+    /// The longest suspicion, as a multiple of the shortest.
     pub suspicion_max_mult: usize,
-    /// Membership news is gossiped this often.
+    /// The interval at which membership changes are gossiped.
     pub gossip_interval: Duration,
-    /// Whole member tables are exchanged with one member this often.
+    /// The interval at which full member tables are exchanged with one member.
     pub push_pull_interval: Duration,
-    /// A TCP connection must be established within this.
+    /// The time in which a TCP connection must be established.
     pub connect_timeout: Duration,
-    /// A message on an inbound connection must show a complete frame header within this of its first byte.
+    /// The time in which an inbound connection must show a complete frame header. It begins at the accept for the first
+    /// frame, and at the first byte for each later frame.
     pub header_timeout: Duration,
-    /// A message on a connection takes at most this long.
+    /// The longest time that one message on a connection may take.
     pub stream_timeout: Duration,
-    /// First delay before an absent seed or lost member is tried again; doubles up to the maximum.
+    /// The first delay before an unreachable seed or lost member is tried again. It doubles up to the maximum.
     pub rejoin_min: Duration,
-    /// Longest delay between two attempts, which never stop.
+    /// The longest delay between two attempts. Attempts never stop.
     pub rejoin_max: Duration,
-    /// A canary is sent to ourselves this often.
+    /// The interval at which this member sends a canary to itself.
     pub canary_interval: Duration,
-    /// Without a canary for this long, membership is rebuilt in place.
+    /// The time without a canary after which membership is rebuilt in place.
     pub canary_silence: Duration,
-    /// Rows of departed members kept before membership is rebuilt in place.
+    /// The number of departed members in the table above which membership is rebuilt in place.
     pub departed_limit: usize,
 }
 
 impl FailureTiming {
-    /// One data centre: a dead member is noticed in about five to ten seconds.
+    /// Returns the timing for one data centre: a dead member is detected in about five to ten seconds.
     pub fn lan() -> Self {
         Self {
             probe_interval: Duration::from_secs(1),
@@ -193,7 +200,7 @@ impl FailureTiming {
         }
     }
 
-    /// One machine, for tests: a dead member is noticed in about a second.
+    /// Returns the timing for tests on one machine: a dead member is detected in about one second.
     pub fn local() -> Self {
         Self {
             probe_interval: Duration::from_millis(150),
@@ -240,19 +247,19 @@ impl FailureTiming {
         Ok(())
     }
 
-    /// The longest time an unreachable member can take to be declared dead in a small cluster.
+    /// Returns the longest time until an unreachable member is declared dead in a small cluster.
     pub(super) fn longest_suspicion(&self) -> Duration {
         self.probe_interval * (self.suspicion_mult * self.suspicion_max_mult) as u32 + self.stream_timeout
     }
 }
 
-/// Why a mesh did not start. Nothing is left running, no port is held.
+/// The error of a mesh that did not start. Nothing is left running, and no port is held.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
     /// A setting is out of range.
     #[error("invalid mesh configuration: {0}")]
     Invalid(&'static str),
-    /// Others could not reach an unspecified address.
+    /// The bound address is unspecified, so other members could not reach it, and none is advertised.
     #[error("bound to {0}, which nobody can dial: set `advertise` to the address other members should use")]
     NoAdvertise(SocketAddr),
     /// A seed is not `host:port`.
@@ -261,11 +268,11 @@ pub enum MeshError {
     /// The sockets could not be bound.
     #[error("cannot listen on {addr} ({transport}): {source}; free the port or choose another `bind` address")]
     Bind {
-        /// The address asked for.
+        /// The address to bind.
         addr: SocketAddr,
         /// `tcp` or `udp`.
         transport: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The thread or its runtime could not be created.
@@ -276,7 +283,7 @@ pub enum MeshError {
     Membership(String),
 }
 
-/// Why a message was not handed to the network. The mesh itself keeps running.
+/// The error of a message that was not handed to the network. The mesh itself keeps running.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// More bytes than one message may carry.
@@ -298,7 +305,7 @@ pub enum SendError {
     Stopped,
 }
 
-/// Why the keyring did not change.
+/// The error of a keyring that did not change.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyError {

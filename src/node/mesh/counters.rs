@@ -1,4 +1,4 @@
-//! Every fault and every byte, counted.
+//! The counters of a mesh: every fault and every byte.
 
 use crate::counters::counters;
 
@@ -6,21 +6,21 @@ counters! {
     /// Totals since the mesh started.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct MeshStats of Counters {
-        /// Messages dropped because the consumer was behind.
+        /// Messages dropped because the consumer was behind, or because their address had its share.
         inbox_dropped,
-        /// Those of them for which there was room, but not for more from that address.
+        /// Messages dropped although there was room, because their address had its share.
         inbox_over_share,
         /// Membership datagrams and connections dropped because memberlist was behind.
         membership_dropped,
-        /// Messages whose trailer was not ours.
+        /// Messages with an unknown or unexpected trailer.
         malformed_messages,
-        /// Inbound connections refused because the table was full of busy ones.
+        /// Inbound connections refused because no place was free and no other connection could yield.
         refused_connections,
         /// Inbound connections without a header, closed to make room.
         shed_connections,
-        /// Connections of an address that had its share, refused, or let in in place of another of its own.
+        /// Connections of an address that had its share: refused, or admitted in place of another one of that address.
         crowded_connections,
-        /// Frames not read because their address had its share of what is being read.
+        /// Frames not read because their address had its share of the bytes being read, or because no bytes were left.
         crowded_frames,
         /// Inbound connections closed because no complete header came in time.
         header_timeouts,
@@ -32,27 +32,27 @@ counters! {
         foreign_label,
         /// Unencrypted frames or datagrams while a key is set.
         refused_plaintext,
-        /// Datagrams that none of our keys opens.
+        /// Datagrams and frames that no current key decrypts.
         undecipherable,
-        /// Frames or datagrams that are not the protocol.
+        /// Frames or datagrams that violate the wire format.
         malformed_frames,
         /// Frames above the limit, refused before anything was allocated.
         oversize_frames,
-        /// Members whose metadata is not ours.
+        /// Members refused because of foreign metadata, or because there were too many.
         refused_members,
-        /// Two processes under one name.
+        /// Reports of two processes under one name.
         name_conflicts,
         /// Accept or receive calls that failed.
         socket_errors,
-        /// Membership rebuilt in place.
+        /// Rebuilds of membership in place.
         rebuilds,
         /// Rebuilds that failed and will be tried again.
         rebuild_failures,
         /// Background tasks that died and were restarted.
         task_restarts,
-        /// Attempts to join an absent seed or a lost member.
+        /// Attempts to join an unreachable seed, a lost member, or after a rebuild a live one.
         join_attempts,
-        /// Those that failed.
+        /// Attempts to join that failed.
         join_failures,
         /// Seeds whose name did not resolve.
         resolve_failures,
@@ -60,11 +60,11 @@ counters! {
         send_failures,
         /// Datagrams handed to the kernel, membership traffic included.
         datagrams_out,
-        /// Their bytes.
+        /// Bytes of the datagrams handed to the kernel.
         datagram_bytes_out,
         /// Datagrams received, membership traffic included.
         datagrams_in,
-        /// Their bytes.
+        /// Bytes of the datagrams received.
         datagram_bytes_in,
         /// Connections opened.
         streams_out,

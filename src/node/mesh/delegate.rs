@@ -1,4 +1,4 @@
-//! memberlist's callbacks. They run inside its one packet task or under its table lock, so they only hand over.
+//! memberlist's callbacks. They run inside its only packet task or under its table lock, so they only hand over.
 
 use std::{
     borrow::Cow,
@@ -26,13 +26,13 @@ use super::{
     shares::{Amount, Place, Refused, Shares},
 };
 
-/// First byte of the member metadata; later versions may append, this one reads its first 17 bytes.
+/// The first byte of the member metadata. Later versions may append bytes; this version reads the first 17.
 const META_VERSION: u8 = 1;
 const META_LEN: usize = 17;
 
 type Node = NodeState<Arc<str>, SocketAddr>;
 
-/// The last byte of every message says what it is. At the end, because there it can often be appended in place.
+/// The kind of a message, which is its last byte: at the end it can often be appended in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Datagram = 1,
@@ -71,7 +71,7 @@ pub(super) struct Waiting {
     pub(super) place: Place,
 }
 
-/// Received messages on their way to the consumer, bounded in number and bytes, for all and for each address.
+/// The received messages on their way to the consumer. Bounded in number and bytes, in total and for each address.
 pub(super) struct Inbox {
     pub(super) sender: mpsc::Sender<Waiting>,
     pub(super) shares: Arc<Shares>,
@@ -79,7 +79,8 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Drops when full: anti-entropy repairs what is lost, while waiting here would stop the failure detector.
+    /// Queues a message, or drops it if the queue is full. Anti-entropy repairs the loss, while waiting here would stop
+    /// the failure detector.
     pub(super) fn push(&self, from: SocketAddr, bytes: Bytes, reliable: bool, counters: &Counters) {
         let message = match self.shares.take(from, Amount::one(bytes.len())) {
             Ok(place) => Waiting { bytes, reliable, place },
@@ -92,7 +93,7 @@ impl Inbox {
                 return;
             }
         };
-        // Whoever has a place finds one in the channel, unless the consumer is gone.
+        // A message that has a place also fits in the channel, unless the consumer is gone.
         match self.sender.try_send(message) {
             Ok(()) => counters.messages_in.one(),
             Err(_) => counters.inbox_dropped.one(),
@@ -100,14 +101,15 @@ impl Inbox {
     }
 }
 
-/// How often each path to ourselves worked. Counted, not timed: a paused process must not look dead when it wakes.
+/// The number of canaries received on each path from this member to itself. Counted, not timed: a process that was
+/// paused must not look dead when it wakes.
 #[derive(Default)]
 pub(super) struct Canary {
     pub(super) packets: AtomicU64,
     pub(super) streams: AtomicU64,
 }
 
-/// What outlives an instance and is written by its callbacks.
+/// The state that outlives an instance and is written by its callbacks.
 pub(super) struct Ears {
     pub(super) roster: Arc<Roster>,
     pub(super) inbox: Inbox,
@@ -162,13 +164,13 @@ impl NodeDelegate for MeshDelegate {
             return;
         };
         match Kind::of(trailer) {
-            // These never come this way: they are delivered where it is known from whom they are, see `inbound`.
+            // User messages never come this way: `inbound` delivers them, because the sender's address is known there.
             Some(Kind::Datagram | Kind::Stream) => ears.counters.malformed_messages.one(),
             Some(Kind::Goodbye) => match Uuid::from_slice(body) {
                 Ok(incarnation) if incarnation != ears.incarnation => ears.roster.goodbye(incarnation),
                 _ => ears.counters.malformed_messages.one(),
             },
-            // Only our own process counts: a stranger's canary must not hide that ours has died.
+            // Only canaries of this process count: those of another process must not hide that this path is dead.
             Some(Kind::PacketCanary) if body == ears.incarnation.as_bytes() => {
                 ears.canary.packets.fetch_add(1, Ordering::Relaxed);
             }
@@ -192,13 +194,13 @@ impl EventDelegate for MeshDelegate {
         self.ears.roster.down(self.generation, node.id());
     }
 
-    /// The metadata changed: another process answers to the name.
+    /// Handles changed metadata: another process uses the name.
     async fn notify_update(&self, node: Arc<Node>) {
         self.up(&node);
     }
 }
 
-/// The member's metadata is not ours.
+/// The error for a member with foreign metadata, or for one member too many.
 #[derive(Debug, thiserror::Error)]
 #[error("metadata of another program or version, or too many members")]
 pub(super) struct NotOurs;

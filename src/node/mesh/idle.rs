@@ -1,4 +1,4 @@
-//! Dialled connections between two messages.
+//! Dialled connections that are idle between two messages.
 
 use std::{
     collections::HashMap,
@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 
 use crate::sync::Mutex;
 
-/// How long an idle connection may be used again. The other side keeps it longer, so that it is not closed under a
-/// message that is on its way.
+/// The time for which an idle connection may be used again. The accepting side keeps it longer, so that it is not
+/// closed under a message that is on its way.
 const KEEP: Duration = Duration::from_secs(5);
-/// How long the accepting side waits for the next frame.
+/// The time that the accepting side waits for the next frame.
 pub(super) const LINGER: Duration = Duration::from_secs(15);
 const PER_PEER: usize = 2;
 
@@ -21,7 +21,7 @@ const PER_PEER: usize = 2;
 pub(super) struct Idle(Mutex<HashMap<SocketAddr, Vec<(TcpStream, Instant)>>>);
 
 impl Idle {
-    /// The most recently used good connection to `to`.
+    /// Returns the most recently used good connection to `to`.
     pub(super) fn take(&self, to: SocketAddr) -> Option<TcpStream> {
         let mut kept = self.0.lock();
         let stack = kept.get_mut(&to)?;
@@ -55,7 +55,7 @@ impl Idle {
     }
 }
 
-/// Neither closed by the peer nor holding an answer nobody waited for.
+/// Returns true if the peer has neither closed the connection nor sent bytes that no request waited for.
 fn is_quiet(socket: &TcpStream) -> bool {
     matches!(socket.try_read(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
 }

@@ -1,4 +1,4 @@
-//! What comes in: datagrams and connections, screened before memberlist sees them.
+//! Inbound datagrams and connections, screened before memberlist receives them.
 
 use std::{
     collections::VecDeque,
@@ -30,7 +30,7 @@ use super::{
     wire::{SOCKET_ERROR_PAUSE, Wire},
 };
 
-/// Moves datagrams from the socket to the present memberlist instance.
+/// Moves datagrams from the socket to the current memberlist instance.
 pub(super) async fn pump_datagrams(wire: Arc<Wire>, ears: Arc<Ears>) {
     let Ok(sockets) = wire.sockets() else { return };
     let mut buf = vec![0; 1 << 16];
@@ -42,7 +42,8 @@ pub(super) async fn pump_datagrams(wire: Arc<Wire>, ears: Arc<Ears>) {
                     continue;
                 }
                 let packet = Packet::new(from, Instant::now(), Bytes::copy_from_slice(bytes));
-                // Never wait: an instance whose tasks died takes nothing, and the next one must be heard.
+                // Never waits: an instance whose tasks died takes nothing, and the next instance must receive its
+                // datagrams.
                 let taken = wire.ears_of.read().as_ref().is_some_and(|(packets, _)| packets.try_send(packet).is_ok());
                 if !taken {
                     wire.counters.membership_dropped.one();
@@ -71,8 +72,8 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
     true
 }
 
-/// Whether a datagram needs no more: it was delivered, or cannot be read with any of our keys, which memberlist would log each
-/// time.
+/// Returns true if a datagram needs no more handling: it was delivered, or no current key decrypts it. memberlist would
+/// log each datagram that it cannot decrypt.
 async fn taken(wire: &Wire, ears: &Ears, bytes: &[u8], from: SocketAddr) -> bool {
     match wire.decoder().decode::<MeshRuntime>(BytesMut::from(bytes)).await {
         Ok(plain) => short_cut(ears, plain, Kind::Datagram, from),
@@ -85,9 +86,9 @@ async fn taken(wire: &Wire, ears: &Ears, bytes: &[u8], from: SocketAddr) -> bool
     }
 }
 
-/// Delivers a user message without the way through memberlist's listener, queue and handler, which costs two more
-/// wake-ups, loses bursts, and does not say from whom a message is. Everything else, our canaries among it, takes that way.
-/// `true` if delivered.
+/// Delivers a user message directly, and returns true if it did. The way through memberlist's listener, queue and
+/// handler costs two more wake-ups, loses bursts, and hides the sender's address. All other messages take that way, the
+/// canaries of this member included.
 fn short_cut(ears: &Ears, plain: Bytes, kind: Kind, from: SocketAddr) -> bool {
     match <UserMessage<'_> as DataRef<'_, Message<Arc<str>, SocketAddr>>>::decode(&plain) {
         Ok((read, MessageRef::UserData(body))) if read == plain.len() && Kind::of_sealed(body) == Some(kind) => {
@@ -101,7 +102,7 @@ fn short_cut(ears: &Ears, plain: Bytes, kind: Kind, from: SocketAddr) -> bool {
 
 type UserMessage<'a> = MessageRef<'a, &'a str, SocketAddr>;
 
-/// Accepts connections, waits for their frame and passes it on; takes them back between two frames.
+/// Accepts connections, waits for their frames and passes them on. Takes connections back between two frames.
 pub(super) async fn accept_streams(wire: Arc<Wire>, ears: Arc<Ears>) {
     let Ok(sockets) = wire.sockets() else { return };
     let (back, mut returned) = mpsc::unbounded_channel();
@@ -122,7 +123,7 @@ pub(super) async fn accept_streams(wire: Arc<Wire>, ears: Arc<Ears>) {
     }
 }
 
-/// Connections that are being read, oldest first.
+/// The connections that are being read, oldest first.
 struct Screens {
     wire: Arc<Wire>,
     ears: Arc<Ears>,
@@ -131,13 +132,13 @@ struct Screens {
     oldest: VecDeque<Screening>,
 }
 
-/// One of them.
+/// One connection that is being read.
 struct Screening {
     host: IpAddr,
     task: AbortHandle,
-    /// Gone when the connection is.
+    /// The connection's place; gone when the connection is.
     seat: Weak<Seat>,
-    /// It has shown the header of a frame, and does not yield to others until that frame has been read.
+    /// True once it has shown the header of a frame. Until that frame has been read, it yields to no other connection.
     proven: Arc<AtomicBool>,
 }
 
@@ -171,8 +172,9 @@ impl Screens {
         self.oldest.push_back(Screening { host: host(from), task, seat, proven });
     }
 
-    /// A place in the table. When there is none, a connection that has proven nothing yields to the newcomer, so that
-    /// silent connections cannot shut out members. For an address that has its share it is one of its own.
+    /// Returns a place in the table. If none is free, a connection that has shown no header yields to the newcomer, so
+    /// that silent connections cannot shut out members. An address that has its share can only replace a connection of
+    /// its own host.
     fn seat(&mut self, from: SocketAddr) -> Option<Arc<Seat>> {
         let (inbound, one) = (&self.wire.inbound, Amount::one(0));
         let refused = match inbound.take(any_port(from), one) {
@@ -190,8 +192,8 @@ impl Screens {
         let victim = self.oldest.iter().position(yields).and_then(|at| self.oldest.remove(at))?;
         victim.task.abort();
         self.wire.counters.shed_connections.one();
-        // Its task is dropped only when this one pauses. Until then a burst would fill the table with those that are gone, and what
-        // is full for all is taken from all.
+        // An aborted task is dropped only when this task pauses. Until then its place would stay taken: a burst would
+        // fill the table with dead connections, and a full table takes places from all addresses.
         if let Some(seat) = victim.seat.upgrade() {
             seat.vacate();
         }
@@ -199,7 +201,7 @@ impl Screens {
     }
 }
 
-/// What the task of one connection knows.
+/// The state of the task of one connection.
 struct Visit {
     wire: Arc<Wire>,
     ears: Arc<Ears>,
@@ -233,7 +235,7 @@ impl Visit {
         }
     }
 
-    /// Reads the frame; delivers it if it is a user's message, else lets memberlist have the connection.
+    /// Reads the frame. Delivers a user's message; hands the connection of any other frame to memberlist.
     async fn pass_on(&self, mut conn: Conn) {
         self.proven.store(true, Ordering::Relaxed);
         let Self { wire, ears, from, .. } = self;
@@ -262,11 +264,11 @@ impl Visit {
 }
 
 async fn hand_over(wire: &Wire, from: SocketAddr, conn: Conn) {
-    // memberlist takes one at a time and its channel is not fair: without a queue of ours, busy connections starve one
-    // until it times out with a message in it.
+    // memberlist takes one connection at a time and its channel is not fair. Without this queue, busy connections would
+    // starve another one until it times out with a message in it.
     let _turn = wire.turn.lock().await;
     let Some((_, streams)) = wire.ears_of.read().clone() else { return };
-    // An instance whose tasks died takes nothing; do not wait for it for ever.
+    // An instance whose tasks died takes nothing, so the wait is bounded.
     if !matches!(timeout(wire.timing.header_timeout, streams.send(from, conn)).await, Ok(Ok(()))) {
         wire.counters.membership_dropped.one();
     }

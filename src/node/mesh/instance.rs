@@ -1,4 +1,4 @@
-//! One memberlist instance after another, over the same sockets, roster and keys.
+//! The memberlist instances of a mesh, one after another, over the same sockets, roster and keys.
 
 use std::{
     collections::BTreeMap,
@@ -34,14 +34,16 @@ use crate::sync::{Mutex, RwLock};
 pub(super) type List = Memberlist<MeshTransport, MeshDelegate>;
 type ListError = Error<MeshTransport, MeshDelegate>;
 
-/// memberlist corrupts its table when it reaps a dead member (finding 3), so it never gets to: longer than any uptime.
+/// The time after which memberlist reaps a dead member: longer than any uptime, because memberlist corrupts its table
+/// when it reaps (finding 3 of the review of memberlist 0.8.5).
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-/// A dead member's name may come back at another address after this.
+/// The time after which a dead member's name may come back at another address.
 const RECLAIM: Duration = Duration::from_millis(1);
-/// User datagrams between memberlist's listener and its handler; its default of 1,024 loses bursts.
+/// Maximum number of user datagrams between memberlist's listener and its handler. The default of 1,024 loses bursts.
 const HANDOFF: usize = 8192;
 const PARALLEL_JOINS: usize = 16;
 
+/// Returns true if the instance or the connection has ended, so that a second attempt may succeed.
 fn is_stale(error: &ListError) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     match error {
@@ -51,7 +53,7 @@ fn is_stale(error: &ListError) -> bool {
     }
 }
 
-/// Everything the tasks and the handle share.
+/// The state that the tasks and the handle share.
 pub(super) struct Core {
     pub(super) config: MeshConfig,
     pub(super) name: Arc<str>,
@@ -60,9 +62,9 @@ pub(super) struct Core {
     pub(super) ears: Arc<Ears>,
     pub(super) counters: Arc<Counters>,
     live: RwLock<Option<List>>,
-    /// Somebody asked for a rebuild.
+    /// The request for a rebuild.
     pub(super) rebuild_asked: Notify,
-    /// There are seeds, and each of them is this member itself.
+    /// True if there are seeds and each of them is this member itself.
     pub(super) seeds_are_own: AtomicBool,
     /// The supervised tasks, by name.
     pub(super) tasks: Mutex<BTreeMap<&'static str, AbortHandle>>,
@@ -90,7 +92,7 @@ impl Core {
         self.live.read().clone()
     }
 
-    /// No message leaves from now on.
+    /// Takes the live instance away. No message leaves from now on.
     pub(super) fn take_live(&self) -> Option<List> {
         self.live.write().take()
     }
@@ -114,7 +116,7 @@ impl Core {
         result
     }
 
-    /// Replaces the instance. Sockets and connections stay, so nothing waiting in them is lost.
+    /// Replaces the instance. Sockets and connections stay, so nothing that waits in them is lost.
     pub(super) async fn rebuild(&self, reason: &'static str) {
         let fresh = match self.launch().await {
             Ok(list) => list,
@@ -124,9 +126,10 @@ impl Core {
                 return;
             }
         };
+        // The new instance replaces the old one before that ends, so that every send finds an instance.
         let old = self.live.write().as_mut().map(|live| std::mem::replace(live, fresh.clone()));
         let Some(old) = old else {
-            // Ended meanwhile.
+            // The mesh has ended meanwhile.
             drop(fresh.shutdown().await);
             return;
         };
@@ -137,7 +140,7 @@ impl Core {
         self.join_all(self.ears.roster.members().iter().map(|p| p.addr).collect()).await;
     }
 
-    /// Exchanges member tables with each address; returns how many answered.
+    /// Exchanges member tables with each address. Returns the number of addresses that answered.
     pub(super) async fn join_all(&self, addrs: Vec<SocketAddr>) -> usize {
         stream::iter(addrs)
             .map(|addr| self.join(addr))
@@ -179,7 +182,8 @@ impl Core {
         self.with_keys(options)
     }
 
-    /// A key alone encrypts nothing in memberlist: algorithm and both directions must be asked for (finding 8).
+    /// Adds the keys to the options. A key alone encrypts nothing in memberlist: the algorithm and both directions must
+    /// be set as well (finding 8 of the review of memberlist 0.8.5).
     fn with_keys(&self, options: Options) -> Options {
         let keys = self.wire.keys.lock();
         let Some((primary, others)) = keys.split_first() else {
@@ -209,8 +213,8 @@ impl Core {
         let sent = timeout(deadline, async {
             let list = self.live().ok_or(SendError::Stopped)?;
             match list.send_reliable(&to, bytes.clone()).await {
-                // A rebuild replaced this instance, or the peer closed the connection we had kept: once more, afresh.
-                // The message may then arrive twice, which the protocol tolerates.
+                // A rebuild replaced this instance, or the peer closed the idle connection: send once more on a new
+                // connection. The message may then arrive twice, which the protocol tolerates.
                 Err(e) if is_stale(&e) => {
                     self.wire.forget(to);
                     let list = self.live().ok_or(SendError::Stopped)?;
@@ -232,15 +236,15 @@ impl Core {
         })
     }
 
-    /// Ends the last instance, after a goodbye if there is a deadline for it, so that nothing holds it any more.
+    /// Ends the last instance, after a goodbye if there is a deadline for it. Afterwards nothing holds the instance.
     pub(super) async fn end(&self, goodbye: Option<Duration>) {
         let Some(list) = self.take_live() else { return };
         if let Some(deadline) = goodbye {
             self.leave(&list, deadline).await;
         }
         drop(timeout(Duration::from_millis(100), list.shutdown()).await);
-        // The verdicts of timers that go off too early are not to be heard, neither here nor elsewhere. memberlist
-        // logs them ("marking … as failed") all the same.
+        // Timers that fire too early reach false verdicts. The next generation hides them from this node, and closed
+        // sockets hide them from other members. memberlist logs them ("marking … as failed") all the same.
         self.ears.roster.next_generation();
         self.wire.close();
         if timeout(Duration::from_millis(100), timers::run_out()).await.is_err() {
@@ -248,7 +252,7 @@ impl Core {
         }
     }
 
-    /// Says goodbye to everyone, then leaves the member table; all within the deadline.
+    /// Says goodbye to all members, then leaves the member table, all within the deadline.
     async fn leave(&self, list: &List, deadline: Duration) {
         let end = Instant::now() + deadline;
         let goodbyes = self.goodbyes(list, self.ears.roster.members());
@@ -256,7 +260,7 @@ impl Core {
             tracing::debug!("not every member heard the goodbye; they will notice the silence");
         }
         let remaining = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        // Its own timeout begins once it has the member table, which a task that hangs may hold.
+        // The timeout inside `leave` begins only when it holds the member table, which a hanging task may hold.
         match timeout(remaining, list.leave(remaining)).await {
             Ok(Ok(_)) => {}
             failed => {
@@ -270,7 +274,7 @@ impl Core {
         let say = |to: SocketAddr| {
             let word = word.clone();
             async move {
-                // Both ways, because either may be lost; hearing it twice does no harm.
+                // By datagram and by stream, because either may be lost. Receiving both does no harm.
                 drop(list.send(&to, word.clone()).await);
                 drop(list.send_reliable(&to, word).await);
             }

@@ -1,7 +1,7 @@
-//! The keyring: change keys in a running cluster without losing a message.
+//! The keyring, whose keys can be changed in a running cluster without losing a message.
 //!
-//! Add the new key on every member, then use it on every member, then remove the old one on every
-//! member. Leave some seconds between the steps: what is on its way under a removed key is lost.
+//! Add the new key on every member, then use it on every member, then remove the old key on every member. Leave some
+//! seconds between the steps: a message that is on its way under a removed key is lost.
 
 use memberlist::proto::SecretKey;
 
@@ -41,7 +41,7 @@ pub(super) fn remove(core: &Core, key: [u8; 32]) -> Result<(), KeyError> {
     })
 }
 
-/// Changes our list and brings the live instance in line, under one lock.
+/// Changes the list of keys and brings the keyring of the live instance in line with it, under one lock.
 fn with_keyring(core: &Core, change: impl FnOnce(&mut Vec<[u8; 32]>) -> Result<(), KeyError>) -> Result<(), KeyError> {
     let mut keys = core.wire.keys.lock();
     if keys.is_empty() {
@@ -54,7 +54,8 @@ fn with_keyring(core: &Core, change: impl FnOnce(&mut Vec<[u8; 32]>) -> Result<(
     Ok(())
 }
 
-/// memberlist's keyring keeps duplicates and drops on use, so compare and repair instead of mirroring calls.
+/// Brings memberlist's keyring in line with `keys` by comparing the two. Mirroring each call would not do, because the
+/// keyring keeps duplicates and drops keys on use.
 fn align(list: &List, keys: &[[u8; 32]]) {
     let Some(ring) = list.keyring() else { return };
     let held: Vec<SecretKey> = ring.keys().collect();

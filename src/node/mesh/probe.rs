@@ -1,4 +1,4 @@
-//! What a fuzzer may ask of the screen in front of memberlist, without a socket.
+//! The screen in front of memberlist, for fuzzers, without a socket.
 
 use super::frame::Policy;
 
@@ -6,24 +6,24 @@ use super::frame::Policy;
 pub struct Screen(Policy);
 
 impl Screen {
-    /// For a cluster of this name, with a key or without, and frames of at most so many bytes.
+    /// Returns the screen of a cluster of this name, with a key or without, for frames of at most `max_frame` bytes.
     #[must_use]
     pub fn new(cluster: &str, encrypted: bool, max_frame: usize) -> Self {
         Self(Policy { label: cluster.into(), encrypted, max_frame })
     }
 
-    /// The whole length of the stream frame that begins with `head`; `None` while its header is incomplete.
+    /// Returns the full length of the stream frame that begins with `head`, or `None` while its header is incomplete.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason for which it is refused.
     pub fn frame_len(&self, head: &[u8]) -> Result<Option<usize>, String> {
         self.0.frame_len(head).map_err(|refusal| format!("{refusal:?}"))
     }
 
-    /// Whether a datagram is passed on.
+    /// Checks a datagram. `Ok` means that it is passed on.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason for which it is refused.
     pub fn datagram(&self, bytes: &[u8]) -> Result<(), String> {
         self.0.check_datagram(bytes).map_err(|refusal| format!("{refusal:?}"))
     }

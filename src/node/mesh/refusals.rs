@@ -1,5 +1,6 @@
-//! One line in the log for all who knock without the right name or key, and one for all who want more than their share,
-//! however often they do.
+//! The log lines about refusals: at most one a minute of each kind, however often addresses are refused. One kind is
+//! for addresses that send without the right cluster name or key, the second for addresses that want more than their
+//! share.
 
 use std::{
     net::IpAddr,
@@ -8,27 +9,27 @@ use std::{
 
 use crate::sync::Mutex;
 
-/// Between two lines.
+/// The time between two lines of one kind.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// One kind of line: when the last was written, and how many refusals have not been told since.
+/// One kind of line: the time of the last line, and the number of refusals since then.
 #[derive(Default)]
 pub(super) struct Refusals(Mutex<(Option<Instant>, u64)>);
 
 impl Refusals {
-    /// Notes a refusal; writes a line if the last one is long ago.
+    /// Counts a refusal. Logs it if the last line is at least a minute old.
     pub(super) fn note(&self, from: IpAddr, why: &str) {
         let Some(untold) = self.due(Instant::now()) else { return };
         tracing::warn!(%from, why, untold, "refused: not of this cluster, or without its key; told once a minute");
     }
 
-    /// Notes that an address got less than it wanted.
+    /// Counts that an address got less than it wanted. Logs it if the last line is at least a minute old.
     pub(super) fn crowd(&self, from: IpAddr, what: &str) {
         let Some(untold) = self.due(Instant::now()) else { return };
         tracing::warn!(%from, what, untold, "an address has its share and wants more: the rest is dropped; told once a minute");
     }
 
-    /// How many were not told before this one, if it is to be told.
+    /// Returns the number of refusals not logged before this one, if this one is to be logged.
     fn due(&self, now: Instant) -> Option<u64> {
         let (last, untold) = &mut *self.0.lock();
         if last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
@@ -44,7 +45,7 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    /// scenario 80: refused quietly
+    /// Checks that 10,000 refusals within a minute make one log line (scenario 80: refused quietly).
     #[test]
     fn a_flood_of_strangers_is_a_line_a_minute() {
         let refusals = Refusals::default();

@@ -1,4 +1,5 @@
-//! Looking for absent seeds and lost members, for ever, so that a cut of any length heals by itself.
+//! The search for unreachable seeds and lost members. It never ends, so that a partition of any length heals without
+//! intervention.
 
 use std::{
     collections::HashMap,
@@ -18,21 +19,21 @@ use super::{config::FailureTiming, instance::Core, roster::MeshEvent};
 const PARALLEL: usize = 16;
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who is looked for: a seed by name, because names move; a lost member by the address it had.
+/// The target of a search: a seed by name, because names move, or a lost member by its last address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Target {
     Seed(String),
     Lost(SocketAddr),
 }
 
-/// How the last attempt went and when the next is due.
+/// The outcome of the last attempt, and the time of the next one.
 struct Attempt {
     outcome: Outcome,
     due: Instant,
     delay: Duration,
 }
 
-/// Runs until the mesh stops.
+/// Looks for seeds and lost members until the mesh stops.
 pub(super) async fn rejoin(core: Arc<Core>) {
     let mut state = Rejoin::default();
     loop {
@@ -54,7 +55,7 @@ impl Rejoin {
         self.attempts.retain(|t, _| targets.contains(t));
         let now = Instant::now();
         let due = targets.into_iter().filter(|t| self.attempts.get(t).is_none_or(|a| a.due <= now));
-        // Together, because a lost member behind a firewall takes its time not to answer.
+        // In parallel, because an attempt to reach a lost member behind a firewall ends only with its timeout.
         let outcomes: Vec<(Target, Outcome)> =
             stream::iter(due).map(|t| seek(core, t)).buffer_unordered(PARALLEL).collect().await;
         let failed = outcomes.iter().any(|(t, o)| matches!(t, Target::Seed(_)) && *o == Outcome::Absent);
@@ -68,18 +69,19 @@ impl Rejoin {
         let last = self.attempts.get(&target).map_or(Duration::ZERO, |a| a.delay);
         let (wait, delay) = match outcome {
             Outcome::Present => (timing.rejoin_max, Duration::ZERO),
-            // Its name may stand for more members in a moment: they start together.
+            // `Own` is tried again as soon as `Absent`: members start together, so the name may soon resolve to more of
+            // them.
             Outcome::Absent | Outcome::Own => {
                 let delay = (last * 2).clamp(timing.rejoin_min, timing.rejoin_max);
                 (delay, delay)
             }
         };
-        // Jitter, so that the members of a healed half do not dial in step.
+        // Jitter, so that the members of a healed partition do not dial at the same time.
         let due = Instant::now() + wait.mul_f64(0.75 + fastrand::f64() / 2.0);
         self.attempts.insert(target, Attempt { outcome, due, delay });
     }
 
-    /// Tells the owner once when all seeds are gone and once when one is back.
+    /// Reports once that all seeds are unreachable, and once that a seed is reachable again.
     fn report(&mut self, core: &Core, failed: bool) {
         let seeds = || self.attempts.iter().filter(|(t, _)| matches!(t, Target::Seed(_))).map(|(_, a)| a.outcome);
         core.seeds_are_own.store(seeds().next().is_some() && seeds().all(|o| o == Outcome::Own), Ordering::Release);
@@ -126,8 +128,8 @@ fn targets(core: &Core) -> Vec<Target> {
     seeds.chain(lost).collect()
 }
 
-/// A seed is present when one of its addresses is a live member's or answers. An own address is not asked, and proves
-/// nothing: it does not make a node that lists itself among its seeds believe that it has found them.
+/// Looks for a seed. It is present if one of its addresses belongs to a live member or answers. Own addresses are not
+/// contacted and prove nothing: a node that lists itself among its seeds must not believe that it has found them.
 async fn seek_seed(core: &Core, seed: &str) -> Outcome {
     let addrs = resolve(core, seed).await;
     let (own, others): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|a| is_own(core, *a));
@@ -138,16 +140,16 @@ async fn seek_seed(core: &Core, seed: &str) -> Outcome {
     Outcome::from(core.join_all(absent).await > 0 || !here.is_empty())
 }
 
-/// Whether this address leads to this member itself: its advertised or bound address, or any address of this machine
-/// if it listens on all of them.
+/// Returns true if this address leads to this member itself: its advertised or bound address, or, if it listens on all
+/// addresses, any address of this machine with its port.
 fn is_own(core: &Core, addr: SocketAddr) -> bool {
     let bound = core.wire.local;
     let everywhere = bound.ip().is_unspecified() && addr.port() == bound.port();
     addr == core.advertise || addr == bound || (everywhere && is_of_this_machine(addr))
 }
 
-/// The kernel sends to an address of this machine from that same address. Nothing is sent here: connecting a datagram
-/// socket only picks a route.
+/// Returns true if this address belongs to this machine, because the kernel then sends to it from the same address.
+/// Nothing is sent here: connecting a datagram socket only selects a route.
 fn is_of_this_machine(addr: SocketAddr) -> bool {
     let any: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = || {

@@ -1,7 +1,7 @@
-//! Who is here, and what the consumer has been told: the events are the difference of the two.
+//! The live members, and the state that was last reported to the consumer. Events are the difference of the two.
 //!
-//! Delegate callbacks run under memberlist's table lock, so they only write here, under a short lock of ours. A
-//! consumer that falls behind is told the latest state of each member, in order per member, and nothing grows.
+//! Delegate callbacks run under memberlist's table lock, so they only write here, under a short lock of this module. A
+//! consumer that falls behind receives the latest state of each member, in order per member, and no queue grows.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -17,57 +17,57 @@ use uuid::Uuid;
 use super::counters::Counters;
 use crate::sync::Mutex;
 
-/// Processes known to be gone for good. A late rumour about one of the last few hundred must not bring it back.
+/// Maximum number of processes remembered as gone for good. A late rumour about one of them must not bring it back.
 const RETIRED: usize = 512;
 const NOTICES: usize = 64;
 const CONFLICT_PAUSE: Duration = Duration::from_secs(60);
-/// Departed members remembered for rejoining.
+/// Maximum number of departed members remembered for rejoining.
 const LOST: usize = 256;
 
 /// One process of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
-    /// Stable name of the member.
+    /// The stable name of the member.
     pub name: Arc<str>,
-    /// Where it is reached, TCP and UDP.
+    /// The address at which it is reached, TCP and UDP.
     pub addr: SocketAddr,
-    /// Which process this is; a restart has another one.
+    /// The id of this process. A restarted process has another id.
     pub incarnation: Uuid,
 }
 
-/// What a mesh tells its owner.
+/// An event that a mesh reports to its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MeshEvent {
-    /// A process is there.
+    /// A process is live.
     Up(Peer),
     /// A process is gone.
     Down {
-        /// The one that is gone.
+        /// The process that is gone.
         peer: Peer,
-        /// It said goodbye or was replaced, and will not return; otherwise it may.
+        /// True if it said goodbye or was replaced, and will not return. Otherwise it may return.
         left: bool,
     },
-    /// Bytes from some member.
+    /// Bytes from a member.
     Message {
-        /// As they were sent.
+        /// The bytes as they were sent.
         bytes: Bytes,
-        /// Sent by stream, not by datagram.
+        /// True if they were sent by stream, false if by datagram.
         reliable: bool,
     },
     /// No configured seed can be reached; attempts go on.
     SeedsUnreachable {
-        /// Attempts that failed since the last success.
+        /// The rounds of attempts that failed since the last success.
         attempts: u64,
     },
     /// A seed answered again.
     SeedsReachable,
-    /// Membership was rebuilt in place; members stay up unless told otherwise.
+    /// Membership was rebuilt in place. Members stay up unless a later event reports otherwise.
     Rebuilt {
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// Another live process uses this member name: give each its own.
+    /// Two live processes use one member name: give each its own.
     NameConflict {
         /// The name.
         name: Arc<str>,
@@ -76,7 +76,7 @@ pub enum MeshEvent {
     },
 }
 
-/// A member that is there according to memberlist.
+/// A member that is live according to memberlist.
 struct Here {
     peer: Peer,
     generation: u64,
@@ -87,7 +87,7 @@ struct Here {
 struct Entry {
     here: Option<Here>,
     told: Option<Peer>,
-    /// How the member `told` about went, if it did.
+    /// True if the member in `told` said goodbye or was replaced, false if it failed.
     left: bool,
     queued: bool,
 }
@@ -99,16 +99,16 @@ struct RosterState {
     pending: Option<MeshEvent>,
     retired: VecDeque<Uuid>,
     retired_set: HashSet<Uuid>,
-    /// Members that went without a goodbye, the latest of each name.
+    /// Members that departed without a goodbye, the latest of each name.
     lost: VecDeque<Peer>,
-    /// Members reported as down that turned out to have left: they said goodbye afterwards.
+    /// Members that were reported as failed and said goodbye afterwards.
     gone: VecDeque<Peer>,
     notices: VecDeque<MeshEvent>,
     conflict: Option<(MeshEvent, Instant)>,
     generation: u64,
 }
 
-/// Shared by the delegate, the tasks and the consumer.
+/// The roster of a mesh, shared by the delegate, the tasks and the consumer.
 pub(super) struct Roster {
     own: Arc<str>,
     state: Mutex<RosterState>,
@@ -121,29 +121,31 @@ impl Roster {
         Self { own, state: Mutex::default(), changed: Notify::new(), counters }
     }
 
-    /// A new memberlist instance begins; what older ones still say is ignored from now on.
+    /// Begins a new memberlist instance. Callbacks of older instances are ignored from now on.
     pub(super) fn next_generation(&self) -> u64 {
         let mut state = self.state.lock();
         state.generation += 1;
         let now = Instant::now();
+        // The new instance has probed no member yet, so silence is measured from now on.
         for here in state.entries.values_mut().filter_map(|e| e.here.as_mut()) {
             here.seen = now;
         }
         state.generation
     }
 
-    /// The new instance did not start: listen to the old one again.
+    /// Returns to the previous instance, because the new one did not start.
     pub(super) fn previous_generation(&self) {
         self.state.lock().generation -= 1;
     }
 
     pub(super) fn up(&self, generation: u64, peer: Peer) {
         let mut state = self.state.lock();
+        // A retired process does not return: memberlist then reports a late rumour about it.
         if peer.name == self.own || generation != state.generation || state.retired_set.contains(&peer.incarnation) {
             return;
         }
         self.counters.member_changes.one();
-        // A name stands for one process: a predecessor that was called dead will not return under it.
+        // A name belongs to one process: a predecessor that was declared dead will not return under it.
         if let Some(before) = state.take_lost(|lost| lost.name == peer.name)
             && before.incarnation != peer.incarnation
         {
@@ -157,6 +159,7 @@ impl Roster {
             .find(|old| *old != peer.incarnation);
         let name = peer.name.clone();
         entry.here = Some(Here { peer, generation, seen: Instant::now() });
+        // `difference` reports that the predecessor has left before it reports this process.
         if let Some(old) = replaced {
             entry.left = true;
             state.retire(old);
@@ -177,7 +180,7 @@ impl Roster {
         self.changed.notify_one();
     }
 
-    /// A process said it is leaving, which memberlist's own callback cannot tell from a failure.
+    /// Records that a process is leaving. memberlist's own callback cannot tell a goodbye from a failure.
     pub(super) fn goodbye(&self, incarnation: Uuid) {
         let mut state = self.state.lock();
         state.retire(incarnation);
@@ -194,14 +197,14 @@ impl Roster {
         self.changed.notify_one();
     }
 
-    /// A probe of this member was answered.
+    /// Records that a probe of this member was answered.
     pub(super) fn seen(&self, name: &Arc<str>) {
         if let Some(here) = self.state.lock().entries.get_mut(name).and_then(|e| e.here.as_mut()) {
             here.seen = Instant::now();
         }
     }
 
-    /// How long the most silent live member has been silent.
+    /// Returns the silence of the live member that has been silent for longest.
     pub(super) fn longest_silence(&self) -> Duration {
         let now = Instant::now();
         let state = self.state.lock();
@@ -209,7 +212,7 @@ impl Roster {
         silences.max().unwrap_or_default()
     }
 
-    /// After a rebuild: members only an older instance knew are gone.
+    /// Removes the members that only an older instance knew, some time after a rebuild.
     pub(super) fn sweep(&self) {
         let mut state = self.state.lock();
         let generation = state.generation;
@@ -231,7 +234,7 @@ impl Roster {
         state.entries.values().filter_map(|e| e.here.as_ref()).map(|h| h.peer.clone()).collect()
     }
 
-    /// Whether this member is known, or one more would not be too many.
+    /// Returns true if this member is known, or if one more member does not exceed `most`.
     pub(super) fn has_room_for(&self, name: &Arc<str>, most: usize) -> bool {
         let state = self.state.lock();
         *name == self.own || state.entries.contains_key(name) || state.entries.len() < most
@@ -242,7 +245,7 @@ impl Roster {
         state.entries.values().filter_map(|e| e.here.as_ref()).any(|h| h.peer.addr == addr)
     }
 
-    /// Members that went without a goodbye, to be looked for.
+    /// Returns the addresses of members that departed without a goodbye, to look for them.
     pub(super) fn lost(&self) -> Vec<SocketAddr> {
         self.state.lock().lost.iter().map(|peer| peer.addr).collect()
     }
@@ -257,7 +260,7 @@ impl Roster {
         self.changed.notify_one();
     }
 
-    /// The same conflict is gossiped for as long as it lasts; tell it once a minute.
+    /// Reports a name conflict. The same conflict is gossiped for as long as it lasts, so it is reported once a minute.
     pub(super) fn conflict(&self, name: &Arc<str>, addrs: [SocketAddr; 2]) {
         let event = MeshEvent::NameConflict { name: name.clone(), addrs };
         let mut state = self.state.lock();
@@ -270,7 +273,7 @@ impl Roster {
         self.notice(event);
     }
 
-    /// The next thing the consumer does not know yet.
+    /// Returns the next event that the consumer has not received.
     pub(super) fn next_event(&self) -> Option<MeshEvent> {
         let mut state = self.state.lock();
         if let Some(event) = state.pending.take() {
@@ -300,6 +303,7 @@ impl RosterState {
     fn depart(&mut self, name: &Arc<str>, left: bool) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let Some(here) = entry.here.take() else { return };
+        // A retired process said goodbye or was replaced, even if memberlist reports a failure.
         let left = left || self.retired_set.contains(&here.peer.incarnation);
         entry.left = left;
         if !left {
@@ -317,11 +321,11 @@ impl RosterState {
         self.lost.remove(index)
     }
 
-    /// The goodbye of a process that was called dead before it came.
+    /// Records the goodbye of a process that was declared dead before the goodbye arrived.
     fn leave_after_all(&mut self, incarnation: Uuid) {
         let Some(peer) = self.take_lost(|lost| lost.incarnation == incarnation) else { return };
         match self.entries.get_mut(&peer.name) {
-            // Its departure is not reported yet.
+            // The consumer has not received the failure yet: report a goodbye instead.
             Some(entry) => entry.left = true,
             None => self.gone.push_back(peer),
         }
@@ -339,7 +343,8 @@ impl RosterState {
         }
     }
 
-    /// Turns what is here and what was told into one event, or two with the second kept for next time.
+    /// Turns the difference between the live and the reported state of a member into an event. If there are two events,
+    /// keeps the second one for the next call.
     fn difference(&mut self, name: &Arc<str>) -> Option<MeshEvent> {
         let entry = self.entries.get_mut(name)?;
         entry.queued = false;

@@ -1,4 +1,4 @@
-//! The runtime that memberlist runs on: tokio's, but with timers of ours.
+//! The runtime that memberlist runs on: tokio's, but with the timers of this crate.
 
 use std::{future::Future, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::timers::Timers;
 
-/// tokio, as far as memberlist is concerned.
+/// The tokio runtime as memberlist sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MeshRuntime;
 

@@ -1,12 +1,12 @@
-//! Who may hold how much of what all share: of the queue of messages, of the table of connections.
+//! Fair shares of bounded resources: of the queue of messages and of the table of connections.
 //!
-//! Dynamic thresholds (Choudhury and Hahne 1998): an address may hold a few times what is free. Whoever is alone gets most of
-//! it, several who want all get equal parts, and something is always left for one that holds little. Nobody is
-//! configured or remembered: an address is in the table while it holds something, so the table is as
-//! bounded as what is shared.
+//! Dynamic thresholds (Choudhury and Hahne 1998): an address may hold a few times what is free. A single address gets
+//! most of the resource. Several addresses that want all of it get equal parts. Something is always left for an address
+//! that holds little. No address is configured or remembered. An address is in the table only while it holds something,
+//! so the table is as bounded as the resource.
 //!
-//! Two levels, because members may share an address (one machine, one NAT) and because ports cost nothing: a host may hold a few
-//! times what is free, and each of its ports a few times what its host may yet take.
+//! There are two levels, because members may share an address (one machine, one NAT) and because ports cost nothing. A
+//! host may hold a few times what is free, and each of its ports a few times what its host may still take.
 
 use std::{
     collections::HashMap,
@@ -16,12 +16,13 @@ use std::{
 
 use crate::sync::Mutex;
 
-/// How many times of what is free an address may hold. One alone gets nine thirteenths, and four thirteenths stay free.
+/// The multiple of what is free that an address may hold. One address alone gets nine thirteenths, and four thirteenths
+/// stay free.
 const EAGERNESS: usize = 3;
-/// Who has an IPv6 address has the 64 bits below its prefix.
+/// The mask of an IPv6 host: the owner of one address owns the 64 bits below its prefix.
 const PREFIX: u128 = !0 << 64;
 
-/// Things and their bytes.
+/// A number of things and of their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amount {
     pub(super) count: usize,
@@ -52,19 +53,20 @@ impl Amount {
         Self { count: self.count.saturating_mul(factor), bytes: self.bytes.saturating_mul(factor) }
     }
 
-    /// Whether `more` goes on top of this below `most`. What is not asked for is not a reason to refuse.
+    /// Returns true if this amount plus `more` is at most `most`. If `more` has no things or no bytes, that limit does
+    /// not count.
     fn may_grow(self, more: Self, most: Self) -> bool {
         let fits = |held: usize, more: usize, most: usize| more == 0 || held.saturating_add(more) <= most;
         fits(self.count, more.count, most.count) && fits(self.bytes, more.bytes, most.bytes)
     }
 }
 
-/// Why somebody gets nothing.
+/// The reason for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Nothing is left for anybody.
+    /// Nothing is left for any address.
     Full,
-    /// There is room, but not for this address.
+    /// There is room, but this address has its share.
     Share,
 }
 
@@ -80,13 +82,13 @@ struct Taken {
     hosts: HashMap<IpAddr, Host>,
 }
 
-/// Something bounded that many addresses take from.
+/// A bounded resource that many addresses share.
 pub(super) struct Shares {
     limit: Amount,
     state: Mutex<Taken>,
 }
 
-/// A part of it, given back when dropped.
+/// A part of the resource, given back when dropped.
 pub(super) struct Place {
     shares: Arc<Shares>,
     from: SocketAddr,
@@ -99,7 +101,7 @@ impl Drop for Place {
     }
 }
 
-/// A place that can be taken away from whoever sits there.
+/// A place that can be given back while other references to it exist.
 pub(super) struct Seat(Mutex<Option<Place>>);
 
 impl Seat {
@@ -112,7 +114,7 @@ impl Seat {
     }
 }
 
-/// What is one source as far as fairness goes.
+/// Returns the host of an address, which counts as one source: an IPv4 address, or the prefix of an IPv6 address.
 pub(super) fn host(from: SocketAddr) -> IpAddr {
     match from.ip().to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => Ipv6Addr::from(u128::from(ip) & PREFIX).into(),
@@ -120,7 +122,7 @@ pub(super) fn host(from: SocketAddr) -> IpAddr {
     }
 }
 
-/// All ports of an address as one, for what comes from ports that mean nothing.
+/// Returns the address with port 0. It stands for all ports of an address, for traffic whose source ports mean nothing.
 pub(super) fn any_port(from: SocketAddr) -> SocketAddr {
     SocketAddr::new(from.ip(), 0)
 }
@@ -130,7 +132,7 @@ impl Shares {
         Arc::new(Self { limit, state: Mutex::default() })
     }
 
-    /// A part for this address, if there is one.
+    /// Takes a part for this address, or returns the reason for the refusal.
     pub(super) fn take(self: &Arc<Self>, from: SocketAddr, amount: Amount) -> Result<Place, Refused> {
         let mut state = self.state.lock();
         self.judge(&state, from, amount)?;
@@ -138,7 +140,7 @@ impl Shares {
         Ok(Place { shares: self.clone(), from, amount })
     }
 
-    /// Whether one more address could get something.
+    /// Returns true if one more address could get something.
     pub(super) fn has_room(&self) -> bool {
         self.limit.count > self.state.lock().held.count
     }
@@ -194,7 +196,7 @@ mod tests {
         address.parse().unwrap()
     }
 
-    /// Takes all it can get.
+    /// Takes places until one is refused.
     fn gorge(shares: &Arc<Shares>, from: SocketAddr) -> (Vec<Place>, Refused) {
         let mut places = Vec::new();
         loop {
@@ -220,11 +222,12 @@ mod tests {
         let shares = shares(10_000);
         let addresses = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1"];
         let mut held: Vec<Vec<Place>> = addresses.iter().map(|_| Vec::new()).collect();
-        // The first is there long before the others; what it gives back it has to ask for again.
+        // The first address takes its share long before the rest do. It must ask again for each place that it gives
+        // back.
         held[0] = gorge(&shares, at(addresses[0])).0;
         assert!(held[0].len() > 6_000);
         for _ in 0..2_000 {
-            // A queue serves in proportion to what waits in it, and all ask for more than that.
+            // A queue serves each address in proportion to what waits in it, and all addresses ask for more than that.
             for places in &mut held {
                 places.drain(..places.len() / 100);
             }

@@ -1,5 +1,5 @@
-//! Our half of memberlist's stream connections: a reader that waits for more bytes instead of repeating the
-//! same short answer, one deadline for the whole connection, and nothing read beyond the announced frame.
+//! The mesh's half of memberlist's stream connections. Its reader waits for more bytes instead of repeating the same
+//! short answer. One deadline covers the whole connection, and nothing is read beyond the announced frame.
 
 use std::{
     io,
@@ -28,39 +28,40 @@ use super::{
 };
 use crate::sync::Mutex;
 
-/// One read brings a small message whole.
+/// Size of one read, in bytes: a small message arrives in one.
 const CHUNK: usize = 4096;
-/// A large frame is read in pieces of at most this, so that what is held is what has arrived, whatever was announced.
+/// Maximum size of one read of a large frame, in bytes: memory is held for bytes that have arrived, whatever was
+/// announced.
 const LARGE_CHUNK: usize = 256 << 10;
 
-/// What both halves of a connection share. When both are gone the socket closes, or is used again.
+/// The state that both halves of a connection share. When both halves are dropped, the socket closes or is used again.
 ///
-/// memberlist opens a connection per message, which leaves ports in TIME_WAIT until none is left. It does not notice
-/// when the connection it opens is one that it closed before, at a frame's end.
+/// memberlist opens a connection per message, which would leave ports in TIME_WAIT until none is left. It does not
+/// notice if the connection that it opens is one that it closed before, at the end of a frame.
 struct Link {
-    /// `Some` until dropped.
+    /// The socket; `Some` until dropped.
     socket: Option<TcpStream>,
     deadline: Instant,
     counters: Arc<Counters>,
-    /// Where the socket goes if both directions are at a frame's end.
+    /// The destination of the socket if both directions are at the end of a frame.
     recycle: Option<Recycle>,
-    /// A write began and did not complete: whatever follows would be misread.
+    /// True if a write began and did not complete: the receiver would misread whatever follows.
     torn: AtomicBool,
-    /// A read ended in the middle of a frame, or an answer never came.
+    /// True if a read ended in the middle of a frame, or an answer never came.
     unread: AtomicBool,
-    /// memberlist has written and read all it wanted.
+    /// True once memberlist has written and read all that it wanted.
     closed: AtomicBool,
-    /// The announced frame was read to its end; these bytes came after it.
+    /// The bytes after the announced frame, once that was read to its end.
     rest: Mutex<Option<BytesMut>>,
-    /// The frame's place among those that are being read, until nobody needs the connection any more.
+    /// The frame's place among those that are being read, until both halves are dropped.
     held: Mutex<Option<Place>>,
 }
 
-/// Takes back a socket and the bytes read past the frame.
+/// The destination of a socket that can be used again, and of the bytes read past the frame.
 pub(super) enum Recycle {
-    /// We dialled it: kept for the next message to this address.
+    /// This member dialled it: it is kept for the next message to its address.
     Dialled(Box<dyn Fn(TcpStream) + Send + Sync>),
-    /// We accepted it: the next frame may come, in the same seat.
+    /// This member accepted it: the next frame may come, in the same seat.
     Accepted(mpsc::UnboundedSender<Returned>, Arc<Seat>),
 }
 
@@ -69,12 +70,13 @@ pub(super) struct Returned {
     pub(super) socket: TcpStream,
     pub(super) rest: BytesMut,
     pub(super) seat: Arc<Seat>,
-    /// It carried a frame before, so the next one may take its time.
+    /// True if it carried a frame before, so the next frame may take its time.
     pub(super) used: bool,
 }
 
 impl Returned {
-    /// Waits for the first byte of the next frame; `false` if the other side closed instead, as it may.
+    /// Waits for the first byte of the next frame. Returns `false` if the peer closed the connection instead, as it
+    /// may.
     pub(super) async fn awake(&mut self, counters: &Counters) -> io::Result<bool> {
         while self.rest.is_empty() {
             self.socket.readable().await?;
@@ -100,6 +102,8 @@ impl Drop for Link {
         }
         let rest = self.rest.get_mut().take();
         match recycle {
+            // Without `close`, or with bytes after the answer, the state of a dialled connection is unknown: it is
+            // dropped.
             Recycle::Dialled(keep) if *self.closed.get_mut() && rest.as_ref().is_none_or(|r| r.is_empty()) => {
                 keep(socket)
             }
@@ -176,7 +180,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    /// A connection of which `buf` was already read.
+    /// Returns a connection of which `buf` was already read.
     pub(super) fn new(
         socket: TcpStream,
         buf: BytesMut,
@@ -201,29 +205,30 @@ impl Conn {
         }
     }
 
-    /// Waits for a whole frame header and judges it, so that memberlist only ever sees bounded frames of this cluster.
+    /// Waits for a complete frame header and checks it, so that memberlist only receives bounded frames of this
+    /// cluster.
     pub(super) async fn screen(&mut self, policy: &Policy) -> io::Result<()> {
         self.reader.screen(policy).await
     }
 
-    /// How long the screened frame is.
+    /// Returns the length of the screened frame.
     pub(super) fn frame_len(&self) -> usize {
         self.reader.left.unwrap_or(0)
     }
 
-    /// The frame's place is given back when the last of the two halves is gone.
+    /// Keeps the frame's place until both halves are dropped.
     pub(super) fn hold(&self, place: Place) {
         *self.reader.link.held.lock() = Some(place);
     }
 
-    /// Reads the screened frame to its end. It can still be read by others afterwards.
+    /// Reads the screened frame to its end. It can be read again afterwards.
     pub(super) async fn frame(&mut self) -> io::Result<&[u8]> {
         let len = self.frame_len();
         self.reader.whole(len).await?;
         Ok(&self.reader.buf[..len])
     }
 
-    /// The frame needs no other reader; the connection is free for the next one.
+    /// Skips the screened frame, which needs no other reader. The connection is free for the next frame.
     pub(super) fn skip_frame(&mut self) {
         let len = self.frame_len();
         self.reader.buf.advance(len);
@@ -235,11 +240,11 @@ impl Conn {
 pub(super) struct Reader {
     link: Arc<Link>,
     buf: BytesMut,
-    /// What the last peek showed; the next one waits for more than that.
+    /// The number of bytes that the last peek showed. The next peek waits for more.
     shown: usize,
     /// Bytes of the announced frame not yet consumed; `None` before the header is known.
     left: Option<usize>,
-    /// Something was asked of the other side.
+    /// True once bytes of the peer were waited for.
     touched: bool,
     eof: bool,
 }
@@ -247,7 +252,7 @@ pub(super) struct Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         match self.left {
-            // A copy of the few bytes there are, if any: an idle connection must not keep a large frame's memory.
+            // The few bytes after the frame are copied: an idle connection must not keep the memory of a large frame.
             Some(0) => *self.link.rest.lock() = Some(BytesMut::from(&self.buf[..])),
             None if !self.touched && self.buf.is_empty() => {}
             _ => self.link.unread.store(true, Ordering::Relaxed),
@@ -273,7 +278,7 @@ impl Reader {
         }
     }
 
-    /// Appends at least one byte to the buffer or fails.
+    /// Appends at least one byte to the buffer, or fails.
     async fn fill(&mut self) -> io::Result<()> {
         self.touched = true;
         let old = self.buf.len();
@@ -363,8 +368,9 @@ impl ProtoReader for Reader {
         self.read_whole(out).await
     }
 
-    /// memberlist's header loop peeks again when the answer was too short. Answering the same again would spin, so
-    /// wait for more than was shown last time, and fail at the end of the stream or frame.
+    /// Shows the next bytes without consuming them. memberlist's header loop peeks again if the answer was too short,
+    /// and the same answer again would make it spin. So each peek waits for more bytes than the last one showed, and
+    /// fails at the end of the stream or frame.
     async fn peek(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
             return Ok(0);
@@ -392,6 +398,7 @@ pub(super) struct Writer {
 
 impl ProtoWriter for Writer {
     async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        // Stays set if this write fails or is cancelled: part of a frame may have been sent.
         self.link.torn.store(true, Ordering::Relaxed);
         while !bytes.is_empty() {
             match self.link.within(self.link.write_some(bytes)).await? {
@@ -407,7 +414,8 @@ impl ProtoWriter for Writer {
         Ok(())
     }
 
-    /// The socket closes or is kept when memberlist drops both halves, which it does right after.
+    /// Marks the connection as closed. The socket closes or is kept when memberlist drops both halves, right after
+    /// this.
     async fn close(&mut self) -> io::Result<()> {
         self.link.closed.store(true, Ordering::Relaxed);
         Ok(())

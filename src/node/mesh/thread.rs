@@ -1,4 +1,4 @@
-//! The thread a mesh lives on: it starts everything, restarts what dies, and ends it all.
+//! The thread of a mesh: it starts all tasks, restarts those that die, and ends them all.
 
 use std::{
     io,
@@ -30,22 +30,22 @@ use super::{
     wire::Wire,
 };
 
-/// Name lookups run on threads that cannot be interrupted; do not wait for them longer than this.
+/// The time to wait for name lookups at the end. They run on threads that cannot be interrupted.
 const LINGER: Duration = Duration::from_millis(100);
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
-/// Large messages waiting for the consumer hold at most this many bytes (or four frames).
+/// Maximum size of the messages that wait for the consumer, in bytes (or four frames, if that is more).
 const INBOX_BYTES: usize = 64 << 20;
 
-/// What the owner asks of the thread.
+/// The request of the owner to the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     No,
     Leave(Duration),
     Now,
-    /// Test switch: the thread panics, as by a bug.
+    /// A panic of the thread, as by a bug. Test switch.
     #[cfg(any(test, feature = "sim"))]
     Panic,
-    /// Test switch: nothing runs for so long, as on a machine without a processor to spare. Then it goes on.
+    /// Nothing runs for this time, as on a machine without a free processor. Then the thread goes on. Test switch.
     #[cfg(any(test, feature = "sim"))]
     Starve(Duration),
 }
@@ -96,9 +96,10 @@ fn live(
     let _inside = tracing::info_span!(parent: None, "driftless.node", node = %core.name).entered();
     let _end = End(core.clone());
     runtime.block_on(async {
-        // A start that was cancelled has nobody to stop it later.
+        // If the start was cancelled, no owner is left to stop this mesh later.
         let awaited = ready.send(Ok(core.clone())).is_ok();
         let ended = async { if awaited { run(&core, stop).await } else { None } };
+        // After a panic, too, the instance is ended in order before the panic goes on.
         let ended = AssertUnwindSafe(ended).catch_unwind().await;
         core.end(*ended.as_ref().unwrap_or(&None)).await;
         ended.unwrap_or_else(|panic| resume_unwind(panic))
@@ -133,7 +134,7 @@ fn inbox(config: &MeshConfig, sender: mpsc::Sender<Waiting>) -> Inbox {
     Inbox { sender, shares: Shares::new(limit), refusals: Refusals::default() }
 }
 
-/// Test switches.
+/// Obeys the test switches. Returns the request that remains.
 #[cfg(any(test, feature = "sim"))]
 async fn suffer(order: Stop, stop: &mut watch::Receiver<Stop>) -> Stop {
     match order {
@@ -146,7 +147,7 @@ async fn suffer(order: Stop, stop: &mut watch::Receiver<Stop>) -> Stop {
     }
 }
 
-/// Until the owner stops us or is gone. Gives the time for a goodbye, if there shall be one.
+/// Runs until the owner stops the mesh or is gone. Returns the time for a goodbye, if the owner asked for one.
 async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) -> Option<Duration> {
     supervise(core, "datagrams", |core| inbound::pump_datagrams(core.wire.clone(), core.ears.clone()));
     supervise(core, "streams", |core| inbound::accept_streams(core.wire.clone(), core.ears.clone()));
@@ -156,10 +157,11 @@ async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) -> Option<Durati
     let order = stop.wait_for(|s| *s != Stop::No).await.map_or(Stop::Now, |order| *order);
     #[cfg(any(test, feature = "sim"))]
     let order = suffer(order, &mut stop).await;
+    // A quarter of the deadline is left for ending the instance and its tasks.
     if let Stop::Leave(deadline) = order { Some(deadline.mul_f64(0.75)) } else { None }
 }
 
-/// Starts a task that must never end; if it does, that is counted, logged and repaired.
+/// Starts a task that must never end. If it ends, that is counted and logged, and the task is restarted.
 fn supervise<F>(core: &Arc<Core>, name: &'static str, task: impl Fn(Arc<Core>) -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -177,14 +179,14 @@ where
     });
 }
 
-/// However the thread ends, by a panic too, sends fail from then on and the port is free.
+/// A guard that acts at the end of the thread, also after a panic: from then on sends fail and the port is free.
 struct End(Arc<Core>);
 
 impl Drop for End {
     fn drop(&mut self) {
         self.0.take_live();
         self.0.wire.close();
-        // A handle to a task holds the runtime, and whoever holds the core would hold its descriptors.
+        // A task handle holds the runtime. Without this, each owner of the core would hold the runtime's descriptors.
         self.0.tasks.lock().clear();
     }
 }

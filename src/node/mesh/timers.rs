@@ -1,8 +1,8 @@
-//! memberlist's timers ("run this later"), which can all be made to go off at once.
+//! memberlist's timers ("run this later"), which can all be made to fire at once.
 //!
-//! While one is running, a memberlist instance has references to itself in its own tables: in the suspicion of a member, which
-//! stays until there is a verdict, and in what is to be done with the answer to a ping on behalf of another. If their runtime ends
-//! meanwhile, nobody frees the instance any more, and it holds the runtime's descriptors.
+//! While a timer is running, a memberlist instance has references to itself in its own tables: in the suspicion of a
+//! member, which stays until there is a verdict, and in the handler of the answer to an indirect ping. If the runtime
+//! ends meanwhile, the instance is never freed, and it holds the runtime's descriptors.
 
 use std::{
     future::Future,
@@ -24,23 +24,23 @@ use tokio::{
 };
 
 thread_local! {
-    /// True once all timers of this thread, which is one mesh's, shall go off. Every timer holds a receiver.
+    /// True once all timers of this thread, which belongs to one mesh, must fire. Every timer holds a receiver.
     static HURRY: watch::Sender<bool> = watch::Sender::new(false);
 }
 
-/// Makes all timers of this mesh go off, those of its earlier instances too, and waits until the last one has run. (A verdict that
-/// is due the moment a suspicion is confirmed is no timer, and is not waited for.)
+/// Fires all timers of this mesh, those of its earlier instances included, and waits until the last one has run. (A
+/// verdict that is due at the moment a suspicion is confirmed is not a timer, and is not waited for.)
 pub(super) async fn run_out() {
     let hurry = HURRY.with(watch::Sender::clone);
     hurry.send_replace(true);
     hurry.closed().await;
 }
 
-/// Starts timers.
+/// The spawner of timers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timers;
 
-/// A running timer. Dropping it lets it run.
+/// A running timer. Dropping this handle does not stop it.
 pub(super) struct Timer<T> {
     task: JoinHandle<T>,
     start: Instant,
@@ -78,6 +78,7 @@ impl AsyncAfterSpawner for Timers {
                 }
                 expired.store(true, Ordering::Relaxed);
                 let result = job.await;
+                // Held until the job has ended: `run_out` waits until no receiver is left.
                 drop(hurry);
                 result
             }
@@ -99,7 +100,8 @@ async fn sleep_until_due(mut due: watch::Receiver<Instant>) {
 impl<T: Send + 'static> AfterHandle<T> for Timer<T> {
     type JoinError = JoinError;
 
-    /// One that has gone off and is still at it goes on, and gives nothing here.
+    /// Stops the timer if it has not fired. Returns its result if it has finished. A timer that has fired and still
+    /// runs goes on, and `None` is returned.
     async fn cancel(self) -> Option<Result<T, JoinError>> {
         if self.is_finished() {
             return Some(self.task.await);
@@ -108,12 +110,13 @@ impl<T: Send + 'static> AfterHandle<T> for Timer<T> {
         None
     }
 
-    /// The trait wants it; memberlist 0.8.5 never does.
+    /// Changes the time at which the timer fires. The trait requires it; memberlist 0.8.5 never calls it.
     fn reset(&self, after: Duration) {
         self.due.send_replace(self.start + after);
     }
 
-    /// One that has gone off is left alone: a suspicion that becomes a verdict aborts its own timer on the way.
+    /// Stops the timer if it has not fired. A timer that has fired goes on: a suspicion that becomes a verdict aborts
+    /// its own timer on the way.
     fn abort(self) {
         if !self.is_expired() {
             self.task.abort();

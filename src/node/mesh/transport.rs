@@ -1,4 +1,4 @@
-//! memberlist's `Transport`, on our sockets.
+//! memberlist's `Transport`, on the sockets of the mesh.
 
 use std::{borrow::Cow, io, net::SocketAddr, sync::Arc};
 
@@ -13,26 +13,26 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{runtime::MeshRuntime, stream::Conn, wire::Wire};
 
-/// Packets on their way from our pump to memberlist's listener.
+/// Maximum number of packets on their way from the pump to memberlist's listener.
 const PACKET_QUEUE: usize = 1024;
-/// What memberlist packs into one datagram, below every common MTU once encrypted.
+/// Maximum size of a datagram that memberlist packs, in bytes. Once encrypted it is below every common MTU.
 const PACKET_SIZE: usize = 1400;
 
-/// How to create the transport of one instance.
+/// The parameters of the transport of one instance.
 pub(super) struct TransportOptions {
     pub(super) wire: Arc<Wire>,
     pub(super) name: Arc<str>,
     pub(super) advertise: SocketAddr,
 }
 
-/// One instance's access to the sockets.
+/// The access of one instance to the sockets.
 pub(super) struct MeshTransport {
     options: TransportOptions,
     packets: PacketSubscriber<SocketAddr, Instant>,
     streams: StreamSubscriber<SocketAddr, Conn>,
 }
 
-/// What the network did to memberlist.
+/// An error of the network, as memberlist sees it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WireError {
     #[error(transparent)]
@@ -42,7 +42,8 @@ pub(super) enum WireError {
 }
 
 impl TransportError for WireError {
-    /// Every failure to send is the remote's as far as probing is concerned: it must lead to suspicion, not silence.
+    /// Returns true for every failure to send. It counts as a failure of the remote, so that it leads to suspicion and
+    /// not to silence.
     fn is_remote_failure(&self) -> bool {
         matches!(self, Self::Io(_))
     }
@@ -65,7 +66,7 @@ impl Transport for MeshTransport {
     async fn new(options: TransportOptions) -> Result<Self, WireError> {
         let (packet_tx, packets) = packet_stream::<Self>(PACKET_QUEUE);
         let (stream_tx, streams) = promised_stream::<Self>();
-        // From here on the new instance hears the network and the old one no longer does.
+        // From here on the new instance receives from the network and the old one no longer does.
         *options.wire.ears_of.write() = Some((packet_tx, stream_tx));
         Ok(Self { options, packets, streams })
     }
@@ -98,7 +99,8 @@ impl Transport for MeshTransport {
         Ok(())
     }
 
-    /// Answers on connections of ours arrive here unscreened; inbound ones come with their frame already measured.
+    /// Screens the frame. Answers on dialled connections arrive here unscreened; on inbound connections the frame is
+    /// already measured.
     async fn read(&self, _: &SocketAddr, reader: &mut <Conn as Connection>::Reader) -> Result<usize, WireError> {
         reader.screen(&self.options.wire.policy).await?;
         Ok(0)
@@ -134,7 +136,7 @@ impl Transport for MeshTransport {
         false
     }
 
-    /// Nothing to do: sockets and pumps belong to the mesh, not to an instance.
+    /// Does nothing: sockets and pumps belong to the mesh, not to an instance.
     async fn shutdown(&self) -> Result<(), WireError> {
         Ok(())
     }

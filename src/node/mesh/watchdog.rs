@@ -1,4 +1,5 @@
-//! Notices that memberlist's own tasks have died, which nothing else would, and rebuilds it in place.
+//! Detection that memberlist's own tasks have died, which no other part detects, and the rebuild of the instance in
+//! place.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -13,15 +14,15 @@ use super::{
     instance::{Core, List},
 };
 
-/// Streams to ourselves cost a connection, so they are rarer than datagrams.
+/// Ticks from one stream canary to the next. They cost a connection each, so they are rarer than datagram canaries.
 const STREAM_EVERY: u64 = 4;
 const STALE_BACKOFF_MAX: u32 = 64;
 
-/// Runs until the mesh stops.
+/// Watches the memberlist instance until the mesh stops.
 pub(super) async fn watch(core: Arc<Core>) {
     let mut watch = Watch::new(&core);
     let mut ticks = interval(core.config.failure.canary_interval);
-    // A process that was paused must not be judged by the ticks it missed.
+    // A process that was paused must not be judged by the ticks that it missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let asked = tokio::select! {
@@ -42,7 +43,7 @@ pub(super) async fn watch(core: Arc<Core>) {
     }
 }
 
-/// One path to ourselves: how often it worked when last looked at, and how many ticks it has not since.
+/// One path from this member to itself: the canaries received by the last tick, and the ticks without a new one.
 #[derive(Default)]
 struct Pulse {
     heard: u64,
@@ -61,10 +62,11 @@ struct Watch {
     tick: u64,
     packets: Pulse,
     streams: Pulse,
-    /// Ticks of silence that mean death.
+    /// Ticks of silence after which a path counts as dead.
     patience: u32,
     stale_after: Duration,
     stale_backoff: u32,
+    /// The time at which members that only an older instance knew are removed.
     sweep_at: Option<Instant>,
 }
 
@@ -83,6 +85,7 @@ impl Watch {
         }
     }
 
+    /// Returns the reason for a rebuild, if there is one.
     async fn verdict(&mut self, core: &Core, list: &List) -> Option<&'static str> {
         self.tick += 1;
         self.sing(core, list).await;
@@ -90,7 +93,7 @@ impl Watch {
         if self.packets.beat(canary.packets.load(Ordering::Relaxed)) > self.patience {
             return Some("the packet path to ourselves is silent");
         }
-        // With a full table the stream canary may be refused although everything works.
+        // If the connection table is full, the stream canary may be refused although everything works.
         let streams = self.streams.beat(canary.streams.load(Ordering::Relaxed));
         if streams > self.patience + 2 * STREAM_EVERY as u32 && core.wire.inbound.has_room() {
             return Some("the stream path to ourselves is silent");
@@ -103,6 +106,7 @@ impl Watch {
         self.stale(core).then_some("a member has not been probed for too long")
     }
 
+    /// Sends the canaries of this tick to this member itself.
     async fn sing(&self, core: &Core, list: &List) {
         let own = Bytes::copy_from_slice(core.config.incarnation.as_bytes());
         let to = core.wire.loopback();
@@ -113,8 +117,8 @@ impl Watch {
         }
     }
 
-    /// A live member is probed in turn; long silence means that the probing task is gone. Where only TCP gets through
-    /// this is normal, hence the back-off.
+    /// Returns true if a live member has been silent for so long that the probing task must have died: live members are
+    /// probed in turn. Where only TCP gets through, such a silence is normal, hence the back-off.
     fn stale(&mut self, core: &Core) -> bool {
         let round = core.config.failure.probe_interval * core.ears.roster.members().len() as u32 * 4;
         let silence = core.ears.roster.longest_silence();
@@ -132,6 +136,7 @@ impl Watch {
     fn rebuilt(&mut self, core: &Core) {
         self.packets.missed = 0;
         self.streams.missed = 0;
+        // Members that the new instance does not know by then are removed.
         let timing = &core.config.failure;
         self.sweep_at = Some(Instant::now() + timing.connect_timeout + timing.stream_timeout);
     }

@@ -1,4 +1,4 @@
-//! The sockets. They outlive every memberlist instance, so that a rebuild loses no port and no queued datagram.
+//! The sockets. They outlive every memberlist instance, so that a rebuild loses neither the port nor a queued datagram.
 
 use std::{
     collections::HashSet,
@@ -33,19 +33,19 @@ use super::{
 };
 use crate::sync::{Mutex, RwLock};
 
-/// A burst of datagrams waits in the kernel while the mesh thread is busy.
+/// Size of the kernel's receive buffer, in bytes. A burst of datagrams waits there while the mesh thread is busy.
 const RECEIVE_BUFFER: usize = 2 << 20;
 const BACKLOG: u32 = 1024;
-/// A frame that is larger is decrypted on another thread, so that pings do not wait for it.
+/// Size in bytes above which a frame is decrypted on another thread, so that pings do not wait for it.
 const INLINE_DECRYPTION: usize = 64 << 10;
-/// Frames that are being read hold at most this many bytes (or four frames).
+/// Maximum size of all frames that are being read, in bytes (or four frames, if that is more).
 const READING_BYTES: usize = 256 << 20;
-/// Port 0: the port the kernel gave to TCP may be taken for UDP.
+/// Attempts to bind port 0: the port that the kernel chose for TCP may be taken for UDP.
 const PORT_ATTEMPTS: usize = 32;
 
-/// The way of datagrams into an instance of memberlist.
+/// The channel of datagrams into a memberlist instance.
 pub(super) type Packets = PacketProducer<SocketAddr, Instant>;
-/// The way of connections into an instance of memberlist.
+/// The channel of connections into a memberlist instance.
 pub(super) type Streams = StreamProducer<SocketAddr, Conn>;
 
 /// Sockets, limits and the fault switch.
@@ -56,16 +56,16 @@ pub(super) struct Wire {
     pub(super) timing: FailureTiming,
     /// Places for inbound connections, and for the frames that are being read from them.
     pub(super) inbound: Arc<Shares>,
-    /// The instance that hears what comes in.
+    /// The channels into the instance that receives inbound traffic.
     pub(super) ears_of: RwLock<Option<(Packets, Streams)>>,
-    /// Connections waiting to be handed over, in order.
+    /// The lock at which connections wait, in order, to be handed to memberlist.
     pub(super) turn: tokio::sync::Mutex<()>,
-    /// First is primary; the truth that every instance's keyring is built from.
+    /// The keys, the primary first. The keyring of every instance is built from them.
     pub(super) keys: Mutex<Vec<[u8; 32]>>,
     pub(super) counters: Arc<Counters>,
     label: Label,
     pub(super) refusals: Refusals,
-    /// Of those who want more than their share of connections.
+    /// The log of addresses that want more than their share of connections.
     pub(super) crowds: Refusals,
     idle: Idle,
     cut: Cut,
@@ -105,7 +105,7 @@ impl Wire {
         self.sockets.read().clone().ok_or_else(stopped)
     }
 
-    /// No datagram leaves and no connection is opened from now on. The port is free once the pumps have ended, too.
+    /// Stops sending datagrams and opening connections. The port is free once the pumps have ended as well.
     pub(super) fn close(&self) {
         self.sockets.write().take();
         self.idle.clear();
@@ -129,7 +129,7 @@ impl Wire {
         Ok(n)
     }
 
-    /// A connection to `to`: one that was used before, if it is still good.
+    /// Returns a connection to `to`: an idle one if it is still good, otherwise a new one.
     pub(super) async fn connect(self: &Arc<Self>, to: SocketAddr) -> io::Result<Conn> {
         if self.sockets.read().is_none() {
             return Err(stopped());
@@ -139,6 +139,7 @@ impl Wire {
             Some(socket) => socket,
             None => self.dial(to).await?,
         };
+        // Weak, so that a connection that outlives the mesh does not keep the sockets open.
         let wire = Arc::downgrade(self);
         let keep = Recycle::Dialled(Box::new(move |socket| {
             if let Some(wire) = wire.upgrade().filter(|w| w.sockets.read().is_some()) {
@@ -148,7 +149,7 @@ impl Wire {
         Ok(Conn::new(socket, BytesMut::new(), self.timing.stream_timeout, self.counters.clone(), keep))
     }
 
-    /// Dials anew next time.
+    /// Drops the idle connections to `to`, so that the next connection is dialled anew.
     pub(super) fn forget(&self, to: SocketAddr) {
         self.idle.forget(to);
     }
@@ -162,15 +163,15 @@ impl Wire {
         };
         let socket = timeout(self.timing.connect_timeout, dial).await.map_err(|_| io::ErrorKind::TimedOut)??;
         self.counters.streams_out.one();
-        // Small frames must not wait for an acknowledgement of the previous one; an error only costs latency.
+        // Small frames must not wait for an acknowledgement of the previous frame. An error only costs latency.
         let _ = socket.set_nodelay(true);
         Ok(socket)
     }
 
-    /// Opens what a member of this cluster sealed with a current key.
+    /// Returns a decoder of datagrams that a member of this cluster encrypted with a current key.
     pub(super) fn decoder(&self) -> ProtoDecoder {
         let mut decoder = ProtoDecoder::new();
-        // Never hand a datagram to another thread to decrypt.
+        // A datagram is small, so it is never handed to another thread to decrypt.
         decoder.with_label(self.label.clone()).with_offload_size(usize::MAX);
         if self.policy.encrypted {
             let keys: Vec<SecretKey> = self.keys.lock().iter().map(|k| SecretKey::Aes256(*k)).collect();
@@ -179,14 +180,14 @@ impl Wire {
         decoder
     }
 
-    /// The same for frames of connections, which may be large.
+    /// Returns the same decoder for frames of connections, which may be large.
     pub(super) fn decoder_of_frames(&self) -> ProtoDecoder {
         let mut decoder = self.decoder();
         decoder.with_offload_size(INLINE_DECRYPTION);
         decoder
     }
 
-    /// Whether a received datagram is to be lost, by the fault switch.
+    /// Returns true if the fault switch drops datagrams from this address.
     pub(super) fn loses(&self, from: SocketAddr) -> bool {
         self.cut.severs(from)
     }
@@ -196,7 +197,7 @@ impl Wire {
         self.cut.set(peers);
     }
 
-    /// Where we reach ourselves without leaving the machine.
+    /// Returns the address at which this member reaches itself without leaving the machine.
     pub(super) fn loopback(&self) -> SocketAddr {
         let mut addr = self.local;
         if addr.ip().is_unspecified() {
@@ -229,7 +230,7 @@ fn bind_pair(bind: SocketAddr) -> Result<Sockets, MeshError> {
 
 fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for the connections of the previous process to leave TIME_WAIT.
+    // A restart must not wait until the connections of the previous process leave TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
@@ -240,14 +241,14 @@ fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     let std = std::net::UdpSocket::bind(addr)?;
     std.set_nonblocking(true)?;
     let twin = memberlist::agnostic::tokio::net::UdpSocket::try_from(std.try_clone()?)?;
-    // A smaller buffer only loses more of a burst, so a refusal is no reason not to start.
+    // A smaller buffer only loses more of a burst, so a refusal must not prevent the start.
     if let Err(e) = twin.set_recv_buffer_size(RECEIVE_BUFFER) {
         tracing::debug!(error = %e, "receive buffer stays at the system's default");
     }
     UdpSocket::from_std(std)
 }
 
-/// A test's network partition: datagrams vanish and dials hang, as with a firewall that drops.
+/// A network partition for tests: datagrams vanish and dials hang, as behind a firewall that drops packets.
 #[derive(Default)]
 struct Cut {
     active: AtomicBool,
@@ -266,5 +267,6 @@ impl Cut {
     }
 }
 
-/// Errors of accept and receive are transient (a full descriptor table, a reset before accept): pause, go on.
+/// The pause after an error of accept or receive. Such errors are transient: a full descriptor table, a reset before
+/// accept.
 pub(super) const SOCKET_ERROR_PAUSE: Duration = Duration::from_millis(50);

@@ -1,10 +1,10 @@
-//! When a writer hears that its push has arrived.
+//! Checks the time at which a writer receives the acknowledgement of its push.
 
 use super::*;
 
 const MS: u64 = 1_000_000;
 
-/// Delivers what `a` has to push, and returns how many acknowledgements `b` has ready at that moment.
+/// Delivers the pushes of `a`, and returns the number of acknowledgements that `b` has ready at that moment.
 fn pushed(net: &mut Net, a: usize, b: usize) -> usize {
     let now = net.now(a);
     while let Some(sent) = net.r[a].poll_transmit(now) {
@@ -16,7 +16,7 @@ fn pushed(net: &mut Net, a: usize, b: usize) -> usize {
     acknowledged(net, b, a)
 }
 
-/// Delivers what `b` has to say, and returns how many acknowledgements are among it.
+/// Delivers the messages of `b`, and returns the number of acknowledgements among them.
 fn acknowledged(net: &mut Net, b: usize, a: usize) -> usize {
     let (now, mut acks) = (net.now(b), 0);
     while let Some(sent) = net.r[b].poll_transmit(now) {

@@ -1,4 +1,4 @@
-//! Much is written at once, and one member is slower than the others.
+//! Bursts of writes to two members, one of which is slower.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ const WRITER: usize = 0;
 const OTHER: usize = 1;
 const SLOW: usize = 2;
 
-/// Longer than writes are taken to be on their way.
+/// A time longer than writes are assumed to be on their way.
 const A_WHILE: u64 = S / 10;
 
-/// A writer whose pushes are with one member, and wait on their way to the other.
+/// A writer whose pushes have reached one member, and wait on their way to a slow member.
 struct Burst {
     net: Net,
     on_the_way: VecDeque<Message<u32, u32>>,
@@ -55,14 +55,14 @@ impl Burst {
         }
     }
 
-    /// The slow one says what it has, a while later; who hears it may answer.
+    /// Delivers a digest of the slow member, after a while. Its receiver may answer.
     fn says(&mut self, to: usize) {
         self.net.at += A_WHILE;
         let digest = self.net.digest_of(SLOW);
         self.net.give(SLOW, id(to), &digest);
     }
 
-    /// How many messages with registers a replica has to send.
+    /// Returns the number of messages with registers that a replica sends now.
     fn sends(&mut self, from: usize) -> usize {
         let now = self.net.now(from);
         let mut sent = 0;
@@ -76,6 +76,7 @@ impl Burst {
     }
 }
 
+/// Checks that no second copy is sent to a slow member whose pushes keep arriving.
 #[test]
 fn a_member_that_gets_on_is_sent_nothing_twice() {
     for helper in [WRITER, OTHER] {
@@ -91,6 +92,7 @@ fn a_member_that_gets_on_is_sent_nothing_twice() {
     }
 }
 
+/// Checks that a member whose pushes were lost is sent everything it lacks.
 #[test]
 fn a_member_to_whom_nothing_comes_is_sent_all_of_it() {
     for helper in [WRITER, OTHER] {
@@ -103,7 +105,7 @@ fn a_member_to_whom_nothing_comes_is_sent_all_of_it() {
     }
 }
 
-/// Little costs less than waiting does.
+/// Checks that a member that lacks little is sent it at once: that costs less than waiting.
 #[test]
 fn a_member_that_lacks_little_is_sent_it_at_once() {
     for helper in [WRITER, OTHER] {

@@ -1,10 +1,11 @@
-//! Fills and what they must lose against.
+//! Fills, and the writes that they must lose against.
 
 use super::promises::{fill, must_catch};
 use super::*;
 
-/// A replica deletes a key and fills it again at once. The fill stands where the delete stood, but it must not stand for it: a fill
-/// of another replica, that began before the delete and is stamped above both, loses against the delete.
+/// Checks that a fill does not hide the delete before it. A replica deletes a key and fills it again at once. A fill of
+/// another replica began before the delete and is stamped above both. It must lose against the delete, although the
+/// newer fill has replaced it.
 #[test]
 fn a_fill_does_not_hide_the_delete_before_it() {
     must_catch("fill_bound_ignored", |bugs| {
@@ -30,8 +31,9 @@ fn a_fill_does_not_hide_the_delete_before_it() {
     });
 }
 
-/// Two fills of one replica, the second above the first, and a write of the other between them. Whoever has seen the first fill lose
-/// knows what its replica wrote before it: nothing contests the second.
+/// Checks that nothing contests the second of two fills of one replica. A second replica writes the key between the
+/// fills, and the filling replica receives that write. A replica that knows the first fill knows also what the filling
+/// replica wrote before it.
 #[test]
 fn a_second_fill_knows_what_its_own_replica_wrote_before_the_first() {
     let (a, w) = (0, 1);
@@ -55,9 +57,9 @@ fn a_second_fill_knows_what_its_own_replica_wrote_before_the_first() {
     assert_eq!(net.r[w].view().counters().fills_contested, 0);
 }
 
-/// A write and a fill above it come long after their replica was forgotten. A delete that was issued after the fill began, by
-/// a slower clock, has lost against the write meanwhile, and is forgotten as well: nobody can say that the fill is good. It may
-/// be that the replica came back before its fill.
+/// Checks that a fill is not believed if the delete that contests it may be forgotten. A write and a fill above it come
+/// long after their replica was forgotten. A delete by a slower clock, issued after the fill began, has lost against
+/// the write, and is forgotten as well. With `comes_back`, the replica becomes a member again before its fill arrives.
 fn a_fill_of_the_forgotten(bugs: Bugs, comes_back: bool) {
     let (a, w, other) = (0, 1, 2);
     let mut net = Net::new(3, plain).with(bugs);
@@ -97,8 +99,8 @@ fn a_fill_of_a_replica_that_came_back_is_not_believed_if_it_began_before() {
     must_catch("returned_fills_believed", |bugs| a_fill_of_the_forgotten(bugs, true));
 }
 
-/// The same of a newcomer that has filled a key before it met anybody: while the fill ran the others deleted the key, and have
-/// forgotten that they did.
+/// Checks that a fill is not believed if it began before its replica had any member. While the fill of this newcomer
+/// ran, the members deleted the key, and have since forgotten the delete.
 #[test]
 fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
     must_catch("returned_fills_believed", |bugs| {
@@ -122,8 +124,9 @@ fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
     });
 }
 
-/// Two that have not met: one fills a key, and while the fill runs the other deletes the key and, being alone, collects the
-/// tombstone. It remembers the delete for a while, for one that it may meet.
+/// Checks that a delete that was collected without members contests the fill of a replica that comes later. Two
+/// replicas have not met. While one fills a key, the second deletes it and collects the tombstone. It must remember the
+/// delete for some time.
 #[test]
 fn what_was_collected_alone_contests_the_fill_of_a_stranger() {
     must_catch("collected_alone_forgotten", |bugs| {
@@ -144,8 +147,9 @@ fn what_was_collected_alone_contests_the_fill_of_a_stranger() {
     });
 }
 
-/// A fill waits to be sent while its filler hears from the others, so all that could contest it there has come and gone. One
-/// write has not: it has lost where it came, and only its author knows of it. The fill goes out with its bound.
+/// Checks that a fill keeps its bound until every member has seen it. A fill waits to be sent while its filling replica
+/// receives from all members, so that nothing can contest it there any more. But one write has lost at its receiver,
+/// and only its author knows it. The fill must go out with its bound.
 #[test]
 fn a_fill_keeps_its_bound_until_everybody_has_seen_it() {
     must_catch("bounds_dropped_unseen", |bugs| {
@@ -165,12 +169,12 @@ fn a_fill_keeps_its_bound_until_everybody_has_seen_it() {
         assert!(net.get(s, 5).is_none(), "the delete is stamped above it");
         assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
         net.cut.clear();
-        // A replica that is alive speaks for itself, and only when it lags for long do others speak for it.
+        // A live replica delivers its own writes: a claim of it is passed on only after a long lag.
         for _ in 0..30 {
             net.at += S;
             let hello = net.digest_of(w);
             net.give(w, id(s), &hello);
-            // The filler hears, and does not get to speak.
+            // The filling replica receives digests, but nothing that it sends arrives.
             let asks = net.digest_of(a);
             let frames = net.frames_for(s, a, &asks);
             frames.iter().for_each(|frame| net.give(s, id(a), frame));
@@ -187,8 +191,8 @@ fn a_fill_keeps_its_bound_until_everybody_has_seen_it() {
     });
 }
 
-/// A replica hears of a write that came without its predecessors, and then merges one of those. The later one does not stand for it: a fill
-/// that began before both loses.
+/// Checks that a write which was received and not merged does not cover an older write of its replica. The later write
+/// came without its predecessors, and then one of these is merged. A fill that began before both must lose.
 #[test]
 fn a_write_that_was_only_heard_of_stands_for_no_other() {
     must_catch("heard_stands_for_lost", |bugs| {
@@ -230,8 +234,9 @@ pub(super) fn begin(net: &mut Net, i: usize, key: u32) -> FillTicket {
     net.r[i].begin_fill(now, u64::from(key) << 48 | u64::from(key), &Key::Known(key))
 }
 
-/// Two groups of which no member has met one of the other. In one a key is filled; while the fill runs the key is written or deleted in
-/// the other, by a clock that is a little behind. Each group forgets what it need not remember among its own.
+/// Checks that a fill loses where two groups meet that had no common member. In one group a key is filled. While the
+/// fill runs, the key is written or deleted in the second group, by a clock that is a little behind. Each group forgets
+/// what only its own members need not remember.
 fn a_fill_among_strangers(bugs: Bugs, other: Option<u32>) {
     let (a, b, w, x) = (0, 1, 2, 3);
     let mut net = Net::new(4, plain).with(bugs);
@@ -264,8 +269,9 @@ fn a_fill_whose_bound_was_forgotten_loses_against_a_delete_that_strangers_have_c
     must_catch("unbounded_believed", |bugs| a_fill_among_strangers(bugs, None));
 }
 
-/// A replica fills a key above its own write. A push of later leaves the write out, so it says nothing of the write, which comes
-/// by itself afterwards. A fill that began before the write loses where both have come.
+/// Checks that a push does not cover the write below a fill. A replica fills a key above its own write. A later push
+/// leaves the write out, and the write arrives afterwards in a push of its own. A fill that began before the write must
+/// lose against it.
 #[test]
 fn a_push_does_not_speak_for_the_write_below_a_fill() {
     must_catch("left_out_taken_for_heard", |bugs| {

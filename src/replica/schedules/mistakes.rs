@@ -1,9 +1,9 @@
-//! The thirteen mistakes that the model caught while the protocol was designed (see the list in
-//! `bugs.rs`): a schedule for each, kept as it must be without the mistake and broken with it.
+//! The thirteen mistakes that the model caught while the protocol was designed (see the list in `bugs.rs`). Each has a
+//! schedule that holds without the mistake and fails with it.
 
 use super::*;
 
-/// Runs a schedule as the code is, and with a mistake put back.
+/// Runs a schedule on the code as it is, and then with a mistake reintroduced, which the schedule must detect.
 fn must_catch(bug: &str, schedule: impl Fn(Bugs) -> Result<(), String>) {
     assert_eq!(schedule(Bugs::default()), Ok(()), "without any mistake");
     let bugs = Bugs::only(bug).expect("a known mistake");
@@ -15,7 +15,7 @@ fn must(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
-/// The first of these keeps one tombstone only, and so drops the others by force.
+/// Returns a network in which replica 0 keeps only one tombstone, and so drops further ones by force.
 fn one_forgets(bugs: Bugs, n: usize) -> Net {
     let few = |i| ReplicaConfig { max_tombstones: if i == 0 { 1 } else { 1_000_000 }, ..plain(i) };
     let mut net = Net::new(n, few).with(bugs);
@@ -23,8 +23,8 @@ fn one_forgets(bugs: Bugs, n: usize) -> Net {
     net
 }
 
-/// Two writes of a key were pushed and are late; meanwhile their writers were forgotten, the key was
-/// deleted, and that was collected.
+/// Checks that a write from before a collected delete is not served. Two writes of a key were pushed and are late.
+/// Meanwhile their writers were forgotten, the key was deleted, and the tombstone was collected.
 fn two_late_pushes(bugs: Bugs, first: Option<u32>) -> Result<(), String> {
     let (v, d, p, q) = (0, 1, 2, 3);
     let mut net = Net::new(4, plain).with(bugs);
@@ -55,7 +55,7 @@ fn mistake_1_a_void_at_the_stamp_of_what_it_replaces() {
 #[test]
 fn mistake_2_a_floor_that_rises_while_a_reconcile_removes() {
     must_catch("floor_rises_with_removals", |bugs| {
-        // n has seen x of a and not the older y of b; x is deleted while n is forgotten.
+        // n has seen x of a, and not the older y of b. x is deleted while n is forgotten.
         let (a, b, s, n) = (0, 1, 2, 3);
         let mut net = Net::new(4, plain).with(bugs);
         net.all_meet();
@@ -122,7 +122,7 @@ fn mistake_4_a_delta_for_a_digest_that_came_twice() {
 #[test]
 fn mistake_5_a_reconcile_of_the_origin_that_was_behind_only() {
     must_catch("partial_reconcile", |bugs| {
-        // a wrote the value, b deleted it while n was away.
+        // a wrote the value, and b deleted it while n was forgotten.
         let (a, b, s, n) = (0, 1, 2, 3);
         let mut net = Net::new(4, plain).with(bugs);
         net.all_meet();
@@ -144,7 +144,7 @@ fn mistake_5_a_reconcile_of_the_origin_that_was_behind_only() {
 #[test]
 fn mistake_6_a_reconcile_that_voids_nothing_at_its_end() {
     must_catch("no_final_void", |bugs| {
-        // p wrote for n alone; d deletes a key it never heard of, and s drops that by force.
+        // p wrote to n alone. d deletes a key that it does not know, and s drops that tombstone by force.
         let (s, n, p, d) = (0, 1, 2, 3);
         let mut net = one_forgets(bugs, 4);
         (net.up[s], net.up[d]) = (false, false);
@@ -159,7 +159,7 @@ fn mistake_6_a_reconcile_that_voids_nothing_at_its_end() {
         net.flush();
         assert!(net.held(s, 7).is_none(), "dropped by force");
         net.up[d] = false;
-        // s tells n all it has, and is gone before it hears what n has.
+        // s sends n all it has, and dies before it receives anything from n.
         let asks = net.digest_of(n);
         let frames = net.frames_for(s, n, &asks);
         net.die(s, true);
@@ -174,7 +174,7 @@ fn mistake_6_a_reconcile_that_voids_nothing_at_its_end() {
 #[test]
 fn mistake_7_a_dot_that_was_seen_is_merged_again() {
     must_catch("reinsert_seen", |bugs| {
-        // The answer of s to a newcomer is late: n had all of it from p, and more.
+        // The answer of s to a newcomer is late: n has received all of it from p, and more.
         let (s, p, n) = (0, 1, 2);
         let mut net = Net::new(3, plain).with(bugs);
         net.meet(s, p);
@@ -207,7 +207,7 @@ fn mistake_8_an_old_tombstone_merged_as_it_is() {
 #[test]
 fn mistake_9_an_old_tombstone_dropped_silently() {
     must_catch("tombstone_below_floor_dropped", |bugs| {
-        // v has given up its copy; p deletes, which v alone hears of, late.
+        // v has evicted its copy. p deletes the key, which only v receives, and late.
         let (v, a, t, p) = (0, 1, 2, 3);
         let mut net = one_forgets(bugs, 4);
         net.put(a, 7, Some(1), 8);
@@ -234,14 +234,15 @@ fn mistake_9_an_old_tombstone_dropped_silently() {
     });
 }
 
-/// s has a value of a that b has overwritten, in a session of several frames, of which the first arrives.
+/// Returns a network in which n has the first frame of several of a session that broke off. Its sender s held the value
+/// of b, which had overwritten a value of a.
 fn a_session_that_breaks_off(bugs: Bugs) -> Net {
     let (a, b, s, n, m) = (0, 1, 2, 3, 4);
     let mut net = Net::new(5, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) }).with(bugs);
     net.all_meet();
     net.put(b, 7, Some(1), 8);
     net.run(2);
-    // The next value reaches m and not n; the one after that neither.
+    // The next value reaches m and not n. The value after it reaches neither.
     net.up[n] = false;
     net.at += S;
     net.put(a, 7, Some(2), 8);
@@ -304,7 +305,7 @@ fn mistake_11_frames_in_order_only() {
 #[test]
 fn mistake_12_a_removal_that_a_later_delta_hides() {
     must_catch("reconcile_hides_removals", |bugs| {
-        // n and m were away while their value was deleted. n hears half of it.
+        // n and m were forgotten while their value was deleted. n receives half of the session that removes it.
         let (a, s, n, m) = (0, 1, 2, 3);
         let mut net = Net::new(4, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) }).with(bugs);
         net.all_meet();
@@ -345,7 +346,7 @@ fn mistake_13_no_reconcile_for_a_newcomer() {
         net.run(20);
         assert!(net.held(s, 7).is_none(), "collected");
         net.die(a, true);
-        // n asks, then an old push wanders in, then comes the answer.
+        // n asks, then an old push arrives, and then the answer.
         let asks = net.digest_of(n);
         let frames = net.frames_for(s, n, &asks);
         net.give(a, id(n), &pushed);

@@ -1,4 +1,4 @@
-//! What the schedules run in.
+//! A network of a few replicas, in which the schedules run.
 
 use crate::hlc::{Now, Stamp};
 use crate::item::{Body, Item, ItemRef, Key};
@@ -11,12 +11,12 @@ const BASE: u64 = 1_700_000_000 * S;
 
 pub(super) fn id(n: usize) -> ReplicaId {
     let mut bytes = [7; 16];
-    bytes[0] = n as u8 + 1; // In order, and told apart by hashes of any part.
+    bytes[0] = n as u8 + 1; // Ids rise with `n`, and differ in every part that is hashed.
     bytes[9] = (n as u8 + 1).wrapping_mul(151);
     ReplicaId::from_bytes(bytes)
 }
 
-/// A few replicas and what passes between them, all of it at once.
+/// Replicas, and the messages between them, which arrive without delay.
 pub(super) struct Net {
     pub(super) r: Vec<Replica<u32, u32>>,
     pub(super) at: u64,
@@ -24,11 +24,11 @@ pub(super) struct Net {
     pub(super) up: Vec<bool>,
     pub(super) drop_frames_from: Option<usize>,
     pub(super) frames_seen: u32,
-    /// The even ones do not hear the odd ones, nor the other way round.
+    /// True if messages between even and odd replicas are lost.
     pub(super) parted: bool,
-    /// Links that carry nothing, either way.
+    /// Links that carry nothing in either direction.
     pub(super) cut: std::collections::BTreeSet<(usize, usize)>,
-    /// How many ids were given anew.
+    /// The number of new ids that were taken.
     pub(super) renewed: usize,
 }
 
@@ -47,12 +47,12 @@ impl Net {
             renewed: 0,
         }
     }
-    /// The same with a known mistake put back everywhere.
+    /// Reintroduces known bugs in all replicas.
     pub(super) fn with(mut self, bugs: Bugs) -> Self {
         self.r.iter_mut().for_each(|replica| replica.set_bugs(bugs));
         self
     }
-    /// Everybody is told of everybody.
+    /// Greets every replica from every replica.
     pub(super) fn all_meet(&mut self) {
         for a in 0..self.r.len() {
             for b in 0..a {
@@ -60,7 +60,7 @@ impl Net {
             }
         }
     }
-    /// All frames of the session that `from` opens when it is handed this digest; they arrive nowhere.
+    /// Returns all frames of the session that `from` opens for this digest of `to`. The frames are not delivered.
     pub(super) fn frames_for(&mut self, from: usize, to: usize, digest: &Message<u32, u32>) -> Vec<Message<u32, u32>> {
         self.give(to, id(from), digest);
         let now = self.now(from);
@@ -75,14 +75,14 @@ impl Net {
         }
         frames
     }
-    /// What a replica would tell of itself now, to somebody who knows other departed ones.
+    /// Returns a full digest of a replica, as a receiver with other retired origins would get it.
     pub(super) fn digest_of(&mut self, i: usize) -> Message<u32, u32> {
         let now = self.now(i);
         let digest = Digest { greets: false, ..self.r[i].greeting(now) };
         let (vector, retired) = (self.r[i].view().vector().clone(), Retired::default());
         Message::Digest(Digest { vector, retired, full: true, ..digest })
     }
-    /// Takes the push that a replica has for others and lets nobody have it.
+    /// Takes the next push of a replica and does not deliver it.
     pub(super) fn intercept(&mut self, i: usize) -> Message<u32, u32> {
         let now = self.now(i);
         let taken = self.r[i].poll_transmit(now).unwrap();
@@ -96,7 +96,7 @@ impl Net {
     pub(super) fn put(&mut self, i: usize, key: u32, value: Option<u32>, size: u32) -> Stamp {
         self.put_expiring(i, key, value, size, 0)
     }
-    /// The same with a value that expires after so many nanoseconds.
+    /// Writes a value that expires after `after` nanoseconds.
     pub(super) fn put_until(&mut self, i: usize, key: u32, value: u32, after: u64) -> Stamp {
         let expires = self.now(i).wall + after;
         self.put_expiring(i, key, Some(value), 8, expires)
@@ -148,7 +148,7 @@ impl Net {
         let now = self.now(j);
         let mut message = copy(message);
         if let Message::Push(push) = &mut message {
-            // What came over the wire has its bytes, which is what lets it be passed on.
+            // A received push has its encoded bytes. Only such a push is relayed.
             push.raw = bytes::Bytes::from_static(b"push");
             push.hops = push.hops.saturating_add(1);
         }
@@ -168,7 +168,7 @@ impl Net {
             }
         }
     }
-    /// Nobody goes by an id any more, unless somebody does.
+    /// Reports an id as departed if no live replica uses it.
     fn bury(&mut self, id: ReplicaId) {
         let there: Vec<_> = (0..self.r.len()).filter(|i| self.up[*i]).collect();
         if there.iter().all(|i| self.r[*i].view().id() != id) {
@@ -178,7 +178,7 @@ impl Net {
             }
         }
     }
-    /// Sends everything that is due, at once, until nobody has anything to say.
+    /// Delivers everything that is due, until no replica has a message left.
     pub(super) fn flush(&mut self) {
         for _ in 0..10_000 {
             let mut any = false;
@@ -209,12 +209,12 @@ impl Net {
             self.step();
         }
     }
-    /// A twentieth of a second.
+    /// Lets a twentieth of a second pass and delivers all messages.
     pub(super) fn step(&mut self) {
         self.tick();
         self.flush();
     }
-    /// The same, and nothing is sent yet.
+    /// Lets a twentieth of a second pass without sending anything.
     pub(super) fn tick(&mut self) {
         self.at += S / 20;
         for i in 0..self.r.len() {
@@ -247,7 +247,7 @@ impl Net {
     }
 }
 
-/// The same message once more.
+/// Copies a message.
 pub(super) fn copy(message: &Message<u32, u32>) -> Message<u32, u32> {
     use crate::message::{Audit, Frame, Interval};
     let entries = |e: &[Entry<u32, u32>]| e.to_vec();

@@ -1,9 +1,9 @@
-//! Promises that a review of the core found broken: a schedule for each, and the switch that breaks it again.
+//! Promises that a review of the core found broken. Each has a schedule, and a bug switch that breaks it again.
 
 use super::*;
 use std::time::Duration;
 
-/// Runs a schedule as the code is, and then with a mistake put back, which it must notice.
+/// Runs a schedule on the code as it is, and then with a mistake reintroduced, which the schedule must detect.
 pub(super) fn must_catch(bug: &str, schedule: impl Fn(Bugs) + std::panic::RefUnwindSafe) {
     schedule(Bugs::default());
     let bugs = Bugs::only(bug).expect("a known mistake");
@@ -25,9 +25,9 @@ fn drain(net: &mut Net, i: usize) -> Vec<(ReplicaId, Message<u32, u32>)> {
     all
 }
 
-/// A newcomer's first session breaks off because its source crashes, and the newcomer adopts the entries that arrived. The next
-/// source answers the newcomer's digest before the pushes of the adopted entries arrive. Its reconcile lists each entry under
-/// another dot with the same stamp, so the end of the reconcile must spare all of them.
+/// Checks that a reconcile spares the entries of a session that broke off. The source of a newcomer's first session
+/// crashes, and the newcomer adopts the entries that arrived. The next source answers its digest before the pushes of
+/// the adopted entries arrive. So its reconcile lists each entry under another dot with the same stamp.
 #[test]
 fn entries_of_a_broken_session_survive_the_next_reconcile() {
     must_catch("reconcile_compares_dots", |bugs| {
@@ -47,7 +47,7 @@ fn entries_of_a_broken_session_survive_the_next_reconcile() {
         let (_, others) = frames.split_last().unwrap();
         others.iter().for_each(|frame| net.give(s1, id(n), frame));
         net.die(s1, false);
-        // n hears of s2.
+        // n receives a digest of s2.
         let hello = net.digest_of(s2);
         net.give(s2, id(n), &hello);
         drain(&mut net, n);
@@ -55,7 +55,7 @@ fn entries_of_a_broken_session_survive_the_next_reconcile() {
         let now = net.now(n);
         net.r[n].handle_timeout(now);
         assert!(net.r[n].view().counters().adopted > 30, "adopted {}", net.r[n].view().counters().adopted);
-        // What n says now: a digest, and pushes. The digest is there first.
+        // The messages of n are a digest and pushes. The digest arrives first.
         let said = drain(&mut net, n);
         let (digests, pushes): (Vec<_>, Vec<_>) = said.into_iter().partition(|(_, m)| matches!(m, Message::Digest(_)));
         assert!(!digests.is_empty() && !pushes.is_empty(), "{} digests {} pushes", digests.len(), pushes.len());
@@ -76,7 +76,7 @@ fn entries_of_a_broken_session_survive_the_next_reconcile() {
     });
 }
 
-/// The same without a crash: only the last frame of the first session is lost.
+/// Checks the same without a crash: only the last frame of the first session is lost.
 #[test]
 fn entries_survive_a_lost_frame_and_reconciles_from_two_sources() {
     must_catch("reconcile_compares_dots", |bugs| {
@@ -128,7 +128,7 @@ fn entries_survive_a_lost_frame_and_reconciles_from_two_sources() {
     });
 }
 
-/// The writer evicts a value whose only push was lost. The value still reaches the other replica, or its loss is counted.
+/// Checks that a value whose only push was lost still arrives after its writer evicted it, or that its loss is counted.
 #[test]
 fn a_lost_push_and_an_eviction_on_the_writer_lose_no_value() {
     must_catch("released_when_cut", |bugs| {
@@ -145,8 +145,9 @@ fn a_lost_push_and_an_eviction_on_the_writer_lose_no_value() {
     });
 }
 
-/// A clock that is a day ahead writes a value, which the others defer. The process restarts with a right clock, as the guide
-/// asks, and the key is overwritten and deleted. The deferred value must not come back a day later.
+/// Checks that a deferred value of a departed process does not return. A clock that is a day ahead writes a value,
+/// which the other members defer. The process restarts with a right clock, as the guide asks, and the key is
+/// overwritten and deleted. The deferred value must not come back a day later.
 #[test]
 fn a_value_from_the_future_does_not_return_after_its_writer_was_forgotten() {
     must_catch("quarantine_keeps_departed", |bugs| {
@@ -177,8 +178,8 @@ fn a_value_from_the_future_does_not_return_after_its_writer_was_forgotten() {
     });
 }
 
-/// The record of a departed origin is dropped at its cap, so its registers get new dots. A replica that has evicted one of
-/// them must not void it for the others.
+/// Checks that an eviction removes no value of a retired origin from other replicas. The record of a departed origin is
+/// dropped at its cap, so its registers get new dots. A replica that has evicted one of them must not void it for all.
 #[test]
 fn an_eviction_takes_no_value_of_a_retired_origin_from_others() {
     must_catch("eviction_voids", |bugs| {
@@ -212,7 +213,8 @@ pub(super) fn fill(net: &mut Net, i: usize, ticket: &FillTicket, key: u32, value
     stored
 }
 
-/// A fill begins just after `invalidate_all`. Another replica, whose clock is half a second behind, deletes the key after that.
+/// Checks that a fill above an epoch loses to a later delete. The fill begins just after `invalidate_all`. A replica
+/// whose clock is half a second behind deletes the key after that.
 #[test]
 fn a_fill_above_an_epoch_loses_to_a_later_delete_by_a_slower_clock() {
     must_catch("fill_bound_ignored", |bugs| {
@@ -236,8 +238,8 @@ fn a_fill_above_an_epoch_loses_to_a_later_delete_by_a_slower_clock() {
     });
 }
 
-/// A session breaks off and its receiver adopts the entries. A third replica that has evicted these values must not void
-/// them for the others.
+/// Checks that an eviction removes no adopted value from other replicas. A session breaks off, and its receiver adopts
+/// the entries. A third replica that has evicted these values must not void them.
 #[test]
 fn an_eviction_takes_no_adopted_value_from_others() {
     must_catch("eviction_voids", |bugs| {
@@ -266,7 +268,8 @@ fn an_eviction_takes_no_adopted_value_from_others() {
     });
 }
 
-/// The connection for a push cannot be made, and the sender is told so. The body of the evicted value must still be there.
+/// Checks that a retained body is kept until its receiver reports it. The connection for the push fails, and the sender
+/// is informed. The body of the evicted value must still be there.
 #[test]
 fn a_retained_body_is_kept_until_its_receivers_report_it() {
     must_catch("released_when_cut", |bugs| {
@@ -287,8 +290,8 @@ fn a_retained_body_is_kept_until_its_receivers_report_it() {
     });
 }
 
-/// Returns the largest number of tombstones on any node after two quiet minutes, and by how many seconds the third node is
-/// behind the first. The link between these two carries nothing, so messages get through by way of the second only.
+/// Returns the largest number of tombstones on any node after two quiet minutes, and the lag of the third node behind
+/// the first in seconds. The link between these two nodes carries nothing, so data passes only through the second node.
 fn one_link_is_cut(bugs: Bugs, n: usize) -> (usize, u64) {
     let (o, x) = (0, 2);
     let mut net = Net::new(n, plain).with(bugs);
@@ -306,7 +309,7 @@ fn one_link_is_cut(bugs: Bugs, n: usize) -> (usize, u64) {
     ((0..n).map(|i| net.r[i].view().tombstone_len()).max().unwrap(), behind)
 }
 
-/// Three nodes, of which two cannot reach each other for good.
+/// Checks that tombstones are collected among three nodes, of which two can never reach each other.
 #[test]
 fn tombstones_are_collected_among_three_nodes_with_one_link_cut() {
     must_catch("no_facts_among_three", |bugs| {
@@ -316,7 +319,7 @@ fn tombstones_are_collected_among_three_nodes_with_one_link_cut() {
     });
 }
 
-/// The same, where the deletes were made by a fourth node, which has left: digests do not list it any more.
+/// Checks the same for deletes of a fourth node that has left, so that digests no longer list it.
 #[test]
 fn tombstones_of_a_node_that_left_are_collected_with_one_link_cut() {
     must_catch("facts_without_retired", |bugs| {
@@ -336,7 +339,7 @@ fn tombstones_of_a_node_that_left_are_collected_with_one_link_cut() {
     });
 }
 
-/// The same with four nodes.
+/// Checks the same with four nodes.
 #[test]
 fn tombstones_are_collected_among_four_nodes_with_one_link_cut() {
     let (tombstones, behind) = one_link_is_cut(Bugs::default(), 4);
@@ -344,8 +347,9 @@ fn tombstones_are_collected_among_four_nodes_with_one_link_cut() {
     assert_eq!(tombstones, 0, "after two quiet minutes");
 }
 
-/// An acknowledgement meant for the replica that had this cache open a moment ago arrives at its successor. The clock of the
-/// first had followed a fast member and was ahead of the wall clock, from which the second starts.
+/// Checks that an acknowledgement for an earlier replica of the process is ignored. It arrives at the replica that
+/// reopened the cache. The clock of the earlier replica followed a fast member, and was ahead of the wall clock, from
+/// which the new replica starts.
 #[test]
 fn an_acknowledgement_for_the_predecessor_is_ignored() {
     must_catch("ack_for_any_receiver", |bugs| {
@@ -356,12 +360,12 @@ fn an_acknowledgement_for_the_predecessor_is_ignored() {
         net.run(1);
         let before = net.put(old, 1, Some(1), 8);
         net.flush();
-        // b's acknowledgement is under way; the cache is closed and opened again.
+        // The acknowledgement of b is on its way. The cache is closed and opened again.
         let ack = Message::Ack(crate::message::Ack { to: Some(id(old)), time: before.time });
         net.die(old, true);
         net.at += 1_000_000;
         let hello = net.digest_of(b);
-        // The new one writes before it has heard anybody, then hears b, and the acknowledgement comes.
+        // The new replica writes before it receives anything. Then the digest of b arrives, and the acknowledgement.
         let written = net.put(new, 7, Some(70), 8);
         assert!(written.time < before.time, "its clock is the wall clock again");
         net.give(b, id(new), &hello);
@@ -376,7 +380,8 @@ fn an_acknowledgement_for_the_predecessor_is_ignored() {
     });
 }
 
-/// Two nodes invalidate one key within a few milliseconds. Their clocks differ by five milliseconds and a message takes two.
+/// Checks that a fill above a tombstone loses to a later delete by a slower clock. Two nodes invalidate one key within
+/// a few milliseconds. Their clocks differ by five milliseconds, and a message takes two.
 #[test]
 fn a_fill_above_a_tombstone_loses_to_a_later_delete_by_a_slower_clock() {
     must_catch("fill_bound_ignored", |bugs| {
@@ -389,12 +394,12 @@ fn a_fill_above_a_tombstone_loses_to_a_later_delete_by_a_slower_clock() {
         net.run(3);
         // Some time passes without a message (digests come once a second).
         net.at += 100 * MS;
-        // a invalidates, and fills at once: the source says 1.
+        // a invalidates, and fills at once: its source returns 1.
         net.put(a, 5, None, 8);
         let first = net.intercept(a);
         let now = net.now(a);
         let ticket = net.r[a].begin_fill(now, 5 << 48 | 5, &Key::Known(5));
-        // One millisecond later, a's push is still under way, w changes the source to 2 and invalidates.
+        // One millisecond later, while the push of a is on its way, w changes the source to 2 and invalidates.
         net.at += MS;
         net.put(w, 5, None, 8);
         let second = net.intercept(w);
@@ -409,8 +414,9 @@ fn a_fill_above_a_tombstone_loses_to_a_later_delete_by_a_slower_clock() {
     });
 }
 
-/// A member has crashed and is not forgotten yet, so the others keep tombstones for it. A newcomer that never met it must keep
-/// them as well. If it collected them, its floor would void all that the crashed member wrote, on all replicas.
+/// Checks that a newcomer collects nothing while an unreachable member is not forgotten. A member has crashed, so the
+/// members keep tombstones for it. A newcomer that never met it must keep them as well. If it collected them, its floor
+/// would void all that the crashed member wrote, on all replicas.
 #[test]
 fn a_newcomer_collects_nothing_while_an_unreachable_member_is_not_forgotten() {
     must_catch("unreachable_unnamed", |bugs| {
@@ -430,7 +436,8 @@ fn a_newcomer_collects_nothing_while_an_unreachable_member_is_not_forgotten() {
         net.run(20);
         assert_eq!((net.r[a].view().tombstone_len(), net.r[b].view().tombstone_len()), (1, 1), "kept for x");
         assert!((0..50).all(|key| net.get(a, key) == Some(key) && net.get(b, key) == Some(key)));
-        // The replacement starts: its first digest arrives, what it says in the next two seconds does not. a and b are heard.
+        // The replacement n starts. Its first digest arrives; its messages of the next two seconds do not. It receives
+        // from a and b.
         for m in [a, b] {
             let now = net.now(n);
             net.r[n].greet(now, id(m));
@@ -458,7 +465,7 @@ fn a_newcomer_collects_nothing_while_an_unreachable_member_is_not_forgotten() {
     });
 }
 
-/// A person compares more registers than one slice holds: each of them is compared, on the other side too.
+/// Checks that an audit of more registers than one slice holds sends all slices.
 #[test]
 fn an_audit_of_many_suspects_sends_all_slices() {
     must_catch("last_audit_slice_only", |bugs| {

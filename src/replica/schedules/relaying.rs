@@ -1,4 +1,4 @@
-//! Large clusters, where pushes are passed on.
+//! Large clusters, in which pushes are relayed.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +27,8 @@ fn sum(net: &Net) -> Counters {
     sum
 }
 
-/// Each write costs every node a few messages, today as on the first day: what members have seen of each
-/// other by silence differs ever more, and must not make a push of its own for each.
+/// Checks that each write costs every node a few messages, independent of uptime. Members have claimed different
+/// amounts of silence of each other, ever more over time. That must not cause a separate push for each member.
 #[test]
 fn traffic_per_write_and_node_does_not_grow_with_uptime() {
     let mut net = cluster(MEMBERS);
@@ -38,7 +38,7 @@ fn traffic_per_write_and_node_does_not_grow_with_uptime() {
         let before = sum(&net);
         let began = net.at;
         for _ in 0..150 {
-            // Steps of seven: everybody writes, after pauses of many lengths.
+            // Steps of seven: every node writes, after pauses of many lengths.
             net.put(key as usize * 7 % MEMBERS, key, Some(key), 8);
             net.flush();
             key += 1;
@@ -48,7 +48,7 @@ fn traffic_per_write_and_node_does_not_grow_with_uptime() {
         let messages = after.pushes_out + after.pushes_relayed - before.pushes_out - before.pushes_relayed;
         assert!(messages >= 150 * (MEMBERS as u64 - 1), "window {window}: everybody must have been told");
         assert!(messages <= 150 * MEMBERS as u64 * fanout, "window {window}: {messages} pushes for 150 writes");
-        // At first there are members of whom some have heard nothing at all, and sessions tell them.
+        // At first some members have nothing at all from a few others, and sessions serve them.
         assert!(window == 0 || after.sessions_out == before.sessions_out, "window {window}: sessions");
         assert_eq!(after.gaps, before.gaps, "window {window}: gaps");
         let seconds = (net.at - began).div_ceil(S);
@@ -61,7 +61,7 @@ fn traffic_per_write_and_node_does_not_grow_with_uptime() {
     }
 }
 
-/// Following the first successor of each leads round through everybody, so without loss nobody is missed.
+/// Checks that each ring reaches every node: following the first successors leads through all of them.
 #[test]
 fn each_ring_reaches_everybody() {
     for n in [18, 40] {
@@ -85,7 +85,7 @@ fn each_ring_reaches_everybody() {
     }
 }
 
-/// The dead are nobody's successor, and who took their place passes on to those behind them.
+/// Checks that rings close over dead members: a dead member is no successor, and its own successors are still reached.
 #[test]
 fn rings_close_over_the_dead() {
     let mut net = cluster(MEMBERS);
@@ -99,19 +99,19 @@ fn rings_close_over_the_dead() {
     assert_eq!(sum(&net).gaps, before.gaps);
 }
 
-/// A write that another replica overtook before it was pushed needs sessions: with the few who would have
-/// got the push, and not with everybody from what each reported long ago.
+/// Checks that a write which was overtaken before it was pushed causes few sessions: only with the ring successors that
+/// would have got the push, not with all members from old reported vectors.
 #[test]
 fn an_overtaken_write_is_no_storm_of_sessions() {
     let (a, b) = (0, 1);
     let mut net = cluster(MEMBERS);
-    // What everybody reported becomes old news.
+    // The reported vectors of all members become old.
     for key in 100..200 {
         net.put(key as usize % MEMBERS, key, Some(key), 8);
         net.step();
     }
     let before = sum(&net);
-    // The successors of a are busy with one push when it writes again, and that is overtaken.
+    // The successors of a are busy with one push when it writes again. That second write is overtaken.
     net.put(a, 0, Some(1), 8);
     let now = net.now(a);
     let t = net.r[a].poll_transmit(now).unwrap();
@@ -130,7 +130,7 @@ fn an_overtaken_write_is_no_storm_of_sessions() {
     let fanout = net.r[a].view().config().fanout as u64;
     assert!(after.sessions_out > before.sessions_out, "a session there must be");
     assert!(after.sessions_out - before.sessions_out <= 3 * fanout, "{} sessions", after.sessions_out);
-    // And the next write of a mends the rest.
+    // The next write of a repairs the rest.
     net.put(a, 8, Some(4), 8);
     net.run(3);
     let after = sum(&net);
@@ -139,8 +139,8 @@ fn an_overtaken_write_is_no_storm_of_sessions() {
     assert!(sessions <= 2 * MEMBERS as u64, "{sessions} sessions for one overtaken write");
 }
 
-/// A third of all pushes is lost, those that are passed on and those that mend: everybody has everything
-/// soon after, and the mending does not cost more than the loss.
+/// Checks that lost pushes are repaired at a bounded cost: at most eight entries per write and member. A third of all
+/// pushes is lost, relayed and repairing ones included. Every node must have everything soon after.
 #[test]
 fn lost_copies_are_mended() {
     let mut net = cluster(MEMBERS);
@@ -169,7 +169,8 @@ fn lost_copies_are_mended() {
     assert!(entries <= 8 * u64::from(writes) * MEMBERS as u64, "{entries} entries, {sessions} sessions");
 }
 
-/// Sends everything that is due; one in three pushes arrives nowhere, though its sender is told it has left. Returns how many.
+/// Delivers everything that is due, except one push in three, which its sender believes sent. Returns the number of
+/// lost pushes.
 fn flush_with_loss(net: &mut Net, random: &mut fastrand::Rng) -> u64 {
     let (mut busy, mut all_lost) = (true, 0);
     while std::mem::take(&mut busy) {

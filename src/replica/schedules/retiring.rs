@@ -3,7 +3,7 @@
 use super::promises::must_catch;
 use super::*;
 
-/// One record of a departed origin each; the first replica keeps one tombstone.
+/// Returns replicas that keep one record of a departed origin each. The first one keeps `tombstones` tombstones.
 fn forgetful(n: usize, tombstones: usize) -> Net {
     Net::new(n, |i| ReplicaConfig {
         max_retired: 1,
@@ -12,7 +12,7 @@ fn forgetful(n: usize, tombstones: usize) -> Net {
     })
 }
 
-/// Another opening comes and goes, so that there is one record more than the cap.
+/// Lets another replica join and leave, so that there is one record more than the cap.
 fn comes_and_goes(net: &mut Net, who: usize) {
     net.meet(0, who);
     net.run(3);
@@ -28,8 +28,9 @@ fn comes_back(net: &mut Net, who: usize, gone: usize) {
     net.run(30);
 }
 
-/// scenario 31: z is away and not forgotten; the delete it has not seen is dropped by force; then the
-/// record of whoever deleted is dropped too. That z has seen what all members have of us says nothing.
+/// scenario 31: checks that a returning member keeps no deleted value after a forced drop. z is unreachable and not
+/// forgotten. The delete that z has not seen is dropped by force, and then the record of the deleter. It proves nothing
+/// that z has seen what all members have of this replica.
 #[test]
 fn a_member_that_missed_a_forced_drop_keeps_nothing_deleted_once_the_deleter_is_capped() {
     let (a, z, d, e) = (0, 1, 2, 3);
@@ -52,9 +53,9 @@ fn a_member_that_missed_a_forced_drop_keeps_nothing_deleted_once_the_deleter_is_
     assert_eq!(net.get(z, 7), None, "deleted, as a knew");
 }
 
-/// scenario 20: z is forgotten, and what it has is deleted. A newcomer has been heard of and has seen
-/// nothing of us yet when the record of whoever deleted is dropped: that all members have seen nothing of
-/// us is no time to tell z by.
+/// scenario 20: checks that a returning member keeps no deleted value although a newcomer has joined. z is forgotten,
+/// and its value is deleted. When the record of the deleter is dropped, the newcomer has seen nothing of this replica
+/// yet. So the time that all members have seen is zero, which says nothing about z.
 #[test]
 fn a_newcomer_hides_no_drop_from_a_member_that_returns() {
     let (a, z, p, x, e) = (0, 1, 2, 3, 4);
@@ -78,7 +79,7 @@ fn a_newcomer_hides_no_drop_from_a_member_that_returns() {
     assert_eq!(net.get(z, 7), None, "deleted, as a knew");
 }
 
-/// However long somebody stays away, there are never more than twice as many records as there should be.
+/// Checks that there are never more than twice as many records as the cap, however long a member is unreachable.
 #[test]
 fn records_are_bounded_also_while_a_member_is_away() {
     let (a, z) = (0, 1);
@@ -100,8 +101,9 @@ fn records_are_bounded_also_while_a_member_is_away() {
     assert!(net.r[a].view().counters().retired_dropped > 0);
 }
 
-/// A newcomer hears what a member has of one that left, and then not that member any more. That drops the record, and nobody else ever had
-/// it: what cannot be sent, nor taken back, is waited for as long as a dead member would be.
+/// Checks that a record dropped by an unreachable member is not waited for. A newcomer receives what a member has of a
+/// departed origin, and then nothing more from that member, which drops the record. No other member had it. The
+/// newcomer waits for it only as long as for a dead member.
 #[test]
 fn a_record_dropped_by_a_member_that_is_not_heard_is_not_waited_for() {
     let (a, b, new, x, y) = (0, 1, 2, 3, 4);

@@ -2,12 +2,12 @@
 
 use super::*;
 
-/// How many frames and pushes a replica has sent.
+/// Returns the number of frames and pushes that a replica has sent.
 fn sent(net: &Net, i: usize) -> u64 {
     net.r[i].view().counters().frames_out + net.r[i].view().counters().pushes_out
 }
 
-/// Two members with right clocks and 2,000 entries, and a newcomer whose clock is this many nanoseconds ahead.
+/// Returns two members with right clocks and 2,000 entries, and a newcomer whose clock is `skew` nanoseconds ahead.
 fn join_with_skew(skew: i64, bugs: Bugs) -> Net {
     let mut net = Net::new(3, |i| ReplicaConfig { max_frame_bytes: 8_192, ..plain(i) }).with(bugs);
     net.meet(0, 1);
@@ -21,7 +21,8 @@ fn join_with_skew(skew: i64, bugs: Bugs) -> Net {
     net
 }
 
-/// A newcomer has merged nothing, so it has no reason to trust its own clock more than those of all others.
+/// Checks that a newcomer whose clock is behind takes the time of its members. It has merged nothing, so it has no
+/// reason to trust its own clock more than the clocks of all members.
 #[test]
 fn a_newcomer_that_is_behind_takes_the_time_of_its_members() {
     for behind in [2, 5, 60, 3_600] {
@@ -45,7 +46,8 @@ fn a_newcomer_that_is_behind_takes_the_time_of_its_members() {
     }
 }
 
-/// Members that disagree leave a newcomer with its own clock: the first one it hears may be the wrong one.
+/// Checks that a newcomer keeps its own clock if its members disagree: the first member that it receives from may have
+/// the wrong clock.
 #[test]
 fn a_newcomer_does_not_take_the_time_of_a_member_that_others_contradict() {
     let (fast, right, new) = (0, 1, 2);
@@ -64,8 +66,9 @@ fn a_newcomer_does_not_take_the_time_of_a_member_that_others_contradict() {
     assert_eq!(net.r[new].view().counters().time_taken, 0);
 }
 
-/// The first member that a newcomer hears is the one that is wrong, and the others answer a moment later. Had the newcomer
-/// taken that time, all that it writes would wait for an hour, for a clock that has run ahead does not come back.
+/// Checks that a newcomer waits for a second member before it takes the time of one. The first member has the wrong
+/// clock, and the second answers a moment later. If the newcomer took the wrong time, its writes would be deferred for
+/// an hour, because a clock does not go back.
 #[test]
 fn a_newcomer_waits_for_a_second_member_before_it_takes_anybodys_time() {
     super::promises::must_catch("time_of_the_first", |bugs| {
@@ -82,7 +85,7 @@ fn a_newcomer_waits_for_a_second_member_before_it_takes_anybodys_time() {
     });
 }
 
-/// What is deferred is not sent again and again until its time has come, and then it is there.
+/// Checks that deferred entries are not sent again and again before they are due, and that they are merged then.
 #[test]
 fn what_is_deferred_is_not_sent_again_until_it_is_due() {
     let storm = |bugs: Bugs| {
@@ -105,13 +108,14 @@ fn what_is_deferred_is_not_sent_again_until_it_is_due() {
     let (calm, digests) = storm(Bugs::default());
     let (many, _) = storm(Bugs::only("deferral_storm").unwrap());
     println!("messages with registers in 8 s: {calm}, without the rule {many}; digests in 28 s: {digests}");
-    // All of it takes 30 messages.
+    // All 2,000 entries take 30 messages.
     assert!(calm <= 60 && many > 2 * calm, "{calm} messages with registers, {many} without the rule");
     assert!(digests < 100, "{digests} digests in half a minute");
 }
 
-/// A newcomer takes the time of the only member there is, whose clock is ahead. That member is then out of reach, and what
-/// its clock said last does not keep the newcomer at that time: the others contradict it.
+/// Checks that the time taken from a member is given back once that member is unreachable. A newcomer takes the time of
+/// the only member, whose clock is ahead. Then it loses the link to it, and a second member contradicts the last clock
+/// of the first.
 #[test]
 fn the_time_of_a_member_that_is_no_longer_heard_is_given_back() {
     let (fast, new, right) = (0, 1, 2);

@@ -1,11 +1,12 @@
-//! What the end of a reconcile must leave alone, and what a newcomer waits for.
+//! Registers that the end of a reconcile must leave alone, and state that a newcomer waits for.
 
 use super::filling::begin;
 use super::promises::{fill, must_catch};
 use super::*;
 
-/// Two members hold 50 keys and a third has evicted them all. Others leave, and it drops their records beyond its cap while one member
-/// is out of reach, so that member gets a reconcile. It had seen everything that was evicted, so it loses nothing.
+/// Returns a network in which s has evicted 50 keys that r holds. The three members that wrote the keys leave, and s
+/// drops their records above its cap while r is unreachable. So r gets a reconcile. With `was_there`, r has seen
+/// everything that was evicted, and must lose nothing.
 fn evicter_reconciles(bugs: Bugs, was_there: bool) -> Net {
     let (s, r, leaving) = (0, 1, [2, 3, 4]);
     let config = |i| ReplicaConfig { max_retired: if i == 0 { 1 } else { 4_096 }, ..plain(i) };
@@ -48,15 +49,15 @@ fn a_reconcile_of_an_evicter_takes_nothing_from_a_member_that_knew_what_was_evic
     );
 }
 
-/// The newest value of a key is evicted where a newcomer with an older value gets its reconcile from: it claims the newest
-/// value from now on, so it must not go on serving the older one.
+/// Checks that a newcomer does not serve an older value after a reconcile. The newest value of the key was evicted by
+/// the sender. The newcomer claims that newest value from now on.
 #[test]
 fn a_reconcile_of_an_evicter_takes_what_may_be_older_than_what_was_evicted() {
     must_catch("evictions_spared_unseen", |bugs| {
         let (s, w, n) = (0, 1, 2);
         let mut net = Net::new(3, plain).with(bugs);
         net.meet(s, w);
-        // The newcomer writes before it has met anybody, with a clock that is behind.
+        // The newcomer writes before it has any member, with a clock that is behind.
         net.skew[n] = -500_000_000;
         net.put(n, 7, Some(1), 8);
         net.put(w, 7, Some(2), 8);
@@ -70,9 +71,10 @@ fn a_reconcile_of_an_evicter_takes_what_may_be_older_than_what_was_evicted() {
     });
 }
 
-/// A replica was alone and evicted something, so its eviction floor is young. Another takes that floor over and doubts its newest value of a
-/// key, of which the first holds an older one. Its next reconcile does not list the doubt, and the first must not go on serving
-/// what is older.
+/// Checks that a receiver of a reconcile serves nothing older than a register that the reconcile hides. A replica
+/// without members evicted something, so its eviction floor is recent. A second replica takes that floor over, and
+/// doubts its newest value of a key, of which the first holds an older value. The reconcile from the second does not
+/// list the register in doubt.
 #[test]
 fn who_claims_what_a_reconcile_hides_serves_nothing_older() {
     must_catch("hidden_untold", |bugs| {
@@ -99,9 +101,9 @@ fn who_claims_what_a_reconcile_hides_serves_nothing_older() {
     });
 }
 
-/// A replica holds the older value of a key in doubt, because it has taken a reconcile of one that has evicted the newer one.
-/// Then it takes the reconcile of a member that still holds the newer one. The end of that must not void the doubt: the void would be
-/// greater than the value.
+/// Checks that a later reconcile does not void a register in doubt. A replica holds the older value of a key in doubt,
+/// because it took a reconcile of a replica that had evicted the newer value. Then it takes the reconcile of a member
+/// that still holds the newer value. A void would be greater than that value.
 #[test]
 fn a_doubt_is_not_voided_by_a_later_reconcile() {
     must_catch("doubts_voided", |bugs| {
@@ -120,7 +122,7 @@ fn a_doubt_is_not_voided_by_a_later_reconcile() {
         net.run(20);
         net.evict(e, 7);
         assert!(net.held(e, 7).is_none() && net.held(e, 9).is_none(), "evicted and collected");
-        // e and h have known p for a while and have not seen what it wrote.
+        // e and h have known p for some time, and have not seen what it wrote.
         net.up[p] = true;
         let asks = net.digest_of(p);
         net.give(p, id(e), &asks);
@@ -142,9 +144,10 @@ fn a_doubt_is_not_voided_by_a_later_reconcile() {
     });
 }
 
-/// The sender of a reconcile has evicted something, which its receiver knows, and has dropped a younger delete by force. The value that was
-/// deleted it never saw. The receiver doubts the value, and must not pass it on as the newest that it knows: whoever believes that
-/// serves it, and claims the delete.
+/// Checks that a register in doubt is not passed on as the newest known. The sender of a reconcile has evicted
+/// something that its receiver has seen, and has dropped a younger delete by force. It never saw the value that was
+/// deleted. The receiver doubts that value. If it passed the value on as the newest, its own receivers would serve it
+/// and claim the delete.
 #[test]
 fn a_doubt_is_not_passed_on_as_the_newest_that_is_known() {
     must_catch("doubts_listed", |bugs| {
@@ -179,8 +182,9 @@ fn a_doubt_is_not_passed_on_as_the_newest_that_is_known() {
     });
 }
 
-/// The sender of a reconcile claims of an origin only what comes before a young write, and has dropped by force what comes before and
-/// after it. Its receiver claims a delete of which nothing is left: whoever lacks that gets a reconcile from there too.
+/// Checks that a dropped time above a partial claim is passed on. The sender of a reconcile claims an origin only up to
+/// a recent write, and has dropped by force writes before and after it. Its receiver claims a delete of which nothing
+/// is left. A member that lacks the delete must get a reconcile from the receiver too.
 #[test]
 fn what_is_claimed_in_part_and_was_dropped_is_not_passed_on_as_nothing() {
     must_catch("dropped_beyond_claim_left", |bugs| {
@@ -222,8 +226,9 @@ fn what_is_claimed_in_part_and_was_dropped_is_not_passed_on_as_nothing() {
     });
 }
 
-/// A member was away and forgotten, and lost a value to the reconcile of a replica that had evicted it. The value comes again, under another dot, from
-/// one that still holds it. Where it was lost it may have been deleted, or evicted: that is no reason to void it for all.
+/// Checks that a value that a reconcile removed is not voided when it comes again. A member was forgotten, and lost a
+/// value to the reconcile of a replica that had evicted it. The value comes again under another dot. It may have been
+/// deleted or evicted: that is no reason to void it for all replicas.
 #[test]
 fn what_a_reconcile_removed_is_not_voided_when_it_comes_again() {
     must_catch("removals_void", |bugs| {
@@ -259,8 +264,8 @@ fn what_a_reconcile_removed_is_not_voided_when_it_comes_again() {
     });
 }
 
-/// A member has left. What it wrote last only one of the others has, and that one tells a newcomer of a delete before it sends it what it has
-/// of the one that left. The newcomer collects nothing before it has that.
+/// Checks that a newcomer collects nothing before it has all that is known of a departed member. Only one remaining
+/// member has the last writes of the departed one. It sends the newcomer a delete before it sends those writes.
 #[test]
 fn a_newcomer_waits_for_what_is_known_of_one_that_left() {
     must_catch("gone_unwaited", |bugs| {
@@ -293,7 +298,9 @@ fn a_newcomer_waits_for_what_is_known_of_one_that_left() {
     });
 }
 
-/// A newcomer is told of a member, and then hears what its source said before it had met that member. It goes on waiting for it.
+/// Checks that a late digest does not retract the name of a member. A newcomer learns of a member by a digest. Then an
+/// older digest of the same sender arrives, from before it met that member. The newcomer must go on waiting for that
+/// member.
 #[test]
 fn a_late_digest_takes_no_name_back() {
     must_catch("late_words_unname", |bugs| {

@@ -8,13 +8,13 @@ use crate::item::{Body, Item, ItemRef, Key};
 use crate::message::Digest;
 use crate::replica::{Replica, ReplicaConfig, Write};
 
-/// What is visible of some keys, by replica.
+/// Returns the visible values of some keys, by replica.
 fn views(net: &Net, keys: std::ops::Range<u32>) -> Vec<Vec<Option<u32>>> {
     let view = |i: usize| keys.clone().map(|key| net.get(i, key)).collect();
     (0..net.r.len()).filter(|i| net.up[*i]).map(view).collect()
 }
 
-/// Replicas of which the first `twins` are opened under one id. Writes count as young for half of `gc_grace` seconds.
+/// Returns replicas of which the first `twins` share one id. Writes count as young for half of `gc_grace` seconds.
 fn net(replicas: usize, twins: usize, gc_grace: u64) -> Net {
     let config = |i| ReplicaConfig { gc_grace: Duration::from_secs(gc_grace), ..plain(i) };
     let mut net = Net::new(replicas, config);
@@ -34,7 +34,8 @@ fn count(net: &Net, of: impl Fn(&crate::replica::Counters) -> u64) -> u64 {
     net.r.iter().map(|replica| of(replica.view().counters())).sum()
 }
 
-/// Two that write under one id are told apart: each takes another, and all agree. Gives what they agree on.
+/// Checks that two replicas that write under one id are detected: each takes a new id, and all replicas agree. Returns
+/// the agreed values.
 fn two_of_four_are_twins(gc_grace: u64) -> Vec<Option<u32>> {
     let mut net = net(4, 2, gc_grace);
     for a in [0, 1, 2] {
@@ -72,7 +73,8 @@ fn twins_take_new_ids_and_lose_nothing_young() {
     assert_eq!(kept.iter().flatten().count(), 15, "14 keys of one of them, and one of both");
 }
 
-/// What was written so long before that it might be stale is not told again. What others have of it stays, and is the same everywhere.
+/// Checks that replicas agree also on writes that are too old to be written again. Values that a member holds stay, and
+/// are the same on all replicas.
 #[test]
 fn twins_take_new_ids_and_agree() {
     for gc_grace in [0, 1] {
@@ -81,12 +83,12 @@ fn twins_take_new_ids_and_agree() {
     }
 }
 
-/// A process is restored from a picture of its memory, older than what it has since told: it must not go on from there,
-/// neither with what was deleted meanwhile nor without what it wrote itself.
+/// Checks that a process restored from a snapshot begins anew. The snapshot is older than what the process has since
+/// sent. It must bring back nothing that was deleted meanwhile, and must not lose what it wrote itself.
 #[test]
 fn a_restored_process_begins_anew() {
     let mut net = net(4, 2, 2);
-    // The second replica stands for the picture: of the moment at which `put(0, 0, ..)` alone had happened.
+    // The second replica is the snapshot, of a moment when nothing but `put(0, 7, ..)` had happened.
     let early = Now { wall: net.now(1).wall, mono: 0 };
     net.r[1] = Replica::new(id(0), plain(1), 1, early).unwrap();
     net.put(1, 7, Some(1), 8);
@@ -117,7 +119,8 @@ fn a_restored_process_begins_anew() {
     is_valid(&mut net);
 }
 
-/// Without a third they take turns: the one that is behind is filled by the other, which then is filled by it.
+/// Checks that two duplicates without a third member recover in turn. The one that is behind takes a new id and is
+/// filled by the second. Then the second takes a new id and is filled by the first.
 #[test]
 fn twins_without_a_third() {
     let mut net = net(2, 2, 10);
@@ -139,7 +142,8 @@ fn twins_without_a_third() {
     is_valid(&mut net);
 }
 
-/// A liar who says every second that somebody has our id keeps nobody empty: he is believed once a minute.
+/// Checks that a faulty member cannot keep a replica empty. It reports a duplicate id every second, and is believed
+/// once a minute.
 #[test]
 fn a_liar_is_believed_once_a_minute() {
     let mut net = net(3, 1, 2);
@@ -161,12 +165,13 @@ fn a_liar_is_believed_once_a_minute() {
     is_valid(&mut net);
 }
 
-/// What a twin deleted or let expire on its side of a partition, long ago, the other side is told all the same, although it takes itself to
-/// have seen it.
+/// Checks that a delete or expiry which only one side of a partition has seen reaches the second side. Each side has
+/// one duplicate. The second side has claims that cover the delete, so the duplicate must write it again under its new
+/// id.
 #[test]
 fn a_delete_that_only_one_twins_side_has_seen_reaches_the_other() {
     let mut net = net(4, 2, 2);
-    net.up[1] = false; // Not there yet.
+    net.up[1] = false; // Not started yet.
     for (a, b) in [(0, 2), (0, 3), (2, 3)] {
         net.meet(a, b);
     }
@@ -195,7 +200,8 @@ fn a_delete_that_only_one_twins_side_has_seen_reaches_the_other() {
     is_valid(&mut net);
 }
 
-/// What was begun under the old id ends without harm: fills lose, and nobody is said to have what nobody can tell.
+/// Checks that operations begun under the old id end without harm. Fills lose, and no member is reported to have a
+/// write of the old id.
 #[test]
 fn what_was_begun_under_the_old_id_ends() {
     let mut net = net(3, 1, 2);

@@ -1,4 +1,4 @@
-//! The end of a run, once everything is quiet: O1, O3, completeness by record, and back to baseline (O4).
+//! The checks at the end of a run, once everything is quiet: O1, O3, completeness by record, and back to baseline (O4).
 
 use super::fills;
 use crate::crdt::{Cause, Kind, VersionVector};
@@ -8,7 +8,7 @@ use crate::sim::oracle::{Fate, Record};
 use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 
-/// Wall clocks of a healed cluster differ by less, in nanoseconds.
+/// The upper limit of the difference between wall clocks of a healed cluster, in nanoseconds.
 const HEALED_SKEW: u64 = 2_000_000_000;
 
 /// Checks O1, O3 and completeness, once everything is quiet.
@@ -24,7 +24,8 @@ fn check_cache<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cache: u8) -
     for key in 0..cluster.keys.len() {
         let known = oracle.winner(key, &vectors);
         let stamp = |&number: &usize| cluster.held(number, key).map(|held| cluster.view(number).stamp_at(&held.meta));
-        // What was held and collected counts as well: it may have come under another dot than its own.
+        // A register that was held and then collected counts as well: it may have arrived under a dot that is not its
+        // first.
         let was = open.iter().filter_map(|&number| was_known(cluster, number, key)).max();
         let newest = known.map(|record| record.stamp).max(open.iter().filter_map(stamp).max()).max(was);
         for &number in &open {
@@ -33,7 +34,7 @@ fn check_cache<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cache: u8) -
                 fills::check_served(cluster, number, key, &open, stamp)?;
             }
         }
-        // What a replica that is gone wrote counts once a present one holds it.
+        // A write of a replica that is gone counts as soon as a present replica holds it.
         let held = newest.and_then(|newest| oracle.get(key, &newest));
         check_complete(cluster, &open, key, held.or(known), epoch)?;
     }
@@ -43,13 +44,13 @@ fn check_cache<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cache: u8) -
             return Err(cluster.violation(format!("O3: {name} knows the epoch {} of {epoch}", view.epoch())));
         }
     }
-    // What is deferred of a member that is unreachable waits until that is forgotten: see `check_baseline`.
+    // Registers deferred from an unreachable member wait until that member is forgotten. `check_baseline` checks them.
     Ok(())
 }
 
-/// Returns the newest stamp that a replica ever held. A register that came in doubt and was never claimed does not count: the
-/// session that brought it broke off, and the replica keeps nothing of it. If it was voided there, and had to be, that
-/// stands: the void has a dot of the replica, whatever becomes of the session.
+/// Returns the newest stamp that a replica has ever held for a key. A register in doubt that was never claimed does not
+/// count: its session broke off, and the replica keeps nothing of it. If the register was voided there, and the void
+/// was due, it counts: the void has a dot of this replica and outlives the session.
 fn was_known<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, key: usize) -> Option<Stamp> {
     let opening = &cluster.openings[number];
     let (newest, gone) = opening.newest[key]?;
@@ -58,7 +59,7 @@ fn was_known<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize,
     Some(newest).filter(|newest| !cluster.oracle(number).get(key, newest).is_some_and(forgets))
 }
 
-/// Checks O3, and with it O1: a replica serves only the newest that any replica knows.
+/// Checks O3, and with it O1: a replica serves only the newest write that any replica knows.
 fn check_served<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -79,7 +80,7 @@ fn check_served<K: SimKey, V: SimValue>(
     Ok(())
 }
 
-/// Counts what explained the misses of a run that is over.
+/// Counts the fates that explain the misses of a completed run.
 pub(in crate::sim) fn count_misses<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) {
     let mut reached = Vec::new();
     for opening in cluster.openings.iter().filter(|opening| opening.is_open) {
@@ -120,7 +121,8 @@ fn check_complete<K: SimKey, V: SimValue>(
         return Ok(());
     };
     let Some(wall) = open.first().map(|&number| cluster.now_at(number).wall) else { return Ok(()) };
-    // Clocks of a healed cluster differ still: a value about to expire may be gone here and not yet there.
+    // The clocks of a healed cluster still differ: a value that is about to expire may have expired on some replicas
+    // only.
     if record.expires != 0 && record.expires <= wall + HEALED_SKEW {
         return Ok(());
     }
@@ -142,9 +144,10 @@ fn check_complete<K: SimKey, V: SimValue>(
     Ok(())
 }
 
-/// Returns whether something newer took the place of a record and is gone for a reason of its own, so that no present replica
-/// claims it. Either the record of its author was dropped since (`max_retired`), or a replica had it in quarantine and, in one
-/// event, released it, gave it a dot of its own and dropped it by force. Other replicas learn of that by reconciles.
+/// Returns true if something newer replaced the record and is gone for a reason of its own, so that no present replica
+/// claims it. There are two cases. Either a replica has dropped the record of the newer write's origin since
+/// (`max_retired`). Or a replica had the newer write in quarantine and, in one event, released it, gave it a dot of its
+/// own and dropped it by force. The remaining replicas learn of that through reconciles.
 fn was_overtaken<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -166,11 +169,15 @@ fn was_overtaken<K: SimKey, V: SimValue>(
     })
 }
 
-/// Returns whether the author of a record that only the author has evicted owes it to this replica all the same. The author
-/// keeps the body of an own write until every live member has it, and this replica was a live member before the write.
-/// Three things free the author. The body was counted as lost (`evicted_unsent`: too many waited, or it was dropped by force).
-/// Another replica had adopted the write: by its dot it is that replica's then, and its author evicts it like any other. Or a
-/// replica had it in doubt or gave it up: each replica that took over that state claims the write and lacks it.
+/// Returns true if the author still owes the record to this replica, although only the author has evicted it. The
+/// author keeps the body of an own write until every live member has it, and this replica was a live member before the
+/// write. Each of three facts frees the author:
+///
+/// - The body was counted as lost (`evicted_unsent`): too many bodies waited, or it was dropped by force.
+/// - Another replica has adopted the write. By its dot the write then belongs to the adopter, and the author evicts it
+///   like any other value.
+/// - A replica held the write in doubt or has given it up. Each replica that took over that state claims the write and
+///   lacks it.
 fn is_owed<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, record: &Record<K, V>) -> bool {
     let (author, fate) = (&cluster.openings[record.author], &record.fate);
     let only_author = fate.evicted.iter().eq([&record.author]) && number != record.author;
@@ -195,7 +202,7 @@ fn check_cache_baseline<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cac
     for &number in &open {
         let (view, name) = (cluster.view(number), cluster.name(number));
         let live = view.live_len() as usize;
-        // The last of all, which was given seeds: those may be there and cut off, so nothing is stable.
+        // A last replica that was given seeds expects peers: they may exist and be cut off, so nothing is stable.
         let waits = open.len() == 1 && cluster.expects_peers(cluster.openings[number].process, cache);
         let kept = if waits { view.tombstone_len() } else { 0 };
         let facts = [
@@ -206,8 +213,8 @@ fn check_cache_baseline<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cac
             ("log entries", view.log_len(), 2 * (live + kept) + 65 * ever),
             ("expiry entries", view.expiry_len(), 3 * live + 1_024),
         ];
-        // Only its own digest makes a replica a member. Over a link that never worked none came; what it knows
-        // comes by way of the third.
+        // A peer becomes a member only by its own digest. Over a link that never worked no digest arrives. Its writes
+        // come through a third replica.
         let strangers = open.iter().filter(|&&other| other != number && cluster.never_meet(number, other)).count();
         if view.peer_len() + strangers < open.len() - 1 {
             let known: Vec<_> = view.peers().map(|peer| peer.id).collect();
@@ -223,7 +230,7 @@ fn check_cache_baseline<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cac
     Ok(())
 }
 
-/// Describes a few tombstones of a replica, and what it believes of others.
+/// Describes a few tombstones of a replica and its beliefs about its peers.
 fn tombstones_of<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> String {
     let view = cluster.view(number);
     let stones: Vec<_> = (0..cluster.keys.len())

@@ -1,4 +1,5 @@
-//! Beliefs: what a replica takes another to have seen, and to write no more, is what that one said of itself.
+//! The beliefs of a replica about its peers: the writes that a peer has seen, and the time below which it writes no
+//! more. A replica must not believe more than the peer itself has stated.
 
 use crate::crdt::Dot;
 use crate::hlc::Stamp;
@@ -9,7 +10,7 @@ use crate::sim::types::{SimKey, SimValue};
 /// Events of the whole run between two checks of the beliefs.
 const EVERY: u64 = 8;
 
-/// Checks that no replica believes more of a peer than the peer has said.
+/// Checks that no replica believes more of a peer than the peer has stated.
 pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     if !cluster.report.events.is_multiple_of(EVERY) {
         return Ok(());
@@ -32,8 +33,8 @@ pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
     Ok(())
 }
 
-/// Checks that a replica stamps nothing at or below a watermark that it has said: what it has not issued by then must be
-/// stamped above. Every watermark counts, also one that no replica has received yet.
+/// Checks that a replica does not issue a stamp at or below a watermark that it has sent: every later stamp must be
+/// above. Every sent watermark counts, even if no replica has received it yet.
 pub(in crate::sim) fn check_watermark<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,

@@ -1,4 +1,4 @@
-//! Bounds: memory is bounded by configuration after every event, whatever other replicas send.
+//! The memory bounds: after every event the memory is within the configured limits, whatever peers send.
 
 use crate::crdt::Kind;
 use crate::sim::cluster::Cluster;
@@ -23,8 +23,9 @@ pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
     check_tombstones(cluster, number)
 }
 
-/// Checks that the tombstones are within the cap. Those whose dots no vector claims yet do not count: a session brings them
-/// before it claims them, and if the replica dropped them then, no replica could know of it. One session bounds their number.
+/// Checks that the tombstones are within the cap. Tombstones whose dots the vector does not claim yet do not count. A
+/// session brings them before it claims them. If the replica dropped them earlier, no replica could know of the loss.
+/// One session bounds their number.
 fn check_tombstones<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     let (view, cap) = (cluster.view(number), cluster.settings.config.max_tombstones);
     if view.tombstone_len() <= cap {
@@ -36,7 +37,7 @@ fn check_tombstones<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
     });
     let claimed = claimed.count();
     if claimed <= cap || view.is_receiving() {
-        return Ok(()); // While a session comes in, its end decides what may be dropped.
+        return Ok(()); // While a session comes in, its end decides which tombstones may be dropped.
     }
     let name = cluster.name(number);
     Err(cluster.violation(format!("O4: {name} holds {claimed} tombstones that it claims, and the cap is {cap}")))

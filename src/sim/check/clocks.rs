@@ -1,5 +1,6 @@
-//! Clocks: nothing is merged that lies further in the future than `max_drift`, and no replica takes the time of the first
-//! member that it hears. And what a member has said it has is not sent to it again.
+//! The rules about clocks, and one about cost. No replica merges a register further in the future than `max_drift`. No
+//! replica takes the time of the first member that it receives a digest from without waiting. No sender sends registers
+//! again that their receiver has reported.
 
 use crate::crdt::Marker;
 use crate::message::Message;
@@ -9,19 +10,21 @@ use crate::sim::cluster::Cluster;
 use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 
-/// The shortest time that a replica waits for a second member before it takes the time of its only one: a second, less what
-/// clocks that drift make of it.
+/// The shortest wait for a second member before a replica takes the time of its only member, in nanoseconds. It is one
+/// second, less a margin for drifting clocks.
 const WAIT: u64 = 950_000_000;
-/// The most times that something is sent while it waits for its time. Each wait is twice the one before, up to a minute. What is
-/// under way when the receiver asks for it comes as well, and some of it twice.
+/// The most times that one register is sent while the receiver defers it. Each wait is twice as long as the previous
+/// one, up to a minute. Registers in flight when the receiver asks for the wait still arrive, and some of them are
+/// duplicated.
 const OFTEN: u32 = 100;
-/// A clock that falls behind the monotonic one by less than this is taken at its word again within the event.
+/// The largest lag of a wall clock behind the monotonic clock, in nanoseconds, at which the hybrid clock still follows
+/// the wall clock. It may follow within the event, after the message was judged.
 const SLEW: u64 = 100_000_000;
 
-/// Checks that a write merged in the event that brings it here first lies no further ahead than `max_drift`, by the clock of
-/// this replica. A write that was brought before may have been deferred. It waits for as long as it was ahead then, by the
-/// monotonic clock, and the wall clock may have stood still or stepped back meanwhile. A clock that stands still is followed
-/// for `SLEW` only after the message was judged.
+/// Checks a write that is merged in the event of its first arrival: by this replica's clock it is at most `max_drift`
+/// ahead. A write that arrived earlier may have been deferred. It waits for as long as it was ahead then, by the
+/// monotonic clock, and the wall clock may have stopped or stepped back meanwhile. A clock that stands still is
+/// followed for `SLEW` only after the message was judged, so the check subtracts `SLEW`.
 pub(super) fn check_not_ahead<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -41,7 +44,8 @@ pub(super) fn check_not_ahead<K: SimKey, V: SimValue>(
     Err(cluster.violation(format!("ahead: {name} merges {stamp:?} for {key} at {wall}: it is from the future")))
 }
 
-/// Checks that a replica is not sent again and again what it defers: it asks the sender to wait, each time for longer.
+/// Checks that a sender does not repeat a register that the receiver defers more than `OFTEN` times. The receiver asks
+/// the sender to wait, each time for longer.
 pub(in crate::sim) fn check_early<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -66,7 +70,7 @@ pub(in crate::sim) fn check_early<K: SimKey, V: SimValue>(
         .violation(format!("cost: {name} was sent the dot {dot} {count} times by {from}, while it waits for its time")))
 }
 
-/// Checks what a digest changed, after it was taken in and before anything else is done.
+/// Checks the effect of a digest, right after the replica has handled it and before any other event.
 pub(in crate::sim) fn check_answer<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,

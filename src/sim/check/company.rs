@@ -1,16 +1,17 @@
-//! Company: the members that a process has for its caches. Checks the membership machine against books of this file's own.
+//! The members that a process has for its caches. Checks the membership state machine against independent records of
+//! this file.
 
 use crate::replica_id::ReplicaId;
 use crate::sim::cluster::Cluster;
 use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 
-/// In a healed network two replicas of one cache that are both there have met after so many nanoseconds. A question that is
-/// lost is asked again each second or so; whoever said that a cache is not open is asked again after half a minute, and need
-/// not be waited for that long.
+/// The longest time until two present replicas of one cache have met in a healed network, in nanoseconds. A lost
+/// greeting is repeated about every second. A process that answered "not open" is greeted again only after 30 seconds.
+/// The limit need not include that time, because the process greets its peers when it opens the cache.
 const MEET_WITHIN: u64 = 20_000_000_000;
 
-/// Takes note that a replica of a process spoke to this one and was heard.
+/// Records that this replica has received a digest from a replica of process `from`.
 pub(in crate::sim) fn note_heard<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -21,15 +22,16 @@ pub(in crate::sim) fn note_heard<K: SimKey, V: SimValue>(
     *greatest = id.max(*greatest);
 }
 
-/// Takes note that a process is gone for good. Nobody remembers then which of its replicas came last: a node hears none of
-/// them any more, and where a run has the dead be heard they may be heard in any order.
+/// Records that a process is gone for good. Afterwards no node remembers which of its replicas was the last. A node
+/// ignores messages from all of them. A run with `heed_the_dead` accepts them in any order.
 pub(in crate::sim) fn note_left<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, process: usize, who: usize) {
     for number in cluster.processes[process].openings() {
         cluster.openings[number].history.company.greatest.remove(&who);
     }
 }
 
-/// Checks that no replica has a member that was closed before one that it has heard was opened in its place. Ids of a process rise.
+/// Checks that no live member of a replica was closed before a replica on the same process from which a digest has
+/// arrived. The ids of one process rise, so the smaller id was closed.
 pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     let greatest = &cluster.openings[number].history.company.greatest;
     let process = |id: &ReplicaId| cluster.by_id.get(id).map(|other| cluster.openings[*other].process);
@@ -45,7 +47,7 @@ pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
     Ok(())
 }
 
-/// Checks, in a healed network, that replicas of one cache meet.
+/// Checks that the replicas of one cache meet once the network is healed.
 pub(in crate::sim) fn check_met<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     if !cluster.course.healed {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Content: a claim is kept. The vector of a replica covers a write only if it holds the write or something newer for
-//! its key, or if the write is gone for a reason that was observed of this very record.
+//! The promise behind a claim. If the vector of a replica covers a write, the replica holds the write or something
+//! newer for its key. Otherwise the write is gone for a reason that was observed for this very record.
 
 use crate::crdt::{Cause, Kind};
 use crate::hlc::Stamp;
@@ -9,7 +9,7 @@ use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 use crate::store::Snapshot;
 
-/// Checks that a replica holds what it claims of a key, or that the newest such write has a fate.
+/// Checks that a replica holds the newest write of a key that it claims, or that this write has a fate.
 pub(super) fn check<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -30,7 +30,8 @@ pub(super) fn check<K: SimKey, V: SimValue>(
         return Err(cluster.violation(format!("claim: {name} serves {key} of {stamp:?} and claims {claimed:?}")));
     }
     if record.expires != 0 && record.expires <= cluster.openings[number].latest_wall {
-        // A read compares with the clock. The tombstone of it may be collected, or dropped by force as soon as it was made.
+        // A read compares the deadline with the clock. The `Expired` tombstone may be collected, or dropped by force as
+        // soon as it was made.
         return note_expired_at(cluster, number, key, record.stamp);
     }
     if may_be_gone(cluster, number, key, record) {
@@ -40,7 +41,7 @@ pub(super) fn check<K: SimKey, V: SimValue>(
     Err(cluster.violation(format!("content: {name} claims {written:?} of {key}, holds {stamp:?}, and {fate:?}")))
 }
 
-/// Returns whether a value that a replica claims and does not hold may be gone.
+/// Returns true if a value that a replica claims and does not hold may be gone.
 fn may_be_gone<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -49,17 +50,18 @@ fn may_be_gone<K: SimKey, V: SimValue>(
 ) -> bool {
     let opening = &cluster.openings[number];
     if record.item.is_none() || record.stamp.time <= cluster.view(number).epoch() {
-        return true; // A delete is collected once it is stable. What an epoch has passed is swept, and never placed.
+        // A delete is collected once it is stable. A write at or below the epoch is swept, or skipped on arrival.
+        return true;
     }
-    // Something newer stood here and was removed since. Only what is stable, or beyond a cap, is removed.
+    // Something newer was here and was removed since. Only stable registers, or those beyond a cap, are removed.
     opening.newest[key].is_some_and(|(newest, _)| newest > record.stamp)
         || record.fate.explains_a_miss()
         || is_overwritten(cluster, number, key, record)
 }
 
-/// Returns whether a replica of this cache, present or gone, claims something newer: the sender of the claim held that, or
-/// knew that it was collected. This replica need not claim it itself: the record of its origin may have been dropped before
-/// (`max_retired`). The end of the run checks that the winner comes here.
+/// Returns true if a replica of this cache, present or gone, claims something newer. The sender of the claim held that
+/// newer write, or knew that it was collected. This replica need not claim it: it may have dropped the record of the
+/// origin before (`max_retired`). The end of the run checks that the winner arrives here.
 fn is_overwritten<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -71,7 +73,7 @@ fn is_overwritten<K: SimKey, V: SimValue>(
     cluster.oracle(number).winner(key, &seen).is_some_and(|winner| winner.stamp > record.stamp)
 }
 
-/// Takes note of a tombstone that the end of a time to live has left.
+/// Records an `Expired` tombstone.
 fn note_expired<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -82,7 +84,8 @@ fn note_expired<K: SimKey, V: SimValue>(
     note_expired_at(cluster, number, key, stamp)
 }
 
-/// Takes note that a replica holds a write for expired. A value expires by the clock of a replica that holds it, and only then.
+/// Records that a replica holds a write as expired. Fails if the deadline has not passed by the clock of this replica:
+/// a value expires only by the clock of a replica that holds it.
 pub(super) fn note_expired_at<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,

@@ -1,5 +1,5 @@
-//! Eviction stays where it happened: a replica that has evicted nothing, and took over no state of one that has, loses
-//! no value to the evictions of others.
+//! The scope of an eviction. A replica that has evicted nothing, and took over no state from a replica that has, loses
+//! no value through evictions of its peers.
 
 use super::content;
 use crate::hlc::Stamp;
@@ -9,8 +9,8 @@ use crate::sim::history;
 use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 
-/// Takes note of a value that is no longer there for the readers of a replica. The second stamp is that of what stands there
-/// now, if anything does: a newer write may have arrived expired or evicted, and then the cause is the newer one's.
+/// Records that a value is gone for the readers of a replica. The second stamp belongs to the register that is held
+/// now, if any. A newer write may have arrived expired or evicted; then the cause is that of the newer write.
 pub(in crate::sim) fn note_removed<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -34,9 +34,9 @@ pub(in crate::sim) fn note_removed<K: SimKey, V: SimValue>(
     }
 }
 
-/// Takes note of a void that took the place of an older value. A fill that comes contested has overtaken what was here, and is a
-/// void from the start, with a dot of this replica. Dropped by force in the same event, it is seen in the change alone; the fill
-/// itself may be claimed by nobody, if the session that brought it broke off.
+/// Records a void that replaced an older value. A contested fill that arrives has overtaken the value held here. It
+/// becomes a void at once, with a dot of this replica. If the void is dropped by force in the same event, only the
+/// change shows it. No replica may claim the fill itself, if its session broke off.
 fn note_overtaken<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -54,7 +54,7 @@ fn note_overtaken<K: SimKey, V: SimValue>(
     }
 }
 
-/// Takes note of an eviction. Of those while it is alone, a replica remembers only the greatest time.
+/// Records an eviction. While a replica is alone, it remembers only the greatest time of its evictions.
 fn note_evicted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize, key: usize, stamp: Stamp) {
     cluster.openings[number].history.has_evicted = true;
     if cluster.view(number).peer_len() == 0 && cluster.view(number).unmet_len() == 0 {
@@ -67,8 +67,8 @@ fn note_evicted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number:
     cluster.report.fault("evicted");
 }
 
-/// Checks a value that went with a void or a reconcile. Where the replica evicts nothing, a void must have been due for
-/// another reason than that a replica had evicted the value. A write or delete that is newer than the value is a reason.
+/// Checks a value that was lost to a void or a reconcile. On a replica that evicts nothing, the loss must have a reason
+/// other than an eviction by a peer. A write or delete that is newer than the value is such a reason.
 fn check_loss<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -77,7 +77,7 @@ fn check_loss<K: SimKey, V: SimValue>(
     cause: RemovalCause,
 ) -> Result<(), Violation> {
     if let Some(held) = cluster.held(number, key) {
-        // A void of its own, or a doubt, is judged before the loss is.
+        // Judges a void or doubt of this event before the loss, because the loss is judged by their fates.
         let marker = cluster.view(number).marker_at(&held.meta);
         history::note_held(cluster, number, key, Some(marker));
     }
@@ -89,10 +89,11 @@ fn check_loss<K: SimKey, V: SimValue>(
     }
     let epoch = cluster.view(number).epoch();
     let Some(record) = cluster.oracle(number).of(key).next().filter(|newest| newest.stamp == stamp) else {
-        return Ok(()); // Overwritten or deleted by a record that is newer.
+        return Ok(()); // Overwritten or deleted by a newer record.
     };
     let over = record.expires != 0 && record.expires <= cluster.openings[number].latest_wall;
-    // A doubt that was due is as a void that was due: the floor behind it passed a write that it could not know of.
+    // A doubt that was due excuses a loss as a due void does: the floor behind it passed a write that its replica could
+    // not know.
     if record.fate.doubted.contains(&number) || record.fate.voided || record.fate.expired || over || stamp.time <= epoch
     {
         return Ok(());
@@ -102,10 +103,13 @@ fn check_loss<K: SimKey, V: SimValue>(
         .violation(format!("evict: {name} has evicted nothing and lost {key} of {stamp:?} by {cause:?}; {fate:?}")))
 }
 
-/// Returns whether a replica may lose values to the evictions of others: it evicts itself, it took over evictions that it had
-/// not seen, or a reconcile whose sender had dropped tombstones ends now. At or below the gc floor of that sender, what the
-/// sender has evicted cannot be told from what it has deleted: the floor is all that it remembers. A member gets a reconcile
-/// only if tombstones were dropped that it had not seen.
+/// Returns true if a replica may lose values through evictions of its peers. Three cases allow it:
+///
+/// - The replica has evicted values itself.
+/// - It took over evictions that it had not seen.
+/// - A reconcile ends now, and the value is at or below its sender's gc floor. There the sender cannot tell an evicted
+///   value from a deleted one, because it remembers only the floor. A member gets a reconcile only if tombstones were
+///   dropped that it had not seen.
 fn is_given_up<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,

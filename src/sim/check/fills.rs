@@ -1,4 +1,5 @@
-//! Fills: a value whose source was read before a write, delete or `invalidate_all` of its key must not stand above it.
+//! The rule for fills: a value whose source was read before a write, delete or `invalidate_all` of its key must not win
+//! over that.
 
 use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::sim::cluster::Cluster;
@@ -6,7 +7,7 @@ use crate::sim::oracle::{FillStart, Record};
 use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 
-/// Checks a fill when it is stored, against what this replica has issued or received by then.
+/// Checks a fill when it is stored, against everything that this replica has issued or received by then.
 pub(in crate::sim) fn check<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -14,15 +15,15 @@ pub(in crate::sim) fn check<K: SimKey, V: SimValue>(
     start: &FillStart,
     stamp: Stamp,
 ) -> Result<(), Violation> {
-    // A message that waits for its predecessor or for its time is received and not yet taken in. The end of the run checks
-    // the fill against it.
+    // A push that waits for its predecessor, or a register that waits for its time, is received and not yet merged. The
+    // end of the run checks the fill against it.
     let seen = &cluster.openings[number].seen;
     let taken = |record: &Record<K, V>| record.told.contains_key(&number) && record.is_claimed_by(seen);
     let told = |record: &Record<K, V>| record.author == number || taken(record);
     check_against(cluster, number, key, start, stamp, &[number], told)
 }
 
-/// Checks a fill that is served at the end, against what any present replica has issued or received.
+/// Checks a fill that is served at the end, against everything that any present replica has issued or received.
 pub(super) fn check_served<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -37,11 +38,12 @@ pub(super) fn check_served<K: SimKey, V: SimValue>(
     check_against(cluster, number, key, start, stamp, open, told)
 }
 
-/// Returns whether a write was stamped by a clock that is near enough for a fill to lose against it. A clock that is more than
-/// `max_drift` behind the filler's stamps its writes below a fill that began before them. The page on guarantees says so, and
-/// that is the one exemption: by the wall clock of the writer when it wrote, and by the hybrid clock of the filler when it
-/// began, which is past everything that it had seen. A writer must not be that far behind the clock of a replica to which it
-/// is a newcomer either: what fills must lose against is remembered for members.
+/// Returns true if the writer's clock was near enough for a fill to lose against the write. A clock that is more than
+/// `max_drift` behind the filler's clock stamps its writes below a fill that began before them. The page on guarantees
+/// states this limit, and it is the only exemption. The writer's clock is its wall clock at the write. The filler's
+/// clock is its hybrid clock at the start of the fill, which is past everything that it had seen. The writer must also
+/// not be that far behind the clock of a replica to which it is a newcomer. Stamps that contest fills are remembered
+/// for members only.
 fn is_within_drift<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     wall: HlcTime,
@@ -51,7 +53,7 @@ fn is_within_drift<K: SimKey, V: SimValue>(
     wall.saturating_add(nanos(cluster.settings.config.max_drift)) > start.began.max(unmet_clock)
 }
 
-/// Checks a fill against later writes and epochs: those that `told` names, and those that one of `present` knows.
+/// Checks a fill against later writes that `told` accepts, and against later epochs that one of `present` knows.
 fn check_against<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,
@@ -73,7 +75,7 @@ fn check_against<K: SimKey, V: SimValue>(
             start.at
         )));
     }
-    // A smaller epoch that a greater one masks may be known to its author only.
+    // A smaller epoch is masked by a greater one, so only its author may know of it.
     let knows = |record: &crate::sim::oracle::EpochRecord| {
         present.iter().any(|at| record.author == *at || record.time == cluster.view(*at).epoch())
     };

@@ -1,19 +1,19 @@
-//! The answers of a replica that is asked whether something has arrived: `wait_replicated`, the writes that a shutdown could
-//! not hand over, `ready`. Each answer is compared with what the other replicas really claim.
+//! The answers of a replica about arrival: `wait_replicated`, the writes that a shutdown could not hand over, and
+//! `ready`. Each answer is compared with the claims of the remaining replicas.
 
 use crate::crdt::Dot;
 use crate::sim::cluster::Cluster;
 use crate::sim::report::Violation;
 use crate::sim::types::{SimKey, SimValue};
 
-/// Checks both answers after every event.
+/// Checks the answers after every event.
 pub(super) fn check<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     check_replicated(cluster, number)?;
     check_ready(cluster, number)
 }
 
-/// Checks that each peer that is said to have the last own write claims it, and that a write which was handed over is claimed
-/// by another replica.
+/// Checks that each peer which is reported to have the last own write claims it. Also checks that a replica other than
+/// the author claims a write that was handed over.
 fn check_replicated<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     let view = cluster.view(number);
     let Some(last) = view.last_own_stamp() else { return Ok(()) };
@@ -29,7 +29,7 @@ fn check_replicated<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, num
             );
         }
     }
-    // A replica that is alone for good has no peer to hand anything to, and promises nothing.
+    // A replica that is alone for good has no peer to hand a write to, and promises nothing.
     let has_others = view.peer_len() > 0 || view.may_meet_members();
     let handed_over = has_others && !view.has_unsent();
     if handed_over && !(0..cluster.openings.len()).any(|at| at != number && cluster.openings[at].seen.covers(&dot)) {
@@ -45,7 +45,8 @@ fn check_replicated<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, num
     Ok(())
 }
 
-/// Checks that a replica which has caught up with a member has everything that the member had when it first said so.
+/// Checks that a replica which has caught up with a member has everything that the member had when it sent the matching
+/// digest.
 fn check_ready<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     let caught_up = cluster.view(number).caught_up();
     let Some(caught_up) = caught_up.filter(|_| !cluster.openings[number].history.ready) else { return Ok(()) };

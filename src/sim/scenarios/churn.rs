@@ -1,11 +1,12 @@
-//! Nodes that come and go.
+//! Tests with nodes that join and leave.
 
 use std::time::Duration;
 
 use super::stage::Stage;
 use crate::sim::action::Action;
 
-/// scenario 27: records of origins that are gone are dropped, and what they wrote is not.
+/// Scenario 27: the records of departed origins are dropped, but their writes are not lost. Eight newcomers write and
+/// leave, with `max_retired` at 1.
 #[test]
 fn dropping_a_departed_origin_loses_no_key() {
     let mut stage = Stage::new(|settings| settings.config.max_retired = 1);
@@ -27,7 +28,7 @@ fn dropping_a_departed_origin_loses_no_key() {
     }
 }
 
-/// What a node says of itself, in bytes.
+/// Returns the size in bytes of a digest of node 0.
 fn digest_bytes(stage: &mut Stage) -> usize {
     let now = stage.cluster.now_at(0);
     let digest = stage.cluster.openings[0].engine.replica.greeting(now);
@@ -36,7 +37,7 @@ fn digest_bytes(stage: &mut Stage) -> usize {
     crate::sim::codec::encode(0, id, 0, &message).expect("a digest").len()
 }
 
-/// Nodes join, write and leave, one after the other.
+/// Lets nodes join, write and leave, one at a time.
 fn churn(stage: &mut Stage, times: u32) {
     for n in 0..times {
         stage.cluster.start(None);
@@ -46,11 +47,11 @@ fn churn(stage: &mut Stage, times: u32) {
         stage.wait(50);
         let leaving = stage.at(newcomer);
         stage.act(Action::Leave(leaving));
-        // What nobody looks at any more is not worth the time it takes.
+        // The detector state of a departed node costs time and serves no check.
         let gone = &mut stage.cluster.processes[newcomer];
         gone.views.clear();
         gone.membership = crate::membership::Membership::default();
-        stage.cluster.report.events = 0; // A run is bounded; this one is long on purpose.
+        stage.cluster.report.events = 0; // A run has a limit of events; this one is long on purpose.
     }
 }
 
@@ -77,20 +78,21 @@ fn comes_and_goes(times: u32) {
     assert!((0..20).all(|key| stage.everywhere(key).is_some()));
 }
 
-/// scenario 28: churned replicas leave no ghosts, and digests stay as small as they were.
+/// Scenario 28: departed replicas leave no members, tombstones or origins behind, and digests stay as small as before.
+/// 150 nodes join, write and leave.
 #[test]
 fn churned_replicas_leave_nothing() {
     comes_and_goes(150);
 }
 
-/// scenario 28 and scenario 69, in full.
+/// Scenarios 28 and 69 in full: as above, with ten thousand nodes.
 #[test]
 #[ignore = "minutes; run with --profile sim -- --ignored"]
 fn ten_thousand_churned_replicas_leave_nothing() {
     comes_and_goes(10_000);
 }
 
-/// scenario 68: cut off and back every few seconds, for an hour.
+/// Scenario 68: logs and members stay bounded. For an hour, node 2 is cut off and reconnected every few seconds.
 #[test]
 fn flapping_for_an_hour_grows_nothing() {
     let mut stage = Stage::new(|settings| {

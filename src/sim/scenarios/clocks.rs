@@ -1,11 +1,11 @@
-//! Clocks that lie.
+//! Tests with wrong clocks.
 
 use super::stage::Stage;
 use crate::sim::act;
 use crate::sim::action::Action;
 
-/// scenario 4: another replica turns a value into a tombstone with the writer's stamp, and the writer writes
-/// again within the same tick of its clock.
+/// Scenario 4: a write wins over a tombstone that a peer derived from the previous write. Node 1 expires the value, so
+/// its tombstone has the writer's stamp. The writer writes again within the same tick of its clock.
 #[test]
 fn a_write_after_anothers_expiry_of_the_same_key_wins() {
     let mut stage = Stage::new(|_| {});
@@ -20,7 +20,7 @@ fn a_write_after_anothers_expiry_of_the_same_key_wins() {
     assert!(stage.counters(1).expired > 0);
 }
 
-/// scenario 4, by eviction: the tombstone of an evicted value has the writer's stamp as well.
+/// Scenario 4, by eviction: the tombstone of an evicted value has the writer's stamp as well.
 #[test]
 fn a_write_after_anothers_eviction_of_the_same_key_wins() {
     let mut stage = Stage::new(|_| {});
@@ -34,7 +34,8 @@ fn a_write_after_anothers_eviction_of_the_same_key_wins() {
     assert_eq!(stage.everywhere(5), Some(again));
 }
 
-/// scenario 10: an hour ahead, a write, the clock repaired, a restart.
+/// Scenario 10: a write from the future does not block its key. Node 0 is an hour ahead and writes; then its clock is
+/// repaired and the node restarts.
 #[test]
 fn a_write_from_the_future_does_not_lock_its_key() {
     const HOUR: i32 = 3_600_000;
@@ -54,13 +55,14 @@ fn a_write_from_the_future_does_not_lock_its_key() {
     stage.delete(2, 5);
     stage.wait(20_000);
     assert_eq!(stage.everywhere(5), None, "and delete it");
-    // When its time has come, everybody decides the same.
+    // Once the early write's time has come, all replicas decide alike.
     stage.wait(HOUR as u64);
     stage.everywhere(5);
     stage.agree();
 }
 
-/// scenario 12: refused by one, accepted by another whose clock is ahead as well.
+/// Scenario 12: replicas agree on an early stamp once its time has come. One replica defers the write; another, whose
+/// clock is ahead as well, accepts it.
 #[test]
 fn an_early_stamp_is_agreed_upon_once_its_time_has_come() {
     let mut stage = Stage::new(|_| {});
@@ -75,7 +77,8 @@ fn an_early_stamp_is_agreed_upon_once_its_time_has_come() {
     assert!(stage.nodes().into_iter().all(|node| stage.replica(node).view().deferred_len() == 0));
 }
 
-/// scenario 14: paused for ten minutes with a clock that stood still, and the first thing it does is write.
+/// Scenario 14: a stale clock does not bring a deleted key back. Node 0 pauses for ten minutes with a stopped clock,
+/// and then writes first of all.
 #[test]
 fn what_was_deleted_meanwhile_stays_deleted() {
     let mut stage = Stage::new(|settings| settings.config.digest_interval = std::time::Duration::from_secs(1));
@@ -97,7 +100,7 @@ fn what_was_deleted_meanwhile_stays_deleted() {
     assert_eq!(stage.everywhere(kept), Some(before));
 }
 
-/// scenario 16: two seconds behind, and it rewrites what it has just read.
+/// Scenario 16: a replica whose clock is two seconds behind can replace a value that it has just read.
 #[test]
 fn who_read_a_value_can_replace_it() {
     let mut stage = Stage::new(|_| {});
@@ -111,8 +114,8 @@ fn who_read_a_value_can_replace_it() {
     assert_eq!(stage.everywhere(5), Some(rewritten));
 }
 
-/// scenario 17: a restart with a clock behind its last stamp. (That no dot is used twice is checked with
-/// every write.)
+/// Scenario 17: a restart with a clock behind the last stamp makes a new replica. It stamps above everything that it
+/// has seen. (Every write checks that no dot is used twice.)
 #[test]
 fn a_restart_with_an_older_clock_is_a_new_replica() {
     let mut stage = Stage::new(|_| {});
@@ -123,7 +126,7 @@ fn a_restart_with_an_older_clock_is_a_new_replica() {
     stage.act(Action::Restart(0));
     let again = 3;
     assert_ne!(stage.replica(again).view().id(), id);
-    // When the others find it is up to their failure detectors.
+    // The failure detectors decide the time at which the peers find the restarted node.
     stage.wait_for("it catches up", |stage| stage.get(again, 5) == Some(before));
     assert!(stage.cluster.now_at(3).wall < last, "its clock is still behind what it stamped");
     assert_eq!(stage.everywhere(5), Some(before));
@@ -132,7 +135,7 @@ fn a_restart_with_an_older_clock_is_a_new_replica() {
     assert_eq!(stage.everywhere(5), Some(after), "it is past what it has seen");
 }
 
-/// scenario 24: a value goes from node to node, and lives no longer for it.
+/// Scenario 24: a time to live is a deadline. A value that is relayed from node to node does not live longer for that.
 #[test]
 fn lifetimes_are_deadlines() {
     let mut stage = Stage::new(|settings| settings.replicas = 4);

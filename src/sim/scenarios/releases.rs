@@ -1,9 +1,10 @@
-//! Processes of two releases in one cluster.
+//! Tests with processes of two releases in one cluster.
 
 use super::stage::Stage;
 use crate::sim::action::Action;
 
-/// What two processes of one release wrote comes back whole by way of one that could read neither key nor value.
+/// Writes of a process return unchanged through a process of another release. That process could read neither some keys
+/// nor some values.
 #[test]
 fn what_a_process_cannot_read_passes_through_it_whole() {
     let mut stage = Stage::new(|settings| settings.other_types = true);
@@ -20,7 +21,7 @@ fn what_a_process_cannot_read_passes_through_it_whole() {
     assert!(items(&stage, 2).iter().all(|item| item.key.known().is_some() && item.value().is_some()));
     stage.agree();
 
-    // All that could read them restart: only the second process has them.
+    // All processes that could read them crash, and new ones join. Only the second process still holds the writes.
     stage.isolate(1);
     [0, 2].into_iter().for_each(|node| stage.crash(node));
     stage.wait(30_000);

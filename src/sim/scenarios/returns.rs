@@ -1,11 +1,11 @@
-//! Tombstones, absences and returns.
+//! Tests of tombstones and of members that are unreachable and return.
 
 use std::time::Duration;
 
 use super::stage::Stage;
 use crate::sim::action::Action;
 
-/// scenario 19: collection waits for a member that is silent and not forgotten.
+/// Scenario 19: collection waits for an unreachable member that is not forgotten.
 #[test]
 fn tombstones_wait_for_the_silent() {
     let mut stage = Stage::new(|settings| settings.config.forget_after = Duration::from_secs(60));
@@ -23,7 +23,8 @@ fn tombstones_wait_for_the_silent() {
     stage.at_baseline();
 }
 
-/// scenario 21: a reconcile is cut off half-way, and a third node goes on.
+/// Scenario 21: a reconcile that breaks off leaves nothing stale. Its sender crashes half-way, and a third node takes
+/// over.
 #[test]
 fn a_reconcile_that_breaks_off_leaves_nothing_stale() {
     let mut stage = Stage::new(|settings| {
@@ -43,7 +44,7 @@ fn a_reconcile_that_breaks_off_leaves_nothing_stale() {
     stage.wait(10_000);
     assert_eq!(stage.replica(0).view().tombstone_len(), 0, "collected without it");
     stage.heal();
-    stage.act(Action::Cut(1, 2)); // Who sends is to be known.
+    stage.act(Action::Cut(1, 2)); // Makes node 0 the sender.
     let frames = stage.counters(2).frames_in;
     stage.wait_for("a session half-way in", |stage| {
         stage.replica(2).view().is_receiving() && stage.counters(2).frames_in > frames + 1
@@ -63,7 +64,8 @@ fn a_reconcile_that_breaks_off_leaves_nothing_stale() {
     stage.agree();
 }
 
-/// scenario 22: frames of a reconcile arrive once more, long after; and of a delta.
+/// Scenario 22: late frames have no effect. The frames of a reconcile and of a delta arrive once more, after newer
+/// writes.
 #[test]
 fn late_frames_have_no_effect() {
     let mut stage = Stage::new(|settings| settings.config.forget_after = Duration::from_millis(2_000));
@@ -91,7 +93,8 @@ fn late_frames_have_no_effect() {
     assert_eq!(stage.everywhere(5), None);
 }
 
-/// scenario 23: one has collected a tombstone, another still has it and tells of it.
+/// Scenario 23: a collected tombstone is not sent back and forth between a replica that has collected it and one that
+/// still holds it.
 #[test]
 fn collected_tombstones_are_not_handed_back_and_forth() {
     let mut stage = Stage::new(|settings| settings.replicas = 4);
@@ -115,7 +118,7 @@ fn collected_tombstones_are_not_handed_back_and_forth() {
     assert_eq!(stage.cluster.report.entries, sent, "and nobody tells of it");
 }
 
-/// scenario 29: what is remembered of a failed node goes when it is forgotten, and its tombstones with it.
+/// Scenario 29: the records of a crashed node and its tombstones go when the node is forgotten.
 #[test]
 fn a_failed_node_is_forgotten_with_its_tombstones() {
     let mut stage = Stage::new(|_| {});
@@ -138,7 +141,8 @@ fn a_failed_node_is_forgotten_with_its_tombstones() {
     }
 }
 
-/// scenario 31: more deletes than there may be tombstones, and one who missed them.
+/// Scenario 31: tombstones beyond the cap cost a reconcile and never agreement. Node 2 misses more deletes than
+/// `max_tombstones`.
 #[test]
 fn tombstones_beyond_the_cap_cost_an_entry_and_never_an_agreement() {
     let mut stage = Stage::new(|settings| settings.config.max_tombstones = 2);
@@ -157,7 +161,8 @@ fn tombstones_beyond_the_cap_cost_an_entry_and_never_an_agreement() {
     stage.agree();
 }
 
-/// scenario 63: three and three, beyond forgetting, with writes and deletes on both sides.
+/// Scenario 63: two halves become one cluster. Three and three nodes are separated until they have forgotten each
+/// other, and both sides write and delete.
 #[test]
 fn two_halves_become_one_cluster() {
     let mut stage = Stage::new(|settings| {

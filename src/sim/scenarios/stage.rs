@@ -1,4 +1,4 @@
-//! A cluster that a test drives step by step. Nodes are numbers in the order in which they started.
+//! A cluster that a test drives step by step. Nodes have numbers in the order in which they started.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Three nodes on a network without a fault that have met, or as `change` has it.
+    /// Returns three nodes that have met, on a network without faults. `change` can change the settings.
     pub fn new(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings { keys: 20, ..Settings::default() };
         settings.config.session_idle = Duration::from_millis(300);
@@ -33,13 +33,13 @@ impl Stage {
         stage
     }
 
-    /// Lets time pass. Everything that is checked after every event is checked.
+    /// Lets this many milliseconds pass, with all checks after every event.
     pub fn wait(&mut self, millis: u64) {
         let until = self.cluster.at + millis * 1_000_000;
         advance::to(&mut self.cluster, until).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
-    /// Lets time pass in small steps until something is so; fails after a minute.
+    /// Advances the time in small steps until the condition `so` holds. Panics after a minute.
     pub fn wait_for(&mut self, what: &str, mut so: impl FnMut(&Self) -> bool) {
         for _ in 0..240_000 {
             if so(self) {
@@ -55,12 +55,12 @@ impl Stage {
         act::perform(&mut self.cluster, action).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
-    /// A node as actions name it: by its place among those that are up.
+    /// Returns the number by which actions name a node: its index among the nodes that are up.
     pub fn at(&self, node: usize) -> u8 {
         self.cluster.up().iter().position(|up| *up == node).expect("a node that is up") as u8
     }
 
-    /// Writes the next number.
+    /// Writes the next number, and returns it.
     pub fn write(&mut self, node: usize, key: u16) -> u64 {
         self.write_for(node, key, 0)
     }
@@ -99,13 +99,13 @@ impl Stage {
         self.replica(node).view().counters()
     }
 
-    /// The number that a reader on a node is given.
+    /// Returns the number that a reader on a node gets.
     pub fn get(&self, node: usize, key: u16) -> Option<u64> {
         let (_, held) = self.cluster.served(self.opening(node), key.into())?;
         held.item.value().and_then(|text| text.trim_end_matches('.').parse().ok())
     }
 
-    /// When what a node holds for a key expires, in wall time.
+    /// Returns the wall time at which the register of a key on a node expires.
     pub fn expires(&self, node: usize, key: u16) -> Option<u64> {
         self.cluster.held(self.opening(node), key.into()).map(|held| held.meta.expires)
     }
@@ -114,7 +114,7 @@ impl Stage {
         self.cluster.up()
     }
 
-    /// What every node serves, if that is the same.
+    /// Returns the number that every node serves. Panics if the nodes differ.
     #[track_caller]
     pub fn everywhere(&self, key: u16) -> Option<u64> {
         let all: Vec<_> = self.nodes().into_iter().map(|node| self.get(node, key)).collect();
@@ -132,7 +132,7 @@ impl Stage {
         agreement::check_baseline(&self.cluster).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
-    /// What was sent to a node since the stage keeps copies.
+    /// Returns everything that was sent to a node since the stage keeps copies.
     pub fn copies_to(&self, node: usize) -> Vec<Payload> {
         let address = self.cluster.processes[node].address;
         self.cluster

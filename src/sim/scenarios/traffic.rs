@@ -1,4 +1,4 @@
-//! Gaps, replays, hostile numbers and odd links.
+//! Tests with gaps, replays, extreme numbers and broken links.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::sim::inbound;
 use crate::sim::process::Payload;
 use crate::sim::settle;
 
-/// scenario 30: yesterday's traffic once more, to those who had it and to those who restarted since.
+/// Scenario 30: replayed traffic restores nothing. Old messages arrive once more, at the nodes that had received them
+/// and at nodes that have restarted since.
 #[test]
 fn replayed_traffic_brings_nothing_back() {
     let mut stage = Stage::new(|settings| settings.config.digest_interval = Duration::from_millis(500));
@@ -43,7 +44,7 @@ fn replayed_traffic_brings_nothing_back() {
     stage.at_baseline();
 
     for _ in 0..2 {
-        stage.act(Action::Restart(0)); // Always the oldest: at the end two are new.
+        stage.act(Action::Restart(0)); // Restarts the oldest node each time: at the end two nodes are new.
         stage.wait(10_000);
     }
     let late = stage.cluster.report.faults.get("late words").copied().unwrap_or_default();
@@ -56,7 +57,8 @@ fn replayed_traffic_brings_nothing_back() {
     right(&stage, "restarted, later");
 }
 
-/// scenario 35: a range of which nothing is left is answered with an interval that is empty, and says so.
+/// Scenario 35: overwritten writes are not sent and count as seen. An interval of which nothing is left is answered
+/// with an empty interval.
 #[test]
 fn what_was_overwritten_is_not_sent_and_counts_as_seen() {
     let mut stage = Stage::new(|_| {});
@@ -75,7 +77,8 @@ fn what_was_overwritten_is_not_sent_and_counts_as_seen() {
     assert!((1..=6).contains(&sent), "{sent} registers sent for 200 writes of one key");
 }
 
-/// scenario 36: each peer misses other deltas. (scenario 37: they arrive as bytes, like all messages here.)
+/// Scenario 36: gaps are filled without a storm of messages. Each peer misses different pushes. (Scenario 37 holds too:
+/// all messages here travel as bytes.)
 #[test]
 fn gaps_are_filled_without_a_storm() {
     let mut stage = Stage::new(|settings| settings.replicas = 5);
@@ -97,7 +100,7 @@ fn gaps_are_filled_without_a_storm() {
     assert!(stage.cluster.report.bytes > bytes, "through the encoder");
 }
 
-/// scenario 37: what is sent is bytes; a message that cannot be read is told, not shared.
+/// Scenario 37: every hop is encoded and decoded. A message that cannot be decoded is reported.
 #[test]
 fn a_hop_is_encoded_and_decoded() {
     let mut stage = Stage::new(|_| {});
@@ -147,7 +150,7 @@ fn hostile_digest(from: ReplicaId) -> Message<u16, String> {
     })
 }
 
-/// scenario 38: every number at its end, from one peer.
+/// Scenario 38: messages from one peer with every number at its maximum do not move the clock, vector or epoch.
 #[test]
 fn numbers_at_their_end_move_nothing() {
     let mut stage = Stage::new(|_| {});
@@ -171,13 +174,13 @@ fn numbers_at_their_end_move_nothing() {
     assert!(replica.view().clock().last() < clock + 1_000_000_000, "our clock did not follow");
     assert!(replica.view().offenders().any(|(who, _)| who == from), "the member is named");
     assert_eq!(stage.get(0, 5), Some(written));
-    // Its honest writes still count, and so do those of others.
+    // The peer's valid writes still count, and so do those of the third node.
     let (honest, other) = (stage.write(2, 6), stage.write(1, 7));
     stage.wait(2_000);
     assert_eq!((stage.everywhere(6), stage.everywhere(7)), (Some(honest), Some(other)));
 }
 
-/// scenario 67: one direction of one link is gone.
+/// Scenario 67: data flows around a link that is cut in one direction.
 #[test]
 fn data_flows_around_a_link_that_is_dead_one_way() {
     let mut stage = Stage::new(|_| {});
@@ -189,7 +192,7 @@ fn data_flows_around_a_link_that_is_dead_one_way() {
     let report = &stage.cluster.report;
     assert!(report.faults["refused"] > 0, "the link was tried");
     assert_eq!(report.faults.get("found down"), None, "and nobody is held for dead");
-    // Deletes take the same way.
+    // Deletes take the same path.
     stage.delete(0, 5);
     stage.wait(3_000);
     assert_eq!(stage.everywhere(5), None);

@@ -1,4 +1,4 @@
-//! Types of users: good ones converge, bad ones are told in words what is wrong with them.
+//! Tests of users' types: sound types converge, and for unsound types the error names the mistake.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ fn a_capacity_makes_completeness_no_promise_and_nothing_else() {
     assert!(report.states.writes > 0);
 }
 
-/// What is said of types that cannot be replicated.
+/// Returns the error message for types that cannot be replicated.
 #[track_caller]
 fn complaint<K: SimKey, V: SimValue>(simulation: Simulation<K, V>) -> String {
     let failure = simulation.run().expect_err("these types cannot work");
@@ -97,7 +97,7 @@ struct Narrow {
     shard: u64,
 }
 
-/// Equal whatever its second part is, and hashed by it.
+/// A key that is equal whatever its second part is, and is hashed by the second part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Hashed(u64, #[serde(skip)] u64);
 
@@ -196,7 +196,7 @@ fn settings_that_cannot_be_are_refused_in_words() {
     }
 }
 
-/// All keys of a run are looked at, also those beyond the first.
+/// Checks that all keys of a run are checked, including those after the first sample.
 #[test]
 fn every_key_is_looked_at() {
     let types = || Simulation::new(|n| n % 300, session);
@@ -206,7 +206,7 @@ fn every_key_is_looked_at() {
     told!(complaint(heavy), "your weigher panicked for key 7: boom");
 }
 
-/// What only a late value does, and what is said of it.
+/// The mistakes of a value that shows them only after the first sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Late {
     FailsToRead,
@@ -284,7 +284,7 @@ fn values_beyond_the_first_are_looked_at_as_they_come() {
     told!(late(|n| if n == 130 { panic!("boom") } else { n }), "your value generator panicked for value 130: boom");
     let weigher = |_: &u64, n: &u64| if *n == 130 { panic!("boom") } else { 1 };
     told!(complaint(Simulation::new(|n| n, |n| n).weigher(weigher)), "your weigher panicked for value 130: boom");
-    // A run of types that nothing was said of before says it as well.
+    // A run of types that were not checked before reports the mistake as well.
     let types = Types::new(|n| n, |n| if n == 70 { f64::NAN } else { 0.0 });
     let violation = run_scenario(&types, &Scenario::from_seed(1), false).violation.expect("a NaN");
     assert!(violation.what.starts_with(start) && violation.at > 0, "{violation}");
@@ -319,12 +319,13 @@ fn a_nan_in_a_key_is_named_as_one_in_a_value_is() {
     told!(complaint(Simulation::new(key, session)), "key 9, Measure(NaN), is not equal to itself (a NaN is not)");
 }
 
-/// A pass that ran nothing would say that all is well.
+/// Checks that a range without seeds is refused, because a test that runs nothing would pass. Also checks that the
+/// largest seed runs.
 #[test]
 #[allow(clippy::reversed_empty_ranges)]
 fn a_range_without_seeds_is_refused_and_the_last_seed_runs() {
     if std::env::var_os("DRIFTLESS_SEEDS").is_some() {
-        return; // it counts more than what the code says
+        return; // it overrides the ranges of the code
     }
     for range in [5..5, 10..5] {
         told!(complaint(Simulation::new(key, session).seeds(range)), "is empty and runs nothing");
@@ -333,7 +334,7 @@ fn a_range_without_seeds_is_refused_and_the_last_seed_runs() {
     assert!(report.events > 0 && report.simulated > 0);
 }
 
-/// Its destructor panics once it has been in a cluster.
+/// A value whose destructor panics once the value has been in a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Clings(u64);
 
@@ -358,14 +359,14 @@ fn a_destructor_that_panics_is_a_violation_of_its_seed() {
     };
     let types = Types::new(key, value);
     let settings = Settings { keys: 20, ..Settings::default() };
-    // One write of each number; the one that will not go is kept by the oracle up to the end.
+    // One write of each number. The oracle keeps the value with the panicking destructor up to the end.
     let script = (0..100).map(|n| Step::after_millis(1, Action::Write(0, n, 0))).collect();
     let report = run_scenario(&types, &Scenario::new(1, settings, script), false);
     let violation = report.violation.expect("a panic");
     assert!(violation.what.starts_with("O5: panic: will not go") && violation.at > 0, "{violation}");
 }
 
-/// A run that fails prints what broke, its script and the command that replays it.
+/// Checks that a failing run prints the broken promise, its script and the command that replays it.
 #[test]
 fn a_failure_tells_its_story() {
     let broken = |settings: &mut Settings| settings.bugs = Bugs::only("apply_over_gap").unwrap();
@@ -379,7 +380,7 @@ fn a_failure_tells_its_story() {
     assert!(story.contains(&replay), "{story}");
     assert!(story.contains("a promise was broken") && story.contains("Write("), "{story}");
     assert_eq!(format!("{failure:?}").trim_start(), story, "what unwrap shows is readable");
-    // The same scenario, run again, fails the same way.
+    // The same scenario fails in the same way when it is run again.
     let again = Simulation::new(key, session).run_scenario(failure.scenario.as_ref().unwrap()).unwrap_err();
     assert_eq!(again.violation, failure.violation);
     assert!(!again.to_string().contains("shrunk from"), "nothing was shrunk: {again}");

@@ -1,5 +1,5 @@
-//! What an entry costs. Run with
-//! `cargo test --release --lib wire::tests::bench -- --ignored --nocapture`.
+//! Measurements of the cost of an entry. Run them with `cargo test --release --lib wire::tests::bench -- --ignored
+//! --nocapture`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -25,7 +25,7 @@ impl<K, V> Intake<K, V> for NoIntake {
 const START: u64 = 1_800_000_000_000_000_000;
 const STEP: u64 = 1_234_567;
 
-/// `count` fresh writes with keys of 16 and values of 100 bytes.
+/// Returns a push of `count` fresh writes with keys of 16 bytes and values of 100 bytes.
 pub(super) fn push(count: u64) -> TestMessage {
     let entries = (1..=count)
         .map(|n| {
@@ -56,7 +56,7 @@ fn nanos_per_entry<T>(count: u64, mut run: impl FnMut() -> T) -> f64 {
         let start = Instant::now();
         let result = black_box(run());
         let elapsed = start.elapsed();
-        // Freeing is the receiver's work, at another time.
+        // A receiver frees the entries later, so freeing is not part of decoding.
         drop(result);
         elapsed
     });
@@ -88,8 +88,7 @@ fn nanoseconds_per_write() {
     println!("key_hash {:.0} ns", thousand(&mut || _ = black_box(key_hash(black_box(&out)))));
 }
 
-/// The bytes that an entry takes beyond the user's own are part of the contract with whoever cuts
-/// frames.
+/// An entry takes 12 bytes beyond its encoded key and value. Code that cuts frames relies on this size.
 #[test]
 fn an_entry_takes_twelve_bytes_of_its_own() {
     let (Message::Push(one), two) = (push(1), push(2)) else { panic!("a push") };

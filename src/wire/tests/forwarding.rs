@@ -1,4 +1,4 @@
-//! Passing a push on.
+//! Tests of the relay of a push.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What a newer release may add, and this one must leave alone.
+//! Tests of additions by a newer release, which this release must ignore or refuse.
 
 use ciborium::Value;
 
@@ -7,7 +7,7 @@ use super::hostile::{body, bytes_of_tree, elements, field, tree};
 use super::messages::said;
 use super::*;
 
-/// scenario 79: unknown version -> ignored by rule
+/// scenario 79: an unknown version is ignored: `peek` reports it as an outcome, not as an error.
 #[test]
 fn another_version_is_told_apart_from_an_error() {
     for version in [0, 2, 255] {
@@ -17,7 +17,7 @@ fn another_version_is_told_apart_from_an_error() {
     }
 }
 
-/// scenario 79: unknown message kind -> ignored by rule
+/// scenario 79: a message of an unknown kind is ignored, whatever its body.
 #[test]
 fn another_kind_of_message_is_ignored() {
     for code in [0, 6, 23, 24, 1 << 40] {
@@ -32,7 +32,7 @@ fn another_kind_of_message_is_ignored() {
     }
 }
 
-/// A new field of any shape.
+/// Returns the value of a new field, with nesting.
 fn novelty() -> Value {
     Value::Map(vec![(
         Value::Text("new".into()),
@@ -40,7 +40,7 @@ fn novelty() -> Value {
     )])
 }
 
-/// scenario 79: unknown field -> ignored by rule, nothing lost
+/// scenario 79: an unknown field or part is skipped, and the rest of the message is decoded.
 #[test]
 fn new_fields_are_skipped() {
     for (name, message) in samples() {
@@ -51,16 +51,16 @@ fn new_fields_are_skipped() {
     }
 }
 
-/// scenario 79, inside a message: a new element of an entry, an interval, a fact
+/// scenario 79: a new element of an entry, an interval or a fact is skipped.
 #[test]
 fn new_elements_of_the_parts_of_a_message_are_skipped() {
     for (name, list) in [("push", 5), ("frame", 7), ("digest", 11), ("audit", 2)] {
         let mut tree = tree(name);
         for part in elements(field(&mut tree, list)) {
             match name {
-                // The bounds of fills, which an interval without any leaves out.
+                // The bounds of fills. An interval without any omits this element.
                 "frame" => elements(part).push(Value::Array(Vec::new())),
-                // Whether a member has all of the retired origins, which a fact leaves out if not.
+                // The flag of retired origins. A fact omits it if the member lacks some of them.
                 "digest" => elements(part).push(false.into()),
                 _ => {}
             }
@@ -71,7 +71,7 @@ fn new_elements_of_the_parts_of_a_message_are_skipped() {
     }
 }
 
-/// A kind of register cannot be skipped: the interval it is in would be claimed without it.
+/// A new kind of register cannot be skipped: the receiver would claim the interval without that entry.
 #[test]
 fn a_new_kind_of_register_refuses_the_message() {
     let mut tree = tree("push");

@@ -1,8 +1,7 @@
-//! Bytes that earlier releases have sent, which every later one must send and read the same way.
+//! Golden messages: bytes that earlier releases sent, and that every later release must encode and decode alike.
 //!
-//! `tests/golden/wire-v1.txt` has one line for each sample below: its name, and the message in
-//! hex. **Never change or remove a line**: it is what some running node sends. To cover something
-//! new, add a sample under a new name, run
+//! `tests/golden/wire-v1.txt` has one line for each sample below: its name, and the message in hex. **Never change or
+//! remove a line**: some running node sends those bytes. To cover something new, add a sample under a new name, run
 //! `cargo test --lib wire::tests::golden -- --ignored --nocapture`, and append the line it prints.
 
 use std::collections::BTreeMap;
@@ -134,7 +133,7 @@ fn audit() -> Audit<String, Bytes> {
     Audit { vector: [(id(1), 8), (id(2), 4)].into_iter().collect(), entries, reply: true }
 }
 
-/// One message of each sort, with every field in use, and the smallest ones.
+/// Returns samples of each kind of message: with every field in use, and as small as possible.
 pub(super) fn samples() -> Vec<(&'static str, TestMessage)> {
     let nothing = Push {
         origin: id(1),

@@ -1,4 +1,4 @@
-//! Bytes that no honest replica sends.
+//! Tests with bytes that no correct replica sends.
 
 use ciborium::Value;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::golden::samples;
 use super::messages::message;
 use super::*;
 
-/// Everything a receiver does with bytes. What decodes must also encode.
+/// Applies every function that a receiver applies to received bytes. A message that decodes must also encode.
 fn receive(bytes: &Bytes) -> Result<(), DecodeError> {
     let _ = peek(bytes);
     let _ = forward(&envelope(), bytes);
@@ -17,7 +17,7 @@ fn receive(bytes: &Bytes) -> Result<(), DecodeError> {
     }
 }
 
-/// scenario 74: every message cut at every byte -> error, no panic, nothing half applied
+/// scenario 74: each message is cut at each byte. Decoding fails, without a panic and without a partial result.
 #[test]
 fn no_part_of_a_message_is_a_message() {
     for (name, message) in samples() {
@@ -28,7 +28,7 @@ fn no_part_of_a_message_is_a_message() {
     }
 }
 
-/// scenario 74: every bit flipped -> error or another message, no panic, nothing half applied
+/// scenario 74: each bit of each message is flipped. Decoding fails or returns another message, and never panics.
 #[test]
 fn a_flipped_bit_is_an_error_or_another_message() {
     for (_, message) in samples() {
@@ -44,7 +44,7 @@ fn a_flipped_bit_is_an_error_or_another_message() {
 proptest! {
     #![proptest_config(crate::testing::proptest_config())]
 
-    /// scenario 74, for messages and damage of any sort
+    /// scenario 74: random messages with random damage never panic, and a cut message never decodes.
     #[test]
     fn damage_never_panics(message in message(), at in any::<prop::sample::Index>(), bits in 1..=u8::MAX, cut in any::<bool>()) {
         let mut bytes = bytes_of(&message).to_vec();
@@ -57,20 +57,21 @@ proptest! {
         }
     }
 
+    /// Decoding random bytes never panics, neither alone nor as the body of a message of each kind.
     #[test]
     fn noise_never_panics(noise in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..8_u8) {
         let _ = receive(&noise.clone().into());
         let (_, sample) = samples().swap_remove(0);
         let mut bytes = bytes_of(&sample).to_vec();
         bytes[2] = kind;
-        // Version, array, kind, name, two ids and hops; the body starts after them.
+        // The head is version, array, kind, cache name, two ids and hops. The body starts after them.
         bytes.truncate(3 + 9 + 17 + 17 + 1);
         bytes.extend(noise);
         let _ = receive(&bytes.into());
     }
 }
 
-/// Bytes of address space this process has ever had.
+/// Returns the largest address space that this process ever had, in bytes.
 #[cfg(target_os = "linux")]
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -78,7 +79,7 @@ fn peak() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// scenario 75: a header says 4 GiB (or more), ten bytes follow -> no allocation
+/// scenario 75: a head claims 4 GiB or more and ten bytes follow. Decoding fails and allocates nothing of that size.
 #[test]
 #[cfg(target_os = "linux")]
 fn lengths_that_the_bytes_do_not_back_up_reserve_nothing() {
@@ -100,7 +101,7 @@ fn lengths_that_the_bytes_do_not_back_up_reserve_nothing() {
     assert!(peak() - before < 2 << 30, "something reserved what a header said");
 }
 
-/// The CBOR of a sample's message, to be tampered with.
+/// Returns the CBOR tree of a sample message, for a test to modify.
 pub(super) fn tree(name: &str) -> Value {
     let (_, message) = samples().into_iter().find(|(sample, _)| *sample == name).unwrap();
     ciborium::from_reader(&bytes_of(&message)[1..]).unwrap()
@@ -128,7 +129,7 @@ fn refusal(tree: &Value) -> DecodeError {
     receive(&bytes_of_tree(tree)).unwrap_err()
 }
 
-/// scenario 77: duplicate keys
+/// scenario 77: a duplicate field, vector entry or replica id refuses the message.
 #[test]
 fn nothing_is_listed_twice_or_out_of_order() {
     let mut twice = tree("digest");
@@ -182,7 +183,7 @@ fn a_live_entry_has_a_value_and_a_tombstone_has_none() {
     assert_eq!(refusal(&stuffed), DecodeError::BodyMismatch);
 }
 
-/// scenario 77: bad UTF-8, in the envelope and in a key. (In a value: see `opaque`.)
+/// scenario 77: bad UTF-8 in the envelope or in a key refuses the message. (For a value, see `opaque`.)
 #[test]
 fn bad_utf8_is_refused() {
     let (_, message) = samples().swap_remove(0);
@@ -194,7 +195,7 @@ fn bad_utf8_is_refused() {
     assert_eq!(refusal(&key), DecodeError::Utf8("a key"));
 }
 
-/// scenario 77: indefinite lengths
+/// scenario 77: an indefinite length, in the structure or in a key, refuses the message.
 #[test]
 fn indefinite_lengths_are_refused() {
     let (_, message) = samples().into_iter().find(|(name, _)| *name == "ack").unwrap();
@@ -204,7 +205,7 @@ fn indefinite_lengths_are_refused() {
     outer.push(0xff);
     assert_eq!(receive(&outer.into()), Err(DecodeError::Indefinite("a message")));
     let mut inner = bytes.to_vec();
-    // The body of an acknowledgement: a map of one field, that is a head, a number and nine bytes.
+    // The body of an acknowledgement is a map of one field: one byte of head, one of number, nine of time.
     let at = inner.len() - 11;
     inner[at] = 0xbf;
     inner.push(0xff);
@@ -240,8 +241,8 @@ fn nested(levels: usize) -> Vec<u8> {
     bytes
 }
 
-/// scenario 77: 10,000-deep nesting -> error at a fixed depth, in a key and in an unknown field.
-/// (In a value: see `opaque`.)
+/// scenario 77: nesting of 10,000 levels, in a key or in an unknown field, is refused at a fixed depth. (For a value,
+/// see `opaque`.)
 #[test]
 fn nesting_ends_at_a_fixed_depth() {
     let too_deep = DecodeError::TooDeep { limit: MAX_DEPTH };
@@ -252,7 +253,7 @@ fn nesting_ends_at_a_fixed_depth() {
     let (_, message) = samples().into_iter().find(|(name, _)| *name == "ack").unwrap();
     for (levels, expected) in [(MAX_DEPTH, Ok(())), (MAX_DEPTH + 1, Err(too_deep)), (10_000, Err(too_deep))] {
         let mut bytes = bytes_of(&message).to_vec();
-        // One part more, which this release does not know.
+        // One more part than this release knows.
         bytes[1] += 1;
         bytes.extend(nested(levels));
         assert_eq!(receive(&bytes.into()), expected);

@@ -1,4 +1,4 @@
-//! Encoding and decoding are inverse.
+//! Tests that encoding and decoding are inverse.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use super::*;
 proptest! {
     #![proptest_config(crate::testing::proptest_config())]
 
-    /// scenario 78: decode of encode is identity; one state has one encoding
+    /// scenario 78: decoding an encoded message returns the same message, and it encodes to the same bytes.
     #[test]
     fn what_is_decoded_is_what_was_encoded(message in message()) {
         let bytes = bytes_of(&message);
@@ -33,6 +33,7 @@ proptest! {
         prop_assert_eq!(peeked, Peeked::Message { envelope: envelope(), kind });
     }
 
+    /// A decoded push keeps its bytes, which a relay sends on unchanged.
     #[test]
     fn a_push_remembers_the_bytes_it_came_as(message in message()) {
         let bytes = bytes_of(&message);

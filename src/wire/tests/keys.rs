@@ -1,4 +1,4 @@
-//! One encoding for one key.
+//! Tests that each key has one encoding.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -46,7 +46,7 @@ fn a_borrowed_key_is_encoded_as_the_owned_one() {
     assert_eq!(encode_key(&("a", 1_u8)).unwrap(), encode_key(&(String::from("a"), 1_u64)).unwrap());
 }
 
-/// The audit compares these between releases.
+/// Hashes of keys must never change: nodes of different releases order the fillers of a key by them.
 #[test]
 fn hashes_of_keys_never_change() {
     assert_eq!(key_hash(&encode_key("user:1").unwrap()), 0x40d5_c35a_4b58_38ad);
@@ -88,7 +88,7 @@ fn a_serialize_that_fails_says_why() {
     assert_eq!(encoded_len(&Stubborn, 9), Err(EncodeError::Serialize("not today".into())));
 }
 
-/// Anything that `serde` can say.
+/// Generates any value that `serde` can express.
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<i64>().prop_map(Value::from),
@@ -109,7 +109,7 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// `value` with every map in another order.
+/// Returns `value` with every map in another order.
 fn shuffled(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(shuffled).collect()),
@@ -141,11 +141,11 @@ proptest! {
         prop_assert_eq!(encoded_len(&value, depth).is_ok(), reading);
     }
 
-    /// scenario 78 (keys): one state has one encoding
+    /// scenario 78, for keys: equal keys have one encoding, in whatever order their maps are written.
     #[test]
     fn keys_have_one_encoding(value in any_value()) {
         let Ok(key) = encode_key(&value) else {
-            // Maps with equal keys, which no map type has.
+            // The value has a map with two equal keys, which no map type produces.
             prop_assert_eq!(encode_key(&value), Err(EncodeError::DuplicateMapKey));
             return Ok(());
         };

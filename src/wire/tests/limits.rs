@@ -1,4 +1,4 @@
-//! Just under, at, and over.
+//! Tests of the limits: just below, at, and above each.
 
 use serde::ser::{SerializeSeq, Serializer};
 
@@ -30,7 +30,7 @@ fn outcome(message: &TestMessage, limits: &Limits) -> Result<(), DecodeError> {
     decode::<String, Bytes>(&bytes_of(message), &TestIntake, limits).map(drop)
 }
 
-/// scenario 83, keys and values: what the writer's check accepts is exactly what decodes elsewhere
+/// scenario 83, keys and values: a writer's check accepts exactly the sizes that other replicas decode.
 #[test]
 fn keys_and_values() {
     let limits = Limits { max_key_bytes: 1000, max_value_bytes: 5000, ..Limits::default() };
@@ -45,11 +45,11 @@ fn keys_and_values() {
     }
 }
 
-/// scenario 83, at the default limits: one key and one value of the largest size fit a message
+/// scenario 83, default limits: one key and one value of the largest size fit in a message.
 #[test]
 fn the_largest_entry_fits() {
     let limits = Limits::default();
-    // Heads of strings of these lengths take three and five bytes.
+    // The heads of strings of these lengths take three and five bytes.
     let message = push_of(limits.max_key_bytes - 3, limits.max_value_bytes - 5);
     assert_eq!(outcome(&message, &limits), Ok(()));
     assert!(outcome(&push_of(limits.max_key_bytes - 2, 0), &limits).is_err());
@@ -57,11 +57,11 @@ fn the_largest_entry_fits() {
     let Message::Push(push) = &message else { panic!("a push") };
     let alone = TestMessage::Push(Push { entries: Vec::new(), fills: Vec::new(), raw: Bytes::new(), ..*push });
     let taken = bytes_of(&message).len() - bytes_of(&alone).len();
-    // The table has the stamp's replica as well, which is once per message.
+    // The table also holds the stamp's replica: 16 bytes, once for each message.
     assert!(taken - 16 - push.entries[0].size as usize <= MAX_ENTRY_OVERHEAD);
 }
 
-/// scenario 83, messages
+/// scenario 83, messages: a message above `max_message_bytes` is refused.
 #[test]
 fn messages() {
     for (_, message) in samples() {
@@ -73,7 +73,7 @@ fn messages() {
     }
 }
 
-/// scenario 83, vectors
+/// scenario 83, vectors: a vector with more than `max_origins` entries is refused.
 #[test]
 fn origins() {
     let limits = Limits { max_origins: 3, ..Limits::default() };
@@ -86,7 +86,7 @@ fn origins() {
     }
 }
 
-/// So many arrays, one in another, without the memory.
+/// This many nested arrays, built without the memory for them.
 struct Deep(usize);
 
 impl Serialize for Deep {
@@ -100,7 +100,7 @@ impl Serialize for Deep {
     }
 }
 
-/// scenario 83, depth: an error at the writer, before its own recursion goes deep
+/// scenario 83, depth: the writer's check refuses a value that nests too deeply, before its own recursion goes deeper.
 #[test]
 fn what_nests_too_deeply_is_refused_where_it_is_written() {
     assert_eq!(encoded_len(&Deep(MAX_DEPTH), usize::MAX), Ok(MAX_DEPTH));
@@ -114,7 +114,7 @@ fn what_nests_too_deeply_is_refused_where_it_is_written() {
     assert!(decode_key::<ciborium::Value>(&encode_key(&Deep(MAX_DEPTH)).unwrap()).is_ok());
 }
 
-/// A string that, like those of several crates, asks `serde` for a borrowed one only.
+/// A string that asks `serde` for a borrowed string only, as the strings of several crates do.
 #[derive(Debug)]
 struct Borrowing(String);
 
@@ -134,7 +134,7 @@ impl<'de> serde::Deserialize<'de> for Borrowing {
     }
 }
 
-/// `ciborium` lends no string longer than its scratch, which is 4 KiB unless told otherwise.
+/// Strings longer than the scratch buffer of `ciborium` (by default 4 KiB) can be borrowed.
 #[test]
 fn long_strings_can_be_borrowed() {
     for len in [0, 255, 4096, 4097, 60_000] {

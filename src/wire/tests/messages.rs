@@ -1,4 +1,4 @@
-//! Messages of every kind, from proptest.
+//! Strategies of proptest for messages of every kind.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use crate::replica::FillBound;
 
 pub(super) type TestMessage = Message<String, Bytes>;
 
-/// Times of every encoded length.
+/// Generates times of every encoded length.
 fn time() -> impl Strategy<Value = HlcTime> {
     prop_oneof![
         0..30_u64,
@@ -72,7 +72,7 @@ fn digest() -> impl Strategy<Value = Digest> {
     )
 }
 
-/// An entry as it would come out of [`decode`].
+/// Builds an entry as [`decode`] returns it.
 pub(super) fn entry(key: String, body: Body<Bytes>, marker: Marker, expires: HlcTime) -> Entry<String, Bytes> {
     let value_len = match &body {
         Body::Absent => 0,
@@ -91,7 +91,7 @@ pub(super) fn entry(key: String, body: Body<Bytes>, marker: Marker, expires: Hlc
     }
 }
 
-/// What an entry says besides its dot.
+/// The content of an entry except its dot.
 type Loose = (String, Vec<u8>, u8, Option<(HlcTime, ReplicaId)>, HlcTime);
 
 fn loose() -> impl Strategy<Value = Loose> {
@@ -106,7 +106,7 @@ fn placed((key, value, kind, stamp, expires): Loose, dot: Dot, with_value: bool)
     entry(key, body, Marker { stamp, kind, dot }, expires)
 }
 
-/// An interval whose entries are where they should be.
+/// Generates an interval whose entries lie in it, in order.
 fn interval() -> impl Strategy<Value = Interval<String, Bytes>> {
     let known = (time(), replica()).prop_map(|(time, replica)| Stamp::new(time, replica));
     let bound = (time(), time(), vec(known, 0..3)).prop_map(|(after, epoch, known)| FillBound {
@@ -163,7 +163,7 @@ fn audit() -> impl Strategy<Value = TestMessage> {
         .prop_map(|(vector, entries, reply)| Message::Audit(Audit { vector, entries, reply }))
 }
 
-/// Any message that a replica may send.
+/// Generates any message that a replica may send.
 pub(super) fn message() -> impl Strategy<Value = TestMessage> {
     prop_oneof![
         digest().prop_map(Message::Digest),
@@ -174,7 +174,7 @@ pub(super) fn message() -> impl Strategy<Value = TestMessage> {
     ]
 }
 
-/// Everything that a message says, as text, except the bytes it came as.
+/// Formats the content of a message, except the bytes it was decoded from.
 pub(super) fn said<K: std::fmt::Debug, V: std::fmt::Debug>(message: &Message<K, V>) -> String {
     match message {
         Message::Push(Push { origin, from, to, epoch, entries, fills, hops, raw: _ }) => {

@@ -1,4 +1,4 @@
-//! Keys and values that are not of the type they are decoded as.
+//! Tests of keys and values that are not of the type they are decoded as.
 
 use ciborium::Value;
 
@@ -20,7 +20,7 @@ fn entries<K, V>(message: &Message<K, V>) -> &[Entry<K, V>] {
     }
 }
 
-/// scenario 84: kept, counted, and relayed byte for byte
+/// scenario 84: a value of another type is kept, counted, and relayed byte for byte.
 #[test]
 fn values_of_another_type_are_kept_as_they_are() {
     for (name, live) in [("push", 2), ("frame", 2)] {
@@ -31,7 +31,7 @@ fn values_of_another_type_are_kept_as_they_are() {
     }
 }
 
-/// scenario 84: kept, counted, and relayed byte for byte
+/// scenario 84: a key of another type is kept, counted, and relayed byte for byte.
 #[test]
 fn keys_of_another_type_are_kept_as_they_are() {
     for (name, count) in [("push", 4), ("frame", 3), ("audit", 2)] {
@@ -52,26 +52,26 @@ fn an_opaque_key_has_the_hash_of_the_key_it_stands_for() {
     }
 }
 
-/// A push whose first entry has these bytes for a value.
+/// Returns a push whose first entry has these bytes as its value.
 fn with_value(value: &[u8]) -> Bytes {
     let mut tree = tree("push");
     elements(&mut elements(field(&mut tree, 5))[0])[5] = Value::Bytes(value.to_vec());
     bytes_of_tree(&tree)
 }
 
-/// scenarios 75, 77 and 84, inside a value: it is set aside, the rest is taken
+/// scenarios 75, 77 and 84: a malformed value becomes opaque, and the other entries of the message decode.
 #[test]
 fn a_value_that_is_no_value_is_set_aside_alone() {
     let deep = [vec![0x81; 10_000], vec![0]].concat();
     let huge = [0x9b, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3];
     let cases: [&[u8]; 9] = [
-        b"",           // nothing
-        &[0x42, 1],    // cut
+        b"",           // no item
+        &[0x42, 1],    // a truncated string
         &[0x41, 1, 0], // bytes follow
         &[0x61, 0xff], // bad UTF-8
-        &[0x1c],       // no head
+        &[0x1c],       // not a head
         &[0xff],       // a break alone
-        &[0x9f, 1],    // never ends
+        &[0x9f, 1],    // an indefinite array without an end
         &deep,
         &huge,
     ];
@@ -87,7 +87,7 @@ fn a_value_that_is_no_value_is_set_aside_alone() {
     }
 }
 
-/// An opaque entry must not keep the whole message in memory.
+/// An opaque value has its own copy of its bytes: it must not keep the whole message in memory.
 #[test]
 fn an_opaque_value_has_its_own_bytes() {
     let bytes = sample("push");

@@ -1,8 +1,8 @@
-//! A hostile member against a live replica, with an honest peer beside it.
+//! A hostile member against a live replica that has an honest peer.
 //!
-//! It has the key, so whatever it says is understood. At worst it may write entries. After every message the replica's own books must
-//! be right and its memory and clock within their bounds; and once the member is gone and its drift has passed, what honest members
-//! write is the same on both.
+//! The hostile member has the encryption key, so its messages decode. The worst it may do is to write entries. After
+//! every message the victim must be consistent, and its memory and clock must stay within their bounds. Once it has
+//! left and its drift has passed, both honest replicas must serve the same values for the keys they wrote.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,16 +30,16 @@ pub const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const T0: u64 = 1_800_000_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 const DRIFT: u64 = SECOND;
-/// What a clock may be ahead beyond the drift: the events of one run, a grain each.
+/// The nanoseconds that a clock may be ahead beyond the drift: each event of a run may advance it by a grain.
 const GRAINS: u64 = 1_000_000;
 const MAX_TOMBSTONES: usize = 64;
 const MAX_DEFERRED: usize = 16;
 const MAX_RETIRED: usize = 16;
-/// What a message takes, nanoseconds. Not zero: a clock is a grain ahead of what it has just let in.
+/// The delay of a message in nanoseconds. Not zero: a clock is a grain ahead of the greatest time it has merged.
 const HOP: u64 = 10_000;
-/// Messages in one input.
+/// The most messages in one input.
 const MAX_MESSAGES: usize = 24;
-/// Messages and wake-ups in one run; beyond it something goes round in circles.
+/// The most messages and wake-ups in one run. More mean an endless loop.
 const MAX_STEPS: usize = 50_000;
 
 pub fn id(number: u8) -> ReplicaId {
@@ -70,7 +70,7 @@ fn config() -> ReplicaConfig {
 
 type Machine = Replica<String, Bytes>;
 
-/// The input: messages one after another, each made from the bytes that are left, or taken as it is.
+/// Runs one input: a sequence of messages, each generated from the next bytes or decoded from the rest of the input.
 pub fn run(data: &[u8]) -> Verdict {
     let mut source = Source(data);
     let mut stage = Stage::new();
@@ -107,20 +107,20 @@ pub fn run(data: &[u8]) -> Verdict {
     verdict
 }
 
-/// The rest of the input is one message as it is on the wire.
+/// Decodes the rest of the input as one message in wire format.
 fn raw(source: &mut Source<'_>) -> Option<Typed> {
     let bytes = Bytes::copy_from_slice(std::mem::take(&mut source.0));
     decode(&bytes)
 }
 
-/// Two honest replicas that know each other, and a third that they take for one.
+/// Two honest replicas that know each other, and a hostile third that they count as a member.
 pub struct Stage {
     at: u64,
     victim: Machine,
     honest: Machine,
     line: VecDeque<(u8, u8, Bytes)>,
     steps: usize,
-    /// The last value written to each key.
+    /// The number of the last write, which is also its value.
     serial: u64,
 }
 
@@ -147,7 +147,7 @@ impl Stage {
         if number == VICTIM { &mut self.victim } else { &mut self.honest }
     }
 
-    /// What a hostile member can know: it is told everything.
+    /// Returns the times that a hostile member can know: it receives everything.
     pub fn times(&self) -> Times {
         let mut known: Vec<u64> = self.victim.view().vector().iter().map(|(_, time)| time).collect();
         known.extend(probe::registers(&self.victim).iter().map(|held| held.marker.stamp.time));
@@ -177,7 +177,7 @@ impl Stage {
         self.settle(number);
     }
 
-    /// A message for the victim; then the promises about it alone.
+    /// Passes a message to the victim, then checks the promises about the victim alone.
     pub fn inject(&mut self, from: u8, message: Typed) {
         let at = now(self.at);
         self.victim.handle_message(at, id(from), message);
@@ -186,7 +186,7 @@ impl Stage {
         self.check();
     }
 
-    /// Takes out what one replica wants done; what it sends to the hostile one is lost.
+    /// Collects the output of one replica. Messages to the hostile member are lost.
     fn settle(&mut self, number: u8) {
         let at = now(self.at);
         let Self { victim, honest, line, steps, .. } = self;
@@ -218,7 +218,7 @@ impl Stage {
         }
     }
 
-    /// Lets time pass for both.
+    /// Advances the time of both replicas.
     pub fn pass(&mut self, nanos: u64) {
         let until = self.at + nanos;
         loop {
@@ -240,7 +240,7 @@ impl Stage {
         }
     }
 
-    /// What holds at any time, whatever came.
+    /// Checks the invariants that hold at any time, after any input.
     fn check(&mut self) {
         let most = self.wall() + DRIFT + GRAINS;
         let victim = &mut self.victim;
@@ -261,7 +261,8 @@ impl Stage {
         assert!(victim.view().log_len() <= 4_096, "{} log entries", victim.view().log_len());
     }
 
-    /// The hostile member goes, its drift passes, honest members write: they agree, and nothing is left of what they do not want.
+    /// Ends the attack and checks agreement: the hostile member leaves, its drift passes, honest members write. Both
+    /// must serve only what honest members wrote for these keys.
     pub fn aftermath(&mut self) {
         self.pass(200_000_000);
         for number in [VICTIM, HONEST] {
@@ -280,7 +281,7 @@ impl Stage {
         let (victim, honest) = (served(&self.victim), served(&self.honest));
         assert_eq!(victim, honest, "honest replicas disagree about what they wrote themselves");
         let newest: Vec<_> = (0..5).map(|key| Some(KEYS[key])).collect();
-        // What it wrote under keys of its own, readable or not, may stay: that much it may.
+        // Entries that the hostile member wrote under other keys may stay, readable or not: it was allowed to write.
         let ours: Vec<_> = victim.iter().filter(|(key, _)| KEYS.contains(&key.as_str())).collect();
         let keys: Vec<_> = ours.iter().map(|(key, _)| Some(key.as_str())).collect();
         assert_eq!(keys, newest, "what honest replicas wrote is not what is there");
@@ -301,7 +302,7 @@ fn greeting(clock: u64) -> Digest {
     Digest { clock, vector, full: true, reply: true, ..Digest::default() }
 }
 
-/// What readers are given, by key; nothing for a value that cannot be read here.
+/// Returns the values served to readers, by key; `None` for a value that does not decode here.
 fn served(machine: &Machine) -> Vec<(String, Option<Vec<u8>>)> {
     let held = probe::registers(machine).into_iter().filter(|held| held.served);
     let shown = held.map(|held| (held.key.unwrap_or_else(|| "opaque".into()), held.value.map(|value| value.to_vec())));

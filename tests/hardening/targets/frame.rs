@@ -1,4 +1,5 @@
-//! The outermost bytes: the screen by itself, then a live member of a cluster without a key, as a stranger would find it.
+//! The outermost bytes: first the screen alone, then a live member of an unencrypted cluster, as a stranger can reach
+//! it.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -14,12 +15,12 @@ use super::Verdict;
 
 pub const CLUSTER: &str = "test";
 const MAX_FRAME: usize = 64 << 10;
-/// Label, headers, nonce and tag, as the screen allows.
+/// Bytes for label, headers, nonce and tag, as the screen allows.
 const OVERHEAD: usize = 512 + 512;
-/// Inputs between two looks whether the member still does its work.
+/// The number of inputs between two checks that the member still works.
 const LOOK_EVERY: u64 = 512;
 
-/// The input is a datagram, and the start of a stream.
+/// Runs one input, as a datagram and as the start of a stream.
 pub fn run(data: &[u8]) -> Verdict {
     let mut verdict = Verdict::default();
     for encrypted in [false, true] {
@@ -36,7 +37,7 @@ fn screen(screen: &Screen, data: &[u8], verdict: &mut Verdict) {
     if let Ok(Some(len)) = whole {
         assert!(len <= MAX_FRAME + OVERHEAD, "a frame of {len} bytes was let in");
     }
-    // What more bytes will not change is known from the first: a verdict once given stays.
+    // A verdict on a prefix must not change when more bytes arrive.
     let mut given = None;
     for cut in 0..=data.len().min(300) {
         let here = screen.frame_len(&data[..cut]);
@@ -93,7 +94,7 @@ impl Stage {
         while self.events.try_recv().is_some() {}
     }
 
-    /// A friend's message still arrives, and nothing had to be built again.
+    /// Checks that a message of a well-behaved member still arrives, and that no task had to be restarted.
     fn look(&mut self) {
         let word = Bytes::from(format!("word {}", self.received));
         let Self { runtime, member, events, friend, at, .. } = self;

@@ -1,6 +1,7 @@
-//! Messages from arbitrary bytes that make sense on the outside: few ids, few keys, and times around those that matter.
+//! A generator of plausible messages from arbitrary bytes: few ids, few keys, and times near the ones that matter.
 //!
-//! Random CBOR hardly ever hits the ids, times and sessions that a replica is in the middle of. A hostile member can.
+//! Random CBOR hardly ever contains the ids, times and sessions that a replica is using. A hostile member can choose
+//! them.
 
 use bytes::Bytes;
 use driftless::crdt::{Dot, Kind, Marker, VersionVector};
@@ -13,7 +14,7 @@ use driftless::wire::{self, Intake};
 use super::apply::{KEYS, id};
 use super::wire::{Plain, Typed};
 
-/// Reads choices from bytes; when they are used up, every choice is the first.
+/// A source of choices, read from bytes. When the bytes are used up, every choice is the first.
 pub struct Source<'a>(pub &'a [u8]);
 
 impl Source<'_> {
@@ -34,7 +35,7 @@ impl Source<'_> {
     }
 }
 
-/// Times that a hostile member may know of or try.
+/// The times that a hostile member may know or try.
 pub struct Times {
     pub now: u64,
     pub drift: u64,
@@ -64,7 +65,7 @@ impl Times {
     }
 }
 
-/// Makes one message.
+/// Generates one message.
 pub fn message(source: &mut Source<'_>, times: &Times) -> Typed {
     match source.below(8) {
         0 | 1 => Message::Digest(digest(source, times)),
@@ -206,7 +207,7 @@ fn audited(source: &mut Source<'_>, times: &Times) -> Vec<Entry<String, Bytes>> 
     (0..count).map(|_| one(source)).collect()
 }
 
-/// The message after a trip over the wire; nothing if no replica could have sent it.
+/// Encodes and decodes a message. Returns `None` if no replica could have sent it.
 pub fn over_the_wire(from: u8, message: &Typed) -> Option<Typed> {
     let bytes = wire::encode(&super::apply::envelope(from), message).ok()?;
     super::wire::decode(&bytes)

@@ -1,4 +1,5 @@
-//! Whatever may be sent to the debug interface, over a real connection: an answer or a hang-up, never a 500, and nothing changes.
+//! Any bytes sent to the debug interface over a real connection. Promise: the server replies or closes, never with a
+//! 500, and changes nothing.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -37,7 +38,7 @@ fn stage() -> &'static Stage {
     })
 }
 
-/// The input is a whole request; if it does not look like one, it is the target of a GET.
+/// Runs one input: a whole request, or the target of a GET if it does not contain the end of a request.
 pub fn run(data: &[u8]) -> Verdict {
     let stage = stage();
     let looks_whole = data.windows(4).any(|four| four == b"\r\n\r\n");
@@ -67,7 +68,7 @@ fn ask(addr: SocketAddr, request: &[u8]) -> Vec<u8> {
     let _ = stream.write_all(request);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
-    // A reset after an error is as good as an end.
+    // A connection reset after an error counts as the end of the reply.
     match stream.read_to_end(&mut answer) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("no answer within its deadline"),
         _ => answer,

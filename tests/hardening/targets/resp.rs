@@ -1,4 +1,4 @@
-//! Whatever a Redis client may send: framed, parsed, and run against a live node.
+//! Any bytes that a Redis client may send: framed, parsed, and run against a live node.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::commands;
 use crate::request::{Framer, Front, array_arguments, line_arguments};
 use crate::session::{Session, Shared, Stats};
 
-/// Entries of the cache behind it.
+/// The capacity of the cache behind the server, in entries.
 const CAPACITY: u64 = 1_000;
 
 struct Stage {
@@ -44,7 +44,7 @@ fn stage() -> &'static Stage {
     })
 }
 
-/// The input in one piece, and cut in two: the same requests, the same end.
+/// Runs one input, in one piece and cut in two. Both must yield the same requests and the same end.
 pub fn run(data: &[u8]) -> Verdict {
     let whole = requests(&[data]);
     let cut = data.first().map_or(0, |first| usize::from(*first) % data.len());
@@ -74,7 +74,7 @@ pub fn run(data: &[u8]) -> Verdict {
 
 type Requests = (Vec<Vec<Vec<u8>>>, Option<String>);
 
-/// What is asked when the input arrives like this; each piece begins where the first did.
+/// Returns the requests when the input arrives in these steps. Each step contains all bytes of the step before.
 fn requests(arrivals: &[&[u8]]) -> Requests {
     let (mut framer, mut done, mut asked) = (Framer::default(), 0, Vec::new());
     for input in arrivals {

@@ -1,7 +1,7 @@
-//! Messages between replicas: decoded, written again, and applied to a live replica.
+//! Messages between replicas: decoded, encoded again, and applied to a live replica.
 //!
-//! The input is a whole message as it goes over the wire; if its first byte is none of a version's, it is the body of a message of the
-//! target's kind, so that a fuzzer need not find the head first.
+//! The input is a whole message in wire format. If its first byte is no version, the input is only the body of a
+//! message of the target's kind. So a fuzzer need not find the header first.
 
 use bytes::Bytes;
 use driftless::message::Message;
@@ -13,7 +13,7 @@ use driftless::item::Key;
 
 pub type Typed = Message<String, Bytes>;
 
-/// Ours, and small, so that a fuzzer reaches them.
+/// The limits of the decoder: the crate's own type, with small values that a fuzzer reaches.
 pub fn limits() -> Limits {
     Limits { max_key_bytes: 256, max_value_bytes: 4_096, max_message_bytes: 64 << 10, max_origins: 64, max_depth: 16 }
 }
@@ -37,12 +37,12 @@ pub fn digest(data: &[u8]) -> Verdict {
     message(data, MessageKind::Digest)
 }
 
-/// Pushes.
+/// Runs one input as a push.
 pub fn delta(data: &[u8]) -> Verdict {
     message(data, MessageKind::Push)
 }
 
-/// Frames of sessions, those that reconcile among them.
+/// Runs one input as a frame of a session, which may be a reconcile.
 pub fn reconcile(data: &[u8]) -> Verdict {
     message(data, MessageKind::Frame)
 }
@@ -60,7 +60,7 @@ fn message(data: &[u8], kind: MessageKind) -> Verdict {
     verdict
 }
 
-/// Version, array of six, kind, cache, two ids, hops; then the body.
+/// Prepends the header: version, array of six, kind, cache, two ids, hops.
 fn with_head(body: &[u8], kind: MessageKind) -> Bytes {
     let code = match kind {
         MessageKind::Digest => 1,
@@ -77,7 +77,8 @@ fn with_head(body: &[u8], kind: MessageKind) -> Bytes {
     bytes.into()
 }
 
-/// Everything a receiver does with bytes. What was understood is written and understood the same again.
+/// Does everything that a receiver does with bytes. A message that was decoded must encode and decode to the same
+/// message.
 pub fn decode(bytes: &Bytes) -> Option<Typed> {
     let peeked = wire::peek(bytes);
     let forwarded = wire::forward(&envelope(HOSTILE), bytes);
@@ -99,7 +100,8 @@ pub fn decode(bytes: &Bytes) -> Option<Typed> {
     Some(message)
 }
 
-/// The message, without what differs by right: the bytes a push came as, and how long values were that have more than one encoding.
+/// Formats a message without the parts that may differ: the raw bytes of a push, and the sizes of values with more than
+/// one encoding.
 fn said(message: &Typed) -> String {
     let text = match message {
         Message::Push(push) => {

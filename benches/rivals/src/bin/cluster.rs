@@ -1,4 +1,4 @@
-//! Three nodes in three processes on loopback, and what else moves data between processes.
+//! Benchmarks of three nodes in three processes on loopback, and of other ways to move data between processes.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ fn main() {
     bench.table.finish("cluster: processes on loopback", &bench.options.json);
 }
 
-/// The samples of one number out of what each round gave.
+/// Extracts one number from the results of each round.
 fn column<T>(of: &[(String, Vec<T>)], number: impl Fn(&T) -> f64) -> Vec<(String, Vec<f64>)> {
     of.iter().map(|(name, samples)| (name.clone(), samples.iter().map(&number).collect())).collect()
 }
@@ -63,7 +63,7 @@ impl Bench {
         all.into_iter().filter(|kind| self.options.admits(kind.name())).collect()
     }
 
-    /// Runs something for each kind of cluster in turns.
+    /// Runs `run` for each kind of cluster, in turns.
     fn each<T>(&self, rounds: usize, run: impl Fn(Kind) -> T) -> Vec<(String, Vec<T>)> {
         let kinds = self.kinds();
         let mut all: Vec<(String, Vec<T>)> = kinds.iter().map(|kind| (kind.name().to_owned(), Vec::new())).collect();
@@ -156,7 +156,7 @@ impl Bench {
             }
             let rounds = if count > 100_000 { self.rounds().min(3) } else { self.rounds() };
             let all = self.each(rounds, |kind| match kind {
-                // Quoted instead: it takes half a minute each time and 4 GB.
+                // Too slow to measure here: each run takes half a minute and 4 GB. A recorded figure is quoted instead.
                 Kind::Reconcile if count > 100_000 => Join::default(),
                 kind => member::join(kind, count),
             });
@@ -192,7 +192,7 @@ impl Bench {
         }
     }
 
-    /// Many nodes in this one process.
+    /// Measures clusters of many nodes in this process.
     fn nodes(&mut self) {
         for count in [3, 10, 30, 60] {
             if count > 10 && self.options.quick {
@@ -232,7 +232,7 @@ impl Bench {
         }
     }
 
-    /// Ten times as many entries, again and again, on the same three nodes.
+    /// Measures the same three nodes with ten times as many entries in each step.
     fn entries(&mut self) {
         let mut fleet = Fleet::start(Kind::Driftless, 3);
         let mut held = 0;
@@ -247,7 +247,7 @@ impl Bench {
         for total in [1_000, 10_000, 100_000, 1_000_000, 10_000_000].into_iter().filter(|total| *total <= most) {
             grow(&mut fleet, held, total);
             held = total;
-            // The same extra work at each size.
+            // The extra work is the same at each size.
             let extra = 20_000;
             let burst = grow(&mut fleet, held, held + extra);
             held += extra;
@@ -333,8 +333,8 @@ impl Bench {
     }
 }
 
-/// What a shop does for each page, one after the other, as a request cannot be piped with the next visitor's. The row costs nothing
-/// here: it is the cache that is measured.
+/// Measures the cache operations of a shop's page view, one after another: a request cannot be pipelined with that of
+/// the next visitor. The row itself costs nothing here, so that only the cache is measured.
 fn storefront<'a>(
     cache: &'a Cache<String, Bytes>,
     moka: &'a moka::sync::Cache<String, Bytes>,
@@ -367,7 +367,7 @@ fn storefront<'a>(
         Box::new(|name| moka.insert(name.to_owned(), value.clone())),
         Box::new(|name| moka.get(name).is_some()),
     );
-    // It answers in another length if it has nothing.
+    // The length of a Redis answer differs on a miss, so the keys that were set are remembered.
     let has = std::rc::Rc::new(std::cell::RefCell::new(std::collections::HashSet::new()));
     let had = std::rc::Rc::clone(&has);
     let remote = visit(
@@ -395,7 +395,7 @@ fn exchange(redis: &mut Redis, part: &[&String], value: &[u8], set: bool) {
             redis.queue_get(name);
         }
     }
-    // `+OK`, or the length and the value.
+    // The answer is `+OK`, or the length and the value.
     let answer = if set { 5 } else { 6 + value.len() + 2 };
     redis.exchange(part.len() * answer);
 }
@@ -425,7 +425,7 @@ struct Crowd {
     single: Vec<f64>,
 }
 
-/// `count` nodes in this process; one of them writes.
+/// Measures `count` nodes in this process, of which one writes.
 fn crowd(count: usize, writes: u32) -> Crowd {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let mut nodes: Vec<Node> = Vec::new();

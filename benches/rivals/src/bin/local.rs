@@ -1,4 +1,4 @@
-//! One process, no peers: against the caches one would use without replication.
+//! Benchmarks of one process without peers, compared with caches that do not replicate.
 
 use std::hint::black_box;
 
@@ -43,7 +43,8 @@ fn main() {
 }
 
 impl Bench {
-    /// Who has room for everything: a segmented order would be another name for the same work.
+    /// Returns the contestants for caches that hold all keys. Without eviction, the segmented order does the same work,
+    /// so it is left out.
     fn makers<V: Value>(&self) -> Vec<Maker<V>> {
         let wanted = |maker: &Maker<V>| self.options.admits(maker.name) && maker.name != "driftless, segmented";
         all::<V>().into_iter().filter(wanted).collect()
@@ -230,7 +231,7 @@ impl Bench {
         }
     }
 
-    /// Room for a tenth of the keys: get, else put.
+    /// Measures caches with room for a tenth of the keys: get, else put.
     fn bounded(&mut self, value: fn(u32) -> Bytes) {
         if !self.options.wants("capacity") {
             return;
@@ -256,7 +257,7 @@ impl Bench {
             });
             let cells = interleave(self.options.rounds, turns.collect());
             let row = Row::new(format!("capacity 10 %, get else put, {threads} threads"), "ns").cells(cells);
-            // Throughput of at least 0.7 is time of at most 1 / 0.7.
+            // The target is a throughput of at least 0.7, which is a time of at most 1 / 0.7.
             self.table.push(row.against("quick_cache").at_most(1.43).note("plain LRU"));
         }
     }
@@ -280,7 +281,7 @@ impl Bench {
                     (maker.name.to_owned(), vec![hit_ratio(cache.as_ref(), &names, &accesses)])
                 });
                 let mut cells: Vec<_> = cells.collect();
-                // The ratio is that of the first: the order that is meant to compete.
+                // The ratio uses the first cell, so the segmented order comes first: it is meant to compete.
                 cells.sort_by_key(|(name, _)| name != "driftless, segmented");
                 let row = Row::new(format!("hit ratio, {name}, room for {percent} %"), "%").cells(cells);
                 self.table.push(row.against("quick_cache").at_least(1.0));
@@ -288,7 +289,7 @@ impl Bench {
         }
     }
 
-    /// Reads while another process writes as fast as it can.
+    /// Measures reads while another process writes at full speed.
     fn tail(&mut self) {
         if self.options.wants("tail") {
             let seconds = if self.options.quick { 2 } else { 5 };
@@ -306,7 +307,7 @@ fn look_through(cache: &dyn Contestant<Bytes>, name: &String, made: &Bytes) -> b
     hit
 }
 
-/// Percent. The first fifth of the accesses warms the cache up on synthetic patterns and traces alike.
+/// Returns the hit ratio in percent. The first fifth of the accesses only warms the cache up, for traces too.
 fn hit_ratio(cache: &dyn Contestant<Bytes>, names: &[String], accesses: &[u32]) -> f64 {
     let made = Bytes::from_static(&[7; 100]);
     let (warm, counted) = accesses.split_at(accesses.len() / 5);

@@ -1,5 +1,5 @@
-//! Bytes per entry, everything included: each contestant in a process of its own, under an allocator
-//! that counts what was asked for, beside what the system says is resident.
+//! Benchmark of the memory per entry, including all overhead. Each contestant runs in a process of its own, under an
+//! allocator that counts the bytes requested. The resident memory that the system reports is shown next to it.
 
 use std::alloc::System;
 use std::process::Command;
@@ -15,7 +15,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Bytes that are allocated now.
+/// Returns the bytes that are allocated now.
 fn live() -> i64 {
     let stats = COUNTING.stats();
     stats.bytes_allocated as i64 - stats.bytes_deallocated as i64
@@ -62,14 +62,14 @@ fn in_a_process(name: &str, entries: usize) -> (f64, f64) {
     (numbers.next().unwrap_or(f64::NAN), numbers.next().unwrap_or(f64::NAN))
 }
 
-/// Fills one contestant and prints bytes per entry: allocated and resident.
+/// Fills one contestant and prints its bytes per entry: allocated and resident.
 fn measure(name: &str, entries: usize, bounded: bool) {
     let ground = Ground::new();
     let maker = all::<Bytes>().into_iter().find(|maker| maker.name == name).expect("a contestant");
     let order = shuffled(entries, 4);
     let pid = std::process::id();
     let (before, pages) = (live(), resident(pid));
-    // Rivals that need a bound get just enough; ours has none unless asked.
+    // A contestant that requires a bound gets a bound with little slack. driftless is bounded only on request.
     let limit = if bounded || (maker.bounded && name != "driftless") {
         entries + (entries / 20).max(2_000)
     } else {
@@ -81,7 +81,7 @@ fn measure(name: &str, entries: usize, bounded: bool) {
     }
     let per = |bytes: i64| bytes as f64 / entries as f64;
     let (allocated, grown) = (live() - before, resident(pid) as i64 - pages as i64);
-    // Afterwards: a clone of `Bytes` allocates the first time.
+    // Checked after the measurement: the first clone of a `Bytes` allocates.
     let found = (0..entries).filter(|number| cache.get(&format!("key-{number:012}")).is_some()).count();
     assert!(found * 100 >= entries * 98, "{name} holds {found} of {entries}");
     println!("{:.1} {:.1}", per(allocated), per(grown));

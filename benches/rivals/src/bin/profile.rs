@@ -1,5 +1,5 @@
-//! One operation of one contestant in a loop, to be run under a profiler. What a machine's other users
-//! cannot disturb is the number of instructions:
+//! One operation of one contestant in a loop, to run under a profiler. The number of instructions does not depend on
+//! other load on the machine:
 //!
 //! ```sh
 //! valgrind --tool=callgrind --toggle-collect='*measured*' target/rivals/release/profile driftless insert
@@ -49,7 +49,7 @@ fn run<V: Value>(contestant: &str, operation: &str, value: fn(u32) -> V) {
         other => panic!("unknown operation {other}"),
     }
     println!("{contestant} {operation}: {} ns each, {KEYS} times", began.elapsed().as_nanos() / KEYS as u128);
-    // Not to be measured: taking it all down.
+    // Exit without teardown, which is not to be measured.
     std::process::exit(0);
 }
 
