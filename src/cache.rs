@@ -11,9 +11,10 @@
 //! | task | files |
 //! | --- | --- |
 //! | the interface | `handle`, `closing`, `builder`, `settings`, and one file for each type that is returned |
-//! | operations on one key | `lookup`, `write` and `bulk` with `prepare`, `fill` with `fill_*`, `turn`, `flight` |
-//! | waits | `ready_wait`, `replicated`, `feed` |
-//! | calls between a cache and its node | `host`; `port`, `tick` |
+//! | operations on keys | `lookup`, `write` and `bulk` with `prepare`; `fill` with `fill_*`, `turn`, `flight`, `work`, `handover`, and `waits` against deadlocks |
+//! | waits of callers | `ready_wait`, `replicated`, `feed` |
+//! | calls of a cache to its node | `host` |
+//! | calls of a node to its caches | `port`, `tick`; `port/incoming` also hashes received keys, and weighs values, for own writes too |
 //! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` without types |
 //! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable` |
 

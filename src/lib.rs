@@ -74,8 +74,8 @@
 //!
 //! | layer | modules | content |
 //! | --- | --- | --- |
-//! | operators | [`inspect`], [`sim`] | inspection of a running node: questions to other nodes, differences, the debug server; the simulator, which runs whole clusters in one thread from a seed |
-//! | edges | [`node`] | tokio and memberlist: all sockets, spawned tasks and clock reads, except those of the debug server |
+//! | operators | [`inspect`], [`sim`], `probe` | inspection of a running node: questions to other nodes, differences, the debug server; the simulator, which runs whole clusters in one thread from a seed; access to registers for the model checker |
+//! | edges | [`node`] | tokio and memberlist: all sockets, spawned tasks and clock reads; only the debug server has a socket and tasks of its own |
 //! | public cache | [`cache`] | handles, builder, eviction, fills, change stream |
 //! | reports | [`report`] | plain data with names and readable times, and warnings |
 //! | open caches per process | `membership` | which process has which cache open, whose messages count, whom to greet; driven by the node and by the simulator |
@@ -91,11 +91,11 @@
 //! | --- | --- |
 //! | the order of writes | `crdt/register.rs`, `ledger/merge.rs` |
 //! | what is sent after a write | `protocol/push.rs` |
-//! | the repair of a returning member | `membership.rs` (which process is greeted), `protocol/digests.rs` (which member answers), `protocol/session_out.rs` (the answer), `ledger/reconciled.rs` (what the returning member loses) |
+//! | the repair of a returning member | `membership.rs` (which process is greeted), `protocol/digests.rs` (what a received digest changes, whether one is returned), `protocol/session_out.rs` (whether and with what the member is served), `ledger/reconciled.rs` (what the returning member loses) |
 //! | when a tombstone is collected | `ledger/collect.rs`, `replica/due.rs`, and `ledger.rs` for the cap |
 //! | when a member is forgotten | `members.rs`, `replica/due.rs` |
 //! | the state that a replica exposes | `replica/view.rs` |
-//! | what is evicted | `recency.rs`, `cache/engine.rs` |
+//! | what is evicted, and what an eviction leaves behind | `recency.rs`, `cache/engine.rs`; `ledger/evict.rs` |
 //!
 //! [Questions](docs::questions#where-things-are) lists the test that fails for each. Each failure scenario has a
 //! number, and the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
@@ -117,8 +117,8 @@
 //!
 //! # Further reading
 //!
-//! [Questions and short answers](docs::questions), [guarantees](docs::guarantees), [protocol](docs::protocol), [limits](docs::limits),
-//! [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
+//! [Questions and short answers](docs::questions), [guarantees](docs::guarantees), [protocol](docs::protocol),
+//! [limits](docs::limits), [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
 //! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
 //! [moka](docs::migrating_from_moka) or [bcache](docs::migrating_from_bcache).
 

@@ -3,10 +3,11 @@
 //!
 //! | file | owns |
 //! | --- | --- |
+//! | this one | which member is live, dead or forgotten, and since when; the computation of the stable cut; the turns of digests |
 //! | `peer` | the state kept about one member |
 //! | `named` | members that other members name, and that have sent nothing to this replica |
 //! | `skew` | wrong clocks |
-//! | `cut` | the part of the history that every member has seen |
+//! | `cut` | the type of the stable cut: the part of the history that every member has seen |
 //! | `rings` | the relays of pushes in a large cluster |
 //! | `retired` | origins without a member |
 //! | `former` | the former id of this replica |
@@ -36,8 +37,8 @@ use peer::{Pair, Peer};
 /// The highest number of forgotten members that are remembered.
 const MAX_FORGOTTEN: usize = 4_096;
 
-/// Members that were forgotten here: the monotonic time, and true if the member was unreachable for `forget_after`. Members
-/// that have not yet received news of a departure still name the departed member.
+/// Members that were forgotten here: the monotonic time, and true if the member was unreachable for `forget_after`.
+/// Members that have not yet received news of a departure still name the departed member.
 #[derive(Debug, Default)]
 struct Forgotten(BTreeMap<ReplicaId, (u64, bool)>);
 
@@ -55,8 +56,8 @@ impl Forgotten {
         self.0.retain(|_, (at, _)| now.mono.saturating_sub(*at) < after);
     }
 
-    /// Returns true if a statement that this member exists is to be ignored. If it was unreachable for too long here and is
-    /// `reached` by the replica that names it, it exists, and only the link between it and this replica is broken.
+    /// Returns true if a statement that this member exists is to be ignored. If it was unreachable for too long here
+    /// and is `reached` by the replica that names it, it exists. Only the link between it and this replica is broken.
     fn hides(&self, id: &ReplicaId, reached: bool) -> bool {
         self.0.get(id).is_some_and(|(_, timed_out)| !(*timed_out && reached))
     }

@@ -1,5 +1,5 @@
 //! The node: membership and transport for any number of caches. All sockets, spawns and clock reads of the crate are
-//! here, except those of the debug server in `src/inspect/http.rs`.
+//! here. Only the debug server, `src/inspect/http.rs`, has a socket and tasks of its own; it reads no clock.
 //!
 //! | file | content |
 //! | --- | --- |

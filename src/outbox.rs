@@ -1,6 +1,9 @@
-//! The queue of small messages: digests, acknowledgements and audits in order of arrival, and pushes of other replicas
-//! to relay. A digest is made when it leaves. Own writes are never queued here: `protocol/push.rs` cuts them from the
-//! log when it is polled. The order between kinds of messages is decided in `protocol.rs`.
+//! The queue of small messages: digests, acknowledgements and audits, in order of arrival. `protocol/context.rs` makes
+//! a digest when it leaves.
+//!
+//! Pushes do not wait here. `protocol/push.rs` cuts own writes from the log when it is polled. A push of another
+//! replica only passes through within one call: `protocol.rs` hands it to `protocol/relay.rs`, where it waits to be
+//! relayed. `protocol.rs` also decides the order between kinds of messages.
 
 use std::collections::VecDeque;
 

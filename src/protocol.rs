@@ -3,10 +3,10 @@
 //!
 //! | file | content |
 //! | --- | --- |
-//! | `digests` | what the sender has seen; the only repair that message loss needs |
+//! | `digests` | received digests: what is taken from them, and whether one is returned; the only repair that message loss needs |
 //! | `push` | fresh writes, sent eagerly, and their acknowledgements |
 //! | `relay` | pushes of other origins, passed on in a large cluster |
-//! | `session_out`, `session_in` | the registers that a member lacks, frame by frame |
+//! | `session_out`, `session_in` | the registers that a member lacks, frame by frame; `session_out` decides whether a member is served |
 //! | `audit` | the safety net: comparison of registers that both sides have seen |
 //! | `duplicate_id` | two processes under one replica id |
 //! | `context` | the state that all conversations share; how a digest is made; the housekeeping after each call |

@@ -1,8 +1,9 @@
 //! The recency order of entries. It handles places only, and is independent of replication.
 //!
 //! Reads do not take the index's lock. They are noted in small rings: one for each of the first few threads, and one
-//! shared by all further threads. The caller that is about to evict applies them in batches. When a ring is full, its
-//! oldest notes are overwritten: only the latest reads matter for eviction.
+//! shared by all further threads. `Engine::settle` (`cache/engine.rs`) applies the notes after each call of the
+//! replica, before anything is evicted. When a ring is full, its oldest notes are overwritten: only the latest reads
+//! matter for eviction.
 
 use std::hash::{BuildHasherDefault, Hasher};
 

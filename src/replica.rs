@@ -125,9 +125,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.call(now, |it| local::delete(&mut it.ledger, &mut it.env, write))
     }
 
-    /// Drops a register that can no longer be encoded, if it is still held. An unencodable value becomes a `Void`
-    /// tombstone, so that no replica keeps what it overwrote. A register with an unencodable key is removed without a
-    /// trace.
+    /// Removes or voids a register that can no longer be encoded, if it is still held. See [`local::give_up`].
     pub(crate) fn give_up(&mut self, now: Now, hash: u64, key: &Key<K>, dot: Dot, what: Unencodable) -> bool {
         self.call(now, |it| local::give_up(&mut it.ledger, &mut it.env, (hash, key, dot), what))
     }
@@ -176,8 +174,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.converse(now, |_, cx| cx.digest(None, Wanted { greets: true, ..Wanted::default() }))
     }
 
-    /// Greets a replica that may have this cache open, again in each round of digests until it answers or is found
-    /// dead.
+    /// Greets a replica, and sends it a digest in each round until it answers or is found dead. For tests and drivers
+    /// that know a member's id; a node sends [`greeting`](Self::greeting) to a process instead.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {
         self.converse(now, |_, cx| digests::greet(cx, to));
     }
@@ -214,13 +212,12 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.call(now, due::run_pending);
     }
 
-    /// Takes out the next message: digests and acknowledgements first, then own writes, then session frames.
+    /// Takes out the next message: small ones first, then relayed pushes, own pushes, session frames, requested audits.
     pub fn poll_transmit(&mut self, now: Now) -> Option<Transmit<K, V>> {
         self.converse(now, |conversations, cx| conversations.poll(cx))
     }
 
-    /// Returns true if [`poll_transmit`](Self::poll_transmit) may return a message. Reads the state of members, not the
-    /// logs.
+    /// Returns true if [`poll_transmit`](Self::poll_transmit) may return a message. Does not read the logs.
     #[must_use]
     pub fn may_transmit(&self) -> bool {
         self.conversations.may_transmit(&self.outbox, &self.members, self.ledger.last_own())
@@ -271,8 +268,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.members.await_company(awaits);
     }
 
-    /// Compares every index and count with the registers themselves. Reads everything: for tests, the simulator and
-    /// fuzzers.
+    /// Compares every index and count with all registers. For tests, the simulator and fuzzers: it reads everything.
     ///
     /// # Errors
     /// Names the invariant that does not hold.

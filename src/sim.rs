@@ -23,10 +23,10 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `run`, `advance`, `agenda` | one run; the order of its events |
-//! | `act`, `faults`, `plots`, `swarm`, `settings` | actions and faults: from a script, drawn from a seed |
+//! | `act`, `plots`, `swarm`, `settings` | actions: from a script, drawn from a seed |
 //! | `cluster`, `process`, `opening`, `network`, `clock` | the state that actions and faults change |
 //! | `inbound`, `outbound` | the work of `node/driver.rs`, without sockets: repeat every change of the driver here |
-//! | `membership` | the failure detector. The state machine under it is the node's own, `src/membership.rs` |
+//! | `faults`, `membership` | faults; the failure detector. Both repeat what `node/driver.rs` does when a process or a cache comes or goes: change them with it. The state machine under them is the node's own, `src/membership.rs` |
 //! | `check`, `history`, `observed`, `oracle` | the promises, and the observations of a run by which they are judged |
 //! | `scenarios` | failures of real systems, by number |
 //! | `types`, `soundness`, `foreign`, `codec` | the user's types, and the types of another release |

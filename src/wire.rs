@@ -65,6 +65,29 @@
 //!
 //! Writers must check the limits on keys and values too ([`Limits::check_key`], [`Limits::check_value`],
 //! [`encoded_len`]): every replica must be able to accept what a writer accepts.
+//!
+//! # Files
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `layout` | the numbers of the format: version, fields, lengths of arrays |
+//! | `envelope` | the sender and the cache of a message; read alone by [`peek`], replaced by [`forward`] |
+//! | `encode` | messages to bytes |
+//! | `decode` | bytes to messages |
+//! | `entries` | the reader of entries |
+//! | `parts` | the reader of the parts of bodies and entries |
+//! | `replicas` | the table of replica ids |
+//! | `write` | the writer of the structure |
+//! | `cursor` | the reader of the structure |
+//! | `user` | the user's keys and values, by `serde` and `ciborium` |
+//! | `canonical` | the canonical encoding of a key |
+//! | `measure` | the length of an encoding, from the shape of the item |
+//! | `gauge` | the length of an encoding, by serialising, if the shape does not give it |
+//! | `reread` | the check that an encoding decodes again |
+//! | `scan` | the check of one item before `serde` reads it |
+//! | `limits` | the limits on a peer's messages |
+//! | `error` | the errors |
+//! | `hash` | the hash that is equal on every node |
 
 mod canonical;
 mod cursor;

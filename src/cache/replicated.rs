@@ -1,4 +1,5 @@
-//! Waits until other members have a write.
+//! Waits until other members have a write. `View::member_has` decides for each member: the vector that it reported must
+//! cover the write's stamp.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

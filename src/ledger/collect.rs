@@ -1,6 +1,19 @@
 //! Collection of tombstones by causal stability (Baquero et al. 2017). `replica/due.rs` says how often it runs.
-//! `Ledger::drop_register` removes a tombstone. `Ledger::enforce_cap` drops tombstones above the cap by force at the
-//! end of a call.
+//!
+//! A tombstone that is not collected ends in one of these ways:
+//!
+//! | end | code |
+//! | --- | --- |
+//! | dropped by force, because there are more than the cap | `Ledger::drop_oldest`, at the end of a call |
+//! | not listed by a reconcile whose sender had seen it | `reconciled::remove_unlisted` |
+//! | swept, because the epoch covers it | `epoch::sweep_register` |
+//! | an orphan in doubt | `Ledger::adopt_orphans` |
+//! | its key can no longer be encoded | `local::give_up` |
+//! | the replica takes a new id | `Ledger::erase_everything` |
+//! | replaced by a newer register of its key, or by a void | `local`, `fill`, `merge`, `reconciled` |
+//!
+//! Every removal goes through `Registers::erase`, every replacement through `Registers::replace`. Collection, the cap
+//! and `give_up` remove through `Ledger::drop_register`, which also raises the floor and the dropped vector.
 
 use super::changes::RemovalCause;
 use super::{Ledger, expiry, fill};

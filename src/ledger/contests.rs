@@ -1,4 +1,4 @@
-//! Writes and epochs against which a fill must lose, although the fill is stamped above them.
+//! Writes and epochs that contest a fill: the fill must lose against them, even if it is stamped above them.
 //!
 //! A fill reads its source at an unknown time after its start. So it must lose against every write, delete and
 //! invalidation issued after its start. This holds for all replicas, even if the writer's clock is behind by up to
@@ -8,11 +8,11 @@
 //! max_drift`, the epoch at the start, and the newest stamps above the bound that its filler knew for the key, one per
 //! replica.
 //!
-//! **Rule.** A write, delete or epoch contests a fill if it is stamped above the bound and below the fill, and the
-//! filler did not know it. It may have been issued after the start. A replica that knows of both replaces the fill with
-//! a `Void` of the same stamp. A tombstone wins over a value of its stamp, so the void removes the fill from every
-//! replica. The void removes nothing else: any write stamped between the bound and the fill had already lost against
-//! the register that the fill found.
+//! **Rule** (`message/bound.rs`). A write, delete or epoch contests a fill if it is stamped above the bound and below
+//! the fill, and the filler did not know it. It may have been issued after the start. A replica that knows of both
+//! replaces the fill with a `Void` of the same stamp. A tombstone wins over a value of its stamp, so the void removes
+//! the fill from every replica. The void removes nothing else: any write stamped between the bound and the fill had
+//! already lost against the register that the fill found.
 //!
 //! A stamp counts as known if the filler knew a stamp of the same replica at or above it. A replica issues rising
 //! stamps, so the lower stamp was issued before the higher one, and the higher one existed before the start.
@@ -23,6 +23,18 @@
 //! dropped once the stable watermark has passed its fill and every member has seen the fill, because the bound travels
 //! with the fill. A lost stamp is dropped once the watermark has passed every fill that it could contest. Other fills
 //! never contest a fill: their stamps lie between the ticks of a clock, which identifies them.
+//!
+//! Three cases go beyond the rule:
+//!
+//! - **A write that arrived and was not merged** (`heard`). It contests each fill that ends or arrives later, does not
+//!   know it and has its bound below it. This holds whichever of write and fill is stamped higher.
+//! - **A fill without a bound.** A fill stamped `start - max_drift` needs none; the first time above a tick identifies
+//!   it. Another fill may arrive without the bound that it needs: a second time, or from a replica that does not count
+//!   this one as a member. `Contests::may_contest` then assumes the earliest bound possible: `max_drift` below the
+//!   fill.
+//! - **A register evicted without a trace while this replica had no members.** No other replica has seen it, and here
+//!   only the greatest such time remains (`evicted_alone`). That time contests an arriving fill of any key that is
+//!   stamped at or above it, with a bound below it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The join of an entry from another replica with the register held here. See "Merging" in the protocol.
+//! The join of an entry from another replica with the register held here. See "Merging" in `docs/protocol.md`.
 
 use super::changes::RemovalCause;
 use super::contests::contester;
@@ -136,8 +136,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         self.plain(held, entry)
     }
 
-    /// Voids a contested fill for all replicas. If the fill lies at or below the eviction floor, a doubt would make it a miss
-    /// on this replica only, which may be the only replica that knows the contesting write.
+    /// Voids a contested fill for all replicas. If the fill lies at or below the eviction floor, a doubt would make it
+    /// a miss on this replica only, which may be the only replica that knows the contesting write.
     fn void_fill(&mut self, held: Option<&Snapshot<K, V>>, fill: &Entry<K, V>) -> Merged {
         self.env.counters.fills_contested += 1;
         // A tombstone below the gc floor would let an older write in between the two.

@@ -1,4 +1,5 @@
-//! The index of the held tombstones, and the list of evicted bodies that are kept to be sent.
+//! The index of the held tombstones, and the list of evicted bodies that are kept to be sent. `collect` lists the ways
+//! in which a tombstone ends.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -1,4 +1,5 @@
-//! The bound of a fill that is stamped above its start less `max_drift`. The rule is in `ledger/contests.rs`.
+//! The bound of a fill that is stamped above its start less `max_drift`, and the rule by which stamps and epochs
+//! contest such a fill. `ledger/contests.rs` gives the reasons, and remembers bounds and contesting stamps.
 
 use smallvec::SmallVec;
 

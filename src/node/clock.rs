@@ -1,5 +1,5 @@
-//! The only place that reads the wall clock and draws ids and random seeds of replicas. (The driver and the mesh have
-//! timers by tokio's clock, and the mesh draws its own jitter.)
+//! The only place that reads the wall clock, and that draws ids and random seeds of replicas. The driver, `ready` and
+//! the mesh also read the monotonic clock (`Instant`), for timers, deadlines and ages. The mesh draws its own jitter.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,6 +1,7 @@
-//! Questions that nodes ask each other for a person who inspects the cluster: the registers of some keys, the next page
-//! of registers, the report of a node. They change no state and carry no values. A node does not answer a question that
-//! it cannot decode.
+//! The sending and answering of questions between nodes, for a person who inspects the cluster. They ask for the
+//! registers of some keys, the next page of registers, or the report of a node. `questions` has their types.
+//!
+//! Questions change no state and carry no values. A node does not answer a question that it cannot decode.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -7,6 +7,35 @@
 //! A mesh runs on its own thread. memberlist starts tasks that its callers can neither wait for nor stop. Ending their
 //! runtime ends them all, once their `timers` have run out. The thread also keeps a busy application from delaying
 //! pings, and pings from delaying the application.
+//!
+//! The path of a message of the mesh's user:
+//!
+//! - out: this file, `delegate` (appends the trailer), `instance`, memberlist, `transport`, `wire`;
+//! - in: `wire`, `inbound`, the inbox in `delegate`, [`MeshEvents`].
+//!
+//! | file | content |
+//! | --- | --- |
+//! | this one | the handle, and the events for its consumer |
+//! | `config` | settings and errors |
+//! | `counters` | every fault and every byte, counted |
+//! | `thread` | the thread: starts, restarts and ends all tasks |
+//! | `instance` | the memberlist instances, one after another, and sending through them |
+//! | `transport` | memberlist's transport, on the sockets of the mesh |
+//! | `wire` | the sockets, and the keys |
+//! | `inbound` | inbound datagrams and connections, screened and handed over |
+//! | `frame` | checks of label, encryption and length before memberlist reads them |
+//! | `stream` | one connection: its reader, its writer, its deadline |
+//! | `idle` | dialled connections that are idle |
+//! | `delegate` | memberlist's callbacks; the inbox of received messages; the trailer that tells their kinds apart |
+//! | `roster` | the live members, and the events about them |
+//! | `shares` | fair shares of the inbox and of the connections |
+//! | `refusals` | log lines about refusals, at most one a minute |
+//! | `keys` | changes of the keys in a running cluster |
+//! | `rejoin` | the search for unreachable seeds and lost members |
+//! | `watchdog` | detection of dead tasks of memberlist, and the rebuild |
+//! | `runtime` | the runtime that memberlist runs on |
+//! | `timers` | memberlist's timers, which can all be made to fire at once |
+//! | `probe` | the screen of `frame`, for fuzzers |
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,5 @@
-//! The questions between nodes for a person who inspects the cluster, and the questions that wait for answers.
+//! The types of the questions and answers between nodes, and the table of the questions that wait for answers.
+//! `inquiry` sends and answers them.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The state that every conversation may read and change, and the operations that several conversations share.
+//! The state that every conversation may read and change, and the operations on it that several conversations share:
+//! the making of a digest, and the housekeeping after each call.
 
 use crate::crdt::VersionVector;
 use crate::env::Env;

@@ -1,4 +1,8 @@
-//! Digests: summaries of what a replica has seen; the only repair that message loss needs.
+//! Received digests: the statements that are taken from them, and the decision to return one. Also the times at which
+//! own digests are sent.
+//!
+//! A digest summarises what its sender has seen. Digests are the only repair that message loss needs. `context` makes
+//! them. `session_out` decides what a member is served after its digest.
 
 use std::borrow::Cow;
 

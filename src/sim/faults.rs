@@ -1,4 +1,5 @@
-//! The faults of a script: in processes, caches, clocks and links.
+//! The faults of a script: in processes, caches, clocks and links. A process or cache that comes or goes is handled as
+//! in `node/driver.rs`: change both together.
 
 use super::action::Action;
 use super::agenda::Event;

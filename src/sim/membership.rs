@@ -1,5 +1,5 @@
 //! The membership layer under the replicas. It decides the time at which a process learns that another process is up,
-//! down or gone, and reports that to its replicas.
+//! down or gone, and reports that to its replicas. It repeats what `node/driver.rs` does then: change both together.
 
 use super::agenda::Event;
 use super::check::company;

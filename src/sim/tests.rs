@@ -1,3 +1,6 @@
+//! Tests of the simulator itself: a calm cluster converges, one seed is one run, and known mistakes that were put back
+//! are found and shrunk.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -26,7 +26,8 @@ async fn start_again(config: &MeshConfig) -> Node {
     panic!("the port was not released");
 }
 
-// memberlist finding 3: the stock transport and options panic within ten such rounds.
+// memberlist 0.8.5 corrupts its member table when it reaps a dead member. With its own transport and default options it
+// panics within ten such rounds.
 async fn rounds_of_kill_and_restart(size: usize, rounds: usize) {
     let mut nodes = cluster(size, |_| {}).await;
     for round in 0..rounds {

@@ -1,4 +1,4 @@
-//! Section E: eviction is local, strict and bounded.
+//! Tests of eviction: it is local, strict and bounded.
 
 use std::time::Duration;
 

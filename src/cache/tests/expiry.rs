@@ -1,4 +1,4 @@
-//! Section F: expiry by absolute deadlines and by each node's own clock.
+//! Tests of expiry: by absolute deadlines, and by each node's own clock.
 
 use std::time::Duration;
 

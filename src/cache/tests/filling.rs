@@ -1,4 +1,4 @@
-//! Section G: the fills whose tests have to move clocks.
+//! Tests of fills that have to move clocks. `tests/fills.rs` has the tests that run on real nodes.
 
 use std::sync::mpsc;
 use std::time::Duration;

@@ -1,4 +1,7 @@
-//! memberlist's callbacks. They run inside its only packet task or under its table lock, so they only hand over.
+//! memberlist's callbacks, the inbox of received messages, and the trailing byte that tells the kinds of messages
+//! apart.
+//!
+//! The callbacks run inside memberlist's only packet task or under its table lock, so they only hand over.
 
 use std::{
     borrow::Cow,

@@ -1,4 +1,7 @@
-//! Inbound datagrams and connections, screened before memberlist receives them.
+//! Inbound datagrams and connections. Both are screened before their content is used.
+//!
+//! A message of the mesh's user, for instance of a cache, goes from here to the inbox in `delegate`. It never reaches
+//! memberlist. Any other message that passes the screen goes to the current memberlist instance.
 
 use std::{
     collections::VecDeque,

@@ -34,8 +34,8 @@ use crate::sync::{Mutex, RwLock};
 pub(super) type List = Memberlist<MeshTransport, MeshDelegate>;
 type ListError = Error<MeshTransport, MeshDelegate>;
 
-/// The time after which memberlist reaps a dead member: longer than any uptime, because memberlist corrupts its table
-/// when it reaps (finding 3 of the review of memberlist 0.8.5).
+/// The time after which memberlist reaps a dead member: longer than any uptime, because memberlist 0.8.5 corrupts its
+/// table when it reaps.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The time after which a dead member's name may come back at another address.
 const RECLAIM: Duration = Duration::from_millis(1);
@@ -182,8 +182,8 @@ impl Core {
         self.with_keys(options)
     }
 
-    /// Adds the keys to the options. A key alone encrypts nothing in memberlist: the algorithm and both directions must
-    /// be set as well (finding 8 of the review of memberlist 0.8.5).
+    /// Adds the keys to the options. A key alone encrypts nothing in memberlist 0.8.5: the algorithm and both
+    /// directions must be set as well.
     fn with_keys(&self, options: Options) -> Options {
         let keys = self.wire.keys.lock();
         let Some((primary, others)) = keys.split_first() else {
