@@ -97,7 +97,7 @@
 //! | the state that a replica exposes | `replica/view.rs` |
 //! | what is evicted | `recency.rs`, `cache/engine.rs` |
 //!
-//! [Questions](docs::questions#where-things-are) lists the test that fails for each. Each failure scenario has a
+//! `CONTRIBUTING.md` lists the test that fails for each. Each failure scenario has a
 //! number, and the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
