@@ -121,7 +121,7 @@ fn explain(arguments: &Arguments, key: &str) -> Result<bool> {
         println!("  {:<24} {:<12} {}", text(&held["node"]), text(&held["state"]), text(&held["why"]));
         if let Some(stamp) = held["stamp"].as_str() {
             println!("  {:<24} {:<12} written {stamp}, hash {}", "", "", text(&held["value_hash"]));
-            println!("  {:<24} {:<12} here since {} ({})", "", "", text(&held["learnt"]), text(&held["learnt_by"]));
+            println!("  {:<24} {:<12} here since {} ({})", "", "", text(&held["arrival"]), text(&held["provenance"]));
         }
     }
     list(&told["silent"]).iter().for_each(|line| println!("  {}", text(line)));

@@ -137,10 +137,10 @@ counters! {
         conflicts,
         /// Signs of a duplicate replica id. They are: messages under this replica's own id, reported writes under it
         /// that it has not made, digests that deny known writes of their sender, and requests to take a new id.
-        cloned_id,
+        duplicate_id,
         /// New ids taken because another process used the old one. The whole state under the old id was dropped each
         /// time.
-        renewed_id,
+        new_id,
         /// Digests sent.
         digests_out,
         /// Digests received.

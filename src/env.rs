@@ -1,10 +1,10 @@
 //! The surroundings of a call: id, settings, clock, random numbers and counters of a replica.
 
+use crate::arrival::{Arrival, Provenance};
 use crate::bugs::{Bugs, PutBack};
 use crate::config::ReplicaConfig;
 use crate::counters::Counters;
 use crate::hlc::{Clock, HlcTime, Now, nanos};
-use crate::learnt::{Learnt, LearntBy};
 use crate::message::Entry;
 use crate::replica_id::ReplicaId;
 
@@ -64,8 +64,8 @@ impl Env {
     }
 
     /// Returns the provenance of a register that arrives now by this path.
-    pub(crate) fn learnt(&self, by: LearntBy) -> Learnt {
-        Learnt::new(self.now.mono.saturating_sub(self.opened), by)
+    pub(crate) fn arrival(&self, by: Provenance) -> Arrival {
+        Arrival::new(self.now.mono.saturating_sub(self.opened), by)
     }
 
     /// Returns the monotonic time that is this much later than now.

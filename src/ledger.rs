@@ -18,11 +18,11 @@
 
 use smallvec::SmallVec;
 
+use crate::arrival::Provenance;
 use crate::crdt::{Cause, Dot, Kind, Marker, VersionVector};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{CoreKey, Key};
-use crate::learnt::LearntBy;
 use crate::message::{Entry, FillNote};
 use crate::replica_id::ReplicaId;
 use crate::store::{Position, SlotRef, Snapshot, Store};
@@ -58,7 +58,7 @@ use registers::Registers;
 /// Tombstones that a scan of the cap passes over for each cap check that is skipped afterwards. A scan passes over
 /// tombstones that a session has brought and not yet claimed, because they cannot be dropped. Skipping keeps the cost
 /// of a write constant. The excess over the cap stays a small part of the passed tombstones.
-const PASSED_PER_REST: usize = 64;
+const PASSED_PER_SKIPPED_CHECK: usize = 64;
 
 /// The kind of session that this replica is receiving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +91,14 @@ pub(crate) struct Ledger<K, V> {
     /// Dots removed without a trace during this call. An outgoing session must end if it would hide one of them.
     hidden: SmallVec<[Dot; 2]>,
     /// True if another replica reported a write under this replica's id that this replica has not made.
-    is_cloned: bool,
+    has_duplicate_id: bool,
     /// True if this replica has evicted or dropped values that other replicas may still hold.
     lossy: bool,
     /// The greatest time of a retired origin whose record was dropped. Writes of such an origin up to here will never
     /// arrive.
     retired_up_to: HlcTime,
     /// Cap checks to skip after an expensive scan.
-    cap_rests: usize,
+    cap_checks_to_skip: usize,
     sweep: Option<Position>,
     quarantine: quarantine::Quarantine<K, V>,
     fills: fill::Fills,
@@ -116,10 +116,10 @@ impl<K: CoreKey, V> Ledger<K, V> {
             receiving: None,
             arrived: Vec::new(),
             hidden: SmallVec::new(),
-            is_cloned: false,
+            has_duplicate_id: false,
             lossy: false,
             retired_up_to: 0,
-            cap_rests: 0,
+            cap_checks_to_skip: 0,
             sweep: None,
             quarantine: quarantine::Quarantine::default(),
             fills: fill::Fills::default(),
@@ -290,19 +290,19 @@ impl<K: CoreKey, V> Ledger<K, V> {
 
     /// Notes that another process used this replica's own id. Requests a new id if this replica's vector has not
     /// reached `time` under its id.
-    pub(crate) fn note_clone(&mut self, env: &mut Env, time: HlcTime) {
-        env.counters.cloned_id += 1;
-        self.is_cloned |= time > self.vector.get(&env.id) && !env.is_ahead(time);
+    pub(crate) fn note_duplicate_id(&mut self, env: &mut Env, time: HlcTime) {
+        env.counters.duplicate_id += 1;
+        self.has_duplicate_id |= time > self.vector.get(&env.id) && !env.is_ahead(time);
     }
 
     /// Notes that a member reported a second process under this replica's id.
-    pub(crate) fn note_told_of_clone(&mut self) {
-        self.is_cloned = true;
+    pub(crate) fn note_reported_duplicate(&mut self) {
+        self.has_duplicate_id = true;
     }
 
     /// Returns true if a duplicate of this replica's id was reported since the last call of this function.
-    pub(crate) fn take_is_cloned(&mut self) -> bool {
-        std::mem::take(&mut self.is_cloned)
+    pub(crate) fn take_has_duplicate_id(&mut self) -> bool {
+        std::mem::take(&mut self.has_duplicate_id)
     }
 
     /// Issues the next dot of this replica.
@@ -351,8 +351,8 @@ impl<K: CoreKey, V> Ledger<K, V> {
 
     fn drop_oldest(&mut self, env: &mut Env, excess: usize) {
         // Only tombstones that no claim covers yet make a scan long.
-        if self.cap_rests > 0 && !self.uncovered.is_empty() {
-            self.cap_rests -= 1;
+        if self.cap_checks_to_skip > 0 && !self.uncovered.is_empty() {
+            self.cap_checks_to_skip -= 1;
             return;
         }
         let mut passed = 0;
@@ -362,7 +362,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
             self.vector.covers(&self.registers.dot_of(&held.meta)).then_some(held)
         });
         let oldest: Vec<_> = droppable.take(excess).collect();
-        self.cap_rests = passed / PASSED_PER_REST;
+        self.cap_checks_to_skip = passed / PASSED_PER_SKIPPED_CHECK;
         for held in oldest {
             if held.meta.retained {
                 env.counters.evicted_unsent += 1;
@@ -376,10 +376,10 @@ impl<K: CoreKey, V> Ledger<K, V> {
     }
 
     /// Replaces a held register with a `Void` tombstone stamped `stamp`.
-    fn void_held(&mut self, env: &mut Env, held: &Snapshot<K, V>, stamp: Stamp, by: LearntBy) {
+    fn void_held(&mut self, env: &mut Env, held: &Snapshot<K, V>, stamp: Stamp, by: Provenance) {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(env) };
         let placing = Registers::tombstone_for(held, marker);
-        let placing = registers::Placing { expires: 0, learnt: env.learnt(by), ..placing };
+        let placing = registers::Placing { expires: 0, arrival: env.arrival(by), ..placing };
         self.registers.place(Some(held), placing, RemovalCause::Void);
     }
 
@@ -422,22 +422,22 @@ impl<K: CoreKey, V> Ledger<K, V> {
 
     /// Returns true if a register is in doubt and has neither a value nor a retained body to spread.
     fn is_miss_in_doubt(&self, held: &Snapshot<K, V>) -> bool {
-        held.meta.kind == Kind::Tombstone(Cause::Evicted) && !held.meta.retained && self.is_unlistable(held)
+        held.meta.kind == Kind::Tombstone(Cause::Evicted) && !held.meta.retained && self.is_in_doubt(held)
     }
 
     /// Returns true if a register is in doubt: it does not prove which write is the newest, so a reconcile must not
     /// list it.
-    pub(crate) fn is_unlistable(&self, held: &Snapshot<K, V>) -> bool {
+    pub(crate) fn is_in_doubt(&self, held: &Snapshot<K, V>) -> bool {
         self.registers.below_eviction.is_in_doubt(held.slot)
     }
 
     /// Notes writes of another replica that are not merged, and voids the fills that they contest.
-    pub(crate) fn hear_of(&mut self, env: &mut Env, entries: &[Entry<K, V>]) {
+    pub(crate) fn note_unmerged(&mut self, env: &mut Env, entries: &[Entry<K, V>]) {
         for write in entries.iter().filter_map(contester) {
             if env.bugs().heard_stands_for_lost {
                 self.registers.contests.note_loser(write.0, write.1, write.1.time);
             } else {
-                self.registers.contests.note_heard(write.0, write.1);
+                self.registers.contests.note_unmerged(write.0, write.1);
             }
             fill::contest(self, env, Some(write));
         }

@@ -85,7 +85,7 @@
 //! | state of other members | `members` | members, what each has reported, the stable cut; nothing about keys and values |
 //! | messages and settings | `message`, `wire`, `config`, `counters`, `bugs`, `env`, `outbox` | messages and their bytes, settings, counters, the environment of a call, and the queue of small outgoing messages |
 //! | data structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table that readers share; the order of use |
-//! | base | [`hlc`], [`replica_id`], `sync`, `durations`, `learnt` | replica ids, time as an argument, provenance of registers; the only access to locks |
+//! | base | [`hlc`], [`replica_id`], `sync`, `durations`, `arrival` | replica ids, time as an argument, provenance of registers; the only access to locks |
 //!
 //! | to change | see |
 //! | --- | --- |
@@ -97,7 +97,7 @@
 //! | the state that a replica exposes | `replica/view.rs` |
 //! | what is evicted, and what an eviction leaves behind | `recency.rs`, `cache/engine.rs`; `ledger/evict.rs` |
 //!
-//! [Questions](docs::questions#where-things-are) lists the test that fails for each. Each failure scenario has a
+//! `CONTRIBUTING.md` lists the test that fails for each. Each failure scenario has a
 //! number, and the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
@@ -125,6 +125,7 @@
 // Without the feature `node` no cache can be opened, so the code that serves an open cache has no caller.
 #![cfg_attr(not(feature = "node"), allow(dead_code))]
 
+mod arrival;
 mod bugs;
 pub mod cache;
 mod config;
@@ -138,7 +139,6 @@ pub mod hlc;
 pub mod inspect;
 #[doc(hidden)]
 pub mod item;
-mod learnt;
 mod ledger;
 mod members;
 mod membership;

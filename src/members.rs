@@ -143,7 +143,7 @@ pub(crate) struct Members {
 }
 
 /// Returns true if a member has been dead for so long that it is to be forgotten.
-fn is_long_dead(peer: &Peer, env: &Env) -> bool {
+fn is_due_to_forget(peer: &Peer, env: &Env) -> bool {
     let patience = nanos(env.config.forget_after);
     peer.dead_since.is_some_and(|since| env.now.mono.saturating_sub(since) >= patience)
 }
@@ -225,19 +225,19 @@ impl Members {
     }
 
     /// Sets the flag that the node expects members from which nothing was received yet.
-    pub(crate) fn await_company(&mut self, awaits: bool) {
+    pub(crate) fn expect_peers(&mut self, awaits: bool) {
         self.absent.awaited = awaits;
     }
 
     /// Returns true if members are expected and there is none yet. While this holds, nothing is removed without a
     /// trace.
-    pub(crate) fn is_lonely(&self) -> bool {
+    pub(crate) fn awaits_first_member(&self) -> bool {
         self.absent.awaited && self.peers.is_empty()
     }
 
     /// Returns true if members are expected that this replica has not met: the node says so, or this replica has taken
     /// a new id.
-    pub(crate) fn may_meet_more(&self) -> bool {
+    pub(crate) fn may_meet_peers(&self) -> bool {
         self.absent.awaited || self.former.is_any()
     }
 
@@ -263,13 +263,13 @@ impl Members {
     /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and the
     /// watermark `own` of this replica.
     pub(crate) fn stable_cut(&self, vector: &VersionVector, own: HlcTime, older_than: HlcTime) -> StableCut {
-        if self.is_lonely() {
+        if self.awaits_first_member() {
             return StableCut::default();
         }
         // The cost is members times origins. Walking both sorted vectors together visits each pair once.
         let mut seen_by_all: Vec<_> = vector.iter().collect();
         for peer in self.peers.values() {
-            for (seen, (_, ours, theirs)) in seen_by_all.iter_mut().zip(vector.beside(&peer.reported)) {
+            for (seen, (_, ours, theirs)) in seen_by_all.iter_mut().zip(vector.zip(&peer.reported)) {
                 seen.1 = theirs.min(ours).min(seen.1);
             }
         }
@@ -291,7 +291,7 @@ impl Members {
     ) -> impl Iterator<Item = &'a ReplicaId> {
         let gone = |origin: &ReplicaId| !self.peers.contains_key(origin);
         let owes = move |peer: &Peer| {
-            let mut reported = peer.reported.beside(vector);
+            let mut reported = peer.reported.zip(vector);
             reported.any(|(id, theirs, ours)| theirs > ours.max(retired_up_to) && gone(&id))
         };
         let speaks = move |peer: &Peer| peer.is_met() && peer.last_heard >= heard_since;
@@ -336,7 +336,7 @@ impl Members {
 
     /// Forgets a member. `seen_of_us` is the time of this replica's own vector entry.
     pub(crate) fn forget(&mut self, env: &mut Env, id: ReplicaId, seen_of_us: HlcTime) {
-        let timed_out = self.peers.get(&id).is_some_and(|peer| is_long_dead(peer, env));
+        let timed_out = self.peers.get(&id).is_some_and(|peer| is_due_to_forget(peer, env));
         self.absent.forgotten.note(id, env.now, timed_out);
         let Some(peer) = self.peers.remove(&id) else { return };
         // The report of a forgotten member still proves that these own writes reached a second replica.
@@ -348,10 +348,10 @@ impl Members {
     }
 
     /// Returns the members that have been dead for at least `forget_after`.
-    pub(crate) fn long_dead(&mut self, env: &Env) -> Vec<ReplicaId> {
+    pub(crate) fn due_to_forget(&mut self, env: &Env) -> Vec<ReplicaId> {
         self.absent.forgotten.expire(env.now, nanos(env.config.forget_after));
         skew::release_held_back(self, env);
-        self.peers.iter().filter(|(_, peer)| is_long_dead(peer, env)).map(|(id, _)| *id).collect()
+        self.peers.iter().filter(|(_, peer)| is_due_to_forget(peer, env)).map(|(id, _)| *id).collect()
     }
 
     /// Notes a member's clock and watermark, reported by itself or by another member. `seen` is this replica's vector
@@ -373,7 +373,7 @@ impl Members {
     /// was cut or sent proves nothing, because it may still be lost. Returns zero while members are expected and there
     /// is none yet, and the highest time if no member is alive.
     pub(crate) fn held_by_all_live(&self, env: &Env) -> HlcTime {
-        if self.is_lonely() {
+        if self.awaits_first_member() {
             return 0;
         }
         let live = self.peers.values().filter(|peer| peer.is_live());
@@ -446,11 +446,11 @@ impl Members {
 
     /// Returns true if a member must be asked to take a new id, because another process uses its id. This replica has
     /// seen `vector`. It waits until it has what the member has, because the member will then drop its state.
-    pub(crate) fn has_twin(&self, member: &ReplicaId, vector: &VersionVector) -> bool {
+    pub(crate) fn must_renew(&self, member: &ReplicaId, vector: &VersionVector) -> bool {
         let Some(peer) = self.peers.get(member) else { return false };
         let was_ours = self.former.was_ours(member);
         let filled = || peer.reported.iter().all(|(origin, time)| origin == *member || vector.get(&origin) >= time);
         let waited = self.former.has_waited() || (self.caught_up.is_some() && (!was_ours || filled()));
-        (peer.word.has_twin || was_ours) && waited
+        (peer.word.has_duplicate_id || was_ours) && waited
     }
 }

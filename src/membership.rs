@@ -108,7 +108,7 @@ impl<P: Clone> Membership<P> {
 
     /// Records a process that sends but was not reported live, for simulations that accept messages from the dead.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn heed(&mut self, incarnation: Uuid, name: &Arc<str>, place: P) {
+    pub(crate) fn note_sender(&mut self, incarnation: Uuid, name: &Arc<str>, place: P) {
         self.known(incarnation, name, place);
     }
 
@@ -266,21 +266,21 @@ impl<P: Clone> Membership<P> {
 
     /// Returns true if this cache may be open on another process, or on one that a seed leads to. Until it has received
     /// from a member, it then collects no tombstone: its floor could void writes that it has not seen.
-    pub(crate) fn awaits_company(&self, cache: &str) -> bool {
-        if self.is_alone() { self.awaits_seeds } else { !self.nobody_has(cache) }
+    pub(crate) fn expects_peers(&self, cache: &str) -> bool {
+        if self.is_alone() { self.awaits_seeds } else { !self.is_open_nowhere(cache) }
     }
 
     /// Returns true if members may be live that a cache has not met; `members` are those that it has met. Once a
     /// process has been live, a node without live processes is alone until a process returns.
     pub(crate) fn expects_members(&self, cache: &str, members: &[ReplicaId]) -> bool {
-        if self.is_alone() { !self.met && self.awaits_seeds } else { self.has_strangers(cache, members) }
+        if self.is_alone() { !self.met && self.awaits_seeds } else { self.has_unmet(cache, members) }
     }
 
     /// Returns the readiness of a cache that has not caught up with a member.
     pub(crate) fn readiness(&self, cache: &str) -> Readiness {
         match self.live_len() {
             0 if !self.awaits_seeds => Readiness::Alone,
-            others if others > 0 && self.nobody_has(cache) => Readiness::First(others),
+            others if others > 0 && self.is_open_nowhere(cache) => Readiness::First(others),
             _ => Readiness::Waiting,
         }
     }
@@ -297,7 +297,7 @@ impl<P: Clone> Membership<P> {
     }
 
     /// Returns true if a live process may have a cache open with a replica that is not among the `members`.
-    fn has_strangers(&self, cache: &str, members: &[ReplicaId]) -> bool {
+    fn has_unmet(&self, cache: &str, members: &[ReplicaId]) -> bool {
         self.live().any(|process| match process.caches.get(cache) {
             None => true,
             Some(Presence::Open(replica)) => !members.contains(replica),
@@ -306,7 +306,7 @@ impl<P: Clone> Membership<P> {
     }
 
     /// Returns true if every live process has reported that it does not have a cache open.
-    fn nobody_has(&self, cache: &str) -> bool {
+    fn is_open_nowhere(&self, cache: &str) -> bool {
         self.live().all(|process| matches!(process.caches.get(cache), Some(Presence::NotOpen(_))))
     }
 
@@ -318,14 +318,14 @@ impl<P: Clone> Membership<P> {
     }
 
     /// Returns the name of the process of each replica, by cache.
-    pub(crate) fn roll(&self) -> BTreeMap<String, BTreeMap<ReplicaId, String>> {
-        let mut roll: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
+    pub(crate) fn node_names(&self) -> BTreeMap<String, BTreeMap<ReplicaId, String>> {
+        let mut node_names: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
         for process in self.processes.values() {
             for (cache, replica) in open_replicas(process) {
-                roll.entry(cache).or_default().insert(replica, process.name.to_string());
+                node_names.entry(cache).or_default().insert(replica, process.name.to_string());
             }
         }
-        roll
+        node_names
     }
 
     /// Returns the name of the process on which a replica is or was open.
@@ -381,10 +381,10 @@ mod tests {
         is_up(&mut all, 1);
         let answer = NotOpen { asked: replica(100), last: replica(1) };
         assert_eq!(all.not_open(process(1), "c", (answer, Some(replica(200))), 0), None);
-        assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (1, true));
+        assert_eq!((all.to_greet("c", &[], 1).len(), all.expects_peers("c")), (1, true));
         assert_eq!(all.not_open(process(1), "c", (answer, None), 0), None);
         says_not_open(&mut all, replica(1), 0);
-        assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (0, false));
+        assert_eq!((all.to_greet("c", &[], 1).len(), all.expects_peers("c")), (0, false));
     }
 
     #[test]
@@ -443,9 +443,9 @@ mod tests {
         let mut all = Membership::default();
         is_up(&mut all, 1);
         says_not_open(&mut all, replica(1), 0);
-        assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (0, false));
+        assert_eq!((all.to_greet("c", &[], 1).len(), all.expects_peers("c")), (0, false));
         all.opened("c");
-        assert_eq!((all.to_greet("c", &[], 1).len(), all.awaits_company("c")), (1, true));
+        assert_eq!((all.to_greet("c", &[], 1).len(), all.expects_peers("c")), (1, true));
         all.heard(process(1), "c", replica(1));
         all.opened("c");
         assert_eq!(all.home("c", replica(1)), Some(&1), "who has it open has it open");
@@ -482,16 +482,16 @@ mod tests {
     #[test]
     fn a_cache_is_alone_only_where_nobody_is_and_nobody_is_looked_for() {
         let mut all = Membership::default();
-        assert_eq!((all.readiness("c"), all.awaits_company("c")), (Readiness::Alone, false));
+        assert_eq!((all.readiness("c"), all.expects_peers("c")), (Readiness::Alone, false));
         all.await_seeds(true);
-        assert_eq!((all.readiness("c"), all.awaits_company("c")), (Readiness::Waiting, true));
+        assert_eq!((all.readiness("c"), all.expects_peers("c")), (Readiness::Waiting, true));
         assert!(all.expects_members("c", &[]));
         is_up(&mut all, 1);
-        assert_eq!((all.readiness("c"), all.awaits_company("c")), (Readiness::Waiting, true));
+        assert_eq!((all.readiness("c"), all.expects_peers("c")), (Readiness::Waiting, true));
         says_not_open(&mut all, replica(1), 0);
-        assert_eq!((all.readiness("c"), all.awaits_company("c")), (Readiness::First(1), false));
+        assert_eq!((all.readiness("c"), all.expects_peers("c")), (Readiness::First(1), false));
         all.down(process(1), false);
-        assert!(all.awaits_company("c"), "the seeds may lead to others");
+        assert!(all.expects_peers("c"), "the seeds may lead to others");
         assert!(!all.expects_members("c", &[]), "somebody was there, and is gone");
     }
 

@@ -77,7 +77,7 @@ struct Owner(Arc<Registry>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.disown();
+        self.0.mark_unowned();
     }
 }
 

@@ -72,7 +72,7 @@ impl<K: CoreKey, V> Conversations<K, V> {
         if let Some(peer) = cx.members.get_mut(&from) {
             peer.last_heard = cx.env.now.mono;
         }
-        if duplicate_id::is_of_a_twin(cx.members, from, &message) {
+        if duplicate_id::is_from_duplicate(cx.members, from, &message) {
             return;
         }
         match message {

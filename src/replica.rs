@@ -58,7 +58,7 @@ pub use crate::ledger::local::Write;
 pub use crate::members::{CaughtUp, PeerView, Skew, StableCut};
 pub use crate::message::FillBound;
 pub use crate::outbox::Transmit;
-pub(crate) use renew::Remains;
+pub(crate) use renew::FormerState;
 pub use report::PeerLag;
 pub(crate) use report::ReplicaReport;
 pub use view::View;
@@ -125,9 +125,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.call(now, |it| local::delete(&mut it.ledger, &mut it.env, write))
     }
 
-    /// Removes or voids a register that can no longer be encoded, if it is still held. See [`local::give_up`].
-    pub(crate) fn give_up(&mut self, now: Now, hash: u64, key: &Key<K>, dot: Dot, what: Unencodable) -> bool {
-        self.call(now, |it| local::give_up(&mut it.ledger, &mut it.env, (hash, key, dot), what))
+    /// Removes or voids a register that can no longer be encoded, if it is still held. See [`local::void_unencodable`].
+    pub(crate) fn void_unencodable(&mut self, now: Now, hash: u64, key: &Key<K>, dot: Dot, what: Unencodable) -> bool {
+        self.call(now, |it| local::void_unencodable(&mut it.ledger, &mut it.env, (hash, key, dot), what))
     }
 
     /// Evicts the value in a place to stay within capacity. Local: other replicas keep their values.
@@ -231,12 +231,12 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Returns true if another process uses this replica's id, so that [`renew`](Self::renew) must be called now.
     /// Resets the report. A report within a minute of the last renewal is ignored and not kept.
     pub(crate) fn needs_new_id(&mut self, now: Now) -> bool {
-        self.ledger.take_is_cloned() && self.members.former().may_renew(now)
+        self.ledger.take_has_duplicate_id() && self.members.former().may_renew(now)
     }
 
     /// Begins anew as another replica, with only its recent own values and its own tombstones. `id` must never have
     /// been used before.
-    pub(crate) fn renew(&mut self, now: Now, id: ReplicaId, seed: u64) -> Option<Remains<K, V>> {
+    pub(crate) fn renew(&mut self, now: Now, id: ReplicaId, seed: u64) -> Option<FormerState<K, V>> {
         renew::renew(self, now, id, seed)
     }
 
@@ -264,8 +264,8 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Sets whether this replica expects members that have sent nothing yet. While it does and has no member, it
     /// removes nothing without a trace. Otherwise its floor, from a time without members, would void on all replicas
     /// what the members wrote before and this replica has not seen.
-    pub fn await_company(&mut self, awaits: bool) {
-        self.members.await_company(awaits);
+    pub fn expect_peers(&mut self, awaits: bool) {
+        self.members.expect_peers(awaits);
     }
 
     /// Compares every index and count with all registers. For tests, the simulator and fuzzers: it reads everything.

@@ -12,7 +12,7 @@ mod marks;
 mod time;
 mod warning;
 
-pub use crate::learnt::LearntBy;
+pub use crate::arrival::Provenance;
 pub use lint::{lint_cache, lint_node};
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
 pub use warning::Warning;
@@ -205,7 +205,7 @@ pub enum Blocker {
         silent_ms: u64,
     },
     /// A member has writes of a departed replica that this node still lacks.
-    Owing {
+    DepartedWrites {
         /// The member.
         replica: String,
         /// The node of the member.

@@ -258,9 +258,9 @@ impl Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Arrival;
     use crate::crdt::Kind;
     use crate::item::{Body, Item};
-    use crate::learnt::Learnt;
 
     fn meta(time: u64) -> Meta {
         Meta {
@@ -271,7 +271,7 @@ mod tests {
             expires: 0,
             size: 0,
             weight: 1,
-            learnt: Learnt::default(),
+            arrival: Arrival::default(),
             kind: Kind::Live,
             retained: false,
         }
@@ -294,7 +294,7 @@ mod tests {
                 expires: number << 40,
                 size: 14 << 20,
                 weight: u32::MAX,
-                learnt: Learnt { at: u32::MAX - 1, path: crate::learnt::LearntBy::from_code(number as u8 % 7) },
+                arrival: Arrival { at: u32::MAX - 1, path: crate::arrival::Provenance::from_code(number as u8 % 7) },
                 kind,
                 retained,
             };

@@ -569,7 +569,7 @@ async fn processes_with_one_replica_id_take_others_and_agree() {
     expected.remove("0-0");
     expected.insert("after".into(), "all".into());
     converge_to(&caches, &expected);
-    assert!(caches.iter().map(|cache| cache.counters().renewed_id).sum::<u64>() > 0);
+    assert!(caches.iter().map(|cache| cache.counters().new_id).sum::<u64>() > 0);
     for cache in &caches {
         eventually("members", || cache.members(), |members| *members == 2);
     }

@@ -270,3 +270,137 @@ fn the_readme_has_the_two_commands() {
         assert!(readme.contains(command), "{command}");
     }
 }
+
+/// The program in the README is the example that `tests/examples.rs` runs in two processes.
+#[test]
+fn the_program_in_the_readme_is_the_example() {
+    let example = read("examples/two_processes.rs");
+    let program: String = example
+        .lines()
+        .skip_while(|line| line.is_empty() || line.starts_with("//!"))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
+    assert!(program.contains("fn main"), "{program}");
+    assert!(read("README.md").contains(&format!("```rust,no_run\n{program}```")), "README.md prints another program");
+}
+
+/// The files below a folder with one of these endings, in order.
+fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of the repository").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| endings.iter().any(|ending| it == *ending)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+    let parts = text.split(|c: char| !c.is_alphanumeric() && c != '\'');
+    parts.filter(|word| !word.is_empty()).map(str::to_lowercase)
+}
+
+/// Returns the first word of each doc comment.
+fn openings(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut continues = false;
+    for line in text.lines().map(str::trim_start) {
+        let doc = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        if let Some(doc) = doc.filter(|_| !continues) {
+            found.extend(words(doc).next());
+        }
+        continues = doc.is_some();
+    }
+    found
+}
+
+/// Returns how often a text names an actor by a pronoun. (A pair of words that may have a noun after it does not count.)
+fn pronouns(text: &str) -> usize {
+    const ONE: [&str; 9] =
+        ["somebody", "nobody", "everybody", "whoever", "whomever", "anybody", "someone", "anyone", "everyone"];
+    const TWO: [(&str, &str); 3] = [("another", "one"), ("no", "one"), ("the", "others")];
+    let words: Vec<_> = words(text).collect();
+    let single = words.iter().filter(|word| ONE.contains(&word.as_str())).count();
+    let is_pair = |pair: &[String]| TWO.contains(&(pair[0].as_str(), pair[1].as_str()));
+    single + words.windows(2).filter(|pair| is_pair(pair)).count()
+}
+
+/// Returns the sentences of a page: what is outside of code blocks, cells of tables and items of lists by themselves.
+fn sentences(page: &str) -> Vec<String> {
+    let mut fenced = false;
+    let mut text = String::new();
+    for line in page.lines() {
+        let trimmed = line.trim_start();
+        fenced ^= trimmed.starts_with("```");
+        let starts = ["- ", "* ", "#", "|", "```"].iter().any(|mark| trimmed.starts_with(mark));
+        let numbered = trimmed.split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
+        if fenced || trimmed.is_empty() || starts || numbered {
+            text.push('\n');
+        }
+        if !fenced {
+            text.push_str(&trimmed.replace('|', "\n"));
+            text.push(' ');
+        }
+    }
+    let mut found = Vec::new();
+    for block in text.lines() {
+        let mut sentence = String::new();
+        for word in block.split_whitespace() {
+            sentence.push_str(word);
+            sentence.push(' ');
+            let bare = word.trim_end_matches(['*', '`', ')', '"', '_']);
+            if bare.ends_with(['.', '?', '!', ':', ';']) {
+                found.push(std::mem::take(&mut sentence));
+            }
+        }
+        found.push(sentence);
+    }
+    found
+}
+
+/// The counts by which plain English is measured. They find what to look at; a reader decides.
+#[test]
+fn the_prose_is_plain() {
+    let code: Vec<_> = ["src", "examples", "tests"].iter().flat_map(|folder| files(folder, &["rs"])).collect();
+    let texts: Vec<_> = code.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let openings: Vec<_> = texts.iter().flat_map(|text| openings(text)).collect();
+    let asks = |word: &&String| {
+        ["what", "who", "whoever", "whose", "whom", "whether", "how", "where", "why", "when", "which"]
+            .contains(&word.as_str())
+    };
+    let asking = openings.iter().filter(asks).count();
+    assert!(openings.len() > 3_000, "{}", openings.len());
+    assert!(asking * 100 < openings.len() * 3, "{asking} of {} docs open with an interrogative", openings.len());
+
+    let others = ["src", "examples", "tests"].iter().flat_map(|folder| files(folder, &["md", "html", "json"]));
+    let others = others.chain([root().join("README.md"), root().join("SECURITY.md")]);
+    let found: Vec<_> = code.into_iter().chain(others).filter(|path| !path.ends_with("tests/docs.rs")).collect();
+    let found = found.iter().map(|path| (pronouns(&std::fs::read_to_string(path).unwrap()), path.display()));
+    let found: Vec<_> = found.filter(|(count, _)| *count > 0).collect();
+    assert!(found.iter().map(|(count, _)| count).sum::<usize>() < 20, "pronouns for actors: {found:#?}");
+
+    let long = files("src/docs", &["md"]).into_iter().flat_map(|path| {
+        let page = std::fs::read_to_string(&path).unwrap();
+        let long = sentences(&page).into_iter().filter(|sentence| sentence.split_whitespace().count() > 40);
+        long.map(|sentence| format!("{}: {sentence}", path.display())).collect::<Vec<_>>()
+    });
+    let long: Vec<_> = long.collect();
+    assert!(long.is_empty(), "sentences of more than 40 words:\n{}", long.join("\n"));
+}
+
+#[test]
+fn prose_that_is_not_plain_is_found() {
+    assert_eq!(openings("/// What it is.\n/// Who.\nfn f() {}\n    //! Whether."), ["what", "whether"]);
+    assert_eq!(pronouns("Nobody and the others, no one; the other node"), 3);
+    let long = "a ".repeat(41);
+    let page = format!("# Title\n\nOne. {long}\n- {long}\n\n```\n{long}\n```\n| {long} | b |\n");
+    let long = |sentence: &String| sentence.split_whitespace().count() > 40;
+    assert_eq!(sentences(&page).into_iter().filter(long).count(), 3, "a list item has its mark as a word");
+}

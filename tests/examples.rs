@@ -56,7 +56,7 @@ fn run(name: &str, arguments: &[&str]) -> String {
 }
 
 /// The examples that have tests of their own.
-const ELSEWHERE: &[&str] = &["sidecar", "inspect", "chaos"];
+const ELSEWHERE: &[&str] = &["sidecar", "inspect", "chaos", "two_processes"];
 /// The examples that measure for minutes, and are run by hand.
 const BY_HAND: &[&str] = &["soak"];
 
@@ -151,4 +151,17 @@ fn every_example_is_run() {
 #[should_panic(expected = "no_such_example is missing")]
 fn an_example_that_was_not_built_is_a_failure() {
     run("no_such_example", &[]);
+}
+
+/// The program of the README, as printed there, in two processes. Each reads what the other process wrote.
+#[test]
+fn two_processes() {
+    let sockets = [0; 2].map(|_| std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port"));
+    let [one, two] = sockets.map(|socket| socket.local_addr().expect("it is bound").to_string());
+    let [first, second] = [[one.clone(), two.clone()], [two.clone(), one.clone()]]
+        .map(|arguments| thread::spawn(move || run("two_processes", &[&arguments[0], &arguments[1]])));
+    for (output, me, peer) in [(first, &one, &two), (second, &two, &one)] {
+        let output = output.join().expect("the process ends well");
+        assert!(output.contains(&format!("{me} reads what {peer} wrote: Some(120)")), "{output}");
+    }
 }

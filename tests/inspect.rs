@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{SOON, cluster, eventually, node, open, stop};
 use driftless::inspect::{InspectError, Inspector};
-use driftless::report::{Agreement, Blocker, DifferenceKind, LearntBy, State};
+use driftless::report::{Agreement, Blocker, DifferenceKind, Provenance, State};
 use driftless::{Cache, Node};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,10 +67,10 @@ async fn explain_shows_what_each_node_holds_and_that_they_agree() {
         told.nodes[0].value_hash.is_some() && told.nodes.iter().all(|held| held.value_hash == told.nodes[0].value_hash)
     );
     assert!(told.nodes[0].stamp.as_ref().unwrap().starts_with("20"), "{told:?}");
-    let ways: Vec<_> = told.nodes.iter().map(|held| (held.node == nodes[1].name(), held.learnt_by.unwrap())).collect();
-    assert_eq!(ways.iter().filter(|(_, by)| *by == LearntBy::Written).count(), 1, "{told:?}");
-    assert!(ways.iter().all(|(writer, by)| *writer == (*by == LearntBy::Written)), "{told:?}");
-    assert!(told.nodes.iter().all(|held| held.learnt.as_ref().is_some_and(|at| at.starts_with("20"))), "{told:?}");
+    let ways: Vec<_> = told.nodes.iter().map(|held| (held.node == nodes[1].name(), held.provenance.unwrap())).collect();
+    assert_eq!(ways.iter().filter(|(_, by)| *by == Provenance::Written).count(), 1, "{told:?}");
+    assert!(ways.iter().all(|(writer, by)| *writer == (*by == Provenance::Written)), "{told:?}");
+    assert!(told.nodes.iter().all(|held| held.arrival.as_ref().is_some_and(|at| at.starts_with("20"))), "{told:?}");
     // scenario 92: values are shown only on request.
     assert!(told.value.is_none() && !format!("{told:?}").contains("crimson"), "values are shown only on request");
     assert_eq!(inspector.value("test", "apple").unwrap().as_deref(), Some("\"crimson\""));

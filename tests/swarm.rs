@@ -33,7 +33,7 @@ fn no_promise_is_broken_and_the_suite_is_not_vacuous() {
     assert!(total.unreached().is_empty(), "not in {SEEDS} seeds: {:?}", total.unreached());
     assert!(total.unlisted_faults().is_empty(), "in no list: {:?}", total.unlisted_faults());
     // These counters count failures that must not occur. Every remaining counter must be above zero.
-    let never = ["conflicts", "audit_conflicts", "audit_missing", "cloned_id", "renewed_id"];
+    let never = ["conflicts", "audit_conflicts", "audit_missing", "duplicate_id", "new_id"];
     for (name, count) in total.states.each() {
         assert_eq!(count == 0, never.contains(&name), "{name} is {count} after {SEEDS} seeds");
     }

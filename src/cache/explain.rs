@@ -71,8 +71,8 @@ fn mark<K: CacheKey, V: CacheValue>(
         expires: found.meta.expires,
         size: found.meta.size,
         hash,
-        learnt_at: opened.saturating_add(found.meta.learnt.since_start()),
-        learnt_by: Some(found.meta.learnt.path),
+        arrived_at: opened.saturating_add(found.meta.arrival.since_start()),
+        provenance: Some(found.meta.arrival.path),
     })
 }
 

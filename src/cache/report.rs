@@ -132,8 +132,8 @@ impl Reporter {
             CollectionBlock::Watermark(id) => {
                 Blocker::Watermark { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
             }
-            CollectionBlock::Owing(id) => {
-                Blocker::Owing { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
+            CollectionBlock::DepartedWrites(id) => {
+                Blocker::DepartedWrites { replica: id.to_string(), node: self.name(&id), silent_ms: silent(id) }
             }
         }
     }

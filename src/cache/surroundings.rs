@@ -6,7 +6,7 @@ use super::TimeSource;
 use super::host::{Executor, Host, NodeServices};
 use crate::hlc::Now;
 use crate::item::CoreKey;
-use crate::replica::{Remains, Replica};
+use crate::replica::{FormerState, Replica};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Mutex};
 
@@ -34,7 +34,7 @@ impl Surroundings {
 
     /// Gives the replica a new id, because another process uses the old one. Returns the replica's former state, for
     /// the caller to drop without the replica's lock.
-    pub(super) fn renew<K: CoreKey, V>(&self, now: Now, replica: &mut Replica<K, V>) -> Option<Remains<K, V>> {
+    pub(super) fn renew<K: CoreKey, V>(&self, now: Now, replica: &mut Replica<K, V>) -> Option<FormerState<K, V>> {
         let (id, seed) = self.host.draw_replica();
         let remains = replica.renew(now, id, seed)?;
         *self.id.lock() = id;

@@ -1,6 +1,7 @@
 //! Tests of one cache, and of a few caches that exchange messages when the test says so.
 
 mod drops;
+mod duplicate_ids;
 mod eviction;
 mod expiry;
 mod filling;
@@ -9,6 +10,5 @@ mod listening;
 mod opaque;
 mod others;
 mod stream;
-mod twins;
 mod unencodable;
 mod unreadable;

@@ -50,7 +50,7 @@ impl VersionVector {
         if other.len() < self.len() / FEW {
             return other.iter().all(|(origin, time)| self.get(&origin) >= time);
         }
-        other.beside(self).all(|(_, theirs, ours)| ours >= theirs)
+        other.zip(self).all(|(_, theirs, ours)| ours >= theirs)
     }
 
     /// Raises one entry to at least `time`. Returns true if the entry changed.
@@ -91,7 +91,7 @@ impl VersionVector {
     }
 
     /// Returns each entry with `other`'s time of the same origin, which is zero if `other` does not list it.
-    pub fn beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (ReplicaId, HlcTime, HlcTime)> + 'a {
+    pub fn zip<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (ReplicaId, HlcTime, HlcTime)> + 'a {
         let mut others = other.0.dots.iter().peekable();
         self.iter().map(move |(origin, time)| {
             while others.next_if(|(known, _)| **known < origin).is_some() {}
@@ -181,8 +181,8 @@ mod laws {
                 merged.merge(b.0.clone());
                 prop_assert_eq!(&join(a, b).0, &merged);
                 prop_assert_eq!(a.dominates(b), b.iter().all(|(origin, time)| a.get(&origin) >= time));
-                let beside: Vec<_> = a.iter().map(|(origin, time)| (origin, time, b.get(&origin))).collect();
-                prop_assert_eq!(a.beside(b).collect::<Vec<_>>(), beside);
+                let zip: Vec<_> = a.iter().map(|(origin, time)| (origin, time, b.get(&origin))).collect();
+                prop_assert_eq!(a.zip(b).collect::<Vec<_>>(), zip);
             }
         }
 

@@ -95,8 +95,8 @@ fn explain_node(port: &Arc<dyn Port>, answered: &[Answered], one: &Answered, win
         expires: mark.filter(|mark| mark.expires != 0).map(|mark| readable(mark.expires)),
         size: mark.map(|mark| mark.size),
         value_hash: mark.and_then(|mark| mark.hash).map(|hash| format!("{hash:016x}")),
-        learnt: mark.filter(|mark| mark.learnt_by.is_some()).map(|mark| readable_to_hundredths(mark.learnt_at)),
-        learnt_by: mark.and_then(|mark| mark.learnt_by),
+        arrival: mark.filter(|mark| mark.provenance.is_some()).map(|mark| readable_to_hundredths(mark.arrived_at)),
+        provenance: mark.and_then(|mark| mark.provenance),
         why: explain_why(&one.marks, mark, winner),
     }
 }

@@ -100,7 +100,7 @@ impl Contests {
         Self { drift, ..Self::default() }
     }
 
-    fn heard_of(&self, hash: u64) -> impl Iterator<Item = &Stamp> {
+    fn unmerged_of(&self, hash: u64) -> impl Iterator<Item = &Stamp> {
         self.heard.get(&hash).into_iter().flatten()
     }
 
@@ -129,7 +129,7 @@ impl Contests {
     pub(super) fn bound_of(&self, start: HlcTime, epoch: HlcTime, hash: u64, held: Option<Stamp>) -> Option<FillBound> {
         let mut bound = FillBound { after: start.saturating_sub(self.drift), epoch, known: SmallVec::new() };
         let losers = self.losers.get(&hash).into_iter().flatten();
-        losers.chain(self.heard_of(hash)).chain(&held).for_each(|stamp| bound.learn(*stamp));
+        losers.chain(self.unmerged_of(hash)).chain(&held).for_each(|stamp| bound.learn(*stamp));
         self.epochs.iter().for_each(|epoch| bound.learn_epoch(*epoch));
         (bound.known.len() <= MAX_KNOWN).then_some(bound)
     }
@@ -142,7 +142,7 @@ impl Contests {
             || bound.after < self.forgot
             // Without room for its bound a fill cannot be checked later, so it counts as contested.
             || self.fills.len() >= MAX_REMEMBERED
-            || self.heard_of(hash).any(|stamp| bound.may_precede(*stamp))
+            || self.unmerged_of(hash).any(|stamp| bound.may_precede(*stamp))
             || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
     }
 
@@ -165,7 +165,8 @@ impl Contests {
     pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 3]) -> bool {
         let after = fill.time.saturating_sub(self.drift);
         let losers = self.losers.get(&hash).into_iter().flatten();
-        let of_others = losers.chain(self.heard_of(hash)).chain(&found).filter(|stamp| stamp.replica != fill.replica);
+        let of_others =
+            losers.chain(self.unmerged_of(hash)).chain(&found).filter(|stamp| stamp.replica != fill.replica);
         let mut known = of_others.map(|stamp| stamp.time).chain(floors).chain(self.epochs.iter().copied());
         after < self.forgot
             || (after < self.evicted_alone && self.evicted_alone <= fill.time)
@@ -188,7 +189,7 @@ impl Contests {
     }
 
     /// Notes a write that arrived and is not merged.
-    pub(super) fn note_heard(&mut self, hash: u64, stamp: Stamp) {
+    pub(super) fn note_unmerged(&mut self, hash: u64, stamp: Stamp) {
         remember(&mut self.heard, &mut self.forgot, hash, stamp);
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn evict<K: CoreKey, V>(
     if is_unsent(env, members, marker.dot) {
         retain(ledger, env, &held);
     } else {
-        ledger.registers.bury(&held, Cause::Evicted, RemovalCause::Size);
+        ledger.registers.make_tombstone(&held, Cause::Evicted, RemovalCause::Size);
     }
     Evicted::Tombstone
 }
@@ -62,7 +62,7 @@ fn is_unsent(env: &Env, members: &Members, dot: Dot) -> bool {
 fn retain<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapshot<K, V>) {
     if ledger.retained_bytes() + held.meta.size as usize > env.config.max_retained_bytes {
         env.counters.evicted_unsent += 1;
-        ledger.registers.bury(held, Cause::Evicted, RemovalCause::Size);
+        ledger.registers.make_tombstone(held, Cause::Evicted, RemovalCause::Size);
         return;
     }
     let marker = Marker { kind: Kind::Tombstone(Cause::Evicted), ..ledger.registers.marker_of(&held.meta) };
@@ -73,7 +73,7 @@ fn retain<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapsh
 fn may_go_without_trace<K: CoreKey, V>(ledger: &Ledger<K, V>, members: &Members, marker: Marker) -> bool {
     let Marker { stamp, dot, .. } = marker;
     // While a session comes in, the claim that will cover its entries is still open.
-    if !ledger.vector.covers(&dot) || ledger.receiving.is_some() || members.is_lonely() {
+    if !ledger.vector.covers(&dot) || ledger.receiving.is_some() || members.awaits_first_member() {
         return false;
     }
     if members.is_empty() {

@@ -79,7 +79,7 @@ pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
         let Some(slot) = ledger.registers.expiry.due(wall) else { return false };
         let held = ledger.table().resolve(slot).filter(|held| held.meta.is_expired_by(wall));
         if let Some(held) = held.filter(|held| held.meta.kind.is_live() || held.meta.retained) {
-            ledger.registers.bury_expired(env, &held);
+            ledger.registers.make_expired(env, &held);
         }
     }
     ledger.registers.expiry.next().is_some_and(|next| next <= wall)

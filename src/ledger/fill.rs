@@ -11,11 +11,11 @@ use super::Ledger;
 use super::changes::RemovalCause;
 use super::local::Write;
 use super::registers::Placing;
+use crate::arrival::Provenance;
 use crate::crdt::{Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{GRAIN, HlcTime, Stamp, nanos};
 use crate::item::{CoreKey, Key};
-use crate::learnt::LearntBy;
 use crate::message::FillBound;
 use crate::store::{SlotRef, Snapshot};
 
@@ -139,7 +139,7 @@ pub(crate) fn finish<K: CoreKey, V>(
     let Write { hash, item, expires, size, weight } = write;
     let held = held.map(|held| ledger.registers.expired_before(env, &held).unwrap_or(held));
     let marker = Marker { stamp, kind: Kind::Live, dot: ledger.issue_dot(env) };
-    let placing = Placing { hash, marker, expires, size, weight, learnt: env.learnt(LearntBy::Filled), item };
+    let placing = Placing { hash, marker, expires, size, weight, arrival: env.arrival(Provenance::Filled), item };
     let slot = ledger.registers.place(held.as_ref(), placing, RemovalCause::Replaced);
     if let Some(bound) = &ticket.bound {
         ledger.registers.contests.note_bound(hash, stamp, slot, bound);
@@ -229,7 +229,7 @@ fn void<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, fill: Stamp, sl
     let held = held.filter(|held| held.meta.kind.ranks_live() && !env.bugs().fill_bound_ignored);
     if let Some(held) = held {
         env.counters.fills_contested += 1;
-        let by = held.meta.learnt.path;
+        let by = held.meta.arrival.path;
         ledger.void_held(env, &held, fill, by);
     }
 }

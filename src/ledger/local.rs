@@ -3,11 +3,11 @@
 use super::Ledger;
 use super::changes::RemovalCause;
 use super::registers::Placing;
+use crate::arrival::Provenance;
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{CoreKey, ItemRef, Key};
-use crate::learnt::LearntBy;
 use crate::store::Snapshot;
 use crate::wire::Unencodable;
 
@@ -58,8 +58,8 @@ fn put<K: CoreKey, V>(
     let Write { hash, item, expires, size, weight } = write;
     let dot = ledger.issue_dot(env);
     let stamp = Stamp::new(dot.counter, env.id);
-    let learnt = env.learnt(LearntBy::Written);
-    let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, learnt, item };
+    let arrival = env.arrival(Provenance::Written);
+    let placing = Placing { hash, marker: Marker { stamp, kind, dot }, expires, size, weight, arrival, item };
     let held = ledger.registers.place_own(env, placing);
     env.counters.writes += 1;
     (stamp, held)
@@ -68,7 +68,7 @@ fn put<K: CoreKey, V>(
 /// Removes a register that can no longer be encoded, if it is still held under this dot. If its value cannot be
 /// encoded, a `Void` tombstone replaces it, so that no replica keeps the write that it overwrote. If its key cannot be
 /// encoded, it is removed without a trace. Returns true if the register was held.
-pub(crate) fn give_up<K: CoreKey, V>(
+pub(crate) fn void_unencodable<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
     (hash, key, dot): (u64, &Key<K>, Dot),
@@ -81,7 +81,7 @@ pub(crate) fn give_up<K: CoreKey, V>(
             // A user wrote this register. The void that replaces it contests no fill, so the write is remembered here.
             ledger.registers.note_lost(&held, held.meta.stamp_time);
             let stamp = ledger.registers.stamp_of(&held.meta);
-            ledger.void_held(env, &held, stamp, LearntBy::Written);
+            ledger.void_held(env, &held, stamp, Provenance::Written);
         }
         Unencodable::Key => {
             ledger.lossy = true;
@@ -109,7 +109,7 @@ pub(crate) fn write_again<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut En
         return;
     }
     let marker = Marker { stamp, kind, dot: ledger.issue_dot(env) };
-    let learnt = env.learnt(LearntBy::Written);
-    let placing = Placing { hash, marker, expires, size, weight, learnt, item };
+    let arrival = env.arrival(Provenance::Written);
+    let placing = Placing { hash, marker, expires, size, weight, arrival, item };
     ledger.registers.place(None, placing, RemovalCause::Replaced);
 }

@@ -4,12 +4,12 @@ use super::changes::RemovalCause;
 use super::contests::contester;
 use super::registers::{Placing, Registers};
 use super::{Ledger, fill, quarantine};
+use crate::arrival::Provenance;
 use crate::crdt::register::{Side, join};
 use crate::crdt::{Cause, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{CoreKey, size_without_body, without_body};
-use crate::learnt::LearntBy;
 use crate::members::Members;
 use crate::message::bound::is_above_young;
 use crate::message::{Entry, FillBound};
@@ -37,7 +37,7 @@ pub(crate) struct Merge<'a, K, V> {
     pub(crate) ledger: &'a mut Ledger<K, V>,
     pub(crate) env: &'a mut Env,
     pub(crate) members: &'a Members,
-    pub(crate) by: LearntBy,
+    pub(crate) by: Provenance,
 }
 
 impl<K: CoreKey, V> Merge<'_, K, V> {
@@ -65,7 +65,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         if entry.dot().actor == self.env.id {
             // This replica has not issued that dot. If it merged the entry, its own pushes would claim the dot to other
             // members and never bring the entry.
-            self.ledger.note_clone(self.env, entry.dot().counter);
+            self.ledger.note_duplicate_id(self.env, entry.dot().counter);
             return Merged::Seen;
         }
         // A merged stamp from the future would beat all writes of right clocks until its time comes.
@@ -195,14 +195,14 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let dot = self.ledger.issue_dot(self.env);
         let item = without_body(&entry.item);
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot };
-        let learnt = self.env.learnt(self.by);
+        let arrival = self.env.arrival(self.by);
         let placing = Placing {
             hash: entry.hash,
             marker,
             expires: 0,
             size: size_without_body(entry.size),
             weight: 0,
-            learnt,
+            arrival,
             item,
         };
         self.ledger.registers.place(held, placing, RemovalCause::Void);
@@ -218,7 +218,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             self.env.counters.conflicts += 1;
         }
         let (floor, eviction_floor) = (self.ledger.floor, self.ledger.eviction_floor());
-        let in_doubt = self.ledger.is_unlistable(held);
+        let in_doubt = self.ledger.is_in_doubt(held);
         if joined.changed && in_doubt && entry.stamp() <= floor && entry.stamp() > eviction_floor {
             // A register in doubt counts as no register: a tombstone that was collected may be newer than this entry.
             self.env.counters.voided += 1;
@@ -263,7 +263,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         }
         let why = removal_cause(entry.kind());
         let Entry { hash, item, marker, expires, size, weight } = entry;
-        let placing = Placing { hash, marker, expires, size, weight, learnt: self.env.learnt(self.by), item };
+        let placing = Placing { hash, marker, expires, size, weight, arrival: self.env.arrival(self.by), item };
         self.ledger.registers.place(held, placing, why)
     }
 }

@@ -3,11 +3,11 @@
 
 use super::Ledger;
 use super::changes::RemovalCause;
+use crate::arrival::Provenance;
 use crate::crdt::{Cause, Dot, VersionVector};
 use crate::env::Env;
 use crate::hlc::Stamp;
 use crate::item::CoreKey;
-use crate::learnt::LearntBy;
 use crate::message::Last;
 use crate::store::{SlotRef, Snapshot};
 
@@ -91,7 +91,7 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
     }
     for (dot, slot) in suspects {
         let Some(held) = ledger.registers.holder(dot, slot) else { continue };
-        if ledger.is_unlistable(&held) && !env.bugs().doubts_voided {
+        if ledger.is_in_doubt(&held) && !env.bugs().doubts_voided {
             continue; // In doubt already: it decides nothing for other replicas, and the floors still cover its key.
         }
         // Tombstones below the floor are voided too: an old one would let in a write stamped between it and the floor.
@@ -104,7 +104,7 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
             doubt(ledger, env, &held);
         } else if stamp < floor || (stamp == floor && held.meta.kind.ranks_live()) {
             env.counters.reconcile_voided += 1;
-            ledger.void_held(env, &held, floor, LearntBy::Reconcile);
+            ledger.void_held(env, &held, floor, Provenance::Reconcile);
         }
     }
 }
@@ -117,7 +117,7 @@ fn doubt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapsho
         env.counters.reconcile_doubted += 1;
         ledger.lossy = true;
         let stamp = ledger.registers.stamp_of(&held.meta);
-        let slot = ledger.registers.bury(held, Cause::Evicted, RemovalCause::Reconcile);
+        let slot = ledger.registers.make_tombstone(held, Cause::Evicted, RemovalCause::Reconcile);
         if !env.bugs().doubts_listed {
             ledger.registers.below_eviction.doubt(slot, stamp);
         }

@@ -8,11 +8,11 @@ use super::expiry::ExpiryIndex;
 use super::log::Logs;
 use super::origins::Origins;
 use super::tombstones::{Retained, Tombstones};
+use crate::arrival::Arrival;
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{Body, CoreKey, ItemRef, Key, size_without_body, without_body};
-use crate::learnt::Learnt;
 use crate::members::StableCut;
 use crate::message::bound::is_of_fill;
 use crate::message::{Entry, FillNote};
@@ -27,7 +27,7 @@ pub(super) struct Placing<K, V> {
     pub(super) expires: HlcTime,
     pub(super) size: u32,
     pub(super) weight: u32,
-    pub(super) learnt: Learnt,
+    pub(super) arrival: Arrival,
     pub(super) item: ItemRef<K, V>,
 }
 
@@ -276,18 +276,18 @@ impl<K: CoreKey, V> Registers<K, V> {
         if !held.meta.kind.is_live() || !held.meta.is_expired_by(env.now.wall) {
             return None;
         }
-        let slot = self.bury_expired(env, held);
+        let slot = self.make_expired(env, held);
         self.table.resolve(slot)
     }
 
-    pub(super) fn bury_expired(&mut self, env: &mut Env, held: &Snapshot<K, V>) -> SlotRef {
+    pub(super) fn make_expired(&mut self, env: &mut Env, held: &Snapshot<K, V>) -> SlotRef {
         env.counters.expired += 1;
-        self.bury(held, Cause::Expired, RemovalCause::Expired)
+        self.make_tombstone(held, Cause::Expired, RemovalCause::Expired)
     }
 
     /// Returns the table's record of a register. Adds a reference to its replica ids.
     fn meta_of(&mut self, new: &Placing<K, V>) -> Meta {
-        let Placing { marker, expires, size, weight, learnt, .. } = *new;
+        let Placing { marker, expires, size, weight, arrival, .. } = *new;
         Meta {
             stamp_time: marker.stamp.time,
             dot_time: marker.dot.counter,
@@ -296,7 +296,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             expires,
             size,
             weight,
-            learnt,
+            arrival,
             kind: marker.kind,
             retained: false,
         }
@@ -388,16 +388,16 @@ impl<K: CoreKey, V> Registers<K, V> {
     }
 
     /// Replaces a register with a tombstone of the same stamp and dot.
-    pub(super) fn bury(&mut self, held: &Snapshot<K, V>, cause: Cause, why: RemovalCause) -> SlotRef {
+    pub(super) fn make_tombstone(&mut self, held: &Snapshot<K, V>, cause: Cause, why: RemovalCause) -> SlotRef {
         let marker = Marker { kind: Kind::Tombstone(cause), ..self.marker_of(&held.meta) };
         self.place(Some(held), Self::tombstone_for(held, marker), why)
     }
 
     /// Returns the register without its body, under another marker.
     pub(super) fn tombstone_for(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
-        let Meta { expires, size, learnt, .. } = held.meta;
+        let Meta { expires, size, arrival, .. } = held.meta;
         let item = without_body(&held.item);
-        Placing { hash: held.hash, marker, expires, size: size_without_body(size), weight: 0, learnt, item }
+        Placing { hash: held.hash, marker, expires, size: size_without_body(size), weight: 0, arrival, item }
     }
 
     /// Gives a register a new dot, with the same value and stamp.
@@ -411,8 +411,8 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Returns the register with its body, under another marker.
     pub(super) fn same_body(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
-        let Meta { expires, size, weight, learnt, .. } = held.meta;
-        Placing { hash: held.hash, marker, expires, size, weight, learnt, item: ItemRef::clone(&held.item) }
+        let Meta { expires, size, weight, arrival, .. } = held.meta;
+        Placing { hash: held.hash, marker, expires, size, weight, arrival, item: ItemRef::clone(&held.item) }
     }
 
     /// Places the held body under a marker with an own dot, invisible to readers and still to be sent.
@@ -431,7 +431,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         while let Some((time, slot)) = self.retained.next_up_to(up_to) {
             let held = self.table.resolve(slot);
             if let Some(held) = held.filter(|held| held.meta.retained && held.meta.dot_time == time) {
-                self.bury(&held, Cause::Evicted, RemovalCause::Size);
+                self.make_tombstone(&held, Cause::Evicted, RemovalCause::Size);
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use super::Ledger;
 use super::merge::{Merge, Merged};
+use crate::arrival::Provenance;
 use crate::env::Env;
 use crate::item::CoreKey;
-use crate::learnt::LearntBy;
 use crate::members::Members;
 
 /// Merges deferred entries that are no longer from the future. No claim covers them yet, so each is an orphan and is
@@ -20,7 +20,7 @@ pub(crate) fn release<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
         let Some(entry) = ledger.quarantine.take_first() else { return };
         ledger.registers.set_aside(std::iter::once(&entry));
         env.counters.deferred_released += 1;
-        let mut merge = Merge { ledger: &mut *ledger, env: &mut *env, members, by: LearntBy::Waited };
+        let mut merge = Merge { ledger: &mut *ledger, env: &mut *env, members, by: Provenance::Waited };
         if let Merged::Placed(slot) = merge.entry(entry, None) {
             ledger.uncovered.push(slot);
         }

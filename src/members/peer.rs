@@ -113,17 +113,17 @@ pub(crate) struct Acks {
 
 /// Statements of a member about its own writes, to be compared with the writes that are known.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Word {
+pub(crate) struct OwnWriteClaims {
     /// The last write of the member that is known here.
     pub(crate) wrote: HlcTime,
     /// Its newest clock, and the time since which it then claimed to have written nothing.
     pub(crate) clock: HlcTime,
     pub(crate) quiet_since: HlcTime,
     /// True if another process uses its id too.
-    pub(crate) has_twin: bool,
+    pub(crate) has_duplicate_id: bool,
 }
 
-impl Word {
+impl OwnWriteClaims {
     /// Records the statement of a digest. Returns true if the digest denies a known write of its sender: two processes
     /// under one id make such statements in turn.
     pub(crate) fn take(&mut self, digest: &Digest) -> bool {
@@ -132,7 +132,7 @@ impl Word {
         if digest.clock > self.clock {
             (self.clock, self.quiet_since) = (digest.clock, digest.quiet_since);
         }
-        self.has_twin |= forgets;
+        self.has_duplicate_id |= forgets;
         forgets
     }
 }
@@ -180,7 +180,7 @@ pub(crate) struct Peer {
     pub(crate) target: Option<(VersionVector, HlcTime)>,
     /// The greatest session number of it that is finished or superseded.
     pub(crate) session_done: u64,
-    pub(crate) word: Word,
+    pub(crate) word: OwnWriteClaims,
     pub(crate) clocks: Clocks,
 }
 
@@ -200,7 +200,7 @@ impl Peer {
             suspected: None,
             target: None,
             session_done: 0,
-            word: Word { wrote, ..Word::default() },
+            word: OwnWriteClaims { wrote, ..OwnWriteClaims::default() },
             clocks: Clocks::default(),
         }
     }

@@ -46,7 +46,7 @@ pub(crate) fn split(members: &Members, env: &Env, vector: &VersionVector) -> (Ve
 /// list these. Without this fact, a member that the digest's receiver cannot reach would seem to lack their writes
 /// without end.
 pub(crate) fn has_all(members: &Members, env: &Env, peer: &Peer, vector: &VersionVector) -> bool {
-    let mut lacking = vector.beside(&peer.reported).filter(|(_, ours, theirs)| theirs < ours);
+    let mut lacking = vector.zip(&peer.reported).filter(|(_, ours, theirs)| theirs < ours);
     lacking.all(|(origin, ..)| is_listed(members, env, &origin))
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn whole(vector: &VersionVector, digest: &Digest) -> Option<VersionVe
     if digest.full {
         return Some(digest.vector.clone());
     }
-    let listed = vector.beside(&digest.vector);
+    let listed = vector.zip(&digest.vector);
     let unlisted = listed.filter(|(.., theirs)| *theirs == 0).map(|(origin, ours, _)| (origin, ours));
     let unlisted: VersionVector = unlisted.collect();
     if stand_for(unlisted.iter()) != digest.retired {

@@ -350,7 +350,7 @@ impl Driver {
         opened.iter().for_each(|cache| self.membership.opened(cache));
         for port in self.registry.ports() {
             let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
-                port.handle_event(NodeEvent::AwaitsPeers(self.membership.awaits_company(port.name())));
+                port.handle_event(NodeEvent::AwaitsPeers(self.membership.expects_peers(port.name())));
                 // The list of members is copied only while it can change the answer, because a turn may follow each
                 // write.
                 if port.expects_members() {
@@ -366,7 +366,7 @@ impl Driver {
             self.greet_at = now + GREET_EVERY;
             self.lanes.tidy(now_mono);
             self.greet_the_unknown().await;
-            self.registry.publish(self.membership.roll());
+            self.registry.publish(self.membership.node_names());
         }
         if !self.waiters.is_empty() || !self.member_waiters.is_empty() {
             next = next.min(now + Duration::from_millis(5));

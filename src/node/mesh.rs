@@ -113,7 +113,7 @@ impl Mesh {
             Ok(result) => result?,
             Err(_) => return Err(MeshError::Membership("the mesh thread died while starting".into())),
         };
-        let events = MeshEvents { roster: core.ears.roster.clone(), inbox, done: done.clone() };
+        let events = MeshEvents { roster: core.delegate_state.roster.clone(), inbox, done: done.clone() };
         Ok((Mesh { core, stop: guard, done }, events))
     }
 
@@ -134,7 +134,7 @@ impl Mesh {
 
     /// Returns the other live members, in no particular order.
     pub fn members(&self) -> Vec<Peer> {
-        self.core.ears.roster.members()
+        self.core.delegate_state.roster.members()
     }
 
     /// Returns true if every seed is this member itself, by its advertised or bound address. Returns false without

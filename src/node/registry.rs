@@ -24,7 +24,7 @@ use crate::replica_id::ReplicaId;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// The names of nodes, by cache and by the replicas that are open there.
-pub(crate) type Roll = BTreeMap<String, BTreeMap<ReplicaId, String>>;
+pub(crate) type NodeNames = BTreeMap<String, BTreeMap<ReplicaId, String>>;
 
 /// The cluster of a node, for its report.
 #[derive(Clone, Debug, Default)]
@@ -136,7 +136,7 @@ pub(crate) struct Registry {
     unsent: Mutex<Ledger>,
     pub(crate) inquiries: Inquiries,
     identity: Identity,
-    roll: Mutex<Arc<Roll>>,
+    node_names: Mutex<Arc<NodeNames>>,
 }
 
 /// Returns the cache of this name, if it is open.
@@ -159,7 +159,7 @@ impl Registry {
             unsent: Mutex::default(),
             inquiries: Inquiries::default(),
             identity,
-            roll: Mutex::default(),
+            node_names: Mutex::default(),
         }
     }
 
@@ -210,7 +210,7 @@ impl Registry {
     }
 
     /// Marks the node as unowned, because its last handle is dropped.
-    pub(super) fn disown(&self) {
+    pub(super) fn mark_unowned(&self) {
         self.phase.unowned.store(true, Ordering::Release);
         if !self.lingering.lock().is_empty() {
             self.warn_of_the_end();
@@ -329,8 +329,8 @@ impl Registry {
     }
 
     /// Publishes which replica is open on which node.
-    pub(crate) fn publish(&self, roll: Roll) {
-        *self.roll.lock() = Arc::new(roll);
+    pub(crate) fn publish(&self, node_names: NodeNames) {
+        *self.node_names.lock() = Arc::new(node_names);
     }
 
     /// Returns the caches that were opened since the last call.
@@ -388,8 +388,8 @@ impl Host for NodeHost {
     }
 
     fn names(&self, cache: &str) -> BTreeMap<ReplicaId, String> {
-        let roll = Arc::clone(&self.registry.roll.lock());
-        roll.get(cache).cloned().unwrap_or_default()
+        let node_names = Arc::clone(&self.registry.node_names.lock());
+        node_names.get(cache).cloned().unwrap_or_default()
     }
 
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>> {

@@ -1,11 +1,11 @@
 //! The state that every conversation may read and change, and the operations on it that several conversations share:
 //! the making of a digest, and the housekeeping after each call.
 
+use crate::arrival::Provenance;
 use crate::crdt::VersionVector;
 use crate::env::Env;
 use crate::hlc::HlcTime;
 use crate::item::CoreKey;
-use crate::learnt::LearntBy;
 use crate::ledger::merge::Merge;
 use crate::ledger::{Ledger, Receiving, collect, epoch, quarantine};
 use crate::members::peer::Peer;
@@ -34,7 +34,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     }
 
     /// Returns a merge that records this provenance.
-    pub(super) fn merge(&mut self, by: LearntBy) -> Merge<'_, K, V> {
+    pub(super) fn merge(&mut self, by: Provenance) -> Merge<'_, K, V> {
         Merge { ledger: self.ledger, env: self.env, members: self.members, by }
     }
 
@@ -53,7 +53,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
 
     /// Returns the lag in nanoseconds above which this replica passes on a claim of a live origin. Below it, the origin
     /// delivers its own writes.
-    pub(super) fn claim_lag(&self) -> u64 {
+    pub(super) fn max_origin_lag(&self) -> u64 {
         self.members.few_rounds(self.env)
     }
 
@@ -136,7 +136,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
             reply,
             greets,
             lossy: self.ledger.is_lossy(),
-            renew: to.filter(|to| self.members.has_twin(to, self.ledger.vector())),
+            renew: to.filter(|to| self.members.must_renew(to, self.ledger.vector())),
             facts: self.facts(to, full),
             members: named::names(self.members, self.env, to),
             deferring: to.and_then(|to| skew::wait_of(self.members, self.env, &to)).unwrap_or(0),

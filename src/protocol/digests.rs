@@ -24,7 +24,7 @@ pub(crate) struct Digests {
 
 /// A digest that was received, with what its receiver finds out about it.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedDigest {
     from: ReplicaId,
     digest: Digest,
     /// True if it is the first digest of its sender.
@@ -75,17 +75,17 @@ pub(crate) fn hear<K: CoreKey, V>(
     cx: &mut Context<'_, K, V>,
     from: ReplicaId,
     digest: Digest,
-) -> (Heard, Vec<ReplicaId>) {
+) -> (ReceivedDigest, Vec<ReplicaId>) {
     cx.env.counters.digests_in += 1;
     let known = cx.members.get(&from);
     let first = known.is_none_or(|peer| !peer.is_met());
     let newest = known.is_none_or(|peer| digest.clock > peer.stability.latest.clock);
     cx.hear(from).lossy = digest.lossy;
     let gone = named::take(cx.members, cx.env, from, &digest.members, newest);
-    (Heard { from, digest, first, newest, theirs: VersionVector::new() }, gone)
+    (ReceivedDigest { from, digest, first, newest, theirs: VersionVector::new() }, gone)
 }
 
-impl Heard {
+impl ReceivedDigest {
     /// Applies the digest. Returns `None` if nothing more is to be done: its epoch is from the future, or its sender is
     /// asked for a full digest. Otherwise also returns the vector to serve the sender by, if that is not the highest
     /// vector it reported.
@@ -106,11 +106,11 @@ impl Heard {
         cx.adopt_epoch(digest.epoch);
         let honest = !cx.env.is_ahead(digest.clock);
         if honest {
-            look_for_twins(cx, from, digest);
+            check_duplicate_id(cx, from, digest);
             cx.env.clock.observe(digest.clock);
             // A process that still uses the former id does not know what this replica wrote under it.
             if !cx.members.former().was_ours(&from) {
-                take_silence(cx, from, digest);
+                claim_silence(cx, from, digest);
             }
         } else {
             cx.note_offender(from, digest.clock);
@@ -140,7 +140,7 @@ impl Heard {
     pub(crate) fn look_for_news<K: CoreKey, V>(self, cx: &mut Context<'_, K, V>) {
         let Self { from, digest, first, theirs, .. } = self;
         let ours = cx.ledger.vector().get(&from);
-        let mut news = (first && ours == 0) || cx.members.has_twin(&from, cx.ledger.vector());
+        let mut news = (first && ours == 0) || cx.members.must_renew(&from, cx.ledger.vector());
         news |= digest.greets && !cx.env.bugs().greetings_unanswered;
         if skew::defers(cx.members, cx.env, &from) {
             return;
@@ -151,8 +151,8 @@ impl Heard {
             cx.hear(from).suspected.get_or_insert((digest.quiet_since, at));
             news |= ours == 0;
         }
-        let lag = cx.claim_lag();
-        news |= theirs.beside(cx.ledger.vector()).any(|(origin, time, ours)| {
+        let lag = cx.max_origin_lag();
+        news |= theirs.zip(cx.ledger.vector()).any(|(origin, time, ours)| {
             if origin == from || origin == cx.env.id || ours >= time {
                 return false;
             }
@@ -168,19 +168,19 @@ impl Heard {
 
 /// Detects a duplicate id: compares the sender's statement about its own writes with what is known of them. Also takes
 /// note if the sender asks this replica to take a new id.
-fn look_for_twins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
+fn check_duplicate_id<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
     let Some(peer) = cx.members.get_mut(&from) else { return };
     let forgets = peer.word.take(digest);
     let ours = digest.renew == Some(cx.env.id);
-    cx.env.counters.cloned_id += u64::from(forgets) + u64::from(ours);
+    cx.env.counters.duplicate_id += u64::from(forgets) + u64::from(ours);
     if ours {
-        cx.ledger.note_told_of_clone();
+        cx.ledger.note_reported_duplicate();
     }
 }
 
 /// Claims the interval from the sender's last dot to its clock, in which it wrote nothing, if this replica has seen
 /// that dot.
-fn take_silence<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
+fn claim_silence<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
     if cx.ledger.vector().get(&from) >= digest.quiet_since {
         cx.claim(from, digest.clock);
     }
@@ -211,7 +211,7 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     let ours = theirs.get(&id);
     // No member can have seen own writes that were not issued here: another process issued them under this id.
     if ours > own {
-        cx.ledger.note_clone(cx.env, ours);
+        cx.ledger.note_duplicate_id(cx.env, ours);
     }
     let believed = |(origin, time): &(ReplicaId, HlcTime)| !cx.env.is_ahead(*time) && (*origin != id || *time <= own);
     let credible = if theirs.iter().all(|entry| believed(&entry)) {
@@ -241,7 +241,7 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
 fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, theirs: &VersionVector) {
     let id = cx.env.id;
     let Some(peer) = cx.members.get_mut(&member) else { return };
-    let less: Vec<_> = peer.reported.beside(theirs).filter(|(_, before, now)| now < before).collect();
+    let less: Vec<_> = peer.reported.zip(theirs).filter(|(_, before, now)| now < before).collect();
     for (origin, ..) in less {
         peer.reported.remove(&origin);
         if origin == id && theirs.get(&id) == 0 {

@@ -33,13 +33,13 @@ pub(crate) fn note_own_name<K: CoreKey, V>(cx: &mut Context<'_, K, V>, message: 
         Message::Push(push) => push.to,
         Message::Ack(_) | Message::Frame(_) | Message::Audit(_) => 0,
     };
-    cx.ledger.note_clone(cx.env, time);
+    cx.ledger.note_duplicate_id(cx.env, time);
 }
 
 /// Returns true if a message claims to cover an interval of this replica's former id and must be ignored. Its sender, a
 /// process that still uses the former id, does not know what this replica wrote under it. A third member does. While
 /// there is a third member, such messages are ignored, for at most a minute.
-pub(crate) fn is_of_a_twin<K, V>(members: &Members, from: ReplicaId, message: &Message<K, V>) -> bool {
+pub(crate) fn is_from_duplicate<K, V>(members: &Members, from: ReplicaId, message: &Message<K, V>) -> bool {
     let Some(left) = members.former().disputed() else { return false };
     let says_everything = match message {
         Message::Push(push) => push.origin == left,

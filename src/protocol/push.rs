@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::{Context, ENTRY_OVERHEAD};
+use crate::arrival::Provenance;
 use crate::bugs::Bugs;
 use crate::crdt::Dot;
 use crate::hlc::{HlcTime, nanos};
 use crate::item::CoreKey;
-use crate::learnt::LearntBy;
 use crate::ledger::log::OriginLog;
 use crate::ledger::merge::Merged;
 use crate::ledger::quarantine;
@@ -76,7 +76,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
 
     /// Records that every write of a push has been received, except those that its last fill replaced. A push leaves
     /// out what its origin has overwritten, and a fill does not cover the write below it.
-    fn note_heard(&mut self, bugs: Bugs, push: &Push<K, V>) {
+    fn note_unmerged(&mut self, bugs: Bugs, push: &Push<K, V>) {
         if self.heard.len() >= MAX_ORIGINS {
             self.heard.clear(); // Afterwards, repeated pushes are merged once more.
         }
@@ -95,12 +95,12 @@ impl<K: CoreKey, V> Pushes<K, V> {
         if push.origin == cx.env.id {
             // An own push may return by a relay. Beyond the last own write, a process with the same id made it.
             if from != cx.env.id && push.to > cx.ledger.last_own() {
-                cx.ledger.note_clone(cx.env, push.to);
+                cx.ledger.note_duplicate_id(cx.env, push.to);
             }
             return;
         }
         if cx.env.is_ahead(push.to) || cx.env.is_ahead(push.epoch) {
-            hold_back(cx, from, push);
+            defer_push(cx, from, push);
             return;
         }
         cx.adopt_epoch(push.epoch);
@@ -112,7 +112,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         let origin = push.origin;
         if push.to <= seen {
             acknowledge(cx, origin);
-            self.skim(cx, push);
+            self.merge_claimed(cx, push);
             return;
         }
         self.apply(cx, from, push);
@@ -122,7 +122,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
 
     fn apply(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
         cx.env.counters.pushes_in += 1;
-        let by = if from == push.origin { LearntBy::Push } else { LearntBy::Relay };
+        let by = if from == push.origin { Provenance::Push } else { Provenance::Relay };
         cx.env.clock.observe(push.to);
         let mut deferred = false;
         let mut placed = Vec::new();
@@ -150,7 +150,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
             return;
         }
         cx.claim(push.origin, push.to);
-        self.note_heard(cx.env.bugs(), &push);
+        self.note_unmerged(cx.env.bugs(), &push);
         note_written(cx, &push);
         if push.hops < MAX_HOPS && !push.raw.is_empty() {
             cx.outbox.to_pass_on.push((from, push));
@@ -160,15 +160,15 @@ impl<K: CoreKey, V> Pushes<K, V> {
     /// Merges a push whose interval is already claimed. The session or later push that made the claim left out writes
     /// that had lost at its sender. This push may be the only message with them, and a fill that began before such a
     /// write must lose against it.
-    fn skim(&mut self, cx: &mut Context<'_, K, V>, push: Push<K, V>) {
+    fn merge_claimed(&mut self, cx: &mut Context<'_, K, V>, push: Push<K, V>) {
         let (after, to) = self.heard.get(&push.origin).copied().unwrap_or_default();
         if push.from >= after && push.to <= to {
             return; // A repeated push.
         }
-        self.note_heard(cx.env.bugs(), &push);
+        self.note_unmerged(cx.env.bugs(), &push);
         for entry in push.entries {
             let bound = bound_in(&push.fills, entry.dot().counter);
-            cx.merge(LearntBy::Push).entry(entry, bound);
+            cx.merge(Provenance::Push).entry(entry, bound);
         }
     }
 
@@ -188,7 +188,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
                 cx.env.counters.gaps_reordered += 1;
                 self.apply(cx, from, push);
             } else {
-                self.skim(cx, push);
+                self.merge_claimed(cx, push);
             }
         }
     }
@@ -201,7 +201,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         } else {
             // The session that brings the missing part may leave out writes that had lost at its sender, so they are
             // recorded for fills.
-            cx.ledger.hear_of(cx.env, &push.entries);
+            cx.ledger.note_unmerged(cx.env, &push.entries);
             cx.outbox.ask(from);
         }
     }
@@ -211,7 +211,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         let mut ask = Vec::new();
         while self.deadline().is_some_and(|deadline| deadline <= cx.env.now.mono) {
             let Some((_, from, push)) = self.early.pop_front() else { break };
-            cx.ledger.hear_of(cx.env, &push.entries);
+            cx.ledger.note_unmerged(cx.env, &push.entries);
             cx.ledger.registers_mut().set_aside(push.entries.iter());
             if !ask.contains(&from) {
                 ask.push(from);
@@ -223,7 +223,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
 
 /// Defers a push that ends in the future or carries an epoch from the future. Only entries that are themselves from the
 /// future are kept until they are due. The rest will be offered again.
-fn hold_back<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
+fn defer_push<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
     let time = push.to.max(push.epoch);
     cx.note_offender(push.origin, time);
     cx.note_deferral(from, time);
@@ -339,7 +339,7 @@ fn note_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: &Round, cut: &Cu
         }
     }
     if round.relayed && moved {
-        carry_along(cx, round.from, cut.to);
+        assume_relayed(cx, round.from, cut.to);
     }
     if round.relayed && cut.blocked {
         // In a large cluster the reported vectors are old. A session from there would repeat minutes of all writes, so
@@ -349,7 +349,7 @@ fn note_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: &Round, cut: &Cu
 }
 
 /// Assumes that relays deliver this push to every member that already has everything before it.
-fn carry_along<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: HlcTime, to: HlcTime) {
+fn assume_relayed<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: HlcTime, to: HlcTime) {
     let successors = rings::successors(cx.members, cx.env).to_vec();
     for (id, peer) in cx.members.iter_mut() {
         let live = peer.is_live();
@@ -389,7 +389,7 @@ fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: Hlc
                 entries.push(entry);
             }
             None if cx.env.bugs().push_over_overtaken => {}
-            None => match moved_on_by_ourselves(cx, slot) {
+            None => match own_successor(cx, slot) {
                 Some(successor) => successors = successors.max(successor),
                 None => return end_early(cx, from, Cut { blocked: true, ..cut }),
             },
@@ -411,7 +411,7 @@ fn end_early<K: CoreKey, V>(cx: &Context<'_, K, V>, from: HlcTime, cut: Cut<K, V
 }
 
 /// Returns the dot time of the register in this place, if the dot is this replica's own.
-fn moved_on_by_ourselves<K: CoreKey, V>(cx: &Context<'_, K, V>, slot: SlotRef) -> Option<HlcTime> {
+fn own_successor<K: CoreKey, V>(cx: &Context<'_, K, V>, slot: SlotRef) -> Option<HlcTime> {
     cx.ledger.registers().dot_at(slot).filter(|dot| dot.actor == cx.env.id).map(|dot| dot.counter)
 }
 

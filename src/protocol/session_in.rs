@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Context;
+use crate::arrival::Provenance;
 use crate::crdt::{Dot, VersionVector};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::item::CoreKey;
-use crate::learnt::LearntBy;
 use crate::ledger::Receiving;
 use crate::ledger::merge::Merged;
 use crate::ledger::reconciled::{self, Verdict};
@@ -65,8 +65,8 @@ impl Incoming {
         self.last.as_ref().is_some_and(|last| self.received.len() as u64 == u64::from(last.frames))
     }
 
-    fn by(&self) -> LearntBy {
-        if self.reconcile { LearntBy::Reconcile } else { LearntBy::Digest }
+    fn by(&self) -> Provenance {
+        if self.reconcile { Provenance::Reconcile } else { Provenance::Digest }
     }
 
     fn take_unlisted(&mut self) -> impl Iterator<Item = (Dot, SlotRef)> + use<> {

@@ -83,22 +83,21 @@ impl SessionsOut {
         let reported = basis.unwrap_or_else(|| peer.reported.clone());
         // A delta could leave the member with values whose deletion no longer exists anywhere. It needs a reconcile.
         if !reported.dominates(cx.ledger.dropped()) {
-            if !another_serves(cx, &to) {
+            if !has_better_source(cx, &to) {
                 self.begin(cx, to, reported);
             }
             return;
         }
         forget_progress(cx, &to);
         let (mut lacks_ours, mut lacks_others) = (false, false);
-        let behind =
-            cx.ledger.vector().beside(&reported).filter(|(origin, seen, theirs)| *origin != to && theirs < seen);
+        let behind = cx.ledger.vector().zip(&reported).filter(|(origin, seen, theirs)| *origin != to && theirs < seen);
         for (origin, seen, theirs) in behind.collect::<Vec<_>>() {
             let lack = Lack { of: to, origin, theirs, seen };
-            let lacks = lack.is_one(cx) && !lack.shrinks(cx);
+            let lacks = lack.is_one(cx) && !lack.is_progressing(cx);
             lacks_ours |= lacks && origin == cx.env.id;
             lacks_others |= lacks && origin != cx.env.id;
         }
-        lacks_others &= !another_serves(cx, &to);
+        lacks_others &= !has_better_source(cx, &to);
         if lacks_others || (lacks_ours && !rewind(cx, to, reported.get(&cx.env.id))) {
             self.begin(cx, to, reported);
         }
@@ -297,7 +296,7 @@ fn cut_interval<K: CoreKey, V>(
     // An origin that has not delivered a write by then has no link to the receiver. The age is that of the stamp:
     // replicas without a link between them would adopt such a register from each other for ever, each time under a
     // newer dot.
-    let settled = if delivers { cx.env.judging().saturating_sub(cx.claim_lag()) } else { HlcTime::MAX };
+    let settled = if delivers { cx.env.judging().saturating_sub(cx.max_origin_lag()) } else { HlcTime::MAX };
     let (mut finished, mut last, mut twins) = (true, from, Vec::new());
     for (time, slot) in log.after(from).take_while(|(time, _)| *time <= seen) {
         let Some((entry, held)) = cx.ledger.registers().entry_at(Dot::new(origin, time), slot) else { continue };
@@ -315,7 +314,7 @@ fn cut_interval<K: CoreKey, V>(
         if entry.stamp().time > settled && entry.kind() == Kind::Tombstone(Cause::Evicted) {
             session.cap(origin, time - 1);
         }
-        if session.reconcile && cx.ledger.is_unlistable(&held) {
+        if session.reconcile && cx.ledger.is_in_doubt(&held) {
             session.hidden.raise(origin, time);
         } else {
             interval.entries.push(entry);
@@ -342,32 +341,32 @@ struct Lack {
 
 impl Lack {
     /// Returns true if the origin itself delivers its writes to the member.
-    fn tells_itself<K, V>(&self, cx: &Context<'_, K, V>) -> bool {
+    fn origin_delivers<K, V>(&self, cx: &Context<'_, K, V>) -> bool {
         self.origin == cx.env.id || cx.members.is_live(&self.origin)
     }
 
     /// Returns true if the member has nothing of the origin, or lags by more than writes on their way can explain.
-    fn is_long<K: CoreKey, V>(&self, cx: &Context<'_, K, V>) -> bool {
-        self.theirs == 0 || self.seen.saturating_sub(self.theirs) > cx.claim_lag()
+    fn is_far_behind<K: CoreKey, V>(&self, cx: &Context<'_, K, V>) -> bool {
+        self.theirs == 0 || self.seen.saturating_sub(self.theirs) > cx.max_origin_lag()
     }
 
     /// Returns true if the member lacks something that is not on its way.
     fn is_one<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
         let settled = cx.env.judging().saturating_sub(cx.env.in_flight());
-        if !self.tells_itself(cx) {
+        if !self.origin_delivers(cx) {
             return true;
         }
         if self.origin == cx.env.id {
             return lacks_own(cx, self.of, self.theirs, settled);
         }
-        self.is_long(cx) || first_after(cx, self.origin, self.theirs).is_some_and(|time| time <= settled)
+        self.is_far_behind(cx) || first_after(cx, self.origin, self.theirs).is_some_and(|time| time <= settled)
     }
 
     /// Returns true if a member that lacks much of a live origin is receiving it from there: it has progressed lately.
     /// A second copy of everything does not help a member that is merely slower than a burst.
-    fn shrinks<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
+    fn is_progressing<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
         let much = cx.ledger.logs().get(&self.origin).is_some_and(|log| log.count_after(self.theirs).0 > LITTLE);
-        if !self.tells_itself(cx) || self.is_long(cx) || !much || cx.relays() {
+        if !self.origin_delivers(cx) || self.is_far_behind(cx) || !much || cx.relays() {
             return false;
         }
         let (now, patience) = (cx.env.now.mono, cx.env.in_flight());
@@ -429,7 +428,7 @@ fn rewind<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, reported: Hl
 /// Returns true if another live member should serve a newcomer: this replica is lossy, and that member is not and has
 /// seen all that was dropped here. It has the first three digest intervals for it. Afterwards this replica serves,
 /// since the newcomer may never ask that member.
-fn another_serves<K: CoreKey, V>(cx: &Context<'_, K, V>, to: &ReplicaId) -> bool {
+fn has_better_source<K: CoreKey, V>(cx: &Context<'_, K, V>, to: &ReplicaId) -> bool {
     let patience = nanos(cx.env.config.digest_interval).saturating_mul(3);
     let new = cx.members.get(to).is_some_and(|peer| cx.env.now.mono.saturating_sub(peer.known_since) < patience);
     let complete = |peer: &Peer| peer.is_live() && !peer.lossy && peer.reported.dominates(cx.ledger.dropped());

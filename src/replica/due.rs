@@ -53,7 +53,7 @@ fn collect_if_due<K: CoreKey, V>(replica: &mut Replica<K, V>) {
         return;
     }
     let (conversations, mut cx) = replica.parts();
-    for id in cx.members.long_dead(cx.env) {
+    for id in cx.members.due_to_forget(cx.env) {
         // A member that is greeted as well may return: it stays in the rounds of digests.
         let returns = cx.members.is_greeted(&id);
         conversations.forget(&mut cx, id);

@@ -199,7 +199,7 @@ fn a_clone_of_our_id_is_counted() {
     let mut replica = replica(9);
     let history = history(9, &[(0, true, 0)]);
     replica.handle_message(NOW, id(9), push(&history, 0, 1));
-    assert_eq!((replica.view().counters().cloned_id, replica.view().live_len()), (1, 0));
+    assert_eq!((replica.view().counters().duplicate_id, replica.view().live_len()), (1, 0));
 }
 
 /// Returns a session of one frame, with one interval for each entry.
@@ -246,14 +246,14 @@ fn what_others_say_we_wrote_is_not_ours() {
     replica.greet(NOW, id(1));
     let (forged, theirs) = (entry(9, NOW.wall + 500, (0, true, 0)), entry(1, 11, (1, true, 0)));
     replica.handle_message(NOW, id(1), session(&[&forged, &theirs]));
-    assert_eq!((replica.view().counters().cloned_id, replica.view().counters().sessions_completed), (1, 1));
+    assert_eq!((replica.view().counters().duplicate_id, replica.view().counters().sessions_completed), (1, 1));
     assert_eq!(visible(&replica).into_keys().collect::<Vec<_>>(), [1], "the rest of the session is taken");
     assert!(replica.view().vector().covers(&theirs.dot()));
     assert!(!replica.view().vector().covers(&forged.dot()));
 
     let far = [(id(9), NOW.wall + 1_000)].into_iter().collect();
     replica.handle_message(NOW, id(1), digest(5_000, far));
-    assert_eq!(replica.view().counters().cloned_id, 2);
+    assert_eq!(replica.view().counters().duplicate_id, 2);
     let fresh = entry(9, 0, (2, true, 0));
     replica.write(NOW, Write { hash: fresh.hash, item: fresh.item, expires: 0, size: 8, weight: 1 });
     let sent = std::iter::from_fn(|| replica.poll_transmit(NOW));

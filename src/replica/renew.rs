@@ -8,14 +8,14 @@ use crate::protocol::{digests, duplicate_id};
 use crate::replica_id::ReplicaId;
 
 /// The state of a replica before it took a new id. Holds users' keys and values: drop it outside of locks.
-pub(crate) struct Remains<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
+pub(crate) struct FormerState<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
 
 pub(super) fn renew<K: CoreKey, V>(
     replica: &mut Replica<K, V>,
     now: Now,
     id: ReplicaId,
     seed: u64,
-) -> Option<Remains<K, V>> {
+) -> Option<FormerState<K, V>> {
     replica.env.now = now;
     let fresh = Replica::new(id, replica.env.config.clone(), seed, now).ok()?;
     let kept = duplicate_id::writes_to_keep(&mut replica.ledger, &replica.env);
@@ -29,9 +29,9 @@ pub(super) fn renew<K: CoreKey, V>(
     replica.env.clock = before.env.clock.clone();
     replica.env.opened = before.env.opened;
     std::mem::swap(&mut replica.env.counters, &mut before.env.counters);
-    replica.env.counters.renewed_id += 1;
+    replica.env.counters.new_id += 1;
     // Members exist, even if none answers: until one does, nothing may be removed without a trace.
-    replica.members.await_company(true);
+    replica.members.expect_peers(true);
     *replica.members.former_mut() = Former::left(before.env.id, now);
     tracing::error!(replica = %before.env.id, renewed = %id, kept = kept.len(), "another process goes by the id of this replica, which begins anew under another");
     for write in kept {
@@ -39,5 +39,5 @@ pub(super) fn renew<K: CoreKey, V>(
     }
     let (_, mut cx) = replica.parts();
     members.into_iter().for_each(|member| digests::greet(&mut cx, member));
-    Some(Remains(before))
+    Some(FormerState(before))
 }

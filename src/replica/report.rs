@@ -51,7 +51,7 @@ pub(crate) enum CollectionBlock {
     OwnWatermark,
     Unseen(ReplicaId),
     Watermark(ReplicaId),
-    Owing(ReplicaId),
+    DepartedWrites(ReplicaId),
 }
 
 /// The oldest tombstone, and the reasons why it is not collected.
@@ -203,6 +203,8 @@ fn collection_blocks<K: CoreKey, V>(view: View<'_, K, V>, now: Now, stamp: Stamp
             blocks.push(CollectionBlock::Watermark(*id));
         }
     }
-    blocks.extend(collect::owing(ledger, env, members, now).take(MAX_LISTED).copied().map(CollectionBlock::Owing));
+    blocks.extend(
+        collect::owing(ledger, env, members, now).take(MAX_LISTED).copied().map(CollectionBlock::DepartedWrites),
+    );
     blocks
 }

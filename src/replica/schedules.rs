@@ -9,6 +9,7 @@ use net::{Net, S, copy, id, plain};
 
 mod acks;
 mod bursts;
+mod duplicate_ids;
 mod filling;
 mod mistakes;
 mod net;
@@ -17,7 +18,6 @@ mod relaying;
 mod retiring;
 mod skewed;
 mod sparing;
-mod twins;
 
 /// Checks that x and y agree after a push that the frame size cuts. `a` writes a key, and only y receives it. `a`
 /// writes other keys, and `overwrite` writes the key again. `a` goes back for x and sends x a cut push, then dies

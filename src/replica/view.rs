@@ -234,7 +234,7 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
     /// Returns true if members are expected that have sent nothing here: the node says so, or this replica has begun
     /// anew.
     pub(crate) fn may_meet_members(self) -> bool {
-        self.members.may_meet_more()
+        self.members.may_meet_peers()
     }
 
     /// Returns the first member whose whole state this replica has had, if there is one yet.

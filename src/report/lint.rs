@@ -78,7 +78,7 @@ fn blocker(blocker: &Blocker) -> String {
         Blocker::Watermark { replica, node, silent_ms } => {
             format!("{} may still write below it (silent for {})", name(replica, node), span(*silent_ms))
         }
-        Blocker::Owing { replica, node, silent_ms } => {
+        Blocker::DepartedWrites { replica, node, silent_ms } => {
             let who = name(replica, node);
             format!("{who} has still to send what a replica wrote that has left (silent for {})", span(*silent_ms))
         }

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::time::readable;
+use crate::arrival::Provenance;
 use crate::crdt::{Cause, Kind};
 use crate::hlc::{HlcTime, Stamp};
-use crate::learnt::LearntBy;
 use crate::replica_id::ReplicaId;
 
 /// A register without its value, in the form that nodes exchange.
@@ -22,9 +22,9 @@ pub struct Mark {
     pub(crate) hash: Option<u64>,
     /// The time at which the register arrived on its node, by that node's clock.
     #[serde(default)]
-    pub(crate) learnt_at: HlcTime,
+    pub(crate) arrived_at: HlcTime,
     #[serde(default)]
-    pub(crate) learnt_by: Option<LearntBy>,
+    pub(crate) provenance: Option<Provenance>,
 }
 
 /// Registers of one replica, and the version vector of that replica.
@@ -116,10 +116,10 @@ pub struct Held {
     pub value_hash: Option<String>,
     /// The time at which the register arrived on this node, by its clock, with a resolution of ten milliseconds.
     #[serde(default)]
-    pub learnt: Option<String>,
+    pub arrival: Option<String>,
     /// The path by which the register arrived.
     #[serde(default)]
-    pub learnt_by: Option<LearntBy>,
+    pub provenance: Option<Provenance>,
     /// The reason why the node holds this, as far as it is known.
     pub why: String,
 }

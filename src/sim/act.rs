@@ -166,7 +166,7 @@ fn record<K: SimKey, V: SimValue>(
         author: number,
         fill,
         adopted_as: Vec::new(),
-        told: BTreeMap::new(),
+        received_by: BTreeMap::new(),
         bare_to: BTreeSet::new(),
         held_by: BTreeMap::new(),
         fate: Fate::default(),

@@ -191,7 +191,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let (process, cache) = (self.openings[number].process, self.openings[number].cache);
         let awaits = self.expects_peers(process, cache);
         let replica = &mut self.openings[number].engine.replica;
-        replica.await_company(awaits);
+        replica.expect_peers(awaits);
         if replica.view().peer_len() == 0 {
             self.report.fault(if awaits { "alone and waiting for others" } else { "alone" });
         }
@@ -199,7 +199,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
 
     /// Returns true if a process may still meet peers that have a cache open.
     pub(super) fn expects_peers(&self, process: usize, cache: u8) -> bool {
-        self.processes[process].membership.awaits_company(super::codec::name_of(cache))
+        self.processes[process].membership.expects_peers(super::codec::name_of(cache))
     }
 
     /// Returns the greatest id of the replicas of a cache that a process has opened.

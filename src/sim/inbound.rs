@@ -74,7 +74,7 @@ fn dispatch<K: SimKey, V: SimValue>(
         return Ok(());
     };
     if kind == MessageKind::Digest {
-        note_heard(cluster, to, from, number, envelope.from)?;
+        note_digest(cluster, to, from, number, envelope.from)?;
     }
     hand_over(cluster, number, kind, bytes)
 }
@@ -156,7 +156,7 @@ fn note_told<K: SimKey, V: SimValue>(
     for entry in message.entries() {
         let Some(key) = cluster.names.number(entry.hash) else { continue };
         let Some(record) = cluster.record_mut(number, key, &entry.stamp()) else { continue };
-        if let std::collections::btree_map::Entry::Vacant(first) = record.told.entry(number) {
+        if let std::collections::btree_map::Entry::Vacant(first) = record.received_by.entry(number) {
             first.insert(at);
             new.push((key, entry.stamp()));
         }
@@ -184,14 +184,14 @@ fn bare_fills<K, V>(message: &Message<K, V>) -> Vec<(u64, Stamp)> {
 fn forget_told<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize, told: Vec<(usize, Stamp)>) {
     for (key, stamp) in told {
         if let Some(record) = cluster.record_mut(number, key, &stamp) {
-            record.told.remove(&number);
+            record.received_by.remove(&number);
         }
     }
 }
 
 /// Records that a digest of a replica has arrived from its process. The replica may replace an earlier one of the same
 /// cache on that process, which was closed.
-fn note_heard<K: SimKey, V: SimValue>(
+fn note_digest<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     to: usize,
     from: usize,
@@ -200,10 +200,10 @@ fn note_heard<K: SimKey, V: SimValue>(
 ) -> Result<(), Violation> {
     let (cache, name) =
         (codec::name_of(cluster.openings[number].cache), cluster.processes[from].address.to_string().into());
-    company::note_heard(cluster, number, from, id);
+    company::note_digest(cluster, number, from, id);
     let here = &mut cluster.processes[to].membership;
     if cluster.settings.heed_the_dead {
-        here.heed(codec::incarnation(from), &name, from);
+        here.note_sender(codec::incarnation(from), &name, from);
     }
     match here.heard(codec::incarnation(from), cache, id) {
         Some(before) => {

@@ -35,7 +35,7 @@ pub(super) struct Record<K, V> {
     /// The dots under which adopters spread it later.
     pub(super) adopted_as: Vec<Dot>,
     /// Openings that received it in a message, each with the time of the first arrival. They may not have merged it.
-    pub(super) told: BTreeMap<usize, u64>,
+    pub(super) received_by: BTreeMap<usize, u64>,
     /// Openings that received it without its bound, if it is a fill that needs one.
     pub(super) bare_to: BTreeSet<usize>,
     /// Openings that held it after an event, each with the first such time.

@@ -199,9 +199,9 @@ fn is_unretracted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> bo
     let lacks = |number: &usize| {
         let view = cluster.replica(*number).view();
         let gone = |id: &crate::replica_id::ReplicaId| view.members().all(|(member, _)| member != *id);
-        view.peers().filter(|peer| is_cut_off(*number, &peer.id)).any(|peer| {
-            peer.reported.beside(view.vector()).any(|(origin, theirs, ours)| theirs > ours && gone(&origin))
-        })
+        view.peers()
+            .filter(|peer| is_cut_off(*number, &peer.id))
+            .any(|peer| peer.reported.zip(view.vector()).any(|(origin, theirs, ours)| theirs > ours && gone(&origin)))
     };
     let found = (0..cluster.openings.len()).filter(open).any(|number| waits(&number) || lacks(&number));
     if found {

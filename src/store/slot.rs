@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
+use crate::arrival::{Arrival, Provenance};
 use crate::crdt::Kind;
 use crate::hlc::HlcTime;
-use crate::learnt::{Learnt, LearntBy};
 
 const SHARD_BITS: u32 = 6;
 pub(super) const SHARDS: usize = 1 << SHARD_BITS;
@@ -50,7 +50,7 @@ pub(crate) struct Meta {
     pub(crate) size: u32,
     /// The weight that the user's weigher returned.
     pub(crate) weight: u32,
-    pub(crate) learnt: Learnt,
+    pub(crate) arrival: Arrival,
     pub(crate) kind: Kind,
     /// True if the value was evicted here, but its body is kept until every live member has reported it.
     pub(crate) retained: bool,
@@ -82,7 +82,7 @@ pub(super) struct Slot {
     stamp_replica: u32,
     dot_origin: u32,
     weight: u32,
-    learnt_at: u32,
+    arrived_at: u32,
     /// The size in the low bits, then the numbers of the kind and of the path of arrival, and in the top bit the
     /// retained flag.
     packed: NonZeroU32,
@@ -91,13 +91,13 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(hash: u64, generation: u32, meta: Meta) -> Self {
         let Meta { stamp_time, dot_time, stamp_replica, dot_origin, expires, weight, .. } = meta;
-        let (packed, learnt_at) = (Self::pack(&meta), meta.learnt.at);
-        Self { hash, stamp_time, dot_time, expires, generation, stamp_replica, dot_origin, weight, learnt_at, packed }
+        let (packed, arrived_at) = (Self::pack(&meta), meta.arrival.at);
+        Self { hash, stamp_time, dot_time, expires, generation, stamp_replica, dot_origin, weight, arrived_at, packed }
     }
 
     fn pack(meta: &Meta) -> NonZeroU32 {
         let retained = if meta.retained { RETAINED } else { 0 };
-        let (kind, path) = (u32::from(meta.kind.code()), meta.learnt.path as u32);
+        let (kind, path) = (u32::from(meta.kind.code()), meta.arrival.path as u32);
         TAKEN | meta.size.min(SIZE_MASK) | (kind << SIZE_BITS) | (path << PATH_SHIFT) | retained
     }
 
@@ -105,9 +105,9 @@ impl Slot {
         Kind::from_code((self.packed.get() >> SIZE_BITS) as u8 & 7).unwrap_or(Kind::Live)
     }
 
-    fn learnt(&self) -> Learnt {
-        let path = LearntBy::from_code((self.packed.get() >> PATH_SHIFT) as u8 & 7);
-        Learnt { at: self.learnt_at, path }
+    fn arrival(&self) -> Arrival {
+        let path = Provenance::from_code((self.packed.get() >> PATH_SHIFT) as u8 & 7);
+        Arrival { at: self.arrived_at, path }
     }
 
     pub(super) fn meta(&self) -> Meta {
@@ -119,7 +119,7 @@ impl Slot {
             expires: self.expires,
             size: self.packed.get() & SIZE_MASK,
             weight: self.weight,
-            learnt: self.learnt(),
+            arrival: self.arrival(),
             kind: self.kind(),
             retained: self.packed.get() & RETAINED != 0,
         }

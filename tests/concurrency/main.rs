@@ -7,12 +7,12 @@
 //!
 //! There is no test harness: it would also compile the unit tests of these files, and run them without the scheduler.
 
+#[path = "../../src/arrival.rs"]
+#[allow(dead_code, unused_imports)]
+mod arrival;
 #[path = "../../src/cache/flight.rs"]
 #[allow(dead_code)]
 mod flight;
-#[path = "../../src/learnt.rs"]
-#[allow(dead_code, unused_imports)]
-mod learnt;
 #[path = "../../src/recency.rs"]
 #[allow(dead_code)]
 mod recency;
@@ -92,7 +92,7 @@ fn meta(time: u64) -> Meta {
         expires: 0,
         size: 0,
         weight: 1,
-        learnt: learnt::Learnt::default(),
+        arrival: arrival::Arrival::default(),
         kind: Kind::Live,
         retained: false,
     }

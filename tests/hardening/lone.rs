@@ -73,7 +73,7 @@ fn keys_left(patient: bool) -> Vec<usize> {
         machines[0].write(now(SECOND), write(&format!("old {key}"), Some(b"x")));
     }
     run(&mut machines[..2], SECOND, 2 * SECOND, true);
-    machines[2].await_company(patient);
+    machines[2].expect_peers(patient);
     machines[2].write(now(2 * SECOND), write("new", Some(b"y")));
     machines[2].delete(now(2 * SECOND), write("gone", None));
     run(&mut machines, 2 * SECOND, 12 * SECOND, false);

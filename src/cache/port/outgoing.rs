@@ -53,7 +53,7 @@ fn parcel<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, transmit:
         Ok(Err(error)) => tracing::error!(cache = %shared.name, %error, "a message could not be encoded"),
         Err(_) => tracing::error!(cache = %shared.name, "a user type panicked while it was encoded"),
     }
-    give_up_unencodable(shared, now, &message);
+    remove_unencodable(shared, now, &message);
     if bulk {
         // The replica waits for a report on each bulk parcel.
         to.iter().for_each(|id| shared.writer.change(now, |engine| engine.replica.handle_sent(now, *id, false)));
@@ -63,14 +63,15 @@ fn parcel<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, transmit:
 
 /// Removes entries that could be serialised when they were written and no longer can. Such an entry would hold up
 /// everything behind it for ever.
-fn give_up_unencodable<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, message: &Message<K, V>) {
+fn remove_unencodable<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, message: &Message<K, V>) {
     let bad = message.entries().filter_map(|entry| {
         let what = wire::unencodable(&entry.item)?;
         Some((entry.hash, ItemRef::clone(&entry.item), entry.dot(), what))
     });
     let mut given_up = 0;
     for (hash, item, dot, what) in bad.collect::<Vec<_>>() {
-        let found = shared.writer.change(now, |engine| engine.replica.give_up(now, hash, &item.key, dot, what));
+        let found =
+            shared.writer.change(now, |engine| engine.replica.void_unencodable(now, hash, &item.key, dot, what));
         given_up += u64::from(found);
     }
     if given_up > 0 {

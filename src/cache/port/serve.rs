@@ -45,7 +45,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
             NodeEvent::MemberDown(id) => change_members(self, |replica, now| replica.handle_member_down(now, id)),
             NodeEvent::MemberLeft(id) => change_members(self, |replica, now| replica.handle_member_left(now, id)),
             NodeEvent::Connected(connected) => self.connection.set_connected(connected),
-            NodeEvent::AwaitsPeers(awaits) => self.writer.adjust(|engine| engine.replica.await_company(awaits)),
+            NodeEvent::AwaitsPeers(awaits) => self.writer.adjust(|engine| engine.replica.expect_peers(awaits)),
             NodeEvent::ExpectsMembers(expects) => {
                 if self.connection.expect(expects) {
                     self.progress.notify(usize::MAX);

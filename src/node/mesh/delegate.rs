@@ -113,7 +113,7 @@ pub(super) struct Canary {
 }
 
 /// The state that outlives an instance and is written by its callbacks.
-pub(super) struct Ears {
+pub(super) struct DelegateState {
     pub(super) roster: Arc<Roster>,
     pub(super) inbox: Inbox,
     pub(super) canary: Canary,
@@ -124,7 +124,7 @@ pub(super) struct Ears {
 
 /// The delegate of one instance.
 pub(super) struct MeshDelegate {
-    pub(super) ears: Arc<Ears>,
+    pub(super) delegate_state: Arc<DelegateState>,
     pub(super) generation: u64,
 }
 
@@ -149,38 +149,40 @@ fn peer(node: &Node) -> Option<Peer> {
 impl MeshDelegate {
     fn up(&self, node: &Node) {
         match peer(node) {
-            Some(peer) => self.ears.roster.up(self.generation, peer),
-            None => self.ears.counters.refused_members.one(),
+            Some(peer) => self.delegate_state.roster.up(self.generation, peer),
+            None => self.delegate_state.counters.refused_members.one(),
         }
     }
 }
 
 impl NodeDelegate for MeshDelegate {
     async fn node_meta(&self, _: usize) -> Meta {
-        encode_meta(self.ears.incarnation)
+        encode_meta(self.delegate_state.incarnation)
     }
 
     async fn notify_message(&self, msg: Cow<'_, [u8]>) {
-        let ears = &self.ears;
+        let delegate_state = &self.delegate_state;
         let Some((&trailer, body)) = msg.split_last() else {
-            ears.counters.malformed_messages.one();
+            delegate_state.counters.malformed_messages.one();
             return;
         };
         match Kind::of(trailer) {
             // User messages never come this way: `inbound` delivers them, because the sender's address is known there.
-            Some(Kind::Datagram | Kind::Stream) => ears.counters.malformed_messages.one(),
+            Some(Kind::Datagram | Kind::Stream) => delegate_state.counters.malformed_messages.one(),
             Some(Kind::Goodbye) => match Uuid::from_slice(body) {
-                Ok(incarnation) if incarnation != ears.incarnation => ears.roster.goodbye(incarnation),
-                _ => ears.counters.malformed_messages.one(),
+                Ok(incarnation) if incarnation != delegate_state.incarnation => {
+                    delegate_state.roster.goodbye(incarnation)
+                }
+                _ => delegate_state.counters.malformed_messages.one(),
             },
             // Only canaries of this process count: those of another process must not hide that this path is dead.
-            Some(Kind::PacketCanary) if body == ears.incarnation.as_bytes() => {
-                ears.canary.packets.fetch_add(1, Ordering::Relaxed);
+            Some(Kind::PacketCanary) if body == delegate_state.incarnation.as_bytes() => {
+                delegate_state.canary.packets.fetch_add(1, Ordering::Relaxed);
             }
-            Some(Kind::StreamCanary) if body == ears.incarnation.as_bytes() => {
-                ears.canary.streams.fetch_add(1, Ordering::Relaxed);
+            Some(Kind::StreamCanary) if body == delegate_state.incarnation.as_bytes() => {
+                delegate_state.canary.streams.fetch_add(1, Ordering::Relaxed);
             }
-            _ => ears.counters.malformed_messages.one(),
+            _ => delegate_state.counters.malformed_messages.one(),
         }
     }
 }
@@ -194,7 +196,7 @@ impl EventDelegate for MeshDelegate {
     }
 
     async fn notify_leave(&self, node: Arc<Node>) {
-        self.ears.roster.down(self.generation, node.id());
+        self.delegate_state.roster.down(self.generation, node.id());
     }
 
     /// Handles changed metadata: another process uses the name.
@@ -215,10 +217,10 @@ impl AliveDelegate for MeshDelegate {
 
     async fn notify_alive(&self, node: Arc<Node>) -> Result<(), NotOurs> {
         let ours = decode_meta(node.meta()).is_some();
-        if ours && self.ears.roster.has_room_for(node.id(), self.ears.max_members) {
+        if ours && self.delegate_state.roster.has_room_for(node.id(), self.delegate_state.max_members) {
             return Ok(());
         }
-        self.ears.counters.refused_members.one();
+        self.delegate_state.counters.refused_members.one();
         Err(NotOurs)
     }
 }
@@ -228,8 +230,8 @@ impl ConflictDelegate for MeshDelegate {
     type Address = SocketAddr;
 
     async fn notify_conflict(&self, existing: Arc<Node>, other: Arc<Node>) {
-        self.ears.counters.name_conflicts.one();
-        self.ears.roster.conflict(existing.id(), [*existing.address(), *other.address()]);
+        self.delegate_state.counters.name_conflicts.one();
+        self.delegate_state.roster.conflict(existing.id(), [*existing.address(), *other.address()]);
     }
 }
 
@@ -242,7 +244,7 @@ impl PingDelegate for MeshDelegate {
     }
 
     async fn notify_ping_complete(&self, node: Arc<Node>, _: Duration, _: Bytes) {
-        self.ears.roster.seen(node.id());
+        self.delegate_state.roster.seen(node.id());
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    delegate::{Ears, Kind},
+    delegate::{DelegateState, Kind},
     idle::LINGER,
     runtime::MeshRuntime,
     shares::{Amount, Refused, Seat, any_port, host},
@@ -34,14 +34,14 @@ use super::{
 };
 
 /// Moves datagrams from the socket to the current memberlist instance.
-pub(super) async fn pump_datagrams(wire: Arc<Wire>, ears: Arc<Ears>) {
+pub(super) async fn pump_datagrams(wire: Arc<Wire>, delegate_state: Arc<DelegateState>) {
     let Ok(sockets) = wire.sockets() else { return };
     let mut buf = vec![0; 1 << 16];
     loop {
         match sockets.udp.recv_from(&mut buf).await {
             Ok((n, from)) => {
                 let bytes = &buf[..n];
-                if !admits(&wire, bytes, from) || taken(&wire, &ears, bytes, from).await {
+                if !admits(&wire, bytes, from) || taken(&wire, &delegate_state, bytes, from).await {
                     continue;
                 }
                 let packet = Packet::new(from, Instant::now(), Bytes::copy_from_slice(bytes));
@@ -77,9 +77,9 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
 
 /// Returns true if a datagram needs no more handling: it was delivered, or no current key decrypts it. memberlist would
 /// log each datagram that it cannot decrypt.
-async fn taken(wire: &Wire, ears: &Ears, bytes: &[u8], from: SocketAddr) -> bool {
+async fn taken(wire: &Wire, delegate_state: &DelegateState, bytes: &[u8], from: SocketAddr) -> bool {
     match wire.decoder().decode::<MeshRuntime>(BytesMut::from(bytes)).await {
-        Ok(plain) => short_cut(ears, plain, Kind::Datagram, from),
+        Ok(plain) => short_cut(delegate_state, plain, Kind::Datagram, from),
         Err(_) if wire.policy.is_encrypted() => {
             wire.counters.undecipherable.one();
             wire.refusals.note(from.ip(), "encrypted with another key, or damaged");
@@ -92,11 +92,16 @@ async fn taken(wire: &Wire, ears: &Ears, bytes: &[u8], from: SocketAddr) -> bool
 /// Delivers a user message directly, and returns true if it did. The way through memberlist's listener, queue and
 /// handler costs two more wake-ups, loses bursts, and hides the sender's address. All other messages take that way, the
 /// canaries of this member included.
-fn short_cut(ears: &Ears, plain: Bytes, kind: Kind, from: SocketAddr) -> bool {
+fn short_cut(delegate_state: &DelegateState, plain: Bytes, kind: Kind, from: SocketAddr) -> bool {
     match <UserMessage<'_> as DataRef<'_, Message<Arc<str>, SocketAddr>>>::decode(&plain) {
         Ok((read, MessageRef::UserData(body))) if read == plain.len() && Kind::of_sealed(body) == Some(kind) => {
             let reliable = kind == Kind::Stream;
-            ears.inbox.push(from, plain.slice_ref(&body[..body.len() - 1]), reliable, &ears.counters);
+            delegate_state.inbox.push(
+                from,
+                plain.slice_ref(&body[..body.len() - 1]),
+                reliable,
+                &delegate_state.counters,
+            );
             true
         }
         _ => false,
@@ -106,10 +111,10 @@ fn short_cut(ears: &Ears, plain: Bytes, kind: Kind, from: SocketAddr) -> bool {
 type UserMessage<'a> = MessageRef<'a, &'a str, SocketAddr>;
 
 /// Accepts connections, waits for their frames and passes them on. Takes connections back between two frames.
-pub(super) async fn accept_streams(wire: Arc<Wire>, ears: Arc<Ears>) {
+pub(super) async fn accept_streams(wire: Arc<Wire>, delegate_state: Arc<DelegateState>) {
     let Ok(sockets) = wire.sockets() else { return };
     let (back, mut returned) = mpsc::unbounded_channel();
-    let mut screens = Screens { wire, ears, back, running: JoinSet::new(), oldest: VecDeque::new() };
+    let mut screens = Screens { wire, delegate_state, back, running: JoinSet::new(), oldest: VecDeque::new() };
     loop {
         tokio::select! {
             accepted = sockets.tcp.accept() => match accepted {
@@ -129,7 +134,7 @@ pub(super) async fn accept_streams(wire: Arc<Wire>, ears: Arc<Ears>) {
 /// The connections that are being read, oldest first.
 struct Screens {
     wire: Arc<Wire>,
-    ears: Arc<Ears>,
+    delegate_state: Arc<DelegateState>,
     back: mpsc::UnboundedSender<Returned>,
     running: JoinSet<()>,
     oldest: VecDeque<Screening>,
@@ -165,7 +170,7 @@ impl Screens {
         let (proven, seat) = (Arc::new(AtomicBool::new(false)), Arc::downgrade(&conn.seat));
         let visit = Visit {
             wire: self.wire.clone(),
-            ears: self.ears.clone(),
+            delegate_state: self.delegate_state.clone(),
             back: self.back.clone(),
             proven: proven.clone(),
             from,
@@ -198,7 +203,7 @@ impl Screens {
         // An aborted task is dropped only when this task pauses. Until then its place would stay taken: a burst would
         // fill the table with dead connections, and a full table takes places from all addresses.
         if let Some(seat) = victim.seat.upgrade() {
-            seat.vacate();
+            seat.release();
         }
         inbound.take(any_port(from), one).ok().map(Seat::new)
     }
@@ -207,7 +212,7 @@ impl Screens {
 /// The state of the task of one connection.
 struct Visit {
     wire: Arc<Wire>,
-    ears: Arc<Ears>,
+    delegate_state: Arc<DelegateState>,
     back: mpsc::UnboundedSender<Returned>,
     proven: Arc<AtomicBool>,
     from: SocketAddr,
@@ -241,7 +246,7 @@ impl Visit {
     /// Reads the frame. Delivers a user's message; hands the connection of any other frame to memberlist.
     async fn pass_on(&self, mut conn: Conn) {
         self.proven.store(true, Ordering::Relaxed);
-        let Self { wire, ears, from, .. } = self;
+        let Self { wire, delegate_state, from, .. } = self;
         let announced = Amount { count: 0, bytes: conn.frame_len() };
         let Ok(place) = wire.inbound.take(any_port(*from), announced) else {
             wire.counters.crowded_frames.one();
@@ -254,7 +259,7 @@ impl Visit {
             Err(e) => return tracing::debug!(%from, error = %e, "a connection ended within its frame"),
         };
         let delivered = match wire.decoder_of_frames().decode::<MeshRuntime>(frame).await {
-            Ok(plain) => short_cut(ears, plain, Kind::Stream, *from),
+            Ok(plain) => short_cut(delegate_state, plain, Kind::Stream, *from),
             Err(_) if wire.policy.is_encrypted() => {
                 wire.counters.undecipherable.one();
                 wire.refusals.note(from.ip(), "encrypted with another key, or damaged");

@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     config::{MeshConfig, MeshError, SendError},
     counters::Counters,
-    delegate::{Ears, Kind, MeshDelegate},
+    delegate::{DelegateState, Kind, MeshDelegate},
     roster::{MeshEvent, Peer},
     timers,
     transport::{MeshTransport, TransportOptions, WireError},
@@ -59,7 +59,7 @@ pub(super) struct Core {
     pub(super) name: Arc<str>,
     pub(super) advertise: SocketAddr,
     pub(super) wire: Arc<Wire>,
-    pub(super) ears: Arc<Ears>,
+    pub(super) delegate_state: Arc<DelegateState>,
     pub(super) counters: Arc<Counters>,
     live: RwLock<Option<List>>,
     /// The request for a rebuild.
@@ -71,15 +71,15 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(config: MeshConfig, wire: Wire, ears: Ears) -> Self {
+    pub(super) fn new(config: MeshConfig, wire: Wire, delegate_state: DelegateState) -> Self {
         let advertise = config.advertise.unwrap_or(wire.local);
         let name = if config.name.is_empty() { advertise.to_string() } else { config.name.clone() };
         Self {
             name: name.into(),
             advertise,
-            counters: ears.counters.clone(),
+            counters: delegate_state.counters.clone(),
             wire: Arc::new(wire),
-            ears: Arc::new(ears),
+            delegate_state: Arc::new(delegate_state),
             live: RwLock::new(None),
             rebuild_asked: Notify::new(),
             seeds_are_own: AtomicBool::new(false),
@@ -105,13 +105,13 @@ impl Core {
     }
 
     async fn launch(&self) -> Result<List, ListError> {
-        let generation = self.ears.roster.next_generation();
-        let delegate = MeshDelegate { ears: self.ears.clone(), generation };
+        let generation = self.delegate_state.roster.next_generation();
+        let delegate = MeshDelegate { delegate_state: self.delegate_state.clone(), generation };
         let transport =
             TransportOptions { wire: self.wire.clone(), name: self.name.clone(), advertise: self.advertise };
         let result = List::with_delegate(delegate, transport, self.options()).await;
         if result.is_err() {
-            self.ears.roster.previous_generation();
+            self.delegate_state.roster.previous_generation();
         }
         result
     }
@@ -136,8 +136,8 @@ impl Core {
         self.counters.rebuilds.one();
         tracing::warn!(reason, "membership rebuilt in place");
         drop(timeout(Duration::from_secs(1), old.shutdown()).await);
-        self.ears.roster.notice(MeshEvent::Rebuilt { reason });
-        self.join_all(self.ears.roster.members().iter().map(|p| p.addr).collect()).await;
+        self.delegate_state.roster.notice(MeshEvent::Rebuilt { reason });
+        self.join_all(self.delegate_state.roster.members().iter().map(|p| p.addr).collect()).await;
     }
 
     /// Exchanges member tables with each address. Returns the number of addresses that answered.
@@ -245,7 +245,7 @@ impl Core {
         drop(timeout(Duration::from_millis(100), list.shutdown()).await);
         // Timers that fire too early reach false verdicts. The next generation hides them from this node, and closed
         // sockets hide them from other members. memberlist logs them ("marking … as failed") all the same.
-        self.ears.roster.next_generation();
+        self.delegate_state.roster.next_generation();
         self.wire.close();
         if timeout(Duration::from_millis(100), timers::run_out()).await.is_err() {
             tracing::debug!("membership ended with timers running");
@@ -255,7 +255,7 @@ impl Core {
     /// Says goodbye to all members, then leaves the member table, all within the deadline.
     async fn leave(&self, list: &List, deadline: Duration) {
         let end = Instant::now() + deadline;
-        let goodbyes = self.goodbyes(list, self.ears.roster.members());
+        let goodbyes = self.goodbyes(list, self.delegate_state.roster.members());
         if timeout(deadline / 2, goodbyes).await.is_err() {
             tracing::debug!("not every member heard the goodbye; they will notice the silence");
         }

@@ -88,13 +88,13 @@ impl Rejoin {
         if seeds().any(|o| o == Outcome::Present) {
             self.failed_rounds = 0;
             if std::mem::take(&mut self.reported) {
-                core.ears.roster.notice(MeshEvent::SeedsReachable);
+                core.delegate_state.roster.notice(MeshEvent::SeedsReachable);
             }
         } else if failed {
             self.failed_rounds += 1;
             if !std::mem::replace(&mut self.reported, true) {
                 tracing::warn!("no seed can be reached; serving alone and trying on");
-                core.ears.roster.notice(MeshEvent::SeedsUnreachable { attempts: self.failed_rounds });
+                core.delegate_state.roster.notice(MeshEvent::SeedsUnreachable { attempts: self.failed_rounds });
             }
         }
     }
@@ -124,7 +124,7 @@ impl From<bool> for Outcome {
 
 fn targets(core: &Core) -> Vec<Target> {
     let seeds = core.config.seeds.iter().cloned().map(Target::Seed);
-    let lost = core.ears.roster.lost().into_iter().filter(|a| !is_own(core, *a)).map(Target::Lost);
+    let lost = core.delegate_state.roster.lost().into_iter().filter(|a| !is_own(core, *a)).map(Target::Lost);
     seeds.chain(lost).collect()
 }
 
@@ -136,7 +136,7 @@ async fn seek_seed(core: &Core, seed: &str) -> Outcome {
     if others.is_empty() {
         return if own.is_empty() { Outcome::Absent } else { Outcome::Own };
     }
-    let (here, absent): (Vec<_>, Vec<_>) = others.into_iter().partition(|a| core.ears.roster.is_here(*a));
+    let (here, absent): (Vec<_>, Vec<_>) = others.into_iter().partition(|a| core.delegate_state.roster.is_here(*a));
     Outcome::from(core.join_all(absent).await > 0 || !here.is_empty())
 }
 

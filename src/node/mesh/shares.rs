@@ -109,7 +109,7 @@ impl Seat {
         Arc::new(Self(Mutex::new(Some(place))))
     }
 
-    pub(super) fn vacate(&self) {
+    pub(super) fn release(&self) {
         self.0.lock().take();
     }
 }
@@ -299,9 +299,9 @@ mod tests {
         let seat = Seat::new(shares.take(at("10.0.0.1:1"), Amount::one(0)).ok().unwrap());
         let held_elsewhere = seat.clone();
         assert!(!shares.has_room());
-        seat.vacate();
+        seat.release();
         assert!(shares.has_room());
-        held_elsewhere.vacate();
+        held_elsewhere.release();
         assert_eq!(shares.state.lock().held, Amount::default(), "it is given back once");
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     config::{MeshConfig, MeshError},
     counters::Counters,
-    delegate::{Canary, Ears, Inbox, Waiting},
+    delegate::{Canary, DelegateState, Inbox, Waiting},
     frame::Policy,
     inbound,
     instance::Core,
@@ -116,7 +116,7 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<Waiting>) -> Result<Arc<
     let wire = Wire::bind(&config, policy, counters.clone())?;
     let name =
         if config.name.is_empty() { config.advertise.unwrap_or(wire.local).to_string() } else { config.name.clone() };
-    let ears = Ears {
+    let delegate_state = DelegateState {
         roster: Arc::new(Roster::new(name.into(), counters.clone())),
         inbox: inbox(&config, sender),
         canary: Canary::default(),
@@ -124,7 +124,7 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<Waiting>) -> Result<Arc<
         incarnation: config.incarnation,
         max_members: config.max_members,
     };
-    let core = Arc::new(Core::new(config, wire, ears));
+    let core = Arc::new(Core::new(config, wire, delegate_state));
     core.start().await?;
     Ok(core)
 }
@@ -149,8 +149,8 @@ async fn suffer(order: Stop, stop: &mut watch::Receiver<Stop>) -> Stop {
 
 /// Runs until the owner stops the mesh or is gone. Returns the time for a goodbye, if the owner asked for one.
 async fn run(core: &Arc<Core>, mut stop: watch::Receiver<Stop>) -> Option<Duration> {
-    supervise(core, "datagrams", |core| inbound::pump_datagrams(core.wire.clone(), core.ears.clone()));
-    supervise(core, "streams", |core| inbound::accept_streams(core.wire.clone(), core.ears.clone()));
+    supervise(core, "datagrams", |core| inbound::pump_datagrams(core.wire.clone(), core.delegate_state.clone()));
+    supervise(core, "streams", |core| inbound::accept_streams(core.wire.clone(), core.delegate_state.clone()));
     supervise(core, "rejoin", rejoin::rejoin);
     supervise(core, "watchdog", watchdog::watch);
     // An error means that the owner is gone.

@@ -88,8 +88,8 @@ impl Watch {
     /// Returns the reason for a rebuild, if there is one.
     async fn verdict(&mut self, core: &Core, list: &List) -> Option<&'static str> {
         self.tick += 1;
-        self.sing(core, list).await;
-        let canary = &core.ears.canary;
+        self.send_canaries(core, list).await;
+        let canary = &core.delegate_state.canary;
         if self.packets.beat(canary.packets.load(Ordering::Relaxed)) > self.patience {
             return Some("the packet path to ourselves is silent");
         }
@@ -107,7 +107,7 @@ impl Watch {
     }
 
     /// Sends the canaries of this tick to this member itself.
-    async fn sing(&self, core: &Core, list: &List) {
+    async fn send_canaries(&self, core: &Core, list: &List) {
         let own = Bytes::copy_from_slice(core.config.incarnation.as_bytes());
         let to = core.wire.loopback();
         let patience = core.config.failure.canary_interval;
@@ -120,8 +120,8 @@ impl Watch {
     /// Returns true if a live member has been silent for so long that the probing task must have died: live members are
     /// probed in turn. Where only TCP gets through, such a silence is normal, hence the back-off.
     fn stale(&mut self, core: &Core) -> bool {
-        let round = core.config.failure.probe_interval * core.ears.roster.members().len() as u32 * 4;
-        let silence = core.ears.roster.longest_silence();
+        let round = core.config.failure.probe_interval * core.delegate_state.roster.members().len() as u32 * 4;
+        let silence = core.delegate_state.roster.longest_silence();
         if silence < self.stale_after {
             self.stale_backoff = 1;
             return false;
@@ -144,7 +144,7 @@ impl Watch {
     fn sweep(&mut self, core: &Core) {
         if self.sweep_at.is_some_and(|at| at <= Instant::now()) {
             self.sweep_at = None;
-            core.ears.roster.sweep();
+            core.delegate_state.roster.sweep();
         }
     }
 }

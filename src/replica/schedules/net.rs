@@ -161,7 +161,7 @@ impl Net {
             let remains = self.r[j].renew(now, id(100 + self.renewed), 0);
             assert!(remains.is_some() && self.r[j].view().id() != before);
             self.clean(j);
-            self.bury(before);
+            self.make_tombstone(before);
             for i in (0..self.r.len()).filter(|i| *i != j && self.up[*i]).collect::<Vec<_>>() {
                 let (theirs, now) = (self.r[i].view().id(), self.now(j));
                 self.r[j].greet(now, theirs);
@@ -169,7 +169,7 @@ impl Net {
         }
     }
     /// Reports an id as departed if no live replica uses it.
-    fn bury(&mut self, id: ReplicaId) {
+    fn make_tombstone(&mut self, id: ReplicaId) {
         let there: Vec<_> = (0..self.r.len()).filter(|i| self.up[*i]).collect();
         if there.iter().all(|i| self.r[*i].view().id() != id) {
             for i in there {

@@ -103,7 +103,8 @@ pub(in crate::sim) fn count_misses<K: SimKey, V: SimValue>(cluster: &mut Cluster
     for opening in &cluster.openings {
         let oracle = &cluster.oracles[usize::from(opening.cache)];
         let records = (0..cluster.keys.len()).flat_map(|key| oracle.of(key));
-        let owed = records.filter(|record| record.fate.evicted.iter().eq([&record.author]) && !record.told.is_empty());
+        let owed =
+            records.filter(|record| record.fate.evicted.iter().eq([&record.author]) && !record.received_by.is_empty());
         reached.extend(owed.take(1).map(|_| "evicted and owed"));
     }
     reached.into_iter().for_each(|name| cluster.report.reach(name));
@@ -165,7 +166,7 @@ fn was_overtaken<K: SimKey, V: SimValue>(
     let mut gone = newer.filter(|newer| newer.item.is_none() || newer.fate.explains_a_miss());
     gone.any(|newer| {
         let claimed = || replicas().any(|other| newer.is_claimed_by(&other.seen));
-        (dropped && claimed()) || newer.told.keys().any(released)
+        (dropped && claimed()) || newer.received_by.keys().any(released)
     })
 }
 

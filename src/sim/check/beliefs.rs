@@ -18,7 +18,7 @@ pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
     for peer in cluster.view(number).peers() {
         let Some(member) = cluster.by_id.get(&peer.id).map(|member| &cluster.openings[*member]) else { continue };
         if !member.seen.dominates(&peer.reported) {
-            let more = peer.reported.beside(&member.seen).filter(|(_, believed, said)| believed > said);
+            let more = peer.reported.zip(&member.seen).filter(|(_, believed, said)| believed > said);
             let more: Vec<_> = more.collect();
             let (name, who) = (cluster.name(number), peer.id);
             return Err(cluster.violation(format!("beliefs: {name} believes that {who} has seen {more:?}")));

@@ -34,7 +34,7 @@ pub(super) fn check_not_ahead<K: SimKey, V: SimValue>(
     let before = cluster.openings[number].history.held[key].map(|before| before.stamp);
     let Some(Marker { stamp, .. }) = marker.filter(|marker| before != Some(marker.stamp)) else { return Ok(()) };
     let record = cluster.oracle(number).get(key, stamp);
-    let is_new = record.is_some_and(|record| record.told.get(&number) == Some(&cluster.at));
+    let is_new = record.is_some_and(|record| record.received_by.get(&number) == Some(&cluster.at));
     let (now, drift) = (cluster.now_at(number), cluster.settings.config.max_drift);
     let ahead = cluster.view(number).clock().is_ahead(now, stamp.time.saturating_sub(SLEW), drift);
     if !is_new || !ahead {

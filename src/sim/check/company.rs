@@ -12,7 +12,7 @@ use crate::sim::types::{SimKey, SimValue};
 const MEET_WITHIN: u64 = 20_000_000_000;
 
 /// Records that this replica has received a digest from a replica of process `from`.
-pub(in crate::sim) fn note_heard<K: SimKey, V: SimValue>(
+pub(in crate::sim) fn note_digest<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
     from: usize,

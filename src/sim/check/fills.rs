@@ -18,7 +18,7 @@ pub(in crate::sim) fn check<K: SimKey, V: SimValue>(
     // A push that waits for its predecessor, or a register that waits for its time, is received and not yet merged. The
     // end of the run checks the fill against it.
     let seen = &cluster.openings[number].seen;
-    let taken = |record: &Record<K, V>| record.told.contains_key(&number) && record.is_claimed_by(seen);
+    let taken = |record: &Record<K, V>| record.received_by.contains_key(&number) && record.is_claimed_by(seen);
     let told = |record: &Record<K, V>| record.author == number || taken(record);
     check_against(cluster, number, key, start, stamp, &[number], told)
 }
@@ -34,7 +34,8 @@ pub(super) fn check_served<K: SimKey, V: SimValue>(
     let Some(start) = cluster.oracle(number).get(key, &stamp).and_then(|record| record.fill.as_ref()) else {
         return Ok(());
     };
-    let told = |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.told.contains_key(at));
+    let told =
+        |record: &Record<K, V>| open.iter().any(|at| record.author == *at || record.received_by.contains_key(at));
     check_against(cluster, number, key, start, stamp, open, told)
 }
 

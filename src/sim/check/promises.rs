@@ -57,7 +57,7 @@ fn check_ready<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: 
         return Err(cluster.violation(format!("promise: {name} is caught up by what nobody said: {caught_up:?}")));
     };
     if !cluster.openings[number].seen.dominates(then) {
-        let lacking: Vec<_> = then.beside(&cluster.openings[number].seen).filter(|(_, had, has)| has < had).collect();
+        let lacking: Vec<_> = then.zip(&cluster.openings[number].seen).filter(|(_, had, has)| has < had).collect();
         let (name, from) = (cluster.name(number), caught_up.from);
         return Err(cluster.violation(format!("promise: {name} is caught up with {from} and lacks {lacking:?}")));
     }

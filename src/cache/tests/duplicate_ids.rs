@@ -51,7 +51,7 @@ fn caches_with_one_id_take_others_and_go_on() {
         assert_eq!((known.count(), cache.get(&300), cache.entry_count()), (60, Some(Value(19)), 61));
         assert_eq!(cache.inspect().replica, cache.replica_id().to_string());
     }
-    let renewed: u64 = cluster.caches.iter().map(|cache| cache.counters().renewed_id).sum();
+    let renewed: u64 = cluster.caches.iter().map(|cache| cache.counters().new_id).sum();
     assert_eq!(renewed, 2);
     // A replica under a new id works like any other: its writes arrive, it can wait for them, and fills run.
     let written = a.insert(1, Value(77)).unwrap();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 #[repr(u8)]
-pub enum LearntBy {
+pub enum Provenance {
     /// Written or removed on this node.
     #[default]
     Written,
@@ -25,7 +25,7 @@ pub enum LearntBy {
     Waited,
 }
 
-impl LearntBy {
+impl Provenance {
     /// Returns the path with this number. Unknown numbers return the first path.
     pub(crate) const fn from_code(code: u8) -> Self {
         match code {
@@ -42,18 +42,18 @@ impl LearntBy {
 
 /// The time and path of arrival: 35 bits that would otherwise be padding in a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Learnt {
+pub(crate) struct Arrival {
     /// Time since the start, in steps of `STEP`.
     pub(crate) at: u32,
-    pub(crate) path: LearntBy,
+    pub(crate) path: Provenance,
 }
 
 /// One step of the recorded time, in nanoseconds. The range is 497 days; later times are recorded as the last step.
 const STEP: u64 = 10_000_000;
 
-impl Learnt {
+impl Arrival {
     /// Records `since_start`, in nanoseconds. Rounds up, so that no register appears to arrive before it was written.
-    pub(crate) fn new(since_start: u64, path: LearntBy) -> Self {
+    pub(crate) fn new(since_start: u64, path: Provenance) -> Self {
         Self { at: u32::try_from(since_start.div_ceil(STEP)).unwrap_or(u32::MAX), path }
     }
 
@@ -70,8 +70,8 @@ mod tests {
     /// Provenance: the time is rounded up to ten milliseconds, and the largest time saturates.
     #[test]
     fn time_is_kept_to_ten_milliseconds_and_ends_without_wrapping() {
-        let learnt = Learnt::new(1_234_567_890, LearntBy::Digest);
-        assert_eq!((learnt.since_start(), learnt.path), (1_240_000_000, LearntBy::Digest));
-        assert_eq!(Learnt::new(u64::MAX, LearntBy::Push).since_start(), u64::from(u32::MAX) * STEP);
+        let arrival = Arrival::new(1_234_567_890, Provenance::Digest);
+        assert_eq!((arrival.since_start(), arrival.path), (1_240_000_000, Provenance::Digest));
+        assert_eq!(Arrival::new(u64::MAX, Provenance::Push).since_start(), u64::from(u32::MAX) * STEP);
     }
 }

@@ -54,8 +54,8 @@ fn two_of_four_are_twins(gc_grace: u64) -> Vec<Option<u32>> {
     net.put(1, 1, None, 8);
     net.run(8);
     assert_eq!(net.renewed, 2);
-    assert_eq!(count(&net, |counters| counters.renewed_id), 2);
-    assert!(count(&net, |counters| counters.cloned_id) > 0);
+    assert_eq!(count(&net, |counters| counters.new_id), 2);
+    assert!(count(&net, |counters| counters.duplicate_id) > 0);
     let views = views(&net, 0..60);
     assert_eq!(views[2], views[3]);
     assert_eq!(views[0], views[2], "the first twin");
@@ -159,7 +159,7 @@ fn a_liar_is_believed_once_a_minute() {
     }
     assert_eq!(net.renewed, 1);
     assert_eq!(net.get(0, 1), Some(1));
-    assert!(net.r[0].view().counters().cloned_id > 40);
+    assert!(net.r[0].view().counters().duplicate_id > 40);
     net.run(70);
     assert_eq!(net.renewed, 1, "what was said within the minute does not count later");
     is_valid(&mut net);
