@@ -98,7 +98,7 @@
 //! | what is evicted, and what an eviction leaves behind | `recency.rs`, `cache/engine.rs`; `ledger/evict.rs` |
 //!
 //! `CONTRIBUTING.md` lists the test that fails for each. Each failure scenario has a
-//! number, and the tests that cover it name it: `grep -rnoE 'scenario [0-9]+' src tests`.
+//! number, and the tests that cover it name it: `grep -rnoiE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
 //!

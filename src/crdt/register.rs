@@ -179,7 +179,7 @@ mod laws {
     proptest! {
         #![proptest_config(crate::testing::proptest_config())]
 
-        /// Scenarios 1 (registers), 2 and 3: the join is commutative, associative and idempotent for any three
+        /// Scenario 1 (registers), scenario 2 and scenario 3: the join is commutative, associative and idempotent for any three
         /// registers.
         #[test]
         fn join_is_a_semilattice(a in marker(), b in marker(), c in marker()) {

@@ -179,7 +179,7 @@ pub fn orphaned_pages(sources: &[Source], pages: &[String]) -> Vec<String> {
 pub fn scenarios(sources: &[Source]) -> BTreeMap<(String, usize), u32> {
     let mut found = BTreeMap::new();
     for source in sources {
-        for (at, word) in source.text.match_indices("scenario ") {
+        for (at, word) in source.text.match_indices("cenario ") {
             let digits: String = source.text[at + word.len()..].chars().take_while(char::is_ascii_digit).collect();
             if let Ok(number) = digits.parse() {
                 found.insert((source.path.clone(), at), number);

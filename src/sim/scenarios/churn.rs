@@ -85,7 +85,7 @@ fn churned_replicas_leave_nothing() {
     comes_and_goes(150);
 }
 
-/// Scenarios 28 and 69 in full: as above, with ten thousand nodes.
+/// Scenario 28 and scenario 69 in full: as above, with ten thousand nodes.
 #[test]
 #[ignore = "minutes; run with --profile sim -- --ignored"]
 fn ten_thousand_churned_replicas_leave_nothing() {
