@@ -104,6 +104,8 @@ bugs! {
     no_deferral,
     /// Orphans are not adopted.
     no_adoption,
+    /// Orphans in doubt are removed without a trace, and not adopted.
+    doubtful_orphans_erased,
     /// A push claims a range although another replica overtook a write in it.
     push_over_overtaken,
     /// An epoch removes the registers held, and does not skip entries that arrive later.

@@ -403,14 +403,16 @@ impl<K: CoreKey, V> Ledger<K, V> {
     }
 
     /// Adopts the orphans: gives a new dot of this replica to each noted register whose dot the vector still does not
-    /// cover.
+    /// cover. Orphans in doubt are adopted too. An orphan may have overtaken writes that this replica claims by now:
+    /// those of a session that claims its origin in part, those of a push that came meanwhile, or those of the register
+    /// in its place before. A delta without the orphan would claim these writes to a member that holds an older value.
     pub(crate) fn adopt_orphans(&mut self, env: &mut Env) {
         for slot in std::mem::take(&mut self.uncovered) {
             let held = self.table().resolve(slot);
             let held = held.filter(|held| !self.vector.covers(&self.registers.dot_of(&held.meta)));
-            if let Some(held) = held.as_ref().filter(|held| self.is_miss_in_doubt(held)) {
-                // The vector claims nothing of this register, and the eviction floor covers it. Adopted, it would
-                // circulate without end: a reconcile hides it, and the next receiver adopts it again.
+            if let Some(held) =
+                held.as_ref().filter(|held| env.bugs().doubtful_orphans_erased && self.is_miss_in_doubt(held))
+            {
                 self.registers.erase(held, RemovalCause::Size);
                 continue;
             }

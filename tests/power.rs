@@ -52,9 +52,10 @@ const SCHEDULES: &str = concat!(
 
 /// Mistakes that were real faults once, and that at most one seed in ten thousand finds. Each has a schedule of its own
 /// that switches it on.
-const BY_SCHEDULE: [&str; 10] = [
+const BY_SCHEDULE: [&str; 11] = [
     "bounds_dropped_unseen",
     "collected_alone_forgotten",
+    "doubtful_orphans_erased",
     "doubts_listed",
     "dropped_beyond_claim_left",
     "fills_left_in_doubt",

@@ -27,7 +27,6 @@ pub(super) fn note<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, numb
     let tainted = now.evictions_taken > before.evictions_taken;
     let reconciled = now.reconciles_in > before.reconciles_in;
     let doubted = now.in_doubt > before.in_doubt || now.reconcile_doubted > before.reconcile_doubted;
-    let ended = completed || now.sessions_abandoned > before.sessions_abandoned;
     note_reached(cluster, &now, number);
     note_rise(cluster, number, Floor::Gc, source, forced);
     note_rise(cluster, number, Floor::Eviction, source.filter(|_| reconciled), forced);
@@ -42,7 +41,7 @@ pub(super) fn note<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, numb
     if tainted {
         note_taken_doubts(cluster, number);
     }
-    judge_what_is_gone(cluster, number, voided && forced, doubted && (forced || ended));
+    judge_what_is_gone(cluster, number, voided && forced, doubted && forced);
 }
 
 /// Records the doubts that come with the eviction floor of another replica. Every evicted tombstone at or below that
@@ -60,7 +59,7 @@ fn note_taken_doubts<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, nu
 }
 
 /// Judges the keys that are empty now, as if each had had a tombstone. A tombstone may be removed in the event that
-/// made it, by force. A tombstone in doubt is also removed when its session ends before its dot could be claimed.
+/// made it, by force.
 fn judge_what_is_gone<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,

@@ -226,6 +226,54 @@ fn what_is_claimed_in_part_and_was_dropped_is_not_passed_on_as_nothing() {
     });
 }
 
+/// Checks that an orphan in doubt is adopted if the session that brought it is claimed in part. Two members write a key
+/// twice while they are separated from two other members. The first write is claimed with the session, because the
+/// second overtook it. The second is claimed by no session yet: it is evicted at the sender, and young. At the receiver
+/// it is in doubt. A member that holds an older value then gets a delta from the receiver.
+#[test]
+fn an_orphan_in_doubt_is_not_claimed_over_and_left_out() {
+    must_catch("doubtful_orphans_erased", |bugs| {
+        let (o, s, b, t) = (0, 1, 2, 3);
+        let mut net = Net::new(4, plain).with(bugs);
+        net.meet(o, s);
+        net.meet(b, t);
+        net.put(t, 7, Some(1), 8);
+        net.run(5);
+        net.evict(b, 7);
+        assert!(net.held(b, 7).is_none() && net.get(t, 7) == Some(1), "gone without a trace, and not on t");
+        net.put(o, 7, Some(2), 8);
+        let overtaken = net.held(o, 7).unwrap().dot;
+        net.flush();
+        net.at += 10_000_000;
+        net.put(o, 7, Some(3), 8);
+        let young = net.held(o, 7).unwrap().dot;
+        net.flush();
+        net.evict(s, 7);
+        // s meets b, which it would leave to o for a while, and hears nothing more: it keeps its tombstone.
+        net.cut.extend([(o, s), (o, b), (o, t), (s, t)]);
+        let hello = net.digest_of(b);
+        net.give(b, id(s), &hello);
+        net.cut.insert((s, b));
+        net.at += 10_000_000;
+        net.put(b, 9, Some(4), 8);
+        net.run(5);
+        net.evict(b, 9);
+        assert!(net.held(b, 9).is_none() && net.held(s, 7).is_some());
+        net.cut.remove(&(s, b));
+        let asks = net.digest_of(b);
+        let frames = net.frames_for(s, b, &asks);
+        frames.iter().for_each(|frame| net.give(s, id(b), frame));
+        let claimed = net.r[b].view().vector().clone();
+        assert!(claimed.covers(&overtaken) && !claimed.covers(&young), "in part");
+        (net.up[o], net.up[s]) = (false, false);
+        let asks = net.digest_of(t);
+        let frames = net.frames_for(b, t, &asks);
+        frames.iter().for_each(|frame| net.give(b, id(t), frame));
+        assert!(net.r[t].view().vector().covers(&overtaken));
+        assert_eq!(net.get(t, 7), None, "2 and 3 were written after 1, and it has seen 2");
+    });
+}
+
 /// Checks that a value that a reconcile removed is not voided when it comes again. A member was forgotten, and lost a
 /// value to the reconcile of a replica that had evicted it. The value comes again under another dot. It may have been
 /// deleted or evicted: that is no reason to void it for all replicas.

@@ -48,15 +48,9 @@ fn check_cache<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cache: u8) -
     Ok(())
 }
 
-/// Returns the newest stamp that a replica has ever held for a key. A register in doubt that was never claimed does not
-/// count: its session broke off, and the replica keeps nothing of it. If the register was voided there, and the void
-/// was due, it counts: the void has a dot of this replica and outlives the session.
+/// Returns the newest stamp that a replica has ever held for a key.
 fn was_known<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, key: usize) -> Option<Stamp> {
-    let opening = &cluster.openings[number];
-    let (newest, gone) = opening.newest[key]?;
-    let stands = |record: &Record<K, V>| (gone && record.fate.voided) || record.is_claimed_by(&opening.seen);
-    let forgets = |record: &Record<K, V>| record.fate.doubted.contains(&number) && !stands(record);
-    Some(newest).filter(|newest| !cluster.oracle(number).get(key, newest).is_some_and(forgets))
+    cluster.openings[number].newest[key].map(|(newest, _)| newest)
 }
 
 /// Checks O3, and with it O1: a replica serves only the newest write that any replica knows.
