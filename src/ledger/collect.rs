@@ -7,7 +7,6 @@
 //! | dropped by force, because there are more than the cap | `Ledger::drop_oldest`, at the end of a call |
 //! | not listed by a reconcile whose sender had seen it | `reconciled::remove_unlisted` |
 //! | swept, because the epoch covers it | `epoch::sweep_register` |
-//! | an orphan in doubt | `Ledger::adopt_orphans` |
 //! | its key can no longer be encoded | `local::give_up` |
 //! | the replica takes a new id | `Ledger::erase_everything` |
 //! | replaced by a newer register of its key, or by a void | `local`, `fill`, `merge`, `reconciled` |
