@@ -7,12 +7,12 @@
 //! | dropped by force, because there are more than the cap | `Ledger::drop_oldest`, at the end of a call |
 //! | not listed by a reconcile whose sender had seen it | `reconciled::remove_unlisted` |
 //! | swept, because the epoch covers it | `epoch::sweep_register` |
-//! | its key can no longer be encoded | `local::give_up` |
+//! | its key can no longer be encoded | `local::void_unencodable` |
 //! | the replica takes a new id | `Ledger::erase_everything` |
 //! | replaced by a newer register of its key, or by a void | `local`, `fill`, `merge`, `reconciled` |
 //!
 //! Every removal goes through `Registers::erase`, every replacement through `Registers::replace`. Collection, the cap
-//! and `give_up` remove through `Ledger::drop_register`, which also raises the floor and the dropped vector.
+//! and `void_unencodable` remove through `Ledger::drop_register`, which also raises the floor and the dropped vector.
 
 use super::changes::RemovalCause;
 use super::{Ledger, expiry, fill};
