@@ -6,6 +6,9 @@ use smallvec::SmallVec;
 
 use super::limits::MAX_DEPTH;
 
+/// The byte that ends a container of indefinite length.
+const BREAK: u8 = 0xff;
+
 /// The count of remaining elements of a container of indefinite length.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -97,7 +100,8 @@ impl Gauge {
             5 if argument == UNKNOWN => self.open(UNKNOWN),
             5 => self.open(argument.saturating_mul(2)),
             6 => self.open(1),
-            7 if argument == UNKNOWN => self.close(),
+            // A NaN with all bits set has the same argument, and ends nothing.
+            7 if first == BREAK => self.close(),
             _ => self.complete(),
         }
     }
@@ -147,5 +151,24 @@ impl io::Write for Gauge {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Checks that a NaN of any bits counts as one item: it must not close the containers around it, or items nested too
+    /// deeply would pass.
+    #[test]
+    fn a_nan_is_no_break() {
+        for nan in [[0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], [0xfb, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0]] {
+            // [[NaN, [[]]]], where the innermost array is on the fourth level.
+            let item = [&[0x81, 0x82][..], &nan, &[0x81, 0x80]].concat();
+            let measure = |limit| Gauge::new(limit).write(&item).is_ok();
+            assert_eq!((measure(4), measure(3)), (true, false), "{nan:x?}");
+        }
     }
 }
