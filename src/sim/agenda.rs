@@ -9,9 +9,12 @@ use crate::replica_id::ReplicaId;
 #[derive(Debug)]
 pub(super) enum Event {
     Deliver { address: usize, payload: Payload },
+    /// The report to a sender that its bulk message to one receiver has left (`ok`), or has failed.
     Sent { opening: usize, to: ReplicaId, ok: bool },
     FillDone { opening: usize, fill: u64 },
+    /// The arrival of the goodbye of process `who`.
     Left { process: usize, who: usize },
+    /// One round of all failure detectors.
     Detector,
 }
 

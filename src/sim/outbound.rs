@@ -74,7 +74,7 @@ pub(super) fn send<K: SimKey, V: SimValue>(
     Ok(())
 }
 
-/// Decides whether a connection breaks after all its data has arrived.
+/// Decides whether a connection breaks after all its data has arrived. (Not the doubt of a register.)
 fn is_in_doubt<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, size: usize) -> bool {
     !cluster.course.healed && size > MAX_DATAGRAM && cluster.dice.doubts.u8(0..16) == 0
 }

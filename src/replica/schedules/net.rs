@@ -22,6 +22,7 @@ pub(super) struct Net {
     pub(super) at: u64,
     pub(super) skew: Vec<i64>,
     pub(super) up: Vec<bool>,
+    /// The replica of whose frames only the first is delivered.
     pub(super) drop_frames_from: Option<usize>,
     pub(super) frames_seen: u32,
     /// True if messages between even and odd replicas are lost.
@@ -235,6 +236,7 @@ impl Net {
         self.r[b].greet(now, ids[0]);
         self.flush();
     }
+    /// Stops a replica. With `forget` it is reported as departed for good, otherwise as unreachable.
     pub(super) fn die(&mut self, i: usize, forget: bool) {
         self.up[i] = false;
         let id = self.r[i].view().id();
