@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use super::process::Payload;
 use crate::replica_id::ReplicaId;
 
-/// A scheduled event.
+/// A scheduled event. `Sent` reports to a sender that its bulk message to one receiver has left (`ok`), or has failed.
+/// `Left` is the arrival of the goodbye of process `who`. `Detector` is one round of all failure detectors.
 #[derive(Debug)]
 pub(super) enum Event {
     Deliver { address: usize, payload: Payload },
-    /// The report to a sender that its bulk message to one receiver has left (`ok`), or has failed.
     Sent { opening: usize, to: ReplicaId, ok: bool },
     FillDone { opening: usize, fill: u64 },
-    /// The arrival of the goodbye of process `who`.
     Left { process: usize, who: usize },
-    /// One round of all failure detectors.
     Detector,
 }
 
