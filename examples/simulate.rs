@@ -13,7 +13,7 @@ use clap::Parser;
 use driftless::replica::Bugs;
 use driftless::sim::{Report, Scenario, Settings, Violation, numbers, run_scenario, shrink};
 
-/// The number of seeds from which on every fault and every rare branch must have been reached.
+/// The least number of seeds in which every fault and every rare branch must have been reached.
 const BAND: u64 = 4_096;
 /// The most failing seeds to shrink, each in at most 1,500 runs. For further seeds only the command is printed.
 const SHRUNK: usize = 3;

@@ -4,10 +4,10 @@
 //! cargo run --release --example soak -- --minutes 20 --rate 50000
 //! ```
 //!
-//! Every node has a writer. It writes new and old keys; one write in five has a time to live, and one operation in ten
-//! is a delete. Every minute one node is restarted, with `shutdown` and by dropping it in turn, and fetches the whole
-//! state from its peers. Every few seconds a sample is taken and written to a CSV file: memory, descriptors, threads,
-//! tasks, entries, tombstones, log entries, deferred entries and members, summed over the nodes.
+//! Every node has a writer, which writes new and old keys. One operation in ten is a delete, and one in five is a write
+//! with a time to live. Every minute one node is restarted, alternately after a `shutdown` and by dropping it. It then
+//! fetches the whole state from its peers. Every few seconds a sample is taken and written to a CSV file: memory,
+//! descriptors, threads, tasks, entries, tombstones, log entries, deferred entries and members, summed over the nodes.
 //!
 //! The verdict is `flat` if every series passes this test: the median of the last quarter of the samples is at most a
 //! tenth and a small constant above the median of the second quarter. The first quarter is the warm-up. If the verdict

@@ -26,7 +26,7 @@ pub enum Provenance {
 }
 
 impl Provenance {
-    /// Returns the path with this number. Unknown numbers return the first path.
+    /// Returns the path with this number. An unknown number returns [`Written`](Self::Written).
     pub(crate) const fn from_code(code: u8) -> Self {
         match code {
             1 => Self::Filled,
@@ -43,7 +43,7 @@ impl Provenance {
 /// The time and path of arrival: 35 bits that would otherwise be padding in a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    /// Time since the start, in steps of `STEP`.
+    /// Time since the replica was opened, in steps of `STEP`.
     pub(crate) at: u32,
     pub(crate) path: Provenance,
 }
@@ -57,7 +57,7 @@ impl Arrival {
         Self { at: u32::try_from(since_start.div_ceil(STEP)).unwrap_or(u32::MAX), path }
     }
 
-    /// Returns the nanoseconds since the start of the replica.
+    /// Returns the nanoseconds from the opening of the replica to the arrival.
     pub(crate) fn since_start(self) -> u64 {
         u64::from(self.at) * STEP
     }

@@ -114,8 +114,8 @@ bugs! {
     reconcile_compares_dots,
     /// A digest does not name members that are unreachable and not yet forgotten.
     unreachable_unnamed,
-    /// A replica collects tombstones although a member has reported writes that it lacks, of a replica that left before
-    /// it came.
+    /// A replica collects tombstones while a member is owing: the member has reported writes of a replica that left
+    /// before this one came, and this one lacks them.
     gone_unwaited,
     /// A member that was forgotten because it was unreachable stays forgotten although other members reach it.
     reached_stay_forgotten,
@@ -127,14 +127,15 @@ bugs! {
     bounds_dropped_unseen,
     /// A delete that a replica collects while it has no members contests no fill of a replica that it meets later.
     collected_alone_forgotten,
-    /// A write that arrived and was not merged stands for the older writes of its replica, as one that lost does.
+    /// A write that arrived and was not merged is remembered in place of the older writes of its replica. Only a write
+    /// that lost may be.
     heard_stands_for_lost,
     /// A contested fill at or below a floor is left in doubt and not voided.
     fills_left_in_doubt,
     /// A fill that has lost its bound is accepted by a replica that was no member where the bound was dropped.
     unbounded_believed,
-    /// A push is taken to bring every write up to its end, including writes that its origin's own fills replaced, and
-    /// writes before its start.
+    /// A push is assumed to account for every write up to its end, including writes that its origin's own fills
+    /// replaced, and writes before its start.
     left_out_taken_for_heard,
     /// A fill of a forgotten member is accepted, although writes that contest it may be forgotten too.
     late_fills_uncontested,
@@ -148,8 +149,8 @@ bugs! {
     /// A reconcile spares registers that only evictions can explain, even if the receiver had not seen the evicted
     /// dots.
     evictions_spared_unseen,
-    /// Registers that the end of a reconcile doubts are listed as evicted by a receiver that knew all evictions of the
-    /// sender.
+    /// A receiver that knew all evictions of the sender lists, in its own reconciles, registers that the end of the
+    /// sender's reconcile turned into `Evicted`.
     doubts_listed,
     /// The end of a reconcile voids registers that were in doubt before, for all replicas.
     doubts_voided,
@@ -157,7 +158,8 @@ bugs! {
     removals_void,
     /// A receiver ignores the dropped time of an origin if the session claims less of that origin.
     dropped_beyond_claim_left,
-    /// A reconcile does not include the dots that it hides among the dots that its receiver must have seen.
+    /// The evicted vector of a reconcile omits the dots in doubt that the sender does not list. So a receiver that has
+    /// not seen them counts as one that knew what was evicted.
     hidden_untold,
     /// The quarantine keeps entries of members that were forgotten.
     quarantine_keeps_departed,

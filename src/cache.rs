@@ -1,7 +1,8 @@
 //! The public cache handle, and everything between that handle and the replica.
 //!
-//! A [`Cache`] is a handle to one replica; clones share it. Reads go to a table. Writers and merges lock a shard of
-//! that table for the time that one register takes. A write takes the replica's lock for the time of one write.
+//! A [`Cache`] is a handle to one replica; clones share it. Reads go to a table. Writes and merges lock one shard of
+//! that table while they change one register there. Every write also holds the replica's lock until the write is
+//! applied.
 //!
 //! User code (`Clone` of values, `Drop`, serialisation, weighers, listeners) runs outside both locks. Exceptions: hash
 //! tables call `Hash` and `Eq` of keys as they do anywhere, and a key that becomes a tombstone is cloned.
@@ -15,7 +16,7 @@
 //! | waits of callers | `ready_wait`, `replicated`, `feed` |
 //! | calls of a cache to its node | `host` |
 //! | calls of a node to its caches | `port`, `tick`; `port/incoming` also hashes received keys, and weighs values, for own writes too |
-//! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` without types |
+//! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
 //! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable` |
 
 use std::hash::Hash;

@@ -31,8 +31,8 @@ pub struct ReplicaConfig {
     #[serde(with = "crate::durations")]
     pub forget_after: Duration,
     /// The number of tombstones above which the oldest are dropped by force (counted). Default 1,000,000. At least 1. A
-    /// larger number takes memory, about 150 bytes and the key each. A smaller one makes members that lag reconcile,
-    /// and the entry is then lost rather than stale.
+    /// larger number takes memory, about 150 bytes and the key each. With a smaller one, members that lag need a
+    /// reconcile and may lose values that only they held. They never serve a stale value.
     pub max_tombstones: usize,
     /// Bytes of keys and values in one frame or push. Default 256 KiB. Range 1 KiB to 8 MiB. A larger value needs fewer
     /// messages; a smaller one occupies the network and locks for shorter. An entry larger than this travels alone.

@@ -50,7 +50,8 @@ impl Counter {
 /// | `shared struct Atomics { .. }` | a struct of [`Counter`]s, with `each` |
 /// | `pub struct Totals of Atomics { .. }` | both; `Atomics::counters` returns a `Totals` |
 ///
-/// A `Totals` may begin with `@now { .. }`: current values, which are not counts, and which are zero in a copy.
+/// A `Totals` may begin with `@now { .. }`: current values. They are not counts: `each` and `add` omit them, and
+/// `Atomics::counters` returns zero for them.
 macro_rules! counters {
     (
         $(#[$attr:meta])*
@@ -181,8 +182,8 @@ counters! {
         reconcile_removed,
         /// Registers voided here by the end of a reconcile.
         reconcile_voided,
-        /// Registers that the end of a reconcile spared. Its sender had listed them under another dot, or only its
-        /// evictions can explain their absence and this replica had seen all evicted dots before.
+        /// Registers that the end of a reconcile spared, for one of two reasons. The sender listed the same stamp under
+        /// another dot. Or only the sender's evictions explain the absence, and this replica had seen all evicted dots.
         reconcile_spared,
         /// Reconciles whose sender had evicted a dot that this replica had not seen, so that its eviction floor was
         /// taken over.
@@ -191,7 +192,7 @@ counters! {
         voided,
         /// Values kept as `Evicted` on arrival, because a newer value of their key may have been evicted here.
         in_doubt,
-        /// Own registers that the end of a reconcile turned into `Evicted`: its sender may have evicted a newer one.
+        /// Values held here that the end of a reconcile turned into `Evicted`: its sender may have evicted a newer one.
         reconcile_doubted,
         /// Orphans adopted.
         adopted,

@@ -1,4 +1,4 @@
-//! The surroundings of a call: id, settings, clock, random numbers and counters of a replica.
+//! The environment of a replica's calls: its id, settings, clock, random numbers and counters.
 
 use crate::arrival::{Arrival, Provenance};
 use crate::bugs::{Bugs, PutBack};
@@ -8,7 +8,7 @@ use crate::hlc::{Clock, HlcTime, Now, nanos};
 use crate::message::Entry;
 use crate::replica_id::ReplicaId;
 
-/// The surroundings of one call.
+/// The environment of a replica's calls. It lasts as long as the replica; only `now` belongs to one call.
 #[derive(Debug)]
 pub(crate) struct Env {
     pub(crate) id: ReplicaId,
@@ -19,7 +19,7 @@ pub(crate) struct Env {
     pub(crate) counters: Counters,
     /// Monotonic time at which the replica was opened, in nanoseconds.
     pub(crate) opened: u64,
-    /// The time of the current call. The router sets it before it does anything else.
+    /// The time of the current call. [`Replica`](crate::replica::Replica) sets it first in each call.
     pub(crate) now: Now,
 }
 
@@ -59,16 +59,17 @@ impl Env {
         !self.bugs().no_deferral && self.clock.is_ahead(self.now, time, self.config.max_drift)
     }
 
+    /// Returns true if the stamp or the dot of an entry lies more than `max_drift` ahead: the entry is deferred.
     pub(crate) fn is_from_the_future<K, V>(&self, entry: &Entry<K, V>) -> bool {
         self.is_ahead(entry.stamp().time.max(entry.dot().counter))
     }
 
-    /// Returns the provenance of a register that arrives now by this path.
+    /// Returns the time and path of a register that arrives now by the path `by`.
     pub(crate) fn arrival(&self, by: Provenance) -> Arrival {
         Arrival::new(self.now.mono.saturating_sub(self.opened), by)
     }
 
-    /// Returns the monotonic time that is this much later than now.
+    /// Returns the monotonic time that is `by` nanoseconds later than now.
     pub(crate) fn later(&self, by: u64) -> u64 {
         self.now.mono.saturating_add(by)
     }

@@ -2,8 +2,8 @@
 //!
 //! Times are nanoseconds since the UNIX epoch in 64 bits, valid until the year 2554. The low bits also serve as the
 //! logical counter: two events in one clock tick are [`GRAIN`] nanoseconds apart. So a clock that stands still drifts
-//! by that much per event, and no counter can overflow. The times in between are for fills: a fill is stamped just
-//! above the register that it replaces, and below any later write.
+//! by that much per event, and no counter can overflow. The times in between are for fills. For instance, a fill that
+//! replaces a recent register is stamped just above that register, and below any later write of the same clock.
 //!
 //! Nothing here reads a clock: the core takes [`Now`] as an argument everywhere.
 
@@ -43,7 +43,9 @@ pub fn nanos(duration: Duration) -> u64 {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Clock {
+    /// The highest time issued or observed so far.
     last: HlcTime,
+    /// The last reading of the wall clock that was not a step back, and the monotonic time of that reading.
     carried_wall: HlcTime,
     carried_mono: u64,
     /// Added to the wall clock: the time taken over from other members, in nanoseconds.
@@ -118,12 +120,14 @@ impl Clock {
         i64::try_from(diff).unwrap_or(if diff < 0 { i64::MIN } else { i64::MAX })
     }
 
-    /// Returns the remaining offset. A step forward of the wall clock counts at once, even before it is carried.
+    /// Returns the remaining offset. A step forward of the wall clock is subtracted at once, even before
+    /// [`carry`](Self::carry) has followed it.
     fn offset_at(&self, now: Now) -> u64 {
         let step = now.wall.saturating_sub(self.carried(now));
         if step > SLEW { self.offset.saturating_sub(step) } else { self.offset }
     }
 
+    /// Returns the wall time that the monotonic clock predicts from the last reading that was not a step back.
     fn carried(&self, now: Now) -> HlcTime {
         self.carried_wall.saturating_add(now.mono.saturating_sub(self.carried_mono))
     }

@@ -42,15 +42,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The maximum number of keys that [`Inspector::recent_keys`] and one page of [`Inspector::keys`] list.
 const MAX_RECENT: usize = 1_000;
 
-/// A handle for the inspection of a node. It is cheap to clone. It keeps the node running, as a handle of the node
-/// does.
+/// A handle for the inspection of a node. It is cheap to clone. It keeps the node running, as a [`Node`] handle does.
 #[derive(Clone)]
 pub struct Inspector {
     registry: Arc<Registry>,
     alive: Arc<Alive>,
 }
 
-/// An error of a question to an [`Inspector`].
+/// The reason why an [`Inspector`] cannot answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InspectError {
@@ -133,8 +132,8 @@ impl Inspector {
         Ok(self.port(name)?.report())
     }
 
-    /// Returns true if every open cache has caught up with a member, or has no member to catch up with. For each cache
-    /// this is the answer of [`Cache::ready`](crate::Cache::ready) without waiting.
+    /// Returns true if every open cache has caught up with a member, or has no member to catch up with. Asks for each
+    /// cache what [`Cache::ready`](crate::Cache::ready) would return now. Returns false if the node does not answer.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -204,7 +203,8 @@ impl Inspector {
     }
 
     /// Compares this node with the member of this name. Returns a page of the keys on which they differ, and the cursor
-    /// of the next page. Examines `limit` keys, or up to one step of the walk more.
+    /// of the next page. A page ends once `limit` keys were examined or 1,000 differences were found. The step of the
+    /// walk that reaches one of these limits is completed.
     ///
     /// # Errors
     /// The cache is not open on this node, the member does not exist or does not answer, or the cursor was not returned
@@ -242,7 +242,8 @@ impl Inspector {
     /// Compares the whole key space with every live member.
     ///
     /// Differences without a reason are passed to the audit of the protocol, which compares both registers at one
-    /// instant. It counts a conflict, and repairs it by giving the winner a new dot. An audit over HTTP only reports.
+    /// instant. The audit counts a conflict, and repairs it by giving the winner a new dot. An audit over HTTP passes
+    /// nothing on: it is [`compare_all`](Self::compare_all).
     ///
     /// # Errors
     /// The cache is not open on this node.

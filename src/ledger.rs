@@ -12,7 +12,7 @@
 //! | `quarantine`, `released` | entries stamped too far in the future, and their merge once they are due |
 //! | `local`, `evict`, `fill`, `epoch` | the operations of the user of this replica |
 //! | `merge` | the join of an entry from another replica with the register held here |
-//! | `reconciled` | the registers that the end of a reconcile removes, voids and doubts |
+//! | `reconciled` | the registers that the end of a reconcile removes, voids and puts in doubt |
 //! | `collect`, `retire` | the end of tombstones and of retired origins |
 //! | `validate` | a check of every index against the registers |
 
@@ -55,7 +55,7 @@ pub(crate) use validate::validate;
 use changes::RemovalCause;
 use registers::Registers;
 
-/// Tombstones that a scan of the cap passes over for each cap check that is skipped afterwards. A scan passes over
+/// The number of tombstones passed over by a cap check for which one later check is skipped. A check passes over
 /// tombstones that a session has brought and not yet claimed, because they cannot be dropped. Skipping keeps the cost
 /// of a write constant. The excess over the cap stays a small part of the passed tombstones.
 const PASSED_PER_SKIPPED_CHECK: usize = 64;
@@ -403,9 +403,10 @@ impl<K: CoreKey, V> Ledger<K, V> {
     }
 
     /// Adopts the orphans: gives a new dot of this replica to each noted register whose dot the vector still does not
-    /// cover. Orphans in doubt are adopted too. An orphan may have overtaken writes that this replica claims by now:
-    /// those of a session that claims its origin in part, those of a push that came meanwhile, or those of the register
-    /// in its place before. A delta without the orphan would claim these writes to a member that holds an older value.
+    /// cover. Orphans in doubt are adopted too, because an orphan may have overtaken a write that this replica claims
+    /// by now. A session may have claimed that write with a part of the orphan's origin, a push may have claimed it
+    /// meanwhile, or the orphan's place may have held it before. A delta without the orphan would claim the overtaken
+    /// write to a member that holds an older value.
     pub(crate) fn adopt_orphans(&mut self, env: &mut Env) {
         for slot in std::mem::take(&mut self.uncovered) {
             let held = self.table().resolve(slot);
@@ -455,7 +456,8 @@ impl<K: CoreKey, V> Ledger<K, V> {
         self.registers.find(hash, key)
     }
 
-    /// Drops the record of a retired origin. The time `own` of this replica stands for the origin's dropped time.
+    /// Drops the record of a retired origin. The time `own` of this replica stands for the origin's dropped time; it is
+    /// zero if nothing of the origin was dropped.
     pub(crate) fn forget_origin(&mut self, env: &mut Env, origin: ReplicaId, own: HlcTime) {
         // Registers of the origin are adopted first: without its record no delta would list them under the old dots.
         for (time, slot) in self.registers.logs.after(&origin, 0) {

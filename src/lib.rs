@@ -48,7 +48,7 @@
 //! let two = Node::builder().cluster("shop").name("two").seeds([one.local_addr().to_string()]).start().await?;
 //! let here: Cache<String, u64> = one.cache("prices").max_capacity(100_000).open()?;
 //! let there: Cache<String, u64> = two.cache("prices").max_capacity(100_000).open()?;
-//! assert!(there.ready(Duration::from_secs(10)).await.is_ready()); // optional: what a miss means from now on
+//! assert!(there.ready(Duration::from_secs(10)).await.is_ready()); // optional: waits for the state of a member
 //! # while here.members() == 0 { tokio::time::sleep(Duration::from_millis(5)).await }
 //!
 //! let written = here.insert("apple".into(), 120)?;
@@ -78,14 +78,14 @@
 //! | edges | [`node`] | tokio and memberlist: all sockets, spawned tasks and clock reads; only the debug server has a socket and tasks of its own |
 //! | public cache | [`cache`] | handles, builder, eviction, fills, change stream |
 //! | reports | [`report`] | plain data with names and readable times, and warnings |
-//! | open caches per process | `membership` | which process has which cache open, whose messages count, whom to greet; driven by the node and by the simulator |
+//! | open caches per process | `membership` | which process has which cache open, which messages are accepted, which processes are greeted; driven by the node and by the simulator |
 //! | state machine | `replica` | takes commands, messages and time, and passes them to the layers below: no IO, no clock, no randomness of its own |
 //! | protocol | `protocol` | the messages between replicas, one file for each kind: digests, pushes, sessions, audits |
 //! | own state | `ledger` | registers and their indexes, floors, tombstones, fills, merging and collection |
 //! | state of other members | `members` | members, what each has reported, the stable cut; nothing about keys and values |
 //! | messages and settings | `message`, `wire`, `config`, `counters`, `bugs`, `env`, `outbox` | messages and their bytes, settings, counters, the environment of a call, and the queue of small outgoing messages |
 //! | data structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table that readers share; the order of use |
-//! | base | [`hlc`], [`replica_id`], `sync`, `durations`, `arrival` | replica ids, time as an argument, provenance of registers; the only access to locks |
+//! | base | [`hlc`], [`replica_id`], `sync`, `durations`, `arrival` | hybrid clocks, which take the time as an argument; replica ids; durations in settings; provenance of registers. All other modules get their locks from `sync` |
 //!
 //! | to change | see |
 //! | --- | --- |
@@ -97,8 +97,8 @@
 //! | the state that a replica exposes | `replica/view.rs` |
 //! | what is evicted, and what an eviction leaves behind | `recency.rs`, `cache/engine.rs`; `ledger/evict.rs` |
 //!
-//! `CONTRIBUTING.md` lists the test that fails for each. Each failure scenario has a
-//! number, and the tests that cover it name it: `grep -rnoiE 'scenario [0-9]+' src tests`.
+//! For each row, `CONTRIBUTING.md` lists the tests that fail first. Each failure scenario has a number, and the tests
+//! that cover the scenario name its number: `grep -rnoiE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
 //!

@@ -79,7 +79,7 @@ struct Absent {
     greeted: BTreeSet<ReplicaId>,
 }
 
-/// The member whose state this replica has fully received first, and the time as of which.
+/// The first member whose state this replica has fully received, and that member's clock when it reported the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaughtUp {
     /// The member.
@@ -261,7 +261,7 @@ impl Members {
     }
 
     /// Returns the part of this vector that all members have seen, below the lowest of their watermarks and the
-    /// watermark `own` of this replica.
+    /// watermark `own` of this replica. Only dots at or below `older_than` count as old enough.
     pub(crate) fn stable_cut(&self, vector: &VersionVector, own: HlcTime, older_than: HlcTime) -> StableCut {
         if self.awaits_first_member() {
             return StableCut::default();
@@ -347,7 +347,8 @@ impl Members {
         }
     }
 
-    /// Returns the members that have been dead for at least `forget_after`.
+    /// Returns the members that have been dead for at least `forget_after`. Also drops the memory of members that were
+    /// forgotten long enough ago, and sends data again to newcomers that were held back long enough.
     pub(crate) fn due_to_forget(&mut self, env: &Env) -> Vec<ReplicaId> {
         self.absent.forgotten.expire(env.now, nanos(env.config.forget_after));
         skew::release_held_back(self, env);
@@ -445,7 +446,9 @@ impl Members {
     }
 
     /// Returns true if a member must be asked to take a new id, because another process uses its id. This replica has
-    /// seen `vector`. It waits until it has what the member has, because the member will then drop its state.
+    /// seen `vector`. It asks only after it has caught up with some member. If the id is its own former id, it must
+    /// also have all that the member has reported, because the member will drop its state. It asks in any case once a
+    /// minute has passed since it left a former id.
     pub(crate) fn must_renew(&self, member: &ReplicaId, vector: &VersionVector) -> bool {
         let Some(peer) = self.peers.get(member) else { return false };
         let was_ours = self.former.was_ours(member);

@@ -1,9 +1,10 @@
-//! The processes of the cluster and the cache replicas that are open on them. From this state follow: which messages
-//! count, which processes to greet, which replicas have left, when a cache has no peers, and when it is ready. A state
-//! machine without IO, driven by a node's driver and by the simulator.
+//! The processes of the cluster and the cache replicas that are open on them. This state decides which messages are
+//! accepted, which processes are greeted, which replicas have left, whether a cache may have peers, and whether the
+//! cache is ready. A state machine without IO, driven by a node's driver and by the simulator.
 //!
-//! The ids of the replicas that one process opens rise ([`next_id`]). Of two replicas of one cache there, the smaller
-//! one was closed first, in whichever order their messages arrive. The exception is a clone of the process.
+//! The ids of the replicas that one process opens rise ([`next_id`]). So of two replicas of one cache on one process,
+//! the one with the smaller id was closed first, in whichever order their messages arrive. A clone of the process is
+//! the exception: it may still use the smaller id.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,14 +29,14 @@ enum Presence {
     NotOpen(u64),
 }
 
-/// One process, and the address `P` at which the caller of this machine reaches it.
+/// One process, and the address `P` at which the driver of this state machine reaches the process.
 #[derive(Debug)]
 struct Process<P> {
     name: Arc<str>,
     place: P,
     live: bool,
     caches: BTreeMap<String, Presence>,
-    /// The greatest replica by cache that has sent from here, or that a "not open" answer covers.
+    /// By cache, the greatest replica that has sent from this process, or that a "not open" answer of it covers.
     newest: BTreeMap<String, ReplicaId>,
 }
 
@@ -52,9 +53,10 @@ pub(crate) fn next_id(last: Option<Uuid>, drawn: Uuid, wall: HlcTime) -> Uuid {
 /// The answer of a process that does not have a cache open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotOpen {
-    /// The replica that asked.
+    /// The replica whose digest is answered.
     pub(crate) asked: ReplicaId,
-    /// The greatest replica of any cache opened there so far: all replicas of the asked cache up to it are closed.
+    /// The greatest replica of any cache that the process had opened by then. Its replicas of the cache in question, up
+    /// to this one, are closed.
     pub(crate) last: ReplicaId,
 }
 
@@ -73,7 +75,7 @@ pub(crate) enum Readiness {
 #[derive(Debug)]
 pub(crate) struct Membership<P> {
     processes: BTreeMap<Uuid, Process<P>>,
-    /// True if a seed besides this process is configured: without live processes, it may lead to some.
+    /// True if a seed besides this process is configured. While no process is live, the seed may still lead to one.
     awaits_seeds: bool,
     /// True once another process has been live since the start.
     met: bool,
@@ -93,9 +95,12 @@ impl<P: Clone> Membership<P> {
         self.put_back.set(bugs);
     }
 
-    /// Marks a process as live. Assumes that caches it had open before a silence are still open. Returns its
-    /// predecessors: other processes of its name, which belongs to one process at a time. They will not return, even if
-    /// they were not declared dead before. The caller drops them for good.
+    /// Marks a process as live. If it returns after a silence, assumes that the caches which it had open are still
+    /// open.
+    ///
+    /// Returns its predecessors: the other processes of its name. A name belongs to one process at a time, so they will
+    /// not return, even if they were not declared dead before. The caller must drop them for good with
+    /// [`down`](Self::down).
     #[must_use]
     pub(crate) fn up(&mut self, incarnation: Uuid, name: &Arc<str>, place: P) -> Vec<Uuid> {
         let process = self.known(incarnation, name, place.clone());
@@ -106,7 +111,7 @@ impl<P: Clone> Membership<P> {
         predecessors.map(|(id, _)| *id).collect()
     }
 
-    /// Records a process that sends but was not reported live, for simulations that accept messages from the dead.
+    /// Records a process that sends but was not reported live, for simulations that accept messages of dead processes.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn note_sender(&mut self, incarnation: Uuid, name: &Arc<str>, place: P) {
         self.known(incarnation, name, place);
@@ -140,6 +145,7 @@ impl<P: Clone> Membership<P> {
     }
 
     /// Records a replica that sent from a process. Returns the replica that it replaces, if the cache was reopened.
+    /// Ignores a replica that a greater one of the process has replaced already: its message is late.
     pub(crate) fn heard(&mut self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> Option<ReplicaId> {
         let believed = self.put_back.bugs().former_believed;
         let Process { caches, newest, .. } = self.processes.get_mut(&incarnation)?;
@@ -160,8 +166,8 @@ impl<P: Clone> Membership<P> {
         !self.is_live(incarnation) || self.is_former(incarnation, cache, replica)
     }
 
-    /// Returns true if a greater replica has replaced this one on its process, or the cache was closed there. Its
-    /// messages are late, or a clone of that process sends them.
+    /// Returns true if a greater replica has replaced this one on its process, or this one was closed there. A message
+    /// of such a replica is late, or was sent by a clone of the process.
     pub(crate) fn is_former(&self, incarnation: Uuid, cache: &str, replica: ReplicaId) -> bool {
         let Some(Process { caches, newest, .. }) = self.processes.get(&incarnation) else { return false };
         let is_closed = matches!(caches.get(cache), Some(Presence::NotOpen(_)));
@@ -169,10 +175,12 @@ impl<P: Clone> Membership<P> {
         newest.get(cache).is_some_and(is_former) && !self.put_back.bugs().former_believed
     }
 
-    /// Applies a "not open" answer; `ours` is the current replica of the cache here. Returns the replica it closes.
+    /// Applies a "not open" answer of a process. `ours` is the current replica of the cache on this node. Returns the
+    /// replica of that process which the answer closes.
     ///
-    /// Ignores an answer to a predecessor of the current replica, because the process may have opened the cache since.
-    /// Also ignores an answer that was overtaken: the process gave it before it opened a replica that has already sent.
+    /// Ignores an answer to a predecessor of `ours`, because the process may have opened the cache since. Also ignores
+    /// an answer that is older than a replica from which a message has already arrived: the process opened the cache
+    /// after it answered.
     pub(crate) fn not_open(
         &mut self,
         incarnation: Uuid,
@@ -193,8 +201,9 @@ impl<P: Clone> Membership<P> {
         }
     }
 
-    /// Discards "not open" answers about a cache that was opened here: they answered another replica and may be
-    /// outdated. Otherwise two replicas that were opened at about the same time would not find each other.
+    /// Discards "not open" answers about a cache that was opened here: they answered an earlier replica of this node
+    /// and may be outdated. Without this, two replicas that are opened at about the same time would not find each other
+    /// until one of them asks again.
     pub(crate) fn opened(&mut self, cache: &str) {
         if self.put_back.bugs().not_open_for_long {
             return;
@@ -211,8 +220,8 @@ impl<P: Clone> Membership<P> {
         self.processes.get(&incarnation).is_some_and(|process| process.live)
     }
 
-    /// Forgets a process that an operator says will not return. Returns the replicas that were open there. A process
-    /// that is live nevertheless is met again like a new one.
+    /// Forgets a process, because an operator declared that it will not return. Returns the replicas that were open
+    /// there. If the process is live nevertheless, it is greeted again like a new one.
     pub(crate) fn forget(&mut self, incarnation: Uuid) -> Vec<(String, ReplicaId)> {
         if !self.is_live(incarnation) {
             return self.down(incarnation, true);
@@ -264,14 +273,15 @@ impl<P: Clone> Membership<P> {
         self.awaits_seeds = awaits;
     }
 
-    /// Returns true if this cache may be open on another process, or on one that a seed leads to. Until it has received
-    /// from a member, it then collects no tombstone: its floor could void writes that it has not seen.
+    /// Returns true if a cache may be open on another live process, or, while none is live, on one that a seed leads
+    /// to. While this is true and the cache has no member, it collects no tombstone: its floor would void writes of
+    /// members that it has not seen.
     pub(crate) fn expects_peers(&self, cache: &str) -> bool {
         if self.is_alone() { self.awaits_seeds } else { !self.is_open_nowhere(cache) }
     }
 
-    /// Returns true if members may be live that a cache has not met; `members` are those that it has met. Once a
-    /// process has been live, a node without live processes is alone until a process returns.
+    /// Returns true if there may be live members that a cache has not met; `members` are those that it has met. If no
+    /// other process is live, seeds count only until a process has been live for the first time.
     pub(crate) fn expects_members(&self, cache: &str, members: &[ReplicaId]) -> bool {
         if self.is_alone() { !self.met && self.awaits_seeds } else { self.has_unmet(cache, members) }
     }
@@ -285,8 +295,9 @@ impl<P: Clone> Membership<P> {
         }
     }
 
-    /// Returns the live processes to greet: those that may have the cache open, those whose replica is not among the
-    /// `members` of ours, and those that reported "not open" at least half a minute ago.
+    /// Returns the live processes to greet: those of which it is not known whether they have the cache open, those
+    /// whose replica is not among `members`, and those that reported "not open" at least 30 seconds ago. `members` are
+    /// the members of this node's replica.
     pub(crate) fn to_greet(&self, cache: &str, members: &[ReplicaId], mono: u64) -> Vec<P> {
         let stranger = |process: &&Process<P>| match process.caches.get(cache) {
             None => true,

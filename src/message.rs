@@ -46,7 +46,7 @@ impl<K, V> Message<K, V> {
 }
 
 /// The summary of one replica: `{ replica, clock, version vector, low watermark }`, and related state. Its size depends
-/// on the number of live replicas, never on the number of keys.
+/// on the number of members, or of origins if it is full, never on the number of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     /// The sender's clock; also its own entry in `vector`.
@@ -114,7 +114,7 @@ pub struct Fact {
     pub retired: bool,
 }
 
-/// A summary of the retired origins, which no member represents any more: their count and an order-independent hash.
+/// A summary of the retired origins, whose ids no member has any more: their count and an order-independent hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retired {
     /// The number of retired origins.
@@ -219,7 +219,7 @@ pub struct Interval<K, V> {
 pub struct FillNote {
     /// The dot time of the fill.
     pub time: HlcTime,
-    /// The bound: the stamps that the fill must lose against.
+    /// The bound: the record by which to decide against which stamps the fill must lose.
     pub bound: FillBound,
 }
 

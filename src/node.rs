@@ -54,7 +54,8 @@ use mesh::Mesh;
 use registry::NodeHost;
 pub(crate) use registry::Registry;
 
-/// The time beyond its timeout after which a wait for members ends without the driver, if the driver is held up.
+/// The time that the driver has, after the timeout of a wait for members, to answer it. Then the wait ends without the
+/// driver.
 const MEMBERS_GRACE: Duration = Duration::from_secs(1);
 /// The time in which [`Node::shutdown`] hands over unsent writes and says goodbye.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);

@@ -76,7 +76,7 @@ impl<K, V> Outbox<K, V> {
         self.send_digest(to, Wanted { reply: true, ..Wanted::default() });
     }
 
-    /// Queues a digest. It replaces a queued digest of the same kind to the same replica.
+    /// Queues a digest. It replaces a queued digest to the same replica with the same `reply` and `want_full`.
     pub(crate) fn send_digest(&mut self, to: ReplicaId, wanted: Wanted) {
         let is_alike = |before: &Wanted| before.reply == wanted.reply && before.want_full == wanted.want_full;
         let before = self.waiting.iter_mut().find_map(|(other, waiting)| match waiting {
@@ -84,13 +84,15 @@ impl<K, V> Outbox<K, V> {
             _ => None,
         });
         match before {
+            // A queued greeting stays one: its receiver must still answer.
             Some(before) => *before = Wanted { greets: wanted.greets || before.greets, ..wanted },
             None => self.waiting.push_back((to, Waiting::Digest(wanted))),
         }
     }
 
-    /// Queues a small message. A newer acknowledgement replaces the queued one to the same member. Returns the replaced
-    /// message. So the queue is bounded by the number of members, and of audits received.
+    /// Queues a small message. A newer acknowledgement, or a newer audit that is no reply, replaces the queued one to
+    /// the same member. Returns the replaced message. So the queue is bounded by the number of members, and of audits
+    /// received.
     pub(crate) fn put(&mut self, to: ReplicaId, message: Message<K, V>) -> Option<Message<K, V>> {
         let is_alike = |before: &Message<K, V>| match (before, &message) {
             (Message::Ack(_), Message::Ack(_)) => true,
@@ -116,7 +118,7 @@ impl<K, V> Outbox<K, V> {
         self.waiting.pop_front()
     }
 
-    /// Takes out all messages for a member that is forgotten.
+    /// Removes everything queued for a member that is forgotten. Returns the messages; the digests are not made.
     pub(crate) fn take_for(&mut self, id: ReplicaId) -> Vec<Message<K, V>> {
         let (for_it, others): (VecDeque<_>, _) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(to, _)| *to == id);

@@ -63,7 +63,8 @@ impl<K: CoreKey, V> Conversations<K, V> {
 
     /// Handles a message from another replica of this cache.
     pub(crate) fn handle(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, message: Message<K, V>) {
-        // Garbage keeps a reference to each item: values of user types must not be dropped under the lock.
+        // The list of displaced items keeps a reference to each item, because user types must not be dropped under the
+        // lock.
         cx.ledger.registers_mut().set_aside(message.entries());
         if from == cx.env.id {
             duplicate_id::note_own_name(cx, &message);
@@ -103,8 +104,8 @@ impl<K: CoreKey, V> Conversations<K, V> {
 
     fn follow_frame(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, outcome: session_in::Outcome) {
         if outcome.opened {
-            // A register of the incoming session may have overtaken one that an outgoing session claims. It would be in
-            // none of its frames.
+            // A register of the incoming session may overtake one that an outgoing session has not sent yet. The
+            // outgoing session would claim the overtaken one, although none of its frames holds either of the two.
             self.sessions_out.abort_all(cx.members, cx.env);
         }
         if outcome.claimed {

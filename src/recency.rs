@@ -50,8 +50,10 @@ pub enum Eviction {
     SegmentedLru,
 }
 
-/// The places in order of their last use. In a segmented order, also the places that were used again.
+/// The places in order of their last use. In a segmented order, the places that were used again have an order of their
+/// own.
 pub(crate) struct Recency {
+    /// Places not used again since they were added, or moved back by [`demote`](Self::demote). In a plain order: all.
     probation: Order,
     /// Places used again since they were added; empty in a plain order.
     protected: Order,
@@ -88,7 +90,7 @@ impl Recency {
         }
     }
 
-    /// Reserves a fifth of the places for new entries.
+    /// Moves the least recently used of the protected places back to probation, until a fifth of all places is there.
     fn demote(&mut self) {
         while self.protected.len() * 5 > self.len() * 4 {
             let Some((id, generation)) = self.protected.pop_lru() else { return };
@@ -129,15 +131,18 @@ impl Recency {
 
 /// The number of stripes. The last one is shared by all threads that have no stripe of their own.
 const STRIPES: usize = 16;
+/// The number of notes in a ring.
 const RING: usize = 512;
+/// The content of a ring where no note is.
 const EMPTY: u32 = u32::MAX;
 
+/// One ring with its counts. Aligned, so that two stripes never share a cache line.
 #[repr(align(128))]
 struct Stripe {
-    /// Hits so far, which is also the number of the next note.
+    /// The number of hits so far. It is also the number of the next note.
     hits: AtomicU64,
     misses: AtomicU64,
-    /// The number of the first note that was neither handed out nor overwritten.
+    /// The number of the first note that [`ReadLog::drain`] has not reached.
     drained: AtomicU64,
     ring: Box<[AtomicU32]>,
 }

@@ -145,8 +145,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.call(now, |it| fill::begin(&mut it.ledger, &mut it.env, hash, key))
     }
 
-    /// Ends a fill with a value. Returns its stamp if the value was stored. Returns `None` if a newer register is here,
-    /// or may have been collected meanwhile; the value is then for the caller only.
+    /// Ends a fill with a value. Returns its stamp if the value was stored. Returns `None` if the fill has lost, or may
+    /// have lost against a register that was collected meanwhile; the value is then for the caller only.
     pub fn finish_fill(&mut self, now: Now, ticket: &FillTicket, write: Write<K, V>) -> Option<Stamp> {
         self.call(now, |it| fill::finish(&mut it.ledger, &mut it.env, ticket, write))
     }

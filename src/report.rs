@@ -1,5 +1,5 @@
-//! Reports for operators: plain data with names and readable times, and warnings that say what to do. This module does
-//! not know how the data is collected or displayed.
+//! Reports for operators: plain data with names and readable times, and warnings that say what to do. Other modules
+//! collect and display the data.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +38,8 @@ pub struct CacheReport {
     /// The wall clock of that node. This and every other time is written like `2026-11-25T14:39:32.123456789Z`, or
     /// `never`.
     pub wall: String,
-    /// The highest time issued or observed, minus the wall clock, in milliseconds; not below zero. It shows how far the
-    /// clocks whose times were observed are ahead of this node's.
+    /// The highest time that this replica has issued or observed, minus the wall clock, in milliseconds; not below
+    /// zero. It shows how far the fastest clock among the observed ones is ahead of this node's.
     pub clock_ahead_ms: i64,
     /// The wall clock minus the time it would show if it had run like the monotonic clock, in milliseconds. It is
     /// negative after the wall clock was set back, until that clock has caught up. It is positive after the wall clock
@@ -47,7 +47,7 @@ pub struct CacheReport {
     pub clock_step_ms: i64,
     /// The lead over this node's clock above which a stamp is deferred, in milliseconds.
     pub max_drift_ms: u64,
-    /// The number of live values.
+    /// The number of live values. Expired values that are not yet swept count.
     pub entries: u64,
     /// The weight of the live values.
     pub weight: u64,
@@ -166,7 +166,8 @@ pub struct TombstoneReport {
     pub expired: u64,
     /// The tombstones of values evicted on this node to stay within its capacity.
     pub evicted: u64,
-    /// The tombstones in place of writes that something already collected may have overtaken.
+    /// The tombstones in place of writes that something already collected may have overtaken, of contested fills, and
+    /// of values that can no longer be encoded.
     pub void: u64,
     /// The age of the oldest tombstone in milliseconds.
     pub oldest_ms: Option<u64>,
@@ -195,7 +196,8 @@ pub enum Blocker {
         /// The time since the member's last message, in milliseconds.
         silent_ms: u64,
     },
-    /// A member's watermark is below the tombstone, so it may still write below it: a fill runs there, or it is silent.
+    /// A member's watermark is below the tombstone, so the member may still write below the tombstone: a fill runs
+    /// there, or the member is silent.
     Watermark {
         /// The member.
         replica: String,
@@ -247,7 +249,7 @@ pub struct Repairs {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeReport {
-    /// The name of the member.
+    /// The name of the node.
     pub node: String,
     /// The address at which it is reached by other nodes.
     pub addr: String,
@@ -353,7 +355,8 @@ pub struct AuditedMember {
     pub examined: u64,
     /// The number of differences with a reason: in transit, evicted, expired.
     pub explained: u64,
-    /// The number of differences without a reason, found by both comparisons. It must be zero.
+    /// The number of differences without a reason that a second comparison, half a second later, has confirmed. It
+    /// should be zero.
     pub unexplained: u64,
     /// The number of those differences that were passed to the protocol to compare and repair.
     #[serde(default)]

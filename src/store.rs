@@ -35,7 +35,7 @@ pub(crate) struct Reading<K, V> {
     pub(crate) item: ItemRef<K, V>,
 }
 
-/// The item that was not placed, and the register that has its hash.
+/// The item that was not placed, and the first register that may have the hash of its key.
 pub(crate) type Found<K, V> = (ItemRef<K, V>, Snapshot<K, V>);
 
 /// The sharded table of registers; see the module.
@@ -71,7 +71,8 @@ impl<K, V> Store<K, V> {
 
     #[inline]
     fn shard_of(hash: u64) -> usize {
-        // The top seven bits are the index's tags and the low ones its positions.
+        // Bits 48 to 53. The index of a shard uses the top seven bits as its own tags and the low bits as positions,
+        // and `tag_of` in `shard.rs` stores bits 24 to 47.
         (hash >> 48) as usize & (SHARDS - 1)
     }
 
@@ -113,7 +114,8 @@ impl<K, V> Store<K, V> {
         if first.hash == hash && matches(&first.item.key) {
             return Some(first);
         }
-        // Two keys share the hash: every register that has it must be compared.
+        // The index compares a part of the hash only, and two keys may share all of it: compare every register that has
+        // this hash.
         let same = shard.read().all_with(hash);
         same.into_iter().find(|found| matches(&found.item.key))
     }
@@ -145,7 +147,7 @@ impl<K, V> Store<K, V> {
         self.read_among(hash, key)
     }
 
-    /// Returns the register of a key when several keys share its hash.
+    /// Returns the register of a key if the first register that may have its hash is of another key.
     #[cold]
     fn read_among<Q>(&self, hash: u64, key: &Q) -> Option<Reading<K, V>>
     where
@@ -211,7 +213,7 @@ impl<K, V> Store<K, V> {
     }
 
     /// Returns up to `limit` registers from a position on, and the position at which to continue. A walk returns every
-    /// register that is held from its start to its end. It holds a shard's lock for one page only.
+    /// register that is held throughout the walk. It holds a shard's lock for one page only.
     pub(crate) fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
         let mut found = Vec::new();
         let Position { mut shard, mut index } = from;

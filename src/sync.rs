@@ -1,4 +1,4 @@
-//! The only source of locks and atomics in the crate, so that a model checker's can replace them.
+//! The only source of locks and atomics in the crate, so that those of a model checker can replace them.
 
 #[cfg(feature = "node")]
 pub(crate) use std::sync::atomic::AtomicI64;
@@ -9,11 +9,12 @@ pub(crate) use parking_lot::{Mutex, RwLock};
 
 pub(crate) use event_listener::{Event, Listener as Listening};
 
-/// Numbers of seats whose threads have ended.
+/// The seats whose threads have ended.
 static LEFT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-/// The number of seats ever taken.
+/// The number of seats that were ever issued.
 static SEATS: AtomicUsize = AtomicUsize::new(0);
 
+/// A small number that one thread has while it runs. A later thread may have the number after that.
 struct Seat(usize);
 
 impl Seat {
@@ -32,7 +33,8 @@ std::thread_local! {
     static SEAT: Seat = Seat::take();
 }
 
-/// Returns a small number that no other thread has while this one runs. Returns `None` while the thread ends.
+/// Returns the seat of this thread, a small number that no other thread has while this one runs. Returns `None` while
+/// the thread ends.
 #[inline]
 pub(crate) fn seat() -> Option<usize> {
     SEAT.try_with(|seat| seat.0).ok()
@@ -43,7 +45,7 @@ pub(crate) fn seats() -> usize {
     SEATS.load(Ordering::Acquire)
 }
 
-/// Blocks this thread until a future completes that needs no runtime.
+/// Blocks this thread until `future` completes. The future must not need a runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));

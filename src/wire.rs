@@ -1,8 +1,9 @@
 //! The wire format: messages to bytes and back, outside every lock.
 //!
 //! Everything is CBOR (RFC 8949). Keys and values are encoded by `serde` and `ciborium`. The structure around them is
-//! written by hand on top of `ciborium-ll`, and has exactly one encoding: definite lengths, shortest heads, fields and
-//! vectors in rising order. The decoder refuses any other encoding of it.
+//! written by hand on top of `ciborium-ll`, and the encoder writes it in exactly one way: definite lengths, shortest
+//! heads, fields and vectors in rising order. The decoder refuses other lengths, heads and orders. It accepts a field
+//! that the encoder would have omitted because it is zero, false or empty.
 //!
 //! # Layout
 //!
@@ -23,8 +24,8 @@
 //!
 //! | body | fields (those in brackets are omitted when zero, false or empty) |
 //! | --- | --- |
-//! | digest | 1 clock, \[2 quiet since\], \[3 watermark\], \[4 epoch\], \[5 vector\], \[6 retired `[count, hash]`\], \[7 full\], \[8 want full\], \[9 reply\], \[10 lossy\], \[11 facts `[[replica, clock, watermark, vector, retired?], ..]`\], \[12 renew `replica`\], \[13 members `[[replica, dead for, met], ..]`\], \[14 deferring\], \[15 wall\], \[16 greets\] |
-//! | push | 1 origin, 2 from, 3 to, \[4 epoch\], 5 entries, \[6 fills `[[dot time, after, epoch, ..], ..]`\] |
+//! | digest | 1 clock, \[2 quiet since\], \[3 watermark\], \[4 epoch\], \[5 vector\], \[6 retired `[count, hash]`\], \[7 full\], \[8 want full\], \[9 reply\], \[10 lossy\], \[11 facts `[[replica, clock, watermark, vector, retired?], ..]`\], \[12 renew `replica`\], \[13 members `[[replica, milliseconds dead, met], ..]`\], \[14 deferring\], \[15 wall\], \[16 greets\] |
+//! | push | 1 origin, 2 from, 3 to, \[4 epoch\], 5 entries, \[6 fills `[[dot time, after, epoch, [stamp, ..]], ..]`\] |
 //! | ack | 1 time, \[2 to\] |
 //! | frame | 1 session, 2 index, \[3 base vector\], \[4 reconcile\], 5 clock, \[6 epoch\], \[7 intervals `[[origin, from, to, entries, fills?], ..]`\], \[8 dropped vector\], \[9 last: 1 frames, \[2 claim vector\], 3 floor stamp, \[4 vector beyond the claim\], \[5 eviction floor stamp\], \[6 evicted vector\]\], 10 to |
 //! | audit | \[1 vector\], 2 entries, \[3 reply\] |

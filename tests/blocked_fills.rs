@@ -89,7 +89,7 @@ fn a_block_on_on_a_worker_of_many_ends_as_well() {
     assert_eq!(blocked.recv_timeout(SOON), Ok(10));
 }
 
-/// Starts a fill in the runtime of this thread. It ends after the runtime has been driven for `takes`.
+/// Starts a fill in the runtime of this thread. The fill ends after the runtime has been driven for `takes`.
 async fn begin(cache: &Numbers, takes: Duration) -> tokio::task::JoinHandle<u32> {
     let (began, begun) = tokio::sync::oneshot::channel();
     let filler = move || async move {
@@ -172,8 +172,8 @@ fn those_who_joined_a_fill_that_stands_still_fill_after_its_bound() {
     assert_eq!(cache.get(&1), Some(11));
 }
 
-/// Checks that a filler may block and wait for another fill. Callers without a runtime share one of the node's, whose
-/// timers go on meanwhile.
+/// Checks that a filler may block and wait for another fill. Callers without a runtime share a runtime of the node, and
+/// its timers go on meanwhile.
 #[test]
 fn a_block_on_inside_of_a_filler_ends_and_time_limits_hold_meanwhile() {
     let (_node, cache) = alone();

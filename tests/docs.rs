@@ -271,7 +271,7 @@ fn the_readme_has_the_two_commands() {
     }
 }
 
-/// The program in the README is the example that `tests/examples.rs` runs in two processes.
+/// Checks that the program in the README is the example that `tests/examples.rs` runs in two processes.
 #[test]
 fn the_program_in_the_readme_is_the_example() {
     let example = read("examples/two_processes.rs");
@@ -284,7 +284,7 @@ fn the_program_in_the_readme_is_the_example() {
     assert!(read("README.md").contains(&format!("```rust,no_run\n{program}```")), "README.md prints another program");
 }
 
-/// The files below a folder with one of these endings, in order.
+/// Returns the files below a folder with one of these endings, in order.
 fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -321,7 +321,8 @@ fn openings(text: &str) -> Vec<String> {
     found
 }
 
-/// Returns how often a text names an actor by a pronoun. (A pair of words that may have a noun after it does not count.)
+/// Returns the number of times that a text names an actor by a pronoun. (A pair of words that is mostly followed by a
+/// noun is not in the list.)
 fn pronouns(text: &str) -> usize {
     const ONE: [&str; 9] =
         ["somebody", "nobody", "everybody", "whoever", "whomever", "anybody", "someone", "anyone", "everyone"];
@@ -332,7 +333,7 @@ fn pronouns(text: &str) -> usize {
     single + words.windows(2).filter(|pair| is_pair(pair)).count()
 }
 
-/// Returns the sentences of a page: what is outside of code blocks, cells of tables and items of lists by themselves.
+/// Returns the sentences of a page. Code blocks are left out; each table cell and each list item starts a new sentence.
 fn sentences(page: &str) -> Vec<String> {
     let mut fenced = false;
     let mut text = String::new();
@@ -365,7 +366,7 @@ fn sentences(page: &str) -> Vec<String> {
     found
 }
 
-/// The counts by which plain English is measured. They find what to look at; a reader decides.
+/// Checks by counts that the prose is plain English. The counts show where to look; a reader decides.
 #[test]
 fn the_prose_is_plain() {
     let code: Vec<_> = ["src", "examples", "tests"].iter().flat_map(|folder| files(folder, &["rs"])).collect();

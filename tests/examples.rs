@@ -153,7 +153,7 @@ fn an_example_that_was_not_built_is_a_failure() {
     run("no_such_example", &[]);
 }
 
-/// The program of the README, as printed there, in two processes. Each reads what the other process wrote.
+/// Runs the program of the README, as printed there, in two processes. Each reads what the other process wrote.
 #[test]
 fn two_processes() {
     let sockets = [0; 2].map(|_| std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port"));

@@ -9,7 +9,7 @@ use driftless::sim::{Report, Scenario, Settings, run_numbers};
 
 /// The number of seeds that every build runs.
 const SEEDS: u64 = 512;
-/// The number of those seeds with settings that make lost tombstones likely.
+/// The number of seeds that every build also runs with settings that make lost tombstones likely.
 const HARSH_SEEDS: u64 = 256;
 
 const ONCE_FAILED: &str = include_str!("../proptest-regressions/sim-seeds.txt");

@@ -217,8 +217,8 @@ fn quoted<'a>(quote: u8, mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [
     }
 }
 
-/// Decodes the escape sequence after a backslash; `rest` starts behind the backslash. In single quotes only `\'` is
-/// one.
+/// Decodes the escape sequence after a backslash; `rest` starts behind the backslash. In single quotes only `\'` is an
+/// escape sequence.
 fn escape(quote: u8, rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (&byte, after) = rest.split_first()?;
     if quote == b'\'' {

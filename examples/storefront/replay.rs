@@ -106,7 +106,7 @@ fn access(work: &Work<'_>, board: &Board, rows: &mut Rows, index: usize, replay:
         committed.fetch_max(product.version, Ordering::Release);
         replay.updates += 1;
     } else {
-        // Read before the cache is: a version that commits later does not make this read stale.
+        // Read this before the cache: a version that commits between the two does not make the read stale.
         let newest = committed.load(Ordering::Acquire);
         let (product, source) = work.shop.read_through(cache, rows, id)?;
         replay.outcome.reads += 1;

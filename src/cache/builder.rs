@@ -57,15 +57,16 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         self
     }
 
-    /// Sets the most weight that this node holds: entries, unless there is a [`weigher`](Self::weigher). Beyond that,
-    /// the least recently used values are evicted, on this node only. Default: unbounded.
+    /// Sets the most weight that this node holds. Each entry weighs 1, unless there is a [`weigher`](Self::weigher).
+    /// Beyond that, values are evicted in the order of [`eviction`](Self::eviction), on this node only. Default:
+    /// unbounded.
     pub fn max_capacity(mut self, max_capacity: u64) -> Self {
         self.settings.max_capacity = Some(max_capacity);
         self
     }
 
-    /// Sets the order of eviction: the least recently used values first, or first the values that were never used
-    /// again. Default: [`Eviction::Lru`]. Each node has its own order; a value that one node evicts, its peers keep.
+    /// Sets the order of eviction: by last use alone, or values that were used only once before all others. Default:
+    /// [`Eviction::Lru`]. Each node has its own order, and evicting a value on one node does not remove it from others.
     pub fn eviction(mut self, eviction: Eviction) -> Self {
         self.settings.eviction = eviction;
         self
@@ -87,8 +88,9 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     /// Sets the eviction listener, which is called for each value that is no longer here, with the cause. Calls are
-    /// made outside locks, in order, and by one thread at a time. That is the thread that made a change, or the node's
-    /// own thread for changes by other nodes and for expiry. The listener may call into the cache.
+    /// made outside locks, in order, and by one thread at a time: by a thread that made a change, or by the node's own
+    /// thread for changes by other nodes and for expiry. That thread also makes calls for changes by further threads.
+    /// The listener may call into the cache.
     ///
     /// The listener must not block: hand slow work to a channel. A node whose thread is held up for seconds replicates
     /// nothing meanwhile, and its report warns `task-died`. While over 1,024 removals wait for the listener, a thread
@@ -96,7 +98,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// removals beyond 65,536 are not reported to it (`CacheStats::listener_lost`).
     ///
     /// A panic of the listener is counted and logged. A listener that holds a handle of its cache keeps that cache open
-    /// for ever. A listener that writes evicted values again never comes to an end.
+    /// for ever. A listener that inserts evicted values again causes further evictions without end.
     pub fn eviction_listener(mut self, listener: impl Fn(Arc<K>, V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
         self
@@ -126,10 +128,10 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         self
     }
 
-    /// Enables one fill of a key for the whole cluster, if its members miss that key at about the same time. Live
-    /// members take turns by rendezvous hashing, and each waits this long for the member before it. Default: off; every
-    /// node fills its own misses. See [`CacheSettings::cluster_single_flight`], and
-    /// [`Cache::with_cluster_single_flight`] for single calls.
+    /// Enables one fill of a key for the whole cluster, if its members miss that key at about the same time. Rendezvous
+    /// hashing gives the live members an order. The second waits this long for the value of the first, the third twice
+    /// as long, and every later member three times as long. Default: off; every node fills its own misses. See
+    /// [`CacheSettings::cluster_single_flight`], and [`Cache::with_cluster_single_flight`] for single calls.
     pub fn cluster_single_flight(mut self, patience: Duration) -> Self {
         self.settings.cluster_single_flight = Some(patience);
         self
@@ -148,8 +150,8 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         self
     }
 
-    /// Opens the cache: from now on it is a member of the cluster's caches of this name. If the name is already open
-    /// with the same types, returns the open cache, which keeps its settings.
+    /// Opens the cache, which from now on replicates with the caches of this name on other nodes. If the name is
+    /// already open on this node with the same types, returns a handle to the open cache, which keeps its settings.
     ///
     /// # Errors
     /// The name is empty or longer than 255 bytes, a setting is out of range, the name is open with other types, or the
@@ -171,7 +173,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         match any.downcast::<Shared<K, V>>() {
             Ok(shared) => Ok(Cache::from_shared(shared)),
             Err(_) => {
-                // `host.open` has counted a handle, which is not made.
+                // `host.open` has counted a handle. Because none is returned, the count is taken back.
                 host.close(&port);
                 Err(OpenError::OtherTypes(name))
             }

@@ -11,7 +11,8 @@ pub(super) struct Handles {
 }
 
 impl Handles {
-    /// Makes that part for a cache that its host has just opened. The host must get one [`close`](Host::close) for it.
+    /// Makes the shared part of a handle that [`Host::open`] has just returned. The host counts it as one handle, which
+    /// the drop of this part returns with [`Host::close`].
     pub(super) fn new(host: &Arc<dyn Host>, port: Arc<dyn Port>) -> Arc<Self> {
         Arc::new(Self { host: Arc::clone(host), port })
     }

@@ -1,5 +1,5 @@
-//! The node's reports to a cache about its members, and the number of unsent writes that the cache has reported to the
-//! node.
+//! The last reports of a node to a cache about members, and the number of unsent writes that the cache last reported to
+//! the node.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -24,7 +24,7 @@ impl Connection {
         self.connected.store(connected, Ordering::Relaxed);
     }
 
-    /// Returns true if the node is down: then time passes with writes only.
+    /// Returns true if the node is down. Then only the cache's own writes handle its timers.
     #[inline]
     pub(super) fn is_detached(&self) -> bool {
         self.detached.load(Ordering::Acquire)
@@ -42,12 +42,13 @@ impl Connection {
         self.expecting.load(Ordering::Acquire)
     }
 
-    /// Records whether there may be members that this cache has not met. Returns true if that was so and no longer is.
+    /// Records whether there may be members that this cache has not met. Returns true if there might be before this
+    /// call and no longer are.
     pub(super) fn expect(&self, expects: bool) -> bool {
         self.expecting.swap(expects, Ordering::AcqRel) && !expects
     }
 
-    /// Records the number of unsent writes. Returns the number that came since the last call.
+    /// Records the number of unsent writes. Returns the increase since the last call.
     pub(super) fn note_unsent(&self, count: u64) -> u64 {
         count.saturating_sub(self.unsent_counted.swap(count, Ordering::AcqRel))
     }

@@ -1,4 +1,4 @@
-//! The counts of a cache that its replica does not keep: fills, unexpected messages, bytes.
+//! The counts of a cache that its replica does not keep: fills, malformed messages, bytes.
 
 use serde::Serialize;
 

@@ -14,7 +14,7 @@ use crate::sync::Arc;
 /// The work that is left for after the lock is released: user types to drop, and changes to report.
 pub(crate) struct Settled<K, V> {
     pub(crate) garbage: SmallVec<[ItemRef<K, V>; 2]>,
-    /// The changes to report; `None`, as a rule, if nothing listens.
+    /// The changes to report and the fills to notify; `None` if there are neither.
     pub(crate) news: Option<Box<News<K, V>>>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct News<K, V> {
 }
 
 impl<K, V> News<K, V> {
-    /// Returns the news that are there. Creates empty ones if there are none.
+    /// Returns the news collected so far. Creates an empty record if there is none.
     fn of(news: &mut Option<Box<Self>>) -> &mut Self {
         news.get_or_insert_with(|| Box::new(Self { changes: Vec::new(), touched: Vec::new(), unread: None }))
     }
@@ -72,9 +72,9 @@ impl<K: CoreKey, V> Engine<K, V> {
         });
     }
 
-    /// Follows the changes, evicts down to capacity, and returns the work that is left for after the lock is released.
-    /// Must be called after every command and every `handle_*`. `listening` is true if a listener or subscriber wants
-    /// the changes.
+    /// Applies the changes to the order of use, evicts down to capacity, and returns the work that is left for after
+    /// the lock is released. Must be called after every command and every `handle_*`. `listening` is true if a listener
+    /// or subscriber wants the changes.
     pub(crate) fn settle(&mut self, now: Now, reads: &ReadLog, listening: bool) -> Settled<K, V> {
         let mut news = None;
         // These reads preceded the write, so they precede it in the order of use too.
@@ -112,13 +112,14 @@ impl<K: CoreKey, V> Engine<K, V> {
                 News::of(news).changes.push(change);
             }
             if remains && self.capacity.is_some_and(|capacity| weight > capacity) && self.is_too_heavy(slot) {
-                // This value alone exceeds the capacity, so evicting other values would not make room for it.
+                // This value alone exceeds the capacity, so evicting other values would not make room for it. The
+                // present weight is checked too, because a later change may have replaced the value of this one.
                 self.replica.evict(now, slot);
             }
         }
     }
 
-    /// Collects the running fill of a changed key for a notice: it may be waiting for another node's value.
+    /// Adds the running fill of a changed key to the fills to notify: the fill may be waiting for another node's value.
     fn touch_flight(&self, slot: SlotRef, news: &mut Option<Box<News<K, V>>>) {
         if self.flights.is_empty() {
             return;
@@ -129,8 +130,8 @@ impl<K: CoreKey, V> Engine<K, V> {
         }
     }
 
-    /// Updates the order of use. Returns true if there is a capacity and the place holds a value now. A merge does not
-    /// refresh a value that is already here: only local use does.
+    /// Updates the order of use. Returns true if there is a capacity and the place holds a value now. If a merge
+    /// replaces a value that is already here, that does not count as a use: only local reads and writes do.
     fn note_use(&mut self, change: &Change<K, V>) -> bool {
         let Some(recency) = &mut self.recency else { return false };
         match change.effect {

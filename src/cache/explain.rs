@@ -77,7 +77,7 @@ fn mark<K: CacheKey, V: CacheValue>(
 }
 
 /// Describes registers that were found a moment ago. Hashes their values only if `hash` is true, because that encodes
-/// each value. Returns `None` in the place of a register that has changed since it was found.
+/// each value. A register that has changed since it was found has `None` in its place.
 pub(super) fn marks<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     found: &[Option<Snapshot<K, V>>],

@@ -96,8 +96,8 @@ impl<K, V> ChangeEvent<K, V> {
         self.known_key().expect("an event is made only with a key that is known")
     }
 
-    /// Returns the present value. Returns `None` if it was removed, or replaced by a value that does not decode here (a
-    /// newer release wrote it).
+    /// Returns the present value. Returns `None` if it was removed, or replaced by a value that does not decode here,
+    /// for instance one that a newer release wrote.
     #[must_use]
     pub fn value(&self) -> Option<&V> {
         let gone = matches!(self.kind, ChangeKind::Removed(_));
@@ -135,7 +135,7 @@ impl<K, V> ChangeEvent<K, V> {
 #[non_exhaustive]
 pub enum SubscriptionError {
     /// The subscriber fell behind, and this many events were lost. Its next read returns the oldest event that is left.
-    /// To be sure of the state, read the cache.
+    /// The lost changes can only be found by reading the cache.
     #[error("fell behind: {0} events were lost")]
     Lagged(u64),
     /// There is no new event. Returned only by [`Subscription::try_recv`] and [`Subscription::recv_timeout`].
@@ -165,6 +165,7 @@ impl<K, V> Ring<K, V> {
         self.first + self.slots.len() as u64
     }
 
+    /// Removes the slots at the front that every subscriber has read.
     fn forget_read(&mut self) {
         while self.slots.front().is_some_and(|slot| slot.unread == 0) {
             self.slots.pop_front();
@@ -184,6 +185,7 @@ impl<K, V> Ring<K, V> {
     }
 }
 
+/// The ring, and the event that wakes subscribers: the part that the writing end and all subscribers share.
 struct Shelf<K, V> {
     ring: Mutex<Ring<K, V>>,
     news: Event,
@@ -193,6 +195,7 @@ struct Shelf<K, V> {
 pub(crate) struct Feed<K, V> {
     shelf: Arc<Shelf<K, V>>,
     capacity: usize,
+    /// The number of subscribers, readable without the ring's lock.
     watched: Arc<AtomicUsize>,
 }
 
@@ -252,8 +255,8 @@ impl<K, V> Drop for Feed<K, V> {
 
 /// A subscriber's position in the change stream. Made by [`Cache::subscribe`](super::Cache::subscribe).
 ///
-/// A subscription does not keep the cache open. Reading an event holds up no reader or writer of the cache for longer
-/// than that one event takes.
+/// A subscription does not keep the cache open. Reading an event holds up readers and writers of the cache for no
+/// longer than that one event takes.
 pub struct Subscription<K, V> {
     shelf: Arc<Shelf<K, V>>,
     watched: Arc<AtomicUsize>,

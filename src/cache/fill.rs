@@ -15,7 +15,7 @@ use super::{CacheKey, CacheValue, fill_run, fill_wait, lookup};
 use crate::sync::Arc;
 
 /// Returns the value of a key. If there is none, joins the running fill of the key or runs `filler`. `patience` is the
-/// time that the fill waits for another node's fill.
+/// wait for each node whose turn is earlier (see `turn`); `None` does not wait.
 pub(super) async fn get_or_fill<K: CacheKey, V: CacheValue, F, Fut>(
     shared: &Arc<Shared<K, V>>,
     patience: Option<Duration>,
@@ -148,7 +148,7 @@ fn value_of<K, V: Clone>(outcome: &Outcome<K, V>) -> Result<V, Failure> {
     }
 }
 
-/// Panics on behalf of the variants of `get_with`, which have no error to return.
+/// Panics with a failure, for the variants of `get_with`, which cannot return an error.
 pub(super) fn no_value<V>(failure: Failure) -> V {
     let error: FillError<std::convert::Infallible> = failure.typed();
     panic!("get_with has no value to return: {error}")

@@ -20,7 +20,8 @@ pub(super) enum Next<K, V> {
     Lead(Arc<Flight<K, V>>),
 }
 
-/// Joins the fill of a key, or begins a fill that the caller has to run.
+/// Returns the value if it has arrived meanwhile. Otherwise joins the fill of the key, or begins a fill that the caller
+/// has to run.
 pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, key: &K) -> Next<K, V> {
     let now = shared.around.time.now();
     let hash = shared.reader.hash(key);
@@ -34,8 +35,9 @@ pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, ke
             key = Some(known);
             return Next::Found(found.item);
         }
-        // A fill that has lost to something since its start is not joined: this caller may have seen what it lost to.
-        // Neither is a fill that is too old to be stored.
+        // A fill that has lost to a newer register or an invalidation since its start is not joined: this caller may
+        // know of that change, and must not get a value from before it. Nor is a fill joined that is too old to be
+        // stored.
         if let Some(flight) = engine.flights.find(hash, &known)
             && now.mono.saturating_sub(flight.begun) < nanos(join_bound(&shared.settings))
             && !engine.replica.view().is_fill_overtaken(&flight.ticket, hash, &known)

@@ -45,8 +45,8 @@ pub(super) fn spawn<K: CacheKey, V: CacheValue, F, Fut>(
 }
 
 fn spawn_work<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>, work: Work<K, V>) {
-    // The caller's runtime may run only while a thread waits in it. The watch runs elsewhere, so that the time limit
-    // holds all the same.
+    // The caller's runtime may run only while a thread is inside its `block_on`. The watch runs in the runtime of
+    // timers, so that the time limit holds all the same.
     watch(shared, flight);
     let limit = shared.settings.fill_timeout.map(|limit| (limit, shared.around.tasks.sleep(limit)));
     flight.handover.put(work);

@@ -18,8 +18,8 @@ use crate::sync::{Arc, Weak};
 /// The task of one fill. The callers of the fill get an outcome in every case, also if the task is dropped, for
 /// instance by a runtime that shuts down.
 pub(super) struct FillTask<K: CacheKey, V: CacheValue> {
-    /// The cache. A weak reference, because a fill does not keep its cache open: without handles no caller waits for
-    /// it.
+    /// The cache. A weak reference, because a fill does not keep its cache open: a caller that waits for the fill holds
+    /// a handle.
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
     /// The filler, which is taken from the flight at the first poll.
@@ -33,13 +33,13 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
         Self { shared: Arc::downgrade(shared), flight: Arc::clone(flight), work: None, limit }
     }
 
-    /// Gives the task a filler of its own.
+    /// Gives the task its own filler, so that it does not take the one in the flight's handover.
     pub(super) fn with_work(mut self, work: Work<K, V>) -> Self {
         self.work = Some(work);
         self
     }
 
-    /// Takes the filler at the first poll. Returns true if this task has it: another runtime may have begun it.
+    /// Takes the filler at the first poll. Returns false if another task has taken it already.
     fn begin(&mut self) -> bool {
         if self.work.is_none() {
             self.work = self.flight.handover.take();

@@ -1,9 +1,9 @@
 //! The waits of callers for a fill. No caller waits for ever for a fill that nothing drives.
 //!
-//! A filler runs in its caller's runtime, which may stop driving it: the runtime's thread is blocked, for instance by a
-//! `block_on` inside it, or its own `block_on` has returned. A filler that has not begun within a second is begun on a
-//! thread of its own. A filler that has begun cannot be moved. Callers that joined it leave it after `fill_hold`, when
-//! its value could no longer be stored, and run their own filler.
+//! A filler runs in its caller's runtime, which may stop driving the filler. Either the only thread of the runtime is
+//! blocked, for instance by a nested `block_on`, or the `block_on` that drove the runtime has returned. A filler that
+//! has not begun within a second is begun on a thread of its own. A filler that has begun cannot be moved. Callers that
+//! joined it stop waiting after `fill_hold`, when its value could no longer be stored, and run their own filler.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::sync::{Arc, Listening};
 /// The time after which a filler that its runtime has not begun is begun on a thread of its own.
 const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 
-/// Returns the age up to which a fill is joined, and waited for by callers that joined it.
+/// Returns the age of a fill up to which callers join it, and wait for it after they have joined.
 pub(super) fn join_bound(settings: &CacheSettings) -> Duration {
     settings.replication.fill_hold.max(BEGIN_WITHIN)
 }
 
-/// Returns the time that is left until a fill has this age; zero if it has.
+/// Returns the time until a fill reaches this age; zero if it is older.
 fn until<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>, age: Duration) -> Duration {
     let due = flight.begun.saturating_add(nanos(age));
     Duration::from_nanos(due.saturating_sub(shared.around.time.now().mono))
@@ -35,7 +35,7 @@ async fn ends_within<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: 
     let left = until(shared, flight, age);
     if flight.ended().is_none() && !left.is_zero() {
         race::before(flight.outcome(), &mut shared.around.tasks.sleep(left)).await;
-        // Without a timer, `sleep` resolves at once. Then the fill is waited for without a limit.
+        // If most of the time is left, there was no timer: `sleep` has resolved at once. Then the wait has no limit.
         if flight.ended().is_none() && until(shared, flight, age) > left / 2 {
             flight.outcome().await;
         }

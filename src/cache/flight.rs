@@ -112,7 +112,8 @@ impl<K: Eq, V> Flights<K, V> {
         self.table.is_empty()
     }
 
-    /// Returns a fill of a key with this hash. The key may be a different one with the same hash: notices allow that.
+    /// Returns a fill of a key with this hash. If two keys have the same hash, that may be the fill of the second key:
+    /// good enough for a notice, after which the fill looks for its own key.
     pub(crate) fn with_hash(&self, hash: u64) -> Option<Arc<Flight<K, V>>> {
         self.table.find(hash, |flight| flight.hash == hash).map(Arc::clone)
     }
@@ -121,7 +122,8 @@ impl<K: Eq, V> Flights<K, V> {
         self.table.find(hash, |flight| flight.hash == hash && flight.key == *key)
     }
 
-    /// Makes a fill the one that later callers join. Returns the fill that it replaces, for the caller to drop.
+    /// Adds a fill for later callers to join. Returns the fill of the same key that it replaces, for the caller to
+    /// drop.
     pub(crate) fn put(&mut self, flight: Arc<Flight<K, V>>) -> Option<Arc<Flight<K, V>>> {
         let same = |other: &Arc<Flight<K, V>>| other.hash == flight.hash && other.key == flight.key;
         if let Some(place) = self.table.find_mut(flight.hash, same) {

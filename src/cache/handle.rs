@@ -21,7 +21,7 @@ use crate::replica_id::ReplicaId;
 use crate::report::CacheReport;
 use crate::sync::{Arc, block_on};
 
-/// A handle to a replicated cache. Cheap to clone; clones are the same cache.
+/// A handle to a replicated cache. Cheap to clone; clones share one cache.
 ///
 /// Reads, writes and deletes are synchronous: they never wait for the network, and work outside a runtime. Methods that
 /// wait (fills, `ready`, `wait_replicated`) are `async`, and have a `_blocking` form.
@@ -32,7 +32,7 @@ use crate::sync::{Arc, block_on};
 /// seeds that it has not met.
 pub struct Cache<K, V> {
     pub(super) shared: Arc<Shared<K, V>>,
-    /// The time that a fill through this handle waits for another node's fill.
+    /// The wait of a fill through this handle for each node whose turn is earlier.
     patience: Option<Duration>,
     handles: Arc<Handles>,
 }
@@ -88,7 +88,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         lookup::entry(&self.shared, key)
     }
 
-    /// Iterates over the keys and values here, in no order. Not a use, and holds no lock between two entries.
+    /// Iterates over the keys and values here, in no order. Does not count as a use. Holds no lock between entries.
     #[must_use]
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter::new(&self.shared)
@@ -157,8 +157,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         write::replace_if(&self.shared, key, value, stamp)
     }
 
-    /// Deletes a key on every node, also a key of which no write has arrived here: it may be on its way. Returns the
-    /// value that was here. To wait until the delete has arrived elsewhere, use [`last_written`](Self::last_written).
+    /// Deletes a key on every node, even if no write of it has arrived here yet. Returns the value that was here. To
+    /// wait until the delete has arrived on other nodes, use [`last_written`](Self::last_written).
     ///
     /// `Q` must serialise to what `K` deserialises from, as borrowed forms do, and `K` must decode what it encodes. If
     /// not, nothing is deleted, an error is logged, and the report warns of `unreadable-entries`.
@@ -208,7 +208,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ///
     /// However many callers miss at once, one filler runs on this node. A caller that comes after a write, delete or
     /// invalidation of the key does not join a fill from before it. The filler runs as a task, in the caller's tokio
-    /// runtime or else in one of the node. Dropping a caller does not stop the fill.
+    /// runtime or, if there is none, in the node's. Dropping a caller does not stop the fill.
     ///
     /// A fill is joined, and waited for by callers that joined it, for at most `replication.fill_hold` (30 s) after its
     /// start. Then they run their own filler. The caller whose filler runs waits as long as
@@ -355,8 +355,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         fill::get_or_fill_by_ref_blocking(&self.shared, self.patience, key, filler).map_err(Failure::typed)
     }
 
-    /// Returns a handle with its own cluster single-flight timeout: the time that fills through it wait for fills of
-    /// other nodes (see [`CacheBuilder::cluster_single_flight`](super::CacheBuilder::cluster_single_flight)). `None`
+    /// Returns a handle with its own cluster single-flight timeout: the wait of its fills for each node whose turn is
+    /// earlier (see [`CacheBuilder::cluster_single_flight`](super::CacheBuilder::cluster_single_flight)). `None`
     /// turns such waits off. A time outside 1 ms to 1 min is brought into that range, and one above a quarter of
     /// [`CacheBuilder::fill_timeout`](super::CacheBuilder::fill_timeout) is cut to that quarter.
     #[must_use]
@@ -365,8 +365,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Self { patience, ..self.clone() }
     }
 
-    /// Waits until this cache has what some member had, or no member is there to have more, or the time limit is
-    /// reached. Reads and writes work meanwhile.
+    /// Waits until this cache has all that some member had, or it is known that no member has it open, or the time
+    /// limit is reached. Reads and writes work meanwhile.
     pub async fn ready(&self, timeout: Duration) -> Ready {
         ready_wait::ready(&self.shared, timeout).await
     }
@@ -381,8 +381,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// the call: members that join later do not count, and departures are reported.
     ///
     /// After a start it also waits for expected members: a configured seed must answer, and each live member must
-    /// report whether it has the cache open. After that, [`All`](Members::All) of no members is reached at once: no
-    /// member joined a node without seeds, no member has the cache open, or all other members departed. A
+    /// report whether it has the cache open. After that, [`All`](Members::All) succeeds at once if there are no
+    /// members: the node has no seeds and none joined, none has the cache open, or all departed. A
     /// [`Count`](Members::Count) then fails at once while fewer members are alive. Once this node is shut down both
     /// fail. For deletes and invalidations wait for [`last_written`](Self::last_written). In a cluster that relays
     /// pushes (over 16 other members), members report only in digests: allow one `digest_interval` for each.
@@ -417,8 +417,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Returns a stream of inserts, updates and removals here from now on, by any node, in the order of their effect.
     ///
     /// It is bounded by [`change_buffer`](super::CacheBuilder::change_buffer): a subscriber that falls behind by more
-    /// gets [`SubscriptionError::Lagged`](super::SubscriptionError::Lagged). Of several changes of one key that arrive
-    /// together, the last alone may be seen. A change that loses to the present register is not an event.
+    /// gets [`SubscriptionError::Lagged`](super::SubscriptionError::Lagged). If several changes of one key arrive
+    /// together, the stream may have only the last. A change that loses to the present register is not an event.
     #[must_use]
     pub fn subscribe(&self) -> Subscription<K, V> {
         self.shared.writer.feed.subscribe()
@@ -472,7 +472,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         &self.shared.settings
     }
 
-    /// Returns the hits and misses of [`get`](Self::get) so far.
+    /// Returns the hits and misses so far, of [`get`](Self::get), [`get_with`](Self::get_with) and their variants.
     #[must_use]
     pub fn hits_and_misses(&self) -> (u64, u64) {
         self.shared.writer.reads.totals()
@@ -484,7 +484,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.shared.writer.look(|engine| engine.replica.view().counters().clone())
     }
 
-    /// Returns the counts, size and lags of this cache here. Takes the lock of writers no longer than one write does.
+    /// Returns the counts, size and lags of this cache here. Holds the replica's lock no longer than one write does.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         stats::stats(&self.shared)

@@ -2,12 +2,12 @@
 
 use crate::sync::{AtomicUsize, Mutex, Ordering, seat};
 
-/// A slot that holds a filler until a runtime begins it. Afterwards it records the thread that alone drives that
-/// runtime.
+/// A slot that holds a filler until a runtime begins the filler. Afterwards it records the thread that drives that
+/// runtime, if there is only one.
 pub(crate) struct Handover<W> {
     filler: Mutex<Option<W>>,
-    /// The seat, plus one, of the only thread that drives the filler's runtime. Zero if several threads drive it, or if
-    /// the filler has not begun.
+    /// The [`seat`] (a small number of the thread), plus one, of the only thread that drives the filler's runtime. Zero
+    /// if several threads drive that runtime, or if the filler has not begun.
     driver: AtomicUsize,
 }
 

@@ -22,15 +22,15 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Host: Send + Sync {
     /// Returns the services that the node provides to a cache from its opening to its end.
     fn services(&self) -> NodeServices;
-    /// Draws the id of a replica that is opened or renewed here, and a seed.
+    /// Draws the id of a replica that is opened or renewed here, and the seed of its random choices.
     fn draw_replica(&self) -> (ReplicaId, u64);
-    /// Returns the names of nodes, by the replicas of a cache that live there. They may be half a second old.
+    /// Returns, for each known replica of a cache, the name of its node. The names may be half a second old.
     fn names(&self, cache: &str) -> BTreeMap<ReplicaId, String>;
     /// Returns the cache of this name; makes it with `make` if it is not open. The caller must [`close`](Self::close)
-    /// what was returned. Returns `None` if the node was shut down, or if `make` returns `None`.
+    /// the returned handle. Returns `None` if the node was shut down, or if `make` returns `None`.
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>>;
-    /// Takes back a handle that [`open`](Self::open) returned. With the last handle the cache is closed, as soon as a
-    /// member has the writes made there, or after five seconds.
+    /// Takes back a handle that [`open`](Self::open) returned. After the last handle, the cache is closed as soon as a
+    /// member has the writes that were made here, or after five seconds.
     fn close(&self, port: &Arc<dyn Port>);
     /// Waits until a cache is ready.
     fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture;
@@ -57,7 +57,8 @@ pub trait Executor: Send + Sync {
     /// Returns true if this thread alone drives the runtime it is in. No task of that runtime makes progress while the
     /// thread is blocked.
     fn is_sole_driver(&self) -> bool;
-    /// Returns a timer that resolves after this time, in whatever runtime it is polled.
+    /// Returns a timer that resolves after this time, in whatever runtime it is polled. If the runtime of timers could
+    /// not be started, the timer resolves at once.
     fn sleep(&self, duration: Duration) -> Task;
 }
 
@@ -68,6 +69,6 @@ pub enum TaskRuntime {
     Caller,
     /// The runtime of timers, which continues even if the caller's runtime stops. The task must never block its thread.
     Timers,
-    /// A runtime with a thread of its own. While there are many such threads, the runtime of fillers.
+    /// A new runtime with a thread of its own. If there are too many such threads, the runtime of fillers.
     Own,
 }

@@ -10,7 +10,7 @@ mod answers;
 pub trait Inspect {
     /// Returns a report on everything but the registers.
     fn report(&self) -> CacheReport;
-    /// Returns the encoding of the key that a text denotes.
+    /// Returns the encoding of the key that a text stands for; `None` if it stands for no key of this cache.
     fn key_of(&self, text: &str) -> Option<Vec<u8>>;
     /// Returns what is held for keys. Hashes the values only if `hash` is true, because that encodes each value.
     fn marks(&self, keys: &[Vec<u8>], hash: bool) -> Marks;
@@ -22,8 +22,8 @@ pub trait Inspect {
     fn value_text(&self, key: &[u8]) -> Option<String>;
     /// Returns keys, the most recently used first. Returns none if the cache has no capacity.
     fn recent_keys(&self, limit: usize) -> Vec<String>;
-    /// Returns the replicas that are not known to have seen an event. With each come its node, and the milliseconds
-    /// since a message of it was last received.
+    /// Returns the members that are not known to have seen an event, each with the name of its node and the
+    /// milliseconds since its last message.
     fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)>;
     /// Returns the node that a replica of this cache lives on.
     fn node_of(&self, replica: &ReplicaId) -> Option<String>;

@@ -10,8 +10,8 @@ const PAGE: usize = 256;
 
 /// The iterator over the keys and values of a cache. See [`Cache::iter`](super::Cache::iter).
 ///
-/// Returns each entry once that is here from the start to the end of the iteration. An entry that is added or removed
-/// meanwhile may or may not be returned.
+/// Returns each entry exactly once if it is here from the start to the end of the iteration. An entry that is added or
+/// removed meanwhile may or may not be returned.
 pub struct Iter<'a, K, V> {
     shared: &'a Shared<K, V>,
     page: std::vec::IntoIter<ItemRef<K, V>>,

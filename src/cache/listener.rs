@@ -4,9 +4,9 @@
 //! thread would work for as long as others write. A listener slower than the writers would make the queue grow without
 //! end.
 //!
-//! So the listener sets the pace. A thread that removes more while over 1,024 removals wait, waits as well, and takes
-//! its turn at calling the listener. No thread waits for a listener that stands still, and none waits from within a
-//! listener. While the listener stands still, removals beyond 65,536 are not reported, and are counted.
+//! So the listener sets the pace. While more than 1,024 removals are queued, a thread that adds a removal must wait for
+//! room, and may have to take over the calls. No thread waits for a listener that stands still, and none waits from
+//! within a listener. While the listener stands still, removals beyond 65,536 are not reported, and are counted.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -19,9 +19,9 @@ use crate::item::ItemRef;
 use crate::replica::{Change, Effect, RemovalCause};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Event, Listening, Mutex, Ordering};
 
-/// The number of waiting removals above which a thread that adds more waits as well.
+/// The number of queued removals above which a thread that adds more has to wait for room.
 const PACED: usize = 1_024;
-/// The number of waiting removals above which a listener that stands still is not called for further ones.
+/// The number of queued removals from which further ones are not reported, if the listener stands still.
 const MOST: usize = 65_536;
 /// The number of removals that one thread reports before a waiting thread takes over.
 const SHARE: usize = 64;
@@ -53,11 +53,13 @@ struct Removal<K, V> {
 pub(crate) struct Listeners<K, V> {
     listener: Option<Listener<K, V>>,
     waiting: Mutex<VecDeque<Removal<K, V>>>,
+    /// True while a thread calls the listener.
     delivering: AtomicBool,
     /// The number of threads that wait for room in the queue.
     paced: AtomicUsize,
     /// Notified when there is room, or when another thread has to take over the calls.
     room: Event,
+    /// The number of removals that were reported.
     told: AtomicU64,
     /// True if a thread has waited in vain for `PATIENCE` since the last removal was reported.
     stands_still: AtomicBool,
@@ -107,7 +109,7 @@ impl<K, V> Listeners<K, V> {
         }
     }
 
-    /// Calls the listener until nothing waits, or another thread calls it.
+    /// Calls the listener until the queue is empty, or leaves that to a thread that calls it already.
     pub(crate) fn deliver(&self)
     where
         K: Clone,
@@ -123,8 +125,8 @@ impl<K, V> Listeners<K, V> {
             if !self.delivering.swap(true, Ordering::SeqCst) {
                 self.take_turn(listener);
                 // A thread that is counted in `paced` checks the queue again after its wait, so this thread may leave.
-                // If there is none, this thread checks again: a removal may have been queued before `delivering` was
-                // cleared.
+                // If there is no such thread, this thread checks the queue again: another thread may have queued a
+                // removal and left because `delivering` was still set.
                 if self.paced.load(Ordering::SeqCst) > 0 {
                     self.room.notify(usize::MAX);
                     return;
@@ -137,8 +139,8 @@ impl<K, V> Listeners<K, V> {
         }
     }
 
-    /// Calls the listener until nothing waits, or until this thread's share is done and another thread waits to take
-    /// over.
+    /// Calls the listener until the queue is empty, or until this thread's share is done and a thread waits that can
+    /// take over.
     fn take_turn(&self, listener: &Listener<K, V>)
     where
         K: Clone,
@@ -170,7 +172,8 @@ impl<K, V> Listeners<K, V> {
     /// still.
     fn await_room(&self) -> bool {
         // `paced` is raised before `delivering` is read; `take_turn` clears `delivering` before `paced` is read. So at
-        // least one of the two threads sees the change of its peer, and no removal is left without a caller.
+        // least one of the two threads sees the change of its peer, and no queued removal is left without a thread that
+        // delivers it.
         self.paced.fetch_add(1, Ordering::SeqCst);
         let room = self.room.listen();
         let told = self.told.load(Ordering::Relaxed);

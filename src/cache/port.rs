@@ -1,4 +1,4 @@
-//! The interface of an open cache to its node: bytes in, bytes out, and the passing of time. Knows no socket.
+//! The interface of an open cache to its node: bytes in, bytes out, and timers. It has no sockets.
 
 use std::any::Any;
 
@@ -24,10 +24,10 @@ pub struct Parcel {
     pub bulk: bool,
 }
 
-/// The number of values of a cache, and its members.
+/// The members of a cache, the number of its values, and whether it has caught up.
 #[derive(Clone, Debug)]
 pub struct CacheStatus {
-    /// The first member whose whole state this cache has received.
+    /// The first member whose whole state this cache has received; `None` if it has not caught up with any.
     pub caught_up: Option<CaughtUp>,
     /// Members known to have the cache open: live, or dead and not yet forgotten.
     pub members: Vec<ReplicaId>,
@@ -44,14 +44,15 @@ pub enum NodeEvent {
     MemberDown(ReplicaId),
     /// A member that will not return.
     MemberLeft(ReplicaId),
-    /// The presence of peers: true if the node has any. Without peers, writes wake no driver.
+    /// True if the node has peers. Without peers, a write does not wake the driver.
     Connected(bool),
-    /// The possibility that peers have this cache open from which no message has been received yet.
+    /// True if this cache may be open on another process, or on one that a seed leads to. While this is true and the
+    /// cache has no member, it removes nothing without a trace.
     AwaitsPeers(bool),
-    /// The possibility that there are members which this cache has not met. Callers that wait for members wait for them
-    /// too.
+    /// True if there may be live members that this cache has not met. Callers of
+    /// [`Cache::wait_replicated`](crate::Cache::wait_replicated) then wait for these as well.
     ExpectsMembers(bool),
-    /// The end of the node: there is no member any more, and time passes only with writes.
+    /// The end of the node: there is no member any more, and only the cache's own writes handle its timers.
     Stopped,
 }
 
@@ -61,7 +62,7 @@ pub trait Port: Any + Inspect + Send + Sync {
     fn name(&self) -> &Arc<str>;
     /// Returns the id of this replica.
     fn id(&self) -> ReplicaId;
-    /// Merges a message for this cache. Returns true if it was understood.
+    /// Merges a message for this cache. Returns true if the message decoded and was handled.
     fn deliver(&self, bytes: Bytes) -> bool;
     /// Returns the next parcel to send.
     fn poll(&self) -> Option<Parcel>;
@@ -80,6 +81,6 @@ pub trait Port: Any + Inspect + Send + Sync {
     fn expects_members(&self) -> bool;
     /// Returns true if there is an own write that no member has, and a member may still take it.
     fn has_unsent(&self) -> bool;
-    /// Counts the own writes that no member is known to have. Leaves out those that the last call counted.
+    /// Returns the number of own writes that no member is known to have, less the number at the last call.
     fn count_unsent(&self) -> u64;
 }

@@ -17,7 +17,8 @@ use crate::wire;
 
 /// The number of first entries of a replica that are all read back.
 const FIRST: u64 = 64;
-/// The interval at which later entries are read back. A prime, so that it meets every position of any rhythm of writes.
+/// The interval at which later entries are read back. It is a prime: if writes repeat with some period, each position
+/// of that period is read back sooner or later.
 const STRIDE: u64 = 1_021;
 
 /// The selection of entries that are read back. It is not random: the same writes are checked in each run.
@@ -27,8 +28,8 @@ const STRIDE: u64 = 1_021;
 #[repr(align(128))]
 pub(super) struct Samples {
     written: AtomicU64,
-    /// One bit for each class of encoded sizes that was checked. A field that a type leaves out or widens shows in its
-    /// size.
+    /// One bit for each class of encoded sizes of which an entry was read back. An entry of a new class is read back:
+    /// its size shows that `Serialize` left a field out, or wrote a wider one.
     key_sizes: AtomicU64,
     value_sizes: AtomicU64,
     /// True once an entry could not be read back: from then on every entry is checked.
@@ -37,10 +38,10 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Counts an entry. Returns true if it has to be read back.
+    /// Counts an entry. Returns true if the entry has to be read back.
     pub(super) fn is_due(&self, key_size: usize, value_size: usize) -> bool {
-        // Not one atomic step: threads that count at the same time may count one write, and then more entries are read
-        // back.
+        // Not one atomic step: threads that count at the same time may use the same number. The only effect is that
+        // more entries are read back.
         let number = self.written.load(Ordering::Relaxed);
         self.written.store(number.wrapping_add(1), Ordering::Relaxed);
         number < FIRST
@@ -72,8 +73,8 @@ impl Samples {
         })
     }
 
-    /// Returns the owned form of a borrowed key, made through its encoding. Returns `None` if a different key comes
-    /// back, or none.
+    /// Encodes a borrowed key and decodes the owned key from that. Returns `None` if this fails, or yields a different
+    /// key.
     pub(super) fn own_key<K: CacheKey, Q>(&self, cache: &str, key: &Q) -> Option<K>
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized,

@@ -6,7 +6,7 @@ use super::ready::Ready;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue, race};
 
-/// The time that a node has to answer after the time limit. A node that takes longer is held up.
+/// The time after the time limit within which the node must answer. A node that takes longer is held up.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Asks the node, and waits for its answer.

@@ -1,5 +1,5 @@
-//! Waits until other members have a write. `View::member_has` decides for each member: the vector that it reported must
-//! cover the write's stamp.
+//! Waits until other members have a write. `View::member_has` decides for each member: the vector that the member
+//! reported must cover the write's stamp.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -83,8 +83,8 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
         // Listens before it reads the state, so that a change in between is not missed.
         let progress = shared.progress.listen();
         if unmet {
-            // Read in this order: once no member is expected any more, those that were expected are live members. From
-            // then on `asked` is fixed: members that join later do not count.
+            // `unmet` is read first: once no member is expected any more, all that were expected are among the live
+            // members. From then on `asked` is fixed: members that join later do not count.
             unmet = shared.connection.is_expecting();
             asked.extend(shared.writer.look(|engine| engine.replica.view().live_members()));
         }

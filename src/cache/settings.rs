@@ -1,4 +1,4 @@
-//! All settings of a cache in one place, as code or a configuration file gives them.
+//! All settings of a cache in one place, for use in code and in configuration files.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::open_error::{LARGEST, Limits, OpenError};
 use crate::recency::Eviction;
 use crate::replica::ReplicaConfig;
 
-/// The range of the wait for one node, in a fill of the whole cluster.
+/// The range of `cluster_single_flight`: the wait for one node.
 const SHORTEST_TURN: Duration = Duration::from_millis(1);
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 
@@ -20,12 +20,12 @@ const LONGEST_TURN: Duration = Duration::from_secs(60);
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CacheSettings {
-    /// The most weight that this node holds: entries, unless there is a weigher. Beyond that, the least recently used
-    /// values are evicted, on this node only. Default: none, unbounded. Any number is valid; 0 holds nothing. A larger
-    /// capacity hits more often; a smaller one takes less memory.
+    /// The most weight that this node holds. Each entry weighs 1, unless there is a weigher. Beyond that, values are
+    /// evicted in the order of `eviction`, on this node only. Default: none, unbounded. Any number is valid; 0 holds
+    /// nothing. A larger capacity hits more often; a smaller one takes less memory.
     pub max_capacity: Option<u64>,
     /// The order of eviction: `"lru"` or `"segmented_lru"`. Default `lru`. The segmented order hits more often if few
-    /// keys are used again and again. It costs a move for each second use.
+    /// keys are used again and again. It costs more when a value is used for the second time.
     pub eviction: Eviction,
     /// The time to live of values that are written without a time of their own. Default: none, for ever. Must be more
     /// than zero; more than a hundred years counts as a hundred. A shorter time bounds how long a value outlives a
@@ -45,8 +45,9 @@ pub struct CacheSettings {
     pub fill_timeout: Option<Duration>,
     /// The wait for one node in a fill of the whole cluster. The second node in turn waits this long for the value of
     /// the first before it runs its own filler. The third waits twice as long, and all later nodes three times as long.
-    /// Default: none; each node fills its own misses. Range 1 ms to 1 min, and less than a third of `fill_timeout`. A
-    /// time longer than a fill takes spares the source most. But a node that misses alone may wait that long in vain.
+    /// Default: none; each node fills its own misses. Range 1 ms to 1 min, and less than a third of `fill_timeout`. If
+    /// the time is longer than a fill takes, the source is asked least often. But a node that misses alone waits in
+    /// vain, for up to three times this long.
     #[serde(with = "crate::durations::option")]
     pub cluster_single_flight: Option<Duration>,
     /// The number of events that a subscriber of the change stream may be behind before it loses the oldest. Default
@@ -114,8 +115,9 @@ impl CacheSettings {
         Policy { max_capacity, eviction, time_to_live, limits: Limits { max_key_bytes, max_value_bytes } }
     }
 
-    /// Returns the patience of single calls, brought into the range that [`validate`](Self::validate) allows for the
-    /// setting.
+    /// Returns the patience for the calls through one handle, brought into the range that [`validate`](Self::validate)
+    /// allows for `cluster_single_flight`. A quarter of `fill_timeout` leaves the last node in turn, which waits three
+    /// times as long, a quarter for its filler.
     pub(super) fn bounded_patience(&self, patience: Duration) -> Duration {
         let quarter = self.fill_timeout.map_or(LONGEST_TURN, |limit| limit / 4);
         patience.min(quarter).clamp(SHORTEST_TURN, LONGEST_TURN)

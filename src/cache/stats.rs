@@ -24,8 +24,8 @@ pub struct CacheStats {
     pub entries: u64,
     /// The sum of the weights of these values.
     pub weight: u64,
-    /// Tombstones held here: keys that are remembered as deleted, expired, evicted or void until every member has seen
-    /// it.
+    /// Tombstones held here: keys that are remembered as deleted, expired, evicted or void, until every member has seen
+    /// the tombstone.
     pub tombstones: u64,
     /// Panics of the eviction listener.
     pub listener_panics: u64,

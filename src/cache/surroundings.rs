@@ -1,4 +1,4 @@
-//! The node that a cache is open on, and the replica id of that cache.
+//! The services of the node on which a cache is open, and the replica id of that cache.
 
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::replica::{FormerState, Replica};
 use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Mutex};
 
-/// The services of the node, and the replica id of the cache.
+/// The services of the node, and the present replica id of the cache.
 pub(super) struct Surroundings {
     pub(super) node: Uuid,
     pub(super) node_name: Arc<str>,
@@ -32,8 +32,8 @@ impl Surroundings {
         *self.id.lock()
     }
 
-    /// Gives the replica a new id, because another process uses the old one. Returns the replica's former state, for
-    /// the caller to drop without the replica's lock.
+    /// Gives the replica a new id, because another process uses the old one. Returns the replica's former state, which
+    /// the caller must drop after it has released the replica's lock.
     pub(super) fn renew<K: CoreKey, V>(&self, now: Now, replica: &mut Replica<K, V>) -> Option<FormerState<K, V>> {
         let (id, seed) = self.host.draw_replica();
         let remains = replica.renew(now, id, seed)?;

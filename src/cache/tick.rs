@@ -1,4 +1,4 @@
-//! The passing of time for a cache: driven by its node, or by the cache's own writes once the node is down.
+//! The timers of a cache. Its node handles them; once the node is down, the cache's own writes do.
 
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};
@@ -12,7 +12,8 @@ pub(super) fn tick<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> u64 {
     shared.writer.change(now, |engine| {
         if engine.replica.poll_timeout(now) <= now.mono {
             engine.replica.handle_timeout(now);
-            // The node sends a message that became due in its next turn, so that turn must not wait for the next timer.
+            // A timer has made a message due. The driver sends messages at its next turn, so that turn must come at
+            // once and not at the time of the next timer.
             if engine.replica.may_transmit() {
                 return now.mono;
             }

@@ -1,9 +1,10 @@
 //! Turns of the nodes that miss the same key: optional single flight for the whole cluster.
 //!
 //! Rendezvous hashing (Thaler and Ravishankar 1998) puts the live members in an order. The order differs from key to
-//! key, and is the same on every node that knows the same members. The first node fills at once. The second waits one
-//! patience for the value of the first, the third waits two, and every later node three. A node runs its own filler
-//! when its wait ends without a value. This needs no message, no lock and no coordinator.
+//! key, and is the same on every node that knows the same members. The first node fills at once. The second waits for
+//! the value of the first, for one *patience* (the setting `cluster_single_flight`). The third waits two patiences, and
+//! every later node three. A node runs its own filler when its wait ends without a value. These turns need no message,
+//! no lock and no coordinator.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -19,7 +20,8 @@ use crate::wire;
 /// The longest wait of a node, in multiples of the patience.
 const LONGEST_TURN: u32 = 3;
 
-/// Returns a number that is the same on every node. Mixes with the finisher of splitmix64 (Steele et al. 2014).
+/// Returns the score of a member for a key, which is the same on every node: the greatest score fills first. Mixes with
+/// the finisher of splitmix64 (Steele et al. 2014).
 fn score(key: u64, member: ReplicaId) -> u64 {
     let (high, low) = member.as_uuid().as_u64_pair();
     mix(mix(key ^ high) ^ low)
@@ -38,8 +40,8 @@ fn rank(key: u64, own: ReplicaId, others: &[ReplicaId]) -> u32 {
     u32::try_from(before).unwrap_or(u32::MAX)
 }
 
-/// Returns the time that a fill waits for another node's value before its filler begins. Zero means that it does not
-/// wait.
+/// Returns the time that a fill waits for another node's value before its filler begins. Zero means that the filler
+/// begins at once.
 pub(super) fn of<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     flight: &Flight<K, V>,

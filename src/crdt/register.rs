@@ -1,8 +1,8 @@
 //! The last-writer-wins register that one key maps to, on top of `crdts`.
 //!
 //! The join of two registers of one key is the maximum in this order: stamp time, stamp replica, a tombstone over a
-//! live value, dot. Honest replicas never issue equal stamps for different values. If it happens, the order still
-//! decides, in the same way on every replica.
+//! value, dot. An `Evicted` tombstone ranks as the value it was. Honest replicas never issue equal stamps for different
+//! values. If it happens, the order still decides, in the same way on every replica.
 
 use std::fmt;
 
@@ -23,7 +23,8 @@ pub enum Cause {
     /// The body was evicted on this replica to stay within capacity. This is local knowledge: the tombstone ranks as
     /// the live value whose body was evicted, and never erases it on other replicas.
     Evicted = 3,
-    /// A write arrived after a newer register of its key may have been collected here.
+    /// The void of a write that arrived after a newer register of its key may have been collected, of a contested fill,
+    /// or of a value that can no longer be encoded.
     Void = 4,
 }
 
@@ -84,6 +85,7 @@ pub struct Marker {
 }
 
 impl Marker {
+    /// Returns the order of the module's documentation. The kind comes last, so that markers of equal rank are equal.
     fn rank(&self) -> (Stamp, bool, u64, crate::replica_id::ReplicaId, u8) {
         (self.stamp, !self.kind.ranks_live(), self.dot.counter, self.dot.actor, self.kind.code())
     }
@@ -179,8 +181,8 @@ mod laws {
     proptest! {
         #![proptest_config(crate::testing::proptest_config())]
 
-        /// Scenario 1 (registers), scenario 2 and scenario 3: the join is commutative, associative and idempotent for any three
-        /// registers.
+        /// Scenario 1 (registers), scenario 2 and scenario 3: the join is commutative, associative and idempotent for
+        /// any three registers.
         #[test]
         fn join_is_a_semilattice(a in marker(), b in marker(), c in marker()) {
             prop_assert_eq!(joined(a, b), joined(b, a));

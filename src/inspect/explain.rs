@@ -12,7 +12,7 @@ use crate::report::{
     readable_to_hundredths, show, span,
 };
 
-/// The reason for a node that answers but does not have the cache open. Its silence is not a fault.
+/// The text for a node that answers that it does not have the cache open, which is no fault.
 const NOT_OPEN: &str = "does not have the cache open";
 
 /// One node's answer.

@@ -1,8 +1,8 @@
 //! The debug interface over HTTP: JSON under `/v1`, health checks, Prometheus text, and an HTML page.
 //!
 //! It is off until it is started, and read-only: no request changes anything. An address beyond loopback requires a
-//! token. `Host` and `Origin` are checked, so that a page of another site cannot use a browser on this machine to read
-//! it. Values are hidden unless [`HttpConfig::show_values`] is set.
+//! token. `Host` and `Origin` are checked. So a page of another site, opened in a browser on this machine, cannot read
+//! the answers. Values are hidden unless [`HttpConfig::show_values`] is set.
 //!
 //! ```no_run
 //! # async fn example(node: driftless::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -114,7 +114,7 @@ struct Shared {
 
 type App = Arc<Shared>;
 
-/// A running debug interface. It stops when this is dropped.
+/// A running debug interface. Dropping it stops the interface.
 #[derive(Debug)]
 pub struct HttpServer {
     addr: SocketAddr,
@@ -146,7 +146,7 @@ impl HttpServer {
         Ok(Self { addr, task })
     }
 
-    /// Returns the address it listens on.
+    /// Returns the address on which the interface listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr

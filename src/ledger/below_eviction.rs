@@ -64,8 +64,8 @@ impl BelowEviction {
     }
 
     /// Takes over the eviction floor and evicted dots of a replica whose state is taken over. The places `below` hold
-    /// registers without a value at or below that floor; they are in doubt from now on. At the sender they may be in
-    /// doubt, and so may the voids and doubts that this reconcile has left here.
+    /// registers without a value at or below that floor; they are in doubt from now on. The sender may hold some of
+    /// their keys in doubt. Among them are the voids and `Evicted` tombstones that this reconcile has left here.
     pub(super) fn take_over(&mut self, floor: Stamp, evicted: &VersionVector, below: impl Iterator<Item = SlotRef>) {
         self.evicted.join(evicted);
         self.raise(floor);
@@ -98,6 +98,7 @@ impl BelowEviction {
         self.note_doubt(slot);
     }
 
+    /// Marks the register in this place as in doubt. The eviction floor covers its stamp already.
     pub(super) fn note_doubt(&mut self, slot: SlotRef) {
         self.in_doubt.insert(slot);
     }

@@ -25,6 +25,7 @@ use crate::store::Snapshot;
 
 /// The most tombstones checked in one batch.
 const BATCH: usize = 4_096;
+
 /// Returns the part of the history that is stable by all reports received so far.
 pub(crate) fn stable_cut<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, members: &Members, now: Now) -> StableCut {
     let own = watermark_at(ledger, env, env.clock.last().max(now.wall));
@@ -51,8 +52,8 @@ pub(crate) fn owing<'a, K: CoreKey, V>(
     members.owing(ledger.vector(), ledger.retired_up_to, now.mono.saturating_sub(patience))
 }
 
-/// Returns this replica's low watermark at a clock of its own. Every write that it issues after this clock is stamped
-/// above the watermark.
+/// Returns this replica's low watermark when its clock reads `clock`. Every write that it issues later is stamped above
+/// the watermark.
 pub(crate) fn watermark_at<K, V>(ledger: &Ledger<K, V>, env: &Env, clock: HlcTime) -> HlcTime {
     let lag = clock.saturating_sub(env.max_drift());
     fill::lowest(ledger).map_or(lag, |fill| lag.min(fill.saturating_sub(1)))

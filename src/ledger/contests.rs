@@ -82,7 +82,7 @@ pub(crate) struct Contests {
     heard: Stamps,
     /// Epochs that are at most `max_drift` older than the greatest epoch, including the greatest.
     epochs: SmallVec<[HlcTime; 2]>,
-    /// The time up to which lost stamps may have been dropped because there were too many.
+    /// The time up to which stamps and epochs may have been dropped because there were too many.
     forgot: HlcTime,
     /// The greatest time of a register evicted without a trace while this replica had no members. No other replica has
     /// seen that register.
@@ -135,7 +135,7 @@ impl Contests {
     }
 
     /// Returns true if this replica knows a write or epoch against which the fill must lose, although the fill is
-    /// stamped above it.
+    /// stamped above it. A write in `heard` counts also if it is stamped above the fill.
     pub(super) fn is_contested(&self, hash: u64, held: Option<Stamp>, fill: Stamp, bound: &FillBound) -> bool {
         let losers = self.losers.get(&hash).into_iter().flatten();
         self.epochs.iter().any(|epoch| bound.is_contested_by_epoch(fill, *epoch))
@@ -158,10 +158,10 @@ impl Contests {
         bound.after < self.evicted_alone && self.evicted_alone <= fill.time
     }
 
-    /// Returns true if a fill that arrived without its bound may have begun before a stamp known here. Such a stamp is
-    /// `found` for its key, one of the floors, an epoch, or a lost stamp. The lost bound was at `max_drift` below the
-    /// fill or later. The filler knew the stamp directly below its fill, within the same tick, and the writes of its
-    /// own replica.
+    /// Returns true if a fill that arrived without its bound may have begun before a stamp known here was issued. The
+    /// known stamps are `found`, of the register held for its key, the floors, the epochs, and the remembered stamps of
+    /// the key. The missing bound began at `max_drift` below the fill or later. Two things do not count, because the
+    /// filler knew them: the stamp directly below its fill, within the same tick, and the writes of its own replica.
     pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 3]) -> bool {
         let after = fill.time.saturating_sub(self.drift);
         let losers = self.losers.get(&hash).into_iter().flatten();

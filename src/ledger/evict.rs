@@ -72,7 +72,8 @@ fn retain<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapsh
 /// Returns true if evicting the register may leave no trace: it is stable, or this replica has no members.
 fn may_go_without_trace<K: CoreKey, V>(ledger: &Ledger<K, V>, members: &Members, marker: Marker) -> bool {
     let Marker { stamp, dot, .. } = marker;
-    // While a session comes in, the claim that will cover its entries is still open.
+    // While a session comes in, its entries are not claimed yet. While the first member is awaited, members may hold
+    // older writes that have not arrived.
     if !ledger.vector.covers(&dot) || ledger.receiving.is_some() || members.awaits_first_member() {
         return false;
     }

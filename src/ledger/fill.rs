@@ -40,6 +40,7 @@ impl FillTicket {
     }
 }
 
+/// The running fills of this replica, and the stamps that its recent fills with a bound have.
 #[derive(Debug, Default)]
 pub(crate) struct Fills {
     next: u64,
@@ -117,8 +118,9 @@ pub(crate) fn begin<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, has
     FillTicket { number, stamp: Stamp::new(time, env.id), found, epoch, bound }
 }
 
-/// Ends a fill with a value. Returns its stamp if the value was stored. Returns `None` if a newer register is held or
-/// may have been collected meanwhile: the value is then for the caller only.
+/// Ends a fill with a value. Returns its stamp if the value was stored. Returns `None` if the fill has lost against a
+/// register, floor or epoch, or may have lost against a register that was collected meanwhile: the value is then for
+/// the caller only.
 pub(crate) fn finish<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -175,7 +177,7 @@ pub(crate) fn is_overtaken<K: CoreKey, V>(
     if ticket.number < ledger.fills.first {
         return true;
     }
-    // There was no stamp to compare with: any change of the register or the epoch counts.
+    // This fill got no stamp to compare with, so any change of the register or the epoch counts.
     if ticket.stamp.time == 0 {
         return held != ticket.found || ledger.epoch() != ticket.epoch;
     }

@@ -66,8 +66,8 @@ fn put<K: CoreKey, V>(
 }
 
 /// Removes a register that can no longer be encoded, if it is still held under this dot. If its value cannot be
-/// encoded, a `Void` tombstone replaces it, so that no replica keeps the write that it overwrote. If its key cannot be
-/// encoded, it is removed without a trace. Returns true if the register was held.
+/// encoded, a `Void` tombstone replaces the register, so that no replica keeps the write that the register overwrote.
+/// If its key cannot be encoded, the register is removed without a trace. Returns true if it was held.
 pub(crate) fn void_unencodable<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,

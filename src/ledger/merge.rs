@@ -24,7 +24,7 @@ pub(crate) enum Merged {
     Voided,
     /// The register held here is newer.
     Lost,
-    /// Its dot had been seen before.
+    /// Its dot had been seen before, or another process issued the dot under this replica's own id.
     Seen,
     /// It is stamped at or below the epoch.
     Expunged,
@@ -136,11 +136,11 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         self.plain(held, entry)
     }
 
-    /// Voids a contested fill for all replicas. If the fill lies at or below the eviction floor, a doubt would make it
-    /// a miss on this replica only, which may be the only replica that knows the contesting write.
+    /// Voids a contested fill for all replicas, even at or below the eviction floor. In doubt, it would be a miss on
+    /// this replica only, which may be the only replica that knows the contesting write.
     fn void_fill(&mut self, held: Option<&Snapshot<K, V>>, fill: &Entry<K, V>) -> Merged {
         self.env.counters.fills_contested += 1;
-        // A tombstone below the gc floor would let an older write in between the two.
+        // A void below the gc floor would let in an older write that is stamped between the void and the floor.
         let stamp = if held.is_none() { fill.stamp().max(self.ledger.floor) } else { fill.stamp() };
         self.place_void(held, fill, stamp);
         Merged::Voided
@@ -168,13 +168,13 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     fn merge_into_nothing(&mut self, entry: Entry<K, V>) -> Merged {
         let reinserted = self.env.bugs().reinsert_seen && self.ledger.vector.covers(&entry.dot());
         let floor = self.ledger.floor;
-        // Below both floors it may have been evicted here or deleted. As it may be evicted, it must not be voided for
-        // other replicas.
+        // At or below the eviction floor, the entry may be a value that was evicted here. It must then not be voided
+        // for other replicas, even if it is also at or below the gc floor and may have been deleted.
         if entry.stamp() > floor || entry.stamp() <= self.ledger.eviction_floor() || reinserted {
             self.env.counters.merged += 1;
             return Merged::Placed(self.place_joined(None, entry));
         }
-        // A tombstone that this replica collected may have overwritten or deleted it.
+        // From here on the entry is voided, because a tombstone that this replica collected may be newer.
         if !entry.kind().is_live() {
             if self.env.bugs().tombstone_below_floor_merged {
                 self.env.counters.merged += 1;
@@ -228,7 +228,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         if !joined.changed {
             self.env.counters.lost += 1;
             self.ledger.registers.contests.note_beaten(&entry, ours.stamp);
-            // An equal dot is the same event again. It is held, and must be claimed like a new one.
+            // An equal dot is the same event again. Its register counts as placed, because the caller must note it as
+            // not covered by a claim, like a new one.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }
         self.env.counters.merged += 1;
@@ -243,8 +244,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let why = removal_cause(marker.kind);
         if held.meta.retained {
             // The same write arrived without its body, under a greater dot. Members that have seen that dot would skip
-            // the body under the old one, so the body gets a still greater dot. This happens only once per body: two
-            // replicas could otherwise raise the dots without end.
+            // the body under the old one, so the body gets a still greater dot. This happens only once per body, whose
+            // dot then differs from its stamp: two replicas could otherwise raise the dots without end.
             if held.meta.dot_time != held.meta.stamp_time {
                 self.env.counters.evicted_unsent += 1;
                 return self.ledger.registers.place(Some(held), Registers::tombstone_for(held, marker), why);

@@ -1,5 +1,5 @@
-//! The end of a reconcile. It removes or voids registers that the sender does not hold and may have removed for a
-//! reason.
+//! The end of a reconcile. It removes registers that the sender does not hold and may have removed for a reason, voids
+//! them, or puts them in doubt.
 
 use super::Ledger;
 use super::changes::RemovalCause;
@@ -35,7 +35,7 @@ impl<'a> Verdict<'a> {
 
 /// Removes the registers that the reconcile did not list although its sender had seen them. If this replica knew what
 /// the sender has evicted, it spares registers that only an eviction can explain. Each removal raises the dropped
-/// vector, so that this replica sends no delta that hides it.
+/// vector, so that this replica sends no delta that hides it. `end` is `None` only if a known mistake is put back.
 pub(crate) fn remove_unlisted<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -63,17 +63,17 @@ pub(crate) fn remove_unlisted<K: CoreKey, V>(
         }
         let evictable = held.meta.kind.ranks_live() && end.is_some_and(|end| stamp <= end.last.eviction_floor);
         if evictable && !env.bugs().removals_void {
-            // The sender has deleted or evicted it. A removal that may be an eviction must not void the register on
-            // other replicas when it arrives again.
+            // The sender has deleted or evicted it. As it may be evicted, the register must be put in doubt and not
+            // voided for all replicas when it arrives again.
             ledger.raise_floor_for(env, held.meta.kind, stamp, dot);
         }
         ledger.registers.erase(&held, RemovalCause::Reconcile);
     }
 }
 
-/// Voids or doubts registers that the sender has not seen, if they are at or below one of its floors. A register that
-/// the sender collected may have overwritten or deleted them. If this replica knew what the sender has evicted, it
-/// doubts only registers that are also at or below the sender's gc floor.
+/// Voids registers that the sender has not seen, or puts them in doubt, if they are at or below one of its floors. A
+/// register that the sender collected may have overwritten or deleted them. If this replica knew what the sender has
+/// evicted, it puts in doubt only registers that are also at or below the sender's gc floor.
 pub(crate) fn void_unknown<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -109,9 +109,10 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
     }
 }
 
-/// Marks a register as in doubt: the sender of a reconcile may have evicted or deleted a newer one. It is not voided,
-/// because only the claims of this replica have changed, and other replicas may know better. Nor may it be listed as
-/// the newest known write. Both hold even if this replica does not take over the sender's evictions.
+/// Replaces a value by an `Evicted` tombstone in doubt: the sender of a reconcile may have evicted or deleted a newer
+/// one. The value is not voided, because only the claims of this replica have changed, and other replicas may know
+/// better. Nor may it be listed as the newest known write. Both hold even if this replica does not take over the
+/// sender's evictions. Leaves tombstones to [`take_evictions`].
 fn doubt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapshot<K, V>) {
     if held.meta.kind.is_live() {
         env.counters.reconcile_doubted += 1;
@@ -139,8 +140,8 @@ pub(crate) fn take_evictions<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut
 }
 
 /// Adopts the sender's dropped times, each up to the time that this replica claims of the origin. Above that time this
-/// replica claims nothing that could mislead a receiver. An uncapped time of a retired origin without a record would be
-/// waited for without end.
+/// replica claims nothing that could mislead a receiver. Moreover, no member could ever reach a higher dropped time of
+/// a retired origin whose record is gone, and each would get reconciles without end.
 pub(crate) fn take_dropped<K, V>(ledger: &mut Ledger<K, V>, env: &Env, dropped: &VersionVector, floor: Stamp) {
     for (origin, time) in dropped.iter() {
         let claimed = ledger.vector.get(&origin);

@@ -26,8 +26,8 @@ pub(crate) fn cap<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, membe
     }
 }
 
-/// Returns an own time that stands for the dropped time of `origin` after its record was dropped. Returns `None` if the
-/// record must stay.
+/// Returns an own time that stands for the dropped time of `origin` after its record was dropped, or zero if nothing of
+/// the origin was dropped. Returns `None` if the record must stay.
 ///
 /// A member that has not seen all registers of an origin that were removed without a trace must get a reconcile, even
 /// after the record was dropped. An own time replaces the record if every present member has seen it and no forgotten

@@ -91,8 +91,8 @@ impl Retained {
         self.places.pop_front()
     }
 
-    /// Drops places whose bodies were overwritten since, once the places are more than twice the tombstones. Without it
-    /// they accumulate until the slowest live member has reported the first body.
+    /// Drops places whose bodies were overwritten since, once the places are more than twice the tombstones. Without
+    /// compaction they accumulate until the slowest live member has reported the first body.
     pub(super) fn compact(&mut self, tombstones: usize, is_kept: impl Fn(HlcTime, SlotRef) -> bool) {
         if self.places.len() > 2 * tombstones + 64 {
             self.places.retain(|(time, slot)| is_kept(*time, *slot));

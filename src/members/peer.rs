@@ -98,7 +98,7 @@ pub(crate) struct Delivery {
     pub(crate) serve_after: u64,
     /// Per live origin of which it lacks much: the time that it had reached, and the monotonic time since when.
     pub(crate) progress: BTreeMap<ReplicaId, (HlcTime, u64)>,
-    /// The monotonic time of the last push that is not yet acknowledged, and the number of digests sent to ask for it.
+    /// The monotonic time since which a report of sent writes is awaited, and the number of digests sent to ask for it.
     pub(crate) unacked_since: Option<u64>,
     pub(crate) asked: u32,
 }
@@ -178,7 +178,7 @@ pub(crate) struct Peer {
     pub(crate) suspected: Option<(HlcTime, u64)>,
     /// The vector that this replica must reach to have caught up with its first digest, and the clock of that digest.
     pub(crate) target: Option<(VersionVector, HlcTime)>,
-    /// The greatest session number of it that is finished or superseded.
+    /// The greatest number of a session from it that is finished, abandoned or superseded.
     pub(crate) session_done: u64,
     pub(crate) word: OwnWriteClaims,
     pub(crate) clocks: Clocks,
@@ -205,7 +205,8 @@ impl Peer {
         }
     }
 
-    /// Creates an unmet peer that has been unreachable since this monotonic time.
+    /// Creates an unmet peer that has been unreachable since this monotonic time. A peer that is named alive counts as
+    /// unreachable here as well, so that it is sent nothing.
     pub(super) fn unmet(now: Now, since: u64, unmet: Unmet, contests_kept_after: HlcTime) -> Self {
         Self { dead_since: Some(since), unmet: Some(unmet), ..Self::new(now, 0, contests_kept_after) }
     }

@@ -2,7 +2,7 @@
 //!
 //! A replica that has merged nothing yet has no reason to trust its own clock more than the clocks of all members. If
 //! most of the members it knows agree with each other and are ahead of it, it takes their time. It takes the time of a
-//! single member only if no second one sends a message for a second. Every other replica keeps its time and defers
+//! single member only if no second one sends a digest for a second. Every other replica keeps its time and defers
 //! entries that are ahead. Its digests then ask the sender to wait.
 
 use super::Members;
@@ -19,8 +19,8 @@ const LONGEST: u64 = 60_000_000_000;
 /// longer.
 const SHORTEST: u64 = 1_000_000_000;
 
-/// Digest intervals per member within which a member with a working link sends a message, except once in millions of
-/// times.
+/// The number of digest intervals, for each member and this replica, after which the clock in a member's last digest no
+/// longer counts. A member with a working link sends a digest within that time, except once in millions of cases.
 const ROUNDS: u64 = 16;
 
 /// The difference of a member's wall clock.
@@ -28,7 +28,8 @@ const ROUNDS: u64 = 16;
 pub struct Skew {
     /// The member.
     pub member: ReplicaId,
-    /// Its wall clock minus this replica's, by its last digest, in nanoseconds. The transmission time counts as behind.
+    /// Its wall clock minus this replica's, by its last digest, in nanoseconds. The transmission time of that digest
+    /// makes the result too low.
     pub nanos: i64,
 }
 
@@ -70,9 +71,11 @@ pub(crate) fn note_clocks(
         // Retries are counted from the end of the wait.
         peer.delivery.unacked_since = peer.delivery.unacked_since.map(|_| until);
     } else if std::mem::take(&mut peer.clocks.was_asked_to_wait) {
+        // The member defers nothing more, so its wait ends early.
         peer.delivery.serve_after = peer.delivery.serve_after.min(now.mono);
     }
     judge_newcomer(members, env, from, digest);
+    // The offset is positive while this replica runs by the time of its members.
     if env.clock.offset() > 0 {
         give_time_back(members, env);
     } else if !env.bugs().deferral_storm && !has_merged {
@@ -95,7 +98,8 @@ fn patience_with_clocks(env: &Env) -> u64 {
     nanos(env.config.digest_interval).saturating_mul(3).max(2 * SHORTEST)
 }
 
-/// Ends the hold for newcomers that were held back long enough: their members may disagree, so that they take no time.
+/// Sends data again to newcomers that were held back long enough. Such a newcomer may never take the time of its
+/// members, because their clocks disagree.
 pub(super) fn release_held_back(members: &mut Members, env: &Env) {
     let patience = patience_with_clocks(env);
     for (_, peer) in members.iter_mut() {
@@ -170,7 +174,7 @@ fn take_time_of_members(members: &mut Members, env: &mut Env, from: ReplicaId) -
     if least <= drift || most - least > drift || known.len() <= unheard {
         return None;
     }
-    // The first member to send a message may be the one with the wrong clock. A hybrid clock that has run ahead does
+    // The first member to send a digest may be the one with the wrong clock. A hybrid clock that has run ahead does
     // not go back.
     let live = members.iter().filter(|(_, peer)| peer.is_live());
     let first = live.map(|(id, peer)| (peer.known_since, *id)).min();

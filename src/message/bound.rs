@@ -8,7 +8,7 @@ use crate::hlc::{GRAIN, HlcTime, Stamp};
 /// The highest number of stamps in the bound of one fill. A fill that needs more is not stored.
 pub(crate) const MAX_KNOWN: usize = 8;
 
-/// The stamps that a fill must lose against although it is stamped above them.
+/// The record by which every replica decides against which stamps a fill must lose, although it is stamped above them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FillBound {
     /// The time at or below which no stamp contests the fill. Such a stamp was issued before the fill began, or by a
@@ -69,7 +69,7 @@ impl FillBound {
     }
 }
 
-/// Keeps only the newest stamp of each group of stamps that `is_same` matches.
+/// Adds a stamp. If `is_same` matches a stamp that is there, keeps only the newer one of the two.
 pub(crate) fn note_newest(stamps: &mut SmallVec<[Stamp; 2]>, stamp: Stamp, is_same: impl Fn(&Stamp) -> bool) {
     match stamps.iter_mut().find(|known| is_same(known)) {
         Some(known) => *known = stamp.max(*known),

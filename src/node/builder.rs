@@ -128,8 +128,8 @@ impl NodeBuilder {
 
     /// Sets the nodes to join, as `host:port`, always with a port. Names are resolved again at every attempt, and
     /// attempts never end. Without seeds, or with itself as the only seed, the node is a cluster of one until another
-    /// node has it as a seed. The node recognises itself by its bound and advertised address, also under a name that
-    /// resolves to nothing else.
+    /// node has it as a seed. The node recognises itself by its bound and its advertised address. A seed is the node
+    /// itself if it resolves to these addresses only.
     pub fn seeds<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
         self.seeds = seeds.into_iter().map(Into::into).collect();
         self
@@ -172,8 +172,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets the id of the first replica that is opened here, which a cloned machine shares with its original. For
-    /// drills.
+    /// Sets the id of the first replica that is opened here. For drills: a cloned machine has the id of its original.
     #[doc(hidden)]
     pub fn first_replica_id(mut self, id: Uuid) -> Self {
         self.first_replica_id = Some(id);

@@ -13,15 +13,16 @@ use crate::sync::{Arc, AtomicI64, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(crate) struct SystemClock {
     start: Instant,
-    /// Wall time less monotonic time, and the monotonic time at which the wall clock was last read.
+    /// Wall time less monotonic time, when the wall clock was last read.
     ahead: AtomicU64,
+    /// The monotonic time at which the wall clock was last read.
     looked_up: AtomicU64,
     /// The error of the wall time, in nanoseconds. For drills, which step clocks.
     offset: Option<Arc<AtomicI64>>,
 }
 
-/// Nanoseconds after which the wall clock is read again, and a step of it noticed. Every write needs both times; in
-/// between it reads only the monotonic clock.
+/// Nanoseconds after which the wall clock is read again, and a step of it is noticed. Every write needs both times.
+/// Until then the wall time is computed from the monotonic clock, so that a write reads one clock only.
 const LOOK_AGAIN: u64 = 1_000_000;
 
 impl SystemClock {
@@ -32,6 +33,7 @@ impl SystemClock {
         clock
     }
 
+    /// Reads the wall clock and records it for the next calls of `now`.
     fn look_up(&self, mono: u64) -> HlcTime {
         let wall = self.wall();
         self.ahead.store(wall.wrapping_sub(mono), Ordering::Relaxed);

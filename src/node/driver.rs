@@ -47,6 +47,7 @@ struct Sent {
     ok: bool,
 }
 
+/// The state of the loop.
 pub(crate) struct Driver {
     mesh: Arc<Mesh>,
     events: MeshEvents,
@@ -368,6 +369,7 @@ impl Driver {
             self.greet_the_unknown().await;
             self.registry.publish(self.membership.node_names());
         }
+        // Callers are answered once in each turn, so turns follow soon after each other while a caller waits.
         if !self.waiters.is_empty() || !self.member_waiters.is_empty() {
             next = next.min(now + Duration::from_millis(5));
         }

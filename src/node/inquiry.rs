@@ -1,5 +1,5 @@
-//! The sending and answering of questions between nodes, for a person who inspects the cluster. They ask for the
-//! registers of some keys, the next page of registers, or the report of a node. `questions` has their types.
+//! The sending and answering of questions between nodes, for a person who inspects the cluster. A question asks for the
+//! registers of some keys, the next page of registers, or the report of a node. `questions` has the types.
 //!
 //! Questions change no state and carry no values. A node does not answer a question that it cannot decode.
 
@@ -16,18 +16,22 @@ use super::questions::{Ask, Reply};
 use super::registry::Registry;
 use super::report::report;
 
-/// The first byte of a question. A cache's message begins with a wire version, which neither this byte nor the next is.
+/// The first byte of a question. A cache's message begins with a wire version; no version has the value of this byte,
+/// of `ANSWER` or of a signal.
 const QUESTION: u8 = 0xD1;
+/// The first byte of an answer.
 const ANSWER: u8 = 0xD2;
 /// Maximum size of a question or an answer, in bytes.
 const MAX_BYTES: usize = 4 << 20;
 /// Maximum number of keys in one question, and of registers in one answer.
 pub(crate) const MAX_KEYS: usize = 256;
 const SEND_DEADLINE: Duration = Duration::from_secs(2);
+/// Maximum nesting of a question or an answer.
 const DEPTH: usize = 32;
 
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
+    /// The number of the question at the node that asks. Its answers carry the same number.
     number: u64,
     /// The process that asks or answers.
     node: Uuid,

@@ -36,7 +36,7 @@ pub(crate) struct Identity {
 /// The time that a cache without a handle may stay, to hand over its writes.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A reference to a cache. If the last reference is dropped and a user's value panics then, the panic is contained.
+/// A reference to a cache. Dropping the last reference drops the user's values; a panic of one of them is contained.
 pub(crate) struct Held(Option<Arc<dyn Port>>);
 
 impl Held {
@@ -90,6 +90,7 @@ pub(crate) struct Phase {
     pub(crate) died: AtomicBool,
     /// True once the driver has ended.
     pub(crate) stopped: AtomicBool,
+    /// True while another process of the cluster is a live member.
     pub(crate) connected: AtomicBool,
     /// True if a seed besides this node is configured: without live members, it may lead to one.
     pub(crate) awaits_seeds: AtomicBool,
@@ -184,7 +185,8 @@ impl Registry {
         port.handle_event(NodeEvent::ExpectsMembers(expects));
     }
 
-    /// Keeps a cache whose last handle is dropped until a member has its writes, if a member may still take them.
+    /// Lets a cache linger after its last handle was dropped: until a member has its writes, for [`LINGER`] at most. If
+    /// all writes are handed over, or no member may take them, the cache ends at once.
     fn linger(&self, port: &Arc<dyn Port>) {
         // The end of the node has already counted the unsent writes of all caches, this one included.
         if self.phase.settled.load(Ordering::Acquire) {
@@ -328,7 +330,7 @@ impl Registry {
         self.health.pulse.store(self.clock.now().mono, Ordering::Relaxed);
     }
 
-    /// Publishes which replica is open on which node.
+    /// Publishes the names of the nodes on which replicas are open, for reports.
     pub(crate) fn publish(&self, node_names: NodeNames) {
         *self.node_names.lock() = Arc::new(node_names);
     }

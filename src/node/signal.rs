@@ -6,14 +6,14 @@ use uuid::Uuid;
 use crate::membership::NotOpen;
 use crate::replica_id::ReplicaId;
 
-/// The first byte of a "not open" message. A cache's message begins with a wire version, which this byte is not.
+/// The first byte of a "not open" message. A cache's message begins with a wire version; no version has this value.
 const NOT_OPEN: u8 = 0xD0;
 
 /// A message between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal<'a> {
-    /// "This cache is not open on that node": the answer to a digest. It is normal while a release is rolled out, and
-    /// it ends a replica whose cache was closed.
+    /// "This cache is not open on that node": the answer to a digest. It is normal while a release is rolled out. The
+    /// receiver treats a replica of that node whose cache was closed as departed.
     NotOpen {
         /// The node that answers.
         node: Uuid,

@@ -52,8 +52,8 @@ impl Spare {
         Some(sleep(duration))
     }
 
-    /// Runs a task in its own runtime, which ends with the task. If many such runtimes exist, runs the task in that of
-    /// fillers. Returns `false` if the thread could not be started.
+    /// Runs a task in its own runtime, which ends with the task. If [`MOST_ALONE`] such runtimes exist, runs the task
+    /// in the shared runtime of fillers. Returns `false` if the thread could not be started.
     pub(crate) fn run_alone(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
         // Counted before the check, so that concurrent callers cannot exceed the limit together.
         let others = self.alone.fetch_add(1, Ordering::AcqRel);

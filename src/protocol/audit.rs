@@ -152,14 +152,15 @@ pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId,
     }
 }
 
-/// Returns true unless the value has expired, or a floor here covers its stamp because it was just collected.
+/// Returns true unless the absence of a value here has a reason: its time to live is over, or its stamp is at or below
+/// a floor, so that it may have been removed without a trace.
 fn may_be_missing<K: CoreKey, V>(cx: &Context<'_, K, V>, theirs: &Entry<K, V>) -> bool {
     let expired = theirs.expires != 0 && theirs.expires <= cx.env.now.wall;
     !expired && theirs.stamp() > cx.ledger.highest_floor()
 }
 
-/// Repairs two live values for one key, each seen by both sides, which must not happen. The replica that holds the
-/// winner gives it a new dot, because a merge would skip a dot that is already covered.
+/// Repairs a conflict, which must not happen: two live values for one key, although both sides have seen both dots. The
+/// replica that holds the winner gives it a new dot, because a merge would skip a dot that is already covered.
 fn note_conflict<K: CoreKey, V>(cx: &mut Context<'_, K, V>, held: &Snapshot<K, V>, ours: Marker, theirs: &Marker) {
     cx.env.counters.audit_conflicts += 1;
     tracing::error!(replica = %cx.env.id, ?ours, ?theirs, "audit: two live values for one key");

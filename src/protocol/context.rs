@@ -51,8 +51,9 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         rings::relays(self.members, self.env)
     }
 
-    /// Returns the lag in nanoseconds above which this replica passes on a claim of a live origin. Below it, the origin
-    /// delivers its own writes.
+    /// Returns the lag in nanoseconds above which other replicas pass on a claim of a live origin, even without a
+    /// register to send. Below it, the origin is expected to deliver the claim itself; only registers that are no
+    /// longer in flight are passed on.
     pub(super) fn max_origin_lag(&self) -> u64 {
         self.members.few_rounds(self.env)
     }

@@ -87,8 +87,8 @@ pub(crate) fn hear<K: CoreKey, V>(
 
 impl ReceivedDigest {
     /// Applies the digest. Returns `None` if nothing more is to be done: its epoch is from the future, or its sender is
-    /// asked for a full digest. Otherwise also returns the vector to serve the sender by, if that is not the highest
-    /// vector it reported.
+    /// asked for a full digest. The second result is the vector by which to serve the sender. It is `None`, for the
+    /// highest vector that the sender ever reported, unless the known mistake `stale_digest` is put back.
     pub(crate) fn take_in<K: CoreKey, V>(
         mut self,
         cx: &mut Context<'_, K, V>,
@@ -108,7 +108,7 @@ impl ReceivedDigest {
         if honest {
             check_duplicate_id(cx, from, digest);
             cx.env.clock.observe(digest.clock);
-            // A process that still uses the former id does not know what this replica wrote under it.
+            // A process that still uses this replica's former id does not know what this replica wrote under it.
             if !cx.members.former().was_ours(&from) {
                 claim_silence(cx, from, digest);
             }
@@ -136,12 +136,14 @@ impl ReceivedDigest {
         Some((self, basis))
     }
 
-    /// Answers with a digest, which asks for a session, if the sender has something that this replica lacks, or greets.
+    /// Answers with a digest if the sender greets, has something that this replica lacks, or must take a new id. The
+    /// answer lets the sender begin a session.
     pub(crate) fn look_for_news<K: CoreKey, V>(self, cx: &mut Context<'_, K, V>) {
         let Self { from, digest, first, theirs, .. } = self;
         let ours = cx.ledger.vector().get(&from);
         let mut news = (first && ours == 0) || cx.members.must_renew(&from, cx.ledger.vector());
         news |= digest.greets && !cx.env.bugs().greetings_unanswered;
+        // While something of the sender is deferred here, an answer would only bring it again.
         if skew::defers(cx.members, cx.env, &from) {
             return;
         }
@@ -160,6 +162,8 @@ impl ReceivedDigest {
             let credible = !cx.env.is_ahead(time);
             credible && (ours == 0 || !cx.members.is_live(&origin) || time - ours > lag)
         });
+        // A reply gets no answer, or two replicas would answer each other without end. A request for a full digest has
+        // been answered in `take_in`.
         if news && !digest.reply && !digest.want_full {
             cx.outbox.tell(from);
         }
@@ -187,7 +191,8 @@ fn claim_silence<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, dig
     cx.members.note_watermark(from, digest.clock, digest.watermark, cx.ledger.vector().get(&from));
 }
 
-/// Records the facts of a digest about other members. `whole` is the full vector of the sender, if it is known.
+/// Records the facts of a digest about other members. `whole` is the full vector of the sender, if it is known: a fact
+/// does not list the retired origins, but may state that its member has seen what the sender has of them.
 fn take_facts<K: CoreKey, V>(cx: &mut Context<'_, K, V>, digest: &Digest, whole: Option<&VersionVector>) {
     let is_retired = |(origin, _): &(ReplicaId, HlcTime)| digest.vector.get(origin) == 0;
     let whole = whole.filter(|_| digest.facts.iter().any(|fact| fact.retired));
@@ -235,9 +240,9 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     }
 }
 
-/// Lowers the reported vector of a member that dropped records. A member with more retired origins than its cap does
-/// so, and has then seen less of these origins than it reported. Only its newest digest can say so: an older one may
-/// lack what has come since.
+/// Lowers the reported vector of a member that dropped records of retired origins, because it had more than its cap.
+/// That member counts these origins as unseen from then on. The caller passes only the vector of the newest digest: an
+/// older one may be lower because it was sent earlier.
 fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, theirs: &VersionVector) {
     let id = cx.env.id;
     let Some(peer) = cx.members.get_mut(&member) else { return };

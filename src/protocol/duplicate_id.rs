@@ -10,8 +10,9 @@
 //!
 //! - The process with the older clock receives a timestamp under its own id that it has not reached. From then on it
 //!   sends nothing under that id. So at most one of the two processes detects the duplicate in this way, and the second
-//!   process still holds what both held. Once the first process has received that from a member, it asks the second
-//!   process to begin anew as well: the second process lacks what the first has written.
+//!   process still holds what both held. The first process asks the second to begin anew as well, because the second
+//!   lacks what the first has written. It asks once it has caught up with some member and holds all that the second has
+//!   reported, or after a minute.
 //! - Any other member receives a digest whose *quiet since* lies before a write of its sender that is known. The member
 //!   then asks every replica with that id to take a new one.
 
@@ -36,9 +37,9 @@ pub(crate) fn note_own_name<K: CoreKey, V>(cx: &mut Context<'_, K, V>, message: 
     cx.ledger.note_duplicate_id(cx.env, time);
 }
 
-/// Returns true if a message claims to cover an interval of this replica's former id and must be ignored. Its sender, a
-/// process that still uses the former id, does not know what this replica wrote under it. A third member does. While
-/// there is a third member, such messages are ignored, for at most a minute.
+/// Returns true if a message claims to cover an interval of this replica's former id and must be ignored. The claim is
+/// false: the process that still uses the former id does not know what this replica wrote under it. A third member may
+/// know it. So such messages are ignored while there is a third member, for at most a minute.
 pub(crate) fn is_from_duplicate<K, V>(members: &Members, from: ReplicaId, message: &Message<K, V>) -> bool {
     let Some(left) = members.former().disputed() else { return false };
     let says_everything = match message {
@@ -49,8 +50,8 @@ pub(crate) fn is_from_duplicate<K, V>(members: &Members, from: ReplicaId, messag
     says_everything && members.live().chain(members.greeted()).any(|member| member != left)
 }
 
-/// Returns the own writes to write again: tombstones, which make nothing stale, and values younger than half of
-/// `gc_grace`. No write that overrules such a value has been collected yet.
+/// Returns the own writes to write again: tombstones, which make nothing stale, except `Evicted` ones, and values
+/// younger than half of `gc_grace`. No write that overrules such a value has been collected yet.
 pub(crate) fn writes_to_keep<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &Env) -> Vec<Kept<K, V>> {
     let since = env.clock.last().max(env.judging()).saturating_sub(nanos(env.config.gc_grace) / 2);
     let own = env.id;

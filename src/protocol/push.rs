@@ -74,8 +74,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
         (self.early.len(), MAX_EARLY)
     }
 
-    /// Records that every write of a push has been received, except those that its last fill replaced. A push leaves
-    /// out what its origin has overwritten, and a fill does not cover the write below it.
+    /// Records that every write of a push beyond its last fill has been received. Below that fill this is not certain:
+    /// a push leaves out what its origin has overwritten, and a fill does not stand for the write that it overwrote.
     fn note_unmerged(&mut self, bugs: Bugs, push: &Push<K, V>) {
         if self.heard.len() >= MAX_ORIGINS {
             self.heard.clear(); // Afterwards, repeated pushes are merged once more.
@@ -126,7 +126,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         cx.env.clock.observe(push.to);
         let mut deferred = false;
         let mut placed = Vec::new();
-        // The push keeps its entries, because it may be relayed: its claim is true only of all of them.
+        // The push keeps its entries, because it may be relayed, and its claim is true only with all of them.
         for entry in push.entries.iter().cloned() {
             let (dot, news) = (entry.dot(), cx.is_news_to_reconcile(&entry));
             match cx.merge(by).entry(entry, bound_in(&push.fills, dot.counter)) {
@@ -144,6 +144,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
             // An entry has a stamp from the future and a dot of the present: its dot must not be claimed.
             cx.note_deferral(from, push.to);
             cx.ledger.note_uncovered(placed);
+            // While a session comes in, its claim may still cover them. Its end adopts the rest.
             if cx.ledger.receiving().is_none() {
                 cx.ledger.adopt_orphans(cx.env);
             }
@@ -268,8 +269,8 @@ pub(crate) fn poll<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit
     None
 }
 
-/// Returns the time from which the own log is complete. With `with_successors`, overwritten entries are still listed
-/// from there.
+/// Returns the time from which the own log shows each write, except those that this replica overwrote later. With
+/// `with_successors`, the log shows these as well.
 fn complete_from<K: CoreKey, V>(cx: &Context<'_, K, V>, with_successors: bool) -> HlcTime {
     let logs = cx.ledger.logs();
     let followed = if with_successors { logs.followed() } else { 0 };
@@ -291,8 +292,8 @@ fn push_of<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: Round, cut: Cut<K, 
     Transmit { to: round.to, message: Message::Push(push), bulk: true }
 }
 
-/// Returns the start and the receivers of the next push. Members that lack the same own writes get the same push,
-/// however much silence each of them has claimed since: it starts at the last own write before these.
+/// Returns the start and the receivers of the next push. Members that lack the same own writes get the same push, even
+/// if each has seen a different part of the silence before them. The push starts at the last own write before these.
 ///
 /// In a large cluster only the ring successors get it, and relay it. A member that is known to lack something gets a
 /// push of its own.
@@ -463,8 +464,8 @@ pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: Replic
     delivery.unacked_since = (delivery.sent_to > time).then_some(now);
 }
 
-/// Returns the time at which to ask for a push that was sent at `since` and not acknowledged. The wait doubles with
-/// `asked`.
+/// Returns the time at which to ask for an acknowledgement that has been missing since `since`. The wait doubles with
+/// each of the `asked` digests that have asked for it.
 pub(crate) fn retry_at(env: &crate::env::Env, since: u64, asked: u32) -> u64 {
     let first = env.in_flight();
     let wait = first.saturating_mul(1 << asked.min(10)).min(nanos(env.config.digest_interval).max(first));

@@ -143,7 +143,7 @@ impl SessionIn {
     ) -> bool {
         let done = cx.members.get(&from).map_or(0, |peer| peer.session_done);
         if frame.session <= done {
-            return false;
+            return false; // A late frame of a session that was completed or abandoned.
         }
         if let Some(incoming) = &self.0 {
             if incoming.from != from || frame.session < incoming.session {
@@ -220,10 +220,10 @@ impl SessionIn {
         let Some(last) = incoming.last.take() else { return false };
         let (from, dropped) = (incoming.from, std::mem::take(&mut incoming.dropped));
         note_done(cx, &incoming);
-        // Claimed times ahead of this clock are not claimed. No frame held a register of that part, or the session
-        // would be unclaimable. But the rest of the claim may rest on a register of such an origin that the sender
-        // dropped. So the origin is claimed up to its dropped time: only then is that time recorded, and later sessions
-        // from here do not hide the removal.
+        // Times of the claim that are ahead of this clock are not claimed. No frame held a register of that part, or
+        // the session would be unclaimable. But such a register may have overtaken a write that the rest of the claim
+        // covers, and may have been dropped by the sender. So its origin is claimed up to the dropped time. Only then
+        // does this replica record the dropped time, and its later sessions do not hide the removal.
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| cx.env.is_ahead(*time)).collect();
         ahead.iter().for_each(|(origin, time)| cx.note_offender(*origin, *time));
         let rests_on_the_future = ahead.iter().any(|(origin, _)| cx.env.is_ahead(dropped.get(origin)));
@@ -333,8 +333,8 @@ fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incom
     }
 }
 
-/// Ends a reconcile: removes, voids or doubts the registers that the sender does not have and may have removed for a
-/// reason.
+/// Ends a reconcile: removes, voids or puts in doubt the registers that the sender does not have and may have removed
+/// for a reason.
 fn end_reconcile<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, last: &Last) {
     cx.env.counters.reconciles_in += 1;
     let verdict = Verdict::new(cx.ledger, cx.env, last);

@@ -21,7 +21,8 @@ use crate::replica_id::ReplicaId;
 const MAX_OUTGOING: usize = 8;
 /// The time after a session, in nanoseconds, in which digests of its receiver may still be older than the session.
 const SETTLE: u64 = 250_000_000;
-/// The highest number of entries of one live origin that a member is sent at once, although they may be on their way.
+/// The highest number of entries of one live origin that a member is sent without checking if it is receiving them from
+/// the origin.
 const LITTLE: usize = 64;
 
 /// An outgoing session.
@@ -68,7 +69,8 @@ impl SessionsOut {
         self.0.keys().any(|id| members.get(id).is_some_and(Peer::is_ready))
     }
 
-    /// Serves a member what it lacks and is not on its way: by a push from what it reported, or by a session.
+    /// Serves a member the writes that it lacks and that are not on their way: by a push from what it reported, or by a
+    /// session. `basis`, if given, takes the place of the highest vector that the member reported.
     pub(crate) fn serve<K: CoreKey, V>(
         &mut self,
         cx: &mut Context<'_, K, V>,
@@ -293,9 +295,9 @@ fn cut_interval<K: CoreKey, V>(
     let mut interval = Interval { origin, from, to: seen, entries: Vec::new(), fills: Vec::new() };
     let Some(mut log) = cx.ledger.logs_mut().take(&origin) else { return (interval, true) };
     let delivers = origin != cx.env.id && cx.members.is_live(&origin);
-    // An origin that has not delivered a write by then has no link to the receiver. The age is that of the stamp:
-    // replicas without a link between them would adopt such a register from each other for ever, each time under a
-    // newer dot.
+    // An origin that has not delivered a write within this lag has no link to the receiver. The age is that of the
+    // stamp, not of the dot: replicas without a link between them would adopt such a register from each other for ever,
+    // each time under a newer dot.
     let settled = if delivers { cx.env.judging().saturating_sub(cx.max_origin_lag()) } else { HlcTime::MAX };
     let (mut finished, mut last, mut twins) = (true, from, Vec::new());
     for (time, slot) in log.after(from).take_while(|(time, _)| *time <= seen) {
@@ -311,6 +313,7 @@ fn cut_interval<K: CoreKey, V>(
             break;
         }
         *budget = budget.saturating_sub(cost);
+        // The origin may still deliver the value. A claim past this dot would make the receiver skip it.
         if entry.stamp().time > settled && entry.kind() == Kind::Tombstone(Cause::Evicted) {
             session.cap(origin, time - 1);
         }
@@ -425,8 +428,8 @@ fn rewind<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, reported: Hl
     true
 }
 
-/// Returns true if another live member should serve a newcomer: this replica is lossy, and that member is not and has
-/// seen all that was dropped here. It has the first three digest intervals for it. Afterwards this replica serves,
+/// Returns true if another live member should serve a newcomer: this replica is lossy, and that member is not lossy and
+/// has seen all that was dropped here. After three digest intervals this replica serves the newcomer all the same,
 /// since the newcomer may never ask that member.
 fn has_better_source<K: CoreKey, V>(cx: &Context<'_, K, V>, to: &ReplicaId) -> bool {
     let patience = nanos(cx.env.config.digest_interval).saturating_mul(3);

@@ -10,6 +10,8 @@ use crate::replica_id::ReplicaId;
 /// The state of a replica before it took a new id. Holds users' keys and values: drop it outside of locks.
 pub(crate) struct FormerState<K, V>(#[expect(dead_code, reason = "held to be dropped later")] Box<Replica<K, V>>);
 
+/// Replaces a replica by an empty one under the id `id`, which then writes the kept writes again. Clock and counters go
+/// on. Returns the state from before.
 pub(super) fn renew<K: CoreKey, V>(
     replica: &mut Replica<K, V>,
     now: Now,

@@ -46,11 +46,17 @@ pub(crate) struct ReportedPeer {
 /// A reason why a tombstone is not collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CollectionBlock {
+    /// Its dot is younger than `gc_grace`.
     Young,
+    /// A session is coming in, or no claim covers its dot yet.
     Session,
+    /// Its stamp is above this replica's own watermark.
     OwnWatermark,
+    /// The member has not reported its dot.
     Unseen(ReplicaId),
+    /// Its stamp is above the member's usable watermark.
     Watermark(ReplicaId),
+    /// The member is owing: writes of a departed replica are still expected from it.
     DepartedWrites(ReplicaId),
 }
 

@@ -129,8 +129,8 @@ fn a_push_cut_at_an_overtaken_write_claims_no_write_that_compaction_forgot() {
     assert!(claimed < forgotten || net.get(x, 0) == Some(100), "{claimed} is claimed, and 0 is {:?}", net.get(x, 0));
 }
 
-/// Checks mistake 8: after a reconcile, a tombstone that its sender does not know must not stand below the adopted
-/// floor. Otherwise an older write could replace it.
+/// Checks against mistake 8 of `bugs.rs`. After a reconcile, a tombstone that its sender does not know must not stay
+/// below the adopted floor: a write stamped between the tombstone and the floor could replace it.
 #[test]
 fn a_tombstone_under_an_adopted_floor_lets_an_older_write_in() {
     // 0 = s (drops by force), 1 = a (unreachable for a time), 2 = d (a late writer), 3 = p
@@ -601,10 +601,10 @@ fn the_cap_holds_around_what_a_session_brought() {
     assert!(net.r[n].view().tombstone_len() <= cap);
 }
 
-/// Checks that a claim which rests on a dropped write of a clock ahead is not passed on without that dropped write. The
-/// fast writer has overtaken a write of a member, and evicted its own value without a trace. A newcomer receives the
-/// member's write by the claim alone, and cannot claim times of the fast clock. A third member returns with the value
-/// from before both writes, and must not keep it.
+/// Checks that a replica which claims a write only because a dropped write overtook it passes on the dropped time, too.
+/// A writer has overtaken a write of a member, and evicted its own value without a trace. Then its clock steps ahead. A
+/// newcomer claims the member's write without having received it, and cannot claim times of the fast clock. A third
+/// member returns with the value from before both writes, and must not keep it.
 #[test]
 fn a_claim_that_rests_on_a_dropped_write_of_a_clock_ahead_is_not_passed_on_alone() {
     let (ahead, other, away, new) = (0, 1, 2, 3);

@@ -147,7 +147,7 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
         self.ledger.evicted()
     }
 
-    /// Returns the epoch. Registers stamped at or below it are gone.
+    /// Returns the epoch. Registers stamped at or below it count as absent.
     #[must_use]
     pub fn epoch(self) -> HlcTime {
         self.ledger.epoch()
@@ -237,7 +237,7 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
         self.members.may_meet_peers()
     }
 
-    /// Returns the first member whose whole state this replica has had, if there is one yet.
+    /// Returns the first member whose state this replica has fully received, if there is one yet.
     #[must_use]
     pub fn caught_up(self) -> Option<CaughtUp> {
         self.members.caught_up()

@@ -1,4 +1,4 @@
-//! Warnings about clocks. On every node they name the node whose clock differs from those of the majority.
+//! Warnings about clocks. All nodes warn of the same node: the one whose clock differs from the majority.
 
 use super::warning::{Warning, name_of, warning};
 use super::{CacheReport, Offender};
@@ -16,7 +16,7 @@ pub(super) fn clocks(report: &CacheReport) -> Vec<Warning> {
     let mut found: Vec<_> = wrong.iter().map(wrong_clock).collect();
     let here_is_wrong = wrong.iter().any(|deviation| deviation.is_here);
     let named = |offender: &&Offender| wrong.iter().any(|wrong| Some(&wrong.node) == offender.node.as_ref());
-    // If this node's clock is the wrong one, all other clocks seem to be ahead.
+    // If this node's clock is the wrong one, all other clocks may seem to be ahead, so no offender is named.
     // An offence counts until one minute after the claimed time.
     let ahead = report.offenders.iter().filter(|offender| offender.ahead_ms > -60_000);
     found

@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use ciborium::Value;
 
-/// The maximum length of the text of a key or value, in characters.
+/// The maximum length of the text of a value, in characters. In hexadecimal text, of a key too, the maximum in bytes.
 const MAX_TEXT: usize = 4_096;
 /// The depth below which nesting is not shown.
 const MAX_DEPTH: usize = 16;
 
 /// Returns the encodings that a text may stand for: of a string, a number, bytes, or a boolean. With the prefix `cbor:`
-/// the text is an encoding in hexadecimal digits. The key type of the cache decides.
+/// the text is an encoding in hexadecimal digits. The caller takes the first that decodes as the cache's key type.
 pub(crate) fn candidates(text: &str) -> Vec<Vec<u8>> {
     if let Some(bytes) = encoding(text) {
         return vec![bytes];
@@ -38,7 +38,8 @@ fn encode(value: &Value) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Formats the encoding of a key as text. [`candidates`] accepts the text of a simple key, and of any other key.
+/// Formats the encoding of a key as text. [`candidates`] returns this encoding among those of the text, unless the text
+/// is hexadecimal and was cut off at [`MAX_TEXT`] bytes.
 pub(crate) fn show(bytes: &[u8]) -> String {
     match ciborium::de::from_reader_with_recursion_limit(bytes, 64) {
         Ok(Value::Text(text)) if !text.starts_with("cbor:") => text,

@@ -118,7 +118,7 @@ fn unreadable(report: &CacheReport) -> Option<Warning> {
     Some(warning("unreadable-entries", &report.cache, text))
 }
 
-/// Warns if at least as many members are dead as alive, counting this node: it may be this node that is cut off.
+/// Warns if at least as many members are dead as alive; this node counts as alive. Perhaps this node is cut off.
 fn split(report: &CacheReport) -> Option<Warning> {
     let dead: Vec<_> = report.peers.iter().filter(|peer| !peer.live).map(name_of).collect();
     let alive = report.peers.len() - dead.len() + 1;

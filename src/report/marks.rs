@@ -37,7 +37,8 @@ pub struct Marks {
     pub(crate) floor: HlcTime,
     pub(crate) epoch: HlcTime,
     pub(crate) vector: Vec<(ReplicaId, HlcTime)>,
-    /// The marks in the order of the requested keys. `None` for a key that the replica does not hold.
+    /// The marks in the order of the requested keys. `None` for a key that the replica does not hold, or whose register
+    /// changed while it was read.
     pub(crate) marks: Vec<Option<Mark>>,
 }
 
@@ -84,7 +85,8 @@ pub enum State {
     Expired,
     /// The value was evicted on that node to stay within its capacity.
     Evicted,
-    /// The write arrived after something newer may have been collected.
+    /// A tombstone stands in place of the write. Something newer may have been collected before the write arrived, or
+    /// the write is a contested fill, or its value can no longer be encoded.
     Void,
     /// The write is older than an `invalidate_all`.
     Invalidated,
@@ -147,8 +149,8 @@ pub struct Explanation {
     pub key: String,
     /// The registers by node, this node's first.
     pub nodes: Vec<Held>,
-    /// The live nodes that did not answer in time or do not have the cache open, and members that lack the newest
-    /// write.
+    /// The live nodes that did not answer in time or do not have the cache open, and the dead members that are not
+    /// known to have the newest write.
     pub silent: Vec<String>,
     /// The agreement of the nodes that answered.
     pub agreement: Agreement,
@@ -189,6 +191,7 @@ pub struct Difference {
     pub stamp_there: Option<String>,
     /// The reason for the difference, if one is known.
     pub reason: Option<String>,
+    /// The encoded key.
     #[serde(skip)]
     pub(crate) raw: Vec<u8>,
 }
@@ -234,7 +237,7 @@ pub(crate) fn explain_difference(ours: (&Marks, Option<&Mark>), theirs: (&Marks,
     })
 }
 
-/// Returns the reason why `to` holds something else than the register of `from`, if one is known.
+/// Returns the reason why `to` does not hold the register of `from`, if one is known. `place` is the word for `to`.
 fn reason(from: (&Marks, Option<&Mark>), to: (&Marks, Option<&Mark>), place: &str) -> Option<String> {
     let offered = from.1?;
     // The vector of `to` does not cover the register's dot, so the register has not arrived there yet.
@@ -253,7 +256,7 @@ fn reason(from: (&Marks, Option<&Mark>), to: (&Marks, Option<&Mark>), place: &st
     }
 }
 
-/// Returns a sentence on why a replica holds its register, given the greatest register among all replicas asked.
+/// Returns a sentence on why a replica holds what it holds. `winner` is the greatest register among all replicas asked.
 pub(crate) fn explain_why(all: &Marks, mark: Option<&Mark>, winner: Option<&Mark>) -> String {
     let Some(winner) = winner else { return "nobody asked has heard of it, or its tombstone was collected".into() };
     if mark.is_some_and(|mark| mark.stamp == winner.stamp) {

@@ -61,7 +61,7 @@ pub(super) fn perform<K: SimKey, V: SimValue>(
 }
 
 /// Returns the opening on a process and the number of the key within its cache. Keys are counted through all caches.
-/// Returns `None` if the process cannot read the key: it has no means to name the key.
+/// Returns `None` if no process is up, if the process does not have the cache open, or if it cannot decode the key.
 fn place<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, node: u8, key: u16) -> Option<(usize, usize)> {
     let cache = (key / cluster.settings.keys % u16::from(cluster.settings.caches)) as usize;
     let number = cluster.processes[cluster.chosen(node)?].open[cache]?;

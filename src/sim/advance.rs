@@ -73,6 +73,7 @@ fn sent<K: SimKey, V: SimValue>(
     match cluster.state_of(number) {
         State::Gone => return Ok(()),
         State::Paused => {
+            // A paused process handles nothing: try again in 50 ms.
             cluster.schedule(50_000_000, Event::Sent { opening: number, to, ok });
             return Ok(());
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::process::Payload;
 use crate::replica_id::ReplicaId;
 
-/// A scheduled event.
+/// A scheduled event. `Sent` reports to a sender that its bulk message to one receiver has left (`ok`), or has failed.
+/// `Left` is the arrival of the goodbye of process `who`. `Detector` is one round of all failure detectors.
 #[derive(Debug)]
 pub(super) enum Event {
     Deliver { address: usize, payload: Payload },

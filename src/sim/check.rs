@@ -124,7 +124,7 @@ fn check_value<K: SimKey, V: SimValue>(
     Err(cluster.violation(format!("value: {name} serves {key} = {served} of {stamp:?}, written was {written}")))
 }
 
-/// Returns the violation of a change stream that makes its listener believe something wrong.
+/// Returns the violation of a replica whose change stream has left its listener with a wrong belief.
 fn misled<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,

@@ -24,14 +24,16 @@ use crate::replica::{Replica, View};
 use crate::replica_id::ReplicaId;
 use crate::store::Snapshot;
 
-/// The most processes that run at the same time. The next two limits are the most processes and the most openings in
-/// one run.
+/// The most processes that run at the same time.
 pub(super) const MAX_UP: usize = 7;
+/// The most processes in one run.
 pub(super) const MAX_PROCESSES: usize = 24;
+/// The most openings in one run.
 pub(super) const MAX_OPENINGS: usize = 64;
-/// The largest number of keys that is not reported as "many keys": more do not fit one small frame. Clusters of more
-/// than `MANY_NODES` nodes relay pushes.
+/// The largest number of keys that is not reported as "many keys": more do not fit one small frame.
 const MANY_KEYS: u16 = 100;
+/// The largest number of nodes that is not reported as "many nodes". A larger cluster is reported if it also relays
+/// pushes (`broadcast_up_to`).
 const MANY_NODES: usize = 16;
 
 /// The random generators for everything that settings and script leave open.

@@ -100,8 +100,9 @@ pub(super) fn come_back<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>)
     Ok(())
 }
 
-/// Restarts each process whose clock is far ahead of true time, as the page on operations asks for. Otherwise it would
-/// stamp its writes in the future for that long, and they would win over the writes of its peers.
+/// Restarts each process whose clock is far ahead of true time, as the page on operations asks for. Otherwise the
+/// process would stamp its writes in the future until true time has caught up, and they would win over the writes of
+/// its peers.
 pub(super) fn restart_the_fast<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) {
     for process in cluster.running() {
         let open = cluster.processes[process].open.iter().flatten();

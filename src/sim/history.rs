@@ -1,5 +1,5 @@
 //! Observations of each replica beyond its present state: the rises of its floors with its knowledge at that time, its
-//! members, and its own statements. The checkers judge a void by them.
+//! members, and its own statements. The checkers judge voids and doubts by them.
 
 use super::cluster::Cluster;
 use super::observed::{Floor, Removal, Rise};
@@ -12,8 +12,9 @@ use crate::message::Digest;
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
 
-/// Records the effect of an event on the floors, members and counters of a replica. Runs before its changes are
-/// followed and again after its messages are drained.
+/// Records the effect of an event on the floors, members and counters of a replica. Runs before the changes of the
+/// event are followed, and again after its messages are drained. Runs once more if an eviction for capacity drops a
+/// tombstone by force.
 pub(super) fn note<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) {
     note_members(cluster, number);
     let opening = &cluster.openings[number];
@@ -200,7 +201,8 @@ fn is_due<K: SimKey, V: SimValue>(
 }
 
 /// Judges a void that this opening made for a key. All values up to its stamp are gone with it, on every replica. A
-/// void that is not certain can excuse a miss, and is never a fault.
+/// void is `certain` if its tombstone was seen, and not only inferred from an empty place. A void that is not certain
+/// can excuse a miss, and is never a fault.
 fn judge_void<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -209,7 +211,8 @@ fn judge_void<K: SimKey, V: SimValue>(
     certain: bool,
 ) {
     let oracle = cluster.oracle(number);
-    // A void may also stand for a delete that arrived too late, and may have come from another replica.
+    // A void may also stand for a delete that arrived too late (`late_delete`). Or it repeats a due void that is at
+    // least as high (`stands`), possibly of another replica.
     let late_delete = oracle.of(key).filter(|record| record.item.is_none() && record.stamp <= stamp);
     let late_delete =
         late_delete.filter(|record| is_due_here(cluster, number, Floor::Gc, record)).map(|record| record.stamp);
@@ -218,8 +221,8 @@ fn judge_void<K: SimKey, V: SimValue>(
     let victims = oracle.of(key).filter(|record| record.item.is_some()).filter(is_gone);
     let is_due = |record: &Record<K, V>| {
         let covered = stands || below.is_some_and(|delete| record.stamp < delete);
-        // A contested fill is replaced by a void of its own stamp. Lower records fall only to a floor or to what
-        // stands.
+        // A contested fill is replaced by a void of its own stamp. A void takes lower records only because of a floor,
+        // a late delete, or a due void that stands already.
         let may_be_contested = record.stamp == stamp || !certain;
         covered
             || (may_be_contested && is_contested(cluster, number, key, record))
@@ -262,8 +265,8 @@ fn is_contested<K: SimKey, V: SimValue>(
         || is_contested_bare(cluster, number, key, fill)
 }
 
-/// Returns true if a fill that arrived here without its bound may be voided. The members of its sender had forgotten
-/// the bound, and this replica was not one of those members.
+/// Returns true if a fill that arrived here without its bound may be voided. Its sender had dropped the bound, and did
+/// not count this replica as a member.
 fn is_contested_bare<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,

@@ -82,7 +82,7 @@ impl Network {
         self.cut.contains(&(from, to)) || self.broken.contains(&(from.min(to), from.max(to)))
     }
 
-    /// Cuts a link in one direction. Returns true if it worked before, as the functions below do.
+    /// Cuts a link in one direction. Returns true if this changes the link, as `cut`, `break_link` and `slow_down` do.
     pub(super) fn cut_one_way(&mut self, from: usize, to: usize) -> bool {
         from != to && self.cut.insert((from, to))
     }

@@ -22,6 +22,7 @@ pub(super) struct RunningFill {
     pub(super) ttl: u64,
 }
 
+/// One opening, with the observations by which it is checked.
 pub(super) struct Opening<K, V> {
     pub(super) id: ReplicaId,
     pub(super) process: usize,
@@ -30,7 +31,9 @@ pub(super) struct Opening<K, V> {
     pub(super) reads: ReadLog,
     /// True until the cache is closed or its process stops.
     pub(super) is_open: bool,
+    /// The time of its next timer.
     pub(super) wake: u64,
+    /// The running fills, by number.
     pub(super) fills: BTreeMap<u64, RunningFill>,
     /// The join of all vectors that it ever claimed, including origins whose records it has dropped since.
     pub(super) seen: VersionVector,

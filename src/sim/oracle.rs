@@ -89,6 +89,7 @@ pub(super) struct EpochRecord {
     /// The opening that issued it.
     pub(super) author: usize,
     pub(super) time: HlcTime,
+    /// The times `at`, `wall` and `unmet_clock` are those of a [`Record`].
     pub(super) at: u64,
     pub(super) wall: u64,
     pub(super) unmet_clock: HlcTime,
@@ -141,10 +142,11 @@ impl<K, V> Oracle<K, V> {
         self.records[key].values().rev()
     }
 
-    /// Returns true if a fill may be voided because of a contesting write, delete or epoch. It contests the fill if its
-    /// filler did not know it at the start, and its stamp is above the filler's clock at the start less `drift`. It may
-    /// then have been issued after the start, by a clock that is behind. A contesting write may also be stamped above
-    /// the fill: then the fill has lost to it in any case.
+    /// Returns true if a fill may be voided because of a contesting write, delete or epoch. A write or delete contests
+    /// the fill if the filler did not know it at the start, and its stamp is above the filler's clock at the start less
+    /// `drift`. It may then have been issued after the start, by a clock that is behind. It may also be stamped above
+    /// the fill: then the fill has lost to it in any case. An epoch between that time and the fill counts, known or
+    /// not.
     pub(super) fn is_contested(&self, key: usize, fill: &Record<K, V>, drift: u64) -> bool {
         let Some(start) = &fill.fill else { return false };
         let after = start.began.saturating_sub(drift);
@@ -160,8 +162,8 @@ impl<K, V> Oracle<K, V> {
     }
 
     /// Returns true if a fill may be voided by a replica that received it without its bound. A stamp within `drift`
-    /// below the fill may contest it, except a stamp that its filler surely knew. Only the bound could decide this
-    /// exactly, and all members that count the filler had forgotten it.
+    /// below the fill may contest it, except a stamp that the filler must have known. Only the bound could decide this
+    /// exactly, and the fill's sender had dropped the bound.
     pub(super) fn is_contested_bare(&self, key: usize, fill: Stamp, floors: [HlcTime; 2], drift: u64) -> bool {
         // Stamps within the tick of the fill lie directly below it: the filler must have known them.
         let close = |time: HlcTime| time > fill.time.saturating_sub(drift) && time / GRAIN < fill.time / GRAIN;

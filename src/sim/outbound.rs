@@ -60,7 +60,7 @@ pub(super) fn send<K: SimKey, V: SimValue>(
             // A sender does not notice the loss of a datagram, and seldom notices that it has no receiver. It notices a
             // connection that cannot be made.
             ok = fate.is_some() || (bytes.len() <= MAX_DATAGRAM && cluster.dice.rng.bool());
-            if ok && is_in_doubt(cluster, bytes.len()) {
+            if ok && may_be_lost(cluster, bytes.len()) {
                 cluster.report.fault("sent and called failed");
                 ok = false;
             }
@@ -74,8 +74,8 @@ pub(super) fn send<K: SimKey, V: SimValue>(
     Ok(())
 }
 
-/// Decides whether a connection breaks after all its data has arrived.
-fn is_in_doubt<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, size: usize) -> bool {
+/// Decides whether a connection breaks after all its data has arrived. (Not the doubt of a register.)
+fn may_be_lost<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, size: usize) -> bool {
     !cluster.course.healed && size > MAX_DATAGRAM && cluster.dice.doubts.u8(0..16) == 0
 }
 

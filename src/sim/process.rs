@@ -47,8 +47,11 @@ pub(super) struct Process {
     pub(super) crashed: bool,
     /// The opening of each cache, if it is open.
     pub(super) open: Vec<Option<usize>>,
+    /// Payloads that arrived during a pause.
     pub(super) inbox: Vec<Payload>,
+    /// The views of this process's failure detector, by process.
     pub(super) views: BTreeMap<usize, View>,
+    /// The processes that this process does not reach, each with the time since when.
     pub(super) silent_since: BTreeMap<usize, u64>,
     /// The state machine that the driver of a node uses for membership. A process is addressed by its number.
     pub(super) membership: Membership<usize>,

@@ -150,8 +150,8 @@ fn still_agree<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Resul
 
 fn wait_for_baseline<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     cluster.trace(|| "WAIT FOR BASELINE".to_owned());
-    // A late message of a gone process makes its replica a member again. Where no further message arrives, it stays a
-    // member.
+    // A late message of a gone process makes its replica a member again, and no further message ends that. So all late
+    // messages arrive before the gone processes are forgotten.
     if cluster.at < cluster.course.stragglers_until {
         advance::to(cluster, cluster.course.stragglers_until + 1)?;
         still_agree(cluster)?;
@@ -169,7 +169,7 @@ fn until_baseline<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Re
     while baseline.is_err() && cluster.at < until {
         advance::to(cluster, cluster.at + 2 * SECOND)?;
         still_agree(cluster)?;
-        // When such a word counts no longer, collection takes as long as ever.
+        // Collection can start only when the unretracted statement no longer counts: from then on it has its full time.
         if cluster.at < patiently && is_unretracted(cluster) {
             until = cluster.at + settles;
         }
@@ -183,7 +183,8 @@ fn until_baseline<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Re
 ///
 /// - An unmet member exists. All peers that name it are cut off, and the remaining members have forgotten it or never
 ///   met it.
-/// - The peer has writes of a replica that is gone, and has dropped the record of that replica since (`max_retired`).
+/// - The peer has reported writes of a replica that is gone, and may have dropped the record of that replica since
+///   (`max_retired`).
 fn is_unretracted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> bool {
     let open = |number: &usize| cluster.openings[*number].is_open;
     let is_cut_off = |number: usize, namer: &crate::replica_id::ReplicaId| {
@@ -245,7 +246,8 @@ fn forget_the_cut_off<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -
 fn check_quiet<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     let window = 2 * SECOND + 10 * nanos(cluster.settings.config.digest_interval);
     let mut sent = 0;
-    // A digest that a slow link delivers a minute late is answered like any digest.
+    // A slow link may deliver a digest a minute late, and the digest is answered like any other. So all late messages
+    // arrive first.
     if cluster.at < cluster.course.stragglers_until {
         advance::to(cluster, cluster.course.stragglers_until)?;
         still_agree(cluster)?;

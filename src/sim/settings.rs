@@ -258,7 +258,7 @@ impl Settings {
         settings
     }
 
-    /// Returns these settings without faults.
+    /// Returns these settings without faults and without caps. Latencies, skews and timers stay.
     #[must_use]
     pub fn calm(mut self) -> Self {
         self.loss = 0;

@@ -52,7 +52,8 @@ fn follow_changes<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, numbe
     let opening = &mut cluster.openings[number];
     let settled = opening.engine.settle(now, &opening.reads, true);
     if cluster.view(number).counters().forced_drops > cluster.openings[number].history.counted.forced_drops {
-        // An eviction for capacity has forced out a tombstone that is the reason for a change.
+        // An eviction for capacity has forced out a tombstone, which may be the reason for one of the changes: judge
+        // the floors first.
         history::note(cluster, number);
     }
     settled.news.iter().flat_map(|news| &news.changes).try_for_each(|change| follow(cluster, number, change))

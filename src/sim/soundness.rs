@@ -53,7 +53,8 @@ fn sample<K: SimKey, V: SimValue>(types: &Types<K, V>, n: u64) -> Result<Sample<
     let doing = Cell::new("");
     let looked = caught(|| {
         let sample = Sample::of(types, n, &doing).map_err(unfit)?;
-        // The weigher is the same for every value; here it is called with every key.
+        // `value` calls the weigher with every value and the first key; this calls it with every key and the first
+        // value.
         doing.set("your value generator");
         let value = types.value(0);
         doing.set("your weigher");

@@ -82,7 +82,7 @@ pub fn schedule(
     vec((after, actions).prop_map(|(millis, action)| Step::after_millis(millis, action)), steps)
 }
 
-/// Returns settings of a cluster, from three replicas on a network without faults to strong faults.
+/// Returns settings of a cluster of two to five replicas, on a network without faults or with faults up to strong ones.
 pub fn settings() -> impl Strategy<Value = Settings> {
     let network = (0u8..=30, 0u8..=50, select(vec![1u64, 5, 50, 400]), select(vec![None, Some(50_000), Some(5_000)]));
     let clocks = (select(vec![0u64, 1, 50]), select(vec![0u32, 50, 1_000]));
@@ -120,7 +120,7 @@ fn replication() -> impl Strategy<Value = ReplicaConfig> {
     })
 }
 
-/// Returns whole scenarios: settings, and up to 80 steps of which four in ten are faults.
+/// Returns whole scenarios: settings, and fewer than 80 steps, of which four in ten are faults.
 pub fn scenario() -> impl Strategy<Value = Scenario> {
     let actions = prop_oneof![6 => operations(), 4 => faults()];
     (0u64..1_000, settings(), schedule(actions, 0..80))

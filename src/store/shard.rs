@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use super::slot::{Meta, Slot, SlotId, SlotRef};
 use crate::item::ItemRef;
 
+/// The number of slots in one chunk of the slab.
 const CHUNK: usize = 256;
 
 /// The tag bit of a plain register: readers take its value without reading its slot, unless an epoch is being swept.

@@ -30,7 +30,7 @@ impl SlotId {
     }
 }
 
-/// A place with its generation. The generation shows if the place still belongs to the same key.
+/// A place with its generation, which differs if the place was reused for another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotRef {
     pub(crate) id: SlotId,
@@ -44,7 +44,7 @@ pub(crate) struct Meta {
     pub(crate) dot_time: HlcTime,
     pub(crate) stamp_replica: u32,
     pub(crate) dot_origin: u32,
-    /// The wall time after which the value counts as expired; zero means never.
+    /// The wall time from which on the value counts as expired; zero means never.
     pub(crate) expires: HlcTime,
     /// Bytes of the encoded key and value.
     pub(crate) size: u32,
@@ -83,8 +83,8 @@ pub(super) struct Slot {
     dot_origin: u32,
     weight: u32,
     arrived_at: u32,
-    /// The size in the low bits, then the numbers of the kind and of the path of arrival, and in the top bit the
-    /// retained flag.
+    /// From the low bits to the top bit: the size, the number of the kind, the number of the path of arrival, `TAKEN`,
+    /// and the retained flag.
     packed: NonZeroU32,
 }
 

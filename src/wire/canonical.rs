@@ -13,7 +13,7 @@ use super::scan::{self, Rule, take_break};
 
 const WHAT: &str = "a key";
 
-/// Makes `out[start..]` canonical. It must be one item as `ciborium` wrote it.
+/// Makes `out[start..]` canonical. These bytes must be one item as `ciborium` wrote it.
 pub(super) fn settle(out: &mut Vec<u8>, start: usize) -> Result<(), EncodeError> {
     // A key that is canonical as written, such as a string or a number, is not copied.
     let written = out.get(start..).unwrap_or_default();
@@ -58,6 +58,7 @@ fn deeper(depth: usize) -> Result<usize, EncodeError> {
 }
 
 fn array(cursor: &mut Cursor<'_>, out: &mut Vec<u8>, len: Option<usize>, depth: usize) -> Result<(), EncodeError> {
+    // The head needs the count, which an array of indefinite length shows only at its end.
     let mut items = Vec::new();
     let mut count = 0;
     while more(cursor, len, count)? {

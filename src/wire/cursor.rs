@@ -5,7 +5,7 @@ use ciborium_ll::{Decoder, Encoder, Header, simple};
 
 use super::error::DecodeError;
 
-/// The bytes that are left to read.
+/// The bytes that are left to read. In all functions, `what` names the part that is read, for the error.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     rest: &'a [u8],
@@ -60,7 +60,7 @@ impl<'a> Cursor<'a> {
             27 => self.chunk(what).map(u64::from_be_bytes)?,
             small => return Ok(Some(Plain { major, number: small.into(), shortest: true })),
         };
-        // A longer form is the shortest one only if its number does not fit the next smaller form.
+        // A form with more bytes is the shortest one only if the number does not fit the next smaller form.
         let shortest = number >= SMALLEST[usize::from(minor & 3)];
         Ok(Some(Plain { major, number, shortest }))
     }

@@ -16,8 +16,8 @@ use crate::replica_id::ReplicaId;
 
 const WHAT: &str = "an entry";
 
-/// The number of entries to reserve memory for in advance. A claimed count above this reserves memory only as entries
-/// are read.
+/// Maximum number of entries for which memory is reserved in advance. If a message announces more, memory for the rest
+/// is reserved as they are read.
 const AT_ONCE: usize = 1024;
 
 /// A hasher and weigher for received entries, specific to this process.
@@ -29,7 +29,8 @@ pub trait Intake<K, V> {
     fn weigh(&self, key: &K, value: &V) -> u32;
 
     /// Returns the weight of a live entry whose key or value does not decode here. The default is its encoded size in
-    /// bytes. If the weigher counts entries, such an entry is evicted early, which is safe.
+    /// bytes. If the weigher returns one for each entry, such an entry weighs more than others and is evicted early,
+    /// which is safe.
     fn weigh_opaque(&self, size: u32) -> u32 {
         size.max(1)
     }

@@ -9,7 +9,7 @@ use super::limits::MAX_DEPTH;
 /// The byte that ends a container of indefinite length.
 const BREAK: u8 = 0xff;
 
-/// The count of remaining elements of a container of indefinite length.
+/// The argument of a head of indefinite length, and the count of remaining items of such a container.
 const UNKNOWN: u64 = u64::MAX;
 
 /// Counter for the bytes of one CBOR item. It refuses the item as soon as it nests too deeply. The error also ends the
@@ -29,7 +29,9 @@ pub(super) struct Gauge {
 #[derive(Clone, Copy, Default)]
 struct ItemHead {
     first: u8,
+    /// The number that follows the major type, as far as it was written.
     argument: u64,
+    /// The number of bytes of the argument that are still to come.
     missing: u8,
 }
 

@@ -41,8 +41,9 @@ pub(super) struct Measure {
     len: usize,
     depth: usize,
     limit: usize,
-    /// Set beside the error, because a `Serialize` may discard the error.
+    /// Set in addition to the error, because a `Serialize` may discard the error. So is `unsure`.
     too_deep: bool,
+    /// True if only the encoder knows the length.
     unsure: bool,
     is_key: bool,
 }
@@ -131,7 +132,9 @@ impl Measure {
 /// A container that is being measured.
 pub(super) struct Inside<'a> {
     measure: &'a mut Measure,
+    /// The levels that the container opened: two for the content of an enum's variant, otherwise one.
     levels: usize,
+    /// The number of items according to the head; `None` for an indefinite length.
     announced: Option<usize>,
     items: usize,
 }

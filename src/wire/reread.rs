@@ -1,4 +1,4 @@
-//! Check of an encoding by decoding it again: an encoding that its writer cannot decode, no other replica can.
+//! Check of an encoding by decoding it again. If the writer cannot decode an encoding, no other replica can.
 //!
 //! `Serialize` and `Deserialize` of one type may disagree. `#[serde(untagged)]`, `#[serde(tag)]` and
 //! `#[serde(flatten)]` decode through a buffer that does not support every type. A field that `skip_serializing_if`

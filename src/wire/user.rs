@@ -40,7 +40,8 @@ pub fn decode_key<K: DeserializeOwned>(bytes: &[u8]) -> Result<K, DecodeError> {
 
 /// Returns the size of the encoding of `value` in bytes, without keeping the encoding.
 ///
-/// For a key this is an upper bound. It is exact unless the key serialises as a map of unknown length.
+/// For a key that contains a map or sequence of unknown length, the result differs from the canonical encoding by a few
+/// bytes for each: the canonical form has a head of one to nine bytes, and the measured form has a head and a break.
 ///
 /// # Errors
 /// If `Serialize` fails, or the value nests deeper than `max_depth` (at most [`MAX_DEPTH`]). Other replicas could not
@@ -58,7 +59,7 @@ pub fn encoded_len<T: Serialize + ?Sized>(value: &T, max_depth: usize) -> Result
     Ok(gauge.len())
 }
 
-/// Returns the size of a key's encoding in bytes.
+/// Returns the size of a key's encoding in bytes. A sequence of unknown length counts as [`encoded_len`] counts it.
 ///
 /// # Errors
 /// Those of [`encode_key`].

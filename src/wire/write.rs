@@ -52,8 +52,8 @@ impl Writer {
         self.out.push(NULL);
     }
 
-    /// Writes a byte string of what `write` appends, and returns its length. `guess` is the expected length: if it is
-    /// right, no bytes are moved.
+    /// Writes the bytes that `write` appends as one byte string. Returns its length. `guess` is the expected length: if
+    /// it is right, no bytes are moved.
     #[inline]
     pub(super) fn wrapped<E>(
         &mut self,
@@ -71,6 +71,7 @@ impl Writer {
         Ok(len)
     }
 
+    /// Replaces the head that was written for the guess. The body moves if the new head has another size.
     fn mend_head(&mut self, start: usize, body: usize, len: usize) {
         let mut head = Vec::with_capacity(9);
         push(&mut head, Header::Bytes(Some(len)));

@@ -1,7 +1,7 @@
 //! scenario 96: the data structures that threads share, under a scheduler that tries their interleavings.
 //!
-//! This test compiles files of the library a second time, with another module for locks and atomics (`sync`): that of
-//! shuttle. It lets one thread run at a time and chooses the next thread at every use of a lock or an atomic. A
+//! This test compiles files of the library a second time, with another module for locks and atomics: `sync`, on top of
+//! shuttle. Shuttle lets one thread run at a time, and chooses the next thread at every use of a lock or an atomic. A
 //! deadlock, a lost wake-up or a failed assertion ends the run and prints the schedule. Each check runs
 //! `SHUTTLE_ITERATIONS` random schedules and as many priority-based ones (Burckhardt et al. 2010).
 //!

@@ -72,8 +72,8 @@ impl Event {
         Self { waiting: shuttle::sync::Mutex::new(Waiting::default()), rung: shuttle::sync::Condvar::new() }
     }
 
-    pub(crate) fn listen(&self) -> ReceivedDigest<'_> {
-        ReceivedDigest { event: self, before: self.waiting.lock().unwrap().notified }
+    pub(crate) fn listen(&self) -> Listener<'_> {
+        Listener { event: self, before: self.waiting.lock().unwrap().notified }
     }
 
     pub(crate) fn notify(&self, _: usize) {
@@ -87,7 +87,7 @@ impl Event {
 }
 
 /// A listener, registered with an event.
-pub(crate) struct ReceivedDigest<'a> {
+pub(crate) struct Listener<'a> {
     event: &'a Event,
     before: u64,
 }
@@ -96,7 +96,7 @@ pub(crate) trait Listening {
     fn wait(self);
 }
 
-impl Listening for ReceivedDigest<'_> {
+impl Listening for Listener<'_> {
     fn wait(self) {
         let mut waiting = self.event.waiting.lock().unwrap();
         while waiting.notified == self.before {
@@ -105,7 +105,7 @@ impl Listening for ReceivedDigest<'_> {
     }
 }
 
-impl Future for ReceivedDigest<'_> {
+impl Future for Listener<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {

@@ -84,8 +84,9 @@ fn keys_left(patient: bool) -> Vec<usize> {
     machines.iter().map(|machine| served(machine).len()).collect()
 }
 
-// Found by `examples/chaos`: a process under a new address is not let in before the old process is declared dead. It
-// had collected one of its own tombstones meanwhile, and the floor from that voided all older entries on all members.
+// Found by `examples/chaos`: a process under a new address is not let in before the old process is declared dead. The
+// new process had collected one of its own tombstones meanwhile. The floor from that voided all older entries on all
+// members.
 #[test]
 fn a_newcomer_that_was_kept_waiting_voids_nothing_of_others() {
     assert_eq!(keys_left(true), [101, 101, 101]);

@@ -74,7 +74,7 @@ async fn a_dead_network_task_is_restarted_and_told() {
     one.shutdown().await;
 }
 
-/// Starts two nodes with a cache each that know each other, and the debug interface of the first.
+/// Starts two nodes that know each other, each with a cache, and the debug interface of the first node.
 async fn two_that_met(cluster: &str) -> (Node, Cache<u32, u32>, Node, Cache<u32, u32>, HttpServer) {
     listen();
     let one = node(cluster, &[]).await;
@@ -145,7 +145,7 @@ impl Drop for Bomb {
     }
 }
 
-// scenario 90: on the driver's thread, which drops expired and replaced values.
+// scenario 90: a user's `Drop` panics on the driver's thread, which drops expired and replaced values.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panicking_value_costs_one_cache_one_call() {
     listen();

@@ -58,8 +58,8 @@ fn many_cycles_leave_no_thread_or_descriptor() {
     in_a_process_of_its_own("ending::many_cycles_leave_no_thread_or_descriptor", cycles(100));
 }
 
-/// Checks an end during a suspicion. memberlist keeps itself alive, with its runtime's descriptors, by every suspicion
-/// and indirect ping that is open at its end.
+/// Checks an end during a suspicion. Each suspicion and each indirect ping that is open when memberlist ends keeps it
+/// alive, and with it the descriptors of its runtime.
 // scenario 88
 #[test]
 fn ending_while_a_member_is_suspected_leaves_no_descriptor() {
@@ -75,8 +75,8 @@ async fn suspicions() {
     for _ in 0..6 {
         let mut nodes = cluster(3, |_| {}).await;
         drop(nodes.pop());
-        // Within this time a probe fails and another member is asked to try. The suspicion that follows takes longer
-        // before the member is declared dead.
+        // Within this time a probe fails, and another member is asked to probe. The suspicion that follows lasts
+        // longer: the member is not declared dead yet.
         sleep(config("test").failure.probe_interval * 2).await;
         suspected += nodes.iter().filter(|node| node.sees(2)).count();
         // One node ends with a goodbye, and the last one is dropped.

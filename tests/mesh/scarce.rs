@@ -70,7 +70,7 @@ async fn whoever_hears_of_members_may_ask_for_them() {
 async fn a_starved_member_does_not_call_the_healthy_dead() {
     let mut nodes = cluster(4, |_| {}).await;
     let Node { mesh: starved, mut events } = nodes.remove(0);
-    // Events are taken at once: a departure and return in between would not be reported.
+    // Events are taken at once: a departure and a return between two reads would not be reported.
     let deaths = Arc::new(AtomicUsize::new(0));
     let seen = deaths.clone();
     let listening = tokio::spawn(async move {

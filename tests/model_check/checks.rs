@@ -149,8 +149,8 @@ fn is_quiet(views: &[&View]) -> bool {
     })
 }
 
-/// Returns the description of a fill that is served although it should have lost. A write stamped below the fill may
-/// have been issued after the start of the fill, and its filler had not seen that write.
+/// Returns the description of a fill that is served although it should have lost. A fill must lose to a write stamped
+/// below it, if the filler had not seen the write at the start of the fill, and it may have been issued after that.
 fn stale_fill(views: &[&View]) -> Option<String> {
     let stored = views.iter().flat_map(|view| &view.stored);
     for fill in stored {

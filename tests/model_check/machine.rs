@@ -16,8 +16,8 @@ use driftless::{Counters, ReplicaId, replica::Bugs};
 
 /// The number of replicas in the model.
 pub const REPLICAS: u8 = 3;
-/// The length of a tick. All timers are due after one tick, and two replicas that are one tick apart still accept each
-/// other's clocks.
+/// The length of a tick of the model (not the 16 ns tick of a clock). All timers are due after one tick, and two
+/// replicas that are one tick apart still accept each other's clocks.
 pub const TICK: Duration = Duration::from_millis(600);
 /// A step of a wall clock, larger than the drift that peers accept.
 pub const STEP: Duration = Duration::from_secs(3);

@@ -57,7 +57,7 @@ impl Scope {
         self
     }
 
-    /// Pushes to one replica, which relays to one replica.
+    /// Makes each replica push to one peer, which relays to one peer.
     pub fn relaying(mut self) -> Self {
         self.rules.config.broadcast_up_to = 1;
         self.rules.config.fanout = 1;

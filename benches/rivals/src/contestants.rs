@@ -21,9 +21,9 @@ pub trait Contestant<V>: Send + Sync {
 /// A contestant: its name and its constructor, which takes the maximum number of entries.
 pub struct Maker<V> {
     pub name: &'static str,
-    /// True if the benchmarks with a bound include the cache. `fills`: true if it runs one fill for all concurrent
-    /// callers.
+    /// True if the benchmarks with a bound include the cache.
     pub bounded: bool,
+    /// True if the cache runs one fill for all concurrent callers.
     pub fills: bool,
     pub make: fn(&Ground, usize) -> Box<dyn Contestant<V>>,
 }

@@ -23,7 +23,8 @@ impl<K: CacheKey, V: CacheValue> wire::Intake<K, V> for Shared<K, V> {
     }
 }
 
-/// Decodes a message and merges it. Returns true if it was understood.
+/// Decodes a message and merges it. Returns false if it did not decode, is of an unknown kind, or made a user type
+/// panic.
 pub(super) fn deliver<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: Bytes) -> bool {
     let size = bytes.len();
     let Some((from, message)) = decode(shared, bytes) else { return false };

@@ -113,7 +113,7 @@ fn user_types_that_panic_while_they_are_merged_stop_nobody() {
 }
 
 thread_local! {
-    /// True while 13 can be read: on its writer it must be, or the writer would refuse it.
+    /// True while 13 can be read. It must be readable on its writer, which would refuse it otherwise.
     static READS_13: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
 }
 

@@ -137,7 +137,7 @@ fn what_can_be_read_elsewhere_is_not_refused() {
     travels(Flat { name: "a".into(), rest: Inner { it: "text".to_owned() } });
 }
 
-/// Writes good entries first, of a type of which few values fail: a value of a new size is read back at once.
+/// Checks that a value of a new size is read back at once, although 500 good entries of its type came before.
 #[test]
 fn a_value_that_is_unlike_those_before_is_read_back_whenever_it_comes() {
     let (cache, _) = alone::<u32, Skips>(|it| it);

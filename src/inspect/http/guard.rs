@@ -1,4 +1,5 @@
-//! The guard in front of the handlers: it admits requests, and contains the panics and the delays of handlers.
+//! The guard in front of the handlers: admits or refuses each request, and bounds the effects of a handler that panics
+//! or takes too long.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{App, HttpConfig, answer};
 
-/// The time limit for a handler, which is cancelled after it.
+/// The time after which a handler is cancelled.
 const DEADLINE: Duration = Duration::from_secs(25);
 /// The maximum length of path and query in bytes.
 const MAX_URI: usize = 16 << 10;
@@ -55,8 +56,8 @@ fn needs_token(path: &str) -> bool {
     !matches!(path, "/" | "/health/live" | "/health/ready")
 }
 
-/// Checks that `Host` is an IP address, `localhost` or a configured name. This stops DNS rebinding: a foreign name that
-/// resolves to this machine is refused, and an IP address cannot be made to resolve elsewhere.
+/// Checks that `Host` is an IP address, `localhost` or a configured name. This stops DNS rebinding, in which a foreign
+/// name resolves to this machine: such a name is refused. An IP address needs no check, because it is not resolved.
 fn check_host<'a>(config: &HttpConfig, headers: &'a HeaderMap) -> Result<&'a str, Refused> {
     let mut given = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (given.next().and_then(|host| host.to_str().ok()), given.next()) else {
@@ -76,7 +77,8 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Refuses requests that a browser sends on behalf of a page of another site.
+/// Refuses requests that a browser sends on behalf of a page of another origin. Browsers leave `Origin` out of some GET
+/// requests, so `Sec-Fetch-Site` is checked as well.
 fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), Refused> {
     let foreign = (StatusCode::FORBIDDEN, "other sites may not look in here");
     if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") {

@@ -1,6 +1,6 @@
 //! The metrics of a node as Prometheus text.
 //!
-//! Source: the text-based format, version 0.0.4.
+//! Source: the text-based exposition format of Prometheus, version 0.0.4.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -31,7 +31,7 @@ const PEER: &[(&str, &str, Of<PeerReport>)] = &[
     ("peer_silent_ms", "Time since a member's last message.", |peer| peer.silent_ms),
 ];
 
-/// The text so far, and its series. Each series has one value, the first that was written.
+/// The text so far, and the series in it. A series is written once: later values of it are left out.
 #[derive(Default)]
 struct Text {
     lines: String,
@@ -62,8 +62,8 @@ pub(super) fn write(node: &NodeReport) -> String {
     out.lines
 }
 
-/// Returns the live members first. For a moment two replicas may live on nodes of one name, and the series of that name
-/// is to be the live replica's.
+/// Returns the live members first. For a moment after a restart, a live and a dead replica may have one node name. Then
+/// the series of that name must show the live one.
 fn live_first(peers: &[PeerReport]) -> impl Iterator<Item = &PeerReport> {
     let live = |live: bool| peers.iter().filter(move |peer| peer.live == live);
     live(true).chain(live(false))

@@ -8,8 +8,9 @@ use super::Driver;
 
 /// The time that the driver waits for events before it lets time pass.
 const STEP: Duration = Duration::from_millis(5);
-/// The least time that the driver goes on if there are members. It acknowledges what it received just before, so that
-/// the writer need not look for another member to take it.
+/// The least time that the driver goes on if there are members. In this time it acknowledges the writes that it
+/// received just before. Otherwise their writers, if they shut down as well, would have to find a further member to
+/// take them.
 const ACKNOWLEDGE: Duration = Duration::from_millis(30);
 /// The least time for a goodbye.
 const GOODBYE: Duration = Duration::from_millis(200);

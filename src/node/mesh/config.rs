@@ -151,8 +151,8 @@ pub struct FailureTiming {
     pub probe_interval: Duration,
     /// The time without an answer after which other members are asked to probe. Shorter than the interval.
     pub probe_timeout: Duration,
-    /// The factor of the time that a suspect has to refute: `mult * probe_interval` (times log10 of the cluster's
-    /// size).
+    /// The factor of the time that a suspected member has to refute the suspicion: `suspicion_mult * probe_interval`,
+    /// times log10 of the cluster's size.
     pub suspicion_mult: usize,
     /// The longest suspicion, as a multiple of the shortest.
     pub suspicion_max_mult: usize,
@@ -171,7 +171,7 @@ pub struct FailureTiming {
     pub rejoin_min: Duration,
     /// The longest delay between two attempts. Attempts never stop.
     pub rejoin_max: Duration,
-    /// The interval at which this member sends a canary to itself.
+    /// The interval at which this member sends a canary, a message through memberlist to itself.
     pub canary_interval: Duration,
     /// The time without a canary after which membership is rebuilt in place.
     pub canary_silence: Duration,

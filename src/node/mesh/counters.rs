@@ -6,9 +6,9 @@ counters! {
     /// Totals since the mesh started.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct MeshStats of Counters {
-        /// Messages dropped because the consumer was behind, or because their address had its share.
+        /// Messages dropped because the consumer was behind, or because their address had used up its share.
         inbox_dropped,
-        /// Messages dropped although there was room, because their address had its share.
+        /// Messages dropped although there was room, because their address had used up its share.
         inbox_over_share,
         /// Membership datagrams and connections dropped because memberlist was behind.
         membership_dropped,
@@ -18,9 +18,11 @@ counters! {
         refused_connections,
         /// Inbound connections without a header, closed to make room.
         shed_connections,
-        /// Connections of an address that had its share: refused, or admitted in place of another one of that address.
+        /// Connections of an address that had used up its share: refused, or admitted in place of an older connection
+        /// of that address.
         crowded_connections,
-        /// Frames not read because their address had its share of the bytes being read, or because no bytes were left.
+        /// Frames not read because their address had used up its share of the bytes being read, or because no bytes
+        /// were left.
         crowded_frames,
         /// Inbound connections closed because no complete header came in time.
         header_timeouts,
@@ -50,7 +52,7 @@ counters! {
         rebuild_failures,
         /// Background tasks that died and were restarted.
         task_restarts,
-        /// Attempts to join an unreachable seed, a lost member, or after a rebuild a live one.
+        /// Attempts to join an unreachable seed, a lost member, or, after a rebuild, a live member.
         join_attempts,
         /// Attempts to join that failed.
         join_failures,

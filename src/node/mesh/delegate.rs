@@ -1,7 +1,8 @@
 //! memberlist's callbacks, the inbox of received messages, and the trailing byte that tells the kinds of messages
 //! apart.
 //!
-//! The callbacks run inside memberlist's only packet task or under its table lock, so they only hand over.
+//! The callbacks run inside memberlist's only packet task or under its table lock, so they never wait: they record the
+//! event or queue the message.
 
 use std::{
     borrow::Cow,
@@ -35,7 +36,7 @@ const META_LEN: usize = 17;
 
 type Node = NodeState<Arc<str>, SocketAddr>;
 
-/// The kind of a message, which is its last byte: at the end it can often be appended in place.
+/// The kind of a message. It is the last byte of the message, because there it can often be appended in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Datagram = 1,
@@ -52,10 +53,12 @@ impl Kind {
             .find(|k| *k as u8 == trailer)
     }
 
+    /// Returns the kind of a sealed message, or `None` if its last byte is no kind.
     pub(super) fn of_sealed(message: &[u8]) -> Option<Self> {
         Self::of(*message.last()?)
     }
 
+    /// Appends the kind to a message.
     pub(super) fn seal(self, bytes: Bytes) -> Bytes {
         let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| {
             let mut copy = BytesMut::with_capacity(shared.len() + 1);
@@ -125,6 +128,7 @@ pub(super) struct DelegateState {
 /// The delegate of one instance.
 pub(super) struct MeshDelegate {
     pub(super) delegate_state: Arc<DelegateState>,
+    /// The number of the instance. The roster ignores callbacks of older instances.
     pub(super) generation: u64,
 }
 

@@ -10,13 +10,15 @@ use tokio::net::TcpStream;
 
 use crate::sync::Mutex;
 
-/// The time for which an idle connection may be used again. The accepting side keeps it longer, so that it is not
-/// closed under a message that is on its way.
+/// The time for which an idle connection may be used again. The accepting side waits longer ([`LINGER`]), so that it
+/// does not close the connection while a message is on its way.
 const KEEP: Duration = Duration::from_secs(5);
 /// The time that the accepting side waits for the next frame.
 pub(super) const LINGER: Duration = Duration::from_secs(15);
+/// Maximum number of idle connections to one address.
 const PER_PEER: usize = 2;
 
+/// The idle connections by address, each with the time since when it is idle. The most recent is the last of its list.
 #[derive(Default)]
 pub(super) struct Idle(Mutex<HashMap<SocketAddr, Vec<(TcpStream, Instant)>>>);
 
@@ -34,6 +36,7 @@ impl Idle {
         None
     }
 
+    /// Stores a connection for the next message. Closes all connections that have been idle for too long.
     pub(super) fn keep(&self, to: SocketAddr, socket: TcpStream) {
         let mut kept = self.0.lock();
         kept.retain(|_, stack| {
@@ -55,7 +58,7 @@ impl Idle {
     }
 }
 
-/// Returns true if the peer has neither closed the connection nor sent bytes that no request waited for.
+/// Returns true if the peer has neither closed the connection nor sent unexpected bytes.
 fn is_quiet(socket: &TcpStream) -> bool {
     matches!(socket.try_read(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
 }

@@ -33,7 +33,7 @@ use super::{
     wire::{SOCKET_ERROR_PAUSE, Wire},
 };
 
-/// Moves datagrams from the socket to the current memberlist instance.
+/// Moves datagrams from the socket to the inbox or to the current memberlist instance.
 pub(super) async fn pump_datagrams(wire: Arc<Wire>, delegate_state: Arc<DelegateState>) {
     let Ok(sockets) = wire.sockets() else { return };
     let mut buf = vec![0; 1 << 16];
@@ -61,6 +61,7 @@ pub(super) async fn pump_datagrams(wire: Arc<Wire>, delegate_state: Arc<Delegate
     }
 }
 
+/// Returns true if a datagram passes the screen. Counts the datagram or its refusal.
 fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
     if wire.loses(from) {
         return false;
@@ -146,7 +147,8 @@ struct Screening {
     task: AbortHandle,
     /// The connection's place; gone when the connection is.
     seat: Weak<Seat>,
-    /// True once it has shown the header of a frame. Until that frame has been read, it yields to no other connection.
+    /// True once the connection has shown the header of a frame. Until that frame has been read, the connection yields
+    /// to no other.
     proven: Arc<AtomicBool>,
 }
 
@@ -180,9 +182,9 @@ impl Screens {
         self.oldest.push_back(Screening { host: host(from), task, seat, proven });
     }
 
-    /// Returns a place in the table. If none is free, a connection that has shown no header yields to the newcomer, so
-    /// that silent connections cannot shut out members. An address that has its share can only replace a connection of
-    /// its own host.
+    /// Returns a place in the table. If none is free, the oldest connection that has shown no header yields to the new
+    /// one, so that silent connections cannot shut out members. If the address has used up its share, only a connection
+    /// of its own host yields.
     fn seat(&mut self, from: SocketAddr) -> Option<Arc<Seat>> {
         let (inbound, one) = (&self.wire.inbound, Amount::one(0));
         let refused = match inbound.take(any_port(from), one) {
@@ -200,8 +202,9 @@ impl Screens {
         let victim = self.oldest.iter().position(yields).and_then(|at| self.oldest.remove(at))?;
         victim.task.abort();
         self.wire.counters.shed_connections.one();
-        // An aborted task is dropped only when this task pauses. Until then its place would stay taken: a burst would
-        // fill the table with dead connections, and a full table takes places from all addresses.
+        // An aborted task is dropped only when this task pauses. Until then its place would stay taken. A burst of one
+        // address would fill the table with dead connections, and if the table is full, connections of every host
+        // yield.
         if let Some(seat) = victim.seat.upgrade() {
             seat.release();
         }
@@ -219,7 +222,7 @@ struct Visit {
 }
 
 impl Visit {
-    /// Waits for a frame and its header, then reads it.
+    /// Waits for the header of the next frame and checks it, then reads the frame.
     async fn screen(self, mut conn: Returned) {
         let Self { wire, from, .. } = &self;
         if conn.used && !matches!(timeout(LINGER, conn.awake(&wire.counters)).await, Ok(Ok(true))) {
@@ -272,8 +275,8 @@ impl Visit {
 }
 
 async fn hand_over(wire: &Wire, from: SocketAddr, conn: Conn) {
-    // memberlist takes one connection at a time and its channel is not fair. Without this queue, busy connections would
-    // starve another one until it times out with a message in it.
+    // memberlist takes one connection at a time and its channel is not fair. Without this queue, a connection could
+    // wait behind busy ones until it times out, and its message would be lost.
     let _turn = wire.turn.lock().await;
     let Some((_, streams)) = wire.ears_of.read().clone() else { return };
     // An instance whose tasks died takes nothing, so the wait is bounded.

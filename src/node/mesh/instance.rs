@@ -39,11 +39,12 @@ type ListError = Error<MeshTransport, MeshDelegate>;
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The time after which a dead member's name may come back at another address.
 const RECLAIM: Duration = Duration::from_millis(1);
-/// Maximum number of user datagrams between memberlist's listener and its handler. The default of 1,024 loses bursts.
+/// Maximum number of messages between memberlist's listener and its handler. The default of 1,024 loses bursts.
 const HANDOFF: usize = 8192;
+/// Maximum number of members contacted at one time, to join or to say goodbye.
 const PARALLEL_JOINS: usize = 16;
 
-/// Returns true if the instance or the connection has ended, so that a second attempt may succeed.
+/// Returns true if the instance or the connection had ended, so that a second attempt on a new one may succeed.
 fn is_stale(error: &ListError) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     match error {
@@ -61,6 +62,7 @@ pub(super) struct Core {
     pub(super) wire: Arc<Wire>,
     pub(super) delegate_state: Arc<DelegateState>,
     pub(super) counters: Arc<Counters>,
+    /// The instance that is in use; `None` before the start and after the end.
     live: RwLock<Option<List>>,
     /// The request for a rebuild.
     pub(super) rebuild_asked: Notify,
@@ -243,8 +245,9 @@ impl Core {
             self.leave(&list, deadline).await;
         }
         drop(timeout(Duration::from_millis(100), list.shutdown()).await);
-        // Timers that fire too early reach false verdicts. The next generation hides them from this node, and closed
-        // sockets hide them from other members. memberlist logs them ("marking … as failed") all the same.
+        // `run_out` fires all timers early, and suspicions then end in false verdicts. The next generation hides these
+        // from this node, and closed sockets hide them from other members. memberlist logs them ("marking … as failed")
+        // all the same.
         self.delegate_state.roster.next_generation();
         self.wire.close();
         if timeout(Duration::from_millis(100), timers::run_out()).await.is_err() {

@@ -1,6 +1,8 @@
-//! The log lines about refusals: at most one a minute of each kind, however often addresses are refused. One kind is
-//! for addresses that send without the right cluster name or key, the second for addresses that want more than their
-//! share.
+//! The log lines about refusals: at most one a minute of each kind, however often addresses are refused.
+//!
+//! There are three kinds, each with a `Refusals` of its own: bytes without the right cluster name or key
+//! (`Wire::refusals`), connections and frames beyond an address's share (`Wire::crowds`), and messages beyond an
+//! address's share (`Inbox::refusals`).
 
 use std::{
     net::IpAddr,
@@ -23,7 +25,7 @@ impl Refusals {
         tracing::warn!(%from, why, untold, "refused: not of this cluster, or without its key; told once a minute");
     }
 
-    /// Counts that an address got less than it wanted. Logs it if the last line is at least a minute old.
+    /// Counts a refusal to an address that has used up its share. Logs it if the last line is at least a minute old.
     pub(super) fn crowd(&self, from: IpAddr, what: &str) {
         let Some(untold) = self.due(Instant::now()) else { return };
         tracing::warn!(%from, what, untold, "an address has its share and wants more: the rest is dropped; told once a minute");

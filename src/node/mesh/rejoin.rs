@@ -16,7 +16,9 @@ use tokio::{
 
 use super::{config::FailureTiming, instance::Core, roster::MeshEvent};
 
+/// Maximum number of targets sought at one time.
 const PARALLEL: usize = 16;
+/// The time that the resolution of a seed's name may take.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The target of a search: a seed by name, because names move, or a lost member by its last address.
@@ -30,6 +32,7 @@ enum Target {
 struct Attempt {
     outcome: Outcome,
     due: Instant,
+    /// The delay without its jitter, which the next failure doubles; zero after a success.
     delay: Duration,
 }
 
@@ -42,10 +45,13 @@ pub(super) async fn rejoin(core: Arc<Core>) {
     }
 }
 
+/// The state of the search between two rounds.
 #[derive(Default)]
 struct Rejoin {
     attempts: HashMap<Target, Attempt>,
+    /// The rounds that failed since a seed was last found.
     failed_rounds: u64,
+    /// True if it was reported that no seed can be reached, and not yet that one can be reached again.
     reported: bool,
 }
 
@@ -69,8 +75,8 @@ impl Rejoin {
         let last = self.attempts.get(&target).map_or(Duration::ZERO, |a| a.delay);
         let (wait, delay) = match outcome {
             Outcome::Present => (timing.rejoin_max, Duration::ZERO),
-            // `Own` is tried again as soon as `Absent`: members start together, so the name may soon resolve to more of
-            // them.
+            // `Own` is tried again as early as `Absent`. Members often start together, so the seed's name may soon
+            // resolve to further members.
             Outcome::Absent | Outcome::Own => {
                 let delay = (last * 2).clamp(timing.rejoin_min, timing.rejoin_max);
                 (delay, delay)
@@ -108,9 +114,12 @@ async fn seek(core: &Core, target: Target) -> (Target, Outcome) {
     (target, outcome)
 }
 
+/// The outcome of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
+    /// A member was found.
     Present,
+    /// No address answered, or the seed did not resolve.
     Absent,
     /// Every address of the seed is this member's own: there is no other member to find.
     Own,
@@ -148,8 +157,8 @@ fn is_own(core: &Core, addr: SocketAddr) -> bool {
     addr == core.advertise || addr == bound || (everywhere && is_of_this_machine(addr))
 }
 
-/// Returns true if this address belongs to this machine, because the kernel then sends to it from the same address.
-/// Nothing is sent here: connecting a datagram socket only selects a route.
+/// Returns true if this address belongs to this machine. For such an address, the kernel selects the address itself as
+/// the source. Nothing is sent here: connecting a datagram socket only selects a route.
 fn is_of_this_machine(addr: SocketAddr) -> bool {
     let any: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = || {

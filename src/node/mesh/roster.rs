@@ -19,7 +19,9 @@ use crate::sync::Mutex;
 
 /// Maximum number of processes remembered as gone for good. A late rumour about one of them must not bring it back.
 const RETIRED: usize = 512;
+/// Maximum number of notices that wait for the consumer. Above it, the oldest is dropped.
 const NOTICES: usize = 64;
+/// The time between two reports of the same name conflict.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(60);
 /// Maximum number of departed members remembered for rejoining.
 const LOST: usize = 256;
@@ -83,28 +85,38 @@ struct Here {
     seen: Instant,
 }
 
+/// The live and the reported state of one member name.
 #[derive(Default)]
 struct Entry {
+    /// The process that is live under the name.
     here: Option<Here>,
+    /// The process that the consumer knows as live under the name.
     told: Option<Peer>,
     /// True if the member in `told` said goodbye or was replaced, false if it failed.
     left: bool,
+    /// True while the name is in `RosterState::dirty`.
     queued: bool,
 }
 
 #[derive(Default)]
 struct RosterState {
     entries: HashMap<Arc<str>, Entry>,
+    /// The names whose live state may differ from the reported one, each once.
     dirty: VecDeque<Arc<str>>,
+    /// The second event of a difference, which the consumer receives next.
     pending: Option<MeshEvent>,
+    /// The processes that are gone for good, the oldest first, and the same as a set.
     retired: VecDeque<Uuid>,
     retired_set: HashSet<Uuid>,
     /// Members that departed without a goodbye, the latest of each name.
     lost: VecDeque<Peer>,
     /// Members that were reported as failed and said goodbye afterwards.
     gone: VecDeque<Peer>,
+    /// The events that are not about one member: seeds, rebuilds, conflicts.
     notices: VecDeque<MeshEvent>,
+    /// The last name conflict, and the time at which it was reported.
     conflict: Option<(MeshEvent, Instant)>,
+    /// The number of the current memberlist instance.
     generation: u64,
 }
 
@@ -140,7 +152,7 @@ impl Roster {
 
     pub(super) fn up(&self, generation: u64, peer: Peer) {
         let mut state = self.state.lock();
-        // A retired process does not return: memberlist then reports a late rumour about it.
+        // A retired process does not return: if memberlist reports it live, that is a late rumour.
         if peer.name == self.own || generation != state.generation || state.retired_set.contains(&peer.incarnation) {
             return;
         }
@@ -204,7 +216,7 @@ impl Roster {
         }
     }
 
-    /// Returns the silence of the live member that has been silent for longest.
+    /// Returns the longest time for which a live member has answered no probe.
     pub(super) fn longest_silence(&self) -> Duration {
         let now = Instant::now();
         let state = self.state.lock();

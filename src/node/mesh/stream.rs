@@ -1,5 +1,6 @@
-//! The mesh's half of memberlist's stream connections. Its reader waits for more bytes instead of repeating the same
-//! short answer. One deadline covers the whole connection, and nothing is read beyond the announced frame.
+//! The stream connections of the mesh, as memberlist reads and writes them. A peek waits for more bytes instead of
+//! showing the same bytes again. One deadline covers the whole connection, and nothing is read beyond the announced
+//! frame.
 
 use std::{
     io,
@@ -36,8 +37,9 @@ const LARGE_CHUNK: usize = 256 << 10;
 
 /// The state that both halves of a connection share. When both halves are dropped, the socket closes or is used again.
 ///
-/// memberlist opens a connection per message, which would leave ports in TIME_WAIT until none is left. It does not
-/// notice if the connection that it opens is one that it closed before, at the end of a frame.
+/// memberlist opens a connection per message, which would leave ports in TIME_WAIT until none is left. So a connection
+/// that memberlist closes at the end of a frame is handed out again when memberlist opens the next one, which
+/// memberlist does not notice.
 struct Link {
     /// The socket; `Some` until dropped.
     socket: Option<TcpStream>,
@@ -244,7 +246,7 @@ pub(super) struct Reader {
     shown: usize,
     /// Bytes of the announced frame not yet consumed; `None` before the header is known.
     left: Option<usize>,
-    /// True once bytes of the peer were waited for.
+    /// True once the reader has waited for bytes of the peer.
     touched: bool,
     eof: bool,
 }
@@ -312,7 +314,7 @@ impl Reader {
         io::ErrorKind::UnexpectedEof.into()
     }
 
-    /// Makes at least `n` bytes visible, `n` within the frame.
+    /// Buffers at least `n` bytes. Fails if fewer are left of the frame.
     async fn need(&mut self, n: usize) -> io::Result<()> {
         if self.left.is_some_and(|left| n > left) {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -323,6 +325,7 @@ impl Reader {
         Ok(())
     }
 
+    /// Returns the number of buffered bytes that belong to the frame.
     fn visible(&self) -> usize {
         self.left.map_or(self.buf.len(), |left| left.min(self.buf.len()))
     }

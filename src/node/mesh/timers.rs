@@ -28,8 +28,8 @@ thread_local! {
     static HURRY: watch::Sender<bool> = watch::Sender::new(false);
 }
 
-/// Fires all timers of this mesh, those of its earlier instances included, and waits until the last one has run. (A
-/// verdict that is due at the moment a suspicion is confirmed is not a timer, and is not waited for.)
+/// Fires all timers of this mesh, those of its earlier instances included, and waits until the last one has run. (If a
+/// confirmation leaves a suspicion no time, memberlist reaches the verdict without a timer. This is not waited for.)
 pub(super) async fn run_out() {
     let hurry = HURRY.with(watch::Sender::clone);
     hurry.send_replace(true);

@@ -1,5 +1,6 @@
 //! Detection that memberlist's own tasks have died, which no other part detects, and the rebuild of the instance in
-//! place.
+//! place. A *canary* is a message that this member sends to itself through memberlist: if none arrives any more, a task
+//! has died.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -14,8 +15,10 @@ use super::{
     instance::{Core, List},
 };
 
-/// Ticks from one stream canary to the next. They cost a connection each, so they are rarer than datagram canaries.
+/// Ticks from one stream canary to the next. Each stream canary costs a connection, so they are rarer than datagram
+/// canaries, of which one is sent at every tick.
 const STREAM_EVERY: u64 = 4;
+/// Maximum factor of the silence of a member that leads to a rebuild; see `Watch::stale`.
 const STALE_BACKOFF_MAX: u32 = 64;
 
 /// Watches the memberlist instance until the mesh stops.
@@ -51,6 +54,7 @@ struct Pulse {
 }
 
 impl Pulse {
+    /// Records the canaries received so far. Returns the number of ticks without a new one.
     fn beat(&mut self, heard: u64) -> u32 {
         self.missed = if heard == self.heard { self.missed + 1 } else { 0 };
         self.heard = heard;
@@ -64,7 +68,9 @@ struct Watch {
     streams: Pulse,
     /// Ticks of silence after which a path counts as dead.
     patience: u32,
+    /// The silence of a live member below which nothing is wrong.
     stale_after: Duration,
+    /// The factor of the silence that leads to the next rebuild. It doubles with each rebuild for this reason.
     stale_backoff: u32,
     /// The time at which members that only an older instance knew are removed.
     sweep_at: Option<Instant>,

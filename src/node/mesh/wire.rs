@@ -58,7 +58,7 @@ pub(super) struct Wire {
     pub(super) inbound: Arc<Shares>,
     /// The channels into the instance that receives inbound traffic.
     pub(super) ears_of: RwLock<Option<(Packets, Streams)>>,
-    /// The lock at which connections wait, in order, to be handed to memberlist.
+    /// The lock that hands connections to memberlist one at a time, in the order of their arrival.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// The keys, the primary first. The keyring of every instance is built from them.
     pub(super) keys: Mutex<Vec<[u8; 32]>>,

@@ -10,7 +10,7 @@ const WRITER: usize = 0;
 const OTHER: usize = 1;
 const SLOW: usize = 2;
 
-/// A time longer than writes are assumed to be on their way.
+/// A time after which a write no longer counts as on its way.
 const A_WHILE: u64 = S / 10;
 
 /// A writer whose pushes have reached one member, and wait on their way to a slow member.
@@ -55,7 +55,7 @@ impl Burst {
         }
     }
 
-    /// Delivers a digest of the slow member, after a while. Its receiver may answer.
+    /// Delivers a digest of the slow member after [`A_WHILE`]. Its receiver may answer.
     fn says(&mut self, to: usize) {
         self.net.at += A_WHILE;
         let digest = self.net.digest_of(SLOW);

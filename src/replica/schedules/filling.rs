@@ -169,7 +169,8 @@ fn a_fill_keeps_its_bound_until_everybody_has_seen_it() {
         assert!(net.get(s, 5).is_none(), "the delete is stamped above it");
         assert!(fill(&mut net, a, &ticket, 5, 2).is_some());
         net.cut.clear();
-        // A live replica delivers its own writes: a claim of it is passed on only after a long lag.
+        // A live replica delivers its own writes: other members pass on a claim of them only after a lag of four digest
+        // intervals for each member.
         for _ in 0..30 {
             net.at += S;
             let hello = net.digest_of(w);
@@ -236,7 +237,7 @@ pub(super) fn begin(net: &mut Net, i: usize, key: u32) -> FillTicket {
 
 /// Checks that a fill loses where two groups meet that had no common member. In one group a key is filled. While the
 /// fill runs, the key is written or deleted in the second group, by a clock that is a little behind. Each group forgets
-/// what only its own members need not remember.
+/// the bounds and stamps that its own members no longer need.
 fn a_fill_among_strangers(bugs: Bugs, other: Option<u32>) {
     let (a, b, w, x) = (0, 1, 2, 3);
     let mut net = Net::new(4, plain).with(bugs);
@@ -305,8 +306,10 @@ fn a_push_does_not_speak_for_the_write_below_a_fill() {
     });
 }
 
-/// A replica deletes a key while a fill of it runs elsewhere, and drops the tombstone by force. What it evicts meanwhile is newer than
-/// the fill, which is therefore in doubt there. But it is the only one that knows of the delete.
+/// Checks that a contested fill is voided even where it would be in doubt. A replica deletes a key while a fill of the
+/// key runs elsewhere, and drops the tombstone by force. It then evicts newer values, so its eviction floor is above
+/// the fill. If the fill were only in doubt there, it would stay on the other replicas, which know nothing of the
+/// delete.
 #[test]
 fn a_contested_fill_is_voided_also_where_it_is_in_doubt() {
     must_catch("fills_left_in_doubt", |bugs| {

@@ -207,7 +207,7 @@ fn mistake_8_an_old_tombstone_merged_as_it_is() {
 #[test]
 fn mistake_9_an_old_tombstone_dropped_silently() {
     must_catch("tombstone_below_floor_dropped", |bugs| {
-        // v has evicted its copy. p deletes the key, which only v receives, and late.
+        // v has evicted its copy. p deletes the key. Only v receives that delete, and late.
         let (v, a, t, p) = (0, 1, 2, 3);
         let mut net = one_forgets(bugs, 4);
         net.put(a, 7, Some(1), 8);
@@ -234,8 +234,8 @@ fn mistake_9_an_old_tombstone_dropped_silently() {
     });
 }
 
-/// Returns a network in which n has the first frame of several of a session that broke off. Its sender s held the value
-/// of b, which had overwritten a value of a.
+/// Returns a network in which n has only the first of several frames, because the session broke off. Its sender s held
+/// the value of b, which had overwritten a value of a.
 fn a_session_that_breaks_off(bugs: Bugs) -> Net {
     let (a, b, s, n, m) = (0, 1, 2, 3, 4);
     let mut net = Net::new(5, |i| ReplicaConfig { max_frame_bytes: 1_024, ..plain(i) }).with(bugs);

@@ -22,6 +22,7 @@ pub(super) struct Net {
     pub(super) at: u64,
     pub(super) skew: Vec<i64>,
     pub(super) up: Vec<bool>,
+    /// The replica of whose frames only the first is delivered.
     pub(super) drop_frames_from: Option<usize>,
     pub(super) frames_seen: u32,
     /// True if messages between even and odd replicas are lost.
@@ -161,7 +162,7 @@ impl Net {
             let remains = self.r[j].renew(now, id(100 + self.renewed), 0);
             assert!(remains.is_some() && self.r[j].view().id() != before);
             self.clean(j);
-            self.make_tombstone(before);
+            self.report_departed(before);
             for i in (0..self.r.len()).filter(|i| *i != j && self.up[*i]).collect::<Vec<_>>() {
                 let (theirs, now) = (self.r[i].view().id(), self.now(j));
                 self.r[j].greet(now, theirs);
@@ -169,7 +170,7 @@ impl Net {
         }
     }
     /// Reports an id as departed if no live replica uses it.
-    fn make_tombstone(&mut self, id: ReplicaId) {
+    fn report_departed(&mut self, id: ReplicaId) {
         let there: Vec<_> = (0..self.r.len()).filter(|i| self.up[*i]).collect();
         if there.iter().all(|i| self.r[*i].view().id() != id) {
             for i in there {
@@ -235,6 +236,7 @@ impl Net {
         self.r[b].greet(now, ids[0]);
         self.flush();
     }
+    /// Stops a replica. With `forget` it is reported as departed for good, otherwise as unreachable.
     pub(super) fn die(&mut self, i: usize, forget: bool) {
         self.up[i] = false;
         let id = self.r[i].view().id();

@@ -99,8 +99,8 @@ fn rings_close_over_the_dead() {
     assert_eq!(sum(&net).gaps, before.gaps);
 }
 
-/// Checks that a write which was overtaken before it was pushed causes few sessions: only with the ring successors that
-/// would have got the push, not with all members from old reported vectors.
+/// Checks that a write which was overtaken before it was pushed causes few sessions. The writer serves only the ring
+/// successors that would have got the push, and not all members, although their reported vectors are old.
 #[test]
 fn an_overtaken_write_is_no_storm_of_sessions() {
     let (a, b) = (0, 1);

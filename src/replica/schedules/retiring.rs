@@ -29,8 +29,8 @@ fn comes_back(net: &mut Net, who: usize, gone: usize) {
 }
 
 /// scenario 31: checks that a returning member keeps no deleted value after a forced drop. z is unreachable and not
-/// forgotten. The delete that z has not seen is dropped by force, and then the record of the deleter. It proves nothing
-/// that z has seen what all members have of this replica.
+/// forgotten. The delete that z has not seen is dropped by force, and then the record of the deleter. z has seen the
+/// own time of `a` that all members have seen, but that does not prove that z has seen the delete.
 #[test]
 fn a_member_that_missed_a_forced_drop_keeps_nothing_deleted_once_the_deleter_is_capped() {
     let (a, z, d, e) = (0, 1, 2, 3);
@@ -54,8 +54,8 @@ fn a_member_that_missed_a_forced_drop_keeps_nothing_deleted_once_the_deleter_is_
 }
 
 /// scenario 20: checks that a returning member keeps no deleted value although a newcomer has joined. z is forgotten,
-/// and its value is deleted. When the record of the deleter is dropped, the newcomer has seen nothing of this replica
-/// yet. So the time that all members have seen is zero, which says nothing about z.
+/// and its value is deleted. When `a` drops the record of the deleter, the newcomer has seen nothing of `a` yet. So the
+/// own time of `a` that all members have seen is zero, which says nothing about z.
 #[test]
 fn a_newcomer_hides_no_drop_from_a_member_that_returns() {
     let (a, z, p, x, e) = (0, 1, 2, 3, 4);
@@ -130,8 +130,9 @@ fn a_record_dropped_by_a_member_that_is_not_heard_is_not_waited_for() {
     assert!(net.held(new, 9).is_none(), "collected");
 }
 
-/// One link is broken, so a replica finds a member dead and forgets it, while the third member goes on reaching both. What the member
-/// writes comes late, and must not lie below a floor that was raised without asking it.
+/// Checks that a replica waits for a forgotten member which a third member still reaches. One link is broken, so the
+/// replica declared that member dead and forgot it. Writes of that member come late, by way of the third. They must not
+/// lie below a floor that was raised without its reports.
 #[test]
 fn a_member_behind_a_broken_link_is_asked_by_way_of_others() {
     must_catch("reached_stay_forgotten", |bugs| {
@@ -150,7 +151,7 @@ fn a_member_behind_a_broken_link_is_asked_by_way_of_others() {
         net.put(c, 8, None, 8);
         net.run(20);
         assert!(net.held(a, 8).is_none(), "it holds back nothing that it is known to have seen");
-        // Sooner or later the third has told all that it has of the member.
+        // Wait until `a` has received, by way of c, all that c has of b.
         let seen_of_b = |net: &Net, i: usize| net.r[i].view().vector().get(&id(b));
         let even = (0..300).any(|_| {
             net.run(1);

@@ -249,7 +249,8 @@ fn an_orphan_in_doubt_is_not_claimed_over_and_left_out() {
         let young = net.held(o, 7).unwrap().dot;
         net.flush();
         net.evict(s, 7);
-        // s meets b, which it would leave to o for a while, and hears nothing more: it keeps its tombstone.
+        // s meets b. s is lossy, so it would leave the newcomer b to o for three digest intervals, and these pass here.
+        // s receives nothing meanwhile, so it keeps its tombstone.
         net.cut.extend([(o, s), (o, b), (o, t), (s, t)]);
         let hello = net.digest_of(b);
         net.give(b, id(s), &hello);

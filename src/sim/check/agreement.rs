@@ -164,9 +164,10 @@ fn was_overtaken<K: SimKey, V: SimValue>(
     })
 }
 
-/// Returns true if the author still owes the record to this replica, although only the author has evicted it. The
-/// author keeps the body of an own write until every live member has it, and this replica was a live member before the
-/// write. Each of three facts frees the author:
+/// Returns true if the author still owes the record to this replica, so that the eviction excuses no miss here. Only
+/// the author has evicted the record. An author keeps the body of an own write until every live member has it, and this
+/// replica was a live member before the write. An expired or voided record is not owed. Each of three further facts
+/// frees the author:
 ///
 /// - The body was counted as lost (`evicted_unsent`): too many bodies waited, or it was dropped by force.
 /// - Another replica has adopted the write. By its dot the write then belongs to the adopter, and the author evicts it
@@ -200,6 +201,8 @@ fn check_cache_baseline<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cac
         // A last replica that was given seeds expects peers: they may exist and be cut off, so nothing is stable.
         let waits = open.len() == 1 && cluster.expects_peers(cluster.openings[number].process, cache);
         let kept = if waits { view.tombstone_len() } else { 0 };
+        // Logs and the expiry queue are compacted only when most entries are stale, so their limits allow for stale
+        // entries. There may be a log for each replica that ever existed.
         let facts = [
             ("tombstones", view.tombstone_len(), kept),
             ("members", view.peer_len(), open.len() - 1),

@@ -18,13 +18,14 @@ const WAIT: u64 = 950_000_000;
 /// duplicated.
 const OFTEN: u32 = 100;
 /// The largest lag of a wall clock behind the monotonic clock, in nanoseconds, at which the hybrid clock still follows
-/// the wall clock. It may follow within the event, after the message was judged.
+/// the wall clock. If the hybrid clock does so within the event, after the message was judged, it falls by up to this
+/// much.
 const SLEW: u64 = 100_000_000;
 
-/// Checks a write that is merged in the event of its first arrival: by this replica's clock it is at most `max_drift`
-/// ahead. A write that arrived earlier may have been deferred. It waits for as long as it was ahead then, by the
-/// monotonic clock, and the wall clock may have stopped or stepped back meanwhile. A clock that stands still is
-/// followed for `SLEW` only after the message was judged, so the check subtracts `SLEW`.
+/// Checks that a write which is merged in the event of its first arrival is at most `max_drift` ahead of this replica's
+/// clock. The check subtracts `SLEW`, because it reads the clock after the event. A write that arrived in an earlier
+/// event is exempt, because it may have been deferred. A deferred write waits, by the monotonic clock, for as long as
+/// it was ahead on arrival. The wall clock may have stopped or stepped back meanwhile.
 pub(super) fn check_not_ahead<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,

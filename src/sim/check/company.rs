@@ -1,5 +1,5 @@
-//! The members that a process has for its caches. Checks the membership state machine against independent records of
-//! this file.
+//! The members that a process has for its caches. Checks the membership state machine against the records that this
+//! file keeps independently.
 
 use crate::replica_id::ReplicaId;
 use crate::sim::cluster::Cluster;
@@ -22,16 +22,17 @@ pub(in crate::sim) fn note_digest<K: SimKey, V: SimValue>(
     *greatest = id.max(*greatest);
 }
 
-/// Records that a process is gone for good. Afterwards no node remembers which of its replicas was the last. A node
-/// ignores messages from all of them. A run with `heed_the_dead` accepts them in any order.
+/// Records that a process is gone for good. Afterwards a node ignores messages from all replicas of that process, and
+/// no longer remembers which was the last. A run with `heed_the_dead` accepts such messages in any order, so this file
+/// forgets the greatest replica as well.
 pub(in crate::sim) fn note_left<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, process: usize, who: usize) {
     for number in cluster.processes[process].openings() {
         cluster.openings[number].history.company.greatest.remove(&who);
     }
 }
 
-/// Checks that no live member of a replica was closed before a replica on the same process from which a digest has
-/// arrived. The ids of one process rise, so the smaller id was closed.
+/// Checks that no live member of a replica has a successor: a replica of the same process with a greater id, from which
+/// a digest has arrived here. The ids of one process rise, so the replica with the smaller id was closed.
 pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     let greatest = &cluster.openings[number].history.company.greatest;
     let process = |id: &ReplicaId| cluster.by_id.get(id).map(|other| cluster.openings[*other].process);

@@ -59,9 +59,10 @@ fn may_be_gone<K: SimKey, V: SimValue>(
         || is_overwritten(cluster, number, key, record)
 }
 
-/// Returns true if a replica of this cache, present or gone, claims something newer. The sender of the claim held that
-/// newer write, or knew that it was collected. This replica need not claim it: it may have dropped the record of the
-/// origin before (`max_retired`). The end of the run checks that the winner arrives here.
+/// Returns true if a replica of this cache, present or gone, claims something newer. The replica from which this
+/// replica has its claim held that newer write, or knew that it was collected. This replica need not claim it: it may
+/// have dropped the record of the origin before (`max_retired`). The end of the run checks that the winner arrives
+/// here.
 fn is_overwritten<K: SimKey, V: SimValue>(
     cluster: &Cluster<'_, K, V>,
     number: usize,

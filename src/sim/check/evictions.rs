@@ -34,9 +34,10 @@ pub(in crate::sim) fn note_removed<K: SimKey, V: SimValue>(
     }
 }
 
-/// Records a void that replaced an older value. A contested fill that arrives has overtaken the value held here. It
+/// Records a void that replaced an older value. A contested fill that arrives overtakes the value held here, and
 /// becomes a void at once, with a dot of this replica. If the void is dropped by force in the same event, only the
-/// change shows it. No replica may claim the fill itself, if its session broke off.
+/// reported change shows it. The vectors may not show it: if the session of the fill broke off, it may be that no
+/// replica claims the fill.
 fn note_overtaken<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
@@ -92,8 +93,8 @@ fn check_loss<K: SimKey, V: SimValue>(
         return Ok(()); // Overwritten or deleted by a newer record.
     };
     let over = record.expires != 0 && record.expires <= cluster.openings[number].latest_wall;
-    // A doubt that was due excuses a loss as a due void does: the floor behind it passed a write that its replica could
-    // not know.
+    // A doubt that was due excuses a loss as a due void does: its floor passed a write that the replica which raised
+    // the floor could not know.
     if record.fate.doubted.contains(&number) || record.fate.voided || record.fate.expired || over || stamp.time <= epoch
     {
         return Ok(());

@@ -1,5 +1,5 @@
 //! The rule for fills: a value whose source was read before a write, delete or `invalidate_all` of its key must not win
-//! over that.
+//! over that write, delete or epoch.
 
 use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::sim::cluster::Cluster;

@@ -77,8 +77,8 @@ fn an_early_stamp_is_agreed_upon_once_its_time_has_come() {
     assert!(stage.nodes().into_iter().all(|node| stage.replica(node).view().deferred_len() == 0));
 }
 
-/// Scenario 14: a stale clock does not bring a deleted key back. Node 0 pauses for ten minutes with a stopped clock,
-/// and then writes first of all.
+/// Scenario 14: a stale clock does not bring a deleted key back. Node 0 pauses for ten minutes with a stopped clock. It
+/// then writes the key before it receives anything.
 #[test]
 fn what_was_deleted_meanwhile_stays_deleted() {
     let mut stage = Stage::new(|settings| settings.config.digest_interval = std::time::Duration::from_secs(1));

@@ -3,8 +3,8 @@
 use super::stage::Stage;
 use crate::sim::action::Action;
 
-/// Writes of a process return unchanged through a process of another release. That process could read neither some keys
-/// nor some values.
+/// Checks that writes return unchanged through a process of another release, which cannot decode some of the keys and
+/// values.
 #[test]
 fn what_a_process_cannot_read_passes_through_it_whole() {
     let mut stage = Stage::new(|settings| settings.other_types = true);

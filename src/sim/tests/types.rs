@@ -97,7 +97,7 @@ struct Narrow {
     shard: u64,
 }
 
-/// A key that is equal whatever its second part is, and is hashed by the second part.
+/// A key whose `Eq` looks at its first part only, and whose `Hash` looks at its second part only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Hashed(u64, #[serde(skip)] u64);
 
@@ -206,7 +206,7 @@ fn every_key_is_looked_at() {
     told!(complaint(heavy), "your weigher panicked for key 7: boom");
 }
 
-/// The mistakes of a value that shows them only after the first sample.
+/// The mistakes that value 70 shows, which comes after the first sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Late {
     FailsToRead,

@@ -59,7 +59,8 @@ fn with_value(value: &[u8]) -> Bytes {
     bytes_of_tree(&tree)
 }
 
-/// scenarios 75, 77 and 84: a malformed value becomes opaque, and the other entries of the message decode.
+/// scenario 75, scenario 77 and scenario 84: a malformed value becomes opaque, and the other entries of the message
+/// decode.
 #[test]
 fn a_value_that_is_no_value_is_set_aside_alone() {
     let deep = [vec![0x81; 10_000], vec![0]].concat();

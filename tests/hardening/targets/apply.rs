@@ -2,7 +2,7 @@
 //!
 //! The hostile member has the encryption key, so its messages decode. The worst it may do is to write entries. After
 //! every message the victim must be consistent, and its memory and clock must stay within their bounds. Once it has
-//! left and its drift has passed, both honest replicas must serve the same values for the keys they wrote.
+//! left and `max_drift` has passed, both honest replicas must serve the same values for the keys they wrote.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,12 +30,12 @@ pub const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const T0: u64 = 1_800_000_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 const DRIFT: u64 = SECOND;
-/// The nanoseconds that a clock may be ahead beyond the drift: each event of a run may advance it by a grain.
+/// The nanoseconds that a clock may be ahead beyond the drift: each event of a run may advance it by a tick of 16 ns.
 const GRAINS: u64 = 1_000_000;
 const MAX_TOMBSTONES: usize = 64;
 const MAX_DEFERRED: usize = 16;
 const MAX_RETIRED: usize = 16;
-/// The delay of a message in nanoseconds. Not zero: a clock is a grain ahead of the greatest time it has merged.
+/// The delay of a message in nanoseconds. Not zero: a clock is a tick ahead of the greatest time it has merged.
 const HOP: u64 = 10_000;
 /// The most messages in one input.
 const MAX_MESSAGES: usize = 24;
@@ -261,7 +261,7 @@ impl Stage {
         assert!(victim.view().log_len() <= 4_096, "{} log entries", victim.view().log_len());
     }
 
-    /// Ends the attack and checks agreement: the hostile member leaves, its drift passes, honest members write. Both
+    /// Ends the attack and checks agreement: the hostile member leaves, `max_drift` passes, honest members write. Both
     /// must serve only what honest members wrote for these keys.
     pub fn aftermath(&mut self) {
         self.pass(200_000_000);
