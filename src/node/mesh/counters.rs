@@ -18,7 +18,7 @@ counters! {
         refused_connections,
         /// Inbound connections without a header, closed to make room.
         shed_connections,
-        /// Connections of an address that had its share: refused, or admitted in place of another one of that address.
+        /// Connections of an address that had its share: refused, or admitted in place of an older connection of it.
         crowded_connections,
         /// Frames not read because their address had its share of the bytes being read, or because no bytes were left.
         crowded_frames,

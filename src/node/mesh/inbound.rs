@@ -232,7 +232,7 @@ impl Visit {
             Ok(Ok(())) => self.pass_on(conn).await,
             Ok(Err(e)) => {
                 if e.kind() == std::io::ErrorKind::InvalidData {
-                    wire.refusals.note(from.ip(), "a connection that speaks something else");
+                    wire.refusals.note(from.ip(), "a connection with an unknown protocol");
                 }
                 tracing::debug!(%from, error = %e, "connection refused");
             }
@@ -250,7 +250,7 @@ impl Visit {
         let announced = Amount { count: 0, bytes: conn.frame_len() };
         let Ok(place) = wire.inbound.take(any_port(*from), announced) else {
             wire.counters.crowded_frames.one();
-            wire.crowds.crowd(from.ip(), "bytes of frames at one time");
+            wire.crowds.crowd(from.ip(), "bytes of frames being received");
             return;
         };
         conn.hold(place);
@@ -273,7 +273,7 @@ impl Visit {
 
 async fn hand_over(wire: &Wire, from: SocketAddr, conn: Conn) {
     // memberlist takes one connection at a time and its channel is not fair. Without this queue, busy connections would
-    // starve another one until it times out with a message in it.
+    // starve another connection until it times out with a message in it.
     let _turn = wire.turn.lock().await;
     let Some((_, streams)) = wire.ears_of.read().clone() else { return };
     // An instance whose tasks died takes nothing, so the wait is bounded.
