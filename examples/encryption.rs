@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // A node without the key, or with a wrong key, cannot join.
     let stranger = Node::builder().cluster("secret").seeds([seed.clone()]).start().await?;
     let nothing: Cache<String, u64> = stranger.cache("secrets").open()?;
-    println!("the stranger is {}", nothing.ready(Duration::from_millis(500)).await);
+    println!("the process without the key is {}", nothing.ready(Duration::from_millis(500)).await);
     assert!(nothing.entry_count() == 0 && one.members().len() == 1);
     stranger.shutdown().await;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use driftless::{Cache, FillError, Filled, Node};
 
 #[derive(Debug, thiserror::Error)]
-#[error("the database is away")]
+#[error("the database is not available")]
 struct Away;
 
 /// A stand-in for the database: slow, and it counts its reads.

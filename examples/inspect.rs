@@ -136,7 +136,7 @@ fn other_than_asked(arguments: &Arguments, members: &[String]) -> Result<String>
     match text(&node["node"]) {
         asked if asked == one => Ok(other.clone()),
         asked if asked == other => Ok(one.clone()),
-        asked => Err(format!("{} is {asked}: ask {one} or {other}, with --node", arguments.node).into()),
+        asked => Err(format!("{} is the node {asked}: connect to {one} or {other} with --node", arguments.node).into()),
     }
 }
 
@@ -153,7 +153,7 @@ fn diff(arguments: &Arguments, member: &str) -> Result<bool> {
         let Some(next) = page["next"].as_str() else { break };
         cursor = format!("&cursor={}", escaped(next));
     }
-    println!("{examined} keys looked at, those of both sides counted; {unexplained} differences without a reason");
+    println!("{examined} keys examined, counting those of both sides; {unexplained} differences without a reason");
     Ok(unexplained == 0)
 }
 
@@ -220,6 +220,6 @@ fn get(arguments: &Arguments, path: &str) -> Result<Value> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer was cut off")?;
-    let body: Value = serde_json::from_str(body).map_err(|error| format!("{at} does not speak JSON: {error}"))?;
+    let body: Value = serde_json::from_str(body).map_err(|error| format!("{at} did not answer with JSON: {error}"))?;
     if head.split(' ').nth(1) == Some("200") { Ok(body) } else { Err(text(&body["error"]).into()) }
 }

@@ -275,7 +275,7 @@ fn hash_of(value: &impl Hash) -> u64 {
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(bug) = args.bug.as_ref().filter(|bug| Bugs::only(bug).is_none()) {
-        eprintln!("there is no bug {bug:?}; there are {}", Bugs::NAMES.join(", "));
+        eprintln!("the bug {bug:?} does not exist; the bugs are {}", Bugs::NAMES.join(", "));
         return ExitCode::from(2);
     }
     if let Some(given) = &args.sizes {

@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for cache in [&on_ann, &on_bob, &on_eve] {
         until(cache, "basket", Some(winner)).await;
     }
-    println!("everybody has the basket {winner}");
+    println!("all nodes have the basket {winner}");
 
     // A delete reaches all nodes, and works for a key that the deleting node has never read.
     on_eve.remove("alice");

@@ -119,7 +119,7 @@ async fn product(State(service): State<Service>, Path(id): Path<u32>) -> Result<
     let database = Arc::clone(&service.database);
     let load = move || async move {
         database.reads.fetch_add(1, Ordering::Relaxed);
-        let found = database.products.lock().expect("nobody panics").get(&id).cloned();
+        let found = database.products.lock().expect("no thread panics while it holds the lock").get(&id).cloned();
         found.ok_or_else(|| std::io::Error::other("no such product"))
     };
     service.products.try_get_with(id, load).await.map(Json).map_err(|why| match why {
@@ -132,7 +132,7 @@ async fn product(State(service): State<Service>, Path(id): Path<u32>) -> Result<
 /// Renames a product: first in the database, then in the cache. A concurrent fill that read the old row loses against
 /// the `invalidate`.
 async fn rename(State(service): State<Service>, Path(id): Path<u32>, name: String) {
-    service.database.products.lock().expect("nobody panics").insert(id, Product { name });
+    service.database.products.lock().expect("no thread panics while it holds the lock").insert(id, Product { name });
     service.products.invalidate(&id);
 }
 
@@ -144,7 +144,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let node = Node::builder().cluster("web").bind(arguments.bind).seeds(arguments.seeds).start().await?;
     let service = Service::open(&node, Arc::default()).await?;
-    service.database.products.lock().expect("nobody panics").insert(7, Product { name: "tea".into() });
+    service
+        .database
+        .products
+        .lock()
+        .expect("no thread panics while it holds the lock")
+        .insert(7, Product { name: "tea".into() });
     let stop = async { tokio::signal::ctrl_c().await.expect("signals can be caught") };
     axum::serve(TcpListener::bind(arguments.listen).await?, service.router()).with_graceful_shutdown(stop).await?;
     node.shutdown().await; // hands over writes that no other instance has yet
@@ -153,7 +158,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn demo() -> Result<(), Box<dyn Error>> {
     let database = Arc::new(Database::default());
-    database.products.lock().expect("nobody panics").insert(7, Product { name: "tea".into() });
+    database
+        .products
+        .lock()
+        .expect("no thread panics while it holds the lock")
+        .insert(7, Product { name: "tea".into() });
     let first = Node::builder().cluster("demo").start().await?;
     let second = Node::builder().cluster("demo").seeds([first.local_addr().to_string()]).start().await?;
     let mut at = Vec::new();

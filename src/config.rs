@@ -108,9 +108,10 @@ impl Default for ReplicaConfig {
 
 /// A setting out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{knob} must be {must_be}")]
+#[error("{setting} is {value}, and must be {must_be}")]
 pub struct ConfigError {
-    knob: &'static str,
+    setting: &'static str,
+    value: String,
     must_be: &'static str,
 }
 
@@ -122,25 +123,45 @@ impl ReplicaConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let within = |value: Duration, low: Duration, high: Duration| value >= low && value <= high;
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
-        let rules = [
-            (within(self.max_drift, ms(1), s(3_600)), "max_drift", "between 1 ms and 1 h"),
-            (within(self.digest_interval, ms(1), s(60)), "digest_interval", "between 1 ms and 1 min"),
-            (self.gc_grace <= s(3_600), "gc_grace", "at most 1 h"),
-            (within(self.forget_after, ms(1), s(30 * 86_400)), "forget_after", "between 1 ms and 30 days"),
-            (self.forget_after >= self.gc_grace, "forget_after", "at least gc_grace"),
-            (self.max_tombstones >= 1, "max_tombstones", "at least 1"),
-            ((1_024..=8 << 20).contains(&self.max_frame_bytes), "max_frame_bytes", "between 1 KiB and 8 MiB"),
-            (self.max_deferred >= 1, "max_deferred", "at least 1"),
-            (self.max_retired >= 1, "max_retired", "at least 1"),
-            (within(self.repair_delay, ms(1), s(10)), "repair_delay", "between 1 ms and 10 s"),
-            (within(self.session_idle, ms(1), s(600)), "session_idle", "between 1 ms and 10 min"),
-            (self.session_deadline >= self.session_idle, "session_deadline", "at least session_idle"),
-            (self.fill_hold <= s(3_600), "fill_hold", "at most 1 h"),
-            (self.fanout >= 1, "fanout", "at least 1"),
-            ((1..=4_096).contains(&self.audit_slice), "audit_slice", "between 1 and 4,096"),
+        let rules: [(bool, &'static str, &dyn std::fmt::Debug, &'static str); 15] = [
+            (within(self.max_drift, ms(1), s(3_600)), "max_drift", &self.max_drift, "between 1 ms and 1 h"),
+            (
+                within(self.digest_interval, ms(1), s(60)),
+                "digest_interval",
+                &self.digest_interval,
+                "between 1 ms and 1 min",
+            ),
+            (self.gc_grace <= s(3_600), "gc_grace", &self.gc_grace, "at most 1 h"),
+            (
+                within(self.forget_after, ms(1), s(30 * 86_400)),
+                "forget_after",
+                &self.forget_after,
+                "between 1 ms and 30 days",
+            ),
+            (self.forget_after >= self.gc_grace, "forget_after", &self.forget_after, "at least gc_grace"),
+            (self.max_tombstones >= 1, "max_tombstones", &self.max_tombstones, "at least 1"),
+            (
+                (1_024..=8 << 20).contains(&self.max_frame_bytes),
+                "max_frame_bytes",
+                &self.max_frame_bytes,
+                "between 1 KiB and 8 MiB",
+            ),
+            (self.max_deferred >= 1, "max_deferred", &self.max_deferred, "at least 1"),
+            (self.max_retired >= 1, "max_retired", &self.max_retired, "at least 1"),
+            (within(self.repair_delay, ms(1), s(10)), "repair_delay", &self.repair_delay, "between 1 ms and 10 s"),
+            (within(self.session_idle, ms(1), s(600)), "session_idle", &self.session_idle, "between 1 ms and 10 min"),
+            (
+                self.session_deadline >= self.session_idle,
+                "session_deadline",
+                &self.session_deadline,
+                "at least session_idle",
+            ),
+            (self.fill_hold <= s(3_600), "fill_hold", &self.fill_hold, "at most 1 h"),
+            (self.fanout >= 1, "fanout", &self.fanout, "at least 1"),
+            ((1..=4_096).contains(&self.audit_slice), "audit_slice", &self.audit_slice, "between 1 and 4,096"),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
-            Some((_, knob, must_be)) => Err(ConfigError { knob, must_be }),
+            Some((_, setting, value, must_be)) => Err(ConfigError { setting, value: format!("{value:?}"), must_be }),
             None => Ok(()),
         }
     }

@@ -199,7 +199,7 @@ mod tests {
         assert!(after > before);
         assert!(
             !clock.is_ahead(at(hour, 1), 2 * hour, Duration::from_secs(1)),
-            "a step of ours must not refuse others"
+            "a step of the own clock must not refuse stamps of other nodes"
         );
     }
 

@@ -57,16 +57,19 @@ pub enum InspectError {
     #[error("no cache `{0}` is open on this node")]
     NoSuchCache(String),
     /// The text does not stand for a key of the cache's type.
-    #[error("`{0}` is no key of this cache: write a string, a number, or cbor: and the encoding in hexadecimal digits")]
+    #[error(
+        "`{0}` is not a key of this cache: write a string, a number, or `cbor:` and the encoding in hexadecimal \
+         digits"
+    )]
     NotAKey(String),
     /// No live member has this name.
-    #[error("no live member is called `{0}`")]
+    #[error("no live member has the name `{0}`")]
     NoSuchMember(String),
     /// The member did not answer in time, or does not have the cache open.
     #[error("`{0}` did not answer in time, or does not have the cache open")]
     NoAnswer(String),
     /// The cursor was not returned by the method it was passed to.
-    #[error("this is no cursor: start again without one")]
+    #[error("the cursor is not valid: start again without one")]
     BadCursor,
 }
 

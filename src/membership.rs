@@ -420,7 +420,7 @@ mod tests {
         is_up(&mut all, 1);
         assert_eq!(all.heard(process(1), "c", replica(2)), None);
         assert!(all.is_late(process(1), "c", replica(1)));
-        assert_eq!(all.heard(process(1), "c", replica(1)), None, "whoever heeds it all the same changes nothing");
+        assert_eq!(all.heard(process(1), "c", replica(1)), None, "processing it anyway changes nothing");
         assert_eq!(all.home("c", replica(2)), Some(&1));
         assert!(!all.is_late(process(1), "c", replica(2)));
     }
@@ -442,7 +442,7 @@ mod tests {
         is_up(&mut all, 1);
         assert_eq!(all.to_greet("c", &[], 0).len(), 1);
         all.heard(process(1), "c", replica(1));
-        assert_eq!(all.to_greet("c", &[], 0).len(), 1, "our replica is new and knows nobody");
+        assert_eq!(all.to_greet("c", &[], 0).len(), 1, "the replica of this process is new and knows no member");
         assert!(all.to_greet("c", &[replica(1)], 0).is_empty());
         says_not_open(&mut all, replica(1), 0);
         assert!(all.to_greet("c", &[], ASK_AGAIN - 1).is_empty());
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn who_opens_a_cache_asks_everybody_anew() {
+    fn a_replica_that_opens_a_cache_greets_every_process_again() {
         let mut all = Membership::default();
         is_up(&mut all, 1);
         says_not_open(&mut all, replica(1), 0);
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_is_alone_only_where_nobody_is_and_nobody_is_looked_for() {
+    fn a_cache_is_alone_only_without_members_and_without_expected_members() {
         let mut all = Membership::default();
         assert_eq!((all.readiness("c"), all.expects_peers("c")), (Readiness::Alone, false));
         all.await_seeds(true);
@@ -503,7 +503,7 @@ mod tests {
         assert_eq!((all.readiness("c"), all.expects_peers("c")), (Readiness::First(1), false));
         all.down(process(1), false);
         assert!(all.expects_peers("c"), "the seeds may lead to others");
-        assert!(!all.expects_members("c", &[]), "somebody was there, and is gone");
+        assert!(!all.expects_members("c", &[]), "a member was there and has departed");
     }
 
     #[test]

@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_live_member_that_was_never_heard_leaves_staleness_without_a_bound() {
+    fn a_live_member_without_a_digest_leaves_staleness_without_a_bound() {
         let peer = PeerReport { replica: "b".into(), live: true, staleness_ms: Some(7), ..PeerReport::default() };
         let mut report = CacheReport { peers: vec![peer], ..CacheReport::default() };
         assert_eq!(report.staleness().bound_ms, Some(7));

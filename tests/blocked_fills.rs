@@ -168,7 +168,11 @@ fn those_who_joined_a_fill_that_stands_still_fill_after_its_bound() {
         apart(move || one_thread().block_on(async move { block_on(cache.get_with(1, || async { 11 })) }))
     };
     let first = blocking.recv_timeout(SOON).unwrap();
-    assert_eq!((first, inside.recv_timeout(SOON)), (11, Ok(11)), "its own, or what the other one filled meanwhile");
+    assert_eq!(
+        (first, inside.recv_timeout(SOON)),
+        (11, Ok(11)),
+        "its own value, or the value that the other node filled meanwhile"
+    );
     assert_eq!(cache.get(&1), Some(11));
 }
 

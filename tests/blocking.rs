@@ -78,7 +78,7 @@ fn settings_that_cannot_be_meant_are_refused() {
         let builder = Node::builder().cluster("blocking").bind(([127, 0, 0, 1], 0).into());
         set(builder).start_blocking().map(|node| node.shutdown_blocking()).unwrap_err().to_string()
     };
-    assert!(start(&|it| it.encryption_keys([])).contains("no key"), "not a cluster in the clear");
+    assert!(start(&|it| it.encryption_keys([])).contains("no key"), "not an unencrypted cluster");
     assert!(start(&|it| it.name("a\0b")).contains("control characters"));
     for seed in
         ["127.0.0.1:7946,127.0.0.1:7947", "http://localhost:7946", " 127.0.0.1:7946", "::1:7946", "[]:1", ":1", "a:0"]
@@ -145,7 +145,7 @@ fn a_listener_that_blocks_does_not_hold_up_a_wait_with_a_time_limit() {
     std::thread::spawn(move || done.send(asking.ready_blocking(Duration::from_millis(50))));
     let answer = answer.recv_timeout(SOON);
     drop(release);
-    let Ready::TimedOut { waiting_for, .. } = answer.unwrap() else { panic!("the driver is held up") };
-    assert_eq!(waiting_for, ["the node, which is held up"]);
+    let Ready::TimedOut { waiting_for, .. } = answer.unwrap() else { panic!("the driver is blocked") };
+    assert_eq!(waiting_for, ["this node, whose driver is blocked"]);
     alone.shutdown_blocking();
 }

@@ -236,19 +236,19 @@ async fn eviction_is_local_and_a_small_node_spoils_nothing_for_others() {
     for cache in &large {
         assert!(cache.ready(SOON).await.is_ready());
     }
-    eventually("knows the others", || small.members(), |seen| *seen == 2);
+    eventually("knows the other nodes", || small.members(), |seen| *seen == 2);
     for n in 0..1_000 {
         small.insert(n, n).unwrap();
         assert!(small.entry_count() <= 10);
     }
     for cache in &large {
-        eventually("others keep all", || cache.entry_count(), |seen| *seen == 1_000);
+        eventually("nodes without a capacity keep all", || cache.entry_count(), |seen| *seen == 1_000);
     }
     stop(nodes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_listener_hears_of_remote_changes_with_their_cause() {
+async fn the_listener_receives_remote_changes_with_their_cause() {
     let (nodes, caches) = cluster("listen", 2).await;
     let (told, heard) = std::sync::mpsc::channel();
     let listening: Cache<String, String> = nodes[0]
@@ -354,7 +354,7 @@ async fn a_closed_cache_holds_nothing_back() {
     let (nodes, mut caches) = cluster("closed", 2).await;
     assert_eq!(caches[0].members(), 1);
     drop(caches.pop());
-    eventually("the other is forgotten", || caches[0].members(), |seen| *seen == 0);
+    eventually("the departed member is forgotten", || caches[0].members(), |seen| *seen == 0);
     let again = open(&nodes[1]);
     assert!(again.ready(SOON).await.is_ready());
     caches[0].insert("k".into(), "v".into()).unwrap();
@@ -422,7 +422,7 @@ fn a_cache_whose_last_handle_is_gone_is_not_found_again() {
 
 /// Checks that abandoned waits leave nothing behind: a prober calls `ready` 40,000 times and drops each future.
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_gave_up_waiting_costs_nothing() {
+async fn a_caller_that_stopped_waiting_costs_nothing() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = closed.local_addr().unwrap();
     drop(closed);
@@ -488,7 +488,7 @@ async fn a_subscriber_waits_no_longer_than_it_said_for_what_it_cannot_read() {
     let heard = tokio::task::spawn_blocking(move || changes.recv_timeout(Duration::from_millis(100))).await.unwrap();
     drop(stop_writing);
     assert_eq!(heard.unwrap_err(), driftless::SubscriptionError::Empty);
-    assert!(writer.join().unwrap() < 2_000, "as long as others wrote");
+    assert!(writer.join().unwrap() < 2_000, "as long as other nodes wrote");
     stop(nodes).await;
 }
 

@@ -63,7 +63,7 @@ async fn a_miss_is_filled_once_for_all_who_wait_and_then_hits() {
                 "filled".to_owned()
             };
             let value = cache.get_with("key".to_owned(), filler).await;
-            assert_eq!(cache.get("key").as_deref(), Some("filled"), "whoever got the value must hit");
+            assert_eq!(cache.get("key").as_deref(), Some("filled"), "a caller that got the value must hit");
             value
         })
     });
@@ -271,7 +271,7 @@ async fn a_filler_that_asks_for_its_own_key_gets_an_error_and_a_cycle_of_two_end
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filler_that_never_ends_is_ended_and_its_callers_are_told() {
+async fn a_filler_that_never_ends_is_aborted_and_its_callers_get_an_error() {
     // scenario 61: a filler that never ends is stopped at `fill_timeout`, and its callers receive an error.
     let node = node("never", &[]).await;
     let cache: Strings = node.cache("test").fill_timeout(Duration::from_millis(100)).open().unwrap();
@@ -341,12 +341,12 @@ async fn a_stampede_on_five_nodes_is_filled_once_a_node_or_once_a_cluster() {
     assert!(each <= 5 * keys, "at most one a node");
     assert!(all <= keys + 2, "about one a cluster: {all}");
     let arrived: u64 = caches.iter().map(|cache| cache.stats().fills.arrived).sum();
-    assert!(arrived >= 3 * keys as u64, "the others took the first one's value: {arrived}");
+    assert!(arrived >= 3 * keys as u64, "the other nodes took the first node's value: {arrived}");
     stop(nodes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_for_another_nodes_fill_in_vain_fills_itself() {
+async fn a_node_that_waits_in_vain_for_another_nodes_fill_fills_itself() {
     let (nodes, caches) = cluster("in-vain", 3).await;
     let impatient = caches[0].with_cluster_single_flight(Some(Duration::from_millis(20)));
     for n in 0..10 {
@@ -483,7 +483,7 @@ fn time_runs_out_for_those_who_wait_also_if_the_first_callers_runtime_stands_sti
     std::thread::spawn(move || {
         told.send(waiting.try_get_with_blocking("key".to_owned(), || Ok::<_, Infallible>("mine".to_owned())))
     });
-    let error = heard.recv_timeout(SOON).expect("told in time").unwrap_err();
+    let error = heard.recv_timeout(SOON).expect("the caller gets an answer in time").unwrap_err();
     assert!(matches!(error, FillError::TimedOut(_)), "{error:?}");
     runtime.block_on(stop(vec![node]));
 }

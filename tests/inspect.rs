@@ -102,7 +102,7 @@ async fn a_node_that_is_cut_off_shows_as_lagging_and_explain_says_who_lacks_the_
     eventually("lagging", warned, lagging);
     let told = inspector.explain("test", "meanwhile", Duration::from_millis(500)).await.unwrap();
     assert!(told.silent.iter().any(|text| text.contains(nodes[2].name()) && text.contains("newest write")), "{told:?}");
-    assert!(told.verdict.ends_with(", 1 silent"), "nobody takes this for an agreement of all: {told:?}");
+    assert!(told.verdict.ends_with(", 1 silent"), "the verdict must not read as an agreement of all nodes: {told:?}");
     nodes[2].sever(None);
     eventually("healed", || caches[2].get("meanwhile"), Option::is_some);
     eventually("green", warned, Vec::is_empty);
@@ -132,7 +132,7 @@ async fn diff_pages_over_all_keys_and_an_audit_of_equal_nodes_is_clean() {
     assert_eq!(examined, 6_000);
     let audit = inspector.audit_now("test").await.unwrap();
     assert!(audit.clean && audit.members[0].examined == 6_000, "{audit:?}");
-    assert!(matches!(inspector.diff("test", "nobody", None, 1).await, Err(InspectError::NoSuchMember(_))));
+    assert!(matches!(inspector.diff("test", "no-such-node", None, 1).await, Err(InspectError::NoSuchMember(_))));
     let bad = inspector.diff("test", nodes[1].name(), Some("…"), 1).await;
     assert_eq!(bad.unwrap_err(), InspectError::BadCursor);
     stop(nodes).await;

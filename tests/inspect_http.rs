@@ -75,7 +75,7 @@ async fn every_route_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_by_default_loopback_unless_told_and_a_token_beyond() {
+async fn off_by_default_on_loopback_and_with_a_token_beyond() {
     // scenario 91: any address except loopback needs a token, and every route with data checks it.
     let a = node("http-token", &[]).await;
     let beyond = HttpConfig::new(([0, 0, 0, 0], 0).into());
@@ -210,7 +210,7 @@ async fn malformed_requests_get_a_4xx_and_garbage_takes_nothing_down() {
         "/v1/caches/test/keys?cursor=x",
         "/v1/caches/test/keys?limit=-1",
         "/v1/caches/%ff/keys",
-        "/v1/caches/test/diff?member=nobody",
+        "/v1/caches/test/diff?member=no-such-node",
         "/v1/caches/test/diff?member=x&cursor=zz",
         "/v1/caches/..%2f..%2fetc/keys",
         &long,

@@ -81,7 +81,7 @@ async fn a_crashed_member_that_was_called_dead_is_replaced_by_its_successor() {
         crash(b, there);
         for cache in [&first, &other] {
             let is_dead = |seen: &Vec<_>| seen.iter().any(|(replica, _, live)| *replica == gone && !live);
-            eventually("called dead", || peers(cache), is_dead);
+            eventually("declared dead", || peers(cache), is_dead);
         }
         first.remove("before"); // A tombstone that the dead member holds back.
         b = start(if round == 0 { addr } else { deserted() }).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_crashed_member_is_replaced_by_a_successor_that_comes_at_once() {
 
 /// Checks a short job: it writes and shuts down before it has met a member. Promise: a member has its writes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_writes_and_shuts_down_at_once_has_told_a_member() {
+async fn a_job_that_writes_and_shuts_down_at_once_has_replicated_to_a_member() {
     let a = node("job", &[]).await;
     let here = open(&a);
     here.insert("old".into(), "v".into()).unwrap();
@@ -146,7 +146,7 @@ async fn a_job_that_writes_and_shuts_down_at_once_has_told_a_member() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_drops_its_handles_at_once_has_told_a_member() {
+async fn a_job_that_drops_its_handles_at_once_has_replicated_to_a_member() {
     log::listen("driftless=warn");
     let a = node("dropped-job", &[]).await;
     let here = open(&a);
@@ -330,7 +330,7 @@ async fn a_write_of_the_first_moment_can_be_waited_for() {
     let cache: Cache<String, String> = job.cache("other").open().unwrap();
     let written = cache.insert("a".into(), "b".into()).unwrap();
     let replicated = cache.wait_replicated(written, Members::All, SOON).await.unwrap();
-    assert!(replicated.seen.is_empty(), "no member has it open, and all have said so");
+    assert!(replicated.seen.is_empty(), "every member has reported that it does not have it open");
     stop(vec![job, a]).await;
 }
 

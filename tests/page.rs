@@ -45,7 +45,7 @@ fn complaints(page: &str) -> Vec<String> {
         must(!page.contains(forbidden), format!("{forbidden} shuts the keyboard out"));
     }
     must(page.contains(":focus-visible { outline:2px"), "what has the focus must be seen".into());
-    must(page.contains("id=\"state\" role=\"status\""), "a change of state must be heard".into());
+    must(page.contains("id=\"state\" role=\"status\""), "a change of state must be announced".into());
     must(!page.contains("http://") || page.matches("http://www.w3.org/2000/svg").count() == 1, "asks elsewhere".into());
     found
 }

@@ -16,8 +16,8 @@ use driftless::inspect::Inspector;
 use driftless::inspect::http::{HttpConfig, HttpServer};
 use driftless::{Cache, Node};
 
-const KEY: &str = "key-that-nobody-may-read-in-a-log";
-const VALUE: &str = "value-that-nobody-may-read-in-a-log";
+const KEY: &str = "key-that-must-not-be-in-a-log";
+const VALUE: &str = "value-that-must-not-be-in-a-log";
 const SECRET: [u8; 32] = *b"encryption-key-that-is-not-told!";
 
 async fn node(seeds: &[&Node]) -> Node {
@@ -55,7 +55,7 @@ async fn no_log_line_has_a_key_a_value_or_a_secret() {
     stop(vec![a, b]).await;
 
     let log = log::text();
-    assert!(log.lines().count() > 50, "somebody listened: {log}");
+    assert!(log.lines().count() > 50, "the subscriber received events: {log}");
     for secret in [KEY, VALUE, "encryption-key-that-is-not-told", "kkkkkkkk"] {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line.map(|line| line.chars().take(300).collect::<String>()), None, "{secret} is in the log");

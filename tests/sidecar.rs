@@ -121,7 +121,7 @@ fn the_seed_itself_may_be_killed_and_come_back() {
 }
 
 #[test]
-fn a_process_that_is_told_to_end_hands_over_its_last_writes() {
+fn a_process_that_is_asked_to_end_hands_over_its_last_writes() {
     let mut cluster = Cluster::start(3, Flags::default());
     let writes: Vec<u8> = (0..1000).flat_map(|key| command(&["SET", &format!("last-{key}"), "words"])).collect();
     let mut client = cluster.client(2);
@@ -354,7 +354,7 @@ fn capacity_and_connections_are_bounded() {
 }
 
 #[test]
-fn a_node_with_another_key_or_cluster_hears_nothing() {
+fn a_node_with_another_key_or_cluster_receives_nothing() {
     let key = "0123456789abcdef".repeat(4);
     let other = "f".repeat(64);
     let cluster = Cluster::start(2, Flags { extra: &["--key", &key] });

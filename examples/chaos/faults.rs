@@ -214,7 +214,7 @@ impl Faults {
         let healthy: Vec<usize> = (0..self.nodes.len())
             .filter(|number| self.active.iter().all(|fault| fault.node != Some(*number)))
             .collect();
-        let number = self.rng.choice(healthy).ok_or("all nodes are sick")?;
+        let number = self.rng.choice(healthy).ok_or("every node already has a fault")?;
         self.revive(number)?;
         let lasts = self.duration();
         let node = Arc::clone(&self.nodes[number]);
@@ -354,7 +354,7 @@ impl Faults {
         for kind in kinds.iter().take(planned) {
             let tally = self.tally.get(kind).copied().unwrap_or_default();
             if tally.begun > 0 && tally.proven == 0 {
-                findings.push(format!("{kind:?} was never seen to bite ({} times)", tally.begun));
+                findings.push(format!("{kind:?} never had a visible effect ({} times)", tally.begun));
             }
         }
         findings
@@ -362,7 +362,7 @@ impl Faults {
 
     pub fn report(&self) {
         for (kind, tally) in &self.tally {
-            println!("fault {kind:?}: {} times, seen to bite {} times", tally.begun, tally.proven);
+            println!("fault {kind:?}: {} times, with a visible effect {} times", tally.begun, tally.proven);
         }
         if let Some(router) = self.net.router() {
             let counts: Vec<_> = router.counts.all().iter().map(|(what, count)| format!("{count} {what}")).collect();

@@ -38,7 +38,7 @@ fn all(node: &Node, keys: usize) -> Option<Vec<Held>> {
 }
 
 fn disagreements(nodes: &Nodes, held: &[Option<Vec<Held>>], keys: usize) -> Vec<String> {
-    let mut findings = vec!["the nodes do not agree, long after everything has healed".to_owned()];
+    let mut findings = vec!["the nodes do not agree, long after all faults have ended".to_owned()];
     for (node, held) in nodes.iter().zip(held) {
         if held.is_none() {
             findings.push(format!("node {} does not answer", node.number));
@@ -86,7 +86,7 @@ fn wrong_value(stamp: &Stamp, value: &str, acts: &[Act], safe: impl Fn(&&Act) ->
         Outcome::Deleted(below, _) => below > stamp,
         Outcome::Unknown => false,
     });
-    newer.map(|newer| format!("{value} of {stamp:?} is served, but {newer:?} came later"))
+    newer.map(|newer| format!("{value} of {stamp:?} is served, but {newer:?} is newer"))
 }
 
 fn wrong_absence(acts: &[Act], safe: impl Fn(&&Act) -> bool) -> Option<String> {
@@ -101,7 +101,7 @@ fn wrong_absence(acts: &[Act], safe: impl Fn(&&Act) -> bool) -> Option<String> {
         Outcome::Unknown => act.value.is_none(),
         Outcome::Written(_) => false,
     });
-    (!deleted).then(|| format!("is gone, although nobody deleted it after {newest:?}"))
+    (!deleted).then(|| format!("is gone, although no delete followed {newest:?}"))
 }
 
 /// Prints the operations of the load and the sums of the nodes' counters.

@@ -14,7 +14,7 @@ use crate::net::Net;
 use crate::{Arguments, Error};
 
 /// The token of the nodes' debug interfaces.
-const TOKEN: &str = "nobody-but-the-judge";
+const TOKEN: &str = "token-of-the-judge-only";
 /// The time limit from the start of a process to its `ready` line. The process first contacts its peers.
 const START: Duration = Duration::from_secs(30);
 

@@ -159,7 +159,7 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     Ok(Report {
         without,
         private: private(true),
-        private_untold: private(false),
+        private_without_invalidation: private(false),
         replay,
         under_load,
         idle,

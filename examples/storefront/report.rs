@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Report {
     pub without: Outcome,
     pub private: Outcome,
-    pub private_untold: Outcome,
+    pub private_without_invalidation: Outcome,
     pub replay: Replay,
     pub under_load: Latencies,
     pub idle: Latencies,
@@ -30,13 +30,14 @@ impl Report {
         println!("\n                                       database reads   hit ratio   stale reads");
         row("no cache", &self.without);
         row("one private cache per node *", &self.private);
-        row("the same, told of no update *", &self.private_untold);
+        row("the same, without invalidation *", &self.private_without_invalidation);
         row("driftless **", &self.replay.outcome);
         println!(
-            "   * simulated: LRU, as much room per node, the others drop their copy at every update, at once and for free"
+            "   * simulated: LRU, the same capacity per node; an update removes the copies on other nodes at once \
+             and for free"
         );
         println!(
-            "  ** stale: an update committed elsewhere was still on its way; the fewer, the slower the replay (--rate)\n"
+            "  ** stale: an update committed elsewhere was still in transit; a slower replay (--rate) has fewer\n"
         );
     }
 

@@ -68,7 +68,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.replica.set_watch(match (listening, ours) {
             (true, _) => Watch::Everything,
             (false, true) => Watch::Places,
-            (false, false) => Watch::Nobody,
+            (false, false) => Watch::CountsOnly,
         });
     }
 

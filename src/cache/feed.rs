@@ -135,8 +135,8 @@ impl<K, V> ChangeEvent<K, V> {
 #[non_exhaustive]
 pub enum SubscriptionError {
     /// The subscriber fell behind, and this many events were lost. Its next read returns the oldest event that is left.
-    /// The lost changes can only be found by reading the cache.
-    #[error("fell behind: {0} events were lost")]
+    /// To be sure of the state, read the cache.
+    #[error("the reader fell behind and lost {0} events: read the cache for the current state, or raise change_buffer")]
     Lagged(u64),
     /// There is no new event. Returned only by [`Subscription::try_recv`] and [`Subscription::recv_timeout`].
     #[error("nothing new")]

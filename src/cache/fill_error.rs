@@ -72,11 +72,12 @@ impl<E> fmt::Display for FillError<E> {
         match self {
             Self::Failed(_) | Self::FailedElsewhere(_) => f.write_str("the filler failed"),
             Self::Panicked(message) => write!(f, "the filler panicked: {message}"),
-            Self::TimedOut(limit) => write!(f, "the fill took longer than {limit:?}"),
-            Self::OwnKey => f.write_str("the filler asked for the key that it is filling"),
-            Self::Cycle => f.write_str("the filler asked for a key whose filler waits for this one"),
+            Self::TimedOut(limit) => write!(f, "the fill took longer than {limit:?}: make the filler faster, or \
+                raise the limit"),
+            Self::OwnKey => f.write_str("the filler requested the key that it is filling, and would wait for itself"),
+            Self::Cycle => f.write_str("the filler requested a key whose own filler waits for this fill"),
             Self::Abandoned => f.write_str("the runtime in which the filler ran was shut down"),
-            Self::NoRuntime => f.write_str("there is no runtime for the filler, and none could be started"),
+            Self::NoRuntime => f.write_str("the filler has no runtime, and none could be started"),
             Self::WouldBlock => f.write_str(
                 "the filler runs on this thread, the only one of its runtime, and blocking here would stop it: use the async form, \
                  or call from spawn_blocking",

@@ -97,7 +97,10 @@ fn ends_within_blocking<K: CacheKey, V: CacheValue>(
 fn begin_alone<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>) {
     let Some(filler) = flight.handover.take() else { return };
     let after = Duration::from_nanos(shared.around.time.now().mono.saturating_sub(flight.begun));
-    tracing::warn!(cache = %shared.name, ?after, "a filler was not begun by its caller's runtime and runs on a thread of its own");
+    tracing::warn!(
+        cache = %shared.name, ?after,
+        "the caller's runtime did not start its filler, which now runs on a separate thread"
+    );
     // The filler may wait for something in the runtime that stands still, so it always gets a limit here.
     let limit = shared.settings.fill_timeout.unwrap_or_else(|| join_bound(&shared.settings));
     let task = FillTask::new(shared, flight, Some((limit, shared.around.tasks.sleep(limit)))).with_work(filler);

@@ -23,13 +23,14 @@ pub enum InsertError {
         limit: usize,
     },
     /// Serialisation failed, so no other node could receive the entry.
-    #[error("the entry cannot be serialised, so no other node could have it: {0}")]
+    #[error("the entry cannot be serialised, so it cannot be sent to other nodes: {0}")]
     Unserializable(String),
     /// The key or value encodes but does not decode again, so no other node could read it. The first entries of each
     /// replica are read back, then some later ones, and all of them after one that could not be read.
     #[error(
-        "cache `{cache}`: the {part}, a `{type_name}`, is encoded but cannot be read back, so no other node could have it: {reason}. \
-         Deserialize must accept what Serialize writes: see \"Types that do not come back\" in driftless::docs::questions"
+        "cache `{cache}`: the {part}, a `{type_name}`, is encoded but cannot be read back, so other nodes could not \
+         read it: {reason}. Deserialize must accept what Serialize writes: see \"Types that do not come back\" in \
+         driftless::docs::questions"
     )]
     Unreadable {
         /// The name of the cache.
@@ -42,6 +43,6 @@ pub enum InsertError {
         reason: String,
     },
     /// The time to live is zero.
-    #[error("a time to live of zero would be expired at once: use remove, or a positive time")]
+    #[error("an entry with a time to live of zero would expire at once: use remove, or a positive time")]
     ZeroTimeToLive,
 }

@@ -105,7 +105,7 @@ impl<K, V> Listeners<K, V> {
     #[cold]
     fn lose(&self) {
         if let Some(count) = self.counters.listener_lost.one_to_log() {
-            tracing::error!(count, "the eviction listener stands still, and is not told of all removals");
+            tracing::error!(count, "the eviction listener is blocked and misses removals");
         }
     }
 

@@ -30,31 +30,41 @@ pub(crate) const LARGEST: Limits = Limits { max_key_bytes: 64 << 10, max_value_b
 #[non_exhaustive]
 pub enum OpenError {
     /// The name is empty or longer than 255 bytes.
-    #[error("a cache name has 1 to 255 bytes; this one has {0}")]
+    #[error("the cache name has {0} bytes, and must have 1 to 255")]
     Name(usize),
     /// The name is open on this node with other types, or was a moment ago and has writes that no other member has yet.
     #[error(
-        "the cache `{0}` is open on this node with other key or value types, or was within the last 5 s: give this one another name"
+        "the cache `{0}` is open on this node with other key or value types, or was until less than 5 s ago: choose \
+         another name"
     )]
     OtherTypes(String),
     /// A setting is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A limit is out of range.
-    #[error("{0} must be between 1 and {1} bytes")]
-    Limit(&'static str, usize),
+    #[error("{setting} is {value} bytes, and must be between 1 and {limit}")]
+    Limit {
+        /// The name of the setting.
+        setting: &'static str,
+        /// Its value.
+        value: usize,
+        /// The largest value that is allowed.
+        limit: usize,
+    },
     /// The time to live is zero.
-    #[error("time_to_live must be more than zero")]
+    #[error("time_to_live must be more than zero: leave it out if entries do not expire")]
     ZeroTimeToLive,
     /// A setting that is not valid, alone or together with other settings.
-    #[error("{knob} {why}")]
+    #[error("{setting} is {value}, and {why}")]
     Setting {
         /// The name of the setting.
-        knob: &'static str,
-        /// The reason, and the remedy.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// The limit, the reason for it, and the remedy.
         why: &'static str,
     },
     /// The node was shut down.
-    #[error("the node was shut down: start another one")]
+    #[error("the node was shut down: open the cache on a running node")]
     NodeIsDown,
 }

@@ -68,7 +68,7 @@ impl Samples {
         checked.inspect_err(|error| {
             self.suspect.store(true, Ordering::Relaxed);
             if let Some(count) = self.count() {
-                tracing::warn!(count, %error, "an entry was refused: no other node could read it");
+                tracing::warn!(count, %error, "an entry was refused: other nodes could not read it");
             }
         })
     }
@@ -81,13 +81,14 @@ impl Samples {
     {
         let bytes = wire::encode_key(key).map_err(|error| error.to_string());
         let owned = bytes.and_then(|bytes| wire::read_key::<K>(&bytes));
-        let same = |owned: K| if key.equivalent(&owned) { Ok(owned) } else { Err("another key comes out".to_owned()) };
+        let same =
+            |owned: K| if key.equivalent(&owned) { Ok(owned) } else { Err("it decodes as a different key".to_owned()) };
         let owned = owned.and_then(same).inspect_err(|reason| {
             if let Some(count) = self.count() {
                 let key_type = type_name::<K>();
                 tracing::error!(
                     %cache, key_type, reason, count,
-                    "a key does not decode as the cache's key type from what its Serialize writes: the delete was not made"
+                    "a delete was refused: the encoding of its key does not decode as the cache's key type"
                 );
             }
         });

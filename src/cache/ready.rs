@@ -47,11 +47,11 @@ impl fmt::Display for Ready {
         match self {
             Self::Alone => f.write_str("alone"),
             Self::CaughtUp { from, .. } => write!(f, "caught up with {from}"),
-            Self::First { members } => write!(f, "first: none of {members} other members has this cache open"),
+            Self::First { members } => write!(f, "first: none of the {members} other members has this cache open"),
             Self::TimedOut { waiting_for, members, entries } => {
                 write!(
                     f,
-                    "not caught up: waiting for {}, {members} members known, {entries} entries so far",
+                    "not caught up: waiting for {}; {members} members known, {entries} entries so far",
                     waiting_for.join(", ")
                 )
             }

@@ -16,7 +16,8 @@ pub(super) async fn ready<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, tim
     // The node answers in time unless its driver is held up, for instance by an eviction listener that blocks.
     let mut limit = shared.around.tasks.sleep(timeout.saturating_add(GRACE));
     race::before(asked, &mut limit).await;
-    let instead = if answer.is_none() { "the node, which is held up" } else { "the node, which was shut down" };
+    let instead =
+        if answer.is_none() { "this node, whose driver is blocked" } else { "this node, which was shut down" };
     answer.flatten().unwrap_or_else(|| Ready::TimedOut {
         waiting_for: vec![instead.into()],
         members: 0,

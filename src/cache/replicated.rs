@@ -34,9 +34,9 @@ pub struct Replicated {
 /// write is still being replicated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} members are known to have the write, {} departed, and {} have not said so: {missing:?}{}",
+    "{} members are known to have the write, {} departed, and {} have not reported it: {missing:?}{}",
     seen.len(), departed.len(), missing.len(),
-    if *unmet { "; members are expected that this cache has not met: look at the seeds, or wait for members first" } else { "" }
+    if *unmet { "; expected members have not been met: check the seeds, or call wait_for_members first" } else { "" }
 )]
 #[non_exhaustive]
 pub struct NotReplicated {

@@ -95,16 +95,24 @@ impl CacheSettings {
     pub fn validate(&self) -> Result<(), OpenError> {
         self.replication.validate()?;
         if !(1..=LARGEST.max_key_bytes).contains(&self.max_key_bytes) {
-            return Err(OpenError::Limit("max_key_bytes", LARGEST.max_key_bytes));
+            return Err(OpenError::Limit {
+                setting: "max_key_bytes",
+                value: self.max_key_bytes,
+                limit: LARGEST.max_key_bytes,
+            });
         }
         if !(1..=LARGEST.max_value_bytes).contains(&self.max_value_bytes) {
-            return Err(OpenError::Limit("max_value_bytes", LARGEST.max_value_bytes));
+            return Err(OpenError::Limit {
+                setting: "max_value_bytes",
+                value: self.max_value_bytes,
+                limit: LARGEST.max_value_bytes,
+            });
         }
         if self.time_to_live.is_some_and(|ttl| ttl.is_zero()) {
             return Err(OpenError::ZeroTimeToLive);
         }
         match self.impossible() {
-            Some((knob, why)) => Err(OpenError::Setting { knob, why }),
+            Some((setting, value, why)) => Err(OpenError::Setting { setting, value, why }),
             None => Ok(()),
         }
     }
@@ -123,23 +131,28 @@ impl CacheSettings {
         patience.min(quarter).clamp(SHORTEST_TURN, LONGEST_TURN)
     }
 
-    fn impossible(&self) -> Option<(&'static str, &'static str)> {
+    fn impossible(&self) -> Option<(&'static str, String, &'static str)> {
+        let (timeout, patience) =
+            (self.fill_timeout.unwrap_or_default(), self.cluster_single_flight.unwrap_or_default());
         let turn = SHORTEST_TURN..=LONGEST_TURN;
-        let rules = [
+        let rules: [(bool, &'static str, &dyn std::fmt::Debug, &'static str); 5] = [
             (
                 self.fill_timeout.is_none_or(|limit| !limit.is_zero()),
                 "fill_timeout",
-                "must be more than zero; leave it out to wait for ever",
+                &timeout,
+                "must be more than zero: leave it out for no time limit",
             ),
             (
                 self.fill_timeout.is_none_or(|limit| limit <= self.replication.fill_hold),
                 "fill_timeout",
-                "must not be longer than replication.fill_hold: a fill that takes longer than that is not cached, \
-                 so raise both or neither",
+                &timeout,
+                "must be at most replication.fill_hold: a fill that takes longer is not cached. Raise both, or lower \
+                 this one",
             ),
             (
                 self.cluster_single_flight.is_none_or(|patience| turn.contains(&patience)),
                 "cluster_single_flight",
+                &patience,
                 "must be between 1 ms and 1 min",
             ),
             (
@@ -147,12 +160,19 @@ impl CacheSettings {
                     .zip(self.fill_timeout)
                     .is_none_or(|(patience, limit)| patience.saturating_mul(3) < limit),
                 "cluster_single_flight",
-                "must be less than a third of fill_timeout: the last in turn waits three times as long, \
-                 and would be given up before it may begin",
+                &patience,
+                "must be less than a third of fill_timeout: the last node in turn waits three times as long, and \
+                 would time out before it starts",
             ),
-            ((1..=1 << 20).contains(&self.change_buffer), "change_buffer", "must be between 1 and 1,048,576"),
+            (
+                (1..=1 << 20).contains(&self.change_buffer),
+                "change_buffer",
+                &self.change_buffer,
+                "must be between 1 and 1,048,576",
+            ),
         ];
-        rules.into_iter().find(|(holds, ..)| !holds).map(|(_, knob, why)| (knob, why))
+        let broken = rules.into_iter().find(|(holds, ..)| !holds);
+        broken.map(|(_, setting, value, why)| (setting, format!("{value:?}"), why))
     }
 }
 
@@ -161,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_hold_and_what_cannot_be_says_why() {
+    fn the_defaults_are_valid_and_invalid_settings_have_a_reason() {
         assert_eq!(CacheSettings::default().validate(), Ok(()));
         let ms = Duration::from_millis;
         type Change = fn(&mut CacheSettings, fn(u64) -> Duration);

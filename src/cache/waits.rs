@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_fillers_nobody_is_refused_or_remembered() {
+    fn outside_of_fillers_no_caller_is_refused_or_remembered() {
         let fill = number();
         assert!(wait_for(fill).is_ok_and(|waiting| waiting.edge.is_none()));
     }

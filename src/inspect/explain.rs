@@ -121,7 +121,7 @@ fn verdict(port: &Arc<dyn Port>, answered: &[Answered], holder: Option<&Answered
     // The nodes that answered may agree although a member that does not answer lacks the write.
     let unasked = if missing == 0 { String::new() } else { format!(", {missing} silent") };
     let Some((holder, winner)) = holder.and_then(|holder| Some((holder, holder.mark()?))) else {
-        return format!("no node that answered knows this key{unasked}");
+        return format!("no node that answered holds this key{unasked}");
     };
     let what = if holder.marks.state(Some(winner)) == State::Deleted { "the delete" } else { "the write" };
     let by = node_of(port, answered, &winner.stamp.replica).unwrap_or_else(|| winner.stamp.replica.to_string());
@@ -140,7 +140,8 @@ fn explain_silent(
     lacking: Vec<(ReplicaId, String, u64)>,
 ) -> Vec<String> {
     let known = |name: &str| lacking.iter().find(|(_, node, _)| node == name).map(|(.., ms)| *ms);
-    let lacks = |ms: u64| format!("is not known to have the newest write, and was last heard {} ago", span(ms));
+    let lacks =
+        |ms: u64| format!("is not known to have the newest write, and its last message arrived {} ago", span(ms));
     let mut told: Vec<_> = silent
         .iter()
         .map(|(name, why)| match known(name) {

@@ -98,7 +98,7 @@ pub enum HttpError {
     #[error("{0} can be reached from other machines: set a token, or listen on 127.0.0.1")]
     TokenRequired(SocketAddr),
     /// The token is so short that it could be guessed.
-    #[error("a token has at least {MIN_TOKEN} bytes")]
+    #[error("the token must have at least {MIN_TOKEN} bytes")]
     ShortToken,
     /// The address cannot be used.
     #[error("cannot listen on {0}: {1}")]

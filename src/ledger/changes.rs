@@ -65,7 +65,7 @@ pub struct Change<K, V> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Watch {
     /// Nothing is kept: changes are only counted.
-    Nobody,
+    CountsOnly,
     /// Places only, for a consumer that orders places by recency: changes carry neither keys nor values.
     Places,
     /// Keys and values are kept as well.
@@ -94,7 +94,7 @@ impl<K, V> Changes<K, V> {
 
     pub(super) fn note(&mut self, change: Change<K, V>) {
         self.removals.note(change.effect);
-        if self.watch != Watch::Nobody {
+        if self.watch != Watch::CountsOnly {
             self.queue.push_back(change);
         }
     }

@@ -185,7 +185,7 @@ fn take_time_of_members(members: &mut Members, env: &mut Env, from: ReplicaId) -
     env.counters.time_taken += 1;
     tracing::warn!(
         replica = %env.id, behind_ms = least / 1_000_000,
-        "the clock of this node is behind the clocks of the cluster; this cache takes the time of its members. Set the clock (NTP)"
+        "the clock of this node is behind the cluster's clocks; this cache uses its members' time: set the clock (NTP)"
     );
     env.clock.set_offset(env.now, least.unsigned_abs());
     let live: Vec<_> = members.live().collect();

@@ -186,7 +186,9 @@ impl NodeBuilder {
     /// The address cannot be bound, or no thread or file descriptor is left to run on.
     pub async fn start(self) -> Result<Node, StartError> {
         if self.keys.as_ref().is_some_and(|keys| keys.0.is_empty()) {
-            let what = "`encryption_keys` was given no key: leave the call out if nothing is to be encrypted".into();
+            let what = "`encryption_keys` received no key: pass at least one, or leave out the call for a cluster \
+                without encryption"
+                .into();
             return Err(StartError::Network { what, source: None });
         }
         let (incarnation, _) = clock::entropy();

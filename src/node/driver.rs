@@ -162,7 +162,7 @@ impl Driver {
             }
             MeshEvent::SeedsUnreachable { attempts } => {
                 self.registry.health.seeds_unreachable.store(true, Ordering::Relaxed);
-                tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; attempts go on");
+                tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; this node keeps retrying");
             }
             MeshEvent::SeedsReachable => {
                 self.registry.health.seeds_unreachable.store(false, Ordering::Relaxed);
@@ -170,7 +170,10 @@ impl Driver {
             }
             MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
             MeshEvent::NameConflict { name, addrs } => {
-                tracing::error!(%name, ?addrs, "two live processes share one member name: give each its own");
+                tracing::error!(
+                    %name, ?addrs,
+                    "two live processes share one member name: give each process its own name"
+                );
             }
         }
     }
@@ -444,7 +447,7 @@ impl Driver {
     fn readiness(&self, waiter: &Waiter) -> Option<Ready> {
         let Some(port) = self.registry.port(&waiter.cache) else {
             return Some(Ready::TimedOut {
-                waiting_for: vec!["the cache, which is closed".into()],
+                waiting_for: vec!["this cache, which was closed".into()],
                 members: 0,
                 entries: 0,
             });

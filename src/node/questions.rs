@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_nobody_waits_for_is_dropped() {
+    fn an_answer_without_a_waiting_caller_is_dropped() {
         let inquiries = Inquiries::default();
         inquiries.take(1, Uuid::nil(), Reply::NotOpen);
         let asked = inquiries.register();

@@ -9,7 +9,7 @@ use crate::cache::Ready;
 
 /// Too few other members are live. Returned by [`Node::wait_for_members`](crate::Node::wait_for_members).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{present} other members are there, and {wanted} were waited for: look at the seeds and the network")]
+#[error("{present} other members are live, and {wanted} are required: check the seeds and the network")]
 #[non_exhaustive]
 pub struct TooFewMembers {
     /// The number of members that the caller waited for.

@@ -223,7 +223,7 @@ impl Registry {
         let caches: Vec<_> = self.lingering.lock().iter().map(|(port, _)| port.name().to_string()).collect();
         tracing::warn!(
             ?caches,
-            "the last handle of the node was dropped with writes that no other member has yet: end it with shutdown"
+            "the last handle of the node was dropped with writes that no other member has yet: call shutdown first"
         );
     }
 

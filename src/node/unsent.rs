@@ -39,7 +39,7 @@ impl Unsent {
 impl fmt::Display for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
-            return f.write_str("everything was handed over");
+            return f.write_str("all writes were handed over");
         }
         for (number, UnsentCache { cache, writes }) in self.caches.iter().enumerate() {
             let comma = if number == 0 { "" } else { ", " };
@@ -74,7 +74,7 @@ mod tests {
     fn a_ledger_adds_up_is_bounded_and_reads_as_text() {
         let mut ledger = Ledger::default();
         assert!(ledger.report().is_empty());
-        assert_eq!(ledger.report().to_string(), "everything was handed over");
+        assert_eq!(ledger.report().to_string(), "all writes were handed over");
         ledger.add("prices", 2);
         ledger.add("orders", 1);
         ledger.add("prices", 3);

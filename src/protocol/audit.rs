@@ -141,7 +141,10 @@ pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId,
             // A lossy replica has evicted or dropped values: a missing value has a reason.
             None if !cx.ledger.is_lossy() && may_be_missing(cx, &theirs) => {
                 cx.env.counters.audit_missing += 1;
-                tracing::warn!(replica = %cx.env.id, peer = %from, marker = ?theirs.marker, "audit: a value live elsewhere is missing here");
+                tracing::warn!(
+                    replica = %cx.env.id, peer = %from, marker = ?theirs.marker,
+                    "audit: a value that is live on another replica is missing here"
+                );
             }
             None => {}
         }

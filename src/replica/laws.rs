@@ -258,13 +258,13 @@ fn what_others_say_we_wrote_is_not_ours() {
     replica.write(NOW, Write { hash: fresh.hash, item: fresh.item, expires: 0, size: 8, weight: 1 });
     let sent = std::iter::from_fn(|| replica.poll_transmit(NOW));
     let pushed = sent.filter(|sent| matches!(&sent.message, Message::Push(push) if !push.entries.is_empty()));
-    assert_eq!(pushed.count(), 1, "nobody has what we have just written");
+    assert_eq!(pushed.count(), 1, "no member has the new own write");
 }
 
 /// Checks that two keys under one dot, from a faulty origin, are both sent. They cannot be encoded in one interval, and
 /// without a new dot for one of them no session could ever serve a member that needs them.
 #[test]
-fn two_keys_under_one_dot_are_told_all_the_same() {
+fn two_keys_under_one_dot_are_both_reported() {
     let mut replica = replica(9);
     let (one, other) = (entry(1, 11, (0, true, 0)), entry(1, 11, (1, true, 0)));
     replica.handle_message(NOW, id(1), session(&[&one, &other]));

@@ -35,7 +35,10 @@ pub(super) fn renew<K: CoreKey, V>(
     // Members exist, even if none answers: until one does, nothing may be removed without a trace.
     replica.members.expect_peers(true);
     *replica.members.former_mut() = Former::left(before.env.id, now);
-    tracing::error!(replica = %before.env.id, renewed = %id, kept = kept.len(), "another process goes by the id of this replica, which begins anew under another");
+    tracing::error!(
+        replica = %before.env.id, renewed = %id, kept = kept.len(),
+        "another process uses the id of this replica, which restarts empty under a new id"
+    );
     for write in kept {
         local::write_again(&mut replica.ledger, &mut replica.env, write);
     }

@@ -346,7 +346,12 @@ fn a_fill_past_its_hold_is_not_cached() {
     let now = net.now(0);
     let item = ItemRef::new(Item { key: Key::Known(5), body: Body::Known(5) });
     let stored = net.r[0].finish_fill(now, &ticket, Write { hash: 5, item, expires: 0, size: 8, weight: 1 });
-    assert_eq!(stored, None, "watermark told to others {:?}", net.r[1].view().peers().next().unwrap().watermark);
+    assert_eq!(
+        stored,
+        None,
+        "watermark sent to other replicas {:?}",
+        net.r[1].view().peers().next().unwrap().watermark
+    );
 }
 
 /// Checks that a newcomer adopts nothing from a source with unstable evictions, which caps its claim.
@@ -387,7 +392,7 @@ fn what_a_repaired_clock_stamped_waits_until_the_restart() {
     assert_eq!((net.get(b, 7), net.get(b, 8)), (Some(1), None), "a waits until tomorrow");
     assert_eq!(net.r[b].view().deferred_len(), 2, "and each write of it once");
     let report = net.r[a].report(net.now(a));
-    assert!(report.clock > net.now(a).wall + 86_000 * S && report.disagreement < -86_000 * S as i64, "and can tell");
+    assert!(report.clock > net.now(a).wall + 86_000 * S && report.disagreement < -86_000 * S as i64, "and reports it");
     // A restart is a new replica with the repaired clock.
     net.die(a, true);
     net.meet(again, b);
@@ -444,7 +449,7 @@ fn an_epoch_of_tomorrow_waits_until_tomorrow() {
     }
     net.put(b, 9, Some(3), 8);
     net.run(2);
-    assert_eq!(net.get(c, 9), Some(3), "the others go on");
+    assert_eq!(net.get(c, 9), Some(3), "other replicas continue");
     net.at += 86_400 * S;
     net.run(10);
     for i in [a, b, c] {
@@ -496,7 +501,7 @@ fn overwritten_bodies_that_wait_for_a_slow_member_leave_nothing() {
     net.run(1);
     net.put(0, 1, Some(1), 8);
     let now = net.now(0);
-    assert!(net.r[0].poll_transmit(now).unwrap().bulk, "and nothing is heard of it any more");
+    assert!(net.r[0].poll_transmit(now).unwrap().bulk, "and no message about it follows");
     for _ in 0..20 {
         for _ in 0..500 {
             net.at += 1_000;
@@ -547,7 +552,7 @@ fn what_an_epoch_made_absent_is_not_adopted() {
     net.r[n].converse(now, |conversations, cx| conversations.session_in.handle_timeout(cx));
     assert_eq!((net.r[n].view().counters().sessions_abandoned, net.r[n].view().counters().adopted), (1, 0));
     net.r[n].run_pending(now);
-    assert_eq!(listen(&mut net.r[n]), 0, "each was told of as gone once");
+    assert_eq!(listen(&mut net.r[n]), 0, "each removal was reported once");
     assert_eq!(net.r[n].validate(), Ok(()));
 }
 

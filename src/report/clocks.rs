@@ -13,7 +13,7 @@ struct Deviation {
 pub(super) fn clocks(report: &CacheReport) -> Vec<Warning> {
     let limit = i64::try_from(report.max_drift_ms).unwrap_or(i64::MAX);
     let wrong: Vec<_> = deviations(report).into_iter().filter(|deviation| deviation.ms.abs() > limit).collect();
-    let mut found: Vec<_> = wrong.iter().map(wrong_clock).collect();
+    let mut found: Vec<_> = wrong.iter().map(|deviation| wrong_clock(deviation, limit)).collect();
     let here_is_wrong = wrong.iter().any(|deviation| deviation.is_here);
     let named = |offender: &&Offender| wrong.iter().any(|wrong| Some(&wrong.node) == offender.node.as_ref());
     // If this node's clock is the wrong one, all other clocks may seem to be ahead, so no offender is named.
@@ -43,13 +43,16 @@ fn deviations(report: &CacheReport) -> Vec<Deviation> {
     all
 }
 
-fn wrong_clock(wrong: &Deviation) -> Warning {
+fn wrong_clock(wrong: &Deviation, limit: i64) -> Warning {
     let Deviation { node, ms, is_here } = wrong;
     let (name, direction) = if *ms > 0 { ("clock-ahead", "ahead of") } else { ("clock-behind", "behind") };
+    let effect = match name {
+        "clock-ahead" => "The other nodes hold back the writes of that node until they are due.",
+        _ => "That node holds back the writes of the other nodes until they are due.",
+    };
     let whose = if *is_here { "the wall clock of this node" } else { "its wall clock" };
     let text = format!(
-        "{whose} is {} ms {direction} the other nodes' clocks: set it (NTP). What a clock writes that is ahead waits on the \
-         other nodes until its time has come; on a node that is behind, what the others write waits.",
+        "{whose} is {} ms {direction} the other nodes' clocks, and max_drift is {limit} ms: set it (NTP). {effect}",
         ms.unsigned_abs()
     );
     warning(name, node, text)
@@ -57,8 +60,8 @@ fn wrong_clock(wrong: &Deviation) -> Warning {
 
 fn offending(offender: &Offender, limit: i64) -> Warning {
     let text = format!(
-        "its stamps were found more than {limit} ms ahead of this node's clock; what it writes waits here until its time has \
-         come. If its wall clock is right, it was ahead before: restart that process."
+        "its stamps were found more than {limit} ms (max_drift) ahead of this node's clock. This node holds back its \
+         writes until they are due. Set its clock (NTP); if that clock is right again, restart that process."
     );
     warning("clock-ahead", offender.node.as_ref().unwrap_or(&offender.replica), text)
 }
@@ -69,24 +72,25 @@ fn own_clock(report: &CacheReport, limit: i64, is_wrong: bool) -> Vec<Warning> {
     let judged = report.peers.iter().filter(|peer| peer.live && peer.clock_skew_ms.is_some()).count() >= 2;
     if report.clock_ahead_ms > limit && report.clock_step_ms < -limit {
         let text = format!(
-            "the wall clock of this node was ahead and has been set back, and hybrid clocks do not go back: what is written \
-             here is stamped {} ms ahead of it and waits on the other nodes until then. If the clock is right now, restart \
-             this process: the replica that opens starts from it.",
+            "the wall clock of this node was ahead and was set back, but its hybrid clock does not go back. Writes \
+             of this node are stamped {} ms ahead, and max_drift is {limit} ms, so other nodes hold them back until \
+             they are due. If the wall clock is right now, restart this process: its new replica starts from the \
+             wall clock.",
             report.clock_ahead_ms
         );
         found.push(warning("stamps-ahead", &report.node, text));
     } else if report.clock_ahead_ms > limit / 2 && !judged && !is_wrong {
         let text = format!(
-            "times of others are {} ms ahead of this node's clock: set this clock (NTP). Beyond {limit} ms their writes \
-             would wait.",
+            "received times are {} ms ahead of the wall clock of this node: set that clock (NTP). Above max_drift, \
+             {limit} ms, this node would hold back the writes.",
             report.clock_ahead_ms
         );
         found.push(warning("clock-behind", &report.node, text));
     }
     if report.clock_step_ms.abs() > limit / 2 {
         let text = format!(
-            "the wall clock of this node was set, and is {} ms from where it would have got by itself: look at NTP and at \
-             whether the machine slept",
+            "the wall clock of this node was set, and has moved by {} ms against the monotonic clock: check NTP, and \
+             whether the machine slept or was migrated",
             report.clock_step_ms
         );
         found.push(warning("clock-stepped", &report.node, text));
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_name_each_other_and_clocks_that_agree_nobody() {
+    fn two_nodes_name_each_other_and_clocks_that_agree_give_no_warning() {
         assert_eq!(seen_from("a", &[("b", 5_000)], &["b"]), [("clock-ahead".to_owned(), "b".to_owned())]);
         assert_eq!(seen_from("a", &[("b", -400), ("c", 400)], &[]), []);
     }

@@ -31,9 +31,9 @@ fn lagging(peer: &PeerReport) -> Option<Warning> {
     }
     let state = if peer.live { "alive" } else { "dead" };
     let text = format!(
-        "{} of our writes, the oldest {} old, are not known to have reached it; it is called {state} and was last heard {} ago. \
-         Look whether the process is paused or starved and whether the network passes UDP and TCP both ways. What it \
-         misses is repaired by itself once it answers.",
+        "this member is not known to have {} writes of this node, the oldest {} old. The failure detector considers \
+         it {state}; its last message arrived {} ago. Check whether the process is paused or starved, and whether \
+         UDP and TCP pass both ways. Missing writes are sent again once it answers.",
         peer.lag_entries,
         span(peer.lag_ms),
         span(peer.silent_ms)
@@ -45,20 +45,21 @@ fn tombstones(report: &CacheReport) -> Vec<Warning> {
     let stones = &report.tombstones;
     let mut found = Vec::new();
     if stones.oldest_ms.is_some_and(|age| age > STALLED) && !stones.blocked_by.is_empty() {
-        let whom: Vec<_> = stones.blocked_by.iter().map(blocker).collect();
+        let reasons: Vec<_> = stones.blocked_by.iter().map(blocker).collect();
         let text = format!(
-            "{} tombstones, the oldest {} old, cannot be collected: {}. If a member will not return, `forget` it; \
-             else bring it back.",
+            "{} tombstones, the oldest {} old, cannot be collected: {}. Bring the named member back, or `forget` it \
+             if it will not return.",
             stones.total,
             span(stones.oldest_ms.unwrap_or(0)),
-            whom.join("; ")
+            reasons.join("; ")
         );
         found.push(warning("collection-stalled", &report.cache, text));
     }
     if stones.total * 10 >= stones.cap * 8 {
         let text = format!(
-            "{} tombstones of at most {}: above that the oldest are dropped by force, and members that missed them get a \
-             reconcile. Raise max_tombstones, or see what holds back collection.",
+            "there are {} tombstones, and max_tombstones is {}. Above it the oldest are dropped by force, and \
+             members that missed them receive a reconcile. Raise max_tombstones, or find out what holds back \
+             collection.",
             stones.total, stones.cap
         );
         found.push(warning("tombstones-near-cap", &report.cache, text));
@@ -69,18 +70,18 @@ fn tombstones(report: &CacheReport) -> Vec<Warning> {
 fn blocker(blocker: &Blocker) -> String {
     let name = |replica: &String, node: &Option<String>| node.clone().unwrap_or_else(|| replica.clone());
     match blocker {
-        Blocker::Young => "it is within the grace period".into(),
-        Blocker::Session => "a session is coming in".into(),
-        Blocker::OwnWatermark => "a fill runs here".into(),
+        Blocker::Young => "the oldest is younger than gc_grace".into(),
+        Blocker::Session => "this node is receiving a session".into(),
+        Blocker::OwnWatermark => "a fill runs on this node".into(),
         Blocker::Unseen { replica, node, silent_ms } => {
-            format!("{} is not known to have seen it (silent for {})", name(replica, node), span(*silent_ms))
+            format!("{} is not known to have seen the oldest (silent for {})", name(replica, node), span(*silent_ms))
         }
         Blocker::Watermark { replica, node, silent_ms } => {
-            format!("{} may still write below it (silent for {})", name(replica, node), span(*silent_ms))
+            format!("{} may still write below the oldest (silent for {})", name(replica, node), span(*silent_ms))
         }
         Blocker::DepartedWrites { replica, node, silent_ms } => {
-            let who = name(replica, node);
-            format!("{who} has still to send what a replica wrote that has left (silent for {})", span(*silent_ms))
+            let member = name(replica, node);
+            format!("{member} has not yet sent the writes of a departed replica (silent for {})", span(*silent_ms))
         }
     }
 }
@@ -92,9 +93,9 @@ fn undecodable(report: &CacheReport) -> Option<Warning> {
         return None;
     }
     let text = format!(
-        "{keys} keys and {values} values did not decode as this cache's types, and {whole} messages were not understood: \
-         do all nodes open it with the same types and limits, and run compatible releases? Such entries are kept and \
-         passed on, but cannot be read here."
+        "{keys} keys and {values} values did not decode as this cache's types, and {whole} messages did not decode \
+         at all. This node keeps and passes on such entries, but cannot read them. Open the cache with the same \
+         types and limits on every node, and run compatible releases."
     );
     Some(warning("undecodable-entries", &report.cache, text))
 }
@@ -102,8 +103,8 @@ fn undecodable(report: &CacheReport) -> Option<Warning> {
 fn unencodable(report: &CacheReport) -> Option<Warning> {
     let count = report.intake.get("unencodable").copied().filter(|count| *count > 0)?;
     let text = format!(
-        "{count} entries were serialised when they were written and could not be when they were to be sent; they were removed \
-         here and everywhere. Look at the `Serialize` of this cache's types: it must not depend on anything but the value."
+        "{count} entries could be serialised when they were written, and not when they were sent. They were removed \
+         on all nodes. Make `Serialize` of this cache's types depend on the value alone."
     );
     Some(warning("unencodable-entries", &report.cache, text))
 }
@@ -111,9 +112,9 @@ fn unencodable(report: &CacheReport) -> Option<Warning> {
 fn unreadable(report: &CacheReport) -> Option<Warning> {
     let count = report.intake.get("unreadable").copied().filter(|count| *count > 0)?;
     let text = format!(
-        "{count} writes or deletes were refused here, because what `Serialize` writes of their key or value does not decode again: no \
-         other node could read them. The log names the type and the reason; see \"Types that do not come back\" in \
-         driftless::docs::questions."
+        "{count} writes or deletes were refused on this node: what `Serialize` writes of their key or value does not \
+         decode again, so other nodes could not read it. The log names the type and the reason; see \"Types that do \
+         not come back\" in driftless::docs::questions."
     );
     Some(warning("unreadable-entries", &report.cache, text))
 }
@@ -126,8 +127,9 @@ fn split(report: &CacheReport) -> Option<Warning> {
         return None;
     }
     let text = format!(
-        "{} of {} members are unreachable ({}): perhaps the cluster is split and they go on elsewhere. Both sides take \
-         writes, and the greater stamp wins once they meet. Look at the network; do not `forget` members that may return.",
+        "{} of {} members are unreachable ({}): the cluster may be split, with this node on one side. Both sides \
+         accept writes, and the greater stamp wins when they meet. Check the network; do not `forget` members that \
+         may return.",
         dead.len(),
         dead.len() + alive,
         dead.join(", ")
@@ -140,46 +142,64 @@ fn split(report: &CacheReport) -> Option<Warning> {
 pub fn lint_node(report: &NodeReport) -> Vec<Warning> {
     let mut found = Vec::new();
     if report.seeds_unreachable {
-        let text = "no configured seed can be reached; attempts go on. Look at the addresses and the network: a node that \
-                    starts without its seeds is a cluster of its own.";
+        let text = "no configured seed can be reached, so this node may be a cluster of its own. It keeps retrying. \
+            Check the addresses of the seeds, and firewalls for TCP and UDP.";
         found.push(warning("seeds-unreachable", &report.node, text));
     }
     if !report.encrypted && !report.loopback {
-        let text = "whoever reaches this address can read and write the caches: set encryption_key on every node, or keep \
-                    the port on a trusted network";
+        let text = "any process that reaches this address can read and write the caches: set encryption_key on every \
+            node, or keep the port on a trusted network";
         found.push(warning("unencrypted", &report.addr, text));
     }
     if report.down {
         found.push(warning("shut-down", &report.node, "the node was shut down: its caches are no longer replicated"));
     } else if !report.driver_alive || report.driver_silent_ms > DRIVER_STUCK {
         let text = format!(
-            "the task that moves messages {}: nothing is replicated here. Restart this process, and report the panic in its log.",
+            "the task that moves messages {}, so this node does not replicate: restart its process, and report the \
+             panic in its log",
             if report.driver_alive { "is stuck" } else { "has died" }
         );
         found.push(warning("task-died", &report.node, text));
     }
+    found.extend(network(report));
+    found
+}
+
+/// Returns the warnings about faults that the network layer has counted since the start.
+fn network(report: &NodeReport) -> Vec<Warning> {
+    let mut found = Vec::new();
     let dropped = report.network.get("inbox_dropped").copied().unwrap_or(0);
     if dropped > 0 {
-        let text = format!("{dropped} messages came faster than they were taken and were dropped; digests repair that");
+        let text = format!(
+            "{dropped} messages arrived faster than this node processed them and were dropped; digests repair the \
+             loss. Provide more CPU, or make fewer and larger writes (insert_many)."
+        );
         found.push(warning("inbox-overflow", &report.node, text));
     }
     let of_one = ["inbox_over_share", "crowded_connections", "crowded_frames"];
     let [messages, connections, frames] = of_one.map(|name| report.network.get(name).copied().unwrap_or(0));
     if messages + connections + frames > 0 {
         let text = format!(
-            "single addresses wanted more than their share: {messages} of their messages, {connections} of their connections and {frames} \
-             of their frames were dropped, so that others were heard. The log names one a minute."
+            "{messages} messages, {connections} connections and {frames} frames of addresses that exceeded their \
+             share were dropped, to leave room for other addresses. The log names one such address a minute: find \
+             out what it sends."
         );
         found.push(warning("source-over-share", &report.node, text));
     }
     let restarts = report.network.get("task_restarts").copied().unwrap_or(0);
     if restarts > 0 {
-        let text =
-            format!("background tasks died {restarts} times and were restarted: report what the log says of them");
+        let text = format!(
+            "background tasks of the network died {restarts} times and were restarted: report the log lines that \
+             name them"
+        );
         found.push(warning("task-restarted", &report.node, text));
     }
     if report.network.get("name_conflicts").is_some_and(|count| *count > 0) {
-        found.push(warning("name-conflict", &report.node, "two processes used one member name: give each its own"));
+        found.push(warning(
+            "name-conflict",
+            &report.node,
+            "two processes used one member name: give each process its own name",
+        ));
     }
     found
 }
@@ -205,7 +225,7 @@ mod tests {
 
     /// After a wall clock was set right again, no warning asks to set it.
     #[test]
-    fn a_repaired_clock_is_not_called_behind() {
+    fn a_repaired_clock_is_not_reported_as_behind() {
         let day = 86_400_000;
         let cache = CacheReport { max_drift_ms: 1_000, clock_ahead_ms: day, clock_step_ms: -day, ..Default::default() };
         let mut cache = CacheReport { tombstones: TombstoneReport { cap: 10, ..Default::default() }, ..cache };

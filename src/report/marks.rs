@@ -243,14 +243,16 @@ fn reason(from: (&Marks, Option<&Mark>), to: (&Marks, Option<&Mark>), place: &st
     // The vector of `to` does not cover the register's dot, so the register has not arrived there yet.
     if !to.0.covers(offered) && to.1.is_none_or(|held| held.stamp < offered.stamp) {
         let behind = offered.dot.saturating_sub(to.0.seen(&offered.origin)) / 1_000_000;
-        return Some(format!("on its way: {place} that writer's events are known up to {behind} ms before this one"));
+        return Some(format!(
+            "in transit: events of its writer have arrived {place} up to {behind} ms before this one"
+        ));
     }
     match to.0.state(to.1) {
-        State::Evicted => Some(format!("given up {place} to stay within capacity")),
-        State::Expired => Some(format!("its time to live has ended by the clock {place}")),
+        State::Evicted => Some(format!("evicted {place} to stay within capacity")),
+        State::Expired => Some(format!("expired by the clock {place}")),
         State::Void => Some(format!("voided {place}: something newer may have been collected")),
         State::Unknown if to.0.lossy && to.0.covers(offered) => {
-            Some(format!("not kept {place}: that node has given up values to stay within its limits"))
+            Some(format!("not kept {place}: that node has evicted or dropped values to stay within its limits"))
         }
         _ => None,
     }
@@ -258,33 +260,38 @@ fn reason(from: (&Marks, Option<&Mark>), to: (&Marks, Option<&Mark>), place: &st
 
 /// Returns a sentence on why a replica holds what it holds. `winner` is the greatest register among all replicas asked.
 pub(crate) fn explain_why(all: &Marks, mark: Option<&Mark>, winner: Option<&Mark>) -> String {
-    let Some(winner) = winner else { return "nobody asked has heard of it, or its tombstone was collected".into() };
+    let Some(winner) = winner else {
+        return "no node that answered holds it: it was never written, or its tombstone was collected".into();
+    };
     if mark.is_some_and(|mark| mark.stamp == winner.stamp) {
         return match all.state(mark) {
-            State::Live => "has the newest write that is known".into(),
-            State::Evicted => "had the newest write and gave up its value to stay within capacity".into(),
-            State::Invalidated => "has the newest write, but everything up to then was invalidated".into(),
+            State::Live => "has the newest known write".into(),
+            State::Evicted => "had the newest write, and evicted its value to stay within capacity".into(),
+            State::Invalidated => "has the newest write, which an invalidate_all made absent".into(),
             State::Expired => "has the newest write, whose time to live has ended".into(),
-            State::Void => "has it marked void: it came after something newer may have been collected".into(),
-            State::Deleted | State::Unknown => "has the newest event that is known: the delete".into(),
+            State::Void => "has a void in its place: it arrived after something newer may have been collected".into(),
+            State::Deleted | State::Unknown => "has the newest known event, the delete".into(),
         };
     }
     let seen = all.seen(&winner.origin);
     if seen < winner.dot {
         let behind = (winner.dot - seen) / 1_000_000;
         return format!(
-            "lacks the newest write: it has seen that writer up to {}, {behind} ms before it; the write is on its way",
+            "lacks the newest write, which is in transit: events of its writer have arrived up to {}, {behind} ms \
+             before it",
             readable(seen)
         );
     }
     if winner.stamp.time <= all.epoch {
-        return "everything up to then was invalidated here".into();
+        return "does not hold the newest write: an invalidate_all on this node covers it".into();
     }
     if winner.stamp.time <= all.floor {
-        return "has seen it and removed it without a trace: collected, or given up".into();
+        return "has seen the newest write and removed it without a trace: collected, evicted or dropped".into();
     }
     if all.lossy {
-        return "has seen it and no longer holds it: it has given up values to stay within its limits".into();
+        return "has seen the newest write and no longer holds it: the node has evicted or dropped values to stay \
+            within its limits"
+            .into();
     }
     "has seen the newest write and holds something else: no reason is known".into()
 }

@@ -232,7 +232,7 @@ fn audit<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8, othe
     let sent = cluster.openings[number].history.sent.audited - before;
     if sent < due {
         let name = cluster.name(number);
-        return Err(cluster.violation(format!("audit: {name} was to compare {due} registers, and sent {sent}")));
+        return Err(cluster.violation(format!("audit: {name} had {due} registers to compare, and sent {sent}")));
     }
     Ok(())
 }

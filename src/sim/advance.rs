@@ -47,7 +47,8 @@ fn wake_up<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usiz
     opening.spins = if opening.last_timeout == at { opening.spins + 1 } else { 0 };
     opening.last_timeout = at;
     if opening.spins > MAX_SPINS {
-        return Err(cluster.violation(format!("bounded: {} wants to be woken at once for ever", cluster.name(number))));
+        return Err(cluster
+            .violation(format!("bounded: {} requests an immediate wake-up again and again", cluster.name(number))));
     }
     cluster.expect_peers(number);
     cluster.openings[number].engine.replica.handle_timeout(now);

@@ -87,7 +87,7 @@ fn check_key<K: SimKey, V: SimValue>(
             newest > stamp || (gone && newest == stamp && !buried_early(cluster, number, &held))
         }) {
             let (name, key) = (cluster.name(number), cluster.key_name(key));
-            return Err(cluster.violation(format!("O2: {name} serves {key} of {stamp:?} after {newest:?}")));
+            return Err(cluster.violation(format!("O2: {name} serves {key} of {stamp:?} after it had held {newest:?}")));
         }
         check_value(cluster, number, key, stamp, &held)?;
         if opening.mirror[key] != Some(stamp) {
@@ -121,7 +121,7 @@ fn check_value<K: SimKey, V: SimValue>(
     }
     let (name, key, served) = (cluster.name(number), cluster.key_name(key), brief(&held.item.value()));
     let written = brief(&written.map(|written| written.value()));
-    Err(cluster.violation(format!("value: {name} serves {key} = {served} of {stamp:?}, written was {written}")))
+    Err(cluster.violation(format!("value: {name} serves {key} = {served} of {stamp:?}, but {written} was written")))
 }
 
 /// Returns the violation of a replica whose change stream has left its listener with a wrong belief.
@@ -133,7 +133,7 @@ fn misled<K: SimKey, V: SimValue>(
     believed: Option<Stamp>,
 ) -> Violation {
     let (name, key) = (cluster.name(number), cluster.key_name(key));
-    cluster.violation(format!("changes: {name} {what} for {key}, a listener believes {believed:?}"))
+    cluster.violation(format!("changes: {name} {what} for {key}, but its change stream reported {believed:?}"))
 }
 
 /// Records the newest register that a replica has ever held for a key. Fails if a listener still believes in a value

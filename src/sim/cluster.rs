@@ -195,7 +195,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         let replica = &mut self.openings[number].engine.replica;
         replica.expect_peers(awaits);
         if replica.view().peer_len() == 0 {
-            self.report.fault(if awaits { "alone and waiting for others" } else { "alone" });
+            self.report.fault(if awaits { "alone and expecting peers" } else { "alone" });
         }
     }
 

@@ -81,7 +81,7 @@ pub(super) fn decode<K: SimKey, V: SimValue>(
     if decoded.undecodable_values > 0 {
         return Err("a value that was written does not decode".into());
     }
-    let message = decoded.message.ok_or("a kind of message that nobody knows")?;
+    let message = decoded.message.ok_or("an unknown kind of message")?;
     Ok((decoded.envelope.from, message))
 }
 
@@ -99,7 +99,7 @@ pub(super) fn round_trip<K: SimKey, V: SimValue>(types: &Types<K, V>, key: &K, v
             let read = push.entries.first().and_then(|entry| entry.item.value().cloned());
             read.ok_or_else(|| "nothing arrives".to_owned())
         }
-        _ => Err("another message arrives".to_owned()),
+        _ => Err("a different message arrives".to_owned()),
     }
 }
 

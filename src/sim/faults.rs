@@ -95,7 +95,11 @@ pub(super) fn come_back<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>)
         (0..cluster.processes.len()).find(gone).filter(|_| may_start(cluster) && cluster.running().len() < MAX_UP);
     let Some(process) = gone else { return Ok(()) };
     let is_missed = cluster.up().into_iter().any(|other| cluster.processes[other].view_of(process) == View::Down);
-    cluster.report.fault(if is_missed { "returned after it was called dead" } else { "returned before it was missed" });
+    cluster.report.fault(if is_missed {
+        "returned after it was declared dead"
+    } else {
+        "returned before it was declared dead"
+    });
     cluster.start(Some(process));
     Ok(())
 }

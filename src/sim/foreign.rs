@@ -57,7 +57,7 @@ pub(super) fn read_as_foreign<K: SimKey, V: SimValue>(
     is_foreign_key: impl Fn(u64) -> bool,
 ) -> Result<u64, String> {
     let raw = wire::decode::<Unread, Unread>(bytes, &AsBytes, &Limits::default()).map_err(|error| error.to_string())?;
-    let raw = raw.message.ok_or("a kind of message that nobody knows")?;
+    let raw = raw.message.ok_or("an unknown kind of message")?;
     let mut changed = 0;
     for (entry, raw) in entries_mut(message).zip(raw.entries()) {
         let key = match &raw.item.key {

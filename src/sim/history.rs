@@ -165,7 +165,7 @@ fn note_rise<K: SimKey, V: SimValue>(
     cluster.openings[number].history.rises[which as usize].push(Rise { floor, at, source, own });
     cluster.trace(|| line);
     if source.is_some() {
-        cluster.report.reach("a floor came with a session");
+        cluster.report.reach("a session raised the floor");
     }
 }
 

@@ -54,7 +54,7 @@ fn dispatch<K: SimKey, V: SimValue>(
 ) -> Result<(), Violation> {
     let (envelope, kind) = match wire::peek(bytes) {
         Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
-        other => return Err(cluster.violation(format!("wire: what was encoded is not understood: {other:?}"))),
+        other => return Err(cluster.violation(format!("wire: an encoded message does not decode: {other:?}"))),
     };
     let (process, cache) = (codec::process_of(envelope.node), codec::cache_of(envelope.cache));
     let (Some(from), Some(cache)) = (process, cache) else {
@@ -63,7 +63,7 @@ fn dispatch<K: SimKey, V: SimValue>(
     let (here, heeds) = (&cluster.processes[to].membership, cluster.settings.heed_the_dead);
     let late = if heeds { Membership::is_former } else { Membership::is_late };
     if late(here, envelope.node, envelope.cache, envelope.from) {
-        cluster.report.fault("late words");
+        cluster.report.fault("late message");
         return Ok(());
     }
     let Some(number) = cluster.processes[to].open[usize::from(cache)] else {
@@ -123,8 +123,9 @@ fn open_message<K: SimKey, V: SimValue>(
     number: usize,
     bytes: &Bytes,
 ) -> Result<(ReplicaId, Message<K, V>), Violation> {
-    let refused =
-        |error| cluster.violation(format!("types: {} cannot read what it was sent: {error}", cluster.name(number)));
+    let refused = |error| {
+        cluster.violation(format!("types: {} cannot decode a message that it received: {error}", cluster.name(number)))
+    };
     let (from, mut message) = codec::decode(cluster.types, bytes).map_err(refused)?;
     if cluster.has_other_types(number) {
         let is_foreign = |hash| cluster.names.number(hash).is_some_and(|key| cluster.names.foreign(key).is_some());
@@ -150,7 +151,7 @@ fn note_told<K: SimKey, V: SimValue>(
     for (hash, fill) in bare_fills(message) {
         let record = cluster.names.number(hash).and_then(|key| cluster.record_mut(number, key, &fill));
         if record.is_some_and(|record| record.bare_to.insert(number)) {
-            cluster.report.reach("a fill came without its bound");
+            cluster.report.reach("a fill arrived without its bound");
         }
     }
     for entry in message.entries() {
@@ -207,7 +208,7 @@ fn note_digest<K: SimKey, V: SimValue>(
     }
     match here.heard(codec::incarnation(from), cache, id) {
         Some(before) => {
-            cluster.report.fault("took another's place");
+            cluster.report.fault("replaced its predecessor");
             membership::tell_left(cluster, number, before)
         }
         None => Ok(()),

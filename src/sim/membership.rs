@@ -99,7 +99,7 @@ fn learn_down<K: SimKey, V: SimValue>(
     other: usize,
 ) -> Result<(), Violation> {
     cluster.trace(|| format!("n{process} finds n{other} down"));
-    cluster.report.fault("found down");
+    cluster.report.fault("found dead");
     let left = cluster.processes[process].view_of(other) == View::Left;
     let gone = if left {
         drop_for_good(cluster, process, other)
@@ -150,7 +150,7 @@ pub(super) fn learn_of_leave<K: SimKey, V: SimValue>(
     if !cluster.processes[process].is_up() || cluster.processes[process].view_of(who) == View::Left {
         return Ok(());
     }
-    cluster.trace(|| format!("n{process} hears that n{who} left"));
+    cluster.trace(|| format!("n{process} receives the goodbye of n{who}"));
     cluster.processes[process].views.insert(who, View::Left);
     let gone = drop_for_good(cluster, process, who);
     tell_all_left(cluster, process, who, gone)
@@ -200,7 +200,7 @@ pub(super) fn tell_left<K: SimKey, V: SimValue>(
     number: usize,
     id: ReplicaId,
 ) -> Result<(), Violation> {
-    cluster.trace(|| format!("r{number} hears that {id} is gone"));
+    cluster.trace(|| format!("r{number} is informed that {id} departed"));
     let now = cluster.now_at(number);
     cluster.openings[number].history.company.ever.insert(id);
     cluster.openings[number].engine.replica.handle_member_left(now, id);

@@ -25,9 +25,8 @@ fn encode<K: SimKey, V: SimValue>(
     message: &Message<K, V>,
 ) -> Result<Bytes, Violation> {
     let opening = &cluster.openings[number];
-    codec::encode(opening.cache, opening.id, opening.process, message).map_err(|error| {
-        cluster.violation(format!("types: {} cannot encode what it is to send: {error}", cluster.name(number)))
-    })
+    codec::encode(opening.cache, opening.id, opening.process, message)
+        .map_err(|error| cluster.violation(format!("types: {} cannot encode a message: {error}", cluster.name(number))))
 }
 
 /// Encodes a message once and sends it to each of its receivers.
@@ -61,7 +60,7 @@ pub(super) fn send<K: SimKey, V: SimValue>(
             // connection that cannot be made.
             ok = fate.is_some() || (bytes.len() <= MAX_DATAGRAM && cluster.dice.rng.bool());
             if ok && may_be_lost(cluster, bytes.len()) {
-                cluster.report.fault("sent and called failed");
+                cluster.report.fault("sent and reported as failed");
                 ok = false;
             }
             left = fate.filter(|_| bytes.len() > MAX_DATAGRAM).unwrap_or_default();

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_told_with_its_place() {
+    fn a_panic_is_reported_with_its_place() {
         let told = caught(|| panic!("boom")).unwrap_err();
         assert!(told.starts_with("boom (") && told.contains("quiet.rs:"), "{told}");
         let nested = caught(|| caught(|| panic!("inside")).is_err() && QUIET.get());

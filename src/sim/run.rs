@@ -206,7 +206,7 @@ fn is_unretracted<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> bo
     };
     let found = (0..cluster.openings.len()).filter(open).any(|number| waits(&number) || lacks(&number));
     if found {
-        cluster.report.reach("waited for a word that nobody can take back");
+        cluster.report.reach("waited for a claim that cannot be withdrawn");
     }
     found
 }
@@ -298,7 +298,7 @@ fn check_still_works<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) ->
             None => return still_agree(cluster),
             Some((writer, other)) if cluster.at >= until => {
                 let (writer, other) = (cluster.name(writer), cluster.name(other));
-                return Err(cluster.violation(format!("liveness: the last write of {writer} never came to {other}")));
+                return Err(cluster.violation(format!("liveness: the last write of {writer} never arrived on {other}")));
             }
             Some(_) => {}
         }

@@ -37,7 +37,9 @@ impl Seeds {
         }
         let seeds = match (count, self) {
             (Some(0), _) => {
-                return Err(format!("{SEEDS}=0 runs nothing: say how many seeds to run, at least 1, or unset it"));
+                return Err(format!(
+                    "{SEEDS}=0 runs nothing: set it to the number of seeds to run, at least 1, or unset it"
+                ));
             }
             (Some(count), _) => self.first()..=self.first().saturating_add(count - 1),
             (None, Self::One(seed)) => *seed..=*seed,
@@ -60,7 +62,7 @@ impl Seeds {
 fn number(name: &str, text: Option<&str>) -> Result<Option<u64>, String> {
     let Some(text) = text else { return Ok(None) };
     text.trim().parse().map(Some).map_err(|error| {
-        format!("{name}={text} is no seed or number of seeds: {error}. Set it to decimal digits alone, or unset it")
+        format!("{name}={text} is not a seed or a number of seeds: {error}. Set it to decimal digits only, or unset it")
     })
 }
 

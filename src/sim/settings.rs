@@ -140,7 +140,7 @@ impl std::fmt::Display for Settings {
             rarely(self.max_capacity.is_some(), format!("capacity {}", self.max_capacity.unwrap_or_default())),
             rarely(self.time_to_live.is_some(), format!("time to live {:?}", self.time_to_live.unwrap_or_default())),
             rarely(self.pause_drops, "pauses drop messages".into()),
-            rarely(self.heed_the_dead, "the dead are heard".into()),
+            rarely(self.heed_the_dead, "messages of departed processes are accepted".into()),
             rarely(self.stays_broken, "a broken link stays broken".into()),
             rarely(self.other_types, "every second node of another release".into()),
             self.plot.map_or_else(String::new, |plot| format!(", {plot:?}")),
@@ -297,25 +297,36 @@ impl Settings {
     /// Returns the name of the first field out of its range, and the range.
     pub fn validate(&self) -> Result<(), String> {
         const HOUR: Duration = Duration::from_secs(3_600);
-        let rules = [
-            (self.replicas >= 1, "replicas", "between 1 and 255"),
-            ((1..=MAX_CACHES).contains(&self.caches), "caches", "between 1 and 4"),
-            ((1..=MAX_KEYS).contains(&self.keys), "keys", "between 1 and 1,000"),
-            (self.time_to_live.is_none_or(|ttl| !ttl.is_zero()), "time_to_live", "more than zero; None is for ever"),
-            ((millis(1)..=HOUR).contains(&self.suspect_after), "suspect_after", "between 1 ms and 1 h"),
-            (self.skew <= HOUR, "skew", "at most 1 h"),
-            (self.wrong_clocks <= 720 * HOUR, "wrong_clocks", "at most 30 days"),
-            (self.drift_ppm <= 1_000_000, "drift_ppm", "at most 1,000,000"),
-            (self.latency <= HOUR, "latency", "at most 1 h"),
-            (self.tail <= HOUR, "tail", "at most 1 h"),
-            (self.loss <= 100, "loss", "between 0 and 100, in a hundred"),
-            (self.duplicate <= 100, "duplicate", "between 0 and 100, in a hundred"),
-            (self.sending <= HOUR, "sending", "at most 1 h"),
-            (self.gap <= HOUR, "gap", "at most 1 h"),
+        let rules: [(bool, &'static str, &dyn std::fmt::Debug, &'static str); 14] = [
+            (self.replicas >= 1, "replicas", &self.replicas, "between 1 and 255"),
+            ((1..=MAX_CACHES).contains(&self.caches), "caches", &self.caches, "between 1 and 4"),
+            ((1..=MAX_KEYS).contains(&self.keys), "keys", &self.keys, "between 1 and 1,000"),
+            (
+                self.time_to_live.is_none_or(|ttl| !ttl.is_zero()),
+                "time_to_live",
+                &self.time_to_live.unwrap_or_default(),
+                "more than zero; None means that entries do not expire",
+            ),
+            (
+                (millis(1)..=HOUR).contains(&self.suspect_after),
+                "suspect_after",
+                &self.suspect_after,
+                "between 1 ms and 1 h",
+            ),
+            (self.skew <= HOUR, "skew", &self.skew, "at most 1 h"),
+            (self.wrong_clocks <= 720 * HOUR, "wrong_clocks", &self.wrong_clocks, "at most 30 days"),
+            (self.drift_ppm <= 1_000_000, "drift_ppm", &self.drift_ppm, "at most 1,000,000"),
+            (self.latency <= HOUR, "latency", &self.latency, "at most 1 h"),
+            (self.tail <= HOUR, "tail", &self.tail, "at most 1 h"),
+            (self.loss <= 100, "loss", &self.loss, "between 0 and 100 percent"),
+            (self.duplicate <= 100, "duplicate", &self.duplicate, "between 0 and 100 percent"),
+            (self.sending <= HOUR, "sending", &self.sending, "at most 1 h"),
+            (self.gap <= HOUR, "gap", &self.gap, "at most 1 h"),
         ];
         let config = self.config.validate().map_err(|error| format!("config.{error}"));
         let wrong = rules.into_iter().find(|(holds, ..)| !holds);
-        let ours = wrong.map_or(Ok(()), |(_, field, must_be)| Err(format!("{field} must be {must_be}")));
+        let ours = wrong
+            .map_or(Ok(()), |(_, field, value, must_be)| Err(format!("{field} is {value:?}, and must be {must_be}")));
         ours.and(config).map_err(unfit_settings)
     }
 
@@ -374,5 +385,5 @@ impl Settings {
 
 /// Returns the message for settings that cannot be used.
 pub(super) fn unfit_settings(what: impl std::fmt::Display) -> String {
-    format!("these settings cannot be: {what}")
+    format!("these settings are not valid: {what}")
 }

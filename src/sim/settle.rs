@@ -19,7 +19,7 @@ const MAX_EVENTS: u64 = 1_000_000;
 pub(super) fn opening<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
     cluster.report.events += 1;
     if cluster.report.events > MAX_EVENTS {
-        return Err(cluster.violation("bounded: the run does not end".to_owned()));
+        return Err(cluster.violation("bounded: the run does not come to an end".to_owned()));
     }
     let now = cluster.now_at(number);
     let opening = &mut cluster.openings[number];
@@ -67,11 +67,11 @@ fn follow<K: SimKey, V: SimValue>(
 ) -> Result<(), Violation> {
     let item = change.after.as_ref().or(change.before.as_ref());
     let Some(key) = item.map(|item| &item.key) else {
-        return Err(cluster.violation(format!("changes: {} tells of a change without a key", cluster.name(number))));
+        return Err(cluster.violation(format!("changes: {} reports a change without a key", cluster.name(number))));
     };
     let Some(at) = cluster.number_of(key) else {
         return Err(cluster.violation(format!(
-            "types: {} holds {}, which was never written: a key changed on its way",
+            "types: {} holds {}, which was never written: a key changed in transit",
             cluster.name(number),
             key.known().map_or_else(|| brief(key), brief)
         )));
@@ -94,7 +94,7 @@ fn follow<K: SimKey, V: SimValue>(
     }
     let name = cluster.name(number);
     Err(cluster.violation(format!(
-        "changes: {name} reports {:?} for {}, believed {before:?}",
+        "changes: {name} reports {:?} for {}, although it had reported {before:?}",
         change.effect,
         brief(key)
     )))

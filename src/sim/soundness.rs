@@ -84,7 +84,7 @@ impl<K: SimKey> Sample<K> {
         let read = read.map_err(|error| unreadable("key", n, &key, &error.to_string(), || wire::reread_key(&key)))?;
         if key != again {
             return Err(format!(
-                "key {n} is {} once and {} another time: the same number must give an equal key",
+                "key {n} is {} in one call and {} in another: the generator must return equal keys for one number",
                 brief(&key),
                 brief(&again)
             ));
@@ -97,8 +97,8 @@ impl<K: SimKey> Sample<K> {
         }
         if encode(&again)? != sample.bytes || encode(&read)? != sample.bytes {
             return Err(format!(
-                "two equal keys {} are encoded differently: nodes would take them for different keys. Leave out \
-                 HashSets, and whatever Eq does not look at",
+                "two equal keys {} have different encodings, so nodes would treat them as different keys. Leave out \
+                 HashSets, and everything that Eq does not compare",
                 brief(&sample.key)
             ));
         }
@@ -117,8 +117,8 @@ impl<K: SimKey> Sample<K> {
         }
         if read != key {
             return Err(format!(
-                "key {n}, {}, comes back from the wire as {}: every node would look it up elsewhere. Its Serialize \
-                 and Deserialize must be inverse to each other, and Eq must not look at what is skipped",
+                "key {n}, {}, decodes as {}: other nodes would look up a different key. Its Serialize and \
+                 Deserialize must be inverse to each other, and Eq must not compare skipped fields",
                 brief(key),
                 brief(read)
             ));
@@ -129,14 +129,14 @@ impl<K: SimKey> Sample<K> {
     fn compare(&self, other: &Self) -> Result<(), String> {
         let what = match (self.key == other.key, self.bytes == other.bytes) {
             (false, false) => return Ok(()),
-            (true, true) => "are equal: different numbers must give different keys",
+            (true, true) => "are equal: the generator must return different keys for different numbers",
             (true, false) => {
-                "are equal and encoded differently: nodes would take them for different keys. Eq must look at \
-                 everything that Serialize writes"
+                "are equal, but have different encodings, so nodes would treat them as different keys. Eq must \
+                 compare everything that Serialize writes"
             }
             (false, true) => {
-                "differ and have one encoding: other nodes cannot tell them apart. Serialize must write everything \
-                 that Eq looks at"
+                "differ, but have the same encoding, so other nodes cannot distinguish them. Serialize must write \
+                 everything that Eq compares"
             }
         };
         let name = |it: &Self| format!("key {} ({})", it.n, brief(&it.key));
@@ -171,9 +171,9 @@ fn value<K: SimKey, V: SimValue>(types: &Types<K, V>, n: u64, doing: &Cell<&'sta
     doing.set("the PartialEq of your values");
     if read != value {
         return Err(format!(
-            "value {n}, {}, comes back from the wire as {}: whoever wrote it and all others would disagree for good. \
-             Its Serialize and Deserialize must be inverse to each other; a field with #[serde(skip)] must not count \
-             for equality",
+            "value {n}, {}, decodes as {}: the writer and all other nodes would disagree permanently. Its Serialize \
+             and Deserialize must be inverse to each other, and PartialEq must not compare a field with \
+             #[serde(skip)]",
             brief(&value),
             brief(&read)
         ));
@@ -190,15 +190,15 @@ fn equal_to_itself<T: PartialEq + Debug>(what: &str, n: u64, it: &T, clone: &T) 
     let itself = it;
     if it != itself {
         return Err(format!(
-            "{what} {n}, {}, is not equal to itself (a NaN is not): then nobody can say whether two nodes agree. Give \
-             the {what} an equality that holds, for instance by bits",
+            "{what} {n}, {}, is not equal to itself (a NaN is not), so the simulator cannot compare two nodes. Give \
+             the {what} an equality that is reflexive, for instance by bits",
             brief(it)
         ));
     }
     if it != clone {
         return Err(format!(
-            "{what} {n}, {}, is not equal to its own clone, {}: Clone must make an equal one, for readers are given \
-             clones",
+            "{what} {n}, {}, is not equal to its own clone, {}: Clone must return an equal {what}, because readers \
+             receive clones",
             brief(it),
             brief(clone)
         ));
@@ -215,10 +215,10 @@ fn unreadable(what: &str, n: u64, it: &impl Debug, error: &str, reread: impl FnO
         Err(panic) => format!(": Deserialize panicked: {panic}"),
     };
     format!(
-        "{what} {n}, {}, cannot be read back on another node: {error}{reason}. Deserialize must accept what Serialize \
-         writes; the format is CBOR, which tells types apart as JSON does. #[serde(flatten)] and #[serde(untagged)] \
-         read through a buffer that not every type comes out of, and what skip_serializing_if leaves out needs a \
-         #[serde(default)]",
+        "{what} {n}, {}, cannot be read back on another node: {error}{reason}. Deserialize must accept what \
+         Serialize writes. The format is CBOR, which distinguishes types as JSON does. #[serde(flatten)] and \
+         #[serde(untagged)] read through a buffer that does not support every type, and a field with \
+         skip_serializing_if needs #[serde(default)]",
         brief(it)
     )
 }

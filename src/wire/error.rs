@@ -34,10 +34,10 @@ pub enum EncodeError {
     #[error("a replica id is missing from the message's table")]
     ReplicaTable,
     /// The bytes to be relayed are not a push of this version.
-    #[error("only a push can be passed on")]
+    #[error("only a push can be relayed")]
     NotAPush,
     /// The bytes to be relayed do not parse.
-    #[error("the bytes to be passed on do not parse: {0}")]
+    #[error("the bytes of the push to relay do not parse: {0}")]
     Forward(DecodeError),
 }
 
@@ -47,7 +47,7 @@ pub enum EncodeError {
 pub enum DecodeError {
     /// The first byte names a version that this build does not support. Use [`peek`](super::peek) first, which reports
     /// it as an outcome.
-    #[error("wire version {0} is not spoken here")]
+    #[error("wire version {0} is not supported")]
     Version(u8),
     /// A register kind of a newer release. The whole message is refused, so that no part of it is applied or claimed.
     #[error("{what} {code} comes from a newer release")]

@@ -26,7 +26,7 @@ pub(crate) fn reread_key<K: Serialize + DeserializeOwned + PartialEq>(key: &K) -
     discard(read);
     match same {
         Some(true) => Ok(()),
-        Some(false) => Err("another key comes out: Eq looks at something that Serialize does not write".into()),
+        Some(false) => Err("it decodes as a different key: Eq compares something that Serialize does not write".into()),
         None => Err("Eq panicked".into()),
     }
 }

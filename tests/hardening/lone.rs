@@ -94,7 +94,7 @@ fn a_newcomer_that_was_kept_waiting_voids_nothing_of_others() {
 
 /// Checks the opposite case, to show that the danger is real: a newcomer that expects no peers costs entries.
 #[test]
-fn a_newcomer_that_takes_its_own_word_for_everybodys_costs_entries() {
+fn a_newcomer_that_takes_its_own_claims_for_all_members_costs_entries() {
     let left = keys_left(false);
     assert!(left.iter().all(|keys| *keys == left[0]), "they agree all the same: {left:?}");
     assert!(left[0] < 101, "{left:?}");

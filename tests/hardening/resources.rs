@@ -75,7 +75,7 @@ async fn a_state_of_many_frames_arrives_also_after_an_interruption() {
     two.sever(Some(vec![one.local_addr()]));
     one.sever(Some(vec![two.local_addr()]));
     // Data in the kernels' buffers still arrives. After that nothing does, until the receiver abandons the session.
-    until("it is given up", || empty.counters().sessions_abandoned > 0).await;
+    until("the session is aborted", || empty.counters().sessions_abandoned > 0).await;
     let at_the_cut = empty.entry_count();
     assert!(at_the_cut < KEYS, "it was over before it could be interrupted");
     [&one, &two].into_iter().for_each(|node| node.sever(None));

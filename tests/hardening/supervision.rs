@@ -42,7 +42,7 @@ fn warnings(node: &Node) -> Vec<String> {
 
 // scenario 73: a task that can be replaced is restarted, and the restart is reported.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_network_task_is_restarted_and_told() {
+async fn a_dead_network_task_is_restarted_and_reported() {
     listen();
     let one = node("dead-tasks", &[]).await;
     let two = node("dead-tasks", &[&one]).await;
@@ -88,7 +88,7 @@ async fn two_that_met(cluster: &str) -> (Node, Cache<u32, u32>, Node, Cache<u32,
 
 // scenario 73: a part that cannot be replaced stops the node, which is reported as a failure and not as a shutdown.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_network_thread_is_told_by_health_metrics_log_and_members() {
+async fn a_dead_network_thread_is_reported_by_health_metrics_log_and_members() {
     let (one, here, two, _there, server) = two_that_met("dead-thread").await;
     let before = logged("the network of this node has died");
     one.kill_network_task("thread");
@@ -106,7 +106,7 @@ async fn a_dead_network_thread_is_told_by_health_metrics_log_and_members() {
 
 // scenario 73: the same for the driver.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_driver_is_told_by_health_metrics_log_and_members() {
+async fn a_dead_driver_is_reported_by_health_metrics_log_and_members() {
     let (one, here, two, there, server) = two_that_met("dead-driver").await;
     here.insert(1, 1).unwrap();
     until("arrived", || there.get(&1) == Some(1)).await;
@@ -178,7 +178,7 @@ async fn a_panicking_value_costs_one_cache_one_call() {
 async fn strangers_are_one_line_in_the_log() {
     listen();
     let ours = Node::builder().cluster("strangers").encryption_key([1; 32]).local_timing().start().await.unwrap();
-    let before = logged("refused: not of this cluster");
+    let before = logged("refused a sender with another cluster name or key");
     let seed = ours.local_addr().to_string();
     let builder = || Node::builder().seeds([seed.clone()]).local_timing();
     let plain = builder().cluster("strangers").start().await.unwrap();
@@ -195,7 +195,7 @@ async fn strangers_are_one_line_in_the_log() {
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(ours.members().is_empty());
-    assert_eq!(logged("refused: not of this cluster"), before + 1);
+    assert_eq!(logged("refused a sender with another cluster name or key"), before + 1);
     for node in [&ours, &plain, &wrong, &foreign] {
         node.shutdown().await;
     }

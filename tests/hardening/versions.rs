@@ -93,7 +93,7 @@ async fn a_newer_member_is_not_understood_and_not_turned_away() {
     }
     until("all were ignored", || count(&one, "ignored_messages") == newer.said).await;
     let mut told = false;
-    until("it is told that the cache is not open here", || {
+    until("it is informed that the cache is not open here", || {
         told |= newer.heard().iter().any(|bytes| bytes.windows(CACHE.len()).any(|part| part == CACHE.as_bytes()));
         told
     })

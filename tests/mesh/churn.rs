@@ -40,7 +40,7 @@ async fn rounds_of_kill_and_restart(size: usize, rounds: usize) {
         config.incarnation = Uuid::new_v4();
         let incarnation = config.incarnation;
         nodes.push(start_again(&config).await);
-        until("all see all, the newcomer included", || {
+        until("every member sees every member, the newcomer included", || {
             nodes.iter().all(|n| n.sees(size - 1))
                 && nodes[..size - 1].iter().all(|n| n.mesh.members().iter().any(|p| p.incarnation == incarnation))
         })
@@ -109,7 +109,7 @@ async fn the_same_name_at_a_new_address_is_accepted() {
     let mut named = seeded("test", nodes[0].addr());
     named.name = "wanderer".into();
     let wanderer = Node::start(named.clone()).await;
-    until("wanderer is in", || nodes.iter().all(|n| n.sees(3))).await;
+    until("wanderer is a member", || nodes.iter().all(|n| n.sees(3))).await;
     let old = wanderer.addr();
     drop(wanderer);
     named.incarnation = Uuid::new_v4();
@@ -159,7 +159,7 @@ async fn another_label_never_merges() {
     let mut config = kill(nodes.pop().unwrap());
     config.cluster = "other".into();
     let reused = start_again(&config).await;
-    until("the address is dead to us", || nodes[0].sees(0)).await;
+    until("the address is dead for this node", || nodes[0].sees(0)).await;
     sleep(Duration::from_secs(1)).await;
     assert!(nodes[0].sees(0) && reused.sees(0));
 }

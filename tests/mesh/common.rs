@@ -101,7 +101,7 @@ pub async fn cluster(n: usize, prepare: impl Fn(&mut MeshConfig)) -> Vec<Node> {
         prepare(&mut config);
         nodes.push(Node::start(config).await);
     }
-    until("all see all", || nodes.iter().all(|node| node.sees(n - 1))).await;
+    until("every member sees every member", || nodes.iter().all(|node| node.sees(n - 1))).await;
     nodes
 }
 

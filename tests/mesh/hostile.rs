@@ -30,7 +30,7 @@ fn cpu() -> Duration {
 
 // scenario 82: silent connections shut out no member.
 #[tokio::test]
-async fn silent_connections_cost_nothing_and_shut_nobody_out() {
+async fn silent_connections_cost_nothing_and_block_no_member() {
     let mut nodes = cluster(2, |c| {
         c.max_inbound = 8;
         c.failure.header_timeout = Duration::from_secs(60);

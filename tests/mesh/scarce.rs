@@ -21,7 +21,7 @@ use crate::common::*;
 // scenario 71: the consumer of events and another thread query the members while members come and go. Promise: no
 // deadlock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_hears_of_members_may_ask_for_them() {
+async fn members_can_be_queried_while_members_come_and_go() {
     let mut nodes = cluster(2, |_| {}).await;
     let mut asked = nodes.remove(0);
     let stop = Arc::new(AtomicBool::new(false));
@@ -79,12 +79,12 @@ async fn a_starved_member_does_not_call_the_healthy_dead() {
         }
     });
     starved.starve(Duration::from_secs(12));
-    until("the others give it up", || nodes.iter().all(|node| node.sees(2))).await;
+    until("the other nodes declare it dead", || nodes.iter().all(|node| node.sees(2))).await;
     let whole = || starved.members().len() == 3 && nodes.iter().all(|node| node.sees(3));
     until("they are together again", whole).await;
     // Within this time the node would declare dead the members that it suspects.
     sleep(Duration::from_secs(3)).await;
-    assert_eq!(deaths.load(Ordering::Relaxed), 0, "it called the healthy dead");
+    assert_eq!(deaths.load(Ordering::Relaxed), 0, "it declared healthy nodes dead");
     until("they still are", whole).await;
     starved.shutdown(SHORT).await;
     listening.await.unwrap();

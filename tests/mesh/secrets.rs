@@ -107,7 +107,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 // scenario 80: with a key, only the label is readable on the wire.
 #[tokio::test]
 async fn nothing_readable_is_on_the_wire() {
-    assert!(contains(&overheard(&[]).await, b"SECRET"), "the tap works");
+    assert!(contains(&overheard(&[]).await, b"SECRET"), "the proxy sees traffic");
     let seen = overheard(&[OLD]).await;
     assert!(contains(&seen, b"test"), "the label is in the clear, so traffic was seen");
     assert!(!contains(&seen, b"SECRET"));

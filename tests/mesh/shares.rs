@@ -56,13 +56,13 @@ async fn a_member_that_talks_too_much_leaves_room_for_the_others() {
         tokio::task::yield_now().await;
     }
     let held = behind.mesh.counters().messages_in;
-    assert!(behind.mesh.counters().inbox_over_share >= 100, "it was never told to stop");
+    assert!(behind.mesh.counters().inbox_over_share >= 100, "it never received the signal to stop");
     assert!((890..=901).contains(&held), "nine thirteenths for one: {held}");
     for number in 0..5 {
         quiet.mesh.send_datagram(&from_quiet, Bytes::from(format!("quiet {number}"))).await.unwrap();
         quiet.mesh.send_stream(&from_quiet, Bytes::from(format!("sure {number}")), SHORT).await.unwrap();
     }
-    until("all of the quiet one's came in", || behind.mesh.counters().messages_in == held + 10).await;
+    until("all messages of the quiet sender arrived", || behind.mesh.counters().messages_in == held + 10).await;
     let texts = waiting(&mut behind);
     assert_eq!(texts.iter().filter(|text| *text != "loud").count(), 10, "{texts:?}");
     let dropped = behind.mesh.counters().inbox_over_share;
@@ -73,7 +73,7 @@ async fn a_member_that_talks_too_much_leaves_room_for_the_others() {
 
 // scenario 85: the same for a stranger that uses many ports of one address.
 #[tokio::test]
-async fn a_stranger_with_many_ports_is_one_address() {
+async fn a_sender_with_many_ports_is_one_address() {
     let mut nodes = cluster(2, |c| c.inbox = 130).await;
     let mut behind = nodes.remove(0);
     let junk = frame(b"junk", 1);
@@ -89,13 +89,13 @@ async fn a_stranger_with_many_ports_is_one_address() {
         tokio::task::yield_now().await;
     }
     let held = behind.mesh.counters().messages_in;
-    assert!(behind.mesh.counters().inbox_over_share >= 100, "it was never told to stop");
+    assert!(behind.mesh.counters().inbox_over_share >= 100, "it never received the signal to stop");
     assert!(held <= 98, "three quarters for one address: {held}");
     let peer = nodes[0].peer(behind.addr()).unwrap();
     for _ in 0..10 {
         nodes[0].mesh.send_stream(&peer, Bytes::from_static(b"member"), SHORT).await.unwrap();
     }
-    until("the member is heard", || behind.mesh.counters().messages_in >= held + 10).await;
+    until("messages of the member arrive", || behind.mesh.counters().messages_in >= held + 10).await;
     assert_eq!(waiting(&mut behind).iter().filter(|text| *text == "member").count(), 10);
 }
 
@@ -177,7 +177,7 @@ async fn sixty_members_on_one_address_have_room() {
     }
     let mut first = nodes.remove(0);
     let found = || first.sees(MEMBERS - 1) && nodes.iter().all(|node| node.peer(first.addr()).is_some());
-    until("the first sees all, and all see it", found).await;
+    until("the first member sees all members, and all see it", found).await;
     futures_util::future::join_all(nodes.iter().map(|node| speak(node, first.addr()))).await;
     let mut long = 0;
     while long < MEMBERS - 1 {

@@ -17,7 +17,7 @@ const MESSAGES: usize = 2_000;
 pub const BEHAVES: &str = "no replica serves what is older than what it applied, or breaks a rule of its own";
 pub const CLAIMS: &str = "what a vector covers is held, or something newer, or was properly removed";
 pub const AGREE: &str = "replicas that have seen everything serve the same";
-pub const HEALS: &str = "all lost, then a network that works: everybody serves the newest, and nothing else";
+pub const HEALS: &str = "all lost, then a network that works: every replica serves the newest, and nothing else";
 
 pub fn properties() -> Vec<Property<Cluster>> {
     vec![
@@ -201,7 +201,7 @@ fn misled(views: &[&View]) -> Option<String> {
                 return Some(format!("serves key {key} of {served:?} when the newest is {best:?}"));
             }
             if lossless && served != wanted {
-                return Some(format!("lacks key {key} of {best:?} though nobody gave anything up"));
+                return Some(format!("lacks key {key} of {best:?}, although no replica evicted or dropped anything"));
             }
         }
     }

@@ -93,10 +93,11 @@ fn scopes(deeper: u8) -> Vec<Scope> {
         Scope::new("newcomer", Spent { ticks: 4, ..spent(7) }).from(scope::one_filled_before_it_met),
         Scope::new("returned", Spent { ticks: 4, ..spent(7) }).from(scope::one_filled_and_was_forgotten),
         // Checks a fill that no peer holds, although its replica has received all digests of its peers.
-        Scope::new("unheard", Spent { ticks: 3, writes: 1, ..spent(5) }).from(scope::one_fills_and_is_not_heard),
+        Scope::new("unheard", Spent { ticks: 3, writes: 1, ..spent(5) })
+            .from(scope::the_messages_of_one_filler_are_lost),
         // Checks a fill whose group has forgotten its bound, and had not met the author of a later delete or write.
-        Scope::new("stranger", Spent { ticks: 4, ..spent(7) }).from(scope::a_stranger_deleted),
-        Scope::new("writer", Spent { ticks: 4, ..spent(7) }).from(scope::a_stranger_wrote),
+        Scope::new("stranger", Spent { ticks: 4, ..spent(7) }).from(scope::an_unmet_replica_deleted),
+        Scope::new("writer", Spent { ticks: 4, ..spent(7) }).from(scope::an_unmet_replica_wrote),
     ];
     plain.into_iter().map(|scope| scope.healing_one_in(heal_one_in)).collect()
 }

@@ -255,7 +255,7 @@ pub fn one_filled_and_was_forgotten(cluster: &Cluster) -> World {
 /// Returns a world in which replica 0 is ahead and has filled a key above its own delete. Replica 1 wrote the key while
 /// the fill ran. That write lost where it arrived, so only its author knows of it. Replica 0 receives all digests of
 /// replica 1 and everything from replica 2. Of the messages that replica 0 sends, only digests to replica 2 arrive.
-pub fn one_fills_and_is_not_heard(cluster: &Cluster) -> World {
+pub fn the_messages_of_one_filler_are_lost(cluster: &Cluster) -> World {
     let mut setup = meet(cluster).on(0, Input::Tick).deliver_among(&[]).on(0, Input::Delete(0));
     setup = setup.deliver_among(&[0, 2]).on(0, Input::BeginFill(0));
     setup = setup.on(1, Input::Write(0)).deliver_among(&[1, 2]).on(0, Input::FinishFill).deliver_among(&[]);
@@ -282,12 +282,12 @@ fn filled_among_strangers(cluster: &Cluster, by_the_other: Input) -> World {
 }
 
 /// Returns a world in which that input of replica 1 is a delete: see [`filled_among_strangers`].
-pub fn a_stranger_deleted(cluster: &Cluster) -> World {
+pub fn an_unmet_replica_deleted(cluster: &Cluster) -> World {
     filled_among_strangers(cluster, Input::Delete(0))
 }
 
 /// Returns a world in which that input of replica 1 is a write: see [`filled_among_strangers`].
-pub fn a_stranger_wrote(cluster: &Cluster) -> World {
+pub fn an_unmet_replica_wrote(cluster: &Cluster) -> World {
     filled_among_strangers(cluster, Input::Write(0))
 }
 

@@ -128,7 +128,7 @@ fn drive(at: SocketAddr) {
     browser.call("Input.insertText", json!({ "text": "apple" }));
     browser.press("Enter", 13, "\r");
     browser.eventually("byId('verdict').textContent", "agree: the write by");
-    assert_eq!(browser.evaluate("byId('told').textContent.includes('crimson')"), false, "values are hidden");
+    assert_eq!(browser.evaluate("byId('explanation').textContent.includes('crimson')"), false, "values are hidden");
 }
 
 /// Runs by hand: `cargo test --features inspect-http --test page -- --ignored`

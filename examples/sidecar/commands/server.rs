@@ -112,7 +112,7 @@ fn config(_: &mut Session, arguments: &[&[u8]]) -> Answer {
     match (lower(arguments[1]).as_slice(), &arguments[2..]) {
         (b"get", patterns @ [_, ..]) => Ok(settings(patterns)),
         (b"resetstat", []) => Ok(ok()),
-        (b"set", [_, _, ..]) => Err(CommandError::Other("ERR settings are command line flags here")),
+        (b"set", [_, _, ..]) => Err(CommandError::Other("ERR settings are command line flags of this server")),
         (b"get" | b"set" | b"resetstat", _) => Err(CommandError::WrongArity("config".to_owned())),
         _ => Err(unknown_subcommand("CONFIG", arguments[1])),
     }

@@ -67,6 +67,6 @@ fn decode<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: Bytes) -> Op
 
 fn note_malformed<K, V>(shared: &Shared<K, V>, error: &str) {
     if let Some(count) = shared.counts.intake.malformed.one_to_log() {
-        tracing::warn!(cache = %shared.name, count, error, "a message was not understood and is ignored");
+        tracing::warn!(cache = %shared.name, count, error, "a message could not be decoded and is ignored");
     }
 }

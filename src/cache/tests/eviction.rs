@@ -118,7 +118,7 @@ fn evicted_then_deleted_then_put_again_from_the_past_stays_deleted() {
     cluster.advance(Duration::from_secs(60));
     cluster.deliver(&put);
     cluster.advance(Duration::from_secs(5));
-    assert_eq!((writer.get(&1), small.get(&1)), (None, None), "also when nobody remembers the delete any more");
+    assert_eq!((writer.get(&1), small.get(&1)), (None, None), "also after every replica has forgotten the delete");
 }
 
 #[test]

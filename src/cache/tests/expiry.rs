@@ -83,7 +83,7 @@ fn the_same_value_with_a_longer_time_to_live_is_a_change() {
 }
 
 #[test]
-fn a_great_many_keys_that_expire_at_once_hold_nobody_up() {
+fn many_keys_that_expire_at_once_block_no_caller() {
     // scenario 49: expiry of many keys takes many short turns under the lock, and sends no message.
     let count = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it.time_to_live(60 * SECOND));
@@ -105,7 +105,7 @@ fn a_great_many_keys_that_expire_at_once_hold_nobody_up() {
     }
     assert!(most <= 1_024, "{most} of {count} at once under the lock, in {turns} turns");
     cluster.advance(SECOND);
-    assert_eq!(sent(), before, "everybody's own clock: no message");
+    assert_eq!(sent(), before, "each replica expires it by its own clock, without a message");
     assert_eq!(cluster.caches[0].stats().removals.expired, u64::from(count));
 }
 
@@ -159,7 +159,7 @@ fn what_arrives_after_its_time_is_never_visible_and_what_arrived_expires() {
     cluster.exchange();
     assert_eq!(b.get(&2), Some(2));
     (0..30).for_each(|_| cluster.tick(1, STEP));
-    assert_eq!(b.entry_count(), 0, "buried here, whatever its writer does");
+    assert_eq!(b.entry_count(), 0, "a tombstone here, independently of its writer");
     assert_eq!(changes.try_recv().unwrap().kind(), ChangeKind::Inserted);
     assert_eq!(changes.try_recv().unwrap().kind(), ChangeKind::Removed(RemovalCause::Expired));
 }

@@ -87,7 +87,7 @@ fn a_remote_write_delete_or_invalidation_beats_a_fill_that_began_before_it() {
 }
 
 #[test]
-fn a_delete_that_everybody_has_forgotten_still_beats_a_fill_from_before_it() {
+fn a_delete_that_all_replicas_have_forgotten_still_wins_against_a_fill_from_before_it() {
     // scenario 61: past `fill_hold` the running fill no longer holds back collection, and the floor decides.
     let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
     let fill = begin(&cluster.caches[0], 1);
@@ -142,7 +142,7 @@ fn a_runtime_that_ends_tells_those_who_wait() {
     // A flight whose task is dropped before the flight ends.
     let flight = match crate::cache::fill_join::lead_for_test(&cache.shared, &1) {
         Some(flight) => flight,
-        None => panic!("somebody else leads"),
+        None => panic!("the key already has a flight"),
     };
     std::thread::sleep(Duration::from_millis(100));
     let work: crate::cache::work::Work<u32, u32> = Box::pin(std::future::pending());
@@ -208,7 +208,7 @@ fn a_fill_for_which_there_is_no_stamp_is_shared_all_the_same() {
     let waiters: Vec<_> = (0..10).map(|_| joins()).collect();
     std::thread::sleep(Duration::from_millis(50));
     cache.invalidate_all();
-    assert_eq!(joins().join().unwrap(), 8, "who comes after an invalidation starts a new one");
+    assert_eq!(joins().join().unwrap(), 8, "a caller after an invalidation starts a new fill");
     assert_eq!(fill.end(7), 7);
     assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == 7));
     clock.advance(Duration::from_secs(2));
@@ -222,6 +222,6 @@ fn a_fill_older_than_its_bound_is_not_joined() {
     clock.advance(Duration::from_secs(31));
     assert_eq!(cache.get_with_blocking(1, || 2), 2);
     assert_eq!(RUNTIME.block_on(cache.get_with(1, || async { 3 })), 2, "it is cached");
-    assert_eq!(slow.end(1), 1, "its own caller gets what it brings");
+    assert_eq!(slow.end(1), 1, "its own caller gets its value");
     assert_eq!((cache.get(&1), cache.stats().fills.running), (Some(2), 0));
 }

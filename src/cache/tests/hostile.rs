@@ -89,7 +89,7 @@ fn user_types_that_panic_poison_nothing() {
 }
 
 #[test]
-fn user_types_that_panic_while_they_are_merged_stop_nobody() {
+fn user_types_that_panic_while_they_are_merged_stop_no_caller() {
     // scenario 90: a panic during a merge does not reach the driver's thread, and the protocol repairs the loss.
     for place in ["Clone", "Drop", "Hash", "Eq"] {
         let cluster = Cluster::<Vicious, Vicious>::new(2, |_, it| it.eviction_listener(|_, _, _| ()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cache::testing::alone;
 
 #[test]
-fn a_slow_listener_lets_nobody_run_ahead_and_is_told_everything() {
+fn a_slow_listener_receives_everything_in_order() {
     let told = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&told);
     let (cache, _) = alone::<u32, u32>(|it| {
@@ -73,7 +73,7 @@ fn a_listener_that_stands_still_is_not_waited_for_and_misses_what_is_too_much() 
     blocked.join().unwrap();
     assert_eq!((told.load(Ordering::Relaxed), cache.entry_count()), (69_999 - lost, 1));
     cache.insert(70_000, 0).unwrap();
-    assert_eq!(told.load(Ordering::Relaxed), 70_000 - lost, "it is told again");
+    assert_eq!(told.load(Ordering::Relaxed), 70_000 - lost, "the listener is called again");
 }
 
 /// A panic payload whose own `Drop` panics.
@@ -81,7 +81,7 @@ struct Bomb;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        panic!("what it panicked with panics");
+        panic!("the panic payload panics in its Drop");
     }
 }
 

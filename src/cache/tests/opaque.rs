@@ -41,7 +41,11 @@ fn no_reader_sees_it() {
     let here = &cluster.caches[1];
     assert_eq!((here.get(&1), here.contains_key(&1), here.entry(&1).is_none()), (None, false, true));
     assert_eq!((here.get_many(&[1]), here.iter().count()), (vec![None], 0));
-    assert_eq!(here.replace_if(1, Number(2), written.stamp).unwrap(), None, "what cannot be seen was not seen");
+    assert_eq!(
+        here.replace_if(1, Number(2), written.stamp).unwrap(),
+        None,
+        "an invisible entry is not reported as seen"
+    );
     assert_eq!(here.remove_many(&[1]), 0, "no reader misses it");
     let (cluster, _) = with_an_opaque_value();
     assert_eq!(cluster.caches[1].remove(&1), None);
@@ -85,7 +89,7 @@ fn the_change_stream_tells_what_readers_see() {
         kinds(&mut changes)
     };
     use ChangeKind::{Inserted, Removed};
-    assert_eq!(write(13), [], "nothing to see");
+    assert_eq!(write(13), [], "no visible change");
     assert_eq!(write(1), [Inserted]);
     assert_eq!(write(13), [Removed(RemovalCause::Replaced)]);
     assert_eq!(write(13), []);

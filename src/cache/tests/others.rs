@@ -60,7 +60,7 @@ fn what_a_timer_makes_due_is_sent_at_once() {
         let parcels = cluster.take(0);
         cluster.deliver(&parcels);
     }
-    assert_eq!(cluster.take(1).len(), 1, "the second acknowledgement waits for company");
+    assert_eq!(cluster.take(1).len(), 1, "the second acknowledgement waits to be sent with a later one");
     let due = here.tick();
     let wait = Duration::from_nanos(due - here.around.time.now().mono);
     assert!((1..=10).contains(&wait.as_millis()), "{wait:?}");
@@ -77,9 +77,9 @@ fn a_write_is_waited_for_until_enough_have_it() {
     let written = a.insert(1, 1).unwrap();
     let soon = Duration::from_millis(20);
     let waiting = |members| RUNTIME.block_on(a.wait_replicated(written, members, soon));
-    let nobody = waiting(Members::All).unwrap_err();
-    assert_eq!((nobody.seen.len(), nobody.missing.len()), (0, 2));
-    assert!(nobody.to_string().contains(&cluster.caches[1].replica_id().to_string()), "{nobody}");
+    let error = waiting(Members::All).unwrap_err();
+    assert_eq!((error.seen.len(), error.missing.len()), (0, 2));
+    assert!(error.to_string().contains(&cluster.caches[1].replica_id().to_string()), "{error}");
     assert_eq!(a.stats().lags.iter().filter(|lag| lag.writes > 0).count(), 2);
 
     let parcels = cluster.take(0);
@@ -159,7 +159,7 @@ fn settings_come_from_a_file_and_are_refused_with_a_reason() {
     let clock = crate::cache::testing::TestClock::new();
     let builder = crate::cache::testing::builder::<u32, u32>(&clock, 1);
     let error = builder.fill_timeout(Duration::from_secs(3_600)).open().map(|_: Cache<u32, u32>| ()).unwrap_err();
-    assert!(matches!(error, OpenError::Setting { knob: "fill_timeout", .. }), "{error}");
+    assert!(matches!(error, OpenError::Setting { setting: "fill_timeout", .. }), "{error}");
 }
 
 #[cfg(feature = "metrics")]

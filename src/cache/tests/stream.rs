@@ -7,7 +7,7 @@ use crate::cache::testing::{Cluster, RUNTIME, alone};
 use crate::{ChangeKind, RemovalCause, SubscriptionError};
 
 #[test]
-fn it_tells_what_happened_in_order_to_everybody() {
+fn every_reader_receives_all_events_in_order() {
     let (cache, clock) = alone::<u32, u32>(|it| it.max_capacity(2));
     cache.insert(0, 0).unwrap();
     let (mut first, mut second) = (cache.subscribe(), cache.subscribe());
@@ -57,7 +57,7 @@ fn what_others_do_is_seen_with_its_origin() {
 }
 
 #[test]
-fn one_that_falls_behind_is_told_how_far_and_holds_up_nobody() {
+fn a_reader_that_falls_behind_gets_the_number_lost_and_blocks_no_writer() {
     let (cache, _) = alone::<u32, u32>(|it| it.change_buffer(10));
     let (mut slow, mut quick) = (cache.subscribe(), cache.subscribe());
     for key in 0..25 {
@@ -72,7 +72,7 @@ fn one_that_falls_behind_is_told_how_far_and_holds_up_nobody() {
 }
 
 #[test]
-fn what_everybody_has_read_or_nobody_reads_is_not_kept() {
+fn events_that_all_readers_have_read_are_not_kept() {
     #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
     struct Counted {
         #[serde(skip)]
@@ -85,7 +85,7 @@ fn what_everybody_has_read_or_nobody_reads_is_not_kept() {
     cache.invalidate(&1);
     drop(first.try_recv().unwrap());
     drop(first.try_recv().unwrap());
-    assert_eq!(Arc::strong_count(&value.held), 2, "the other has not read it");
+    assert_eq!(Arc::strong_count(&value.held), 2, "the second reader has not read it");
     drop(second);
     assert_eq!(Arc::strong_count(&value.held), 1);
     drop(first);

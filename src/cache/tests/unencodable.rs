@@ -18,7 +18,7 @@ fn told<K: CacheKey>(cluster: &Cluster<K, u32>, keys: &[K]) -> Vec<Option<u32>> 
 }
 
 #[test]
-fn a_delete_of_a_key_that_nobody_can_hold_leaves_nothing() {
+fn a_delete_of_a_key_that_cannot_be_encoded_leaves_nothing() {
     let cluster = Cluster::<String, u32>::new(2, |_, it| it);
     let cache = &cluster.caches[0];
     cache.insert("a".into(), 1).unwrap();
@@ -87,7 +87,7 @@ impl Serialize for Fickle {
 }
 
 #[test]
-fn an_entry_that_no_longer_serialises_is_given_up_and_holds_up_nothing() {
+fn an_entry_that_no_longer_serialises_is_removed_and_blocks_nothing() {
     let cluster = Cluster::<Fickle, Fickle>::new(2, |_, it| it);
     let [cache, other] = [&cluster.caches[0], &cluster.caches[1]];
     for value in [1, 2] {
@@ -104,7 +104,7 @@ fn an_entry_that_no_longer_serialises_is_given_up_and_holds_up_nothing() {
     let read = |cache: &crate::Cache<Fickle, Fickle>| {
         [1, 2, 13, 14, 5].map(|key| cache.get(&Fickle(key)).map(|value| value.0))
     };
-    assert_eq!(read(cache), [None, None, None, None, Some(5)], "nothing that the others cannot have");
+    assert_eq!(read(cache), [None, None, None, None, Some(5)], "nothing that other nodes cannot receive");
     assert_eq!(read(other), read(cache), "and nothing that it had overwritten");
     cache.insert(Fickle(6), Fickle(6)).unwrap();
     cluster.exchange();

@@ -29,9 +29,12 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         Ok(Some(Ok(response))) => response,
         Ok(_) => {
             tracing::error!("a handler of the debug interface panicked");
-            answer::refuse(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug: see the log")
+            answer::refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal error, which is a bug: see the log of this node",
+            )
         }
-        Err(_) => answer::refuse(StatusCode::GATEWAY_TIMEOUT, "this takes too long: ask for less"),
+        Err(_) => answer::refuse(StatusCode::GATEWAY_TIMEOUT, "the request exceeded its time limit: request less"),
     }
 }
 
@@ -39,11 +42,11 @@ type Refused = (StatusCode, &'static str);
 
 fn admit(config: &HttpConfig, request: &Request) -> Result<(), Refused> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "everything here is read with GET"));
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed: use GET or HEAD"));
     }
     let uri = request.uri();
     if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI {
-        return Err((StatusCode::URI_TOO_LONG, "the address is too long"));
+        return Err((StatusCode::URI_TOO_LONG, "the path and query exceed 16 KiB: shorten them"));
     }
     let host = check_host(config, request.headers())?;
     check_origin(host, request.headers())?;
@@ -61,13 +64,21 @@ fn needs_token(path: &str) -> bool {
 fn check_host<'a>(config: &HttpConfig, headers: &'a HeaderMap) -> Result<&'a str, Refused> {
     let mut given = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (given.next().and_then(|host| host.to_str().ok()), given.next()) else {
-        return Err((StatusCode::BAD_REQUEST, "one Host, please"));
+        return Err((StatusCode::BAD_REQUEST, "the request must have exactly one Host header"));
     };
     let name = without_port(host);
     let known = name.eq_ignore_ascii_case("localhost")
         || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
         || config.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name));
-    if known { Ok(host) } else { Err((StatusCode::MISDIRECTED_REQUEST, "this is not the host you asked for")) }
+    if known {
+        Ok(host)
+    } else {
+        Err((
+            StatusCode::MISDIRECTED_REQUEST,
+            "the Host header is not an address of this server: use its IP address or localhost, or set \
+             HttpConfig::host",
+        ))
+    }
 }
 
 fn without_port(host: &str) -> &str {
@@ -80,7 +91,7 @@ fn without_port(host: &str) -> &str {
 /// Refuses requests that a browser sends on behalf of a page of another origin. Browsers leave `Origin` out of some GET
 /// requests, so `Sec-Fetch-Site` is checked as well.
 fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), Refused> {
-    let foreign = (StatusCode::FORBIDDEN, "other sites may not look in here");
+    let foreign = (StatusCode::FORBIDDEN, "cross-site requests are refused: open the page directly");
     if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") {
         return Err(foreign);
     }
@@ -93,7 +104,11 @@ fn check_token(config: &HttpConfig, headers: &HeaderMap) -> Result<(), Refused> 
     let Some(token) = &config.token else { return Ok(()) };
     let given = headers.get(header::AUTHORIZATION).and_then(|given| given.as_bytes().strip_prefix(b"Bearer "));
     let right = given.is_some_and(|given| equal(given, token.as_bytes()));
-    if right { Ok(()) } else { Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer ...")) }
+    if right {
+        Ok(())
+    } else {
+        Err((StatusCode::UNAUTHORIZED, "the token is missing or wrong: send `Authorization: Bearer TOKEN`"))
+    }
 }
 
 /// Compares in a time that does not depend on the position of the first difference.

@@ -15,20 +15,24 @@ const CACHE: &[(&str, &str, Of<CacheReport>)] = &[
     ("entries", "Live values.", |cache| cache.entries),
     ("weight", "Weight of live values.", |cache| cache.weight),
     ("tombstones", "Tombstones of any cause.", |cache| cache.tombstones.total),
-    ("tombstone_oldest_ms", "Age of the oldest tombstone.", |cache| cache.tombstones.oldest_ms.unwrap_or(0)),
-    ("log_entries", "Entries of all logs.", |cache| cache.log_entries),
-    ("deferred", "Registers from the future that wait.", |cache| cache.deferred),
-    ("fills_running", "Fills that run now.", |cache| cache.fills_running),
-    ("memory_bytes", "Memory, estimated.", |cache| cache.memory_estimate),
+    ("tombstone_oldest_ms", "Age of the oldest tombstone in milliseconds.", |cache| {
+        cache.tombstones.oldest_ms.unwrap_or(0)
+    }),
+    ("log_entries", "Entries of all logs of own writes and origins.", |cache| cache.log_entries),
+    ("deferred", "Registers stamped in the future, waiting until they are due.", |cache| cache.deferred),
+    ("fills_running", "Running fills.", |cache| cache.fills_running),
+    ("memory_bytes", "Estimated memory in bytes.", |cache| cache.memory_estimate),
     ("hits_total", "Reads that found a value.", |cache| cache.hits),
-    ("misses_total", "Reads that did not.", |cache| cache.misses),
+    ("misses_total", "Reads that found no value.", |cache| cache.misses),
 ];
 
 const PEER: &[(&str, &str, Of<PeerReport>)] = &[
-    ("peer_live", "Whether the failure detector calls a member alive.", |peer| u64::from(peer.live)),
-    ("peer_lag_ms", "Age of the oldest write a member is not known to have.", |peer| peer.lag_ms),
-    ("peer_lag_entries", "Writes a member is not known to have.", |peer| peer.lag_entries),
-    ("peer_silent_ms", "Time since a member's last message.", |peer| peer.silent_ms),
+    ("peer_live", "1 if the failure detector considers the member alive, else 0.", |peer| u64::from(peer.live)),
+    ("peer_lag_ms", "Age in milliseconds of the oldest write that the member is not known to have.", |peer| {
+        peer.lag_ms
+    }),
+    ("peer_lag_entries", "Writes that the member is not known to have.", |peer| peer.lag_entries),
+    ("peer_silent_ms", "Time in milliseconds since the member's last message.", |peer| peer.silent_ms),
 ];
 
 /// The text so far, and the series in it. A series is written once: later values of it are left out.
@@ -72,9 +76,9 @@ fn live_first(peers: &[PeerReport]) -> impl Iterator<Item = &PeerReport> {
 fn node_metrics(out: &mut Text, node: &NodeReport) {
     head(out, "members", "Other live members.");
     line(out, "members", &[("node", &node.node)], node.members.len() as u64);
-    head(out, "driver_alive", "Whether the task that moves messages is there.");
+    head(out, "driver_alive", "1 if the task that moves messages is running, else 0.");
     line(out, "driver_alive", &[], u64::from(node.driver_alive));
-    head(out, "warning", "One for each warning.");
+    head(out, "warning", "1 for each current warning.");
     let mut warn = |cache: &str, warning: &crate::report::Warning| {
         line(out, "warning", &[("name", &warning.name), ("about", &warning.about), ("cache", cache)], 1);
     };
@@ -90,7 +94,11 @@ fn node_metrics(out: &mut Text, node: &NodeReport) {
 
 /// Writes the staleness bounds. A cache without a bound has no line: zero would read as perfect.
 fn staleness(out: &mut Text, node: &NodeReport) {
-    head(out, "staleness_ms", "How old what is read may be; absent while a live member was never heard.");
+    head(
+        out,
+        "staleness_ms",
+        "Upper bound in milliseconds on the age of data read on this node; absent while a live member has no bound.",
+    );
     for cache in &node.caches {
         if let Some(bound) = cache.staleness().bound_ms {
             line(out, "staleness_ms", &[("cache", &cache.cache)], bound);
@@ -104,8 +112,8 @@ fn by_kind(out: &mut Text, node: &NodeReport) {
     let tables: [Table; 4] = [
         ("bytes_in_total", "Encoded bytes received.", "kind", |cache| &cache.bytes_in),
         ("bytes_out_total", "Encoded bytes sent.", "kind", |cache| &cache.bytes_out),
-        ("fills_total", "What fills came to.", "outcome", |cache| &cache.fills),
-        ("events_total", "Everything the replication counts.", "event", |cache| &cache.counters),
+        ("fills_total", "Fills by outcome.", "outcome", |cache| &cache.fills),
+        ("events_total", "Replication events by name.", "event", |cache| &cache.counters),
     ];
     for (name, help, label, table) in tables {
         head(out, name, help);

@@ -66,7 +66,7 @@ pub(super) async fn openapi() -> Response {
 }
 
 pub(super) async fn nothing() -> Response {
-    refuse(StatusCode::NOT_FOUND, "nothing here: see /v1/openapi.json")
+    refuse(StatusCode::NOT_FOUND, "no such path: see /v1/openapi.json")
 }
 
 /// Answers the liveness probe: not ok if the node was shut down or its driver task has died or is stuck.
@@ -172,5 +172,5 @@ pub(super) async fn audit(State(app): State<App>, cache: Cache) -> Response {
 }
 
 fn busy() -> Response {
-    refuse(StatusCode::TOO_MANY_REQUESTS, "other comparisons are running: try again when they are done")
+    refuse(StatusCode::TOO_MANY_REQUESTS, "too many comparisons are running: retry when they have ended")
 }

@@ -90,10 +90,11 @@ impl MeshConfig {
         if self.bind.ip().is_unspecified() && self.advertise.is_none() {
             return Err(MeshError::NoAdvertise(self.bind));
         }
-        if self.advertise.is_some_and(|a| !self.can_be_reached_at(a)) {
-            return Err(MeshError::Invalid(
-                "`advertise` must be an address and port that other members can reach, of one host, and of the family of `bind`",
-            ));
+        if let Some(advertise) = self.advertise.filter(|a| !self.can_be_reached_at(*a)) {
+            return Err(MeshError::Invalid(format!(
+                "`advertise` is {advertise}, and must be an address and port of one host that other members can \
+                 reach, of the same family as `bind`"
+            )));
         }
         match self.seeds.iter().find(|s| !is_host_port(s)) {
             Some(seed) => Err(MeshError::BadSeed(seed.clone())),
@@ -112,23 +113,32 @@ impl MeshConfig {
 
     fn validate_names(&self) -> Result<(), MeshError> {
         if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER {
-            return Err(MeshError::Invalid("`cluster` must have 1 to 64 bytes"));
+            return Err(MeshError::Invalid(format!(
+                "`cluster` has {} bytes, and must have 1 to {MAX_CLUSTER}",
+                self.cluster.len()
+            )));
         }
         if self.name.len() > MAX_NAME {
-            return Err(MeshError::Invalid("`name` must have at most 255 bytes"));
+            return Err(MeshError::Invalid(format!(
+                "`name` has {} bytes, and must have at most {MAX_NAME}",
+                self.name.len()
+            )));
         }
         if self.name.contains(char::is_control) {
-            return Err(MeshError::Invalid("`name` must have no control characters"));
+            return Err(MeshError::Invalid(format!("`name` is {:?}, and must have no control characters", self.name)));
         }
         Ok(())
     }
 
     fn validate_limits(&self) -> Result<(), MeshError> {
         if self.max_frame == 0 || self.max_frame > (1 << 30) {
-            return Err(MeshError::Invalid("`max_frame` must be between 1 byte and 1 GiB"));
+            return Err(MeshError::Invalid(format!(
+                "`max_frame` is {} bytes, and must be between 1 byte and 1 GiB",
+                self.max_frame
+            )));
         }
         if self.max_inbound == 0 || self.inbox == 0 {
-            return Err(MeshError::Invalid("`max_inbound` and `inbox` must be at least 1"));
+            return Err(MeshError::Invalid("`max_inbound` and `inbox` must be at least 1".into()));
         }
         self.failure.validate()
     }
@@ -222,7 +232,9 @@ impl FailureTiming {
 
     fn validate(&self) -> Result<(), MeshError> {
         if self.probe_timeout.is_zero() || self.probe_timeout >= self.probe_interval {
-            return Err(MeshError::Invalid("`probe_timeout` must be positive and shorter than `probe_interval`"));
+            return Err(MeshError::Invalid(
+                "`probe_timeout` must be positive and shorter than `probe_interval`".into(),
+            ));
         }
         let others = [
             self.gossip_interval,
@@ -234,15 +246,15 @@ impl FailureTiming {
             self.canary_interval,
         ];
         if others.iter().any(|d| *d < Duration::from_millis(1)) {
-            return Err(MeshError::Invalid("every interval and timeout must be at least one millisecond"));
+            return Err(MeshError::Invalid("every interval and timeout must be at least one millisecond".into()));
         }
         if self.rejoin_max < self.rejoin_min || self.canary_silence <= self.canary_interval {
             return Err(MeshError::Invalid(
-                "`rejoin_max` must reach `rejoin_min`, and `canary_silence` must exceed `canary_interval`",
+                "`rejoin_max` must be at least `rejoin_min`, and `canary_silence` must exceed `canary_interval`".into(),
             ));
         }
         if self.suspicion_mult == 0 || self.suspicion_max_mult == 0 || self.departed_limit == 0 {
-            return Err(MeshError::Invalid("suspicion multipliers and `departed_limit` must be at least 1"));
+            return Err(MeshError::Invalid("suspicion multipliers and `departed_limit` must be at least 1".into()));
         }
         Ok(())
     }
@@ -258,9 +270,11 @@ impl FailureTiming {
 pub enum MeshError {
     /// A setting is out of range.
     #[error("invalid mesh configuration: {0}")]
-    Invalid(&'static str),
+    Invalid(String),
     /// The bound address is unspecified, so other members could not reach it, and none is advertised.
-    #[error("bound to {0}, which nobody can dial: set `advertise` to the address other members should use")]
+    #[error(
+        "the bind address {0} cannot be reached by other members: set `advertise` to the address that they should use"
+    )]
     NoAdvertise(SocketAddr),
     /// A seed is not `host:port`.
     #[error("seed {0:?} is not `host:port`: write for example `cache-1.internal:7946`, one seed in each string")]
@@ -295,7 +309,7 @@ pub enum SendError {
         max: usize,
     },
     /// The deadline passed; the peer may or may not have received it.
-    #[error("deadline passed before the network took the message; it may still have arrived")]
+    #[error("the deadline passed before the network accepted the message, which may still have arrived")]
     Deadline,
     /// The peer could not be reached or closed the connection.
     #[error("peer not reachable: {0}")]

@@ -211,7 +211,7 @@ impl EventDelegate for MeshDelegate {
 
 /// The error for a member with foreign metadata, or for one member too many.
 #[derive(Debug, thiserror::Error)]
-#[error("metadata of another program or version, or too many members")]
+#[error("metadata of another program or version, or of too many members")]
 pub(super) struct NotOurs;
 
 impl AliveDelegate for MeshDelegate {

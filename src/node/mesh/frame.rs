@@ -51,7 +51,7 @@ impl Refusal {
 impl Refusal {
     pub(super) fn why(self) -> &'static str {
         match self {
-            Self::ForeignLabel => "of another cluster, or no cluster traffic",
+            Self::ForeignLabel => "sent by another cluster, or not cluster traffic",
             Self::Plaintext => "not encrypted",
             Self::Malformed => "malformed",
             Self::Oversize => "too large",

@@ -235,7 +235,7 @@ impl Visit {
             Ok(Ok(())) => self.pass_on(conn).await,
             Ok(Err(e)) => {
                 if e.kind() == std::io::ErrorKind::InvalidData {
-                    wire.refusals.note(from.ip(), "a connection that speaks something else");
+                    wire.refusals.note(from.ip(), "a connection with an unknown protocol");
                 }
                 tracing::debug!(%from, error = %e, "connection refused");
             }
@@ -253,7 +253,7 @@ impl Visit {
         let announced = Amount { count: 0, bytes: conn.frame_len() };
         let Ok(place) = wire.inbound.take(any_port(*from), announced) else {
             wire.counters.crowded_frames.one();
-            wire.crowds.crowd(from.ip(), "bytes of frames at one time");
+            wire.crowds.crowd(from.ip(), "bytes of frames being received");
             return;
         };
         conn.hold(place);

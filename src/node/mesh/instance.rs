@@ -260,7 +260,7 @@ impl Core {
         let end = Instant::now() + deadline;
         let goodbyes = self.goodbyes(list, self.delegate_state.roster.members());
         if timeout(deadline / 2, goodbyes).await.is_err() {
-            tracing::debug!("not every member heard the goodbye; they will notice the silence");
+            tracing::debug!("not every member received the goodbye; the rest will detect the departure");
         }
         let remaining = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         // The timeout inside `leave` begins only when it holds the member table, which a hanging task may hold.

@@ -65,7 +65,7 @@ fn align(list: &List, keys: &[[u8; 32]]) {
     if let Some(primary) = keys.first()
         && let Err(e) = ring.use_key(primary)
     {
-        tracing::error!(error = %e, "the keyring did not take the new primary key");
+        tracing::error!(error = %e, "the keyring did not accept the new primary key");
     }
     for key in held.iter().filter(|k| !keys.iter().any(|own| own[..] == k.as_ref()[..])) {
         if let Err(e) = ring.remove(key) {

@@ -21,25 +21,31 @@ pub(super) struct Refusals(Mutex<(Option<Instant>, u64)>);
 impl Refusals {
     /// Counts a refusal. Logs it if the last line is at least a minute old.
     pub(super) fn note(&self, from: IpAddr, why: &str) {
-        let Some(untold) = self.due(Instant::now()) else { return };
-        tracing::warn!(%from, why, untold, "refused: not of this cluster, or without its key; told once a minute");
+        let Some(unlogged) = self.due(Instant::now()) else { return };
+        tracing::warn!(
+            %from, why, unlogged,
+            "refused a sender with another cluster name or key; logged at most once a minute"
+        );
     }
 
     /// Counts a refusal to an address that has used up its share. Logs it if the last line is at least a minute old.
     pub(super) fn crowd(&self, from: IpAddr, what: &str) {
-        let Some(untold) = self.due(Instant::now()) else { return };
-        tracing::warn!(%from, what, untold, "an address has its share and wants more: the rest is dropped; told once a minute");
+        let Some(unlogged) = self.due(Instant::now()) else { return };
+        tracing::warn!(
+            %from, what, unlogged,
+            "an address exceeded its share; the excess is dropped; logged at most once a minute"
+        );
     }
 
     /// Returns the number of refusals not logged before this one, if this one is to be logged.
     fn due(&self, now: Instant) -> Option<u64> {
-        let (last, untold) = &mut *self.0.lock();
+        let (last, unlogged) = &mut *self.0.lock();
         if last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
-            *untold += 1;
+            *unlogged += 1;
             return None;
         }
         *last = Some(now);
-        Some(std::mem::take(untold))
+        Some(std::mem::take(unlogged))
     }
 }
 
@@ -49,7 +55,7 @@ mod tests {
 
     /// Checks that 10,000 refusals within a minute make one log line (scenario 80: refused quietly).
     #[test]
-    fn a_flood_of_strangers_is_a_line_a_minute() {
+    fn a_flood_of_refusals_is_one_log_line_a_minute() {
         let refusals = Refusals::default();
         let start = Instant::now();
         assert_eq!(refusals.due(start), Some(0));

@@ -99,7 +99,7 @@ impl Rejoin {
         } else if failed {
             self.failed_rounds += 1;
             if !std::mem::replace(&mut self.reported, true) {
-                tracing::warn!("no seed can be reached; serving alone and trying on");
+                tracing::warn!("no seed can be reached; this node serves alone and keeps retrying");
                 core.delegate_state.roster.notice(MeshEvent::SeedsUnreachable { attempts: self.failed_rounds });
             }
         }

@@ -281,7 +281,7 @@ impl Roster {
         }
         state.conflict = Some((event.clone(), Instant::now()));
         drop(state);
-        tracing::warn!(%name, ?addrs, "two processes use one member name: give each its own");
+        tracing::warn!(%name, ?addrs, "two processes use one member name: give each process its own name");
         self.notice(event);
     }
 

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_holds_nothing_is_not_remembered() {
+    fn addresses_without_places_are_not_remembered() {
         let shares = shares(1_000);
         for n in 0..100_000u32 {
             drop(shares.take(SocketAddr::new(n.to_be_bytes().into(), 1), Amount::one(1)));
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vacated_seat_is_free_at_once_whoever_still_holds_it() {
+    fn a_vacated_seat_is_free_at_once_even_if_it_is_still_held() {
         let shares = shares(1);
         let seat = Seat::new(shares.take(at("10.0.0.1:1"), Amount::one(0)).ok().unwrap());
         let held_elsewhere = seat.clone();

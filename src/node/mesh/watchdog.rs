@@ -97,12 +97,12 @@ impl Watch {
         self.send_canaries(core, list).await;
         let canary = &core.delegate_state.canary;
         if self.packets.beat(canary.packets.load(Ordering::Relaxed)) > self.patience {
-            return Some("the packet path to ourselves is silent");
+            return Some("no datagram from this node to itself has arrived");
         }
         // If the connection table is full, the stream canary may be refused although everything works.
         let streams = self.streams.beat(canary.streams.load(Ordering::Relaxed));
         if streams > self.patience + 2 * STREAM_EVERY as u32 && core.wire.inbound.has_room() {
-            return Some("the stream path to ourselves is silent");
+            return Some("no stream message from this node to itself has arrived");
         }
         match timeout(core.config.failure.canary_silence, departed(list)).await {
             Err(_) => return Some("the member table is locked"),

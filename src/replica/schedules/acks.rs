@@ -60,13 +60,13 @@ fn a_burst_is_acknowledged_once_in_ten_milliseconds_and_to_its_end() {
         net.at += MS / 10;
     }
     assert!((10..=12).contains(&acks), "{acks} acknowledgements of 1,000 pushes");
-    assert_eq!(net.r[0].view().member_has(id(1), last), Some(false), "the last one waits for company");
+    assert_eq!(net.r[0].view().member_has(id(1), last), Some(false), "the last one waits to be sent with a later one");
     let due = net.r[1].poll_timeout(net.now(1));
     assert!(due <= net.at + 10 * MS, "due {} ms after the last push", (due - net.at) / MS);
     net.at = due;
     let now = net.now(1);
     net.r[1].handle_timeout(now);
-    assert!(net.r[1].may_transmit(), "what a timeout makes due is told to the driver");
+    assert!(net.r[1].may_transmit(), "the driver learns what a timeout made due");
     assert_eq!(acknowledged(&mut net, 1, 0), 1);
     assert_eq!(net.r[0].view().member_has(id(1), last), Some(true));
     assert!(!net.r[1].may_transmit());

@@ -88,7 +88,7 @@ fn a_member_that_gets_on_is_sent_nothing_twice() {
             assert_eq!(burst.sends(helper), 0, "{} are on their way", burst.on_the_way.len());
             looks += 1;
         }
-        assert!(looks > 20, "{looks} looks at it");
+        assert!(looks > 20, "{looks} checks of it");
     }
 }
 

@@ -58,8 +58,8 @@ fn two_of_four_are_twins(gc_grace: u64) -> Vec<Option<u32>> {
     assert!(count(&net, |counters| counters.duplicate_id) > 0);
     let views = views(&net, 0..60);
     assert_eq!(views[2], views[3]);
-    assert_eq!(views[0], views[2], "the first twin");
-    assert_eq!(views[1], views[2], "the second twin");
+    assert_eq!(views[0], views[2], "the first duplicate");
+    assert_eq!(views[1], views[2], "the second duplicate");
     is_valid(&mut net);
     net.run(70);
     assert_eq!((net.renewed, net.r.iter().map(|it| it.view().tombstone_len()).sum::<usize>()), (2, 0));
@@ -103,7 +103,7 @@ fn a_restored_process_begins_anew() {
     }
     net.put(2, 7, None, 8);
     net.run(20);
-    assert_eq!(net.held(3, 7), None, "the delete is collected: everybody is taken to have seen it");
+    assert_eq!(net.held(3, 7), None, "the delete is collected: every member is assumed to have seen it");
     net.up[0] = false;
     net.up[1] = true;
     assert_eq!(net.get(1, 7), Some(1), "deleted everywhere else");
@@ -115,7 +115,7 @@ fn a_restored_process_begins_anew() {
     assert_eq!(views[0], views[1]);
     assert_eq!(views[0], views[2]);
     assert_eq!((net.get(1, 7), net.get(1, 20)), (None, Some(20)));
-    assert_eq!(net.r[1].view().removals().void, 1, "what was given up is told of");
+    assert_eq!(net.r[1].view().removals().void, 1, "voided writes are reported");
     is_valid(&mut net);
 }
 
@@ -161,7 +161,7 @@ fn a_liar_is_believed_once_a_minute() {
     assert_eq!(net.get(0, 1), Some(1));
     assert!(net.r[0].view().counters().duplicate_id > 40);
     net.run(70);
-    assert_eq!(net.renewed, 1, "what was said within the minute does not count later");
+    assert_eq!(net.renewed, 1, "a statement of the last minute does not count later");
     is_valid(&mut net);
 }
 
@@ -214,7 +214,7 @@ fn what_was_begun_under_the_old_id_ends() {
     assert_eq!(net.r[0].view().member_has(id(1), written), Some(true));
     let now = net.now(0);
     let (remains, _) = (net.r[0].renew(now, id(50), 0), net.clean(0));
-    assert!(remains.is_some() && net.r[0].view().has_unsent(), "what is told again, nobody has yet");
+    assert!(remains.is_some() && net.r[0].view().has_unsent(), "no member has the writes that are sent again");
     assert!(net.r[0].view().is_fill_overtaken(&ticket, hash, &key));
     let item = ItemRef::new(Item { key, body: Body::Known(5) });
     let fill = Write { hash, item, expires: 0, size: 8, weight: 1 };

@@ -102,7 +102,7 @@ fn a_fill_of_a_replica_that_came_back_is_not_believed_if_it_began_before() {
 /// Checks that a fill is not believed if it began before its replica had any member. While the fill of this newcomer
 /// ran, the members deleted the key, and have since forgotten the delete.
 #[test]
-fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
+fn a_fill_that_began_before_its_replica_met_a_member_is_not_trusted() {
     must_catch("returned_fills_believed", |bugs| {
         let (new, w, other) = (0, 1, 2);
         let mut net = Net::new(3, plain).with(bugs);
@@ -128,7 +128,7 @@ fn a_fill_that_began_before_its_replica_met_anybody_is_not_believed() {
 /// replicas have not met. While one fills a key, the second deletes it and collects the tombstone. It must remember the
 /// delete for some time.
 #[test]
-fn what_was_collected_alone_contests_the_fill_of_a_stranger() {
+fn what_was_collected_alone_contests_the_fill_of_an_unmet_replica() {
     must_catch("collected_alone_forgotten", |bugs| {
         let (new, w) = (0, 1);
         let mut net = Net::new(2, plain).with(bugs);
@@ -151,7 +151,7 @@ fn what_was_collected_alone_contests_the_fill_of_a_stranger() {
 /// receives from all members, so that nothing can contest it there any more. But one write has lost at its receiver,
 /// and only its author knows it. The fill must go out with its bound.
 #[test]
-fn a_fill_keeps_its_bound_until_everybody_has_seen_it() {
+fn a_fill_keeps_its_bound_until_every_member_has_seen_it() {
     must_catch("bounds_dropped_unseen", |bugs| {
         let (a, w, s) = (0, 1, 2);
         let mut net = Net::new(3, plain).with(bugs);
@@ -195,7 +195,7 @@ fn a_fill_keeps_its_bound_until_everybody_has_seen_it() {
 /// Checks that a write which was received and not merged does not cover an older write of its replica. The later write
 /// came without its predecessors, and then one of these is merged. A fill that began before both must lose.
 #[test]
-fn a_write_that_was_only_heard_of_stands_for_no_other() {
+fn an_unmerged_write_counts_for_itself_only() {
     must_catch("heard_stands_for_lost", |bugs| {
         let (a, w) = (0, 1);
         let mut net = Net::new(2, plain).with(bugs);
@@ -222,7 +222,7 @@ fn a_write_that_was_only_heard_of_stands_for_no_other() {
         net.at += 100_000_000;
         let now = net.now(a);
         net.r[a].handle_timeout(now);
-        assert_eq!(net.get(a, 5), Some(1), "the last write waited for the one before it, and was given up");
+        assert_eq!(net.get(a, 5), Some(1), "the last write waited for the one before it, and was dropped");
         assert_eq!(fill(&mut net, a, &ticket, 5, 2), None, "deleted after the fill had begun");
         net.cut.clear();
         net.run(10);
@@ -261,7 +261,7 @@ fn a_fill_among_strangers(bugs: Bugs, other: Option<u32>) {
 }
 
 #[test]
-fn a_fill_whose_bound_was_forgotten_loses_against_the_write_of_a_stranger() {
+fn a_fill_whose_bound_was_forgotten_loses_against_the_write_of_an_unmet_replica() {
     must_catch("unbounded_believed", |bugs| a_fill_among_strangers(bugs, Some(3)));
 }
 

@@ -79,7 +79,7 @@ fn mistake_2_a_floor_that_rises_while_a_reconcile_removes() {
         net.meet(n, s);
         net.run(3);
         must(net.get(n, 2).is_none(), "what was deleted is back")?;
-        must(net.get(n, 1) == Some(1), "an older value that nobody deleted was voided")
+        must(net.get(n, 1) == Some(1), "an older value that was never deleted was voided")
     });
 }
 
@@ -96,7 +96,7 @@ fn mistake_3_a_floor_before_the_state_it_speaks_of() {
         assert!(net.held(s, 2).is_none() && net.r[s].view().floor() > Stamp::ZERO, "collected");
         net.meet(n, s);
         net.run(3);
-        must(net.get(n, 1) == Some(1), "a value that nobody deleted was voided")
+        must(net.get(n, 1) == Some(1), "a value that was never deleted was voided")
     });
 }
 

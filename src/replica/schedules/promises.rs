@@ -141,7 +141,7 @@ fn a_lost_push_and_an_eviction_on_the_writer_lose_no_value() {
         net.evict(a, 7);
         net.run(10);
         let c = net.r[a].view().counters();
-        assert!(net.get(b, 7) == Some(70) || c.evicted_unsent > 0, "lost everywhere, and nobody counts it");
+        assert!(net.get(b, 7) == Some(70) || c.evicted_unsent > 0, "lost everywhere without being counted");
     });
 }
 
@@ -335,7 +335,7 @@ fn tombstones_of_a_node_that_left_are_collected_with_one_link_cut() {
         net.flush();
         net.die(gone, true);
         net.run(60);
-        assert_eq!([o, x].map(|i| net.r[i].view().tombstone_len()), [0, 0], "after a quiet minute");
+        assert_eq!([o, x].map(|i| net.r[i].view().tombstone_len()), [0, 0], "after a minute without writes");
     });
 }
 

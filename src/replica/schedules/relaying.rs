@@ -46,7 +46,7 @@ fn traffic_per_write_and_node_does_not_grow_with_uptime() {
         }
         let after = sum(&net);
         let messages = after.pushes_out + after.pushes_relayed - before.pushes_out - before.pushes_relayed;
-        assert!(messages >= 150 * (MEMBERS as u64 - 1), "window {window}: everybody must have been told");
+        assert!(messages >= 150 * (MEMBERS as u64 - 1), "window {window}: every member must have received a push");
         assert!(messages <= 150 * MEMBERS as u64 * fanout, "window {window}: {messages} pushes for 150 writes");
         // At first some members have nothing at all from a few others, and sessions serve them.
         assert!(window == 0 || after.sessions_out == before.sessions_out, "window {window}: sessions");
@@ -63,7 +63,7 @@ fn traffic_per_write_and_node_does_not_grow_with_uptime() {
 
 /// Checks that each ring reaches every node: following the first successors leads through all of them.
 #[test]
-fn each_ring_reaches_everybody() {
+fn each_ring_reaches_every_member() {
     for n in [18, 40] {
         let mut net = cluster(n);
         let mut first = Vec::new();

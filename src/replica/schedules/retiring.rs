@@ -105,7 +105,7 @@ fn records_are_bounded_also_while_a_member_is_away() {
 /// departed origin, and then nothing more from that member, which drops the record. No other member had it. The
 /// newcomer waits for it only as long as for a dead member.
 #[test]
-fn a_record_dropped_by_a_member_that_is_not_heard_is_not_waited_for() {
+fn a_record_dropped_by_a_silent_member_is_not_waited_for() {
     let (a, b, new, x, y) = (0, 1, 2, 3, 4);
     let forget_after = std::time::Duration::from_secs(60);
     let mut net = Net::new(5, |i| ReplicaConfig { max_retired: 1, forget_after, ..plain(i) });

@@ -117,7 +117,7 @@ fn what_is_deferred_is_not_sent_again_until_it_is_due() {
 /// the only member, whose clock is ahead. Then it loses the link to it, and a second member contradicts the last clock
 /// of the first.
 #[test]
-fn the_time_of_a_member_that_is_no_longer_heard_is_given_back() {
+fn the_time_taken_from_a_silent_member_is_given_back() {
     let (fast, new, right) = (0, 1, 2);
     let mut net = Net::new(3, plain);
     net.skew[fast] = 7 * S as i64;

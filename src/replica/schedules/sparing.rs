@@ -84,14 +84,14 @@ fn who_claims_what_a_reconcile_hides_serves_nothing_older() {
         net.put(other, 20, Some(0), 8);
         net.put(other, 20, None, 8);
         net.run(20);
-        assert!(net.held(other, 20).is_none(), "collected, so whoever comes gets a reconcile");
+        assert!(net.held(other, 20).is_none(), "collected, so a newcomer gets a reconcile");
         net.put(alone, 7, Some(1), 8);
         net.at += 100_000_000;
         net.put(other, 7, Some(2), 8);
         net.at += 100_000_000;
         net.put(alone, 9, Some(3), 8);
         net.evict(alone, 9);
-        assert!(net.held(alone, 9).is_none(), "nobody else is there: gone without a trace");
+        assert!(net.held(alone, 9).is_none(), "there is no other member: removed without a trace");
         net.at += 100_000_000;
         net.cut.insert((alone, third));
         net.meet(alone, other);
@@ -343,7 +343,7 @@ fn a_newcomer_waits_for_what_is_known_of_one_that_left() {
         net.cut.clear();
         net.meet(has, new);
         net.run(30);
-        assert_eq!((net.get(has, 7), net.get(new, 7)), (Some(1), Some(1)), "nobody deleted it");
+        assert_eq!((net.get(has, 7), net.get(new, 7)), (Some(1), Some(1)), "it was never deleted");
     });
 }
 

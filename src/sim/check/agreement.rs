@@ -41,7 +41,9 @@ fn check_cache<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cache: u8) -
     for &number in &open {
         let (view, name) = (cluster.view(number), cluster.name(number));
         if view.epoch() != epoch {
-            return Err(cluster.violation(format!("O3: {name} knows the epoch {} of {epoch}", view.epoch())));
+            return Err(
+                cluster.violation(format!("O3: {name} has the epoch {}, and the newest is {epoch}", view.epoch()))
+            );
         }
     }
     // Registers deferred from an unreachable member wait until that member is forgotten. `check_baseline` checks them.
@@ -67,9 +69,8 @@ fn check_served<K: SimKey, V: SimValue>(
     let deleted = record.is_some_and(|record| record.stamp == stamp && record.item.is_none());
     if stale || deleted {
         let (name, key) = (cluster.name(number), cluster.key_name(key));
-        return Err(
-            cluster.violation(format!("O3: {name} serves {key} of {stamp:?}, known is {newest:?}, epoch {epoch}"))
-        );
+        return Err(cluster
+            .violation(format!("O3: {name} serves {key} of {stamp:?}, and the newest is {newest:?}; epoch {epoch}")));
     }
     Ok(())
 }
@@ -132,9 +133,9 @@ fn check_complete<K: SimKey, V: SimValue>(
         let held = cluster.held(number, key);
         let held = held.map(|held| (held.meta.kind, cluster.view(number).stamp_at(&held.meta)));
         let (name, key, stamp, fate) = (cluster.name(number), cluster.key_name(key), record.stamp, &record.fate);
-        return Err(
-            cluster.violation(format!("complete: {name} holds {held:?} for {key}, written was {stamp:?}; {fate:?}"))
-        );
+        return Err(cluster.violation(format!(
+            "complete: {name} holds {held:?} for {key}, but {stamp:?} was written; fate {fate:?}"
+        )));
     }
     Ok(())
 }
@@ -221,7 +222,9 @@ fn check_cache_baseline<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, cac
         for (what, count, limit) in facts {
             if count > limit {
                 let sample = tombstones_of(cluster, number);
-                return Err(cluster.violation(format!("O4: {name} has {count} {what}, at most {limit}; {sample}")));
+                return Err(
+                    cluster.violation(format!("O4: {name} has {count} {what}, above the limit of {limit}; {sample}"))
+                );
             }
         }
     }

@@ -21,13 +21,15 @@ pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
             let more = peer.reported.zip(&member.seen).filter(|(_, believed, said)| believed > said);
             let more: Vec<_> = more.collect();
             let (name, who) = (cluster.name(number), peer.id);
-            return Err(cluster.violation(format!("beliefs: {name} believes that {who} has seen {more:?}")));
+            return Err(cluster
+                .violation(format!("beliefs: {name} assumes that {who} has seen more than it reported: {more:?}")));
         }
         let said = member.history.watermark;
         if peer.watermark > said {
             let (name, who, believed) = (cluster.name(number), peer.id, peer.watermark);
-            return Err(cluster
-                .violation(format!("beliefs: {name} believes the watermark {believed} of {who}, {said} was said")));
+            return Err(cluster.violation(format!(
+                "beliefs: {name} assumes the watermark {believed} of {who}, which has sent {said} at most"
+            )));
         }
     }
     Ok(())
@@ -46,5 +48,6 @@ pub(in crate::sim) fn check_watermark<K: SimKey, V: SimValue>(
         return Ok(());
     }
     let name = cluster.name(number);
-    Err(cluster.violation(format!("watermark: {name} issued {stamp:?} as {dot:?} after it had said {said}")))
+    Err(cluster
+        .violation(format!("watermark: {name} issued {stamp:?} as {dot:?} after it had sent the watermark {said}")))
 }

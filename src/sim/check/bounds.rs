@@ -18,7 +18,7 @@ pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
     ];
     if let Some((what, is, limit)) = bounds.into_iter().find(|(_, is, limit)| is > limit) {
         let name = cluster.name(number);
-        return Err(cluster.violation(format!("O4: {name} holds {is} of {what}, and the limit is {limit}")));
+        return Err(cluster.violation(format!("O4: {name} holds {is} of {what}, above the limit of {limit}")));
     }
     check_tombstones(cluster, number)
 }
@@ -40,5 +40,5 @@ fn check_tombstones<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
         return Ok(()); // While a session comes in, its end decides which tombstones may be dropped.
     }
     let name = cluster.name(number);
-    Err(cluster.violation(format!("O4: {name} holds {claimed} tombstones that it claims, and the cap is {cap}")))
+    Err(cluster.violation(format!("O4: {name} holds {claimed} claimed tombstones, above the cap of {cap}")))
 }

@@ -42,7 +42,8 @@ pub(super) fn check_not_ahead<K: SimKey, V: SimValue>(
         return Ok(());
     }
     let (name, key, wall) = (cluster.name(number), cluster.key_name(key), now.wall);
-    Err(cluster.violation(format!("ahead: {name} merges {stamp:?} for {key} at {wall}: it is from the future")))
+    Err(cluster
+        .violation(format!("ahead: {name} merges {stamp:?} for {key} at {wall}, although the stamp is in the future")))
 }
 
 /// Checks that a sender does not repeat a register that the receiver defers more than `OFTEN` times. The receiver asks
@@ -67,8 +68,9 @@ pub(in crate::sim) fn check_early<K: SimKey, V: SimValue>(
     }
     let Some((count, dot)) = most.filter(|(count, _)| *count > OFTEN) else { return Ok(()) };
     let (name, from) = (cluster.name(number), cluster.name(from));
-    Err(cluster
-        .violation(format!("cost: {name} was sent the dot {dot} {count} times by {from}, while it waits for its time")))
+    Err(cluster.violation(format!(
+        "cost: {name} received the dot {dot} {count} times from {from}, although it is deferred until it is due"
+    )))
 }
 
 /// Checks the effect of a digest, right after the replica has handled it and before any other event.
@@ -82,13 +84,14 @@ pub(in crate::sim) fn check_answer<K: SimKey, V: SimValue>(
     let now = view.counters();
     let mut told = view.peers().filter(|peer| peer.id == from);
     if now.reconciles_out > before.reconciles_out && told.any(|peer| peer.reported.dominates(view.vector())) {
-        return Err(cluster.violation(format!("cost: {name} tells {from} everything, which said that it has it")));
+        return Err(cluster
+            .violation(format!("cost: {name} sends a reconcile to {from}, which has reported that it lacks nothing")));
     }
     let history = &cluster.openings[number].history;
     let only = history.company.live.keys().all(|other| *other == from);
     let waited = history.company.admitted.get(&from).is_some_and(|(since, _)| since + WAIT <= cluster.at);
     if now.time_taken > before.time_taken && only && !waited {
-        return Err(cluster.violation(format!("clocks: {name} takes the time of {from}, the first that it hears")));
+        return Err(cluster.violation(format!("clocks: {name} takes the time of {from} at its first digest")));
     }
     Ok(())
 }

@@ -41,7 +41,8 @@ pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number:
         if let Some(successor) = successor(&id) {
             let name = cluster.name(number);
             return Err(cluster.violation(format!(
-                "company: {name} has {id} for a member, and has heard {successor}, which took its place"
+                "company: {name} counts {id} as a member, although it has received a digest of its successor \
+                 {successor}"
             )));
         }
     }
@@ -86,5 +87,5 @@ fn check_pair<K: SimKey, V: SimValue>(
         return Ok(());
     }
     let (name, who) = (cluster.name(number), cluster.name(other));
-    Err(cluster.violation(format!("company: {name} has not met {who}, which has been there since {since}")))
+    Err(cluster.violation(format!("company: {name} has not met {who}, which has been a member since {since}")))
 }

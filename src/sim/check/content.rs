@@ -27,7 +27,9 @@ pub(super) fn check<K: SimKey, V: SimValue>(
     if let Some(held) = held.filter(|held| cluster.is_served(number, held)) {
         let (name, key, claimed) = (cluster.name(number), cluster.key_name(key), record.dot);
         let stamp = cluster.view(number).stamp_at(&held.meta);
-        return Err(cluster.violation(format!("claim: {name} serves {key} of {stamp:?} and claims {claimed:?}")));
+        return Err(
+            cluster.violation(format!("claim: {name} serves {key} of {stamp:?}, although it claims {claimed:?}"))
+        );
     }
     if record.expires != 0 && record.expires <= cluster.openings[number].latest_wall {
         // A read compares the deadline with the clock. The `Expired` tombstone may be collected, or dropped by force as
@@ -38,7 +40,7 @@ pub(super) fn check<K: SimKey, V: SimValue>(
         return Ok(());
     }
     let (name, key, written, fate) = (cluster.name(number), cluster.key_name(key), record.stamp, &record.fate);
-    Err(cluster.violation(format!("content: {name} claims {written:?} of {key}, holds {stamp:?}, and {fate:?}")))
+    Err(cluster.violation(format!("content: {name} claims {written:?} of {key}, but holds {stamp:?}; fate {fate:?}")))
 }
 
 /// Returns true if a value that a replica claims and does not hold may be gone.

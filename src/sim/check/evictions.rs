@@ -51,7 +51,7 @@ fn note_overtaken<K: SimKey, V: SimValue>(
     let newest = &mut cluster.openings[number].newest[key];
     *newest = (*newest).max(Some((void, true)));
     if cluster.held(number, key).is_none() {
-        cluster.report.reach("a void that overtook left at once");
+        cluster.report.reach("an overtaking void was removed at once");
     }
 }
 
@@ -100,8 +100,9 @@ fn check_loss<K: SimKey, V: SimValue>(
         return Ok(());
     }
     let (name, key, fate) = (cluster.name(number), cluster.key_name(key), &record.fate);
-    Err(cluster
-        .violation(format!("evict: {name} has evicted nothing and lost {key} of {stamp:?} by {cause:?}; {fate:?}")))
+    Err(cluster.violation(format!(
+        "evict: {name} has evicted nothing, but lost {key} of {stamp:?} by {cause:?}; fate {fate:?}"
+    )))
 }
 
 /// Returns true if a replica may lose values through evictions of its peers. Three cases allow it:

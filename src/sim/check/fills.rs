@@ -72,7 +72,7 @@ fn check_against<K: SimKey, V: SimValue>(
     if let Some(record) = cluster.oracle(number).of(key).find(later) {
         let (later, at) = (record.stamp, record.at);
         return Err(cluster.violation(format!(
-            "fill: {name} of {stamp:?}, begun at {}, beats {later:?}, which was issued at {at}",
+            "fill: {name} of {stamp:?}, begun at {}, wins against {later:?}, which was issued at {at}",
             start.at
         )));
     }
@@ -86,7 +86,7 @@ fn check_against<K: SimKey, V: SimValue>(
     };
     match cluster.oracle(number).epochs.iter().find(later) {
         Some(record) => Err(cluster.violation(format!(
-            "fill: {name} of {stamp:?}, begun at {}, stands above the epoch {} of {}",
+            "fill: {name} of {stamp:?}, begun at {}, is stamped above the epoch {} of {}",
             start.at, record.time, record.at
         ))),
         None => Ok(()),

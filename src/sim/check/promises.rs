@@ -24,9 +24,8 @@ fn check_replicated<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, num
         let claims = |other: &usize| cluster.openings[*other].seen.covers(&dot);
         if !cluster.by_id.get(&peer.id).is_some_and(claims) {
             let (name, who) = (cluster.name(number), peer.id);
-            return Err(
-                cluster.violation(format!("promise: {name} says that {who} has {dot:?}, which it does not claim"))
-            );
+            return Err(cluster
+                .violation(format!("promise: {name} reports that {who} has {dot:?}, which {who} does not claim")));
         }
     }
     // A replica that is alone for good has no peer to hand a write to, and promises nothing.
@@ -34,7 +33,8 @@ fn check_replicated<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, num
     let handed_over = has_others && !view.has_unsent();
     if handed_over && !(0..cluster.openings.len()).any(|at| at != number && cluster.openings[at].seen.covers(&dot)) {
         let name = cluster.name(number);
-        return Err(cluster.violation(format!("promise: {name} has handed over {dot:?}, and nobody claims it")));
+        return Err(cluster
+            .violation(format!("promise: {name} reports {dot:?} as handed over, but no other replica claims it")));
     }
     if known > 0 {
         cluster.report.reach("known to be replicated");
@@ -54,12 +54,13 @@ fn check_ready<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: 
     let source = cluster.by_id.get(&caught_up.from).map(|source| &cluster.openings[*source].history);
     let Some((_, then)) = source.and_then(|source| source.said.get(&caught_up.as_of)) else {
         let name = cluster.name(number);
-        return Err(cluster.violation(format!("promise: {name} is caught up by what nobody said: {caught_up:?}")));
+        return Err(cluster
+            .violation(format!("promise: {name} is caught up by a digest that its source never sent: {caught_up:?}")));
     };
     if !cluster.openings[number].seen.dominates(then) {
         let lacking: Vec<_> = then.zip(&cluster.openings[number].seen).filter(|(_, had, has)| has < had).collect();
         let (name, from) = (cluster.name(number), caught_up.from);
-        return Err(cluster.violation(format!("promise: {name} is caught up with {from} and lacks {lacking:?}")));
+        return Err(cluster.violation(format!("promise: {name} is caught up with {from}, but lacks {lacking:?}")));
     }
     cluster.report.reach("caught up");
     Ok(())

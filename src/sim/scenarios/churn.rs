@@ -66,7 +66,11 @@ fn comes_and_goes(times: u32) {
     stage.wait(20_000);
     for node in 0..3 {
         let replica = stage.replica(node);
-        assert_eq!((replica.view().peer_len(), replica.view().tombstone_len()), (2, 0), "n{node} knows no ghosts");
+        assert_eq!(
+            (replica.view().peer_len(), replica.view().tombstone_len()),
+            (2, 0),
+            "n{node} knows no departed replicas"
+        );
         assert!(
             replica.view().origin_len() <= 20 && replica.view().log_len() < 40 + 65 * 24,
             "n{node} has {} log entries",
@@ -112,7 +116,7 @@ fn flapping_for_an_hour_grows_nothing() {
         logs = logs.max(most(|replica| replica.view().log_len(), &stage));
         peers = peers.max(most(|replica| replica.view().peer_len(), &stage));
     }
-    assert!(stage.cluster.report.faults["found down"] > 500, "it flapped");
+    assert!(stage.cluster.report.faults["found dead"] > 500, "it flapped");
     assert!(logs <= 3 * (2 * 5 + 65) && peers == 2, "{logs} log entries, {peers} members");
     stage.wait(10_000);
     stage.agree();

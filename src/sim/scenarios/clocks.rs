@@ -92,7 +92,7 @@ fn what_was_deleted_meanwhile_stays_deleted() {
     let paused = stage.cluster.running()[0];
     act::perform(&mut stage.cluster, Action::Delete(0, deleted)).unwrap();
     stage.wait(600_000);
-    assert_eq!(stage.replica(1).view().tombstone_len(), 0, "collected: nobody remembers the delete");
+    assert_eq!(stage.replica(1).view().tombstone_len(), 0, "collected: no replica remembers the delete");
     stage.cluster.processes[paused].state = crate::sim::process::State::Up;
     stage.write(0, deleted);
     stage.wait(60_000);

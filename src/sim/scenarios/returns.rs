@@ -14,7 +14,7 @@ fn tombstones_wait_for_the_silent() {
     stage.isolate(2);
     stage.delete(0, 5);
     stage.wait(30_000);
-    assert!(stage.cluster.report.faults["found down"] > 0, "it is held for dead");
+    assert!(stage.cluster.report.faults["found dead"] > 0, "it is declared dead");
     assert_eq!((stage.replica(0).view().tombstone_len(), stage.replica(1).view().tombstone_len()), (1, 1));
     stage.heal();
     stage.wait(10_000);
@@ -115,7 +115,7 @@ fn collected_tombstones_are_not_handed_back_and_forth() {
         stage.wait(100);
         assert_eq!(count(&stage), [0; 4], "it stays gone");
     }
-    assert_eq!(stage.cluster.report.entries, sent, "and nobody tells of it");
+    assert_eq!(stage.cluster.report.entries, sent, "and no replica sends it");
 }
 
 /// Scenario 29: the records of a crashed node and its tombstones go when the node is forgotten.
@@ -136,7 +136,7 @@ fn a_failed_node_is_forgotten_with_its_tombstones() {
     stage.wait(10_000);
     for node in [0, 1] {
         assert_eq!((stage.replica(node).view().peer_len(), stage.replica(node).view().tombstone_len()), (1, 0));
-        assert_eq!(stage.replica(node).view().origin_len(), 0, "no register refers to anybody");
+        assert_eq!(stage.replica(node).view().origin_len(), 0, "no register refers to any replica");
         assert_eq!(stage.counters(node).forgotten, 1);
     }
 }
@@ -156,7 +156,7 @@ fn tombstones_beyond_the_cap_cost_an_entry_and_never_an_agreement() {
     assert!(stage.counters(0).forced_drops >= 6 && stage.replica(0).view().tombstone_len() <= 2);
     stage.heal();
     stage.wait(5_000);
-    assert!(stage.counters(2).reconciles_in > 0, "the laggard was reconciled");
+    assert!(stage.counters(2).reconciles_in > 0, "the lagging member was reconciled");
     (0..8).for_each(|key| assert_eq!(stage.everywhere(key), None, "key {key}"));
     stage.agree();
 }
@@ -180,11 +180,11 @@ fn two_halves_become_one_cluster() {
     (8..10).for_each(|key| stage.delete(1, key));
     (10..12).for_each(|key| stage.delete(4, key));
     stage.wait(10_000);
-    assert!(stage.counters(0).forgotten >= 3 && stage.counters(5).forgotten >= 3, "given up by each other");
+    assert!(stage.counters(0).forgotten >= 3 && stage.counters(5).forgotten >= 3, "each declared the other dead");
     stage.heal();
     stage.wait(20_000);
     for node in 0..6 {
-        assert_eq!(stage.replica(node).view().live_members().len(), 5, "n{node} has met everybody again");
+        assert_eq!(stage.replica(node).view().live_members().len(), 5, "n{node} has met every member again");
     }
     for key in 0..8 {
         let written = if key < 4 { left[usize::from(key)] } else { right[usize::from(key) - 4] };

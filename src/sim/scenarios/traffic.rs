@@ -47,12 +47,12 @@ fn replayed_traffic_brings_nothing_back() {
         stage.act(Action::Restart(0)); // Restarts the oldest node each time: at the end two nodes are new.
         stage.wait(10_000);
     }
-    let late = stage.cluster.report.faults.get("late words").copied().unwrap_or_default();
+    let late = stage.cluster.report.faults.get("late message").copied().unwrap_or_default();
     let new: Vec<_> = stage.nodes();
     assert_eq!(new, [2, 3, 4]);
     (0..3).for_each(|at| stage.replay(new[at], &yesterday[stage.cluster.processes[new[at]].address]));
     right(&stage, "restarted, at once");
-    assert!(stage.cluster.report.faults["late words"] > late, "words of processes that are gone");
+    assert!(stage.cluster.report.faults["late message"] > late, "late messages of departed processes");
     stage.wait(5_000);
     right(&stage, "restarted, later");
 }
@@ -94,7 +94,7 @@ fn gaps_are_filled_without_a_storm() {
     let gaps: u64 = stage.nodes().into_iter().map(|node| stage.counters(node).gaps).sum();
     let reconciles: u64 = stage.nodes().into_iter().map(|node| stage.counters(node).reconciles_out).sum();
     assert!(gaps > 10, "{gaps} gaps");
-    assert_eq!(reconciles, 0, "nobody sent its whole state");
+    assert_eq!(reconciles, 0, "no replica sent its whole state");
     let (sent, needed) = (stage.cluster.report.entries, 100 * 4);
     assert!(sent < 4 * needed, "{sent} registers for {needed} that were needed");
     assert!(stage.cluster.report.bytes > bytes, "through the encoder");
@@ -114,7 +114,7 @@ fn a_hop_is_encoded_and_decoded() {
     });
     let pushed = pushed.expect("a push");
     let told = inbound::arrive(&mut stage.cluster, 1, Payload::Message(pushed.slice(..pushed.len() - 1))).unwrap_err();
-    assert!(told.what.contains("cannot read what it was sent"), "{told}");
+    assert!(told.what.contains("cannot decode a message that it received"), "{told}");
 }
 
 fn hostile_push(origin: ReplicaId, stamp: u64, from: u64, to: u64) -> Message<u16, String> {
@@ -171,8 +171,8 @@ fn numbers_at_their_end_move_nothing() {
     settle::opening(&mut stage.cluster, 0).unwrap();
     let replica = stage.replica(0);
     assert_eq!((replica.view().vector().get(&from), replica.view().epoch()), (vector, 0));
-    assert!(replica.view().clock().last() < clock + 1_000_000_000, "our clock did not follow");
-    assert!(replica.view().offenders().any(|(who, _)| who == from), "the member is named");
+    assert!(replica.view().clock().last() < clock + 1_000_000_000, "the receiver's clock did not follow");
+    assert!(replica.view().offenders().any(|(who, _)| who == from), "the member with the fast clock is named");
     assert_eq!(stage.get(0, 5), Some(written));
     // The peer's valid writes still count, and so do those of the third node.
     let (honest, other) = (stage.write(2, 6), stage.write(1, 7));
@@ -191,7 +191,7 @@ fn data_flows_around_a_link_that_is_dead_one_way() {
     assert_eq!(stage.everywhere(5), Some(written));
     let report = &stage.cluster.report;
     assert!(report.faults["refused"] > 0, "the link was tried");
-    assert_eq!(report.faults.get("found down"), None, "and nobody is held for dead");
+    assert_eq!(report.faults.get("found dead"), None, "and no node is declared dead");
     // Deletes take the same path.
     stage.delete(0, 5);
     stage.wait(3_000);

@@ -135,7 +135,7 @@ struct Fussy(u64);
 
 #[test]
 fn values_that_change_on_their_way_are_named() {
-    told!(complaint(Simulation::new(key, |n| Skips { cents: n, rebate: 5 })), "value 0", "comes back", "serde(skip)");
+    told!(complaint(Simulation::new(key, |n| Skips { cents: n, rebate: 5 })), "value 0", "decodes as", "serde(skip)");
     told!(complaint(Simulation::new(key, OneWay)), "value 0", "cannot be read back");
     told!(complaint(Simulation::new(key, |_| f64::NAN)), "value 0, NaN, is not equal to itself");
     let heavy = Simulation::new(key, |n| "v".repeat(2_000_000 + n as usize));
@@ -148,8 +148,8 @@ fn values_that_change_on_their_way_are_named() {
 #[test]
 fn keys_that_are_not_one_key_everywhere_are_named() {
     let name = |n: u64| Name(if n.is_multiple_of(2) { format!("k{}", n / 2) } else { format!("K{}", n / 2) });
-    told!(complaint(Simulation::new(name, session)), "key 0", "key 1", "equal and encoded differently");
-    told!(complaint(Simulation::new(|n| Narrow { id: n, shard: 3 }, session)), "key 0", "comes back", "inverse");
+    told!(complaint(Simulation::new(name, session)), "key 0", "key 1", "equal, but have different encodings");
+    told!(complaint(Simulation::new(|n| Narrow { id: n, shard: 3 }, session)), "key 0", "decodes as", "inverse");
     told!(complaint(Simulation::new(|n| Hashed(n, n + 1), session)), "different hashes", "Hash must agree with Eq");
     told!(complaint(Simulation::new(|n| n / 2, session)), "key 0 (0) and key 1 (0) are equal");
     told!(complaint(Simulation::new(|n| "k".repeat(n as usize * 1_000), session)), "max_key_bytes is 4096");
@@ -160,34 +160,34 @@ fn keys_that_are_not_one_key_everywhere_are_named() {
 }
 
 #[test]
-fn settings_that_cannot_be_are_refused_in_words() {
+fn invalid_settings_are_refused_with_a_reason() {
     let settings = CacheSettings { time_to_live: Some(Duration::ZERO), ..CacheSettings::default() };
     told!(
         complaint(Simulation::new(key, session).settings(settings)),
-        "these settings cannot be",
-        "time_to_live must be more than zero"
+        "these settings are not valid",
+        "time_to_live must be more than zero: leave it out if entries do not expire"
     );
     type Change = fn(&mut Settings);
     let cases: [(Change, &str); 8] = [
-        (|it| it.keys = 0, "keys must be between 1 and 1,000"),
-        (|it| it.caches = 0, "caches must be between 1 and 4"),
-        (|it| it.caches = 5, "caches must be between 1 and 4"),
-        (|it| it.replicas = 0, "replicas must be between 1 and 255"),
-        (|it| it.loss = 255, "loss must be between 0 and 100"),
-        (|it| it.time_to_live = Some(Duration::ZERO), "time_to_live must be more than zero"),
-        (|it| it.suspect_after = Duration::ZERO, "suspect_after must be between 1 ms and 1 h"),
-        (|it| it.config.max_frame_bytes = 0, "config.max_frame_bytes must be between 1 KiB and 8 MiB"),
+        (|it| it.keys = 0, "keys is 0, and must be between 1 and 1,000"),
+        (|it| it.caches = 0, "caches is 0, and must be between 1 and 4"),
+        (|it| it.caches = 5, "caches is 5, and must be between 1 and 4"),
+        (|it| it.replicas = 0, "replicas is 0, and must be between 1 and 255"),
+        (|it| it.loss = 255, "loss is 255, and must be between 0 and 100"),
+        (|it| it.time_to_live = Some(Duration::ZERO), "time_to_live is 0ns, and must be more than zero"),
+        (|it| it.suspect_after = Duration::ZERO, "suspect_after is 0ns, and must be between 1 ms and 1 h"),
+        (|it| it.config.max_frame_bytes = 0, "config.max_frame_bytes is 0, and must be between 1 KiB and 8 MiB"),
     ];
     for (change, must_be) in cases {
         let told = complaint(Simulation::new(key, session).adjust(change));
-        assert!(told.starts_with("these settings cannot be: ") && told.contains(must_be), "{told}");
+        assert!(told.starts_with("these settings are not valid: ") && told.contains(must_be), "{told}");
         let mut settings = Settings::default();
         change(&mut settings);
         assert!(settings.validate().unwrap_err().contains(must_be));
         let scenario = Scenario::with_settings(1, settings);
         let told = Simulation::new(key, session).run_scenario(&scenario).unwrap_err();
         assert!(told.scenario.is_none() && told.to_string().contains(must_be), "{told}");
-        let violation = run_scenario(&numbers(), &scenario, false).violation.expect("settings that cannot be");
+        let violation = run_scenario(&numbers(), &scenario, false).violation.expect("settings that are not valid");
         assert!(violation.what.contains(must_be), "{violation}");
         assert_eq!(shrink(&numbers(), scenario.clone()).script.len(), scenario.script.len());
     }
@@ -368,15 +368,16 @@ fn a_destructor_that_panics_is_a_violation_of_its_seed() {
 
 /// Checks that a failing run prints the broken promise, its script and the command that replays it.
 #[test]
-fn a_failure_tells_its_story() {
+fn a_failure_describes_the_run() {
     let broken = |settings: &mut Settings| settings.bugs = Bugs::only("apply_over_gap").unwrap();
     let failure = Simulation::new(key, session).adjust(broken).run().expect_err("a mistake was put back");
     let (story, steps) = (failure.to_string(), failure.scenario.as_ref().map(|scenario| scenario.script.len()));
     println!("{story}");
     assert!(steps.is_some_and(|steps| steps > 0 && steps < failure.steps_before), "{story}");
     let seed = failure.scenario.as_ref().map(|scenario| scenario.seed).unwrap();
-    let replay =
-        format!("DRIFTLESS_SEED={seed} cargo test sim::tests::types::a_failure_tells_its_story -- --exact --nocapture");
+    let replay = format!(
+        "DRIFTLESS_SEED={seed} cargo test sim::tests::types::a_failure_describes_the_run -- --exact --nocapture"
+    );
     assert!(story.contains(&replay), "{story}");
     assert!(story.contains("a promise was broken") && story.contains("Write("), "{story}");
     assert_eq!(format!("{failure:?}").trim_start(), story, "what unwrap shows is readable");

@@ -9,7 +9,7 @@ use super::*;
 
 /// scenario 79: an unknown version is ignored: `peek` reports it as an outcome, not as an error.
 #[test]
-fn another_version_is_told_apart_from_an_error() {
+fn another_version_is_distinguished_from_an_error() {
     for version in [0, 2, 255] {
         let bytes = Bytes::from(vec![version, 1, 2, 3]);
         assert_eq!(peek(&bytes), Ok(Peeked::UnknownVersion(version)));

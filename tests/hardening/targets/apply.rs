@@ -230,7 +230,7 @@ impl Stage {
                 return;
             }
             self.steps += 1;
-            assert!(self.steps < MAX_STEPS, "somebody wants to be woken without end");
+            assert!(self.steps < MAX_STEPS, "a replica requests wake-ups without end");
             self.at = at;
             let number = if victim <= honest { VICTIM } else { HONEST };
             let time = now(at);
@@ -287,7 +287,7 @@ impl Stage {
         assert_eq!(keys, newest, "what honest replicas wrote is not what is there");
         for (key, value) in ours {
             let value = value.as_deref().expect("a value that can be read");
-            let serial = u64::from_be_bytes(value.try_into().expect("a value of ours"));
+            let serial = u64::from_be_bytes(value.try_into().expect("a value of an honest replica"));
             assert!(serial + 10 >= self.serial, "{key} is {serial}, of before the attack; the last is {}", self.serial);
         }
     }

@@ -120,7 +120,7 @@ impl Stage {
             false
         });
         let stats = member.counters();
-        assert!(heard, "a friend's message does not arrive any more: {stats:?}");
+        assert!(heard, "a valid message does not arrive any more: {stats:?}");
         assert_eq!(stats.task_restarts, 0, "a task died: {stats:?}");
     }
 }
