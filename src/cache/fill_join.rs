@@ -36,8 +36,8 @@ pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, ke
             return Next::Found(found.item);
         }
         // A fill that has lost to a newer register or an invalidation since its start is not joined: this caller may
-        // know of that change, and must not get a value from before it. Nor is a fill joined that is too old to be
-        // stored.
+        // know of that change, and must not get a value from before it. A fill that is too old to be stored is not
+        // joined either.
         if let Some(flight) = engine.flights.find(hash, &known)
             && now.mono.saturating_sub(flight.begun) < nanos(join_bound(&shared.settings))
             && !engine.replica.view().is_fill_overtaken(&flight.ticket, hash, &known)
@@ -52,7 +52,7 @@ pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, ke
     })
 }
 
-/// Begins a fill that nothing runs.
+/// Begins a fill for which no filler runs.
 #[cfg(test)]
 pub(super) fn lead_for_test<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, key: &K) -> Option<Arc<Flight<K, V>>> {
     match join_or_lead(shared, key) {
@@ -61,7 +61,8 @@ pub(super) fn lead_for_test<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, k
     }
 }
 
-/// Records that the caller waits for a fill. Refuses a filler that would wait for itself.
+/// Records that the caller waits for a fill. Fails if the caller runs inside a filler that would then wait for itself,
+/// directly or through other fills.
 pub(super) fn wait_for<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     flight: &Flight<K, V>,

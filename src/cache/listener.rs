@@ -1,6 +1,7 @@
-//! Calls the eviction listener for removed values: in order, outside every lock, and whatever the listener does.
+//! Calls the eviction listener for removed values: in order, outside every lock, and even if the listener blocks or
+//! panics.
 //!
-//! One thread at a time calls the listener. Other threads leave their removals in its queue. Without a limit, that one
+//! One thread at a time calls the listener. Other threads leave their removals in a queue. Without a limit, that one
 //! thread would work for as long as others write. A listener slower than the writers would make the queue grow without
 //! end.
 //!
@@ -171,9 +172,10 @@ impl<K, V> Listeners<K, V> {
     /// Waits until there is room in the queue, or no thread calls the listener. Returns false if the listener stands
     /// still.
     fn await_room(&self) -> bool {
-        // `paced` is raised before `delivering` is read; `take_turn` clears `delivering` before `paced` is read. So at
-        // least one of the two threads sees the change of its peer, and no queued removal is left without a thread that
-        // delivers it.
+        // This thread raises `paced` before it reads `delivering`. The delivering thread clears `delivering` (in
+        // `take_turn`) before it reads `paced` (in `deliver`). So this thread finds `delivering` cleared, or the
+        // delivering thread finds `paced` raised and notifies `room`. Either way this thread checks the queue again,
+        // and no queued removal is left without a thread that delivers it.
         self.paced.fetch_add(1, Ordering::SeqCst);
         let room = self.room.listen();
         let told = self.told.load(Ordering::Relaxed);

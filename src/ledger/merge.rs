@@ -18,17 +18,17 @@ use crate::store::{SlotRef, Snapshot};
 /// The result of merging an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merged {
-    /// The register in this place is now the entry's, or already was.
+    /// The entry is now held in this place. It may have been held there before.
     Placed(SlotRef),
-    /// A `Void` tombstone of this replica took its place.
+    /// A `Void` tombstone of this replica was placed instead of the entry.
     Voided,
     /// The register held here is newer.
     Lost,
-    /// Its dot had been seen before, or another process issued the dot under this replica's own id.
+    /// The dot of the entry had been seen before, or another process issued it under this replica's own id.
     Seen,
-    /// It is stamped at or below the epoch.
+    /// The entry is stamped at or below the epoch.
     Expunged,
-    /// It comes from the future: it waits, or will be offered again.
+    /// The entry comes from the future: it waits in quarantine, or will be offered again.
     Deferred,
 }
 
@@ -41,7 +41,8 @@ pub(crate) struct Merge<'a, K, V> {
 }
 
 impl<K: CoreKey, V> Merge<'_, K, V> {
-    /// Merges one entry. The caller has set aside its keys and values, so that no user type is dropped here.
+    /// Merges one entry. The caller has called `set_aside` for this entry, so that the last reference to its key or
+    /// value is not dropped here.
     pub(crate) fn entry(&mut self, entry: Entry<K, V>, bound: Option<&FillBound>) -> Merged {
         let contester = contester(&entry);
         let epoch = self.ledger.epoch();
@@ -96,7 +97,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let (hash, fill) = (entry.hash, entry.stamp());
         let registers = &self.ledger.registers;
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
-        // If a register is held, its stamp decides and the floors do not apply.
+        // If a register is held, its stamp decides. If none is held, the fill counts as winning here. Unless it is
+        // contested, `merge_into_nothing` then compares it with the floors.
         let wins = found.is_none_or(|found| found <= fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
         let write = held.as_ref().and_then(|held| registers.write_of(held));
         let contests = &registers.contests;
@@ -118,8 +120,9 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         merged
     }
 
-    /// Merges a fill that needs a bound and came without it. The members of its sender had all seen the fill when the
-    /// bound was dropped. So the sender did not count this replica as a member, or the fill arrives a second time.
+    /// Merges a fill that needs a bound and came without it. The sender dropped the bound only after every member that
+    /// it knew had seen the fill. So the sender did not count this replica as a member, or the fill arrives a second
+    /// time.
     fn without_bound(&mut self, held: Option<Snapshot<K, V>>, entry: Entry<K, V>) -> Merged {
         let (hash, fill) = (entry.hash, entry.stamp());
         let registers = &self.ledger.registers;
@@ -136,11 +139,13 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         self.plain(held, entry)
     }
 
-    /// Voids a contested fill for all replicas, even at or below the eviction floor. In doubt, it would be a miss on
-    /// this replica only, which may be the only replica that knows the contesting write.
+    /// Voids a contested fill for all replicas, even at or below the eviction floor. If it were left in doubt, it would
+    /// be a miss on this replica only, and other replicas would keep it. Perhaps only this replica knows the contesting
+    /// write.
     fn void_fill(&mut self, held: Option<&Snapshot<K, V>>, fill: &Entry<K, V>) -> Merged {
         self.env.counters.fills_contested += 1;
-        // A void below the gc floor would let in an older write that is stamped between the void and the floor.
+        // Once the void is held, its stamp decides and not the gc floor. A void below the floor would let in a write
+        // stamped between the two, which a collected tombstone may have removed.
         let stamp = if held.is_none() { fill.stamp().max(self.ledger.floor) } else { fill.stamp() };
         self.place_void(held, fill, stamp);
         Merged::Voided
@@ -151,8 +156,9 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         self.env.bugs().fills_left_in_doubt && held.is_none() && fill <= self.ledger.highest_floor()
     }
 
-    /// Returns true if a fill is so late that stamps which contest it may be forgotten. Stamps are remembered for fills
-    /// of members only, and only from the time at which the replica became a member, or became one again.
+    /// Returns true if a fill is so late that stamps which contest it may have been forgotten here already. Stamps are
+    /// remembered for fills of members only, and only from the time at which the filling replica became a member here,
+    /// or became one again.
     fn is_late(&self, fill: Stamp, bound: &FillBound) -> bool {
         let (id, bugs) = (&self.env.id, self.env.bugs());
         let is_member = self.members.contains(&fill.replica);
@@ -228,8 +234,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         if !joined.changed {
             self.env.counters.lost += 1;
             self.ledger.registers.contests.note_beaten(&entry, ours.stamp);
-            // An equal dot is the same event again. Its register counts as placed, because the caller must note it as
-            // not covered by a claim, like a new one.
+            // An equal dot is the same event again. Its register counts as placed, because the caller must note that no
+            // claim covers it, as for a new register.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }
         self.env.counters.merged += 1;
@@ -239,13 +245,15 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         })
     }
 
-    /// Keeps the body of a held register, and gives it the greater dot of the same write.
+    /// Keeps the body of a held register. The entry is the same write under a greater dot, which a replica gave it so
+    /// that it spreads again. The register takes that dot.
     fn keep_body(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
         let why = removal_cause(marker.kind);
         if held.meta.retained {
             // The same write arrived without its body, under a greater dot. Members that have seen that dot would skip
-            // the body under the old one, so the body gets a still greater dot. This happens only once per body, whose
-            // dot then differs from its stamp: two replicas could otherwise raise the dots without end.
+            // the body under the old one, so the body gets a still greater dot. This is done at most once per body, or
+            // two replicas could raise the dots without end. A dot time that differs from the stamp time shows that it
+            // may have been done; the body is then dropped, and a tombstone remains.
             if held.meta.dot_time != held.meta.stamp_time {
                 self.env.counters.evicted_unsent += 1;
                 return self.ledger.registers.place(Some(held), Registers::tombstone_for(held, marker), why);

@@ -1,5 +1,6 @@
-//! The end of a reconcile. It removes registers that the sender does not hold and may have removed for a reason, voids
-//! them, or puts them in doubt.
+//! The end of a reconcile. It removes registers that the sender has seen and did not list. It voids registers that the
+//! sender has not seen, or puts them in doubt, if the sender may have removed a newer register of their keys without a
+//! trace.
 
 use super::Ledger;
 use super::changes::RemovalCause;

@@ -34,8 +34,8 @@ const ACK_DELAY: u64 = 10_000_000;
 pub(crate) struct Pushes<K, V> {
     /// Each push that waits for its predecessor, with its deadline and its sender.
     early: VecDeque<(u64, ReplicaId, Push<K, V>)>,
-    /// By origin, the last interval of which this replica has received every write. A claim outside of it came with a
-    /// session or a later push, which may have left writes out.
+    /// By origin, the last interval of which this replica has received, or no longer needs, every write. A claim
+    /// outside of that interval came with a session or a later push, which may have left writes out.
     heard: BTreeMap<ReplicaId, (HlcTime, HlcTime)>,
 }
 
@@ -74,8 +74,9 @@ impl<K: CoreKey, V> Pushes<K, V> {
         (self.early.len(), MAX_EARLY)
     }
 
-    /// Records that every write of a push beyond its last fill has been received. Below that fill this is not certain:
-    /// a push leaves out what its origin has overwritten, and a fill does not stand for the write that it overwrote.
+    /// Records that this replica has received, or no longer needs, every write in the push's interval after its last
+    /// fill. Before that fill this is not certain. A push leaves out writes that its origin has overwritten. A later
+    /// write beats or contests every fill that the left-out write contests, but a fill contests nothing.
     fn note_unmerged(&mut self, bugs: Bugs, push: &Push<K, V>) {
         if self.heard.len() >= MAX_ORIGINS {
             self.heard.clear(); // Afterwards, repeated pushes are merged once more.
@@ -93,7 +94,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
     /// Handles a push, from its origin or relayed.
     pub(crate) fn handle(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
         if push.origin == cx.env.id {
-            // An own push may return by a relay. Beyond the last own write, a process with the same id made it.
+            // An own push may return by a relay. If it ends beyond the last own write, it is from another process with
+            // this id.
             if from != cx.env.id && push.to > cx.ledger.last_own() {
                 cx.ledger.note_duplicate_id(cx.env, push.to);
             }
@@ -126,7 +128,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         cx.env.clock.observe(push.to);
         let mut deferred = false;
         let mut placed = Vec::new();
-        // The push keeps its entries, because it may be relayed, and its claim is true only with all of them.
+        // Clones are merged: the push may be relayed, and its claim is true only with all of its entries.
         for entry in push.entries.iter().cloned() {
             let (dot, news) = (entry.dot(), cx.is_news_to_reconcile(&entry));
             match cx.merge(by).entry(entry, bound_in(&push.fills, dot.counter)) {
@@ -144,7 +146,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
             // An entry has a stamp from the future and a dot of the present: its dot must not be claimed.
             cx.note_deferral(from, push.to);
             cx.ledger.note_uncovered(placed);
-            // While a session comes in, its claim may still cover them. Its end adopts the rest.
+            // While a session comes in, its claim may still cover the placed registers. Those that it does not cover
+            // are adopted when the session ends.
             if cx.ledger.receiving().is_none() {
                 cx.ledger.adopt_orphans(cx.env);
             }
@@ -158,9 +161,9 @@ impl<K: CoreKey, V> Pushes<K, V> {
         }
     }
 
-    /// Merges a push whose interval is already claimed. The session or later push that made the claim left out writes
-    /// that had lost at its sender. This push may be the only message with them, and a fill that began before such a
-    /// write must lose against it.
+    /// Merges a push whose interval is already claimed. The session or later push that made the claim may have left out
+    /// writes that had lost at its sender. This push may be the only message with them, and a fill that began before
+    /// such a write must lose against it.
     fn merge_claimed(&mut self, cx: &mut Context<'_, K, V>, push: Push<K, V>) {
         let (after, to) = self.heard.get(&push.origin).copied().unwrap_or_default();
         if push.from >= after && push.to <= to {
@@ -200,8 +203,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
         if self.early.len() < MAX_EARLY && bytes <= MAX_EARLY_BYTES {
             self.early.push_back((cx.env.later(nanos(cx.env.config.repair_delay)), from, push));
         } else {
-            // The session that brings the missing part may leave out writes that had lost at its sender, so they are
-            // recorded for fills.
+            // This push is dropped. The session that replaces it may leave out writes that had lost at its sender. So
+            // all writes of this push are recorded, to contest fills.
             cx.ledger.note_unmerged(cx.env, &push.entries);
             cx.outbox.ask(from);
         }
@@ -222,8 +225,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
     }
 }
 
-/// Defers a push that ends in the future or carries an epoch from the future. Only entries that are themselves from the
-/// future are kept until they are due. The rest will be offered again.
+/// Defers a push that ends in the future or carries an epoch from the future. Unless its epoch is from the future, its
+/// entries that are from the future go to quarantine. The rest will be offered again.
 fn defer_push<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
     let time = push.to.max(push.epoch);
     cx.note_offender(push.origin, time);
@@ -243,7 +246,7 @@ fn is_bounded<K, V>(fills: &[FillNote], entry: &Entry<K, V>) -> bool {
     bound_in(fills, entry.dot().counter).is_some()
 }
 
-/// Records the last write of an origin. A digest of that origin that does not know this write reveals a duplicate id.
+/// Records the last write of an origin. A later digest of that origin that denies this write reveals a duplicate id.
 fn note_written<K, V>(cx: &mut Context<'_, K, V>, push: &Push<K, V>) {
     if let Some(last) = push.entries.last()
         && let Some(peer) = cx.members.get_mut(&push.origin)
@@ -269,8 +272,8 @@ pub(crate) fn poll<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit
     None
 }
 
-/// Returns the time from which the own log shows each write, except those that this replica overwrote later. With
-/// `with_successors`, the log shows these as well.
+/// Returns the time from which the own log shows each write, except those that this replica overwrote later. If
+/// `with_successors` is true, the time is late enough that the log also lists the overwritten ones.
 fn complete_from<K: CoreKey, V>(cx: &Context<'_, K, V>, with_successors: bool) -> HlcTime {
     let logs = cx.ledger.logs();
     let followed = if with_successors { logs.followed() } else { 0 };
@@ -293,7 +296,8 @@ fn push_of<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: Round, cut: Cut<K, 
 }
 
 /// Returns the start and the receivers of the next push. Members that lack the same own writes get the same push, even
-/// if each has seen a different part of the silence before them. The push starts at the last own write before these.
+/// if their `sent_to` differ: no own write lies between these times. The push starts at the last own write before those
+/// that the members lack.
 ///
 /// In a large cluster only the ring successors get it, and relay it. A member that is known to lack something gets a
 /// push of its own.
@@ -315,8 +319,8 @@ fn next_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Round> {
     Some(Round { from, to, relayed })
 }
 
-/// Returns the time of the last own write up to `sent`, or a later time if the log is complete only from there. No own
-/// write lies between the result and `sent`.
+/// Returns the time of the last own write up to `sent`, or the time from which the log is complete if that is later,
+/// but at most `sent`. No own write lies between the result and `sent`.
 fn own_before<K: CoreKey, V>(cx: &mut Context<'_, K, V>, sent: HlcTime) -> HlcTime {
     let complete = complete_from(cx, true);
     let own = cx.ledger.logs_mut().last_up_to(&cx.env.id, sent);
@@ -343,8 +347,8 @@ fn note_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>, round: &Round, cut: &Cu
         assume_relayed(cx, round.from, cut.to);
     }
     if round.relayed && cut.blocked {
-        // In a large cluster the reported vectors are old. A session from there would repeat minutes of all writes, so
-        // a digest asks what the members really lack.
+        // In a large cluster the reported vectors are old. A session that starts from a reported vector would repeat
+        // all writes of some minutes, so a digest asks what the members really lack.
         round.to.iter().for_each(|id| cx.outbox.ask(*id));
     }
 }
@@ -375,8 +379,8 @@ fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: Hlc
     let mut entries = Vec::new();
     let most = cx.env.config.max_frame_bytes;
     let mut budget = most;
-    // The push may only end where each write it leaves out has its successor inside. Otherwise, if this replica crashed
-    // before the next push, receivers would have claimed a write whose replacement is never sent.
+    // The push may only end where every write that it leaves out has its replacement in the push. Otherwise, if this
+    // replica crashed before the next push, receivers would have claimed a write whose replacement is never sent.
     let mut successors = from;
     for (time, slot) in log.after(from) {
         match cx.ledger.registers().entry_at(Dot::new(cx.env.id, time), slot) {
@@ -404,8 +408,8 @@ fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: Hlc
     Cut { to: cx.ledger.last_own(), ..cut }
 }
 
-/// Returns a cut that ends before the end of the log, or an empty one if the log no longer lists what such a cut leaves
-/// out.
+/// Returns `cut`, which ends before the end of the log. If the log may no longer list every overwritten write after
+/// `from`, returns an empty, blocked cut instead, because a replacement may lie beyond the end of `cut`.
 fn end_early<K: CoreKey, V>(cx: &Context<'_, K, V>, from: HlcTime, cut: Cut<K, V>) -> Cut<K, V> {
     let is_shown = from >= cx.ledger.logs().followed();
     if is_shown { cut } else { Cut { to: from, entries: Vec::new(), blocked: true } }
@@ -422,7 +426,7 @@ fn acknowledge<K: CoreKey, V>(cx: &mut Context<'_, K, V>, origin: ReplicaId) {
     }
     let now = cx.env.now.mono;
     let Some(peer) = cx.members.get_mut(&origin) else { return };
-    // A single write is acknowledged at once. In a burst, one acknowledgement covers all pushes of the delay.
+    // A single write is acknowledged at once. In a burst, one acknowledgement covers all pushes within `ACK_DELAY`.
     peer.acks.due = Some(peer.acks.after.max(now));
     flush_acks(cx);
 }
@@ -441,7 +445,7 @@ pub(crate) fn flush_acks<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
     }
 }
 
-/// Handles an acknowledgement: the time up to which a member has seen own writes.
+/// Handles an acknowledgement: the time up to which a member has seen the writes of this replica.
 pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, Ack { to, time }: Ack) {
     let id = cx.env.id;
     if to != Some(id) && !cx.env.bugs().ack_for_any_receiver {
@@ -451,8 +455,7 @@ pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: Replic
         return; // A false statement: these writes do not exist.
     }
     if cx.members.get(&from).is_none_or(|peer| !peer.is_met()) {
-        // Only a digest makes a member: a late message of a closed replica would create a member that is never reported
-        // down.
+        // Only a digest makes a member. A late message of a closed replica would make one that is never reported down.
         return;
     }
     let now = cx.env.now.mono;
@@ -490,7 +493,7 @@ pub(crate) fn check_unacked<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
             continue;
         }
         delivery.asked = delivery.asked.saturating_add(1);
-        // In a large cluster there are no acknowledgements: one digest is enough, then the regular digests find out.
+        // In a large cluster there are no acknowledgements: one digest asks now, and regular digests do so later.
         delivery.unacked_since = (!relays).then_some(now);
         cx.outbox.ask(id);
     }

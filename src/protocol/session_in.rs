@@ -32,8 +32,9 @@ struct Incoming {
     reconcile: bool,
     /// True if something in it was deferred. Then nothing is claimed.
     unclaimable: bool,
-    /// The dropped vector of the sender. This replica adopts it only with the claim. Before that it would refer to dots
-    /// that no replica may ever be able to cover, and all replicas would reconcile with each other for ever.
+    /// The dropped vector of the sender. This replica adopts it only with the claim. Adopted earlier, it would name
+    /// dots that this replica has not claimed. If the session broke off and its sender was gone, perhaps no replica
+    /// could ever claim them, and all replicas would reconcile with each other for ever.
     dropped: VersionVector,
     /// Held registers, by dot, that lie in an interval of a reconcile which did not list them.
     unlisted: BTreeMap<(ReplicaId, HlcTime), SlotRef>,
@@ -80,7 +81,7 @@ impl Incoming {
 pub(crate) struct Outcome {
     /// True if the frame opened a session. Outgoing sessions must be aborted.
     pub(crate) opened: bool,
-    /// True if the frame was the last one missing and everything was claimed.
+    /// True if the frame was the last one missing, and the session was claimed.
     pub(crate) claimed: bool,
 }
 
@@ -125,7 +126,7 @@ impl SessionIn {
         outcome
     }
 
-    /// Counts registers that pushes placed since the last frame as unlisted, until a frame lists them.
+    /// Treats the registers that pushes have placed since the last frame as unlisted, until a frame lists them.
     fn absorb_arrived<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         let arrived = cx.ledger.take_arrived();
         if let Some(incoming) = &mut self.0 {
@@ -155,7 +156,7 @@ impl SessionIn {
             // A later session of the same sender supersedes the open one.
             self.abandon(cx);
         }
-        // A delta that starts beyond the own vector: its claim would cover a gap.
+        // The claim of a delta that starts beyond this replica's vector would cover a gap.
         if !frame.reconcile && !cx.ledger.vector().dominates(&frame.base) {
             cx.outbox.ask(from);
             return false;
@@ -220,10 +221,11 @@ impl SessionIn {
         let Some(last) = incoming.last.take() else { return false };
         let (from, dropped) = (incoming.from, std::mem::take(&mut incoming.dropped));
         note_done(cx, &incoming);
-        // Times of the claim that are ahead of this clock are not claimed. No frame held a register of that part, or
-        // the session would be unclaimable. But such a register may have overtaken a write that the rest of the claim
-        // covers, and may have been dropped by the sender. So its origin is claimed up to the dropped time. Only then
-        // does this replica record the dropped time, and its later sessions do not hide the removal.
+        // A time of the claim that is ahead of this clock is not claimed. No register in a frame was deferred, or the
+        // session would be unclaimable. But the sender may have dropped a register of that origin which had overtaken a
+        // write that the rest of the claim covers. So the origin is claimed up to its dropped time, which is not ahead.
+        // `take_dropped` records dropped times only up to the claim. If it did not record this one, later sessions of
+        // this replica would hide the removal from their receivers.
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| cx.env.is_ahead(*time)).collect();
         ahead.iter().for_each(|(origin, time)| cx.note_offender(*origin, *time));
         let rests_on_the_future = ahead.iter().any(|(origin, _)| cx.env.is_ahead(dropped.get(origin)));
@@ -255,7 +257,8 @@ impl SessionIn {
         cx.ledger.set_receiving(None);
         cx.env.counters.sessions_abandoned += 1;
         note_done(cx, &incoming);
-        // Registers that arrived are orphans now: no claim will cover them unless they spread under own dots.
+        // Registers that arrived are orphans now. They get dots of this replica, because perhaps no claim will ever
+        // cover the dots that they have.
         cx.ledger.adopt_orphans(cx.env);
     }
 
@@ -266,14 +269,15 @@ impl SessionIn {
         }
     }
 
-    /// Returns the monotonic time at which the open session is abandoned, unless a frame comes before.
+    /// Returns the monotonic time at which the open session is abandoned: when no frame has come for `session_idle`, or
+    /// when it has been open for `session_deadline`.
     pub(crate) fn deadline(&self, env: &Env) -> Option<u64> {
         let incoming = self.0.as_ref()?;
         let idle = incoming.heard.saturating_add(nanos(env.config.session_idle));
         Some(idle.min(incoming.started.saturating_add(nanos(env.config.session_deadline))))
     }
 
-    /// Abandons a session that has been silent, or open, for too long, and asks another source.
+    /// Abandons a session that has been silent, or open, for too long, and asks another member.
     pub(crate) fn handle_timeout<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         if self.deadline(cx.env).is_none_or(|at| at > cx.env.now.mono) {
             return;
@@ -333,8 +337,9 @@ fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incom
     }
 }
 
-/// Ends a reconcile: removes, voids or puts in doubt the registers that the sender does not have and may have removed
-/// for a reason.
+/// Ends a reconcile. Removes registers that the sender has seen and did not list. Voids registers that the sender has
+/// not seen, or puts them in doubt, if the sender may have removed a newer register of their keys without a trace. Then
+/// takes over its evictions, unless this replica has seen all of them.
 fn end_reconcile<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, last: &Last) {
     cx.env.counters.reconciles_in += 1;
     let verdict = Verdict::new(cx.ledger, cx.env, last);
