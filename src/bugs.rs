@@ -144,6 +144,8 @@ bugs! {
     returned_fills_believed,
     /// The body of an evicted own write is released as soon as a push with it was cut.
     released_when_cut,
+    /// An evicted copy of the same write under a greater dot takes the place of a retained body.
+    retained_body_discarded,
     /// Evictions raise the gc floor, below which an arriving value is voided for all replicas.
     eviction_voids,
     /// A reconcile spares registers that only evictions can explain, even if the receiver had not seen the evicted

@@ -46,13 +46,14 @@ const EASY: [&str; 26] = [
 
 const SCHEDULES: &str = concat!(
     include_str!("../src/replica/schedules/filling.rs"),
+    include_str!("../src/replica/schedules/promises.rs"),
     include_str!("../src/replica/schedules/retiring.rs"),
     include_str!("../src/replica/schedules/sparing.rs")
 );
 
 /// Mistakes that were real faults once, and that at most one seed in ten thousand finds. Each has a schedule of its own
 /// that switches it on.
-const BY_SCHEDULE: [&str; 11] = [
+const BY_SCHEDULE: [&str; 12] = [
     "bounds_dropped_unseen",
     "collected_alone_forgotten",
     "doubtful_orphans_erased",
@@ -63,6 +64,7 @@ const BY_SCHEDULE: [&str; 11] = [
     "late_words_unname",
     "left_out_taken_for_heard",
     "reached_stay_forgotten",
+    "retained_body_discarded",
     "unbounded_believed",
 ];
 

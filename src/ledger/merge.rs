@@ -217,7 +217,11 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     fn merge_into_held(&mut self, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
         let expired = self.ledger.registers.expired_before(self.env, held);
         let held = expired.as_ref().unwrap_or(held);
-        let ours = self.ledger.registers.marker_of(&held.meta);
+        let mut ours = self.ledger.registers.marker_of(&held.meta);
+        if held.meta.retained && !self.env.bugs().retained_body_discarded {
+            // Readers miss it, and it is sent as the value that it was. The join must not prefer a copy without a body.
+            ours.kind = Kind::Live;
+        }
         let joined = join(ours, entry.marker);
         // One dot with two stamps proves that two processes use one replica id.
         if ours.dot == entry.marker.dot && ours.stamp != entry.marker.stamp {
@@ -248,20 +252,24 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     /// Keeps the body of a held register. The entry is the same write under a greater dot, which a replica gave it so
     /// that it spreads again. The register takes that dot.
     fn keep_body(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
-        let why = removal_cause(marker.kind);
         if held.meta.retained {
+            let marker = Marker { kind: Kind::Tombstone(Cause::Evicted), ..marker };
             // The same write arrived without its body, under a greater dot. Members that have seen that dot would skip
             // the body under the old one, so the body gets a still greater dot. This is done at most once per body, or
             // two replicas could raise the dots without end. A dot time that differs from the stamp time shows that it
             // may have been done; the body is then dropped, and a tombstone remains.
             if held.meta.dot_time != held.meta.stamp_time {
                 self.env.counters.evicted_unsent += 1;
-                return self.ledger.registers.place(Some(held), Registers::tombstone_for(held, marker), why);
+                return self.ledger.registers.place(
+                    Some(held),
+                    Registers::tombstone_for(held, marker),
+                    RemovalCause::Size,
+                );
             }
             let marker = Marker { dot: self.ledger.issue_dot(self.env), ..marker };
             return self.ledger.registers.place_retained(held, marker);
         }
-        self.ledger.registers.place(Some(held), Registers::same_body(held, marker), why)
+        self.ledger.registers.place(Some(held), Registers::same_body(held, marker), removal_cause(marker.kind))
     }
 
     /// Places an entry that has won. A value that may be older than one evicted here is kept as an `Evicted` tombstone.

@@ -1,6 +1,8 @@
 //! Promises that a review of the core found broken. Each has a schedule, and a bug switch that breaks it again.
 
 use super::*;
+use crate::crdt::{Cause, Kind, Marker};
+use crate::message::Push;
 use std::time::Duration;
 
 /// Runs a schedule on the code as it is, and then with a mistake reintroduced, which the schedule must detect.
@@ -287,6 +289,32 @@ fn a_retained_body_is_kept_until_its_receivers_report_it() {
         net.r[a].handle_sent(now, id(b), false);
         net.run(10);
         assert_eq!(net.get(b, 7), Some(70), "it has never been sent");
+    });
+}
+
+/// Checks that a retained body outlives an evicted copy of its write. A member received the write, evicted it and gave
+/// its tombstone a new dot, as it does if the session that brought it breaks off. The third member has received nothing.
+#[test]
+fn a_retained_body_outlives_an_evicted_copy_of_its_write() {
+    must_catch("retained_body_discarded", |bugs| {
+        let (a, b, c) = (0, 1, 2);
+        let mut net = Net::new(3, plain).with(bugs);
+        net.all_meet();
+        net.run(3);
+        net.put(a, 7, Some(70), 8);
+        let Message::Push(push) = net.intercept(a) else { panic!("a push") };
+        net.evict(a, 7);
+        assert_eq!(net.r[a].ledger.retained_bytes(), 8, "kept");
+        let (seen, dot) = (net.r[a].view().vector().get(&id(c)), Dot::new(id(c), push.to + 16));
+        let mut copy = push.entries[0].clone().without_body();
+        copy.marker = Marker { kind: Kind::Tombstone(Cause::Evicted), dot, ..copy.marker };
+        let copy = Push { origin: id(c), from: seen, to: dot.counter, entries: vec![copy], ..push };
+        let now = net.now(a);
+        net.r[a].handle_message(now, id(c), Message::Push(copy));
+        assert_eq!(net.r[a].ledger.retained_bytes(), 8, "still kept");
+        net.run(10);
+        assert_eq!((net.get(b, 7), net.get(a, 7)), (Some(70), None), "it was sent at last");
+        assert_eq!(net.r[a].ledger.retained_bytes(), 0, "and released");
     });
 }
 
