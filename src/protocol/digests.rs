@@ -244,13 +244,16 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
 /// That member counts these origins as unseen from then on. The caller passes only the vector of the newest digest: an
 /// older one may be lower because it was sent earlier.
 fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, theirs: &VersionVector) {
-    let id = cx.env.id;
+    let (id, now) = (cx.env.id, cx.env.now.mono);
     let Some(peer) = cx.members.get_mut(&member) else { return };
+    let waits = peer.delivery.serve_after > now && !cx.env.bugs().deferral_storm;
     let less: Vec<_> = peer.reported.zip(theirs).filter(|(_, before, now)| now < before).collect();
     for (origin, ..) in less {
         peer.reported.remove(&origin);
-        if origin == id && theirs.get(&id) == 0 {
-            // The member has dropped the record of this replica: own writes are sent from the beginning.
+        if origin == id && theirs.get(&id) == 0 && !waits {
+            // The member has dropped the record of this replica: own writes are sent from the beginning. If it has asked
+            // this replica to wait, the first digest after that shows the same: facts of others may repeat what the
+            // member reported before, and each digest of it would start another push.
             peer.delivery.sent_to = 0;
         }
     }

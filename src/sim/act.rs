@@ -167,6 +167,7 @@ fn record<K: SimKey, V: SimValue>(
         fill,
         adopted_as: Vec::new(),
         received_by: BTreeMap::new(),
+        deferred_by: BTreeSet::new(),
         bare_to: BTreeSet::new(),
         held_by: BTreeMap::new(),
         fate: Fate::default(),

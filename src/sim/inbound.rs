@@ -154,9 +154,15 @@ fn note_told<K: SimKey, V: SimValue>(
             cluster.report.reach("a fill arrived without its bound");
         }
     }
+    let (now, drift) = (cluster.now_at(number), cluster.settings.config.max_drift);
     for entry in message.entries() {
         let Some(key) = cluster.names.number(entry.hash) else { continue };
+        let time = entry.stamp().time.max(entry.dot().counter);
+        let is_deferred = cluster.view(number).clock().is_ahead(now, time, drift);
         let Some(record) = cluster.record_mut(number, key, &entry.stamp()) else { continue };
+        if is_deferred {
+            record.deferred_by.insert(number);
+        }
         if let std::collections::btree_map::Entry::Vacant(first) = record.received_by.entry(number) {
             first.insert(at);
             new.push((key, entry.stamp()));

@@ -36,6 +36,8 @@ pub(super) struct Record<K, V> {
     pub(super) adopted_as: Vec<Dot>,
     /// Openings that received it in a message, each with the time of the first arrival. They may not have merged it.
     pub(super) received_by: BTreeMap<usize, u64>,
+    /// Openings whose clocks called it from the future when they received it, so that they deferred it.
+    pub(super) deferred_by: BTreeSet<usize>,
     /// Openings that received it without its bound, if it is a fill that needs one.
     pub(super) bare_to: BTreeSet<usize>,
     /// Openings that held it after an event, each with the first such time.
