@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::TimeSource;
 use super::garbage::drop_quietly;
-use crate::hlc::Stamp;
+use crate::hlc::{Stamp, nanos};
 use crate::item::ItemRef;
 use crate::replica::{Change, Effect, RemovalCause};
 use crate::replica_id::ReplicaId;
@@ -63,8 +64,8 @@ impl<K, V> ChangeEvent<K, V> {
         event.known_key().is_some().then_some(event)
     }
 
-    /// Returns the change as readers see it; `None` if they see none. For readers, a value that does not decode here
-    /// does not exist.
+    /// Returns the kind of the change as readers see it; `None` if they see no change. For readers, a value that does
+    /// not decode here does not exist.
     fn kind_of(change: &Change<K, V>) -> Option<ChangeKind> {
         let is_readable = |item: &Option<ItemRef<K, V>>| item.as_ref().is_some_and(|item| item.value().is_some());
         let (before, after) = (is_readable(&change.before), is_readable(&change.after));
@@ -96,8 +97,8 @@ impl<K, V> ChangeEvent<K, V> {
         self.known_key().expect("an event is made only with a key that is known")
     }
 
-    /// Returns the present value. Returns `None` if it was removed, or replaced by a value that does not decode here,
-    /// for instance one that a newer release wrote.
+    /// Returns the value after the change. Returns `None` if the change removed the value, or replaced it by one that
+    /// does not decode here, for instance one that a newer release wrote.
     #[must_use]
     pub fn value(&self) -> Option<&V> {
         let gone = matches!(self.kind, ChangeKind::Removed(_));
@@ -107,17 +108,19 @@ impl<K, V> ChangeEvent<K, V> {
     /// Returns the value before the change; `None` if readers saw none.
     #[must_use]
     pub fn previous(&self) -> Option<&V> {
-        let was = !matches!(self.kind, ChangeKind::Inserted);
-        self.before.as_ref().filter(|_| was)?.value()
+        let had_value = !matches!(self.kind, ChangeKind::Inserted);
+        self.before.as_ref().filter(|_| had_value)?.value()
     }
 
-    /// Returns the stamp of the write or delete. An eviction or expiry has the stamp of the value that it removed.
+    /// Returns the stamp of the register that is there after the change, or of the removed register if none is there. An
+    /// eviction or expiry on this node has the stamp of the value that it removed.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// Returns the replica that made the change. An eviction or expiry has the origin of the value that it removed.
+    /// Returns the replica that sent that register on its way. It differs from the writer, `stamp().replica`, if another
+    /// replica gave the write a new dot, or voided it.
     #[must_use]
     pub fn origin(&self) -> ReplicaId {
         self.origin
@@ -146,7 +149,7 @@ pub enum SubscriptionError {
     Closed,
 }
 
-struct Slot<K, V> {
+struct RingSlot<K, V> {
     event: Option<ChangeEvent<K, V>>,
     /// The number of subscribers that have not read the event.
     unread: usize,
@@ -155,7 +158,7 @@ struct Slot<K, V> {
 struct Ring<K, V> {
     /// The number of the first slot. Numbers are never reused.
     first: u64,
-    slots: VecDeque<Slot<K, V>>,
+    slots: VecDeque<RingSlot<K, V>>,
     subscribers: usize,
     closed: bool,
 }
@@ -173,8 +176,8 @@ impl<K, V> Ring<K, V> {
         }
     }
 
-    /// Counts an event as read by one subscriber, or as skipped by it. The last subscriber takes the event out of the
-    /// ring; earlier ones get a clone.
+    /// Counts an event as read by one subscriber, and returns it. A dropped subscription reads its remaining events this
+    /// way. The last subscriber takes the event out of the ring; earlier ones get a clone.
     fn read(&mut self, number: u64) -> Option<ChangeEvent<K, V>> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let slot = self.slots.get_mut(index)?;
@@ -185,15 +188,16 @@ impl<K, V> Ring<K, V> {
     }
 }
 
-/// The ring, and the event that wakes subscribers: the part that the writing end and all subscribers share.
-struct Shelf<K, V> {
+/// The state that the feed and all subscriptions share: the ring, and the notifier that wakes subscribers.
+struct SharedRing<K, V> {
     ring: Mutex<Ring<K, V>>,
-    news: Event,
+    /// Notified when an event is added or the stream ends.
+    added: Event,
 }
 
 /// The writing end of the change stream. Dropping it closes the stream.
 pub(crate) struct Feed<K, V> {
-    shelf: Arc<Shelf<K, V>>,
+    shared: Arc<SharedRing<K, V>>,
     capacity: usize,
     /// The number of subscribers, readable without the ring's lock.
     watched: Arc<AtomicUsize>,
@@ -202,8 +206,8 @@ pub(crate) struct Feed<K, V> {
 impl<K, V> Feed<K, V> {
     pub(crate) fn new(capacity: usize) -> Self {
         let ring = Ring { first: 0, slots: VecDeque::new(), subscribers: 0, closed: false };
-        let shelf = Shelf { ring: Mutex::new(ring), news: Event::new() };
-        Self { shelf: Arc::new(shelf), capacity, watched: Arc::default() }
+        let shared = SharedRing { ring: Mutex::new(ring), added: Event::new() };
+        Self { shared: Arc::new(shared), capacity, watched: Arc::default() }
     }
 
     pub(crate) fn is_watched(&self) -> bool {
@@ -218,7 +222,7 @@ impl<K, V> Feed<K, V> {
             return None;
         }
         let mut lost = Vec::new();
-        let mut ring = self.shelf.ring.lock();
+        let mut ring = self.shared.ring.lock();
         // Counted under the ring's lock: the last subscriber may have left since `is_watched` was read.
         let (unread, before) = (ring.subscribers, ring.end());
         for event in changes.iter().filter_map(ChangeEvent::of).filter(|_| unread > 0) {
@@ -226,40 +230,42 @@ impl<K, V> Feed<K, V> {
                 lost.extend(ring.slots.pop_front().and_then(|slot| slot.event));
                 ring.first += 1;
             }
-            ring.slots.push_back(Slot { event: Some(event), unread });
+            ring.slots.push_back(RingSlot { event: Some(event), unread });
         }
         (ring.end() > before).then_some(lost)
     }
 
     /// Wakes subscribers. Must not be called under a lock, because wakers are the executor's code.
     pub(crate) fn announce(&self) {
-        self.shelf.news.notify(usize::MAX);
+        self.shared.added.notify(usize::MAX);
     }
 
-    /// Adds a subscriber, which receives every change from now on.
-    pub(super) fn subscribe(&self) -> Subscription<K, V> {
-        let mut ring = self.shelf.ring.lock();
+    /// Adds a subscriber, which receives every later change. Must be called under the replica's lock: a call that
+    /// holds that lock may have found that no subscriber wants its changes.
+    pub(super) fn subscribe(&self, time: Arc<dyn TimeSource>) -> Subscription<K, V> {
+        let mut ring = self.shared.ring.lock();
         ring.subscribers += 1;
         let next = ring.end();
         self.watched.fetch_add(1, Ordering::AcqRel);
-        Subscription { shelf: Arc::clone(&self.shelf), watched: Arc::clone(&self.watched), next }
+        Subscription { shared: Arc::clone(&self.shared), watched: Arc::clone(&self.watched), time, next }
     }
 }
 
 impl<K, V> Drop for Feed<K, V> {
     fn drop(&mut self) {
-        self.shelf.ring.lock().closed = true;
-        self.shelf.news.notify(usize::MAX);
+        self.shared.ring.lock().closed = true;
+        self.shared.added.notify(usize::MAX);
     }
 }
 
 /// A subscriber's position in the change stream. Made by [`Cache::subscribe`](super::Cache::subscribe).
 ///
-/// A subscription does not keep the cache open. Reading an event holds up readers and writers of the cache for no
-/// longer than that one event takes.
+/// A subscription does not keep the cache open. A read holds the lock of the ring while it takes one event, and writers
+/// of the cache wait for that lock. Dropping a subscription holds it while all its unread events are counted as read.
 pub struct Subscription<K, V> {
-    shelf: Arc<Shelf<K, V>>,
+    shared: Arc<SharedRing<K, V>>,
     watched: Arc<AtomicUsize>,
+    time: Arc<dyn TimeSource>,
     next: u64,
 }
 
@@ -270,11 +276,11 @@ impl<K, V> Subscription<K, V> {
     /// `Lagged` if events were lost; `Closed` if there will be no more events.
     pub async fn recv(&mut self) -> Result<ChangeEvent<K, V>, SubscriptionError> {
         loop {
-            let shelf = Arc::clone(&self.shelf);
+            let shared = Arc::clone(&self.shared);
             // Listens before it checks, so that an event which is added in between is not missed.
-            let news = shelf.news.listen();
+            let added = shared.added.listen();
             match self.try_recv() {
-                Err(SubscriptionError::Empty) => news.await,
+                Err(SubscriptionError::Empty) => added.await,
                 result => return result,
             }
         }
@@ -286,27 +292,30 @@ impl<K, V> Subscription<K, V> {
     /// As [`recv`](Self::recv).
     pub fn recv_blocking(&mut self) -> Result<ChangeEvent<K, V>, SubscriptionError> {
         loop {
-            let news = self.shelf.news.listen();
+            let added = self.shared.added.listen();
             match self.try_recv() {
-                Err(SubscriptionError::Empty) => news.wait(),
+                Err(SubscriptionError::Empty) => added.wait(),
                 result => return result,
             }
         }
     }
 
-    /// As [`recv_blocking`](Self::recv_blocking), but returns `Empty` if no event comes for this long.
+    /// As [`recv_blocking`](Self::recv_blocking), but returns `Empty` after `timeout` without an event.
     ///
     /// # Errors
     /// As [`recv`](Self::recv), and `Empty`.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<ChangeEvent<K, V>, SubscriptionError> {
+        let deadline = self.time.now().mono.saturating_add(nanos(timeout));
         loop {
-            let news = self.shelf.news.listen();
+            let added = self.shared.added.listen();
             match self.try_recv() {
-                Err(SubscriptionError::Empty) if news.wait_timeout(timeout).is_none() => {
-                    return Err(SubscriptionError::Empty);
-                }
                 Err(SubscriptionError::Empty) => {}
                 result => return result,
+            }
+            // An announcement can be of an event that this subscriber has read already.
+            let left = deadline.saturating_sub(self.time.now().mono);
+            if left == 0 || added.wait_timeout(Duration::from_nanos(left)).is_none() {
+                return self.try_recv();
             }
         }
     }
@@ -316,7 +325,7 @@ impl<K, V> Subscription<K, V> {
     /// # Errors
     /// As [`recv`](Self::recv), and `Empty`.
     pub fn try_recv(&mut self) -> Result<ChangeEvent<K, V>, SubscriptionError> {
-        let mut ring = self.shelf.ring.lock();
+        let mut ring = self.shared.ring.lock();
         if let Some(lost) = ring.first.checked_sub(self.next).filter(|lost| *lost > 0) {
             self.next = ring.first;
             return Err(SubscriptionError::Lagged(lost));
@@ -333,7 +342,7 @@ impl<K, V> Drop for Subscription<K, V> {
     fn drop(&mut self) {
         // Events hold user types, so they are dropped after the ring's lock is released.
         let mut unread = Vec::new();
-        let mut ring = self.shelf.ring.lock();
+        let mut ring = self.shared.ring.lock();
         ring.subscribers -= 1;
         self.watched.fetch_sub(1, Ordering::AcqRel);
         for number in self.next.max(ring.first)..ring.end() {

@@ -421,7 +421,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// together, the stream may have only the last. A change that loses to the present register is not an event.
     #[must_use]
     pub fn subscribe(&self) -> Subscription<K, V> {
-        self.shared.writer.feed.subscribe()
+        self.shared.writer.subscribe(&self.shared.around.time)
     }
 
     /// Applies noted reads, makes tombstones of expired values, and sweeps now instead of in the background.

@@ -1,13 +1,13 @@
 //! The only writer of a cache: the replica behind its lock, and the steps that surround every change.
 
 use super::engine::{Engine, News};
-use super::feed::Feed;
+use super::feed::{Feed, Subscription};
 use super::garbage::drop_quietly;
 use super::listener::Listeners;
-use super::{CacheKey, CacheValue};
+use super::{CacheKey, CacheValue, TimeSource};
 use crate::hlc::Now;
 use crate::recency::ReadLog;
-use crate::sync::Mutex;
+use crate::sync::{Arc, Mutex};
 
 /// The write side of a cache.
 pub(super) struct Writer<K, V> {
@@ -55,6 +55,12 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     /// lock.
     pub(super) fn adjust<R>(&self, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
         act(&mut self.engine.lock())
+    }
+
+    /// Adds a subscriber to the change stream. It receives the changes of every call that takes the replica's lock after
+    /// this one.
+    pub(super) fn subscribe(&self, time: &Arc<dyn TimeSource>) -> Subscription<K, V> {
+        self.adjust(|_| self.feed.subscribe(Arc::clone(time)))
     }
 
     /// Queues changes for the listener and the change stream. Called under the replica's lock, which defines their

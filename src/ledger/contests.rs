@@ -205,12 +205,13 @@ impl Contests {
         }
     }
 
-    /// Notes an entry that lost against a held register. Skips it if the held register is a later write of the same
-    /// replica, which beats or contests every fill that the earlier one contests. A held fill contests nothing.
-    pub(super) fn note_beaten<K, V>(&mut self, entry: &Entry<K, V>, held: Stamp) {
-        let loser = contester(entry).filter(|(_, loser)| held.replica != loser.replica || is_of_fill(held));
-        if let Some((hash, loser)) = loser {
-            self.note_loser(hash, loser, held.time);
+    /// Remembers an entry that lost. `winner` is the time of the register or floor that beat it, and `write` the stamp
+    /// of that register if it contests fills, which a void does not. Skips an entry of the same replica as `write`: a
+    /// later write of that replica beats or contests the same fills. A held fill contests nothing.
+    pub(super) fn note_beaten<K, V>(&mut self, entry: &Entry<K, V>, winner: HlcTime, write: Option<Stamp>) {
+        let replaced = |loser: Stamp| write.is_some_and(|held| held.replica == loser.replica && !is_of_fill(held));
+        if let Some((hash, loser)) = contester(entry).filter(|(_, loser)| !replaced(*loser)) {
+            self.note_loser(hash, loser, winner);
         }
     }
 

@@ -57,9 +57,11 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             self.env.counters.seen += 1;
             // The claim that covers the dot may come from a replica on which this write had lost. The write can be
             // unknown here, and must still contest fills.
-            let winner = held.as_ref().map(|held| self.ledger.registers.stamp_of(&held.meta));
-            let winner = winner.unwrap_or_else(|| self.ledger.highest_floor());
-            self.ledger.registers.contests.note_beaten(&entry, winner);
+            let highest_floor = self.ledger.highest_floor().time;
+            let registers = &mut self.ledger.registers;
+            let write = held.as_ref().and_then(|held| registers.write_of(held));
+            let winner = held.as_ref().map_or(highest_floor, |held| held.meta.stamp_time);
+            registers.contests.note_beaten(&entry, winner, write);
             fill::contest(self.ledger, self.env, contester);
             return Merged::Seen;
         }
@@ -232,12 +234,14 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         if joined.changed && in_doubt && entry.stamp() <= floor && entry.stamp() > eviction_floor {
             // A register in doubt counts as no register: a tombstone that was collected may be newer than this entry.
             self.env.counters.voided += 1;
+            self.ledger.registers.contests.note_skipped(&entry, floor.time);
             self.place_void(Some(held), &entry, floor);
             return Merged::Voided;
         }
         if !joined.changed {
             self.env.counters.lost += 1;
-            self.ledger.registers.contests.note_beaten(&entry, ours.stamp);
+            let write = self.ledger.registers.write_of(held);
+            self.ledger.registers.contests.note_beaten(&entry, ours.stamp.time, write);
             // An equal dot is the same event again. Its register counts as placed, because the caller must note that no
             // claim covers it, as for a new register.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };

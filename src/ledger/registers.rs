@@ -227,8 +227,10 @@ impl<K: CoreKey, V> Registers<K, V> {
         why: RemovalCause,
     ) -> SlotRef {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
-        // A later write of the same replica stands for the earlier one. A fill does not, because it contests nothing.
-        if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) {
+        // A later write of the same replica beats or contests every fill that the earlier one contests, so the earlier
+        // stamp need not be remembered. Fills and voids contest nothing, and the stamp of a void may be a floor.
+        let is_void = marker.kind == Kind::Tombstone(Cause::Void);
+        if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) || is_void {
             self.note_lost(held, meta.stamp_time);
         }
         self.note_invalidated(held);
@@ -239,6 +241,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.index(held.slot, &meta, marker.dot, same_dot);
         let effect = match (self.is_readable(&held.meta), self.is_readable(&meta)) {
             (false, true) => Effect::Inserted,
+            // The same write under a new dot: readers see no change.
+            (true, true) if self.stamp_of(&held.meta) == marker.stamp => return held.slot,
             (true, true) => Effect::Updated,
             (true, false) => Effect::Removed(why),
             (false, false) => return held.slot,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::testing::{Cluster, RUNTIME, alone};
+use crate::cache::write;
 use crate::{ChangeKind, RemovalCause, SubscriptionError};
 
 #[test]
@@ -92,6 +93,50 @@ fn events_that_all_readers_have_read_are_not_kept() {
     cache.insert(1, value.clone()).unwrap();
     cache.invalidate(&1);
     assert_eq!(Arc::strong_count(&value.held), 1);
+}
+
+/// Checks that a change is either what a new subscriber reads or an event that it receives. A call that changes the
+/// cache is running when the subscriber arrives.
+#[test]
+fn a_subscriber_misses_no_change_of_a_running_call() {
+    let (cache, _) = alone::<u32, u32>(|it| it);
+    let (running, run) = std::sync::mpsc::channel();
+    let writer = cache.clone();
+    let call = std::thread::spawn(move || {
+        write::insert_if(&writer.shared, 1, 10, None, |_, _| {
+            running.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            true
+        })
+    });
+    run.recv().unwrap();
+    let mut changes = cache.subscribe();
+    let (read, event) = (cache.get(&1), changes.recv_timeout(Duration::from_millis(200)));
+    call.join().unwrap().unwrap();
+    assert!(read.is_some() || event.is_ok(), "read {read:?}, event {event:?}");
+}
+
+/// Checks that `recv_timeout` returns after its time although subscribers are woken again and again.
+#[test]
+fn a_wakening_without_an_event_starts_no_new_wait() {
+    let (cache, clock) = alone::<u32, u32>(|it| it);
+    let mut changes = cache.subscribe();
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (done, waker) = (Arc::clone(&over), cache.clone());
+    let wakes = std::thread::spawn(move || {
+        let mut woken = 0;
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            clock.advance(Duration::from_millis(10));
+            waker.shared.writer.feed.announce();
+            std::thread::sleep(Duration::from_millis(1));
+            woken += 1;
+            assert!(woken < 5_000, "the wait does not end");
+        }
+        woken
+    });
+    assert_eq!(changes.recv_timeout(Duration::from_millis(100)).unwrap_err(), SubscriptionError::Empty);
+    over.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(wakes.join().unwrap() > 1, "it was woken while it waited");
 }
 
 #[test]

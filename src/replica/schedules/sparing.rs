@@ -300,6 +300,7 @@ fn what_a_reconcile_removed_is_not_voided_when_it_comes_again() {
         let held = net.r[h].view().store().get(7 << 48 | 7, &7).unwrap();
         let now = net.now(h);
         net.r[h].call(now, |it| it.ledger.spread_again(&mut it.env, &held));
+        assert!(net.r[h].poll_change().is_none(), "readers see the same write under its new dot");
         net.flush();
         net.cut.remove(&(e, m));
         net.meet(m, e);
