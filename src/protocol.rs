@@ -92,14 +92,14 @@ impl<K: CoreKey, V> Conversations<K, V> {
     }
 
     fn handle_digest(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, digest: Digest) {
-        let (heard, gone) = digests::hear(cx, from, digest);
+        let (received, gone) = digests::record(cx, from, digest);
         gone.into_iter().for_each(|id| self.forget(cx, id));
-        let Some((heard, basis)) = heard.take_in(cx) else { return };
+        let Some((received, basis)) = received.apply(cx) else { return };
         // Before `serve`: removals raise the dropped vector that it compares, and abort sessions that have not listed
         // them.
         self.end_call(cx);
         self.sessions_out.serve(cx, from, basis);
-        heard.look_for_news(cx);
+        received.answer_if_needed(cx);
     }
 
     fn follow_frame(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, outcome: session_in::Outcome) {

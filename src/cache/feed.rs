@@ -21,7 +21,7 @@ use crate::sync::{Arc, AtomicUsize, Event, Listening, Mutex, Ordering};
 pub enum ChangeKind {
     /// A value appeared where there was none.
     Inserted,
-    /// A newer value replaced the value.
+    /// A newer value replaced the value. The same write under another dot is no change.
     Updated,
     /// The value was removed.
     Removed(RemovalCause),
@@ -112,15 +112,15 @@ impl<K, V> ChangeEvent<K, V> {
         self.before.as_ref().filter(|_| had_value)?.value()
     }
 
-    /// Returns the stamp of the register that is there after the change, or of the removed register if none is there. An
-    /// eviction or expiry on this node has the stamp of the value that it removed.
+    /// Returns the stamp of the register that is there after the change, or of the removed register if none is there.
+    /// An eviction or expiry on this node has the stamp of the value that it removed.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// Returns the replica that sent that register on its way. It differs from the writer, `stamp().replica`, if another
-    /// replica gave the write a new dot, or voided it.
+    /// Returns the replica that sent that register on its way. It differs from the writer, `stamp().replica`, if
+    /// another replica gave the write a new dot, or voided it.
     #[must_use]
     pub fn origin(&self) -> ReplicaId {
         self.origin
@@ -176,8 +176,8 @@ impl<K, V> Ring<K, V> {
         }
     }
 
-    /// Counts an event as read by one subscriber, and returns it. A dropped subscription reads its remaining events this
-    /// way. The last subscriber takes the event out of the ring; earlier ones get a clone.
+    /// Counts an event as read by one subscriber, and returns it. A dropped subscription reads its remaining events
+    /// this way. The last subscriber takes the event out of the ring; earlier ones get a clone.
     fn read(&mut self, number: u64) -> Option<ChangeEvent<K, V>> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let slot = self.slots.get_mut(index)?;

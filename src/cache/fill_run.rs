@@ -27,7 +27,7 @@ pub(super) fn spawn<K: CacheKey, V: CacheValue, F, Fut>(
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
 {
-    let turn = turn::of(shared, flight, patience);
+    let turn = turn::wait_before(shared, flight, patience);
     let span = tracing::info_span!("driftless.fill", cache = %shared.name);
     let filler = async move { filler().await.map(Brought::Filled) }.instrument(span);
     let work: Work<K, V> = if turn.is_zero() {
@@ -63,7 +63,7 @@ pub(super) fn run_here<K: CacheKey, V: CacheValue>(
     patience: Option<Duration>,
     filler: impl FnOnce() -> Result<Filled<V>, Failure>,
 ) {
-    let turn = turn::of(shared, flight, patience);
+    let turn = turn::wait_before(shared, flight, patience);
     watch(shared, flight);
     if let Some(item) = turn::await_arrival_blocking(shared, flight, turn) {
         return fill_end::complete(shared, flight, Ok(Brought::Arrived(item)));

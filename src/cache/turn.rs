@@ -1,10 +1,10 @@
-//! Turns of the nodes that miss the same key: optional single flight for the whole cluster.
+//! The order in which nodes fill a missed key: optional single flight for the whole cluster.
 //!
 //! Rendezvous hashing (Thaler and Ravishankar 1998) puts the live members in an order. The order differs from key to
-//! key, and is the same on every node that knows the same members. The first node fills at once. The second waits for
-//! the value of the first, for one *patience* (the setting `cluster_single_flight`). The third waits two patiences, and
-//! every later node three. A node runs its own filler when its wait ends without a value. These turns need no message,
-//! no lock and no coordinator.
+//! key, and is the same on every node that knows the same members. If the first node misses the key, it fills at
+//! once. If the second node misses it, that node waits for a value for one *patience* (the setting
+//! `cluster_single_flight`). The third waits two patiences, and every later node three. A node runs its own filler when
+//! its wait ends without a value. The order needs no message, no distributed lock and no coordinator.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::sync::{Arc, Listening, Weak};
 use crate::wire;
 
 /// The longest wait of a node, in multiples of the patience.
-const LONGEST_TURN: u32 = 3;
+const MAX_PATIENCES: u32 = 3;
 
-/// Returns the score of a member for a key, which is the same on every node: the greatest score fills first. Mixes with
-/// the finisher of splitmix64 (Steele et al. 2014).
-fn score(key: u64, member: ReplicaId) -> u64 {
+/// Returns the score of a member for a key, given the hash of the encoded key. Every node computes the same score. The
+/// member with the greatest score fills first. Mixes with the finisher of splitmix64 (Steele et al. 2014).
+fn score(key_hash: u64, member: ReplicaId) -> u64 {
     let (high, low) = member.as_uuid().as_u64_pair();
-    mix(mix(key ^ high) ^ low)
+    mix(mix(key_hash ^ high) ^ low)
 }
 
 fn mix(number: u64) -> u64 {
@@ -34,67 +34,67 @@ fn mix(number: u64) -> u64 {
 }
 
 /// Returns the number of `others` that come before `own` for a key.
-fn rank(key: u64, own: ReplicaId, others: &[ReplicaId]) -> u32 {
-    let mine = (score(key, own), own);
-    let before = others.iter().filter(|other| (score(key, **other), **other) > mine).count();
+fn rank(key_hash: u64, own: ReplicaId, others: &[ReplicaId]) -> u32 {
+    let mine = (score(key_hash, own), own);
+    let before = others.iter().filter(|other| (score(key_hash, **other), **other) > mine).count();
     u32::try_from(before).unwrap_or(u32::MAX)
 }
 
 /// Returns the time that a fill waits for another node's value before its filler begins. Zero means that the filler
 /// begins at once.
-pub(super) fn of<K: CacheKey, V: CacheValue>(
+pub(super) fn wait_before<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     flight: &Flight<K, V>,
     patience: Option<Duration>,
 ) -> Duration {
     let (Some(patience), Some(key)) = (patience, flight.key.known()) else { return Duration::ZERO };
-    // Encoding the key runs user code. If it panics or fails, the fill begins at once.
+    // Encoding the key runs user code. If it panics or fails, the filler begins at once.
     let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
     let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
     let members = shared.writer.look(|engine| engine.replica.view().live_members());
-    patience.saturating_mul(rank(wire::key_hash(&encoded), shared.around.id(), &members).min(LONGEST_TURN))
+    patience.saturating_mul(rank(wire::key_hash(&encoded), shared.around.id(), &members).min(MAX_PATIENCES))
 }
 
-/// Returns the value of a fill's key, if it has arrived by replication.
-fn arrived<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>) -> Option<ItemRef<K, V>> {
+/// Returns the value of a fill's key, if there is one now, written here or by another node.
+fn present_value<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>) -> Option<ItemRef<K, V>> {
     let found = shared.reader.store().get(flight.hash, flight.key.known()?)?;
     shared.reader.is_readable(&found).then_some(found.item)
 }
 
-/// Blocks this thread until another node's value arrives. Returns `None` once this node's turn has come.
+/// Blocks this thread until the key has a value. Returns `None` once this node's turn has come.
 pub(super) fn await_arrival_blocking<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     flight: &Flight<K, V>,
-    turn: Duration,
+    wait: Duration,
 ) -> Option<ItemRef<K, V>> {
-    if turn.is_zero() {
+    if wait.is_zero() {
         return None;
     }
     let started = shared.around.time.now().mono;
     loop {
         // Listens before it checks, so that a value which arrives in between is not missed.
         let touched = flight.touched.listen();
-        if let Some(item) = arrived(shared, flight) {
+        if let Some(item) = present_value(shared, flight) {
             return Some(item);
         }
         let waited = Duration::from_nanos(shared.around.time.now().mono.saturating_sub(started));
-        let left = turn.checked_sub(waited).filter(|left| !left.is_zero())?;
+        let left = wait.checked_sub(waited).filter(|left| !left.is_zero())?;
         touched.wait_timeout(left)?;
     }
 }
 
-/// Waits until another node's value arrives. Returns `None` once this node's turn has come. Does not keep the cache
-/// open meanwhile.
+/// Waits until the key has a value. Returns `None` once this node's turn has come, or if the cache was closed. Does not
+/// keep the cache open meanwhile.
 pub(super) async fn await_arrival<K: CacheKey, V: CacheValue>(
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
-    turn: Duration,
+    wait: Duration,
 ) -> Option<ItemRef<K, V>> {
-    let mut limit = shared.upgrade()?.around.tasks.sleep(turn);
+    let mut limit = shared.upgrade()?.around.tasks.sleep(wait);
     loop {
         // Listens before it checks, so that a value which arrives in between is not missed.
         let touched = flight.touched.listen();
-        if let Some(item) = arrived(&*shared.upgrade()?, &flight) {
+        if let Some(item) = present_value(&*shared.upgrade()?, &flight) {
             return Some(item);
         }
         if !race::before(touched, &mut limit).await {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_departure_moves_only_the_keys_of_the_departed() {
+    fn a_departure_moves_a_node_up_by_at_most_one_place() {
         let members: Vec<_> = (1..=5).map(member).collect();
         for key in 0..1_000u64 {
             let all = rank(mix(key), members[0], &members[1..]);

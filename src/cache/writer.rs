@@ -57,8 +57,8 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         act(&mut self.engine.lock())
     }
 
-    /// Adds a subscriber to the change stream. It receives the changes of every call that takes the replica's lock after
-    /// this one.
+    /// Adds a subscriber to the change stream. It receives the changes of every call that takes the replica's lock
+    /// after this one.
     pub(super) fn subscribe(&self, time: &Arc<dyn TimeSource>) -> Subscription<K, V> {
         self.adjust(|_| self.feed.subscribe(Arc::clone(time)))
     }

@@ -1,26 +1,28 @@
 //! Writes and epochs that contest a fill: the fill must lose against them, even if it is stamped above them.
 //!
 //! A fill reads its source at an unknown time after its start. So it must lose against every write, delete and
-//! invalidation issued after its start. This holds for all replicas, even if the writer's clock is behind by up to
-//! `max_drift`. A stamp of `start - max_drift` achieves that. But a fill with this stamp also loses against the key's
-//! register, a floor or the epoch, if that was more recent at the start. A key that was invalidated a moment ago could
-//! then not be filled for a whole `max_drift`. A fill that finds something so recent is instead stamped just above
-//! that, and carries its **bound**: the time `start - max_drift` (`after`), the epoch at the start, and, per replica,
-//! the newest stamp above `after` that the **filler**, the filling replica, knew for the key. Below, "above the bound"
-//! means above `after`.
+//! invalidation issued after its start. It must lose on every replica, even if the writer's clock is behind by up to
+//! `max_drift`. A stamp of `start - max_drift` achieves that. But this stamp also loses against the key's register, a
+//! floor or the epoch, if one of these already had a higher stamp at the start. A key that was invalidated a moment ago
+//! could then not be filled for a whole `max_drift`. A fill that finds something so recent is instead stamped just
+//! above that, and carries its **bound**. The bound has three parts: `after`, which is `start - max_drift`; the epoch
+//! at the start; and, per replica, the newest stamp of the key above `after` that the filling replica knew. Other known
+//! epochs above `after` count among these stamps. Below, "above the bound" means above `after`.
 //!
 //! **Rule** (`message/bound.rs`). A write, delete or epoch contests a fill if it is stamped above the bound and below
-//! the fill, and the filler did not know it. It may then have been issued after the start. A replica that knows of both
-//! replaces the fill with a `Void` of the same stamp. A tombstone wins over a value of its stamp, so the void removes
-//! the fill from every replica. The void removes nothing else: the fill is stamped just above what it found, so every
-//! write below the fill loses against that anyway.
+//! the fill, and the filling replica did not know it. It may then have been issued after the start. A replica that
+//! knows the fill and the contesting stamp voids the fill. The void has the fill's stamp, or the gc floor's if no
+//! register is held and the floor is higher. A tombstone wins over a value of its stamp, so the void removes the fill
+//! from every replica. The void removes no other write, except possibly one of the same tick: any earlier write loses
+//! against what the fill found.
 //!
-//! A stamp counts as known if the filler knew a stamp of the same replica at or above it. A replica issues rising
-//! stamps, so the lower stamp was issued before the higher one, and the higher one existed before the start.
+//! A stamp counts as known if the filling replica knew a stamp of the same replica at or above it. A replica issues
+//! rising stamps, so the lower stamp was issued before the higher one, and the higher one existed before the start.
 //!
-//! A contest has two sides, a fill and a stamp. Each replica remembers either side until no counterpart can arrive any
-//! more: the bounds of the fills that it holds, and the stamps that lost against a register stamped at most `max_drift`
-//! later. A stamp that lost is no longer in the table, and its author may be the only replica that ever saw it. A bound
+//! A contest has two sides, a fill and a stamp. Each replica remembers both sides until no counterpart can arrive any
+//! more: the bounds of the fills that it holds; and epochs, unmerged writes, and stamps that lost against something at
+//! most `max_drift` later. A stamp that lost is not in the table, and messages may leave it out. So its author may be
+//! the only replica that knows it. A bound
 //! is dropped once the stable watermark has passed its fill and every member has seen the fill: until then the fill may
 //! still be sent, and must carry its bound. A lost stamp is dropped once the watermark has passed every fill that it
 //! could contest. Other fills never contest a fill: their stamps lie between the ticks of a clock, which identifies
@@ -28,16 +30,16 @@
 //!
 //! Three cases go beyond the rule:
 //!
-//! - **A write that arrived and was not merged** (`heard`). Such a write contests each fill that ends or arrives here
-//!   after the write arrived, if the filler did not know the write and the bound lies below it. This holds whichever of
-//!   write and fill is stamped higher.
+//! - **A write that arrived and was not merged** (`unmerged`). Such a write contests each fill that ends or arrives
+//!   here after the write arrived, if the filling replica did not know the write and the bound lies below it. This
+//!   holds whichever of write and fill is stamped higher.
 //! - **A fill without a bound.** A fill stamped `start - max_drift` needs none. Its stamp is 1 ns above a tick, which
 //!   identifies it. Any other fill needs a bound, but may arrive without it if it was sent again later, or if its
 //!   sender does not count this replica as a member. `Contests::may_contest` then assumes the earliest bound possible:
 //!   `max_drift` below the fill.
-//! - **A register evicted without a trace while this replica had no members.** No other replica has seen it, and here
-//!   only the greatest stamp time of such registers remains (`evicted_alone`). That time contests an arriving fill of
-//!   any key that is stamped at or above it, with a bound below it.
+//! - **A register evicted without a trace while this replica had no members.** No member is left that knows
+//!   it, and here only the greatest stamp time of such registers remains (`evicted_alone`). An arriving fill of any key
+//!   is contested if that time lies above its bound and not above its stamp.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +55,7 @@ use crate::store::SlotRef;
 const MAX_REMEMBERED: usize = 65_536;
 
 /// The time for which a replica without members remembers both sides of contests, in nanoseconds.
-const ALONE: u64 = 30_000_000_000;
+const KEPT_ALONE: u64 = 30_000_000_000;
 
 /// Stamps by hash of the key.
 type Stamps = BTreeMap<u64, SmallVec<[Stamp; 2]>>;
@@ -80,21 +82,21 @@ pub(crate) struct Contests {
     fills: BTreeMap<(u64, Stamp), (SlotRef, FillBound)>,
     /// Stamps that lost against a register stamped at most `max_drift` later, by hash of the key.
     losers: Stamps,
-    /// The newest stamps of writes that arrived and were not merged, by hash of the key. Such a write was compared with
-    /// no register, so a fill stamped below it may not have lost. An older write of the same replica, whose stamp it
-    /// replaced here, may contest that fill. So the stamp counts even above the fill.
-    heard: Stamps,
-    /// Epochs that are at most `max_drift` older than the greatest epoch, including the greatest.
+    /// The newest stamps of writes that arrived and were not merged, by hash of the key. A stamp here counts even if it
+    /// is above the fill. It may have replaced the stamp of an older write of its replica, which lies below the fill
+    /// and contests it. The newer write itself has not beaten the fill, because it was not merged.
+    unmerged: Stamps,
+    /// Epochs that were less than `max_drift` older than this replica's epoch when noted, until `prune` drops them.
     epochs: SmallVec<[HlcTime; 2]>,
     /// The time up to which stamps and epochs may have been dropped because there were too many.
     forgot: HlcTime,
-    /// The greatest stamp time of a register evicted without a trace while this replica had no members. No other
-    /// replica has seen that register.
+    /// The greatest stamp time of a register evicted without a trace while this replica had no members. No member is
+    /// left that knows that register.
     evicted_alone: HlcTime,
 }
 
-/// Returns the hash and stamp by which an entry may contest fills. Returns `None` for a void: no user wrote it, and a
-/// delete or write that it may stand for is remembered under its own key and stamp.
+/// Returns the hash and stamp by which an entry may contest fills. Returns `None` for a void, which no user
+/// wrote. Code that places a void must remember the replaced write separately, under that write's stamp.
 pub(crate) fn contester<K, V>(entry: &Entry<K, V>) -> Option<(u64, Stamp)> {
     (entry.kind() != Kind::Tombstone(Cause::Void)).then(|| (entry.hash, entry.stamp()))
 }
@@ -105,7 +107,7 @@ impl Contests {
     }
 
     fn unmerged_of(&self, hash: u64) -> impl Iterator<Item = &Stamp> {
-        self.heard.get(&hash).into_iter().flatten()
+        self.unmerged.get(&hash).into_iter().flatten()
     }
 
     /// Returns the bound of a fill, to be sent to another replica.
@@ -114,8 +116,8 @@ impl Contests {
         Some(FillNote { time, bound: bound.clone() })
     }
 
-    /// Remembers a received epoch. `held` is the epoch of this replica at that time, which may be the later one.
-    /// Ignores an epoch that is at least `max_drift` older than `held`.
+    /// Remembers an epoch that was received or issued here. `held` is this replica's epoch before that, and may be the
+    /// greater of the two. Ignores an epoch that is at least `max_drift` older than `held`.
     pub(super) fn note_epoch(&mut self, epoch: HlcTime, held: HlcTime) {
         if epoch <= held.saturating_sub(self.drift) || self.epochs.contains(&epoch) {
             return;
@@ -138,8 +140,8 @@ impl Contests {
         (bound.known.len() <= MAX_KNOWN).then_some(bound)
     }
 
-    /// Returns true if this replica knows a write or epoch against which the fill must lose, although the fill is
-    /// stamped above it. A write in `heard` counts even if it is stamped above the fill.
+    /// Returns true if the fill counts as contested: this replica knows such a write or epoch, may have forgotten one,
+    /// or has no room for the bound. A write in `unmerged` counts even if it is stamped above the fill.
     pub(super) fn is_contested(&self, hash: u64, held: Option<Stamp>, fill: Stamp, bound: &FillBound) -> bool {
         let losers = self.losers.get(&hash).into_iter().flatten();
         self.epochs.iter().any(|epoch| bound.is_contested_by_epoch(fill, *epoch))
@@ -162,11 +164,11 @@ impl Contests {
         bound.after < self.evicted_alone && self.evicted_alone <= fill.time
     }
 
-    /// Returns true if a fill that arrived without its bound may have begun before a stamp known here was issued. The
-    /// known stamps are that of the register held for its key (`found`), the floors, the epochs, and the remembered
-    /// stamps of the key. The `after` of the missing bound is at most `max_drift` below the stamp of the fill. Two
-    /// things do not count, because the filler knew them: the stamp directly below its fill, within the same tick, and
-    /// the writes of its own replica.
+    /// Returns true if a fill without a bound counts as contested: a stamp remembered here may have been issued after
+    /// the fill began, or was forgotten. `evicted_alone` counts as such a stamp. The others are that of the register
+    /// held for its key (`found`), the floors, the epochs, and the remembered stamps of the key. The `after` of the
+    /// missing bound is at most `max_drift` below the stamp of the fill. Two things do not count, because the filling
+    /// replica knew them: the stamp directly below its fill, within the same tick, and the writes of its own replica.
     pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 3]) -> bool {
         let after = fill.time.saturating_sub(self.drift);
         let losers = self.losers.get(&hash).into_iter().flatten();
@@ -183,9 +185,10 @@ impl Contests {
         self.fills.insert((hash, fill), (slot, bound.clone()));
     }
 
-    /// Notes that a register with this stamp lost against a register stamped `winner`. Returns at once unless the two
-    /// are so close that both can lie between the bound and the stamp of one fill. A fill that lost is remembered too.
-    /// It contests nothing, but if a filler knew it, all earlier writes of its replica count as known.
+    /// Remembers a stamp that lost. `winner` is the time of the register, floor or epoch that beat it, or its own time
+    /// if it was only removed. Does nothing if `winner` is more than `max_drift` later: the bound of a fill above
+    /// `winner` then lies above `loser`. A fill that lost is remembered too. It contests nothing, but if a filling
+    /// replica knew it, all earlier writes of its replica count as known.
     pub(super) fn note_loser(&mut self, hash: u64, loser: Stamp, winner: HlcTime) {
         if winner.saturating_sub(loser.time) > self.drift {
             return;
@@ -195,7 +198,7 @@ impl Contests {
 
     /// Notes a write that arrived and is not merged.
     pub(super) fn note_unmerged(&mut self, hash: u64, stamp: Stamp) {
-        remember(&mut self.heard, &mut self.forgot, hash, stamp);
+        remember(&mut self.unmerged, &mut self.forgot, hash, stamp);
     }
 
     /// Notes an entry that lost against an epoch or a floor.
@@ -229,30 +232,30 @@ impl Contests {
     }
 
     /// Forgets contests that are over. Returns the time up to which lost stamps are forgotten. Keeps the bound of a
-    /// fill that not every member has seen, because the fill may still be sent. `alone_at` is the clock of this replica
-    /// while it has no members. This replica then keeps the contests of the last `ALONE` nanoseconds, because it may
-    /// still meet replicas that have members.
+    /// fill that not every member has seen, because the fill may still be sent. `alone_at` is this replica's clock if
+    /// it has no members. The contests of the last `KEPT_ALONE` nanoseconds are then kept, because a replica met later
+    /// may bring fills of that age.
     pub(super) fn prune(
         &mut self,
         watermark: HlcTime,
         alone_at: Option<HlcTime>,
         is_seen: impl Fn(SlotRef, Stamp) -> bool,
     ) -> HlcTime {
-        let watermark = alone_at.map_or(watermark, |now| watermark.min(now.saturating_sub(ALONE)));
+        let watermark = alone_at.map_or(watermark, |now| watermark.min(now.saturating_sub(KEPT_ALONE)));
         self.fills.retain(|(_, stamp), (slot, _)| stamp.time > watermark || !is_seen(*slot, *stamp));
-        let meets = |time: HlcTime| time.saturating_add(self.drift + GRAIN) > watermark;
-        self.epochs.retain(|epoch| meets(*epoch));
-        for stamps in [&mut self.losers, &mut self.heard] {
+        let may_still_contest = |time: HlcTime| time.saturating_add(self.drift + GRAIN) > watermark;
+        self.epochs.retain(|epoch| may_still_contest(*epoch));
+        for stamps in [&mut self.losers, &mut self.unmerged] {
             stamps.retain(|_, stamps| {
-                stamps.retain(|stamp| meets(stamp.time));
+                stamps.retain(|stamp| may_still_contest(stamp.time));
                 !stamps.is_empty()
             });
         }
         watermark.saturating_sub(self.drift + GRAIN)
     }
 
-    /// Returns the number of keys and fills remembered.
+    /// Returns the number of remembered fills, and of keys with remembered stamps.
     pub(crate) fn len(&self) -> usize {
-        self.fills.len() + self.losers.len() + self.heard.len()
+        self.fills.len() + self.losers.len() + self.unmerged.len()
     }
 }

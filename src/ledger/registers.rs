@@ -153,13 +153,14 @@ impl<K: CoreKey, V> Registers<K, V> {
         meta.kind.is_live() && meta.stamp_time > self.table.epoch()
     }
 
-    /// Returns the number of fills and keys that are remembered as contests.
+    /// Returns the number of remembered fills and of keys with remembered stamps. A key counts once for stamps that
+    /// lost and once for unmerged stamps.
     #[cfg(test)]
     pub(crate) fn contested_len(&self) -> usize {
         self.contests.len()
     }
 
-    /// Returns the stamp of a register that a user wrote. Returns `None` for a void.
+    /// Returns the stamp of a register by which it may contest fills. Returns `None` for a void, which is no write.
     pub(super) fn write_of(&self, held: &Snapshot<K, V>) -> Option<Stamp> {
         (held.meta.kind != Kind::Tombstone(Cause::Void)).then(|| self.stamp_of(&held.meta))
     }
@@ -190,8 +191,9 @@ impl<K: CoreKey, V> Registers<K, V> {
         entries.iter().filter_map(note).collect()
     }
 
-    /// Places a register in the place of the held one, or in a new place. A register without a value is in doubt if a
-    /// newer one may have been evicted.
+    /// Places a register in the place of the held one, or in a new place. Marks a register
+    /// without a value as in doubt if a newer value may have been evicted. `Merge::place_joined` has already made a
+    /// tombstone of an arriving value in that case.
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
@@ -234,7 +236,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             self.note_lost(held, meta.stamp_time);
         }
         self.note_invalidated(held);
-        // The log holds each dot once. A register that only loses its body keeps its entry.
+        // A register that only loses its body keeps its dot, and so its log entry. It is not appended again.
         let same_dot = self.dot_of(&held.meta) == marker.dot;
         self.unindex(held, same_dot);
         self.garbage.extend(self.table.replace(held.slot, meta, item));
@@ -251,8 +253,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         held.slot
     }
 
-    /// Places an own write. Returns the register that its key held before. If no register has its hash, the table is
-    /// searched only once.
+    /// Places an own write. Returns the register that it replaces; of an expired value, the `Expired` tombstone. If no
+    /// register has its hash, the table is searched only once.
     pub(super) fn place_own(&mut self, env: &mut Env, new: Placing<K, V>) -> Option<Snapshot<K, V>> {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
@@ -337,7 +339,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.note_change(held.slot, 0, effect, (Some(&held.item), None), marker);
     }
 
-    /// Notes that a removed or replaced register lost against a register stamped `winner`.
+    /// Remembers the stamp of a removed or replaced register, which may contest a fill. `winner` is the time of the
+    /// register or epoch that beat it, or its own time if none did.
     pub(super) fn note_lost(&mut self, held: &Snapshot<K, V>, winner: HlcTime) {
         if let Some(loser) = self.write_of(held) {
             self.contests.note_loser(held.hash, loser, winner);
@@ -419,7 +422,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         Placing { hash: held.hash, marker, expires, size, weight, arrival, item: ItemRef::clone(&held.item) }
     }
 
-    /// Places the held body under a marker with an own dot, invisible to readers and still to be sent.
+    /// Keeps the held body for sending only. Places it under `marker`, an `Evicted` marker with an own dot, and sets
+    /// `retained`. Readers miss it.
     pub(super) fn place_retained(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
         let placing = Placing { weight: 0, ..Self::same_body(held, marker) };
         let slot = self.place(Some(held), placing, RemovalCause::Size);
@@ -450,21 +454,23 @@ impl<K: CoreKey, V> Registers<K, V> {
     fn compact_log(&mut self, origin: ReplicaId) {
         let Some(mut log) = self.logs.take(&origin) else { return };
         let own = origin == self.id;
-        let (mut overtaken, mut followed) = (0, 0);
+        let (mut gone, mut rewritten_here) = (0, 0);
         log.compact(|time, slot| {
             let dot = self.table.meta(slot).map(|meta| self.dot_of(&meta));
             let current = dot == Some(Dot::new(origin, time));
             match dot {
                 _ if current || !own => {}
-                // This replica wrote the successor. A push may claim past this entry only together with the successor.
-                Some(dot) if dot.actor == origin => followed = time.max(followed),
-                // Another replica overtook the write, or its register is gone. A push must not claim past it unseen.
-                _ => overtaken = time.max(overtaken),
+                // This replica rewrote the key later. A push that starts below this entry must carry the later write
+                // too, so it must reach the end of the log.
+                Some(dot) if dot.actor == origin => rewritten_here = time.max(rewritten_here),
+                // Another replica overtook the write, or its register is gone. No push may start below this entry's
+                // time, because the log no longer shows that this write is missing.
+                _ => gone = time.max(gone),
             }
             current
         });
         self.logs.put(origin, log);
-        self.logs.note_compacted(overtaken, followed);
+        self.logs.note_compacted(gone, rewritten_here);
     }
 
     /// Keeps the items of these entries as displaced items, so that no user type is dropped in this call.

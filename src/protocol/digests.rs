@@ -1,5 +1,5 @@
-//! Received digests: the statements that are taken from them, and the decision to return one. Also the times at which
-//! own digests are sent.
+//! The handling of received digests: the statements taken from them, and the decision to answer with a digest. Also
+//! the times at which own digests are sent.
 //!
 //! A digest summarises what its sender has seen. Digests are the only repair that message loss needs. `context` makes
 //! them. `session_out` decides what a member is served after its digest.
@@ -29,9 +29,9 @@ pub(crate) struct ReceivedDigest {
     digest: Digest,
     /// True if it is the first digest of its sender.
     first: bool,
-    /// True if no digest or fact with this clock or a later one is known of its sender.
+    /// True if its clock is later than the newest clock recorded for its sender, from digests or facts.
     newest: bool,
-    /// The full vector of the sender, retired origins included.
+    /// The full vector of the sender, retired origins included. Empty until `apply` has computed it.
     theirs: VersionVector,
 }
 
@@ -46,7 +46,7 @@ impl Digests {
         self.due
     }
 
-    /// Queues a digest for the live member whose turn it is, if one is due.
+    /// If a digest is due, queues one for the live member or greeted replica whose turn it is.
     pub(crate) fn handle_timeout<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         if self.due > cx.env.now.mono {
             return;
@@ -59,9 +59,9 @@ impl Digests {
     }
 }
 
-/// Greets a replica that may have this cache open, again in each round of digests until it answers or is found dead.
-/// Used by a replica that has begun anew and knows its members; a node greets by
-/// [`Replica::greeting`](crate::replica::Replica::greeting).
+/// Greets a replica that may have this cache open. Until it answers or is found dead, the rounds of digests also reach
+/// it. Used where the id of the replica is known, for instance after this replica took a new id. A node that knows only
+/// the process sends [`Replica::greeting`](crate::replica::Replica::greeting).
 pub(crate) fn greet<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId) {
     if to != cx.env.id && !cx.members.is_live(&to) {
         cx.members.note_greeted(to);
@@ -71,7 +71,7 @@ pub(crate) fn greet<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId) {
 
 /// Records a digest, whose sender becomes a member. Also returns the unmet members that must be forgotten, because no
 /// member that met them names them any more.
-pub(crate) fn hear<K: CoreKey, V>(
+pub(crate) fn record<K: CoreKey, V>(
     cx: &mut Context<'_, K, V>,
     from: ReplicaId,
     digest: Digest,
@@ -87,12 +87,10 @@ pub(crate) fn hear<K: CoreKey, V>(
 
 impl ReceivedDigest {
     /// Applies the digest. Returns `None` if nothing more is to be done: its epoch is from the future, or its sender is
-    /// asked for a full digest. The second result is the vector by which to serve the sender. It is `None`, for the
-    /// highest vector that the sender ever reported, unless the known mistake `stale_digest` is put back.
-    pub(crate) fn take_in<K: CoreKey, V>(
-        mut self,
-        cx: &mut Context<'_, K, V>,
-    ) -> Option<(Self, Option<VersionVector>)> {
+    /// asked for a full digest. The second result is the vector by which to serve the sender. `None`
+    /// stands for the highest vector that the sender ever reported. Only the known mistake `stale_digest` returns a
+    /// vector.
+    pub(crate) fn apply<K: CoreKey, V>(mut self, cx: &mut Context<'_, K, V>) -> Option<(Self, Option<VersionVector>)> {
         let (from, digest) = (self.from, &self.digest);
         let has_merged = cx.ledger.vector().iter().any(|(origin, _)| origin != cx.env.id);
         if let Some(source) = skew::note_clocks(cx.members, cx.env, from, digest, has_merged) {
@@ -104,29 +102,30 @@ impl ReceivedDigest {
             return None;
         }
         cx.adopt_epoch(digest.epoch);
-        let honest = !cx.env.is_ahead(digest.clock);
-        if honest {
+        let is_credible = !cx.env.is_ahead(digest.clock);
+        if is_credible {
             check_duplicate_id(cx, from, digest);
             cx.env.clock.observe(digest.clock);
             // A process that still uses this replica's former id does not know what this replica wrote under it.
             if !cx.members.former().was_ours(&from) {
-                claim_silence(cx, from, digest);
+                take_clock_and_watermark(cx, from, digest);
             }
         } else {
             cx.note_offender(from, digest.clock);
         }
-        let whole = retired::whole(cx.ledger.vector(), digest);
-        take_facts(cx, digest, whole.as_ref());
-        let Some(theirs) = whole else {
+        let full = retired::whole(cx.ledger.vector(), digest);
+        take_facts(cx, digest, full.as_ref());
+        let Some(theirs) = full else {
             ask_for_full(cx, from);
             return None;
         };
         if digest.want_full {
             cx.outbox.send_digest(from, Wanted { reply: true, full: true, ..Wanted::default() });
         }
-        if self.newest && honest {
+        if self.newest && is_credible {
             note_dropped_origins(cx, from, &theirs);
-            // The clock of the sender is past all that it holds: nothing that it holds is ahead any more.
+            // The sender's clock is later than every stamp and dot that it holds. This clock is not ahead, so none of
+            // those is.
             skew::note_no_deferral(cx.members, &from);
         }
         note_reported(cx, from, &theirs);
@@ -136,25 +135,26 @@ impl ReceivedDigest {
         Some((self, basis))
     }
 
-    /// Answers with a digest if the sender greets, has something that this replica lacks, or must take a new id. The
-    /// answer lets the sender begin a session.
-    pub(crate) fn look_for_news<K: CoreKey, V>(self, cx: &mut Context<'_, K, V>) {
+    /// Answers with a digest, so that the sender can begin a session. Does so if the sender greets, must take a new id,
+    /// or has something this replica lacks that is probably not on its way. Never answers a reply, nor while entries of
+    /// the sender are deferred here.
+    pub(crate) fn answer_if_needed<K: CoreKey, V>(self, cx: &mut Context<'_, K, V>) {
         let Self { from, digest, first, theirs, .. } = self;
-        let ours = cx.ledger.vector().get(&from);
-        let mut news = (first && ours == 0) || cx.members.must_renew(&from, cx.ledger.vector());
-        news |= digest.greets && !cx.env.bugs().greetings_unanswered;
+        let seen = cx.ledger.vector().get(&from);
+        let mut must_answer = (first && seen == 0) || cx.members.must_renew(&from, cx.ledger.vector());
+        must_answer |= digest.greets && !cx.env.bugs().greetings_unanswered;
         // While something of the sender is deferred here, an answer would only bring it again.
         if skew::defers(cx.members, cx.env, &from) {
             return;
         }
-        if ours < digest.quiet_since {
-            // Probably on its way: checked again after two repair delays.
+        if seen < digest.quiet_since {
+            // The sender's last write is probably on its way. `check_suspicions` checks again after two repair delays.
             let at = cx.env.later(nanos(cx.env.config.repair_delay).saturating_mul(2));
             cx.hear(from).suspected.get_or_insert((digest.quiet_since, at));
-            news |= ours == 0;
+            must_answer |= seen == 0;
         }
         let lag = cx.max_origin_lag();
-        news |= theirs.zip(cx.ledger.vector()).any(|(origin, time, ours)| {
+        must_answer |= theirs.zip(cx.ledger.vector()).any(|(origin, time, ours)| {
             if origin == from || origin == cx.env.id || ours >= time {
                 return false;
             }
@@ -163,8 +163,8 @@ impl ReceivedDigest {
             credible && (ours == 0 || !cx.members.is_live(&origin) || time - ours > lag)
         });
         // A reply gets no answer, or two replicas would answer each other without end. A request for a full digest has
-        // been answered in `take_in`.
-        if news && !digest.reply && !digest.want_full {
+        // been answered in `apply`.
+        if must_answer && !digest.reply && !digest.want_full {
             cx.outbox.tell(from);
         }
     }
@@ -174,29 +174,29 @@ impl ReceivedDigest {
 /// note if the sender asks this replica to take a new id.
 fn check_duplicate_id<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
     let Some(peer) = cx.members.get_mut(&from) else { return };
-    let forgets = peer.word.take(digest);
-    let ours = digest.renew == Some(cx.env.id);
-    cx.env.counters.duplicate_id += u64::from(forgets) + u64::from(ours);
-    if ours {
+    let denies_known_write = peer.word.take(digest);
+    let must_renew = digest.renew == Some(cx.env.id);
+    cx.env.counters.duplicate_id += u64::from(denies_known_write) + u64::from(must_renew);
+    if must_renew {
         cx.ledger.note_reported_duplicate();
     }
 }
 
-/// Claims the interval from the sender's last dot to its clock, in which it wrote nothing, if this replica has seen
-/// that dot.
-fn claim_silence<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
+/// Records the sender's clock and watermark. If this replica has seen the sender up to `quiet_since`, also claims the
+/// rest up to the sender's clock, because the sender wrote nothing there.
+fn take_clock_and_watermark<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
     if cx.ledger.vector().get(&from) >= digest.quiet_since {
         cx.claim(from, digest.clock);
     }
     cx.members.note_watermark(from, digest.clock, digest.watermark, cx.ledger.vector().get(&from));
 }
 
-/// Records the facts of a digest about other members. `whole` is the full vector of the sender, if it is known: a fact
-/// does not list the retired origins, but may state that its member has seen what the sender has of them.
-fn take_facts<K: CoreKey, V>(cx: &mut Context<'_, K, V>, digest: &Digest, whole: Option<&VersionVector>) {
-    let is_retired = |(origin, _): &(ReplicaId, HlcTime)| digest.vector.get(origin) == 0;
-    let whole = whole.filter(|_| digest.facts.iter().any(|fact| fact.retired));
-    let retired = whole.map(|whole| whole.iter().filter(is_retired).collect::<VersionVector>());
+/// Records the facts of a digest about other members. A fact lists no retired origins, but may state that its member
+/// has seen all that the sender has seen of them. `full`, the sender's full vector if known, says how much that is.
+fn take_facts<K: CoreKey, V>(cx: &mut Context<'_, K, V>, digest: &Digest, full: Option<&VersionVector>) {
+    let is_unlisted = |(origin, _): &(ReplicaId, HlcTime)| digest.vector.get(origin) == 0;
+    let full = full.filter(|_| digest.facts.iter().any(|fact| fact.retired));
+    let retired = full.map(|full| full.iter().filter(is_unlisted).collect::<VersionVector>());
     for fact in &digest.facts {
         if fact.member == cx.env.id || !cx.members.contains(&fact.member) || cx.env.is_ahead(fact.clock) {
             continue;
@@ -214,7 +214,7 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     let id = cx.env.id;
     let own = cx.ledger.vector().get(&id);
     let ours = theirs.get(&id);
-    // No member can have seen own writes that were not issued here: another process issued them under this id.
+    // A member reports writes under this id that this replica did not issue: another process uses the id.
     if ours > own {
         cx.ledger.note_duplicate_id(cx.env, ours);
     }
@@ -230,7 +230,8 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     let ours = peer.reported.get(&id);
     let delivery = &mut peer.delivery;
     if ours > delivery.sent_to && relays {
-        // The member now has the writes that could not be pushed. The next cut finds out if more such writes follow.
+        // The member has moved past the time at which a push was blocked. The next push starts at its report, and shows
+        // whether a session is still needed.
         delivery.needs_session = false;
     }
     delivery.sent_to = delivery.sent_to.max(ours);
@@ -240,20 +241,21 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     }
 }
 
-/// Lowers the reported vector of a member that dropped records of retired origins, because it had more than its cap.
-/// That member counts these origins as unseen from then on. The caller passes only the vector of the newest digest: an
-/// older one may be lower because it was sent earlier.
+/// Lowers the reported vector of a member that has dropped records of retired origins, because it had more than
+/// `max_retired`. That member counts these origins as unseen from then on. The caller passes only the vector of the
+/// newest digest: an older one may be lower because it was sent earlier.
 fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, theirs: &VersionVector) {
     let (id, now) = (cx.env.id, cx.env.now.mono);
     let Some(peer) = cx.members.get_mut(&member) else { return };
-    let waits = peer.delivery.serve_after > now && !cx.env.bugs().deferral_storm;
-    let less: Vec<_> = peer.reported.zip(theirs).filter(|(_, before, now)| now < before).collect();
-    for (origin, ..) in less {
+    let is_before_serve_after = peer.delivery.serve_after > now && !cx.env.bugs().deferral_storm;
+    let lowered: Vec<_> = peer.reported.zip(theirs).filter(|(_, before, reports)| reports < before).collect();
+    for (origin, ..) in lowered {
         peer.reported.remove(&origin);
-        if origin == id && theirs.get(&id) == 0 && !waits {
-            // The member has dropped the record of this replica: own writes are sent from the beginning. If it has asked
-            // this replica to wait, the first digest after that shows the same: facts of others may repeat what the
-            // member reported before, and each digest of it would start another push.
+        if origin == id && theirs.get(&id) == 0 && !is_before_serve_after {
+            // The member has dropped the record of this replica: own writes are sent from the beginning. Before
+            // `serve_after`, for instance while the member has asked to wait, nothing is reset. Facts of other members
+            // may restore the old report meanwhile, so each of its digests would start another full push. Its first
+            // digest after that time shows the same lack.
             peer.delivery.sent_to = 0;
         }
     }

@@ -1,7 +1,7 @@
 //! The incoming session, at most one at a time.
 //!
-//! Frames are merged as they arrive, in any order, and are readable at once. Nothing is claimed before all of them are
-//! in, because a frame leaves out what later frames overtake.
+//! Frames are merged as they arrive, in any order, and are readable at once. Nothing is claimed before all frames
+//! have arrived: a frame omits a write if a register in a later frame has replaced it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,19 +30,22 @@ struct Incoming {
     received: BTreeSet<u32>,
     last: Option<Last>,
     reconcile: bool,
-    /// True if something in it was deferred. Then nothing is claimed.
+    /// True if an entry of the session was deferred, or a time of its dropped vector is from the future. Then nothing
+    /// is claimed.
     unclaimable: bool,
-    /// The dropped vector of the sender. This replica adopts it only with the claim. Adopted earlier, it would name
-    /// dots that this replica has not claimed. If the session broke off and its sender was gone, perhaps no replica
-    /// could ever claim them, and all replicas would reconcile with each other for ever.
+    /// The dropped vector of the sender. This replica adopts it only with the claim. Otherwise this
+    /// replica's own dropped vector could name dots that it has not claimed. If the session broke off and its sender
+    /// departed, perhaps no replica could ever claim them. Every replica would then seem to lack those removals, and
+    /// they would send each other reconciles without end.
     dropped: VersionVector,
-    /// Held registers, by dot, that lie in an interval of a reconcile which did not list them.
+    /// Held registers, by dot, that no frame of a reconcile has listed: those in the intervals received so far, and
+    /// those that pushes have placed meanwhile.
     unlisted: BTreeMap<(ReplicaId, HlcTime), SlotRef>,
     /// Stamps that a reconcile has listed and that are held here for the same key, in order of arrival. The sender
     /// vouches for these registers, whatever dots they have here.
     vouched: Vec<(SlotRef, Stamp)>,
-    started: u64,
-    heard: u64,
+    opened_at: u64,
+    last_frame_at: u64,
 }
 
 impl Incoming {
@@ -57,8 +60,8 @@ impl Incoming {
             dropped: VersionVector::new(),
             unlisted: BTreeMap::new(),
             vouched: Vec::new(),
-            started: env.now.mono,
-            heard: env.now.mono,
+            opened_at: env.now.mono,
+            last_frame_at: env.now.mono,
         }
     }
 
@@ -66,7 +69,7 @@ impl Incoming {
         self.last.as_ref().is_some_and(|last| self.received.len() as u64 == u64::from(last.frames))
     }
 
-    fn by(&self) -> Provenance {
+    fn provenance(&self) -> Provenance {
         if self.reconcile { Provenance::Reconcile } else { Provenance::Digest }
     }
 
@@ -79,7 +82,7 @@ impl Incoming {
 /// The result of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// True if the frame opened a session. Outgoing sessions must be aborted.
+    /// True if the frame opened a session. The caller then aborts all outgoing sessions.
     pub(crate) opened: bool,
     /// True if the frame was the last one missing, and the session was claimed.
     pub(crate) claimed: bool,
@@ -126,7 +129,8 @@ impl SessionIn {
         outcome
     }
 
-    /// Treats the registers that pushes have placed since the last frame as unlisted, until a frame lists them.
+    /// Adds the registers that pushes have placed since the previous frame to `unlisted`. A later frame that lists one
+    /// removes it again.
     fn absorb_arrived<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         let arrived = cx.ledger.take_arrived();
         if let Some(incoming) = &mut self.0 {
@@ -156,7 +160,8 @@ impl SessionIn {
             // A later session of the same sender supersedes the open one.
             self.abandon(cx);
         }
-        // The claim of a delta that starts beyond this replica's vector would cover a gap.
+        // A delta that starts beyond this replica's vector would claim writes that this replica lacks. Its sender is
+        // asked for a session that starts at the present vector.
         if !frame.reconcile && !cx.ledger.vector().dominates(&frame.base) {
             cx.outbox.ask(from);
             return false;
@@ -171,14 +176,14 @@ impl SessionIn {
         true
     }
 
-    /// Records the frame. Returns true if it was not received before.
+    /// Records the frame. Returns false if its index is too high or was received before.
     fn note_frame<K, V>(&mut self, env: &Env, frame: &Frame<K, V>) -> bool {
         let in_order = env.bugs().frames_in_order;
         let Some(incoming) = &mut self.0 else { return false };
         if frame.index >= MAX_FRAMES || (in_order && frame.index as usize != incoming.received.len()) {
             return false;
         }
-        incoming.heard = env.now.mono;
+        incoming.last_frame_at = env.now.mono;
         if let Some(last) = &frame.last {
             incoming.last = Some(last.clone());
         }
@@ -214,23 +219,24 @@ impl SessionIn {
         }
     }
 
-    /// Ends a session of which all frames are in: raises the vector and adopts the floor. Returns true if the session
-    /// was claimed.
+    /// Ends a session of which all frames have arrived: raises the vector and adopts the floor. Returns true if the
+    /// session was claimed.
     fn complete<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) -> bool {
         let Some(mut incoming) = self.0.take() else { return false };
         let Some(last) = incoming.last.take() else { return false };
         let (from, dropped) = (incoming.from, std::mem::take(&mut incoming.dropped));
         note_done(cx, &incoming);
-        // A time of the claim that is ahead of this clock is not claimed. No register in a frame was deferred, or the
-        // session would be unclaimable. But the sender may have dropped a register of that origin which had overtaken a
-        // write that the rest of the claim covers. So the origin is claimed up to its dropped time, which is not ahead.
-        // `take_dropped` records dropped times only up to the claim. If it did not record this one, later sessions of
-        // this replica would hide the removal from their receivers.
+        // A claimed time that is ahead of this clock is replaced by the sender's dropped time of that origin. This is
+        // allowed, because every entry was merged: with a deferred entry the session would be unclaimable. It is
+        // needed, because the sender may have dropped a register of that origin that had replaced a write in the rest
+        // of the claim. `take_dropped` records a dropped time only up to the claim. Without that record, later deltas
+        // of this replica would claim the replaced write and hide the removal. A dropped time that is itself ahead
+        // makes the session unclaimable.
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| cx.env.is_ahead(*time)).collect();
         ahead.iter().for_each(|(origin, time)| cx.note_offender(*origin, *time));
-        let rests_on_the_future = ahead.iter().any(|(origin, _)| cx.env.is_ahead(dropped.get(origin)));
+        let dropped_is_ahead = ahead.iter().any(|(origin, _)| cx.env.is_ahead(dropped.get(origin)));
         let floor = last.floor.max(last.eviction_floor);
-        if incoming.unclaimable || rests_on_the_future || cx.env.is_ahead(floor.time) {
+        if incoming.unclaimable || dropped_is_ahead || cx.env.is_ahead(floor.time) {
             cx.env.counters.sessions_unclaimed += 1;
             cx.ledger.set_receiving(None);
             let due = last.claim.iter().map(|(_, time)| time).filter(|time| cx.env.is_ahead(*time)).min();
@@ -273,8 +279,8 @@ impl SessionIn {
     /// when it has been open for `session_deadline`.
     pub(crate) fn deadline(&self, env: &Env) -> Option<u64> {
         let incoming = self.0.as_ref()?;
-        let idle = incoming.heard.saturating_add(nanos(env.config.session_idle));
-        Some(idle.min(incoming.started.saturating_add(nanos(env.config.session_deadline))))
+        let idle = incoming.last_frame_at.saturating_add(nanos(env.config.session_idle));
+        Some(idle.min(incoming.opened_at.saturating_add(nanos(env.config.session_deadline))))
     }
 
     /// Abandons a session that has been silent, or open, for too long, and asks another member.
@@ -282,9 +288,9 @@ impl SessionIn {
         if self.deadline(cx.env).is_none_or(|at| at > cx.env.now.mono) {
             return;
         }
-        let silent = self.0.as_ref().map(|incoming| incoming.from);
+        let sender = self.0.as_ref().map(|incoming| incoming.from);
         self.abandon(cx);
-        let others: Vec<_> = cx.members.live().filter(|id| Some(*id) != silent).collect();
+        let others: Vec<_> = cx.members.live().filter(|id| Some(*id) != sender).collect();
         if let Some(other) = cx.env.random.choice(others) {
             cx.outbox.ask(other);
         }
@@ -295,7 +301,7 @@ fn merge_interval<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Inco
     for entry in interval.entries {
         let listed = incoming.reconcile.then(|| entry.clone());
         let bound = bound_in(&interval.fills, entry.dot().counter);
-        let merged = cx.merge(incoming.by()).entry(entry, bound);
+        let merged = cx.merge(incoming.provenance()).entry(entry, bound);
         if let Some(listed) = &listed {
             note_vouched(cx, incoming, listed);
         }
@@ -318,9 +324,9 @@ fn note_vouched<K: CoreKey, V>(cx: &Context<'_, K, V>, incoming: &mut Incoming, 
     }
 }
 
-/// Records the held registers that an interval of a reconcile does not list. They are removed once all frames are in,
-/// and not earlier: without the whole session and its floor, an older value from a third replica would find the key
-/// empty.
+/// Records the held registers that an interval of a reconcile does not list. They are judged once all frames have
+/// arrived, and not earlier: without the whole session and its floor, an older value from a third replica would find
+/// the key empty.
 fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, interval: &Interval<K, V>) {
     let Interval { origin, from, to, ref entries, .. } = *interval;
     let listed: BTreeSet<_> = entries.iter().map(|entry| entry.dot().counter).collect();
@@ -328,8 +334,8 @@ fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incom
         incoming.unlisted.remove(&(origin, *time));
     });
     if let Some(log) = cx.ledger.logs_mut().get_mut(&origin) {
-        let ours = log.after(from).take_while(|(time, _)| *time <= to).filter(|(time, _)| !listed.contains(time));
-        incoming.unlisted.extend(ours.map(|(time, slot)| ((origin, time), slot)));
+        let held = log.after(from).take_while(|(time, _)| *time <= to).filter(|(time, _)| !listed.contains(time));
+        incoming.unlisted.extend(held.map(|(time, slot)| ((origin, time), slot)));
     }
     let bugs = cx.env.bugs();
     if bugs.reconcile_hides_removals || bugs.absent_is_deleted || bugs.floor_rises_with_removals {
@@ -337,7 +343,8 @@ fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incom
     }
 }
 
-/// Ends a reconcile. Removes registers that the sender has seen and did not list. Voids registers that the sender has
+/// Ends a reconcile. Removes registers that the sender has seen and did not list, except those that only a known
+/// eviction explains. Voids registers that the sender has
 /// not seen, or puts them in doubt, if the sender may have removed a newer register of their keys without a trace. Then
 /// takes over its evictions, unless this replica has seen all of them.
 fn end_reconcile<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, last: &Last) {
