@@ -65,7 +65,7 @@ impl Forgotten {
 
 /// The state about replicas that are expected, greeted, departed or forgotten.
 #[derive(Debug, Default)]
-struct Absent {
+struct NonMembers {
     /// True if the node expects members from which nothing was received yet. While there is no member, nothing can be
     /// stable.
     awaited: bool,
@@ -75,7 +75,8 @@ struct Absent {
     /// The last own write that a departed member was known to have.
     handed_over: HlcTime,
     forgotten: Forgotten,
-    /// Replicas that were greeted and have not answered. The greeting is repeated, because it may have been lost.
+    /// Replicas that were greeted and have not answered. Digests are sent to them in turn, as to members, because the
+    /// greeting may have been lost.
     greeted: BTreeSet<ReplicaId>,
 }
 
@@ -129,7 +130,7 @@ impl PeerView {
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     peers: BTreeMap<ReplicaId, Peer>,
-    absent: Absent,
+    absent: NonMembers,
     caught_up: Option<CaughtUp>,
     /// The stable cut, as computed at the last collection.
     cut: StableCut,
@@ -317,7 +318,7 @@ impl Members {
         let wrote = if is_new { wrote() } else { 0 };
         let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now, wrote, self.contests_pruned));
         if peer.unmet.take().is_some() {
-            (peer.known_since, peer.word.wrote) = (now.mono, wrote);
+            (peer.known_since, peer.claims.wrote) = (now.mono, wrote);
         }
         peer.dead_since = None;
         peer.last_heard = now.mono;
@@ -454,6 +455,6 @@ impl Members {
         let was_ours = self.former.was_ours(member);
         let filled = || peer.reported.iter().all(|(origin, time)| origin == *member || vector.get(&origin) >= time);
         let waited = self.former.has_waited() || (self.caught_up.is_some() && (!was_ours || filled()));
-        (peer.word.has_duplicate_id || was_ours) && waited
+        (peer.claims.has_duplicate_id || was_ours) && waited
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Listeners<K, V> {
     /// Notified when there is room, or when another thread has to take over the calls.
     room: Event,
     /// The number of removals that were reported.
-    told: AtomicU64,
+    reported: AtomicU64,
     /// True if a thread has waited in vain for `PATIENCE` since the last removal was reported.
     stands_still: AtomicBool,
     pub(super) counters: ListenerCounters,
@@ -75,7 +75,7 @@ impl<K, V> Listeners<K, V> {
             delivering: AtomicBool::new(false),
             paced: AtomicUsize::new(0),
             room: Event::new(),
-            told: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
             stands_still: AtomicBool::new(false),
             counters: ListenerCounters::default(),
         }
@@ -157,9 +157,9 @@ impl<K, V> Listeners<K, V> {
                 (waiting.pop_front(), waiting.len())
             };
             let Some(removal) = next else { break };
-            self.tell(listener, &removal);
+            self.call(listener, &removal);
             drop_quietly([removal]);
-            self.told.fetch_add(1, Ordering::Relaxed);
+            self.reported.fetch_add(1, Ordering::Relaxed);
             self.stands_still.store(false, Ordering::Relaxed);
             if left < PACED {
                 self.room.notify(1);
@@ -178,9 +178,10 @@ impl<K, V> Listeners<K, V> {
         // and no queued removal is left without a thread that delivers it.
         self.paced.fetch_add(1, Ordering::SeqCst);
         let room = self.room.listen();
-        let told = self.told.load(Ordering::Relaxed);
+        let before = self.reported.load(Ordering::Relaxed);
         let is_needed = self.delivering.load(Ordering::SeqCst) && self.waiting.lock().len() > PACED;
-        let came = !is_needed || room.wait_timeout(PATIENCE).is_some() || self.told.load(Ordering::Relaxed) != told;
+        let came =
+            !is_needed || room.wait_timeout(PATIENCE).is_some() || self.reported.load(Ordering::Relaxed) != before;
         self.paced.fetch_sub(1, Ordering::SeqCst);
         if !came {
             self.stands_still.store(true, Ordering::Relaxed);
@@ -188,17 +189,17 @@ impl<K, V> Listeners<K, V> {
         came
     }
 
-    fn tell(&self, listener: &Listener<K, V>, removal: &Removal<K, V>)
+    fn call(&self, listener: &Listener<K, V>, removal: &Removal<K, V>)
     where
         K: Clone,
         V: Clone,
     {
-        let told = catch_unwind(AssertUnwindSafe(|| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
             if let (Some(key), Some(value)) = (removal.item.key.known(), removal.item.value()) {
                 listener(Arc::new(key.clone()), value.clone(), removal.cause);
             }
         }));
-        if let Err(panic) = told {
+        if let Err(panic) = outcome {
             self.counters.listener_panics.one();
             tracing::error!("the eviction listener panicked; it will be called again for the next removal");
             drop_quietly([panic]);

@@ -180,7 +180,7 @@ pub(crate) struct Peer {
     pub(crate) target: Option<(VersionVector, HlcTime)>,
     /// The greatest number of a session from it that is finished, abandoned or superseded.
     pub(crate) session_done: u64,
-    pub(crate) word: OwnWriteClaims,
+    pub(crate) claims: OwnWriteClaims,
     pub(crate) clocks: Clocks,
 }
 
@@ -200,7 +200,7 @@ impl Peer {
             suspected: None,
             target: None,
             session_done: 0,
-            word: OwnWriteClaims { wrote, ..OwnWriteClaims::default() },
+            claims: OwnWriteClaims { wrote, ..OwnWriteClaims::default() },
             clocks: Clocks::default(),
         }
     }

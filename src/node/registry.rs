@@ -345,8 +345,8 @@ impl Registry {
         self.note_unsent();
         self.phase.stopped.store(true, Ordering::Release);
         for port in &self.ports() {
-            let told = catch_unwind(AssertUnwindSafe(|| port.handle_event(NodeEvent::Stopped)));
-            crate::cache::garbage::drop_quietly(told.err());
+            let outcome = catch_unwind(AssertUnwindSafe(|| port.handle_event(NodeEvent::Stopped)));
+            crate::cache::garbage::drop_quietly(outcome.err());
         }
     }
 

@@ -174,7 +174,7 @@ impl ReceivedDigest {
 /// note if the sender asks this replica to take a new id.
 fn check_duplicate_id<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, digest: &Digest) {
     let Some(peer) = cx.members.get_mut(&from) else { return };
-    let denies_known_write = peer.word.take(digest);
+    let denies_known_write = peer.claims.take(digest);
     let must_renew = digest.renew == Some(cx.env.id);
     cx.env.counters.duplicate_id += u64::from(denies_known_write) + u64::from(must_renew);
     if must_renew {

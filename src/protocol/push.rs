@@ -77,7 +77,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
     /// Records that this replica has received, or no longer needs, every write in the push's interval after its last
     /// fill. Before that fill this is not certain. A push leaves out writes that its origin has overwritten. A later
     /// write beats or contests every fill that the left-out write contests, but a fill contests nothing.
-    fn note_unmerged(&mut self, bugs: Bugs, push: &Push<K, V>) {
+    fn note_received(&mut self, bugs: Bugs, push: &Push<K, V>) {
         if self.heard.len() >= MAX_ORIGINS {
             self.heard.clear(); // Afterwards, repeated pushes are merged once more.
         }
@@ -154,7 +154,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
             return;
         }
         cx.claim(push.origin, push.to);
-        self.note_unmerged(cx.env.bugs(), &push);
+        self.note_received(cx.env.bugs(), &push);
         note_written(cx, &push);
         if push.hops < MAX_HOPS && !push.raw.is_empty() {
             cx.outbox.to_pass_on.push((from, push));
@@ -169,7 +169,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         if push.from >= after && push.to <= to {
             return; // A repeated push.
         }
-        self.note_unmerged(cx.env.bugs(), &push);
+        self.note_received(cx.env.bugs(), &push);
         for entry in push.entries {
             let bound = bound_in(&push.fills, entry.dot().counter);
             cx.merge(Provenance::Push).entry(entry, bound);
@@ -251,7 +251,7 @@ fn note_written<K, V>(cx: &mut Context<'_, K, V>, push: &Push<K, V>) {
     if let Some(last) = push.entries.last()
         && let Some(peer) = cx.members.get_mut(&push.origin)
     {
-        peer.word.wrote = peer.word.wrote.max(last.dot().counter);
+        peer.claims.wrote = peer.claims.wrote.max(last.dot().counter);
     }
 }
 

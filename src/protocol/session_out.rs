@@ -95,7 +95,7 @@ impl SessionsOut {
         let behind = cx.ledger.vector().zip(&reported).filter(|(origin, seen, theirs)| *origin != to && theirs < seen);
         for (origin, seen, theirs) in behind.collect::<Vec<_>>() {
             let lack = Lack { of: to, origin, theirs, seen };
-            let lacks = lack.is_one(cx) && !lack.is_progressing(cx);
+            let lacks = lack.is_stuck(cx) && !lack.is_progressing(cx);
             lacks_ours |= lacks && origin == cx.env.id;
             lacks_others |= lacks && origin != cx.env.id;
         }
@@ -299,11 +299,11 @@ fn cut_interval<K: CoreKey, V>(
     // stamp, not of the dot: replicas without a link between them would adopt such a register from each other for ever,
     // each time under a newer dot.
     let settled = if delivers { cx.env.judging().saturating_sub(cx.max_origin_lag()) } else { HlcTime::MAX };
-    let (mut finished, mut last, mut twins) = (true, from, Vec::new());
+    let (mut finished, mut last, mut duplicates) = (true, from, Vec::new());
     for (time, slot) in log.after(from).take_while(|(time, _)| *time <= seen) {
         let Some((entry, held)) = cx.ledger.registers().entry_at(Dot::new(origin, time), slot) else { continue };
         if time == last {
-            twins.push(held);
+            duplicates.push(held);
             continue;
         }
         let cost = entry.size as usize + ENTRY_OVERHEAD;
@@ -325,10 +325,10 @@ fn cut_interval<K: CoreKey, V>(
         last = time;
     }
     cx.ledger.logs_mut().put(origin, log);
-    for twin in twins {
+    for duplicate in duplicates {
         // Two keys under one dot cannot be encoded in one interval. The origin is faulty, or its id has a duplicate.
         cx.env.counters.conflicts += 1;
-        cx.ledger.spread_again(cx.env, &twin);
+        cx.ledger.spread_again(cx.env, &duplicate);
     }
     interval.fills = cx.ledger.fill_notes(&interval.entries);
     (interval, finished)
@@ -354,7 +354,7 @@ impl Lack {
     }
 
     /// Returns true if the member lacks something that is not on its way.
-    fn is_one<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
+    fn is_stuck<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
         let settled = cx.env.judging().saturating_sub(cx.env.in_flight());
         if !self.origin_delivers(cx) {
             return true;

@@ -184,7 +184,7 @@ fn record<K: SimKey, V: SimValue>(
 fn unmet_clock<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> HlcTime {
     let (id, cache) = (cluster.openings[number].id, cluster.openings[number].cache);
     let strangers = cluster.replicas_of(cache).into_iter().filter(|other| *other != number);
-    let strangers = strangers.filter(|other| !cluster.openings[*other].history.company.admitted.contains_key(&id));
+    let strangers = strangers.filter(|other| !cluster.openings[*other].history.membership.admitted.contains_key(&id));
     strangers.map(|other| cluster.view(other).clock().judging(cluster.now_at(other))).max().unwrap_or_default()
 }
 

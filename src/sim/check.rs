@@ -10,7 +10,7 @@
 //! | `beliefs` | no replica believes more of a peer than the peer has stated; no write at or below a sent watermark |
 //! | `clocks` | nothing from the future is merged; no replica takes its first member's time at once; registers that a member has reported are not sent to it again |
 //! | `promises` | the answers of `ready`, `wait_replicated` and of the count of unsent writes are true |
-//! | `company` | a replica that another replica has replaced is no live member; replicas of one cache meet |
+//! | `members` | a replica that another replica has replaced is no live member; replicas of one cache meet |
 //! | `bounds` | memory is bounded after every event |
 //! | `agreement` | at the end: O3, completeness by record, and back to baseline (O4) |
 
@@ -18,10 +18,10 @@ pub(super) mod agreement;
 pub(super) mod beliefs;
 mod bounds;
 pub(super) mod clocks;
-pub(super) mod company;
 mod content;
 pub(super) mod evictions;
 pub(super) mod fills;
+pub(super) mod members;
 mod promises;
 
 use super::cluster::Cluster;
@@ -44,7 +44,7 @@ pub(super) fn replica<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, n
     (0..cluster.keys.len()).try_for_each(|key| check_key(cluster, number, key))?;
     bounds::check(cluster, number)?;
     beliefs::check(cluster, number)?;
-    company::check(cluster, number)?;
+    members::check(cluster, number)?;
     promises::check(cluster, number)?;
     let name = cluster.name(number);
     let counters = cluster.view(number).counters();

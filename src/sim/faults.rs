@@ -194,7 +194,7 @@ pub(super) fn resume<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, pr
     for payload in std::mem::take(&mut here.inbox) {
         cluster.schedule(0, Event::Deliver { address, payload });
     }
-    open.into_iter().for_each(|number| cluster.openings[number].history.company.note_resumed(cluster.at));
+    open.into_iter().for_each(|number| cluster.openings[number].history.membership.note_resumed(cluster.at));
     settle::process(cluster, process)
 }
 

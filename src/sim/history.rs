@@ -97,7 +97,7 @@ fn note_members<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number:
     let (at, now) = (cluster.at, cluster.now_at(number));
     let Opening { engine, history, .. } = &mut cluster.openings[number];
     let view = engine.replica.view();
-    history.company.note_members(at, view.clock().judging(now), view.members().collect());
+    history.membership.note_members(at, view.clock().judging(now), view.members().collect());
 }
 
 /// Records the members that a digest names: all that its sender had met.
@@ -109,7 +109,7 @@ pub(super) fn note_names<K: SimKey, V: SimValue>(
 ) {
     let met = cluster.openings[from].history.said.get(&digest.clock).map(|(met, _)| met.clone());
     for who in met.into_iter().flatten() {
-        cluster.openings[number].history.company.named.entry(who).or_default().insert(from);
+        cluster.openings[number].history.membership.named.entry(who).or_default().insert(from);
     }
 }
 
@@ -117,16 +117,16 @@ pub(super) fn note_names<K: SimKey, V: SimValue>(
 /// named them to it, and has not forgotten them. A member that is down or paused forgets no replica, and its peers need
 /// not wait on its account.
 fn waited_for<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Vec<ReplicaId> {
-    let company = &cluster.openings[number].history.company;
+    let known = &cluster.openings[number].history.membership;
     let still = |who: &ReplicaId, namer: &usize| {
         let namer = &cluster.openings[*namer];
         namer.is_open
             && cluster.processes[namer.process].is_up()
-            && company.members.contains_key(&namer.id)
-            && namer.history.company.members.contains_key(who)
+            && known.members.contains_key(&namer.id)
+            && namer.history.membership.members.contains_key(who)
     };
-    let named = company.named.iter().filter(|(who, namers)| namers.iter().any(|namer| still(who, namer)));
-    named.map(|(who, _)| *who).filter(|who| !company.ever.contains(who)).collect()
+    let named = known.named.iter().filter(|(who, namers)| namers.iter().any(|namer| still(who, namer)));
+    named.map(|(who, _)| *who).filter(|who| !known.ever.contains(who)).collect()
 }
 
 /// Records the statements that a replica makes about itself in a digest that it sends.
@@ -158,7 +158,7 @@ fn note_rise<K: SimKey, V: SimValue>(
     if history.rises[which as usize].last().is_some_and(|last| last.floor >= floor) || floor == Stamp::ZERO {
         return;
     }
-    let members = || history.company.settled(at).chain(waited_for(cluster, number)).collect();
+    let members = || history.membership.settled(at).chain(waited_for(cluster, number)).collect();
     let removal = || Removal { seen: opening.seen.clone(), members: members(), forced };
     let own = (source.is_none() || forced).then(removal);
     let line = format!("  r{number} {which:?} floor rises to {floor:?} from {source:?} forced {forced}");
@@ -284,7 +284,7 @@ fn is_contested_bare<K: SimKey, V: SimValue>(
 fn is_late<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, fill: &Record<K, V>) -> bool {
     let Some(start) = fill.fill else { return false };
     let drift = nanos(cluster.settings.config.max_drift);
-    let admitted = cluster.openings[number].history.company.admitted.get(&cluster.openings[fill.author].id);
+    let admitted = cluster.openings[number].history.membership.admitted.get(&cluster.openings[fill.author].id);
     admitted.is_none_or(|(since, clock)| *since > start.at || start.began.saturating_add(drift) < *clock)
 }
 

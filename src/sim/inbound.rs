@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::check::{clocks, company};
+use super::check::{clocks, members};
 use super::cluster::Cluster;
 use super::codec;
 use super::foreign::read_as_foreign;
@@ -60,7 +60,7 @@ fn dispatch<K: SimKey, V: SimValue>(
     let (Some(from), Some(cache)) = (process, cache) else {
         return Err(cluster.violation("wire: a message without a sender or a cache".to_owned()));
     };
-    let (here, heeds) = (&cluster.processes[to].membership, cluster.settings.heed_the_dead);
+    let (here, heeds) = (&cluster.processes[to].membership, cluster.settings.accept_departed);
     let late = if heeds { Membership::is_former } else { Membership::is_late };
     if late(here, envelope.node, envelope.cache, envelope.from) {
         cluster.report.fault("late message");
@@ -207,9 +207,9 @@ fn note_digest<K: SimKey, V: SimValue>(
 ) -> Result<(), Violation> {
     let (cache, name) =
         (codec::name_of(cluster.openings[number].cache), cluster.processes[from].address.to_string().into());
-    company::note_digest(cluster, number, from, id);
+    members::note_digest(cluster, number, from, id);
     let here = &mut cluster.processes[to].membership;
-    if cluster.settings.heed_the_dead {
+    if cluster.settings.accept_departed {
         here.note_sender(codec::incarnation(from), &name, from);
     }
     match here.heard(codec::incarnation(from), cache, id) {

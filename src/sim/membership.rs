@@ -2,7 +2,7 @@
 //! down or gone, and reports that to its replicas. It repeats what `node/driver.rs` does then: change both together.
 
 use super::agenda::Event;
-use super::check::company;
+use super::check::members;
 use super::cluster::Cluster;
 use super::codec::{cache_of, incarnation, process_of};
 use super::outbound;
@@ -22,7 +22,7 @@ pub(super) fn detect<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) ->
         }
         outbound::greet_the_unknown(cluster, process)?;
     }
-    company::check_met(cluster)?;
+    members::check_met(cluster)?;
     let round = cluster.settings.suspect_after.as_nanos() as u64 / 3;
     let after = round / 2 + cluster.network.jitter(round / 2);
     cluster.schedule(after, Event::Detector);
@@ -54,7 +54,7 @@ fn look_at<K: SimKey, V: SimValue>(
 /// Returns true if a replica on a process believes that a replica on another process is live. Such a belief may outlast
 /// the process.
 fn believes_live<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, process: usize, other: usize) -> bool {
-    cluster.settings.heed_the_dead
+    cluster.settings.accept_departed
         && cluster.openings.iter().filter(|opening| opening.process == other).any(|theirs| {
             let ours = cluster.processes[process].open[usize::from(theirs.cache)];
             ours.is_some_and(|ours| cluster.view(ours).peers().any(|peer| peer.id == theirs.id && peer.live))
@@ -82,7 +82,7 @@ fn learn_up<K: SimKey, V: SimValue>(
     here.views.insert(other, View::Up);
     let predecessors = here.membership.up(incarnation(other), &name, other);
     let mut predecessors: Vec<_> = predecessors.into_iter().filter_map(process_of).collect();
-    if cluster.settings.heed_the_dead {
+    if cluster.settings.accept_departed {
         // Add the predecessors that only a late message has named.
         predecessors
             .extend(std::iter::successors(cluster.processes[other].replaces, |old| cluster.processes[*old].replaces));
@@ -110,7 +110,7 @@ fn learn_down<K: SimKey, V: SimValue>(
     for (number, id) in known_on(cluster, process, other, gone) {
         let now = cluster.now_at(number);
         if left {
-            cluster.openings[number].history.company.ever.insert(id);
+            cluster.openings[number].history.membership.ever.insert(id);
             cluster.openings[number].engine.replica.handle_member_left(now, id);
         } else {
             cluster.openings[number].engine.replica.handle_member_down(now, id);
@@ -131,7 +131,7 @@ fn known_on<K: SimKey, V: SimValue>(
     let here = &cluster.processes[process];
     let open = |cache: &str| here.open[usize::from(cache_of(cache)?)];
     let mut known: Vec<_> = gone.into_iter().filter_map(|(cache, id)| Some((open(&cache)?, id))).collect();
-    if cluster.settings.heed_the_dead {
+    if cluster.settings.accept_departed {
         // Add the replicas that only a late message has named.
         let theirs = cluster.openings.iter().filter(|theirs| theirs.process == other);
         known.extend(theirs.filter_map(|theirs| Some((here.open[usize::from(theirs.cache)]?, theirs.id))));
@@ -163,7 +163,7 @@ fn drop_for_good<K: SimKey, V: SimValue>(
     process: usize,
     who: usize,
 ) -> Vec<(String, ReplicaId)> {
-    company::note_left(cluster, process, who);
+    members::note_left(cluster, process, who);
     cluster.processes[process].membership.down(incarnation(who), true)
 }
 
@@ -175,7 +175,7 @@ pub(super) fn forget<K: SimKey, V: SimValue>(
     who: usize,
 ) -> Result<(), Violation> {
     if !cluster.processes[process].membership.is_live(incarnation(who)) {
-        company::note_left(cluster, process, who);
+        members::note_left(cluster, process, who);
     }
     let gone = cluster.processes[process].membership.forget(incarnation(who));
     if !gone.is_empty() {
@@ -202,7 +202,7 @@ pub(super) fn tell_left<K: SimKey, V: SimValue>(
 ) -> Result<(), Violation> {
     cluster.trace(|| format!("r{number} is informed that {id} departed"));
     let now = cluster.now_at(number);
-    cluster.openings[number].history.company.ever.insert(id);
+    cluster.openings[number].history.membership.ever.insert(id);
     cluster.openings[number].engine.replica.handle_member_left(now, id);
     settle::opening(cluster, number)
 }

@@ -44,7 +44,7 @@ pub(super) struct Removal {
 
 /// The members that one opening has, and the replicas that it knows of.
 #[derive(Debug, Default)]
-pub(super) struct Company {
+pub(super) struct MembershipHistory {
     /// The members, each with the start of its uninterrupted membership. A pause of this replica restarts that time.
     pub(super) members: BTreeMap<ReplicaId, u64>,
     /// The same, but a pause of this replica does not restart the time. Includes the reading of the replica's clock at
@@ -62,7 +62,7 @@ pub(super) struct Company {
     pub(super) strangers: BTreeMap<ReplicaId, u64>,
 }
 
-impl Company {
+impl MembershipHistory {
     /// Records the present members of a replica, each with true if it is live. `clock` is the replica's clock.
     pub(super) fn note_members(&mut self, at: u64, clock: HlcTime, now: BTreeMap<ReplicaId, bool>) {
         self.members.retain(|id, _| now.contains_key(id));
@@ -104,7 +104,7 @@ pub(super) struct Spoken {
 pub(super) struct History {
     /// The rises of the gc floor, and those of the eviction floor.
     pub(super) rises: [Vec<Rise>; 2],
-    pub(super) company: Company,
+    pub(super) membership: MembershipHistory,
     /// The members that this replica had met and the writes that it had seen, by the clock of the digest that it sent
     /// then.
     pub(super) said: BTreeMap<HlcTime, (Vec<ReplicaId>, VersionVector)>,

@@ -87,7 +87,7 @@ fn home<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, id: 
         return Some(cluster.processes[*other].address);
     }
     let other = cluster.openings[*cluster.by_id.get(id)?].process;
-    let heeded = cluster.settings.heed_the_dead && !here.is_former(codec::incarnation(other), cache, *id);
+    let heeded = cluster.settings.accept_departed && !here.is_former(codec::incarnation(other), cache, *id);
     heeded.then(|| cluster.processes[other].address)
 }
 

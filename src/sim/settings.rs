@@ -62,7 +62,7 @@ pub struct Settings {
     /// True if messages to a paused node are lost instead of waiting.
     pub pause_drops: bool,
     /// True if replicas also exchange messages with peers that their process considers dead. No real node does this.
-    pub heed_the_dead: bool,
+    pub accept_departed: bool,
     /// True if one of the links that a script breaks stays broken when all other faults end. Both of its ends reach a
     /// third node.
     pub stays_broken: bool,
@@ -111,7 +111,7 @@ impl Default for Settings {
             bandwidth: None,
             sending: Duration::ZERO,
             pause_drops: false,
-            heed_the_dead: false,
+            accept_departed: false,
             stays_broken: false,
             other_types: false,
             plot: None,
@@ -140,7 +140,7 @@ impl std::fmt::Display for Settings {
             rarely(self.max_capacity.is_some(), format!("capacity {}", self.max_capacity.unwrap_or_default())),
             rarely(self.time_to_live.is_some(), format!("time to live {:?}", self.time_to_live.unwrap_or_default())),
             rarely(self.pause_drops, "pauses drop messages".into()),
-            rarely(self.heed_the_dead, "messages of departed processes are accepted".into()),
+            rarely(self.accept_departed, "messages of departed processes are accepted".into()),
             rarely(self.stays_broken, "a broken link stays broken".into()),
             rarely(self.other_types, "every second node of another release".into()),
             self.plot.map_or_else(String::new, |plot| format!(", {plot:?}")),
@@ -231,7 +231,7 @@ impl Settings {
             bandwidth: pick(rng, &[None, None, Some(5_000), Some(50_000), Some(500_000)]),
             sending: millis(pick(rng, &[0, 1, 20, 300])),
             pause_drops: rng.bool(),
-            heed_the_dead: rng.bool(),
+            accept_departed: rng.bool(),
             stays_broken: false,
             other_types: false,
             plot: None,
@@ -346,7 +346,7 @@ impl Settings {
             Plot::DeleteHeardByOne => settings.config.max_tombstones = 1,
             Plot::TwoReconciles => settings.latency = millis(100),
             Plot::FillOfTheForgotten => {
-                settings.heed_the_dead = true;
+                settings.accept_departed = true;
                 (settings.suspect_after, settings.config.forget_after) = (millis(300), millis(2_000));
             }
             Plot::LeftBehindALink => settings.stays_broken = true,
@@ -377,7 +377,7 @@ impl Settings {
         |it| it.max_capacity = None,
         |it| it.time_to_live = None,
         |it| it.pause_drops = false,
-        |it| it.heed_the_dead = false,
+        |it| it.accept_departed = false,
         |it| it.caches = 1,
         |it| it.config.max_tombstones = 1_000_000,
     ];

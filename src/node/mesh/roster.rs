@@ -91,8 +91,8 @@ struct Entry {
     /// The process that is live under the name.
     here: Option<Here>,
     /// The process that the consumer knows as live under the name.
-    told: Option<Peer>,
-    /// True if the member in `told` said goodbye or was replaced, false if it failed.
+    reported: Option<Peer>,
+    /// True if the member in `reported` said goodbye or was replaced, false if it failed.
     left: bool,
     /// True while the name is in `RosterState::dirty`.
     queued: bool,
@@ -164,7 +164,7 @@ impl Roster {
             state.retire(before.incarnation);
         }
         let entry = state.entries.entry(peer.name.clone()).or_default();
-        let replaced = [entry.here.as_ref().map(|h| &h.peer), entry.told.as_ref()]
+        let replaced = [entry.here.as_ref().map(|h| &h.peer), entry.reported.as_ref()]
             .into_iter()
             .flatten()
             .map(|p| p.incarnation)
@@ -361,13 +361,13 @@ impl RosterState {
         let entry = self.entries.get_mut(name)?;
         entry.queued = false;
         let here = entry.here.as_ref().map(|h| h.peer.clone());
-        if here == entry.told {
+        if here == entry.reported {
             if here.is_none() {
                 self.entries.remove(name);
             }
             return None;
         }
-        let told = std::mem::replace(&mut entry.told, here.clone());
+        let reported = std::mem::replace(&mut entry.reported, here.clone());
         let left = entry.left;
         if here.is_none() {
             self.entries.remove(name);
@@ -375,7 +375,7 @@ impl RosterState {
             entry.left = false;
         }
         let up = here.map(MeshEvent::Up);
-        match told {
+        match reported {
             Some(peer) => {
                 self.pending = up;
                 Some(MeshEvent::Down { peer, left })

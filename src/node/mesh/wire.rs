@@ -240,9 +240,9 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
 fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     let std = std::net::UdpSocket::bind(addr)?;
     std.set_nonblocking(true)?;
-    let twin = memberlist::agnostic::tokio::net::UdpSocket::try_from(std.try_clone()?)?;
+    let duplicate = memberlist::agnostic::tokio::net::UdpSocket::try_from(std.try_clone()?)?;
     // A smaller buffer only loses more of a burst, so a refusal must not prevent the start.
-    if let Err(e) = twin.set_recv_buffer_size(RECEIVE_BUFFER) {
+    if let Err(e) = duplicate.set_recv_buffer_size(RECEIVE_BUFFER) {
         tracing::debug!(error = %e, "receive buffer stays at the system's default");
     }
     UdpSocket::from_std(std)

@@ -14,12 +14,12 @@ fn views(net: &Net, keys: std::ops::Range<u32>) -> Vec<Vec<Option<u32>>> {
     (0..net.r.len()).filter(|i| net.up[*i]).map(view).collect()
 }
 
-/// Returns replicas of which the first `twins` share one id. Writes count as young for half of `gc_grace` seconds.
-fn net(replicas: usize, twins: usize, gc_grace: u64) -> Net {
+/// Returns replicas of which the first `duplicates` share one id. Writes count as young for half of `gc_grace` seconds.
+fn net(replicas: usize, duplicates: usize, gc_grace: u64) -> Net {
     let config = |i| ReplicaConfig { gc_grace: Duration::from_secs(gc_grace), ..plain(i) };
     let mut net = Net::new(replicas, config);
-    for twin in 1..twins {
-        net.r[twin] = Replica::new(id(0), config(twin), twin as u64, net.now(twin)).unwrap();
+    for duplicate in 1..duplicates {
+        net.r[duplicate] = Replica::new(id(0), config(duplicate), duplicate as u64, net.now(duplicate)).unwrap();
     }
     net
 }
@@ -36,7 +36,7 @@ fn count(net: &Net, of: impl Fn(&crate::replica::Counters) -> u64) -> u64 {
 
 /// Checks that two replicas that write under one id are detected: each takes a new id, and all replicas agree. Returns
 /// the agreed values.
-fn two_of_four_are_twins(gc_grace: u64) -> Vec<Option<u32>> {
+fn two_of_four_are_duplicates(gc_grace: u64) -> Vec<Option<u32>> {
     let mut net = net(4, 2, gc_grace);
     for a in [0, 1, 2] {
         net.meet(a, 3);
@@ -44,9 +44,9 @@ fn two_of_four_are_twins(gc_grace: u64) -> Vec<Option<u32>> {
     net.meet(0, 2);
     net.meet(1, 2);
     for round in 0..8 {
-        for twin in [0, 1] {
-            net.put(twin, round * 2 + twin as u32, Some(round), 8);
-            net.put(twin, 50, Some(100 * twin as u32 + round), 8);
+        for duplicate in [0, 1] {
+            net.put(duplicate, round * 2 + duplicate as u32, Some(round), 8);
+            net.put(duplicate, 50, Some(100 * duplicate as u32 + round), 8);
         }
         net.step();
     }
@@ -67,8 +67,8 @@ fn two_of_four_are_twins(gc_grace: u64) -> Vec<Option<u32>> {
 }
 
 #[test]
-fn twins_take_new_ids_and_lose_nothing_young() {
-    let kept = two_of_four_are_twins(10);
+fn duplicates_take_new_ids_and_lose_nothing_young() {
+    let kept = two_of_four_are_duplicates(10);
     assert_eq!((kept[0], kept[1]), (None, None), "deleted");
     assert_eq!(kept.iter().flatten().count(), 15, "14 keys of one of them, and one of both");
 }
@@ -76,9 +76,9 @@ fn twins_take_new_ids_and_lose_nothing_young() {
 /// Checks that replicas agree also on writes that are too old to be written again. Values that a member holds stay, and
 /// are the same on all replicas.
 #[test]
-fn twins_take_new_ids_and_agree() {
+fn duplicates_take_new_ids_and_agree() {
     for gc_grace in [0, 1] {
-        let kept = two_of_four_are_twins(gc_grace);
+        let kept = two_of_four_are_duplicates(gc_grace);
         assert!((1..=15).contains(&kept.iter().flatten().count()), "{kept:?}");
     }
 }
@@ -122,7 +122,7 @@ fn a_restored_process_begins_anew() {
 /// Checks that two duplicates without a third member recover in turn. The one that is behind takes a new id and is
 /// filled by the second. Then the second takes a new id and is filled by the first.
 #[test]
-fn twins_without_a_third() {
+fn duplicates_without_a_third() {
     let mut net = net(2, 2, 10);
     for key in 10..30 {
         net.put(0, key, Some(key), 8);
@@ -169,7 +169,7 @@ fn a_liar_is_believed_once_a_minute() {
 /// one duplicate. The second side has claims that cover the delete, so the duplicate must write it again under its new
 /// id.
 #[test]
-fn a_delete_that_only_one_twins_side_has_seen_reaches_the_other() {
+fn a_delete_that_only_one_duplicates_side_has_seen_reaches_the_other() {
     let mut net = net(4, 2, 2);
     net.up[1] = false; // Not started yet.
     for (a, b) in [(0, 2), (0, 3), (2, 3)] {

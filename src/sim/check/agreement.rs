@@ -184,7 +184,7 @@ fn is_owed<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, r
         || !fate.doubted.is_empty()
         || !fate.given_up.is_empty()
         || author.engine.replica.view().counters().evicted_unsent > 0;
-    let since = author.history.company.live.get(&cluster.openings[number].id);
+    let since = author.history.membership.live.get(&cluster.openings[number].id);
     only_author && !lost && author.is_open && since.is_some_and(|since| *since < record.at)
 }
 

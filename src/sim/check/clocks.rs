@@ -88,8 +88,8 @@ pub(in crate::sim) fn check_answer<K: SimKey, V: SimValue>(
             .violation(format!("cost: {name} sends a reconcile to {from}, which has reported that it lacks nothing")));
     }
     let history = &cluster.openings[number].history;
-    let only = history.company.live.keys().all(|other| *other == from);
-    let waited = history.company.admitted.get(&from).is_some_and(|(since, _)| since + WAIT <= cluster.at);
+    let only = history.membership.live.keys().all(|other| *other == from);
+    let waited = history.membership.admitted.get(&from).is_some_and(|(since, _)| since + WAIT <= cluster.at);
     if now.time_taken > before.time_taken && only && !waited {
         return Err(cluster.violation(format!("clocks: {name} takes the time of {from} at its first digest")));
     }

@@ -18,30 +18,30 @@ pub(in crate::sim) fn note_digest<K: SimKey, V: SimValue>(
     from: usize,
     id: ReplicaId,
 ) {
-    let greatest = cluster.openings[number].history.company.greatest.entry(from).or_insert(id);
+    let greatest = cluster.openings[number].history.membership.greatest.entry(from).or_insert(id);
     *greatest = id.max(*greatest);
 }
 
 /// Records that a process is gone for good. Afterwards a node ignores messages from all replicas of that process, and
-/// no longer remembers which was the last. A run with `heed_the_dead` accepts such messages in any order, so this file
+/// no longer remembers which was the last. A run with `accept_departed` accepts such messages in any order, so this file
 /// forgets the greatest replica as well.
 pub(in crate::sim) fn note_left<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, process: usize, who: usize) {
     for number in cluster.processes[process].openings() {
-        cluster.openings[number].history.company.greatest.remove(&who);
+        cluster.openings[number].history.membership.greatest.remove(&who);
     }
 }
 
 /// Checks that no live member of a replica has a successor: a replica of the same process with a greater id, from which
 /// a digest has arrived here. The ids of one process rise, so the replica with the smaller id was closed.
 pub(super) fn check<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
-    let greatest = &cluster.openings[number].history.company.greatest;
+    let greatest = &cluster.openings[number].history.membership.greatest;
     let process = |id: &ReplicaId| cluster.by_id.get(id).map(|other| cluster.openings[*other].process);
     let successor = |id: &ReplicaId| process(id).and_then(|process| greatest.get(&process)).filter(|other| *other > id);
     for (id, _) in cluster.view(number).members().filter(|(_, live)| *live) {
         if let Some(successor) = successor(&id) {
             let name = cluster.name(number);
             return Err(cluster.violation(format!(
-                "company: {name} counts {id} as a member, although it has received a digest of its successor \
+                "members: {name} counts {id} as a member, although it has received a digest of its successor \
                  {successor}"
             )));
         }
@@ -77,7 +77,7 @@ fn check_pair<K: SimKey, V: SimValue>(
 ) -> Result<(), Violation> {
     let (at, id) = (cluster.at, cluster.openings[other].id);
     let knows = cluster.view(number).members().any(|member| member == (id, true));
-    let strangers = &mut cluster.openings[number].history.company.strangers;
+    let strangers = &mut cluster.openings[number].history.membership.strangers;
     if knows {
         strangers.remove(&id);
         return Ok(());
@@ -87,5 +87,5 @@ fn check_pair<K: SimKey, V: SimValue>(
         return Ok(());
     }
     let (name, who) = (cluster.name(number), cluster.name(other));
-    Err(cluster.violation(format!("company: {name} has not met {who}, which has been a member since {since}")))
+    Err(cluster.violation(format!("members: {name} has not met {who}, which has been a member since {since}")))
 }
