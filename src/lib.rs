@@ -74,7 +74,7 @@
 //!
 //! | layer | modules | content |
 //! | --- | --- | --- |
-//! | operators | [`inspect`], [`sim`], `probe` | inspection of a running node: questions to other nodes, differences, the debug server; the simulator, which runs whole clusters in one thread from a seed; access to registers for the model checker |
+//! | operators | [`inspect`], [`sim`](docs::testing), `probe` | inspection of a running node: questions to other nodes, differences, the debug server; the simulator, which runs whole clusters in one thread from a seed; access to registers for the model checker |
 //! | edges | [`node`] | tokio and memberlist: all sockets, spawned tasks and clock reads; only the debug server has a socket and tasks of its own |
 //! | public cache | [`cache`] | handles, builder, eviction, fills, change stream |
 //! | reports | [`report`] | plain data with names and readable times, and warnings |
@@ -122,8 +122,12 @@
 //! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
 //! [moka](docs::migrating_from_moka) or [bcache](docs::migrating_from_bcache).
 
+// On docs.rs each item has a label with the feature that it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Without the feature `node` no cache can be opened, so the code that serves an open cache has no caller.
 #![cfg_attr(not(feature = "node"), allow(dead_code))]
+// The pages link to items of the node.
+#![cfg_attr(not(feature = "node"), allow(rustdoc::broken_intra_doc_links))]
 
 mod arrival;
 mod bugs;

@@ -89,3 +89,68 @@ fn a_nodes_settings_come_from_a_file_and_a_mistake_is_named() {
     let address = refused(r#"{ "bind": "localhost" }"#);
     assert!(address.contains("socket address"), "{address}");
 }
+
+/// The Rust release whose rustdoc writes the format that `public-api` reads. Raise the two together.
+const SNAPSHOT_RUST: &str = "1.95";
+
+/// Returns the public interface with all features, one line for each item.
+#[cfg(unix)]
+fn interface() -> String {
+    use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+    // Only rustdoc may use unstable options: a variable in Cargo's environment would rebuild the dependencies.
+    let folder = tempfile::tempdir().unwrap();
+    let rustdoc = folder.path().join("rustdoc");
+    fs::write(&rustdoc, "#!/bin/sh\nexec env RUSTC_BOOTSTRAP=1 rustdoc \"$@\"\n").unwrap();
+    fs::set_permissions(&rustdoc, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("RUSTDOC", &rustdoc).env_remove("RUSTDOCFLAGS");
+    cargo.args(["rustdoc", "--quiet", "--lib", "--all-features", "--target-dir"]).arg(folder_of_target());
+    cargo.args(["--", "-Zunstable-options", "--output-format", "json"]);
+    assert!(cargo.status().unwrap().success(), "{cargo:?}");
+    let json = folder_of_target().join("doc/driftless.json");
+    let builder = public_api::Builder::from_rustdoc_json(json).omit_blanket_impls(true);
+    let api = builder.omit_auto_trait_impls(true).omit_auto_derived_impls(true).build().unwrap();
+    let mut seen = std::collections::HashSet::new();
+    let lines = api.items().map(|item| format!("{item}\n")).filter(|line| seen.insert(line.clone()));
+    lines.collect()
+}
+
+/// Returns the folder that has the folder of this test's profile.
+#[cfg(unix)]
+fn folder_of_target() -> std::path::PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(3).expect("target/debug/deps/api").to_owned()
+}
+
+/// Compares the public interface with its snapshot, so that a change of it is seen in review.
+///
+/// CI runs it. By hand: `cargo test --all-features --test api -- --ignored`. After a change that is meant:
+/// `REFRESH_API=1 cargo test --all-features --test api -- --ignored`.
+#[cfg(unix)]
+#[test]
+#[ignore = "documents the crate once more; CI runs it by name"]
+fn the_public_interface_is_the_snapshot() {
+    let rustc = std::process::Command::new("rustc").arg("--version").output().unwrap();
+    let version = String::from_utf8_lossy(&rustc.stdout).into_owned();
+    if !version.starts_with(&format!("rustc {SNAPSHOT_RUST}.")) {
+        eprintln!("the public interface was not compared: that needs Rust {SNAPSHOT_RUST}, and this is {version}");
+        return;
+    }
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/public-api.txt");
+    let now = interface();
+    assert!(now.lines().count() > 500, "{now}");
+    if std::env::var_os("REFRESH_API").is_some() {
+        std::fs::write(&golden, &now).unwrap();
+    }
+    let before = std::fs::read_to_string(&golden).unwrap();
+    let sides = [(&before, &now, '-'), (&now, &before, '+')];
+    let changed = sides.into_iter().flat_map(|(one, two, sign)| {
+        let two: std::collections::HashSet<_> = two.lines().collect();
+        one.lines().filter(move |line| !two.contains(line)).map(move |line| format!("{sign} {line}\n"))
+    });
+    let changed: String = changed.collect();
+    assert!(
+        before == now,
+        "the public interface has changed. If that is meant, run the test with REFRESH_API=1:\n{changed}"
+    );
+}
