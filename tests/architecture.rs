@@ -55,7 +55,7 @@ fn product() -> Vec<Source> {
 }
 
 fn everything() -> Vec<Source> {
-    ["src", "tests", "examples", "benches"].into_iter().flat_map(load).collect()
+    ["src", "tests", "examples", "benches", "crates"].into_iter().flat_map(load).collect()
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn pages() -> Vec<PathBuf> {
     let folders = ["", "src/docs", "examples", "benches", "fuzz"];
     let listed = folders.iter().filter_map(|folder| std::fs::read_dir(root().join(folder)).ok()).flatten().flatten();
     let pages = listed.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "md"));
-    pages.collect()
+    pages.chain(files("crates", &["md"])).collect()
 }
 
 /// Returns the targets of the links in a text, except those in code.
@@ -266,9 +266,29 @@ fn the_table_of_limits_has_every_setting_and_its_default() {
 #[test]
 fn the_readme_has_the_two_commands() {
     let readme = read("README.md");
-    for command in ["cargo run --release --example storefront", "cargo test --all-features"] {
+    for command in ["cargo run --release --example storefront", "cargo test --workspace --all-features"] {
         assert!(readme.contains(command), "{command}");
     }
+}
+
+/// Returns the lines of a text that are one of the commands of a build, without their indentation and comment.
+fn commands(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().map(|line| line.split(" #").next().unwrap_or(line).trim().to_owned());
+    lines.filter(|line| ["cargo test", "cargo clippy -", "cargo fmt -"].iter().any(|it| line.starts_with(it))).collect()
+}
+
+/// Checks that the README, CONTRIBUTING and the script of CI have the same commands.
+#[test]
+fn the_commands_are_those_of_ci() {
+    let ci = commands(&read(".ci/run"));
+    let ci: BTreeSet<_> = ci.into_iter().filter(|command| !command.contains("--version")).collect();
+    assert!(ci.len() >= 6, "{ci:?}");
+    let contributing = read("CONTRIBUTING.md");
+    let (_, section) = contributing.split_once("## How to run what CI runs").expect("the section");
+    let listed = commands(section.split("\n## ").next().expect("its text"));
+    assert_eq!(listed, ci, "CONTRIBUTING.md and .ci/run differ");
+    let tests: BTreeSet<_> = ci.into_iter().filter(|command| command.starts_with("cargo test")).collect();
+    assert_eq!(commands(&read("README.md")), tests, "README.md and .ci/run differ");
 }
 
 /// Checks that the program in the README is the example that `tests/examples.rs` runs in two processes.
@@ -369,7 +389,7 @@ fn sentences(page: &str) -> Vec<String> {
 /// Checks by counts that the prose is plain English. The counts show where to look; a reader decides.
 #[test]
 fn the_prose_is_plain() {
-    let code: Vec<_> = ["src", "examples", "tests"].iter().flat_map(|folder| files(folder, &["rs"])).collect();
+    let code: Vec<_> = ["src", "examples", "tests", "crates"].iter().flat_map(|folder| files(folder, &["rs"])).collect();
     let texts: Vec<_> = code.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let openings: Vec<_> = texts.iter().flat_map(|text| openings(text)).collect();
     let asks = |word: &&String| {
@@ -380,7 +400,7 @@ fn the_prose_is_plain() {
     assert!(openings.len() > 3_000, "{}", openings.len());
     assert!(asking * 100 < openings.len() * 3, "{asking} of {} docs open with an interrogative", openings.len());
 
-    let others = ["src", "examples", "tests"].iter().flat_map(|folder| files(folder, &["md", "html", "json"]));
+    let others = ["src", "examples", "tests", "crates"].iter().flat_map(|folder| files(folder, &["md", "html", "json"]));
     let others = others.chain([root().join("README.md"), root().join("SECURITY.md")]);
     let found: Vec<_> = code.into_iter().chain(others).filter(|path| !path.ends_with("tests/docs.rs")).collect();
     let found = found.iter().map(|path| (pronouns(&std::fs::read_to_string(path).unwrap()), path.display()));
