@@ -120,7 +120,7 @@
 //! [Questions and short answers](docs::questions), [guarantees](docs::guarantees), [protocol](docs::protocol),
 //! [limits](docs::limits), [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
 //! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
-//! [moka](docs::migrating_from_moka) or [bcache](docs::migrating_from_bcache).
+//! [moka](docs::migrating_from_moka), [bcache](docs::migrating_from_bcache) or [others](docs::coming_from_other_caches).
 
 // On docs.rs each item has a label with the feature that it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -215,6 +215,10 @@ pub mod docs {
     /// Migration from bcache.
     pub mod migrating_from_bcache {
         #![doc = include_str!("docs/migrating-from-bcache.md")]
+    }
+    /// Differences from ten other caches and replicated maps.
+    pub mod coming_from_other_caches {
+        #![doc = include_str!("docs/coming-from-other-caches.md")]
     }
     /// The costs of a cluster as it grows.
     pub mod scaling {
