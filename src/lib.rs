@@ -117,10 +117,12 @@
 //!
 //! # Further reading
 //!
-//! [Questions and short answers](docs::questions), [guarantees](docs::guarantees), [protocol](docs::protocol),
-//! [limits](docs::limits), [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
-//! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
-//! [moka](docs::migrating_from_moka) or [bcache](docs::migrating_from_bcache).
+//! [Questions and short answers](docs::questions), [recipes](docs::recipes), [guarantees](docs::guarantees),
+//! [protocol](docs::protocol), [limits](docs::limits), [operations](docs::operations), [testing](docs::testing),
+//! [scaling](docs::scaling), [performance](docs::performance), [design decisions](docs::design),
+//! [glossary](docs::glossary); coming from [moka](docs::migrating_from_moka), [bcache](docs::migrating_from_bcache),
+//! [Redis](docs::migrating_from_redis), [cached](docs::migrating_from_cached),
+//! [reconcile](docs::migrating_from_reconcile) or [Hazelcast](docs::migrating_from_hazelcast).
 
 // Without the feature `node` no cache can be opened, so the code that serves an open cache has no caller.
 #![cfg_attr(not(feature = "node"), allow(dead_code))]
@@ -184,6 +186,10 @@ pub mod docs {
     pub mod questions {
         #![doc = include_str!("docs/questions.md")]
     }
+    /// Patterns for common uses, each with a program.
+    pub mod recipes {
+        #![doc = include_str!("docs/recipes.md")]
+    }
     /// The promises, and the limits of each.
     pub mod guarantees {
         #![doc = include_str!("docs/guarantees.md")]
@@ -211,6 +217,22 @@ pub mod docs {
     /// Migration from bcache.
     pub mod migrating_from_bcache {
         #![doc = include_str!("docs/migrating-from-bcache.md")]
+    }
+    /// Migration from Redis as a cache.
+    pub mod migrating_from_redis {
+        #![doc = include_str!("docs/migrating-from-redis.md")]
+    }
+    /// Migration from cached.
+    pub mod migrating_from_cached {
+        #![doc = include_str!("docs/migrating-from-cached.md")]
+    }
+    /// Migration from reconcile.
+    pub mod migrating_from_reconcile {
+        #![doc = include_str!("docs/migrating-from-reconcile.md")]
+    }
+    /// Migration from a ReplicatedMap of Hazelcast.
+    pub mod migrating_from_hazelcast {
+        #![doc = include_str!("docs/migrating-from-hazelcast.md")]
     }
     /// The costs of a cluster as it grows.
     pub mod scaling {
