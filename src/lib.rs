@@ -117,10 +117,13 @@
 //!
 //! # Further reading
 //!
-//! [Questions and short answers](docs::questions), [guarantees](docs::guarantees), [protocol](docs::protocol),
-//! [limits](docs::limits), [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
-//! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
-//! [moka](docs::migrating_from_moka), [bcache](docs::migrating_from_bcache) or [others](docs::coming_from_other_caches).
+//! [Questions and short answers](docs::questions), [recipes](docs::recipes), [guarantees](docs::guarantees),
+//! [protocol](docs::protocol), [limits](docs::limits), [operations](docs::operations), [testing](docs::testing),
+//! [scaling](docs::scaling), [performance](docs::performance), [design decisions](docs::design),
+//! [glossary](docs::glossary); coming from [moka](docs::migrating_from_moka), [bcache](docs::migrating_from_bcache),
+//! [Redis](docs::migrating_from_redis), [cached](docs::migrating_from_cached),
+//! [reconcile](docs::migrating_from_reconcile), [Hazelcast](docs::migrating_from_hazelcast) or
+//! [others](docs::coming_from_other_caches).
 
 // On docs.rs each item has a label with the feature that it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -188,6 +191,10 @@ pub mod docs {
     pub mod questions {
         #![doc = include_str!("docs/questions.md")]
     }
+    /// Patterns for common uses, each with a program.
+    pub mod recipes {
+        #![doc = include_str!("docs/recipes.md")]
+    }
     /// The promises, and the limits of each.
     pub mod guarantees {
         #![doc = include_str!("docs/guarantees.md")]
@@ -219,6 +226,22 @@ pub mod docs {
     /// Differences from ten other caches and replicated maps.
     pub mod coming_from_other_caches {
         #![doc = include_str!("docs/coming-from-other-caches.md")]
+    }
+    /// Migration from Redis as a cache.
+    pub mod migrating_from_redis {
+        #![doc = include_str!("docs/migrating-from-redis.md")]
+    }
+    /// Migration from cached.
+    pub mod migrating_from_cached {
+        #![doc = include_str!("docs/migrating-from-cached.md")]
+    }
+    /// Migration from reconcile.
+    pub mod migrating_from_reconcile {
+        #![doc = include_str!("docs/migrating-from-reconcile.md")]
+    }
+    /// Migration from a ReplicatedMap of Hazelcast.
+    pub mod migrating_from_hazelcast {
+        #![doc = include_str!("docs/migrating-from-hazelcast.md")]
     }
     /// The costs of a cluster as it grows.
     pub mod scaling {

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 #[path = "architecture/source.rs"]
 mod source;
 
+#[path = "docs/book.rs"]
+mod book;
+
 use proc_macro2::{Delimiter, TokenTree};
 use source::{Source, ident, inner, is_punct, load, runs, without_tests};
 

@@ -83,6 +83,7 @@ examples! {
     encryption: ;
     web_service: "--demo";
     prometheus if "inspect-http": ;
+    book_links: "supports" "html";
     storefront: "--accesses" "5000" "--products" "500" "--capacity" "100";
     simulate if "sim": "--seeds" "3";
     ci_convergence if "sim": ;
