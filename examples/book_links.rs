@@ -55,6 +55,7 @@ pub fn rewrite(value: &mut Value, links: &Links) -> Vec<String> {
 
 /// The targets of links.
 pub struct Links {
+    /// The items to which links may lead.
     pub items: Items,
     /// The path or address of the output of rustdoc for this crate, without a slash at its end.
     pub rustdoc: String,
@@ -105,9 +106,9 @@ impl Links {
 
 /// The public items of the crate, as far as its sources show them without a compiler.
 pub struct Items {
-    /// By name, each declaration of a public type.
+    /// By name, each declaration of a public type or function.
     declarations: HashMap<String, Vec<Declaration>>,
-    /// The modules that rustdoc shows at the root.
+    /// The modules that rustdoc shows, as paths such as `cache/builder`.
     modules: Vec<String>,
     /// The names that the root exports, each with the module from which it comes.
     exports: Vec<(String, String)>,
@@ -115,7 +116,7 @@ pub struct Items {
 
 struct Declaration {
     kind: &'static str,
-    /// The module at the root that has it.
+    /// The path of the module of its file, such as `cache/builder`.
     module: String,
     /// The source from the line of the declaration on.
     source: String,
@@ -128,8 +129,7 @@ impl Items {
     /// A file or folder cannot be read.
     pub fn read(folder: &Path) -> std::io::Result<Self> {
         let root = fs::read_to_string(folder.join("lib.rs"))?;
-        let (modules, exports) = (modules(&root), exports(&root));
-        let mut items = Self { declarations: HashMap::new(), modules, exports };
+        let mut items = Self { declarations: HashMap::new(), modules: Vec::new(), exports: exports(&root) };
         let mut folders = vec![folder.to_owned()];
         while let Some(next) = folders.pop() {
             for entry in fs::read_dir(next)? {
@@ -138,11 +138,14 @@ impl Items {
                     folders.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "rs") {
                     let module = path.strip_prefix(folder).unwrap_or(&path).with_extension("");
-                    let module = module.iter().next().unwrap_or_default().to_string_lossy().into_owned();
-                    items.declare(&module, &fs::read_to_string(&path)?);
+                    let module = module.to_string_lossy().replace('\\', "/");
+                    let source = fs::read_to_string(&path)?;
+                    items.modules.extend(modules(&module, &source));
+                    items.declare(&module, &source);
                 }
             }
         }
+        items.declarations.values_mut().for_each(|declared| declared.sort_by(|a, b| a.module.cmp(&b.module)));
         Ok(items)
     }
 
@@ -152,9 +155,11 @@ impl Items {
         for line in source.split_inclusive('\n') {
             let declared = ["struct", "enum", "trait"].into_iter().find_map(|kind| {
                 let rest = line.trim_start().strip_prefix("pub ")?.strip_prefix(kind)?.strip_prefix(' ')?;
-                Some((kind, rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()?))
+                Some((kind, rest))
             });
-            if let Some((kind, name)) = declared {
+            let function = || line.strip_prefix("pub fn ").map(|rest| ("fn", rest)); // an indented one is a method
+            if let Some((kind, rest)) = declared.or_else(function) {
+                let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
                 let declaration = Declaration { kind, module: module.to_owned(), source: source[at..].to_owned() };
                 self.declarations.entry(name.to_owned()).or_default().push(declaration);
             }
@@ -173,11 +178,25 @@ impl Items {
         };
         // A name that comes from a hidden module may be declared in another one.
         let declared = self.declarations.get(name)?;
-        let Declaration { kind, source, .. } = declared.iter().find(|it| it.module == module).or(declared.first())?;
-        let folder =
-            if self.modules.iter().any(|shown| shown == module) { format!("{module}/") } else { String::new() };
+        let here = declared.iter().find(|it| it.module.split('/').next() == Some(module));
+        let Declaration { kind, source, .. } = here.or(declared.first())?;
+        let folder = self.shown(here.map_or(module, |it| &it.module));
         let anchor = names.next().map_or(Some(String::new()), |member| anchor(kind, source, member))?;
         Some(format!("{folder}{kind}.{name}.html{anchor}"))
+    }
+
+    /// Returns the folder in which rustdoc describes what a module declares: that of its last ancestor or itself up to
+    /// which all modules are shown.
+    fn shown(&self, module: &str) -> String {
+        let mut folder = String::new();
+        for name in module.split('/') {
+            let next = format!("{folder}{name}");
+            if !self.modules.contains(&next) {
+                break;
+            }
+            folder = next + "/";
+        }
+        folder
     }
 }
 
@@ -201,12 +220,13 @@ fn anchor(kind: &str, text: &str, member: &str) -> Option<String> {
     }
 }
 
-/// Returns the modules at the root that rustdoc shows.
-fn modules(root: &str) -> Vec<String> {
-    let lines: Vec<_> = root.lines().collect();
+/// Returns the paths of the modules that a module declares and rustdoc shows.
+fn modules(parent: &str, source: &str) -> Vec<String> {
+    let prefix = if parent == "lib" { String::new() } else { format!("{parent}/") };
+    let lines: Vec<_> = source.lines().collect();
     let shown = |at: &usize| *at == 0 || lines[at - 1] != "#[doc(hidden)]";
     let named = (0..lines.len()).filter(shown).filter_map(|at| lines[at].strip_prefix("pub mod ")?.strip_suffix(';'));
-    named.map(str::to_owned).collect()
+    named.map(|name| format!("{prefix}{name}")).collect()
 }
 
 /// Returns the names that the root exports, each with the module from which it comes.

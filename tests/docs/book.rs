@@ -116,9 +116,11 @@ fn links_of_rustdoc_become_links_of_the_book() {
         ("docs::migrating_from_moka#calls", "migrating-from-moka.md#calls"),
         ("Cache::get", "../driftless/cache/struct.Cache.html#method.get"),
         ("Cache::get_with", "../driftless/cache/struct.Cache.html#method.get_with"),
+        ("CacheBuilder::weigher", "../driftless/cache/builder/struct.CacheBuilder.html#method.weigher"),
         ("InsertError::Unreadable", "../driftless/cache/enum.InsertError.html#variant.Unreadable"),
         ("ReplicaConfig::forget_after", "../driftless/struct.ReplicaConfig.html#structfield.forget_after"),
         ("Stamp", "../driftless/hlc/struct.Stamp.html"),
+        ("sim::check", "../driftless/sim/fn.check.html"),
         ("report::Staleness", "../driftless/report/struct.Staleness.html"),
     ] {
         assert_eq!(page(&format!("[x](crate::{path}).")), format!("# Limits\n\n[x]({target}).\n"));
