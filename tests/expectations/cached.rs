@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use driftless::{Cache, Filled, OpenError, RemovalCause};
+use driftless::{Cache, Filled, RemovalCause};
 
 use super::support::{NoRow, Removals, at_most, keys, local, numbers};
 
@@ -121,7 +121,7 @@ fn the_time_of_a_slow_fill_counts_from_its_end() {
         10
     });
     let left = cache.entry(&1).unwrap().expires_in().unwrap();
-    assert!(left + started.elapsed() >= HOUR + BLINK, "{left:?}");
+    assert!(left + started.elapsed() >= HOUR + BLINK / 2, "{left:?}");
 }
 
 #[test]
@@ -142,8 +142,8 @@ fn several_arguments_are_a_tuple() {
 #[test]
 fn a_zero_time_to_live_is_refused_by_the_builder_and_a_zero_size_is_not() {
     // Differs: coming-from-other-caches.md, "Shared by several", "a capacity of zero"
-    let refused = local::<u32, u32>().time_to_live(Duration::ZERO).open();
-    assert_eq!(refused.unwrap_err(), OpenError::ZeroTimeToLive);
+    let refused = local::<u32, u32>().time_to_live(Duration::ZERO).open().unwrap_err().to_string();
+    assert!(refused.contains("time_to_live"), "{refused}");
     assert!(local::<u32, u32>().max_capacity(0).open().is_ok());
 }
 

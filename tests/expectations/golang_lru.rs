@@ -89,6 +89,16 @@ fn an_overwrite_makes_an_entry_the_newest() {
 }
 
 #[test]
+fn the_reads_that_came_last_decide_what_stays() {
+    // Differs: coming-from-other-caches.md, "golang-lru", "the order of use is exact"
+    let cache = at_most(1_000);
+    cache.insert_many((0..1_000).map(|key| (key, key))).unwrap();
+    assert!((0..1_000).rev().all(|key| cache.get(&key).is_some()));
+    cache.insert_many((1_000..1_400).map(|key| (key, key))).unwrap();
+    assert!((0..500).all(|key| cache.contains_key(&key)));
+}
+
+#[test]
 fn remove_tells_if_the_key_was_there() {
     let cache = numbers();
     cache.insert(1, 10).unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use driftless::{Cache, Eviction, FillError, Filled, OpenError, RemovalCause};
+use driftless::{Cache, Eviction, FillError, Filled, RemovalCause};
 use tokio::sync::oneshot;
 
 use super::support::{NoRow, Removals, at_most, begin, eventually, keys, local, numbers};
@@ -207,8 +207,8 @@ fn a_read_does_not_prolong_a_time() {
 #[test]
 fn a_time_to_live_of_zero_is_refused() {
     // Differs: migrating-from-moka.md, "What is different", "`time_to_live(Duration::ZERO)`"
-    let refused = local::<u32, u32>().time_to_live(Duration::ZERO).open();
-    assert_eq!(refused.unwrap_err(), OpenError::ZeroTimeToLive);
+    let refused = local::<u32, u32>().time_to_live(Duration::ZERO).open().unwrap_err().to_string();
+    assert!(refused.contains("time_to_live"), "{refused}");
     assert!(numbers().insert_with_ttl(1, 10, Duration::ZERO).is_err());
 }
 

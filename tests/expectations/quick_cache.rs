@@ -102,6 +102,18 @@ fn the_weight_is_the_sum_of_the_weights() {
 }
 
 #[test]
+fn a_weigher_that_panics_fails_its_own_call_and_leaves_the_weights_right() {
+    let weigher = |_: &u32, value: &u32| if *value == 13 { panic!("on purpose") } else { *value };
+    let cache: Cache<u32, u32> = local().max_capacity(100).weigher(weigher).open().unwrap();
+    cache.insert(1, 10).unwrap();
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.insert(1, 13)));
+    assert!(failed.is_err());
+    assert_eq!((cache.get(&1), cache.weighted_size()), (Some(10), 10));
+    cache.insert(1, 20).unwrap();
+    assert_eq!((cache.get(&1), cache.weighted_size()), (Some(20), 20));
+}
+
+#[test]
 fn hits_and_misses_are_counted() {
     let cache = numbers();
     cache.insert(1, 1).unwrap();
@@ -160,9 +172,10 @@ async fn an_abandoned_placeholder_does_not_block_the_key() {
 async fn a_fill_can_have_a_time_limit() {
     // Differs: coming-from-other-caches.md, "quick_cache", "a time limit for each waiting call"
     let cache: Cache<u32, u32> = local().fill_timeout(Duration::from_millis(20)).open().unwrap();
-    let result = cache.try_get_with(1, || std::future::pending::<Result<u32, NoRow>>()).await;
+    let result = cache.try_get_with(1, std::future::pending::<Result<u32, NoRow>>).await;
     assert!(matches!(result, Err(FillError::TimedOut(_))), "{result:?}");
-    assert_eq!(cache.get_with(1, || async { 10 }).await, 10);
+    cache.insert(1, 10).unwrap();
+    assert_eq!(cache.get_with(1, || async { 11 }).await, 10, "the key is not blocked");
 }
 
 #[test]
