@@ -1,6 +1,10 @@
 //! The user's key and value to which a register refers, shared and immutable.
 
+use std::mem::{needs_drop, replace};
+
 use bytes::Bytes;
+
+use crate::garbage::{drop_panics, drop_quietly};
 
 /// A type that can serve as a key in the core.
 pub trait CoreKey: Eq + Clone {}
@@ -14,6 +18,8 @@ pub enum Key<K> {
     /// The canonical encoding of a key that does not decode here. It is kept and relayed. This is rare, so it is boxed,
     /// and does not enlarge the decoded variant.
     Opaque(Box<Bytes>),
+    /// No key: it was taken out of an item that is being dropped.
+    Gone,
 }
 
 impl<K> Key<K> {
@@ -21,7 +27,15 @@ impl<K> Key<K> {
     pub fn known(&self) -> Option<&K> {
         match self {
             Self::Known(key) => Some(key),
-            Self::Opaque(_) => None,
+            Self::Opaque(_) | Self::Gone => None,
+        }
+    }
+
+    /// Returns the encoding of a key that does not decode here; empty for other keys.
+    pub fn opaque(&self) -> &[u8] {
+        match self {
+            Self::Opaque(bytes) => bytes,
+            Self::Known(_) | Self::Gone => &[],
         }
     }
 }
@@ -39,12 +53,19 @@ pub enum Body<V> {
 
 /// The key and value of one register in one allocation. User types exist only in here. So the core moves pointers, and
 /// never runs a user's `Clone` or `Drop` under a lock.
+///
+/// A panic in the `Drop` of the key or the value is contained and counted, on whichever thread drops the last reference.
 #[derive(Debug)]
 pub struct Item<K, V> {
     /// The key.
     pub key: Key<K>,
     /// The value.
     pub body: Body<V>,
+}
+
+/// Returns an item with a key and no value.
+pub(crate) fn of_key<K, V>(key: K) -> ItemRef<K, V> {
+    ItemRef::new(Item { key: Key::Known(key), body: Body::Absent })
 }
 
 /// Returns an item with the key alone, for a tombstone, which must not keep the value in memory.
@@ -64,6 +85,31 @@ pub(crate) fn size_without_body(size: u32) -> u32 {
 /// A reference-counted pointer to an item. It supports no weak references, whose count would take eight bytes per
 /// entry.
 pub type ItemRef<K, V> = triomphe::Arc<Item<K, V>>;
+
+impl<K, V> Drop for Item<K, V> {
+    fn drop(&mut self) {
+        // Key and value are dropped one by one: two panics during one drop would abort the process.
+        if needs_drop::<K>() {
+            drop_quietly([replace(&mut self.key, Key::Gone)]);
+        }
+        if needs_drop::<V>() {
+            drop_quietly([replace(&mut self.body, Body::Absent)]);
+        }
+    }
+}
+
+/// Drops a key that is in no item yet. A panic in its `Drop` is contained and counted.
+#[inline]
+pub(crate) fn drop_key<K>(key: K) {
+    if needs_drop::<K>() {
+        drop_quietly([Key::Known(key)]);
+    }
+}
+
+/// Returns the number of panics in the `Drop` of keys of type `K` and values of type `V` in this process.
+pub(crate) fn panics_in_drop<K, V>() -> u64 {
+    drop_panics::<Key<K>>() + drop_panics::<Body<V>>()
+}
 
 impl<K, V> Item<K, V> {
     /// Returns the value, if there is one that decodes here.

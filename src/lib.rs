@@ -85,7 +85,7 @@
 //! | state of other members | `members` | members, what each has reported, the stable cut; nothing about keys and values |
 //! | messages and settings | `message`, `wire`, `config`, `counters`, `bugs`, `env`, `outbox` | messages and their bytes, settings, counters, the environment of a call, and the queue of small outgoing messages |
 //! | data structures | `crdt`, `store`, `recency`, `item` | registers, dots and vectors with their laws; the table that readers share; the order of use |
-//! | base | [`hlc`], [`replica_id`], `sync`, `durations`, `arrival` | hybrid clocks, which take the time as an argument; replica ids; durations in settings; provenance of registers. All other modules get their locks from `sync` |
+//! | base | [`hlc`], [`replica_id`], `sync`, `durations`, `arrival`, `garbage` | hybrid clocks, which take the time as an argument; replica ids; durations in settings; provenance of registers; the drop of user types. All other modules get their locks from `sync` |
 //!
 //! | to change | see |
 //! | --- | --- |
@@ -141,6 +141,7 @@ mod counters;
 pub mod crdt;
 mod durations;
 mod env;
+mod garbage;
 pub mod hlc;
 #[cfg(feature = "node")]
 pub mod inspect;
@@ -174,8 +175,8 @@ pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
-    Filled, InsertError, Members, NotReplicated, OpenError, Policy, Ready, Replicated, Subscription, SubscriptionError,
-    Written,
+    Filled, ForeignError, InsertError, Members, NotReplicated, OpenError, Policy, Ready, Replicated, Subscription,
+    SubscriptionError, Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]

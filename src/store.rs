@@ -212,6 +212,16 @@ impl<K, V> Store<K, V> {
         self.shard_at(slot.id).write().remove(slot)
     }
 
+    /// Returns the places of all values in one shard, in one step, so that no key is among them twice. Returns `None`
+    /// from the number on at which there are no more shards. Holds the shard's lock while it reads all its slots.
+    ///
+    /// A register keeps its place as long as it is held. A key that is removed and added again gets a new place, or the
+    /// old one under another generation. So the key that [`resolve`](Self::resolve) finds in a place is the key that
+    /// was there.
+    pub(crate) fn places(&self, shard: usize) -> Option<Vec<SlotRef>> {
+        self.shards.get(shard).map(|shard| shard.0.read().live_places())
+    }
+
     /// Returns up to `limit` registers from a position on, and the position at which to continue. A walk returns every
     /// register that is held throughout the walk. It holds a shard's lock for one page only.
     pub(crate) fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
@@ -331,6 +341,24 @@ mod tests {
         assert_eq!(old.id, new.id);
         assert!(store.resolve(old).is_none() && store.meta(old).is_none() && store.remove(old).is_none());
         assert_eq!(store.resolve(new).unwrap().meta.dot_time, 2);
+    }
+
+    #[test]
+    fn places_are_those_of_values_and_are_given_up_with_them() {
+        let store = Store::new();
+        let all: Vec<_> = (0..1_000u64).map(|key| store.insert(key << 44, meta(key), item(key))).collect();
+        for place in &all[..500] {
+            store.set_meta(*place, Meta { kind: Kind::Tombstone(crate::crdt::Cause::Deleted), ..meta(0) });
+        }
+        let listed: Vec<_> = (0..).map_while(|shard| store.places(shard)).flatten().collect();
+        assert_eq!(listed.iter().copied().collect::<std::collections::BTreeSet<_>>().len(), listed.len());
+        let mut keys: Vec<_> = listed.iter().map(|place| store.resolve(*place).unwrap().meta.dot_time).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, (500..1_000).collect::<Vec<_>>());
+        // A key that comes back in the same slot has a new place.
+        store.remove(listed[0]);
+        let moved = store.insert(0, meta(1), item(1));
+        assert!(store.resolve(listed[0]).is_none() && moved != listed[0]);
     }
 
     #[test]

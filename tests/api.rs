@@ -3,9 +3,9 @@
 
 use driftless::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, ConfigError, Counters,
-    EntryInfo, FillError, Filled, InsertError, KeyError, Member, Members, Node, NodeBuilder, NodeSettings,
-    NotReplicated, OpenError, Policy, Ready, RemovalCause, ReplicaConfig, ReplicaId, Replicated, Stamp, StartError,
-    Subscription, SubscriptionError, TooFewMembers, Traffic, Unsent, UnsentCache, Written,
+    EntryInfo, FillError, Filled, ForeignError, InsertError, KeyError, Member, Members, Node, NodeBuilder,
+    NodeSettings, NotReplicated, OpenError, Policy, Ready, RemovalCause, ReplicaConfig, ReplicaId, Replicated, Stamp,
+    StartError, Subscription, SubscriptionError, TooFewMembers, Traffic, Unsent, UnsentCache, Written,
 };
 
 fn shared<T: Send + Sync + Unpin + 'static>() {}
@@ -41,7 +41,8 @@ fn everything_can_be_printed() {
 #[test]
 fn errors_are_errors() {
     for_each!(error: BulkError, ConfigError, InsertError, KeyError, NotReplicated, OpenError, StartError, SubscriptionError, TooFewMembers,);
-    for_each!(error: FillError<std::io::Error>, driftless::inspect::InspectError,);
+    for_each!(shared: FillError<Bare>, FillError<String>, FillError<Box<dyn std::error::Error + Send + Sync>>,);
+    for_each!(error: ForeignError, FillError<std::io::Error>, driftless::inspect::InspectError,);
 }
 
 #[test]

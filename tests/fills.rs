@@ -210,8 +210,10 @@ async fn callers_with_different_error_types_share_one_fill() {
     go.notify_one();
     assert!(matches!(first.await.unwrap(), Err(FillError::Failed(error)) if *error == NoRow));
     let error = second.await.unwrap().unwrap_err();
-    assert!(matches!(error, FillError::FailedElsewhere(_)));
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no such row");
+    let FillError::FailedElsewhere(foreign) = &error else { panic!("{error:?}") };
+    assert_eq!(foreign.downcast_ref(), Some(&NoRow));
+    assert!(foreign.type_name().ends_with("NoRow") && foreign.downcast_ref::<Other>().is_none());
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("NoRow"), "{error}");
     stop(vec![node]).await;
 }
 

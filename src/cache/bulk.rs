@@ -8,13 +8,16 @@ use serde::Serialize;
 use super::insert_error::InsertError;
 use super::shared::Shared;
 use super::write::Written;
-use super::{CacheKey, CacheValue, prepare, tick};
-use crate::hlc::Now;
+use super::{CacheKey, CacheValue, prepare, tick, write};
+use crate::hlc::{Now, Stamp};
 use crate::item::ItemRef;
 use crate::replica::{Replica, Write};
+use crate::store::{SlotRef, Snapshot};
 
 /// The number of writes that are made under one hold of the lock.
 const BATCH: usize = 1_000;
+/// The number of values that are read under one hold of the lock, before the predicate sees them.
+const PAGE: usize = 64;
 
 /// A batch that was refused because of one entry. Nothing of the batch was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +61,41 @@ where
         item.value().is_some() && (*expires == 0 || *expires > wall)
     };
     held.iter().flatten().filter(was_readable).count()
+}
+
+/// Deletes the values here that `predicate` accepts. Returns the number of deleted keys.
+///
+/// The predicate runs without a lock. A value is deleted only if its key still has the stamp with which the predicate
+/// saw it.
+pub(super) fn remove_if<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    mut predicate: impl FnMut(&K, &V) -> bool,
+) -> usize {
+    let mut removed = 0;
+    for places in (0..).map_while(|shard| shared.reader.store().places(shard)) {
+        for page in places.chunks(PAGE) {
+            let mut deletes = Vec::new();
+            for (found, stamp) in stamped(shared, page) {
+                if let (Some(key), Some(value)) = (found.item.key.known(), found.item.value())
+                    && predicate(key, value)
+                {
+                    deletes.extend(prepare::delete_of(found.hash, key.clone()).map(|delete| (delete, stamp)));
+                }
+            }
+            if !deletes.is_empty() {
+                removed += write::remove_unchanged(shared, deletes).len();
+            }
+        }
+    }
+    removed
+}
+
+/// Returns the readable registers in these places with their stamps.
+fn stamped<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, page: &[SlotRef]) -> Vec<(Snapshot<K, V>, Stamp)> {
+    shared.writer.look(|engine| {
+        let found = page.iter().filter_map(|place| shared.reader.readable_at(*place));
+        found.filter_map(|found| engine.replica.view().stamp_of_snapshot(&found).map(|stamp| (found, stamp))).collect()
+    })
 }
 
 fn in_batches<K: CacheKey, V: CacheValue, R>(

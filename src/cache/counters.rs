@@ -72,7 +72,7 @@ impl FillCounters {
     pub(crate) fn note<T>(&self, outcome: &Result<T, Failure>) {
         match outcome {
             Ok(_) | Err(Failure::OwnKey | Failure::Cycle | Failure::WouldBlock) => {}
-            Err(Failure::Failed { .. }) => self.failed.one(),
+            Err(Failure::Failed(_)) => self.failed.one(),
             Err(Failure::Panicked(_)) => self.panicked.one(),
             Err(Failure::TimedOut(_)) => self.timed_out.one(),
             Err(Failure::Abandoned | Failure::NoRuntime) => self.abandoned.one(),

@@ -38,6 +38,7 @@ pub(super) fn encoded_key<K: CacheKey, V>(item: &Item<K, V>) -> Option<Vec<u8>> 
     match &item.key {
         Key::Known(key) => wire::encode_key(key).ok(),
         Key::Opaque(bytes) => Some(bytes.to_vec()),
+        Key::Gone => None,
     }
 }
 

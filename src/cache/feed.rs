@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::TimeSource;
-use super::garbage::drop_quietly;
+use crate::garbage::drop_quietly;
 use crate::hlc::{Stamp, nanos};
 use crate::item::ItemRef;
 use crate::replica::{Change, Effect, RemovalCause};

@@ -12,6 +12,8 @@ use super::filled::Filled;
 use super::flight::Outcome;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue, fill_run, fill_wait, lookup};
+use crate::garbage::drop_quietly;
+use crate::item::{ItemRef, drop_key, of_key};
 use crate::sync::Arc;
 
 /// Returns the value of a key. If there is none, joins the running fill of the key or runs `filler`. `patience` is the
@@ -27,8 +29,11 @@ where
     Fut: Future<Output = Result<Filled<V>, Failure>> + Send + 'static,
 {
     match lookup::get(shared, &key) {
-        Some(value) => Ok(value),
-        None => fill_missing(shared, patience, key, filler).await,
+        Some(value) => {
+            drop_key(key);
+            Ok(value)
+        }
+        None => fill_missing(shared, patience, of_key(key), filler).await,
     }
 }
 
@@ -46,7 +51,7 @@ where
 {
     match lookup::get(shared, key) {
         Some(value) => Ok(value),
-        None => fill_missing(shared, patience, key.to_owned(), filler).await,
+        None => fill_missing(shared, patience, of_key(key.to_owned()), filler).await,
     }
 }
 
@@ -58,8 +63,11 @@ pub(super) fn get_or_fill_blocking<K: CacheKey, V: CacheValue>(
     filler: impl FnOnce() -> Result<Filled<V>, Failure>,
 ) -> Result<V, Failure> {
     match lookup::get(shared, &key) {
-        Some(value) => Ok(value),
-        None => fill_missing_blocking(shared, patience, key, filler),
+        Some(value) => {
+            drop_key(key);
+            Ok(value)
+        }
+        None => fill_missing_blocking(shared, patience, of_key(key), filler),
     }
 }
 
@@ -75,14 +83,14 @@ where
 {
     match lookup::get(shared, key) {
         Some(value) => Ok(value),
-        None => fill_missing_blocking(shared, patience, key.to_owned(), filler),
+        None => fill_missing_blocking(shared, patience, of_key(key.to_owned()), filler),
     }
 }
 
 async fn fill_missing<K: CacheKey, V: CacheValue, F, Fut>(
     shared: &Arc<Shared<K, V>>,
     patience: Option<Duration>,
-    key: K,
+    key: ItemRef<K, V>,
     filler: F,
 ) -> Result<V, Failure>
 where
@@ -102,7 +110,6 @@ where
             Next::Lead(flight) => {
                 let _waiting = wait_for(shared, &flight)?;
                 fill_run::spawn(shared, &flight, patience, filler);
-                drop(key);
                 return value_of(fill_wait::await_own(shared, &flight).await);
             }
         }
@@ -112,7 +119,7 @@ where
 fn fill_missing_blocking<K: CacheKey, V: CacheValue>(
     shared: &Arc<Shared<K, V>>,
     patience: Option<Duration>,
-    key: K,
+    key: ItemRef<K, V>,
     filler: impl FnOnce() -> Result<Filled<V>, Failure>,
 ) -> Result<V, Failure> {
     loop {
@@ -132,7 +139,6 @@ fn fill_missing_blocking<K: CacheKey, V: CacheValue>(
             Next::Lead(flight) => {
                 let _waiting = wait_for(shared, &flight)?;
                 fill_run::run_here(shared, &flight, patience, filler);
-                drop(key);
                 return value_of(flight.outcome_blocking());
             }
         }
@@ -151,5 +157,8 @@ fn value_of<K, V: Clone>(outcome: &Outcome<K, V>) -> Result<V, Failure> {
 /// Panics with a failure, for the variants of `get_with`, which cannot return an error.
 pub(super) fn no_value<V>(failure: Failure) -> V {
     let error: FillError<std::convert::Infallible> = failure.typed();
-    panic!("get_with has no value to return: {error}")
+    let text = error.to_string();
+    // The error is the filler's, and may panic in its `Drop`. A second panic would abort the process.
+    drop_quietly([error]);
+    panic!("get_with has no value to return: {text}")
 }

@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::fill_error::Failure;
 use super::filled::Keep;
 use super::flight::{Flight, Outcome};
-use super::garbage::drop_quietly;
 use super::shared::Shared;
 use super::work::Brought;
 use super::{CacheKey, CacheValue, prepare, tick};
+use crate::garbage::drop_quietly;
 use crate::hlc::Now;
 use crate::item::{Body, Item, ItemRef};
 use crate::replica::Write;
@@ -57,7 +57,7 @@ fn store<K: CacheKey, V: CacheValue>(
         Keep::For(time) => Some(time),
         Keep::Forever | Keep::Not => None,
     };
-    let item = ItemRef::new(Item { key: flight.key.clone(), body: Body::Known(filled.value) });
+    let item = ItemRef::new(Item { key: flight.item.key.clone(), body: Body::Known(filled.value) });
     if filled.keep == Keep::Not {
         abort(shared, flight);
         shared.counts.fills.uncached.one();

@@ -1,23 +1,27 @@
 //! The reasons why a fill returns no value.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use super::garbage::drop_quietly;
+use crate::garbage::drop_quietly;
 use crate::sync::Arc;
 
 /// The reason why a fill returned no value. Nothing was cached, and nothing is left behind: the next call for the key
 /// runs its own filler.
 ///
-/// Every caller that waited for the fill gets the same error, once.
+/// Every caller that waited for the fill gets the same error, once. [`error`](Self::error) returns the filler's error,
+/// which the text of `Display` does not repeat.
+///
+/// Any `E` will do: a `String`, a boxed error, a struct of your own. `FillError<E>` is a
+/// [`std::error::Error`] if `E` is one, and then has it as its source.
 #[non_exhaustive]
 pub enum FillError<E> {
     /// The filler returned this error.
     Failed(Arc<E>),
     /// The filler that this caller waited for returned this error. Its own caller has a different error type.
-    FailedElsewhere(Arc<dyn Error + Send + Sync>),
+    FailedElsewhere(ForeignError),
     /// The filler panicked, with this message.
     Panicked(Arc<str>),
     /// The fill took longer than the cache's `fill_timeout`.
@@ -39,7 +43,7 @@ impl<E> Clone for FillError<E> {
     fn clone(&self) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(Arc::clone(error)),
-            Self::FailedElsewhere(error) => Self::FailedElsewhere(Arc::clone(error)),
+            Self::FailedElsewhere(error) => Self::FailedElsewhere(error.clone()),
             Self::Panicked(message) => Self::Panicked(Arc::clone(message)),
             Self::TimedOut(limit) => Self::TimedOut(*limit),
             Self::OwnKey => Self::OwnKey,
@@ -70,7 +74,8 @@ impl<E: fmt::Debug> fmt::Debug for FillError<E> {
 impl<E> fmt::Display for FillError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(_) | Self::FailedElsewhere(_) => f.write_str("the filler failed"),
+            Self::Failed(_) => f.write_str("the filler failed"),
+            Self::FailedElsewhere(error) => write!(f, "the filler of another caller failed with {error}"),
             Self::Panicked(message) => write!(f, "the filler panicked: {message}"),
             Self::TimedOut(limit) => write!(f, "the fill took longer than {limit:?}: make the filler faster, or \
                 raise the limit"),
@@ -90,16 +95,64 @@ impl<E: Error + 'static> Error for FillError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Failed(error) => Some(&**error),
-            Self::FailedElsewhere(error) => Some(&**error),
+            Self::FailedElsewhere(error) => Some(error),
             _ => None,
         }
     }
 }
 
+impl<E> FillError<E> {
+    /// Returns the filler's error, if the filler failed with an error of this type. All callers that waited for the
+    /// fill share it; for an owned copy match [`Failed`](Self::Failed), and clone its [`Arc`](std::sync::Arc).
+    pub fn error(&self) -> Option<&E> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The error of a filler, for callers that waited for it and have a different error type.
+#[derive(Clone)]
+pub struct ForeignError {
+    error: Arc<dyn Any + Send + Sync>,
+    type_name: &'static str,
+}
+
+impl ForeignError {
+    fn of<E: Send + Sync + 'static>(error: E) -> Self {
+        Self { error: Arc::new(error), type_name: type_name::<E>() }
+    }
+
+    /// Returns the error, if it is of type `E`.
+    pub fn downcast_ref<E: 'static>(&self) -> Option<&E> {
+        self.error.downcast_ref()
+    }
+
+    /// Returns the name of the error's type, from [`std::any::type_name`].
+    pub fn type_name(&self) -> &'static str {
+        self.type_name
+    }
+}
+
+impl fmt::Debug for ForeignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignError").field("type_name", &self.type_name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for ForeignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an error of type `{}`", self.type_name)
+    }
+}
+
+impl Error for ForeignError {}
+
 /// A failure that callers with different error types share.
 #[derive(Clone)]
 pub(crate) enum Failure {
-    Failed { typed: Arc<dyn Any + Send + Sync>, error: Arc<dyn Error + Send + Sync> },
+    Failed(ForeignError),
     Panicked(Arc<str>),
     TimedOut(Duration),
     OwnKey,
@@ -110,9 +163,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn of<E: Error + Send + Sync + 'static>(error: E) -> Self {
-        let error = Arc::new(error);
-        Self::Failed { typed: Arc::clone(&error) as _, error }
+    pub(crate) fn of<E: Send + Sync + 'static>(error: E) -> Self {
+        Self::Failed(ForeignError::of(error))
     }
 
     /// Returns the failure for a panic, with its message.
@@ -126,9 +178,9 @@ impl Failure {
     /// Returns the failure as a caller with error type `E` sees it.
     pub(crate) fn typed<E: Send + Sync + 'static>(self) -> FillError<E> {
         match self {
-            Self::Failed { typed, error } => match typed.downcast::<E>() {
-                Ok(typed) => FillError::Failed(typed),
-                Err(_) => FillError::FailedElsewhere(error),
+            Self::Failed(ForeignError { error, type_name }) => match error.downcast::<E>() {
+                Ok(error) => FillError::Failed(error),
+                Err(error) => FillError::FailedElsewhere(ForeignError { error, type_name }),
             },
             Self::Panicked(message) => FillError::Panicked(message),
             Self::TimedOut(limit) => FillError::TimedOut(limit),

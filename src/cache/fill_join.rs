@@ -7,7 +7,7 @@ use super::shared::Shared;
 use super::waits::{self, Deadlock, Waiting};
 use super::{CacheKey, CacheValue};
 use crate::hlc::nanos;
-use crate::item::{ItemRef, Key};
+use crate::item::ItemRef;
 use crate::sync::Arc;
 
 /// The next step of a caller that missed a key.
@@ -21,32 +21,27 @@ pub(super) enum Next<K, V> {
 }
 
 /// Returns the value if it has arrived meanwhile. Otherwise joins the fill of the key, or begins a fill that the caller
-/// has to run.
-pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, key: &K) -> Next<K, V> {
+/// has to run. `item` holds the key.
+pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, item: &ItemRef<K, V>) -> Next<K, V> {
     let now = shared.around.time.now();
-    let hash = shared.reader.hash(key);
-    // User types are cloned before the lock is taken, and dropped after it is released.
-    let mut key = Some(Key::Known(key.clone()));
-    let mut replaced = None;
+    let (key, hash) = (&item.key, shared.reader.hash_of(&item.key));
+    let mut replaced = None; // Dropped after the lock is released.
     shared.writer.change(now, |engine| {
-        let Some(known) = key.take() else { unreachable!("taken once") };
-        let found = engine.replica.view().find_key(hash, &known).filter(|found| shared.reader.is_readable(found));
+        let found = engine.replica.view().find_key(hash, key).filter(|found| shared.reader.is_readable(found));
         if let Some(found) = found {
-            key = Some(known);
             return Next::Found(found.item);
         }
         // A fill that has lost to a newer register or an invalidation since its start is not joined: this caller may
         // know of that change, and must not get a value from before it. A fill that is too old to be stored is not
         // joined either.
-        if let Some(flight) = engine.flights.find(hash, &known)
+        if let Some(flight) = engine.flights.find(hash, key)
             && now.mono.saturating_sub(flight.begun) < nanos(join_bound(&shared.settings))
-            && !engine.replica.view().is_fill_overtaken(&flight.ticket, hash, &known)
+            && !engine.replica.view().is_fill_overtaken(&flight.ticket, hash, key)
         {
-            key = Some(known);
             return Next::Join(Arc::clone(flight));
         }
-        let ticket = engine.replica.begin_fill(now, hash, &known);
-        let flight = Arc::new(Flight::new(hash, known, ticket, now.mono));
+        let ticket = engine.replica.begin_fill(now, hash, key);
+        let flight = Arc::new(Flight::new(hash, ItemRef::clone(item), ticket, now.mono));
         replaced = engine.flights.put(Arc::clone(&flight));
         Next::Lead(flight)
     })
@@ -55,7 +50,7 @@ pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, ke
 /// Begins a fill for which no filler runs.
 #[cfg(test)]
 pub(super) fn lead_for_test<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, key: &K) -> Option<Arc<Flight<K, V>>> {
-    match join_or_lead(shared, key) {
+    match join_or_lead(shared, &crate::item::of_key(key.clone())) {
         Next::Lead(flight) => Some(flight),
         Next::Found(_) | Next::Join(_) => None,
     }

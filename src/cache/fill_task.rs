@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::fill_error::Failure;
 use super::flight::Flight;
-use super::garbage::drop_quietly;
 use super::host::Task;
 use super::shared::Shared;
 use super::waits::Inside;
 use super::work::{Brought, Work};
 use super::{CacheKey, CacheValue, fill_end};
+use crate::garbage::drop_quietly;
 use crate::sync::{Arc, Weak};
 
 /// The task of one fill. The callers of the fill get an outcome in every case, also if the task is dropped, for

@@ -18,7 +18,8 @@ pub(crate) struct Flight<K, V> {
     /// The number of the fill in this process.
     pub(crate) number: u64,
     pub(crate) hash: u64,
-    pub(crate) key: Key<K>,
+    /// The key, in an item without a value: an item contains a panic in the `Drop` of its key.
+    pub(crate) item: ItemRef<K, V>,
     /// The stamp of the fill, taken before it started.
     pub(crate) ticket: FillTicket,
     /// The monotonic time at which the fill began.
@@ -34,11 +35,11 @@ pub(crate) struct Flight<K, V> {
 }
 
 impl<K, V> Flight<K, V> {
-    pub(crate) fn new(hash: u64, key: Key<K>, ticket: FillTicket, begun: u64) -> Self {
+    pub(crate) fn new(hash: u64, item: ItemRef<K, V>, ticket: FillTicket, begun: u64) -> Self {
         Self {
             number: waits::number(),
             hash,
-            key,
+            item,
             ticket,
             begun,
             handover: Handover::new(),
@@ -119,13 +120,13 @@ impl<K: Eq, V> Flights<K, V> {
     }
 
     pub(crate) fn find(&self, hash: u64, key: &Key<K>) -> Option<&Arc<Flight<K, V>>> {
-        self.table.find(hash, |flight| flight.hash == hash && flight.key == *key)
+        self.table.find(hash, |flight| flight.hash == hash && flight.item.key == *key)
     }
 
     /// Adds a fill for later callers to join. Returns the fill of the same key that it replaces, for the caller to
     /// drop.
     pub(crate) fn put(&mut self, flight: Arc<Flight<K, V>>) -> Option<Arc<Flight<K, V>>> {
-        let same = |other: &Arc<Flight<K, V>>| other.hash == flight.hash && other.key == flight.key;
+        let same = |other: &Arc<Flight<K, V>>| other.hash == flight.hash && other.item.key == flight.item.key;
         if let Some(place) = self.table.find_mut(flight.hash, same) {
             return Some(std::mem::replace(place, flight));
         }

@@ -1,6 +1,5 @@
 //! The handle that an application holds. Documents each method and delegates its work.
 
-use std::error::Error;
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -50,15 +49,6 @@ impl<K, V> std::fmt::Debug for Cache<K, V> {
     }
 }
 
-impl<'a, K: CacheKey, V: CacheValue> IntoIterator for &'a Cache<K, V> {
-    type Item = (Arc<K>, V);
-    type IntoIter = Iter<'a, K, V>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     pub(super) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
         let handles = Handles::new(&shared.around.host, Arc::clone(&shared) as _);
@@ -88,7 +78,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         lookup::entry(&self.shared, key)
     }
 
-    /// Iterates over the keys and values here, in no order. Does not count as a use. Holds no lock between entries.
+    /// Iterates over the keys and values here, in no order. Does not count as a use. Holds no lock between entries. No
+    /// value is older than one that [`get`](Self::get) returned before, and no key comes twice.
     #[must_use]
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter::new(&self.shared)
@@ -120,9 +111,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// Writes a value only if [`get`](Self::get) finds none here. If another node writes too, the greater stamp wins.
     ///
-    /// Do not load database rows with it. The write has a new stamp, so it wins over a newer value of another node that
-    /// has not arrived here. Before [`ready`](Self::ready) no value may have arrived. To preload, wait for `ready`,
-    /// then fill with [`get_with`](Self::get_with), whose stamp is from before its source is read.
+    /// Do not preload database rows with it: the write has a new stamp, so it wins over a newer value of another node
+    /// that has not arrived here. Wait for [`ready`](Self::ready), then fill with [`get_with`](Self::get_with).
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -131,30 +121,40 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     /// As [`insert_if_absent_local`](Self::insert_if_absent_local), with its own time to live; `None` never expires.
-    ///
-    /// # Errors
-    /// As [`insert_with_ttl`](Self::insert_with_ttl).
+    /// Errors are those of [`insert_with_ttl`](Self::insert_with_ttl).
     pub fn insert_if_absent_local_with_ttl(
         &self,
         key: K,
         value: V,
         time_to_live: Option<Duration>,
     ) -> Result<Option<Written>, InsertError> {
-        write::insert_if(&self.shared, key, value, time_to_live, |_, found| found.is_none())
+        write::insert_if(&self.shared, key, value, time_to_live, |_, found, expires| found.is_none().then_some(expires))
     }
 
-    /// Writes a value only if the present one has this stamp (from [`entry`](Self::entry) or [`Written`]). Returns
-    /// `None` if it has another stamp, or if there is none. Compares on this node alone: if another node writes at the
-    /// same time, the greater stamp wins everywhere.
+    /// Writes a value only if the present one has this stamp (from [`entry`](Self::entry) or [`Written`]). Keeps the
+    /// deadline of the present value; if that has none, the new value never expires. Returns `None` if there is no
+    /// value, or one with another stamp. Compares on this node alone: if another node writes at the same time, the
+    /// greater stamp wins everywhere.
     ///
     /// The write has a new stamp, so it also wins over a delete by another node that has not arrived here: a session
-    /// that is loaded, changed and written back may return after its logout. No kind of write loses to such a delete
-    /// yet. Do not rewrite keys that must stay deleted.
+    /// that is loaded, changed and written back may return after its logout. Do not rewrite keys that must stay deleted.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
     pub fn replace_if(&self, key: K, value: V, stamp: Stamp) -> Result<Option<Written>, InsertError> {
         write::replace_if(&self.shared, key, value, stamp)
+    }
+
+    /// As [`replace_if`](Self::replace_if), with its own time to live, counted from now; `None` never expires. Errors
+    /// are those of [`insert_with_ttl`](Self::insert_with_ttl).
+    pub fn replace_if_with_ttl(
+        &self,
+        key: K,
+        value: V,
+        stamp: Stamp,
+        time_to_live: Option<Duration>,
+    ) -> Result<Option<Written>, InsertError> {
+        write::replace_if_with_ttl(&self.shared, key, value, stamp, time_to_live)
     }
 
     /// Deletes a key on every node, even if no write of it has arrived here yet. Returns the value that was here. To
@@ -163,17 +163,38 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// `Q` must serialise to what `K` deserialises from, as borrowed forms do, and `K` must decode what it encodes. If
     /// not, nothing is deleted, an error is logged, and the report warns of `unreadable-entries`.
     pub fn remove<Q: Equivalent<K> + Hash + Serialize + ?Sized>(&self, key: &Q) -> Option<V> {
-        write::remove(&self.shared, key)
+        write::remove(&self.shared, key).and_then(|item| item.value().cloned())
     }
 
     /// As [`remove`](Self::remove), for callers that do not want the value.
     pub fn invalidate<Q: Equivalent<K> + Hash + Serialize + ?Sized>(&self, key: &Q) {
-        drop(self.remove(key));
+        drop(write::remove(&self.shared, key));
     }
 
-    /// Deletes many keys on every node. Returns the number of keys that had a value here.
+    /// Deletes a key on every node, if its value here has this stamp. Returns that value. For `None`, and for what it
+    /// cannot know of other nodes, see [`replace_if`](Self::replace_if).
+    pub fn remove_if_stamp<Q: Equivalent<K> + Hash + ?Sized>(&self, key: &Q, stamp: Stamp) -> Option<V> {
+        write::remove_if_stamp(&self.shared, key, stamp).and_then(|item| item.value().cloned())
+    }
+
+    /// Deletes the values here that the predicate accepts, on every node. Returns their number. Holds no lock while the
+    /// predicate runs, and does not count as a use.
     ///
-    /// For `Q` see [`remove`](Self::remove).
+    /// Deletes a key only if its value still has the stamp that the predicate saw: what is written meanwhile stays, and
+    /// may not have been seen. Keys that this node does not hold stay too. A delete has a new stamp, so it also wins
+    /// over a newer value of another node that has not arrived here. If the predicate panics, so does the call; some
+    /// keys may be deleted by then.
+    pub fn remove_if(&self, predicate: impl FnMut(&K, &V) -> bool) -> usize {
+        bulk::remove_if(&self.shared, predicate)
+    }
+
+    /// As [`remove_if`](Self::remove_if), panics included, but deletes the values that the predicate refuses.
+    pub fn retain(&self, mut predicate: impl FnMut(&K, &V) -> bool) -> usize {
+        self.remove_if(|key, value| !predicate(key, value))
+    }
+
+    /// Deletes many keys on every node. Returns the number of keys that had a value here. For `Q` see
+    /// [`remove`](Self::remove).
     pub fn remove_many<'a, Q>(&self, keys: impl IntoIterator<Item = &'a Q>) -> usize
     where
         Q: Equivalent<K> + Hash + Serialize + ?Sized + 'a,
@@ -242,20 +263,18 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
-        E: Error + Send + Sync + 'static,
+        E: Send + Sync + 'static,
     {
         self.fill_with(key, move || async move { filler().await.map(Filled::new) }).await
     }
 
-    /// As [`try_get_with`](Self::try_get_with); the filler decides if and how long its value is kept: see [`Filled`].
-    ///
-    /// # Errors
-    /// As [`try_get_with`](Self::try_get_with).
+    /// As [`try_get_with`](Self::try_get_with), errors included. The filler decides if and how long its value is kept:
+    /// see [`Filled`].
     pub async fn fill_with<F, Fut, E>(&self, key: K, filler: F) -> Result<V, FillError<E>>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Filled<V>, E>> + Send + 'static,
-        E: Error + Send + Sync + 'static,
+        E: Send + Sync + 'static,
     {
         let filler = move || async move { filler().await.map_err(Failure::of) };
         fill::get_or_fill(&self.shared, self.patience, key, filler).await.map_err(Failure::typed)
@@ -273,22 +292,18 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         fill::get_or_fill_blocking(&self.shared, self.patience, key, filler).unwrap_or_else(fill::no_value)
     }
 
-    /// As [`get_with_blocking`](Self::get_with_blocking), with a filler that can fail.
-    ///
-    /// # Errors
-    /// As [`try_get_with`](Self::try_get_with).
-    pub fn try_get_with_blocking<E>(&self, key: K, filler: impl FnOnce() -> Result<V, E>) -> Result<V, FillError<E>>
-    where
-        E: Error + Send + Sync + 'static,
-    {
+    /// As [`get_with_blocking`](Self::get_with_blocking), with the errors of [`try_get_with`](Self::try_get_with).
+    pub fn try_get_with_blocking<E: Send + Sync + 'static>(
+        &self,
+        key: K,
+        filler: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, FillError<E>> {
         self.fill_with_blocking(key, || filler().map(Filled::new))
     }
 
-    /// As [`fill_with`](Self::fill_with), without a runtime as in [`get_with_blocking`](Self::get_with_blocking).
-    ///
-    /// # Errors
-    /// As [`try_get_with`](Self::try_get_with).
-    pub fn fill_with_blocking<E: Error + Send + Sync + 'static>(
+    /// As [`fill_with`](Self::fill_with), errors included, without a runtime as in
+    /// [`get_with_blocking`](Self::get_with_blocking).
+    pub fn fill_with_blocking<E: Send + Sync + 'static>(
         &self,
         key: K,
         filler: impl FnOnce() -> Result<Filled<V>, E>,
@@ -297,10 +312,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         fill::get_or_fill_blocking(&self.shared, self.patience, key, filler).map_err(Failure::typed)
     }
 
-    /// As [`get_with`](Self::get_with), for a borrowed key. Makes it an owned key only on a miss.
-    ///
-    /// # Panics
-    /// As [`get_with`](Self::get_with).
+    /// As [`get_with`](Self::get_with), panics included, for a borrowed key. Makes it an owned key only on a miss.
     pub async fn get_with_by_ref<Q, F, Fut>(&self, key: &Q, filler: F) -> V
     where
         Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
@@ -311,25 +323,19 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         fill::get_or_fill_by_ref(&self.shared, self.patience, key, filler).await.unwrap_or_else(fill::no_value)
     }
 
-    /// As [`try_get_with`](Self::try_get_with), for a borrowed key. Makes it an owned key only on a miss.
-    ///
-    /// # Errors
-    /// As [`try_get_with`](Self::try_get_with).
+    /// As [`try_get_with`](Self::try_get_with), errors included, for a borrowed key. Makes it owned only on a miss.
     pub async fn try_get_with_by_ref<Q, F, Fut, E>(&self, key: &Q, filler: F) -> Result<V, FillError<E>>
     where
         Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
-        E: Error + Send + Sync + 'static,
+        E: Send + Sync + 'static,
     {
         let filler = move || async move { filler().await.map(Filled::new).map_err(Failure::of) };
         fill::get_or_fill_by_ref(&self.shared, self.patience, key, filler).await.map_err(Failure::typed)
     }
 
-    /// As [`get_with_blocking`](Self::get_with_blocking), for a borrowed key. Makes it an owned key only on a miss.
-    ///
-    /// # Panics
-    /// As [`get_with_blocking`](Self::get_with_blocking).
+    /// As [`get_with_blocking`](Self::get_with_blocking), panics included, for a key that is made owned only on a miss.
     pub fn get_with_by_ref_blocking<Q>(&self, key: &Q, filler: impl FnOnce() -> V) -> V
     where
         Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
@@ -338,10 +344,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         fill::get_or_fill_by_ref_blocking(&self.shared, self.patience, key, filler).unwrap_or_else(fill::no_value)
     }
 
-    /// As [`try_get_with_blocking`](Self::try_get_with_blocking), for a borrowed key. Makes it owned only on a miss.
-    ///
-    /// # Errors
-    /// As [`try_get_with`](Self::try_get_with).
+    /// As [`try_get_with_blocking`](Self::try_get_with_blocking), for a key that is made owned only on a miss.
     pub fn try_get_with_by_ref_blocking<Q, E>(
         &self,
         key: &Q,
@@ -349,7 +352,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ) -> Result<V, FillError<E>>
     where
         Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
-        E: Error + Send + Sync + 'static,
+        E: Send + Sync + 'static,
     {
         let filler = || filler().map(Filled::new).map_err(Failure::of);
         fill::get_or_fill_by_ref_blocking(&self.shared, self.patience, key, filler).map_err(Failure::typed)
@@ -382,12 +385,10 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ///
     /// After a start it also waits for expected members: a configured seed must answer, and each live member must
     /// report whether it has the cache open. After that, [`All`](Members::All) succeeds at once if there are no
-    /// members: the node has no seeds and none joined, none has the cache open, or all departed. A
-    /// [`Count`](Members::Count) then fails at once while fewer members are alive. Once this node is shut down both
-    /// fail. For deletes and invalidations wait for [`last_written`](Self::last_written). In a cluster that relays
-    /// pushes (over 16 other members), members report only in digests: allow one `digest_interval` for each.
-    ///
-    /// The wait makes nothing durable: other processes hold the value in memory. A member that evicts it still counts.
+    /// members (no seeds and none joined, none has the cache open, or all departed). A [`Count`](Members::Count) fails
+    /// at once while fewer members are alive. Both fail once this node is shut down. For deletes and invalidations wait
+    /// for [`last_written`](Self::last_written). If there are over 16 other members, they report only in digests: allow
+    /// one `digest_interval` for each. Nothing becomes durable: members hold the value in memory, and may evict it.
     ///
     /// # Errors
     /// The time limit is reached, too few members remain, or this node is shut down. The error lists the members with
@@ -401,10 +402,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         replicated::wait(&self.shared, written, members, timeout).await
     }
 
-    /// As [`wait_replicated`](Self::wait_replicated), but blocks the calling thread, for callers outside a runtime.
-    ///
-    /// # Errors
-    /// As [`wait_replicated`](Self::wait_replicated).
+    /// As [`wait_replicated`](Self::wait_replicated), errors included, but blocks the calling thread.
     pub fn wait_replicated_blocking(
         &self,
         written: Written,
@@ -490,8 +488,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         stats::stats(&self.shared)
     }
 
-    /// Returns a report on this cache at one moment: clocks, members and their lag, tombstones, repairs, warnings.
-    /// Holds the replica's lock for microseconds, and no longer with more keys.
+    /// Returns a report on this cache at one moment: clocks, members and their lag, tombstones, repairs, warnings. Holds
+    /// the replica's lock for microseconds, and no longer with more keys.
     #[must_use]
     pub fn inspect(&self) -> CacheReport {
         report::report(&self.shared)

@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::counters::ListenerCounters;
-use super::garbage::drop_quietly;
+use crate::garbage::drop_quietly;
 use crate::item::ItemRef;
 use crate::replica::{Change, Effect, RemovalCause};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Event, Listening, Mutex, Ordering};

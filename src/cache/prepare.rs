@@ -13,7 +13,7 @@ use super::settings::CacheSettings;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};
 use crate::hlc::{HlcTime, Now, nanos};
-use crate::item::{Body, Item, ItemRef, Key};
+use crate::item::{Body, Item, ItemRef, Key, of_key};
 use crate::replica::Write;
 use crate::wire;
 
@@ -85,7 +85,13 @@ where
         Some(found) => found.item.key.known().cloned()?,
         None => shared.samples.own_key(&shared.name, key)?,
     };
-    let size = wire::key_len(&owned).ok().filter(|size| *size <= LARGEST.max_key_bytes)?;
-    let item = ItemRef::new(Item { key: Key::Known(owned), body: Body::Absent });
+    delete_of(hash, owned)
+}
+
+/// Returns the write that deletes a key which is held here. Returns `None` if the key cannot be encoded, or is too
+/// large.
+pub(super) fn delete_of<K: CacheKey, V: CacheValue>(hash: u64, key: K) -> Option<Write<K, V>> {
+    let item = of_key(key);
+    let size = wire::key_len(item.key.known()?).ok().filter(|size| *size <= LARGEST.max_key_bytes)?;
     Some(Write { hash, item, expires: 0, size: u32::try_from(size).ok()?, weight: 0 })
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::insert_error::InsertError;
 use super::{CacheKey, CacheValue};
 use crate::counters::Counter;
+use crate::item::drop_key;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::wire;
 
@@ -81,8 +82,13 @@ impl Samples {
     {
         let bytes = wire::encode_key(key).map_err(|error| error.to_string());
         let owned = bytes.and_then(|bytes| wire::read_key::<K>(&bytes));
-        let same =
-            |owned: K| if key.equivalent(&owned) { Ok(owned) } else { Err("it decodes as a different key".to_owned()) };
+        let same = |owned: K| {
+            if key.equivalent(&owned) {
+                return Ok(owned);
+            }
+            drop_key(owned);
+            Err("it decodes as a different key".to_owned())
+        };
         let owned = owned.and_then(same).inspect_err(|reason| {
             if let Some(count) = self.count() {
                 let key_type = type_name::<K>();

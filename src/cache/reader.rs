@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use super::{CacheKey, CacheValue, TimeSource};
 use crate::hlc::HlcTime;
 use crate::item::Key;
-use crate::store::{Position, Reading, Snapshot, Store};
+use crate::store::{Reading, SlotRef, Snapshot, Store};
 use crate::sync::Arc;
 
 /// The read side of a cache. Changes nothing: the replica is the store's only writer.
@@ -35,9 +35,9 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
 
     /// Returns the hash of a key that may not decode here.
     pub(super) fn hash_of(&self, key: &Key<K>) -> u64 {
-        match key {
-            Key::Known(key) => self.hash(key),
-            Key::Opaque(bytes) => self.hash::<[u8]>(bytes),
+        match key.known() {
+            Some(key) => self.hash(key),
+            None => self.hash(key.opaque()),
         }
     }
 
@@ -71,11 +71,8 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
         expires == 0 || expires > self.time.wall()
     }
 
-    /// Returns the readable registers among up to `limit` registers from a position on, and the position to continue
-    /// from.
-    pub(super) fn page(&self, from: Position, limit: usize) -> (Vec<Snapshot<K, V>>, Option<Position>) {
-        let (mut page, next) = self.store.page(from, limit);
-        page.retain(|found| self.is_readable(found));
-        (page, next)
+    /// Returns the register in a place, if readers see its value.
+    pub(super) fn readable_at(&self, place: SlotRef) -> Option<Snapshot<K, V>> {
+        self.store.resolve(place).filter(|found| self.is_readable(found))
     }
 }

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::{CacheKey, CacheValue};
 use crate::crdt::Cause;
 use crate::hlc::{HlcTime, Now};
-use crate::item::Item;
+use crate::item::{Item, panics_in_drop};
 use crate::ledger::tombstones::of_cause;
 use crate::replica::report::{CollectionBlock, HeldReport, ReportedPeer};
 use crate::replica::{ReplicaConfig, ReplicaReport};
@@ -183,8 +183,8 @@ fn reporter<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, judging
 
 /// Returns the counts of unexpected input, by name.
 fn intake_counters<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> BTreeMap<String, u64> {
-    let unreadable = ("unreadable", shared.samples.refused());
-    by_name(shared.counts.intake.each().chain(shared.writer.listeners.counters.each()).chain([unreadable]))
+    let others = [("unreadable", shared.samples.refused()), ("drop_panics", panics_in_drop::<K, V>())];
+    by_name(shared.counts.intake.each().chain(shared.writer.listeners.counters.each()).chain(others))
 }
 
 /// Estimates the bytes of memory. The first page is a fair sample, because hashes spread keys evenly over the shards.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::counters::{FillStats, ListenerCounters};
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};
+use crate::item::panics_in_drop;
 pub use crate::replica::{PeerLag, RemovalStats};
 
 /// The statistics of one cache on one node, counted since the cache was opened. Returned by
@@ -31,6 +32,9 @@ pub struct CacheStats {
     pub listener_panics: u64,
     /// Removals that were not reported to the eviction listener, because it stood still while 65,536 removals waited.
     pub listener_lost: u64,
+    /// Panics in the `Drop` of keys and values. They are contained: the call in which a value was dropped goes on. All
+    /// caches of this process that have the same key and value types share this count.
+    pub drop_panics: u64,
     /// The lag of each other member behind this node's writes.
     pub lags: Vec<PeerLag>,
 }
@@ -53,6 +57,7 @@ pub(super) fn stats<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheS
             tombstones: view.tombstone_len() as u64,
             listener_panics: listener_panics.get(),
             listener_lost: listener_lost.get(),
+            drop_panics: panics_in_drop::<K, V>(),
             lags: engine.replica.lags(wall),
         }
     })

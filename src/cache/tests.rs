@@ -12,3 +12,4 @@ mod others;
 mod stream;
 mod unencodable;
 mod unreadable;
+mod walking;

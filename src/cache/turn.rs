@@ -47,7 +47,7 @@ pub(super) fn wait_before<K: CacheKey, V: CacheValue>(
     flight: &Flight<K, V>,
     patience: Option<Duration>,
 ) -> Duration {
-    let (Some(patience), Some(key)) = (patience, flight.key.known()) else { return Duration::ZERO };
+    let (Some(patience), Some(key)) = (patience, flight.item.key.known()) else { return Duration::ZERO };
     // Encoding the key runs user code. If it panics or fails, the filler begins at once.
     let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
     let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
@@ -57,7 +57,7 @@ pub(super) fn wait_before<K: CacheKey, V: CacheValue>(
 
 /// Returns the value of a fill's key, if there is one now, written here or by another node.
 fn present_value<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>) -> Option<ItemRef<K, V>> {
-    let found = shared.reader.store().get(flight.hash, flight.key.known()?)?;
+    let found = shared.reader.store().get(flight.hash, flight.item.key.known()?)?;
     shared.reader.is_readable(&found).then_some(found.item)
 }
 

@@ -2,9 +2,9 @@
 
 use super::engine::{Engine, News};
 use super::feed::{Feed, Subscription};
-use super::garbage::drop_quietly;
 use super::listener::Listeners;
 use super::{CacheKey, CacheValue, TimeSource};
+use crate::garbage::drop_quietly;
 use crate::hlc::Now;
 use crate::recency::ReadLog;
 use crate::sync::{Arc, Mutex};

@@ -55,7 +55,7 @@ impl std::ops::Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        crate::cache::garbage::drop_quietly(self.0.take());
+        crate::garbage::drop_quietly(self.0.take());
     }
 }
 
@@ -346,7 +346,7 @@ impl Registry {
         self.phase.stopped.store(true, Ordering::Release);
         for port in &self.ports() {
             let outcome = catch_unwind(AssertUnwindSafe(|| port.handle_event(NodeEvent::Stopped)));
-            crate::cache::garbage::drop_quietly(outcome.err());
+            crate::garbage::drop_quietly(outcome.err());
         }
     }
 

@@ -363,6 +363,7 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
             Key::Opaque(bytes) => {
                 (hash_of::<[u8]>(bytes), &|at| self.names.foreign(at).is_some_and(|(_, known)| *known == **bytes))
             }
+            Key::Gone => return None,
         };
         self.names.number(hash).filter(|at| same(*at))
     }

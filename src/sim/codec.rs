@@ -42,9 +42,9 @@ struct Taken<'a, K, V>(&'a Types<K, V>);
 
 impl<K: SimKey, V: SimValue> Intake<K, V> for Taken<'_, K, V> {
     fn hash(&self, key: &Key<K>) -> u64 {
-        match key {
-            Key::Known(key) => hash_of(key),
-            Key::Opaque(bytes) => hash_of::<[u8]>(bytes),
+        match key.known() {
+            Some(key) => hash_of(key),
+            None => hash_of(key.opaque()),
         }
     }
 

@@ -118,6 +118,13 @@ impl<K, V> Shard<K, V> {
         Some(self.snapshot(slot, self.indexed(slot, index)?))
     }
 
+    /// Returns the places of all values.
+    pub(super) fn live_places(&self) -> Vec<SlotRef> {
+        let slots = self.chunks.iter().flatten().enumerate();
+        let live = slots.filter_map(|(index, slot)| Some((index, slot.as_ref().filter(|slot| slot.kind().is_live())?)));
+        live.map(|(index, slot)| SlotRef { id: SlotId::new(self.number, index), generation: slot.generation }).collect()
+    }
+
     /// Returns the register in a place, if the place has not been given to another key.
     pub(super) fn resolve(&self, place: SlotRef) -> Option<Snapshot<K, V>> {
         let slot = self.slot_of(place)?;

@@ -387,11 +387,11 @@ impl Encoder {
     }
 
     fn key<K: Serialize>(&mut self, key: &Key<K>) -> Result<usize, EncodeError> {
-        let len = match key {
-            Key::Known(key) => self.writer.wrapped(self.last_key, |out| write_key(out, key))?,
-            Key::Opaque(bytes) => {
-                self.writer.bytes(bytes);
-                bytes.len()
+        let len = match key.known() {
+            Some(key) => self.writer.wrapped(self.last_key, |out| write_key(out, key))?,
+            None => {
+                self.writer.bytes(key.opaque());
+                key.opaque().len()
             }
         };
         self.last_key = len;

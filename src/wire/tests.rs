@@ -26,9 +26,9 @@ struct TestIntake;
 
 impl<K: Serialize, V> Intake<K, V> for TestIntake {
     fn hash(&self, key: &Key<K>) -> u64 {
-        match key {
-            Key::Known(key) => key_hash(&encode_key(key).unwrap()),
-            Key::Opaque(bytes) => key_hash(bytes),
+        match key.known() {
+            Some(key) => key_hash(&encode_key(key).unwrap()),
+            None => key_hash(key.opaque()),
         }
     }
 

@@ -67,10 +67,11 @@ use sync::Arc;
 fn main() {
     let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
     let iterations: usize = wanted.unwrap_or(300);
-    let checks: [(&str, fn()); 7] = [
+    let checks: [(&str, fn()); 8] = [
         ("readers see whole registers, and never go back", readers_see_whole_registers),
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
+        ("a walk by places returns no key twice, and nothing older than was read", a_walk_by_places_goes_forward),
         ("reads are noted at most once, and counted exactly", reads_are_counted),
         ("one thread ends a fill, and its waiters are released", completion_releases_waiters),
         ("waiters in a future are released as well", completion_releases_futures),
@@ -182,6 +183,35 @@ fn a_walk_sees_what_stays() {
     walker.join().unwrap();
 }
 
+/// Checks a walk while one key is rewritten, and a second key is removed and added again in another place.
+fn a_walk_by_places_goes_forward() {
+    let store = Arc::new(Store::new());
+    let written = store.insert(0, meta(1), item(1, 1));
+    let moved = store.insert(0, meta(1), item(2, 1));
+    let walker = {
+        let store = Arc::clone(&store);
+        thread::spawn(move || {
+            let places = store.places(0).unwrap();
+            let mut seen = Vec::new();
+            for place in places {
+                let read = store.get(0, &1_u64).unwrap().meta.dot_time;
+                let Some(found) = store.resolve(place) else { continue };
+                let key = found.item.key.known().copied().unwrap();
+                assert!(key != 1 || found.meta.dot_time >= read, "{} after {read}", found.meta.dot_time);
+                seen.push(key);
+            }
+            assert_eq!(seen.iter().filter(|key| **key == 1).count(), 1, "{seen:?}");
+            assert!(seen.iter().filter(|key| **key == 2).count() <= 1, "{seen:?}");
+        })
+    };
+    store.replace(written, meta(2), item(1, 2));
+    store.remove(moved);
+    store.insert(0, meta(2), item(3, 2));
+    store.insert(0, meta(2), item(2, 2));
+    store.replace(written, meta(3), item(1, 3));
+    walker.join().unwrap();
+}
+
 fn reads_are_counted() {
     let log = Arc::new(ReadLog::new(true));
     let readers: Vec<_> = (0..2_u32)
@@ -208,7 +238,7 @@ fn reads_are_counted() {
 }
 
 fn flight() -> Arc<Flight<u64, u64>> {
-    Arc::new(Flight::new(HASH, Key::Known(1), replica::FillTicket, 0))
+    Arc::new(Flight::new(HASH, item(1, 1), replica::FillTicket, 0))
 }
 
 fn completion_releases_waiters() {

@@ -309,7 +309,7 @@ async fn calls_with_different_error_types_share_one_fill() {
     end.send(()).unwrap();
     let (one, two) = tokio::join!(first, second);
     assert!(matches!(one, Err(FillError::Failed(_))));
-    assert!(matches!(two, Err(FillError::FailedElsewhere(error)) if error.is::<NoRow>()));
+    assert!(matches!(two, Err(FillError::FailedElsewhere(error)) if error.downcast_ref::<NoRow>().is_some()));
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
-use crate::cache::garbage::drop_quietly;
 use crate::cache::shared::Shared;
 use crate::cache::{CacheKey, CacheValue};
+use crate::garbage::drop_quietly;
 use crate::item::Key;
 use crate::message::Message;
 use crate::replica_id::ReplicaId;

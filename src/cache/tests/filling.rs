@@ -120,6 +120,34 @@ fn a_filled_value_expires_counted_from_the_end_of_its_fill() {
     assert_eq!(cache.get(&2), Some(5));
 }
 
+/// Checks that a filler may fail with any type, and that its callers get the error itself.
+#[test]
+fn a_filler_may_fail_with_anything_that_can_be_shared() {
+    type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+    #[derive(PartialEq, Eq)]
+    struct Plain(u32); // Not even `Debug`.
+
+    let (cache, _) = alone::<u32, u32>(|it| it);
+    let text = cache.try_get_with_blocking(1, || Err::<u32, _>("no row".to_owned())).unwrap_err();
+    assert_eq!(text.error().unwrap(), "no row");
+    let plain = cache.fill_with_blocking(1, || Err(Plain(7))).err().unwrap();
+    assert!(plain.error() == Some(&Plain(7)) && plain.clone().error() == Some(&Plain(7)));
+    assert_eq!(plain.to_string(), "the filler failed");
+    let boxed = RUNTIME.block_on(cache.try_get_with(1, || async { Err::<u32, Boxed>("no row".into()) })).unwrap_err();
+    assert_eq!(boxed.error().unwrap().to_string(), "no row");
+    let by_ref = RUNTIME.block_on(cache.try_get_with_by_ref(&1, || async { Err::<u32, _>(Plain(8)) }));
+    assert!(by_ref.is_err_and(|error| error.error() == Some(&Plain(8))));
+    let panicked =
+        cache.try_get_with_by_ref_blocking(&1, || -> Result<u32, Plain> { panic!("no luck") }).err().unwrap();
+    assert!(panicked.error().is_none() && panicked.to_string().contains("no luck"));
+    // An error that is one is the source.
+    let error = cache.try_get_with_blocking(1, || Err::<u32, _>(std::io::Error::other("no disk"))).unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no disk");
+    assert_eq!(cache.stats().fills.failed, 5);
+    assert_eq!(cache.get_with_blocking(1, || 2), 2);
+}
+
 #[test]
 fn a_value_that_is_too_large_is_returned_and_not_cached() {
     let (cache, _) = alone::<u32, String>(|it| it.max_value_bytes(10));

@@ -113,6 +113,91 @@ fn user_types_that_panic_while_they_are_merged_stop_no_caller() {
 }
 
 thread_local! {
+    static ARMED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A type whose `Drop` panics while `ARMED` is set.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, Serialize, Deserialize)]
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(!ARMED.get(), "a user type panics in its Drop");
+    }
+}
+
+/// Checks that a call returns although keys and values panic in their `Drop`, and that the panics are counted. What the
+/// call returns is forgotten: its `Drop` is the caller's own.
+fn contained<R>(cache: &Cache<Bomb, Bomb>, what: &str, act: impl FnOnce() -> R) {
+    let before = cache.stats().drop_panics;
+    ARMED.set(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| std::mem::forget(act())));
+    ARMED.set(false);
+    assert!(result.is_ok(), "{what} unwinds");
+    assert!(cache.stats().drop_panics > before, "{what}: nothing is counted");
+    assert_eq!(cache.inspect().intake["drop_panics"], cache.stats().drop_panics);
+}
+
+#[test]
+fn no_call_unwinds_because_a_key_or_value_panics_in_its_drop() {
+    let (cache, clock) = alone::<Bomb, Bomb>(|it| it.max_capacity(100).max_value_bytes(4).change_buffer(1));
+    let put = |n| cache.insert(Bomb(n), Bomb(n)).unwrap().stamp;
+    let [one, none] = [Bomb(1), Bomb(2)];
+    let stale = put(1);
+    contained(&cache, "insert", || put(1));
+    contained(&cache, "insert_many", || cache.insert_many([(Bomb(1), Bomb(1)), (Bomb(3), Bomb(3))]));
+    contained(&cache, "a refused insert", || cache.insert(Bomb(1), Bomb(u32::MAX)));
+    contained(&cache, "a refused batch", || cache.insert_many([(Bomb(1), Bomb(1)), (Bomb(3), Bomb(u32::MAX))]));
+    contained(&cache, "insert_if_absent_local", || cache.insert_if_absent_local(Bomb(1), Bomb(2)));
+    contained(&cache, "replace_if in vain", || cache.replace_if(Bomb(1), Bomb(2), stale));
+    let stamp = put(1);
+    contained(&cache, "replace_if", || cache.replace_if(Bomb(1), Bomb(2), stamp));
+    contained(&cache, "remove", || cache.remove(&one));
+    put(1);
+    contained(&cache, "invalidate", || cache.invalidate(&one));
+    put(1);
+    contained(&cache, "remove_many", || cache.remove_many([&one, &none]));
+    let stamp = put(1);
+    contained(&cache, "remove_if_stamp", || cache.remove_if_stamp(&one, stamp));
+    put(1);
+    contained(&cache, "remove_if", || cache.remove_if(|key, _| *key == one));
+    put(1);
+    contained(&cache, "a fill that hits", || cache.get_with_blocking(Bomb(1), || unreachable!()));
+    contained(&cache, "a fill that is not cached", || {
+        cache.fill_with_blocking(Bomb(5), || Ok::<_, std::fmt::Error>(crate::Filled::uncached(Bomb(5))))
+    });
+    contained(&cache, "a fill that fails", || cache.try_get_with_blocking(Bomb(5), || Err(std::fmt::Error)));
+    let waiting = cache.get_with(Bomb(1), || async { unreachable!() });
+    contained(&cache, "an asynchronous fill that hits", || crate::sync::block_on(waiting));
+    contained(&cache, "an eviction", || (200..400).for_each(|n| _ = put(n)));
+    let changes = cache.subscribe();
+    contained(&cache, "a full change stream", || (0..5).for_each(|n| _ = put(n)));
+    put(1);
+    cache.invalidate_all();
+    contained(&cache, "a dropped subscription", || drop(changes));
+    contained(&cache, "a sweep", || cache.run_pending_tasks());
+    cache.insert_with_ttl(Bomb(1), Bomb(1), Duration::from_secs(1)).unwrap();
+    clock.advance(Duration::from_secs(2));
+    contained(&cache, "an expiry", || cache.run_pending_tasks());
+    put(1);
+    let (last, _) = alone::<Bomb, Bomb>(|it| it);
+    last.insert(Bomb(1), Bomb(1)).unwrap();
+    contained(&cache, "the end of a cache", || drop(last));
+    assert_eq!((cache.get(&one), cache.stats().fills.running), (Some(Bomb(1)), 0));
+}
+
+/// Checks that a reader that is the last to hold a replaced value does not unwind: the writer is gone by then.
+#[test]
+fn a_reader_that_drops_the_last_reference_goes_on() {
+    let (cache, _) = alone::<Bomb, Bomb>(|it| it);
+    let [one] = [Bomb(1)];
+    cache.insert(Bomb(1), Bomb(1)).unwrap();
+    let held = cache.shared.reader.visible(&one).unwrap();
+    cache.insert(Bomb(1), Bomb(2)).unwrap();
+    contained(&cache, "a read", || drop(held));
+}
+
+thread_local! {
     /// True while 13 can be read. It must be readable on its writer, which would refuse it otherwise.
     static READS_13: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
 }

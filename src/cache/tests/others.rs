@@ -33,6 +33,37 @@ fn replace_if_writes_only_over_what_was_seen() {
 }
 
 #[test]
+fn a_replacement_keeps_the_deadline_unless_it_has_its_own() {
+    let second = Duration::from_secs(1);
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it.time_to_live(100 * second));
+    let [a, b] = [&cluster.caches[0], &cluster.caches[1]];
+    a.insert_with_ttl(1, 0, 10 * second).unwrap();
+    a.insert(2, 0).unwrap();
+    a.insert_if_absent_local_with_ttl(3, 0, None).unwrap();
+    let left = |cache: &Cache<u32, u32>, key| cache.entry(&key).and_then(|entry| entry.expires_in());
+    cluster.exchange();
+    for round in 1..=2 {
+        cluster.clocks.iter().for_each(|clock| clock.advance(2 * second));
+        for key in 1..=3 {
+            let stamp = a.entry(&key).unwrap().stamp();
+            assert!(a.replace_if(key, round, stamp).unwrap().is_some());
+        }
+    }
+    cluster.exchange();
+    for cache in [a, b] {
+        assert_eq!([1, 2, 3].map(|key| cache.get(&key)), [Some(2); 3]);
+        assert_eq!([1, 2, 3].map(|key| left(cache, key)), [Some(6 * second), Some(96 * second), None]);
+    }
+    let stamp = a.entry(&1).unwrap().stamp();
+    assert_eq!(a.replace_if_with_ttl(1, 3, stamp, Some(Duration::ZERO)), Err(InsertError::ZeroTimeToLive));
+    let longer = a.replace_if_with_ttl(1, 3, stamp, Some(20 * second)).unwrap().unwrap();
+    assert_eq!((a.get(&1), left(a, 1)), (Some(3), Some(20 * second)));
+    assert_eq!(a.replace_if_with_ttl(1, 4, stamp, None).unwrap(), None, "it has another stamp by now");
+    assert!(a.replace_if_with_ttl(1, 4, longer.stamp, None).unwrap().is_some());
+    assert_eq!((a.get(&1), left(a, 1)), (Some(4), None));
+}
+
+#[test]
 fn batches_are_written_whole_or_not_at_all_and_travel() {
     let cluster = Cluster::<u32, String>::new(2, |_, it| it.max_value_bytes(16));
     let (a, b) = (&cluster.caches[0], &cluster.caches[1]);

@@ -103,10 +103,10 @@ fn a_subscriber_misses_no_change_of_a_running_call() {
     let (running, run) = std::sync::mpsc::channel();
     let writer = cache.clone();
     let call = std::thread::spawn(move || {
-        write::insert_if(&writer.shared, 1, 10, None, |_, _| {
+        write::insert_if(&writer.shared, 1, 10, None, |_, _, expires| {
             running.send(()).unwrap();
             std::thread::sleep(Duration::from_millis(50));
-            true
+            Some(expires)
         })
     });
     run.recv().unwrap();

@@ -22,10 +22,7 @@ pub struct Plain;
 
 impl Intake<String, Bytes> for Plain {
     fn hash(&self, key: &Key<String>) -> u64 {
-        match key {
-            Key::Known(key) => wire::key_hash(key.as_bytes()),
-            Key::Opaque(bytes) => wire::key_hash(bytes),
-        }
+        wire::key_hash(key.known().map_or(key.opaque(), |key| key.as_bytes()))
     }
 
     fn weigh(&self, _: &String, value: &Bytes) -> u32 {
