@@ -12,12 +12,12 @@
 //! | task | files |
 //! | --- | --- |
 //! | the interface | `handle`, `closing`, `builder`, `settings`, and one file for each type that is returned |
-//! | operations on keys | `lookup`, `write` and `bulk` with `prepare`; `fill` with `fill_*`, `turn`, `flight`, `work`, `handover`, and `waits` against deadlocks |
+//! | operations on keys | `as_key`, `lookup`, `write` and `bulk` with `prepare`; `fill` with `fill_*`, `turn`, `flight`, `work`, `handover`, and `waits` against deadlocks |
 //! | waits of callers | `ready_wait`, `replicated`, `feed` |
 //! | calls of a cache to its node | `host` |
 //! | calls of a node to its caches | `port`, `tick`; `port/incoming` also hashes received keys, and weighs values, for own writes too |
 //! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
-//! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable` |
+//! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable`, `differing` |
 
 use std::hash::Hash;
 
@@ -26,11 +26,13 @@ use serde::de::DeserializeOwned;
 
 use crate::hlc::{HlcTime, Now};
 
+mod as_key;
 pub mod builder;
 mod bulk;
 mod closing;
 mod connection;
 mod counters;
+pub(crate) mod differing;
 pub(crate) mod engine;
 mod entry;
 mod explain;
@@ -80,6 +82,7 @@ mod write;
 mod writer;
 
 pub use crate::recency::Eviction;
+pub use as_key::{AsKey, InArc, Itself};
 pub use builder::CacheBuilder;
 pub use bulk::BulkError;
 pub use counters::FillStats;

@@ -116,6 +116,30 @@ pub struct ConfigError {
 }
 
 impl ReplicaConfig {
+    /// Returns every setting by name, as text.
+    pub(crate) fn each(&self) -> [(&'static str, String); 17] {
+        let time = |time: Duration| format!("{time:?}");
+        [
+            ("max_drift", time(self.max_drift)),
+            ("digest_interval", time(self.digest_interval)),
+            ("gc_grace", time(self.gc_grace)),
+            ("forget_after", time(self.forget_after)),
+            ("max_tombstones", self.max_tombstones.to_string()),
+            ("max_frame_bytes", self.max_frame_bytes.to_string()),
+            ("max_deferred", self.max_deferred.to_string()),
+            ("max_retained_bytes", self.max_retained_bytes.to_string()),
+            ("max_retired", self.max_retired.to_string()),
+            ("repair_delay", time(self.repair_delay)),
+            ("session_idle", time(self.session_idle)),
+            ("session_deadline", time(self.session_deadline)),
+            ("fill_hold", time(self.fill_hold)),
+            ("broadcast_up_to", self.broadcast_up_to.to_string()),
+            ("fanout", self.fanout.to_string()),
+            ("audit_interval", time(self.audit_interval)),
+            ("audit_slice", self.audit_slice.to_string()),
+        ]
+    }
+
     /// Checks the range of every setting.
     ///
     /// # Errors

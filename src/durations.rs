@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The units with their nanoseconds, the largest first.
@@ -47,10 +47,43 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     if !deserializer.is_human_readable() {
         return Duration::deserialize(deserializer);
     }
-    let text = String::deserialize(deserializer)?;
-    read(&text).ok_or_else(|| {
-        D::Error::custom(format!("`{text}` is not a time: a whole number and ns, us, ms, s, m, h or d, such as 500ms"))
-    })
+    deserializer.deserialize_any(Time)
+}
+
+/// Reads a time from text. Refuses a bare number with the text to write instead: it would not say which unit it means.
+struct Time;
+
+impl Visitor<'_> for Time {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a time with its unit, such as \"500ms\" or \"600s\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        read(text).ok_or_else(|| match text.trim().parse::<u64>() {
+            Ok(number) => without_unit(number),
+            Err(_) => E::custom(format!(
+                "`{text}` is not a time: write a whole number and ns, us, ms, s, m, h or d, such as \"500ms\""
+            )),
+        })
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Duration, E> {
+        Err(without_unit(number))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Duration, E> {
+        Err(without_unit(number))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Duration, E> {
+        Err(E::custom(format!("{number} is not a time: write a whole number with its unit, such as \"1500ms\"")))
+    }
+}
+
+fn without_unit<E: Error>(number: impl std::fmt::Display) -> E {
+    E::custom(format!("{number} is not a time: write it with its unit, such as \"{number}s\" or \"{number}ms\""))
 }
 
 /// The same format for optional times.
@@ -82,6 +115,34 @@ mod tests {
         }
         assert_eq!(write(Duration::from_secs(90)), "90s");
         assert_eq!(read(" 15 m "), Some(Duration::from_secs(900)));
+    }
+
+    #[test]
+    fn a_number_without_a_unit_is_refused_with_what_to_write() {
+        #[derive(Debug, Deserialize)]
+        struct Settings {
+            #[serde(with = "option", default)]
+            time_to_live: Option<Duration>,
+            #[serde(with = "super", default)]
+            every: Duration,
+        }
+        let read = serde_json::from_str::<Settings>;
+        let error = |text| read(text).unwrap_err().to_string();
+        let said = error(r#"{ "time_to_live": 600 }"#);
+        assert!(said.starts_with(r#"600 is not a time: write it with its unit, such as "600s" or "600ms""#), "{said}");
+        for (text, fix) in [
+            (r#"{ "every": 30 }"#, r#""30s""#),
+            (r#"{ "every": "30" }"#, r#""30s""#),
+            (r#"{ "every": 1.5 }"#, r#""1500ms""#),
+            (r#"{ "every": -1 }"#, "-1 is not a time"),
+            (r#"{ "every": true }"#, r#"expected a time with its unit, such as "500ms" or "600s""#),
+            (r#"{ "every": "soon" }"#, "`soon` is not a time"),
+        ] {
+            assert!(error(text).contains(fix), "{text}: {}", error(text));
+        }
+        let read = read(r#"{ "time_to_live": "10m", "every": "1s" }"#).unwrap();
+        assert_eq!((read.time_to_live, read.every), (Some(Duration::from_secs(600)), Duration::from_secs(1)));
+        assert_eq!(serde_json::from_str::<Settings>(r#"{ "time_to_live": null }"#).unwrap().time_to_live, None);
     }
 
     #[test]

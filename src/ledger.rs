@@ -9,6 +9,7 @@
 //! | `below_eviction` | the eviction floor, and the registers that are in doubt below it |
 //! | `contests` | the writes and epochs against which a fill with a bound must lose |
 //! | `changes` | the stream of changes that readers see |
+//! | `invalidations` | the epochs whose registers wait to be swept, and the wall times at which they came |
 //! | `quarantine`, `released` | entries stamped too far in the future, and their merge once they are due |
 //! | `local`, `evict`, `fill`, `epoch` | the operations of the user of this replica |
 //! | `merge` | the join of an entry from another replica with the register held here |
@@ -36,6 +37,7 @@ pub(crate) mod epoch;
 pub(crate) mod evict;
 mod expiry;
 pub(crate) mod fill;
+mod invalidations;
 pub(crate) mod local;
 pub(crate) mod log;
 pub(crate) mod merge;

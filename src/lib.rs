@@ -181,7 +181,8 @@ pub use cache::{
 pub use hlc::Stamp;
 #[cfg(feature = "node")]
 pub use node::{
-    KeyError, Member, Node, NodeBuilder, NodeSettings, StartError, TooFewMembers, Traffic, Unsent, UnsentCache,
+    HostPort, HostPortError, KeyError, Member, Node, NodeBuilder, NodeSettings, StartError, TooFewMembers, Traffic,
+    Unsent, UnsentCache,
 };
 pub use replica::{ConfigError, Counters, RemovalCause, ReplicaConfig};
 pub use replica_id::ReplicaId;

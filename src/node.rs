@@ -3,7 +3,7 @@
 //!
 //! | file | content |
 //! | --- | --- |
-//! | `builder`, `settings` | settings, start |
+//! | `builder`, `settings`, `address` | settings, start |
 //! | `driver` | the loop between caches and mesh, on its own thread |
 //! | `registry` | the caches that are open on this node |
 //! | `command` | the requests of a node's handles to its driver |
@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+mod address;
 mod builder;
 mod clock;
 mod command;
@@ -44,7 +45,7 @@ mod unsent;
 pub use builder::{NodeBuilder, StartError};
 pub use mesh::KeyError;
 pub use ready::TooFewMembers;
-pub use settings::NodeSettings;
+pub use settings::{HostPort, HostPortError, NodeSettings};
 pub use unsent::{Unsent, UnsentCache};
 
 use crate::cache::{CacheBuilder, CacheKey, CacheValue};
@@ -66,6 +67,11 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// `Inspector`s and to its debug servers is dropped. If a cache then has writes that no other member has, the node logs
 /// a warning at once and goes on for up to five seconds. A process that ends in that time loses these writes. Use
 /// `shutdown`, which waits and returns what was lost.
+///
+/// Start it after a `fork`, not before: a forked process has no thread of the node. There
+/// [`is_running`](Self::is_running) is false, no cache can be opened, and calls that wait return at once. Its copies of
+/// open caches stand still, and locks that were held at the fork stay locked. It also keeps the node's port open until it
+/// ends or calls `exec`.
 #[derive(Clone)]
 pub struct Node {
     registry: Arc<Registry>,
@@ -78,7 +84,9 @@ struct Owner(Arc<Registry>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.mark_unowned();
+        if !self.0.is_forked() {
+            self.0.mark_unowned();
+        }
     }
 }
 
@@ -153,10 +161,11 @@ impl Node {
         CacheBuilder::new(Arc::new(host), name)
     }
 
-    /// Returns true if this node takes part in its cluster, and false after a shutdown or if its driver died.
+    /// Returns true if this node takes part in its cluster. Returns false after a shutdown, if its driver died, and in a
+    /// process that was forked after the start.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !self.registry.phase.stopped.load(Ordering::Acquire)
+        !self.registry.phase.stopped.load(Ordering::Acquire) && !self.registry.is_forked()
     }
 
     /// Returns the bound address, for TCP and UDP.
@@ -188,11 +197,12 @@ impl Node {
     /// Any executor can drive it.
     ///
     /// # Errors
-    /// Fewer members are live at the timeout, or when the node is shut down. The error holds their number.
+    /// Fewer members are live at the timeout, or when the node is shut down. The error holds their number: zero, at once,
+    /// in a process that was forked after the start.
     pub async fn wait_for_members(&self, members: usize, timeout: Duration) -> Result<(), TooFewMembers> {
         let (waiter, answer) = ready::MemberWaiter::new(members, timeout);
         let too_few = |present| Err(TooFewMembers { wanted: members, present });
-        if self.alive.commands.send(Command::Members(waiter)).is_err() {
+        if self.registry.is_forked() || self.alive.commands.send(Command::Members(waiter)).is_err() {
             return too_few(0);
         }
         // The driver answers in time unless something holds it up, for instance a listener that blocks.
@@ -240,6 +250,9 @@ impl Node {
     /// A member that does return receives a reconcile. Values that only it held, of keys collected meanwhile, are lost.
     /// They are never served stale.
     pub async fn forget(&self, member: &str) -> bool {
+        if self.registry.is_forked() {
+            return false;
+        }
         let (done, answer) = oneshot::channel();
         let asked = self.alive.commands.send(Command::Forget { member: member.to_owned(), done });
         asked.is_ok() && answer.await.unwrap_or(false)
@@ -302,8 +315,12 @@ impl Node {
     ///
     /// Open caches stay readable and writable, by this process only: later writes are not replicated. The method may be
     /// called more than once and returns the same each time. Any executor can drive it, and it does not block the
-    /// thread.
+    /// thread. In a process that was forked after the start it does nothing and returns nothing: the node is its
+    /// parent's.
     pub async fn shutdown(&self) -> Unsent {
+        if self.registry.is_forked() {
+            return Unsent::default();
+        }
         self.registry.phase.down.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
         if self.alive.commands.send(Command::Shutdown { deadline: SHUTDOWN_DEADLINE, done }).is_ok() {

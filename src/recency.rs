@@ -51,23 +51,36 @@ pub enum Eviction {
 }
 
 /// The places in order of their last use. In a segmented order, the places that were used again have an order of their
-/// own.
+/// own. Places of entries without weight have an order of their own in any case: evicting them would make no room.
 pub(crate) struct Recency {
     /// Places not used again since they were added, or moved back by [`demote`](Self::demote). In a plain order: all.
     probation: Order,
     /// Places used again since they were added; empty in a plain order.
     protected: Order,
+    /// Places of entries of weight zero, which are never evicted.
+    weightless: Order,
     segmented: bool,
 }
 
 impl Recency {
     pub(crate) fn new(eviction: Eviction) -> Self {
         let order = || LruCache::unbounded_with_hasher(BuildHasherDefault::default());
-        Self { probation: order(), protected: order(), segmented: eviction == Eviction::SegmentedLru }
+        let segmented = eviction == Eviction::SegmentedLru;
+        Self { probation: order(), protected: order(), weightless: order(), segmented }
     }
 
-    /// Adds a new entry, or notes a write to one. It is the most recent from now on.
-    pub(crate) fn insert(&mut self, slot: SlotRef) {
+    /// Adds a new entry, or notes a write to one. It is the most recent from now on. `weighs` is true if its weight is
+    /// more than zero.
+    pub(crate) fn insert(&mut self, slot: SlotRef, weighs: bool) {
+        if !weighs {
+            self.probation.pop(&slot.id.0);
+            self.protected.pop(&slot.id.0);
+            self.weightless.put(slot.id.0, slot.generation);
+            return;
+        }
+        if self.weightless.pop(&slot.id.0) == Some(slot.generation) {
+            self.probation.put(slot.id.0, slot.generation);
+        }
         if self.segmented {
             if self.generation(slot.id) == Some(slot.generation) {
                 return self.touch(slot.id);
@@ -78,8 +91,23 @@ impl Recency {
         self.probation.put(slot.id.0, slot.generation);
     }
 
+    /// Notes that another node's write replaced the value of an entry. That is no use, so an entry with weight keeps its
+    /// position. An entry that had no weight had no position either: it takes that of a value that has just arrived.
+    pub(crate) fn reweigh(&mut self, slot: SlotRef, weighs: bool) {
+        if !weighs && self.generation(slot.id) == Some(slot.generation) {
+            self.remove(slot);
+            self.weightless.put(slot.id.0, slot.generation);
+        } else if weighs && self.weightless.peek(&slot.id.0) == Some(&slot.generation) {
+            self.weightless.pop(&slot.id.0);
+            self.probation.put(slot.id.0, slot.generation);
+        }
+    }
+
     /// Notes a read of an entry. Ignores unknown places: the note may be older than a removal.
     pub(crate) fn touch(&mut self, id: SlotId) {
+        if self.weightless.promote(&id.0) {
+            return;
+        }
         if !self.segmented {
             self.probation.promote(&id.0);
         } else if !self.protected.promote(&id.0)
@@ -103,7 +131,7 @@ impl Recency {
     }
 
     pub(crate) fn remove(&mut self, slot: SlotRef) {
-        for order in [&mut self.probation, &mut self.protected] {
+        for order in [&mut self.probation, &mut self.protected, &mut self.weightless] {
             if order.peek(&slot.id.0) == Some(&slot.generation) {
                 order.pop(&slot.id.0);
             }
@@ -118,13 +146,14 @@ impl Recency {
         Some(SlotRef { id: SlotId(id), generation })
     }
 
+    /// Returns the number of entries that can be evicted.
     pub(crate) fn len(&self) -> usize {
         self.probation.len() + self.protected.len()
     }
 
-    /// Returns the places, starting with those evicted last.
+    /// Returns the places, starting with those evicted last. Places that are never evicted follow at the end.
     pub(crate) fn iter(&self) -> impl Iterator<Item = SlotRef> + '_ {
-        let all = self.protected.iter().chain(self.probation.iter());
+        let all = self.protected.iter().chain(self.probation.iter()).chain(self.weightless.iter());
         all.map(|(id, generation)| SlotRef { id: SlotId(*id), generation: *generation })
     }
 }
@@ -242,7 +271,7 @@ mod tests {
     #[test]
     fn the_least_recent_goes_first_and_reads_count() {
         let mut recency = Recency::new(Eviction::Lru);
-        (0..3).for_each(|id| recency.insert(slot(id)));
+        (0..3).for_each(|id| recency.insert(slot(id), true));
         recency.touch(SlotId(0));
         assert_eq!(recency.pop(), Some(slot(1)));
         recency.remove(slot(2));
@@ -260,9 +289,9 @@ mod tests {
     fn what_was_used_again_outlives_what_only_passes() {
         let run = |eviction| {
             let mut recency = Recency::new(eviction);
-            (0..10).for_each(|id| recency.insert(slot(id)));
+            (0..10).for_each(|id| recency.insert(slot(id), true));
             (0..4).for_each(|id| recency.touch(SlotId(id)));
-            (10..16).for_each(|id| recency.insert(slot(id)));
+            (10..16).for_each(|id| recency.insert(slot(id), true));
             let gone: Vec<_> = (0..6).filter_map(|_| recency.pop()).map(|slot| slot.id.0).collect();
             (gone, order(&mut recency))
         };
@@ -277,7 +306,7 @@ mod tests {
     #[test]
     fn a_fifth_is_kept_for_what_comes() {
         let mut recency = Recency::new(Eviction::SegmentedLru);
-        (0..10).for_each(|id| recency.insert(slot(id)));
+        (0..10).for_each(|id| recency.insert(slot(id), true));
         (0..10).for_each(|id| recency.touch(SlotId(id)));
         assert_eq!((recency.protected.len(), recency.len()), (8, 10));
         assert_eq!(order(&mut recency), [0, 2, 3, 4, 5, 6, 7, 8, 9, 1], "0 and 1 made room for 8 and 9");
@@ -287,9 +316,9 @@ mod tests {
     #[test]
     fn what_has_just_come_is_not_what_goes() {
         let mut recency = Recency::new(Eviction::SegmentedLru);
-        recency.insert(slot(1));
+        recency.insert(slot(1), true);
         recency.touch(SlotId(1));
-        recency.insert(slot(2));
+        recency.insert(slot(2), true);
         recency.touch(SlotId(1));
         assert_eq!(recency.pop(), Some(slot(1)));
         assert_eq!(recency.pop(), Some(slot(2)));
@@ -299,9 +328,9 @@ mod tests {
     #[test]
     fn a_place_that_changed_hands_starts_again() {
         let mut recency = Recency::new(Eviction::SegmentedLru);
-        (0..10).for_each(|id| recency.insert(slot(id)));
+        (0..10).for_each(|id| recency.insert(slot(id), true));
         recency.touch(SlotId(3));
-        recency.insert(SlotRef { id: SlotId(3), generation: 99 });
+        recency.insert(SlotRef { id: SlotId(3), generation: 99 }, true);
         assert_eq!((recency.protected.len(), recency.len()), (0, 10));
         recency.remove(SlotRef { id: SlotId(3), generation: 3 });
         assert_eq!(recency.len(), 10);
@@ -309,10 +338,46 @@ mod tests {
         assert_eq!(recency.len(), 9);
     }
 
+    /// Entries without weight are never evicted. One that gets weight is the most recent; one that loses it leaves the
+    /// order. Both orders follow this rule.
+    #[test]
+    fn what_weighs_nothing_is_left_alone_until_it_weighs_something() {
+        for eviction in [Eviction::Lru, Eviction::SegmentedLru] {
+            let mut recency = Recency::new(eviction);
+            (0..6).for_each(|id| recency.insert(slot(id), id % 2 == 0));
+            assert_eq!((recency.len(), recency.iter().count()), (3, 6));
+            recency.touch(SlotId(1));
+            recency.reweigh(slot(0), false);
+            recency.reweigh(slot(1), true);
+            recency.reweigh(slot(2), true);
+            recency.reweigh(SlotRef { id: SlotId(4), generation: 99 }, false);
+            assert_eq!(order(&mut recency), [2, 4, 1], "{eviction:?}");
+            recency.insert(slot(3), true);
+            recency.insert(slot(5), true);
+            recency.insert(slot(5), false);
+            recency.remove(slot(5));
+            assert_eq!((recency.iter().count(), order(&mut recency)), (2, vec![3]), "{eviction:?}");
+        }
+    }
+
+    /// A place that is reused for an entry without weight is not evicted for its predecessor, and the reverse.
+    #[test]
+    fn a_place_that_changed_hands_has_the_weight_of_its_new_owner() {
+        for eviction in [Eviction::Lru, Eviction::SegmentedLru] {
+            let mut recency = Recency::new(eviction);
+            recency.insert(slot(1), true);
+            recency.touch(SlotId(1));
+            recency.insert(slot(2), false);
+            recency.insert(SlotRef { id: SlotId(1), generation: 99 }, false);
+            recency.insert(SlotRef { id: SlotId(2), generation: 99 }, true);
+            assert_eq!(order(&mut recency), [2]);
+        }
+    }
+
     #[test]
     fn a_reused_place_is_not_removed_for_its_predecessor() {
         let mut recency = Recency::new(Eviction::Lru);
-        recency.insert(SlotRef { id: SlotId(1), generation: 7 });
+        recency.insert(SlotRef { id: SlotId(1), generation: 7 }, true);
         recency.remove(SlotRef { id: SlotId(1), generation: 6 });
         assert_eq!(recency.len(), 1);
     }

@@ -18,8 +18,7 @@
 //! 4. [`Replica::poll_timeout`]: call [`Replica::handle_timeout`] at that monotonic time.
 //!
 //! The machine has no other effects. Keys and values that it no longer needs wait for `take_garbage`, to be dropped
-//! outside of any lock. The same calls with the same arguments have the same effects, so the simulator can replay a
-//! failure.
+//! outside of any lock. The same calls with the same arguments have the same effects: the simulator replays failures.
 
 use crate::crdt::Dot;
 use crate::env::Env;
@@ -96,6 +95,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     /// Runs one call at this time, with the housekeeping at its end.
     fn call<T>(&mut self, now: Now, work: impl FnOnce(&mut Self) -> T) -> T {
         self.env.now = now;
+        self.ledger.changes_mut().wall = now.wall;
         let done = work(self);
         let (conversations, mut cx) = self.parts();
         conversations.end_call(&mut cx);
@@ -114,13 +114,13 @@ impl<K: CoreKey, V> Replica<K, V> {
         View { env: &self.env, ledger: &self.ledger, members: &self.members, conversations: &self.conversations }
     }
 
-    /// Writes a value. Every replica will have this value, or a newer register for its key.
+    /// Writes a value. Every replica will have it, or a newer register for its key.
     pub fn write(&mut self, now: Now, write: Write<K, V>) -> Stamp {
         self.call(now, |it| local::write(&mut it.ledger, &mut it.env, write))
     }
 
-    /// Deletes a key. An unknown key is deleted as well: its write may still be on its way. Returns the stamp of the
-    /// delete, and the register that it replaced if that was a readable value.
+    /// Deletes a key, even an unknown one: its write may be on its way. Returns the stamp, and the replaced register if
+    /// that was a readable value.
     pub fn delete(&mut self, now: Now, write: Write<K, V>) -> (Stamp, Option<Removed<K, V>>) {
         self.call(now, |it| local::delete(&mut it.ledger, &mut it.env, write))
     }
@@ -135,6 +135,11 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.call(now, |it| evict::evict(&mut it.ledger, &mut it.env, &it.members, slot))
     }
 
+    /// Makes room: expires a value whose time is over, or else evicts the value in the place that `next` returns.
+    pub(crate) fn make_room(&mut self, now: Now, next: impl FnOnce() -> Option<SlotRef>) -> bool {
+        self.call(now, |it| evict::make_room(&mut it.ledger, &mut it.env, &it.members, next))
+    }
+
     /// Invalidates every register stamped up to now on all replicas, including registers that have not arrived yet.
     pub fn invalidate_all(&mut self, now: Now) -> HlcTime {
         self.call(now, |it| epoch::invalidate_all(&mut it.ledger, &mut it.env))
@@ -145,8 +150,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.call(now, |it| fill::begin(&mut it.ledger, &mut it.env, hash, key))
     }
 
-    /// Ends a fill with a value. Returns its stamp if the value was stored. Returns `None` if the fill has lost, or may
-    /// have lost against a register that was collected meanwhile; the value is then for the caller only.
+    /// Ends a fill with a value. Returns its stamp if it was stored, and `None` if the fill has lost, or may have lost
+    /// against a register that was collected meanwhile: the value is then for the caller only.
     pub fn finish_fill(&mut self, now: Now, ticket: &FillTicket, write: Write<K, V>) -> Option<Stamp> {
         self.call(now, |it| fill::finish(&mut it.ledger, &mut it.env, ticket, write))
     }
@@ -168,25 +173,23 @@ impl<K: CoreKey, V> Replica<K, V> {
         })
     }
 
-    /// Makes a greeting: a digest for a process whose replica is no live member here. The receiver must answer it. Also
-    /// raises the own vector entry to the clock, because the digest says that nothing was written in between.
+    /// Makes a greeting: a digest that the receiver must answer, for a process whose replica is no live member here.
+    /// Raises the own vector entry to the clock: nothing was written in between.
     pub fn greeting(&mut self, now: Now) -> Digest {
         self.converse(now, |_, cx| cx.digest(None, Wanted { greets: true, ..Wanted::default() }))
     }
 
-    /// Greets a replica, and sends it a digest in each round until it answers or is found dead. For tests and drivers
-    /// that know a member's id; a node sends [`greeting`](Self::greeting) to a process instead.
+    /// Greets a replica by id, and sends it a digest in each round until it answers or is found dead. For tests.
     pub fn greet(&mut self, now: Now, to: ReplicaId) {
         self.converse(now, |_, cx| digests::greet(cx, to));
     }
 
-    /// Marks a member as unreachable, as the failure detector reports. It holds back collection until it is forgotten.
+    /// Marks a member as unreachable. It holds back collection until it is forgotten.
     pub fn handle_member_down(&mut self, now: Now, id: ReplicaId) {
         self.converse(now, |conversations, cx| conversations.note_down(cx, id));
     }
 
-    /// Forgets a member at once, because it left cleanly, restarted, or was named by an operator as gone for good. If
-    /// it does return, it gets a reconcile.
+    /// Forgets a member at once: it left, restarted, or was named as gone for good. If it returns, it gets a reconcile.
     pub fn handle_member_left(&mut self, now: Now, id: ReplicaId) {
         self.converse(now, |conversations, cx| conversations.forget(cx, id));
     }
@@ -228,8 +231,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.conversations.audits.suspect((&self.ledger, &self.env), with, slots)
     }
 
-    /// Returns true if another process uses this replica's id, so that [`renew`](Self::renew) must be called now.
-    /// Resets the report. A report within a minute of the last renewal is ignored and not kept.
+    /// Returns true if another process uses this id, so that [`renew`](Self::renew) must be called now. Resets the
+    /// report. A report within a minute of the last renewal is ignored and not kept.
     pub(crate) fn needs_new_id(&mut self, now: Now) -> bool {
         self.ledger.take_has_duplicate_id() && self.members.former().may_renew(now)
     }
@@ -250,7 +253,7 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.ledger.registers_mut().take_garbage()
     }
 
-    /// Reintroduces known bugs, to prove that the checkers detect them.
+    /// Puts known bugs back, to prove that the checkers detect them.
     #[cfg(any(test, feature = "sim"))]
     pub fn set_bugs(&mut self, bugs: Bugs) {
         self.env.set_bugs(bugs);
@@ -261,9 +264,8 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.ledger.changes_mut().watch = watch;
     }
 
-    /// Sets whether this replica expects members that have sent nothing yet. While it does and has no member, it
-    /// removes nothing without a trace. Otherwise its floor, from a time without members, would void on all replicas
-    /// what the members wrote before and this replica has not seen.
+    /// Sets whether this replica expects members that have sent nothing yet. While it does and has no member, it removes
+    /// nothing without a trace: its floor would void on all replicas what members wrote before and it has not seen.
     pub fn expect_peers(&mut self, awaits: bool) {
         self.members.expect_peers(awaits);
     }
@@ -276,15 +278,14 @@ impl<K: CoreKey, V> Replica<K, V> {
         ledger::validate(&mut self.ledger, &self.env)
     }
 
-    /// Returns the number of own writes and deletes that no member is known to have, even if there is no member to send
-    /// them to. Overwritten ones do not count. Returns at least one if there is anything to hand over, for example an
-    /// invalidation.
+    /// Returns the number of own writes and deletes that no member is known to have, even without members. Overwritten
+    /// ones do not count. Returns at least one if there is anything to hand over, for example an invalidation.
     pub fn count_unsent(&mut self) -> u64 {
         let seen = self.members.handed_over(&self.env);
         if seen >= self.ledger.last_own() { 0 } else { self.ledger.count_after(&self.env.id, seen).max(1) }
     }
 
-    /// Returns the lag of each member behind own writes. The age of these writes is measured at the time `at`.
+    /// Returns the lag of each member behind own writes, whose age is measured at the time `at`.
     pub fn lags(&mut self, at: HlcTime) -> Vec<PeerLag> {
         if let Some(log) = self.ledger.logs_mut().get_mut(&self.env.id) {
             log.sort();

@@ -99,8 +99,27 @@ pub struct CacheReport {
     pub repairs: Repairs,
     /// All counters of replication, by name.
     pub counters: BTreeMap<String, u64>,
+    /// The settings of other nodes, and of later openings on this node, that differ from those of this cache.
+    #[serde(default)]
+    pub settings_differ: Vec<SettingsDiffer>,
     /// The warnings about this cache.
     pub warnings: Vec<Warning>,
+}
+
+/// Settings that differ from those of a cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SettingsDiffer {
+    /// The node that has them. Absent if the cache was opened again on this node with them.
+    pub node: Option<String>,
+    /// One sentence for each difference: the setting and both values.
+    pub differences: Vec<String>,
+}
+
+impl SettingsDiffer {
+    pub(crate) fn of(node: Option<String>, differences: Vec<String>) -> Self {
+        Self { node, differences }
+    }
 }
 
 /// One entry of a version vector.

@@ -3,9 +3,10 @@
 
 use driftless::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, ConfigError, Counters,
-    EntryInfo, FillError, Filled, ForeignError, InsertError, KeyError, Member, Members, Node, NodeBuilder,
-    NodeSettings, NotReplicated, OpenError, Policy, Ready, RemovalCause, ReplicaConfig, ReplicaId, Replicated, Stamp,
-    StartError, Subscription, SubscriptionError, TooFewMembers, Traffic, Unsent, UnsentCache, Written,
+    EntryInfo, FillError, Filled, ForeignError, HostPort, HostPortError, InsertError, KeyError, Member, Members, Node,
+    NodeBuilder, NodeSettings, NotReplicated, OpenError, Policy, Ready, RemovalCause, ReplicaConfig, ReplicaId,
+    Replicated, Stamp, StartError, Subscription, SubscriptionError, TooFewMembers, Traffic, Unsent, UnsentCache,
+    Written,
 };
 
 fn shared<T: Send + Sync + Unpin + 'static>() {}
@@ -26,7 +27,7 @@ fn handles_data_and_errors_cross_threads() {
     for_each!(shared: Cache<String, Bare>, CacheBuilder<String, Bare>, Node, NodeBuilder, NodeSettings, Subscription<String, Bare>,);
     for_each!(shared: CacheSettings, CacheStats, ChangeEvent<String, Bare>, ChangeKind, Counters, EntryInfo<Bare>, Filled<Bare>,);
     for_each!(shared: Member, Members, Policy, Ready, RemovalCause, Replicated, ReplicaConfig, ReplicaId, Stamp, Traffic, Unsent, UnsentCache, Written,);
-    for_each!(shared: driftless::inspect::Inspector, driftless::report::NodeReport, driftless::cache::Iter<'static, String, Bare>,);
+    for_each!(shared: HostPort, driftless::inspect::Inspector, driftless::report::NodeReport, driftless::cache::Iter<'static, String, Bare>,);
 }
 
 #[test]
@@ -42,7 +43,7 @@ fn everything_can_be_printed() {
 fn errors_are_errors() {
     for_each!(error: BulkError, ConfigError, InsertError, KeyError, NotReplicated, OpenError, StartError, SubscriptionError, TooFewMembers,);
     for_each!(shared: FillError<Bare>, FillError<String>, FillError<Box<dyn std::error::Error + Send + Sync>>,);
-    for_each!(error: ForeignError, FillError<std::io::Error>, driftless::inspect::InspectError,);
+    for_each!(error: ForeignError, HostPortError, FillError<std::io::Error>, driftless::inspect::InspectError,);
 }
 
 #[test]
@@ -88,7 +89,9 @@ fn a_nodes_settings_come_from_a_file_and_a_mistake_is_named() {
     let misspelt = refused(r#"{ "seed": ["a:1"] }"#);
     assert!(misspelt.contains("unknown field `seed`, expected"), "{misspelt}");
     let address = refused(r#"{ "bind": "localhost" }"#);
-    assert!(address.contains("socket address"), "{address}");
+    assert!(address.contains("\"localhost\" is not a socket address or `host:port`"), "{address}");
+    let named: NodeSettings = serde_json::from_str(r#"{ "bind": "localhost:0", "advertise": "[::1]:1" }"#).unwrap();
+    assert_eq!(named.advertise.unwrap().port(), 1);
 }
 
 /// The Rust release whose rustdoc writes the format that `public-api` reads. Raise the two together.

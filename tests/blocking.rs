@@ -56,6 +56,81 @@ fn a_port_that_is_taken_is_an_error_with_its_cause() {
     assert!(error.is_some_and(|why| why.contains("in use")));
 }
 
+/// Returns an error and its sources, as a log of a whole chain prints them.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[test]
+fn an_address_that_cannot_be_used_is_named_with_the_fix_and_the_system_is_quoted_once() {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap();
+    let refused = |bind: &str| {
+        let error = Node::builder().cluster("blocking").bind(bind.parse().unwrap()).start_blocking().unwrap_err();
+        (error.to_string(), chain(&error))
+    };
+    // 192.0.2.0/24 is reserved for documentation (RFC 5737): no machine has such an address.
+    for (bind, fix) in
+        [(taken.to_string(), "another process uses"), ("192.0.2.1:7946".into(), "not one of this machine")]
+    {
+        let (said, chain) = refused(&bind);
+        assert!(said.contains("`bind`") && said.contains(&bind) && said.contains(fix), "{said}");
+        assert_eq!(chain.matches("os error").count(), 1, "{chain}");
+    }
+    drop(held);
+}
+
+#[test]
+fn host_names_are_taken_where_addresses_are() {
+    let start = |bind: &str, advertise: Option<&str>| {
+        let builder = Node::builder().cluster("blocking").bind_host(bind);
+        advertise.map_or(builder.clone(), |it| builder.advertise_host(it)).start_blocking()
+    };
+    let node = start("localhost:0", None).unwrap();
+    assert!(node.local_addr().ip().is_loopback() && node.local_addr().port() != 0);
+    node.shutdown_blocking();
+    let node = start("127.0.0.1:0", Some("localhost:7946")).unwrap();
+    assert_eq!(node.name(), "127.0.0.1:7946", "of the family of the bound address");
+    node.shutdown_blocking();
+    let mut settings = driftless::NodeSettings::default();
+    settings.bind = "localhost:0".parse().unwrap();
+    let node = Node::builder().settings(settings).start_blocking().unwrap();
+    assert!(node.local_addr().is_ipv4());
+    node.shutdown_blocking();
+    for (bind, advertise, parts) in [
+        ("localhost", None, ["`bind`", "\"localhost\"", "localhost:7946"]),
+        ("no-such-host.invalid:1", None, ["`bind`", "no-such-host.invalid:1", "does not resolve"]),
+        ("127.0.0.1:0", Some("nowhere"), ["`advertise`", "\"nowhere\"", "`host:port`"]),
+        ("127.0.0.1:0", Some("localhost:0"), ["`advertise`", "127.0.0.1:0", "must be"]),
+    ] {
+        let error = start(bind, advertise).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
+
+/// The keys that `iter` yields are taken by every operation on keys, as are borrowed forms.
+#[test]
+fn the_keys_of_an_iterator_can_be_looked_up() {
+    let alone = node(&[]);
+    let cache = open(&alone);
+    (0..10).for_each(|n| drop(cache.insert(n.to_string(), n).unwrap()));
+    for (key, value) in &cache {
+        assert_eq!(cache.entry(&key).map(|entry| entry.into_value()), Some(value));
+        assert_eq!(
+            (cache.get(&key), cache.get(&*key), cache.get(key.as_str())),
+            (Some(value), Some(value), Some(value))
+        );
+        assert!(cache.contains_key(&key));
+    }
+    let keys: Vec<_> = cache.iter().map(|(key, _)| key).collect();
+    assert!(cache.get_many(&keys).iter().all(Option::is_some));
+    assert!(cache.remove(&keys[0]).is_some());
+    cache.invalidate(&keys[1]);
+    assert_eq!(cache.remove_many(&keys[..5]), 3);
+    assert_eq!(cache.remove_many(["0", "1"]), 0);
+    alone.shutdown_blocking();
+}
+
 #[test]
 fn a_cache_can_be_walked_with_a_for_loop() {
     let alone = node(&[]);

@@ -319,7 +319,9 @@ async fn bad_settings_are_refused_with_what_to_do() {
     let a = node("bad", &[]).await;
     assert_eq!(a.cache::<u32, u32>("").open().unwrap_err(), OpenError::Name(0));
     let zero = a.cache::<u32, u32>("c").time_to_live(Duration::ZERO).open();
-    assert_eq!(zero.unwrap_err(), OpenError::ZeroTimeToLive);
+    let zero = zero.unwrap_err();
+    assert_eq!(zero, OpenError::Settings { cache: "c".into(), error: Box::new(OpenError::ZeroTimeToLive) });
+    assert!(["`c`", "time_to_live is 0s", "leave it out"].iter().all(|part| zero.to_string().contains(part)), "{zero}");
     a.shutdown().await;
     assert_eq!(a.cache::<u32, u32>("c").open().unwrap_err(), OpenError::NodeIsDown);
     stop(vec![taken]).await;

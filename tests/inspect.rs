@@ -44,6 +44,68 @@ async fn a_healthy_cluster_reports_itself_without_warnings() {
     stop(nodes).await;
 }
 
+/// Settings that differ between nodes are reported on both, with both values, until the node with the others departs.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_differ_between_nodes_are_named_on_both() {
+    let a = node("inspect-settings", &[]).await;
+    let b = node("inspect-settings", &[&a]).await;
+    let open = |node: &Node, bytes, capacity| -> Cache<String, String> {
+        node.cache("test").max_value_bytes(bytes).max_capacity(capacity).open().unwrap()
+    };
+    let (first, second) = (open(&a, 1_000, 10), open(&b, 2_000, 20));
+    assert!(first.ready(SOON).await.is_ready() && second.ready(SOON).await.is_ready());
+    let found = |node: &Node| {
+        let warnings = Inspector::new(node).cache("test").unwrap().warnings;
+        warnings.into_iter().filter(|warning| warning.name == "settings-differ").collect::<Vec<_>>()
+    };
+    for (node, other, said) in [(&a, &b, "1000 here and 2000 there"), (&b, &a, "2000 here and 1000 there")] {
+        eventually("both warn", || found(node).len(), |count| *count == 1);
+        let warning = found(node).remove(0);
+        assert_eq!(warning.about, other.name());
+        assert!(warning.text.contains(&format!("max_value_bytes is {said}")), "{}", warning.text);
+        assert!(!warning.text.contains("max_capacity"), "a capacity of its own is no mistake: {}", warning.text);
+    }
+    b.shutdown().await;
+    eventually("no longer", || found(&a).len(), |count| *count == 0);
+    stop(vec![a]).await;
+}
+
+/// An opening with other settings gets the open cache. Each difference is named, functions included.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_is_opened_again_names_the_settings_that_it_ignores() {
+    let node = node("inspect-reopened", &[]).await;
+    let builder = || node.cache::<String, String>("test");
+    let first = builder().max_capacity(10).open().unwrap();
+    let found = || Inspector::new(&node).cache("test").unwrap().warnings;
+    let handles = [builder().open().unwrap(), builder().max_capacity(10).open().unwrap()];
+    assert!(found().is_empty(), "nothing else was asked for: {:?}", found());
+    let (told, heard) = std::sync::mpsc::channel();
+    let again = builder()
+        .time_to_live(Duration::from_secs(60))
+        .weigher(|_, _| 1)
+        .eviction_listener(move |_, _, cause| told.send(cause).unwrap())
+        .open()
+        .unwrap();
+    let warnings = found();
+    assert_eq!(
+        (warnings.len(), warnings[0].name.as_str(), warnings[0].about.as_str()),
+        (1, "settings-differ", node.name())
+    );
+    for part in [
+        "max_capacity is 10, not none",
+        "time_to_live is none, not 60s",
+        "this weigher is ignored",
+        "this eviction_listener is ignored",
+    ] {
+        assert!(warnings[0].text.contains(part), "{}", warnings[0].text);
+    }
+    again.insert("a".into(), "1".into()).unwrap();
+    again.remove("a");
+    assert!(heard.try_recv().is_err() && first.settings().time_to_live.is_none());
+    drop((first, handles, again));
+    stop(vec![node]).await;
+}
+
 fn eventually_quiet(inspector: &Inspector) -> driftless::report::CacheReport {
     let look = || inspector.cache("test").unwrap();
     eventually("no lag", || look().peers.iter().map(|peer| peer.lag_entries).sum::<u64>(), |lag| *lag == 0);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::counters::Counts;
+use super::differing::{Differing, differing};
 use super::engine::Engine;
 use super::feed::Feed;
 use super::handle::Cache;
@@ -58,8 +59,11 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     /// Sets the most weight that this node holds. Each entry weighs 1, unless there is a [`weigher`](Self::weigher).
-    /// Beyond that, values are evicted in the order of [`eviction`](Self::eviction), on this node only. Default:
-    /// unbounded.
+    /// Beyond that, values are evicted on this node only: first those whose time to live has ended, then in the order of
+    /// [`eviction`](Self::eviction). Default: unbounded.
+    ///
+    /// A call evicts at most 512 values and one for each change that it makes. If more must go, later calls and the
+    /// node's thread evict the rest at once, in the same portions; until then the capacity is exceeded.
     pub fn max_capacity(mut self, max_capacity: u64) -> Self {
         self.settings.max_capacity = Some(max_capacity);
         self
@@ -74,7 +78,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
 
     /// Sets the function that returns the weight of an entry, which counts against
     /// [`max_capacity`](Self::max_capacity). Default: 1. It is called outside locks, once for each value that is
-    /// written or received. Entries of weight zero are not bounded.
+    /// written or received. Entries of weight zero are never evicted, so that nothing bounds their number.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
         self
@@ -151,7 +155,9 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     /// Opens the cache, which from now on replicates with the caches of this name on other nodes. If the name is
-    /// already open on this node with the same types, returns a handle to the open cache, which keeps its settings.
+    /// already open on this node with the same types, returns a handle to the open cache, which keeps its settings, its
+    /// weigher and its listener. If this builder asks for others, the log and the report of the cache name the
+    /// differences (warning `settings-differ`). A builder on which nothing was set asks for nothing.
     ///
     /// # Errors
     /// The name is empty or longer than 255 bytes, a setting is out of range, the name is open with other types, or the
@@ -166,12 +172,17 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             made.map_err(|error| failed = Some(error)).ok()
         });
         if let Some(error) = failed {
-            return Err(error.into());
+            return Err(of_cache(&name)(error.into()));
         }
         let port = port.ok_or(OpenError::NodeIsDown)?;
         let any: Arc<dyn Any + Send + Sync> = Arc::clone(&port) as _;
         match any.downcast::<Shared<K, V>>() {
-            Ok(shared) => Ok(Cache::from_shared(shared)),
+            Ok(shared) => {
+                if let Some(again) = builder {
+                    again.note_differences(&shared);
+                }
+                Ok(Cache::from_shared(shared))
+            }
             Err(_) => {
                 // `host.open` has counted a handle. Because none is returned, the count is taken back.
                 host.close(&port);
@@ -184,7 +195,30 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         if !(1..=255).contains(&self.name.len()) {
             return Err(OpenError::Name(self.name.len()));
         }
-        self.settings.validate()
+        self.settings.validate().map_err(of_cache(&self.name))
+    }
+
+    /// Reports the settings of this builder that the open cache does not have. Functions cannot be compared, so that
+    /// another weigher or listener counts as a difference in any case.
+    fn note_differences(&self, open: &Shared<K, V>) {
+        let asks = self.settings != CacheSettings::default() || self.weigher.is_some() || self.listener.is_some();
+        if !asks {
+            return;
+        }
+        let functions = [("weigher", self.weigher.is_some()), ("eviction_listener", self.listener.is_some())];
+        let ignored = functions.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| format!("this {name} is ignored"));
+        let differences: Vec<_> = differing(&open.settings.each(), &self.settings.each())
+            .map(|(name, here, asked)| format!("{name} is {here}, not {asked}"))
+            .chain(ignored)
+            .collect();
+        if differences.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            cache = %self.name, ?differences,
+            "a cache was opened again with other settings, and keeps those of its first opening"
+        );
+        open.differing.note_opening(differences);
     }
 
     fn make(self) -> Result<Arc<dyn Port>, ConfigError> {
@@ -207,9 +241,15 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             connection: Connection::default(),
             counts: Counts::default(),
             samples: Samples::default(),
+            differing: Differing::default(),
             progress: Event::new(),
         }))
     }
+}
+
+/// Returns a function that adds the cache's name to an error of its settings.
+fn of_cache(name: &str) -> impl FnOnce(OpenError) -> OpenError {
+    move |error| OpenError::Settings { cache: name.to_owned(), error: Box::new(error) }
 }
 
 impl<K, V> std::fmt::Debug for CacheBuilder<K, V> {

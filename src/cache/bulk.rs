@@ -27,7 +27,6 @@ pub struct BulkError {
     /// The index of that entry, counted from zero.
     pub index: usize,
     /// The reason for the refusal.
-    #[source]
     pub error: InsertError,
 }
 

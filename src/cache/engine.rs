@@ -11,6 +11,9 @@ use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
 use crate::store::SlotRef;
 use crate::sync::Arc;
 
+/// The most values that one call evicts, in addition to one for each change that it made. The rest is left to later calls.
+const EVICTIONS: usize = 512;
+
 /// The work that is left for after the lock is released: user types to drop, and changes to report.
 pub(crate) struct Settled<K, V> {
     pub(crate) garbage: SmallVec<[ItemRef<K, V>; 2]>,
@@ -72,15 +75,16 @@ impl<K: CoreKey, V> Engine<K, V> {
         });
     }
 
-    /// Applies the changes to the order of use, evicts down to capacity, and returns the work that is left for after
-    /// the lock is released. Must be called after every command and every `handle_*`. `listening` is true if a listener
+    /// Applies the changes to the order of use, evicts down to capacity as far as one call may, and returns the work that
+    /// is left for after the lock is released. Values whose time has ended go before any other. Must be called after every command and every `handle_*`. `listening` is true if a listener
     /// or subscriber wants the changes.
     pub(crate) fn settle(&mut self, now: Now, reads: &ReadLog, listening: bool) -> Settled<K, V> {
         let mut news = None;
         // These reads preceded the write, so they precede it in the order of use too.
         self.apply_reads(reads);
-        self.follow(now, listening, &mut news);
-        while self.is_over_capacity() && self.evict_one(now) {
+        let mut left = EVICTIONS + self.follow(now, listening, &mut news);
+        while left > 0 && self.is_over_capacity() && self.make_room(now) {
+            left -= 1;
             self.follow(now, listening, &mut news);
         }
         Settled { garbage: self.replica.take_garbage(), news }
@@ -97,14 +101,21 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity)
     }
 
-    fn evict_one(&mut self, now: Now) -> bool {
-        let Some(slot) = self.recency.as_mut().and_then(Recency::pop) else { return false };
-        self.replica.evict(now, slot);
-        true
+    /// Returns true if the values exceed the capacity and the next call can evict some of them.
+    pub(crate) fn must_evict(&self) -> bool {
+        self.is_over_capacity() && self.recency.as_ref().is_some_and(|recency| recency.len() > 0)
     }
 
-    fn follow(&mut self, now: Now, listening: bool, news: &mut Option<Box<News<K, V>>>) {
+    fn make_room(&mut self, now: Now) -> bool {
+        let Self { replica, recency, .. } = self;
+        replica.make_room(now, || recency.as_mut().and_then(Recency::pop))
+    }
+
+    /// Applies the changes to the order of use. Returns their number.
+    fn follow(&mut self, now: Now, listening: bool, news: &mut Option<Box<News<K, V>>>) -> usize {
+        let mut changes = 0;
         while let Some(change) = self.replica.poll_change() {
+            changes += 1;
             let (slot, weight) = (change.slot, u64::from(change.weight));
             let remains = self.note_use(&change);
             self.touch_flight(slot, news);
@@ -117,6 +128,7 @@ impl<K: CoreKey, V> Engine<K, V> {
                 self.replica.evict(now, slot);
             }
         }
+        changes
     }
 
     /// Adds the running fill of a changed key to the fills to notify: the fill may be waiting for another node's value.
@@ -134,10 +146,11 @@ impl<K: CoreKey, V> Engine<K, V> {
     /// replaces a value that is already here, that does not count as a use: only local reads and writes do.
     fn note_use(&mut self, change: &Change<K, V>) -> bool {
         let Some(recency) = &mut self.recency else { return false };
+        let weighs = change.weight > 0;
         match change.effect {
-            Effect::Inserted => recency.insert(change.slot),
-            Effect::Updated if change.local => recency.insert(change.slot),
-            Effect::Updated => {}
+            Effect::Inserted => recency.insert(change.slot, weighs),
+            Effect::Updated if change.local => recency.insert(change.slot, weighs),
+            Effect::Updated => recency.reweigh(change.slot, weighs),
             Effect::Removed(_) => {
                 recency.remove(change.slot);
                 return false;

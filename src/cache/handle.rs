@@ -6,6 +6,7 @@ use std::time::Duration;
 use equivalent::Equivalent;
 use serde::Serialize;
 
+use super::as_key::AsKey;
 use super::closing::Handles;
 use super::fill_error::Failure;
 use super::shared::Shared;
@@ -56,30 +57,30 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     /// Returns the value of a key, if there is one here that has not expired. Counts as a use.
-    pub fn get<Q: Equivalent<K> + Hash + ?Sized>(&self, key: &Q) -> Option<V> {
-        lookup::get(&self.shared, key)
+    pub fn get<By, Q: AsKey<K, By> + ?Sized>(&self, key: &Q) -> Option<V> {
+        lookup::get(&self.shared, key.as_key())
     }
 
     /// Returns the values of many keys, in the order of the keys. Each counts as a use.
-    pub fn get_many<'a, Q>(&self, keys: impl IntoIterator<Item = &'a Q>) -> Vec<Option<V>>
+    pub fn get_many<'a, By, Q>(&self, keys: impl IntoIterator<Item = &'a Q>) -> Vec<Option<V>>
     where
-        Q: Equivalent<K> + Hash + ?Sized + 'a,
+        Q: AsKey<K, By> + ?Sized + 'a,
     {
         keys.into_iter().map(|key| self.get(key)).collect()
     }
 
     /// Returns true if [`get`](Self::get) would find a value. Does not count as a use.
-    pub fn contains_key<Q: Equivalent<K> + Hash + ?Sized>(&self, key: &Q) -> bool {
-        self.shared.reader.visible(key).is_some_and(|found| found.item.value().is_some())
+    pub fn contains_key<By, Q: AsKey<K, By> + ?Sized>(&self, key: &Q) -> bool {
+        self.shared.reader.visible(key.as_key()).is_some_and(|found| found.item.value().is_some())
     }
 
     /// Returns the value of a key with its stamp, age and remaining time. Does not count as a use.
-    pub fn entry<Q: Equivalent<K> + Hash + ?Sized>(&self, key: &Q) -> Option<EntryInfo<V>> {
-        lookup::entry(&self.shared, key)
+    pub fn entry<By, Q: AsKey<K, By> + ?Sized>(&self, key: &Q) -> Option<EntryInfo<V>> {
+        lookup::entry(&self.shared, key.as_key())
     }
 
     /// Iterates over the keys and values here, in no order. Does not count as a use. Holds no lock between entries. No
-    /// value is older than one that [`get`](Self::get) returned before, and no key comes twice.
+    /// value is older than one that [`get`](Self::get) returned before, and no key comes twice. Look-ups take its keys.
     #[must_use]
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter::new(&self.shared)
@@ -162,19 +163,19 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     ///
     /// `Q` must serialise to what `K` deserialises from, as borrowed forms do, and `K` must decode what it encodes. If
     /// not, nothing is deleted, an error is logged, and the report warns of `unreadable-entries`.
-    pub fn remove<Q: Equivalent<K> + Hash + Serialize + ?Sized>(&self, key: &Q) -> Option<V> {
-        write::remove(&self.shared, key).and_then(|item| item.value().cloned())
+    pub fn remove<By, Q: AsKey<K, By, Form: Serialize> + ?Sized>(&self, key: &Q) -> Option<V> {
+        write::remove(&self.shared, key.as_key()).and_then(|item| item.value().cloned())
     }
 
     /// As [`remove`](Self::remove), for callers that do not want the value.
-    pub fn invalidate<Q: Equivalent<K> + Hash + Serialize + ?Sized>(&self, key: &Q) {
-        drop(write::remove(&self.shared, key));
+    pub fn invalidate<By, Q: AsKey<K, By, Form: Serialize> + ?Sized>(&self, key: &Q) {
+        drop(write::remove(&self.shared, key.as_key()));
     }
 
     /// Deletes a key on every node, if its value here has this stamp. Returns that value. For `None`, and for what it
     /// cannot know of other nodes, see [`replace_if`](Self::replace_if).
-    pub fn remove_if_stamp<Q: Equivalent<K> + Hash + ?Sized>(&self, key: &Q, stamp: Stamp) -> Option<V> {
-        write::remove_if_stamp(&self.shared, key, stamp).and_then(|item| item.value().cloned())
+    pub fn remove_if_stamp<By, Q: AsKey<K, By> + ?Sized>(&self, key: &Q, stamp: Stamp) -> Option<V> {
+        write::remove_if_stamp(&self.shared, key.as_key(), stamp).and_then(|item| item.value().cloned())
     }
 
     /// Deletes the values here that the predicate accepts, on every node. Returns their number. Holds no lock while the
@@ -195,11 +196,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// Deletes many keys on every node. Returns the number of keys that had a value here. For `Q` see
     /// [`remove`](Self::remove).
-    pub fn remove_many<'a, Q>(&self, keys: impl IntoIterator<Item = &'a Q>) -> usize
+    pub fn remove_many<'a, By, Q>(&self, keys: impl IntoIterator<Item = &'a Q>) -> usize
     where
-        Q: Equivalent<K> + Hash + Serialize + ?Sized + 'a,
+        Q: AsKey<K, By, Form: Serialize + 'a> + ?Sized + 'a,
     {
-        bulk::remove(&self.shared, keys)
+        bulk::remove(&self.shared, keys.into_iter().map(AsKey::as_key))
     }
 
     /// Deletes everything written so far on every node, even what has not arrived yet, with a single message.

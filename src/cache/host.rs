@@ -32,6 +32,9 @@ pub trait Host: Send + Sync {
     /// Takes back a handle that [`open`](Self::open) returned. After the last handle, the cache is closed as soon as a
     /// member has the writes that were made here, or after five seconds.
     fn close(&self, port: &Arc<dyn Port>);
+    /// Returns true if this process was forked from the one in which the node runs: no thread of the node is here, and a
+    /// lock that one of them held stays locked.
+    fn is_forked(&self) -> bool;
     /// Waits until a cache is ready.
     fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture;
 }

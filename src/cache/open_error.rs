@@ -25,7 +25,8 @@ impl Default for Limits {
 /// The largest limits that can be set. They exist because an entry is sent in one message.
 pub(crate) const LARGEST: Limits = Limits { max_key_bytes: 64 << 10, max_value_bytes: 14 << 20 };
 
-/// The reason why a cache could not be opened.
+/// The reason why a cache could not be opened. [`CacheSettings::validate`](super::CacheSettings::validate) returns it as
+/// well, for settings that no cache has yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -38,6 +39,14 @@ pub enum OpenError {
          another name"
     )]
     OtherTypes(String),
+    /// A setting of the cache is not valid.
+    #[error("cache `{cache}`: {error}")]
+    Settings {
+        /// The name of the cache.
+        cache: String,
+        /// The setting, its value, and what it must be.
+        error: Box<OpenError>,
+    },
     /// A setting is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -52,7 +61,7 @@ pub enum OpenError {
         limit: usize,
     },
     /// The time to live is zero.
-    #[error("time_to_live must be more than zero: leave it out if entries do not expire")]
+    #[error("time_to_live is 0s, and must be more than zero: leave it out if entries do not expire")]
     ZeroTimeToLive,
     /// A setting that is not valid, alone or together with other settings.
     #[error("{setting} is {value}, and {why}")]
@@ -64,7 +73,7 @@ pub enum OpenError {
         /// The limit, the reason for it, and the remedy.
         why: &'static str,
     },
-    /// The node was shut down.
+    /// The node was shut down, or it runs in the process from which this one was forked.
     #[error("the node was shut down: open the cache on a running node")]
     NodeIsDown,
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::inspect::Inspect;
 use crate::replica::CaughtUp;
@@ -81,6 +82,13 @@ pub trait Port: Any + Inspect + Send + Sync {
     fn expects_members(&self) -> bool;
     /// Returns true if there is an own write that no member has, and a member may still take it.
     fn has_unsent(&self) -> bool;
+    /// Returns the settings that should be the same on all nodes, as text for other nodes.
+    fn common_settings(&self) -> String;
+    /// Compares this text of another node with the settings here. Returns one sentence for each difference, if it was
+    /// not known before. Reports have them until [`forget_settings`](Self::forget_settings).
+    fn compare_settings(&self, node: (Uuid, &str), theirs: &str) -> Vec<String>;
+    /// Forgets the settings of a process that has departed.
+    fn forget_settings(&self, node: Uuid);
     /// Returns the number of own writes that no member is known to have, less the number at the last call.
     fn count_unsent(&self) -> u64;
 }

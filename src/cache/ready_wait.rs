@@ -11,6 +11,11 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Asks the node, and waits for its answer.
 pub(super) async fn ready<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, timeout: Duration) -> Ready {
+    let timed_out =
+        |instead: &str, entries| Ready::TimedOut { waiting_for: vec![instead.to_owned()], members: 0, entries };
+    if shared.around.host.is_forked() {
+        return timed_out("this node, which runs in the process that this one was forked from", 0);
+    }
     let mut answer = None;
     let asked = async { answer = Some(shared.around.host.ready(&shared.name, timeout).await) };
     // The node answers in time unless its driver is held up, for instance by an eviction listener that blocks.
@@ -18,9 +23,6 @@ pub(super) async fn ready<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, tim
     race::before(asked, &mut limit).await;
     let instead =
         if answer.is_none() { "this node, whose driver is blocked" } else { "this node, which was shut down" };
-    answer.flatten().unwrap_or_else(|| Ready::TimedOut {
-        waiting_for: vec![instead.into()],
-        members: 0,
-        entries: shared.writer.look(|engine| engine.replica.view().live_len()),
-    })
+    let entries = || shared.writer.look(|engine| engine.replica.view().live_len());
+    answer.flatten().unwrap_or_else(|| timed_out(instead, entries()))
 }

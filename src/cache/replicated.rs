@@ -31,7 +31,8 @@ pub struct Replicated {
 }
 
 /// The error of a wait: fewer members than asked for are known to have a write. Unless this node was shut down, the
-/// write is still being replicated.
+/// write is still being replicated. In a process that was forked after the node was started, nothing is: the error comes
+/// at once, with `unmet` and without members.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} members are known to have the write, {} departed, and {} have not reported it: {missing:?}{}",
@@ -78,6 +79,10 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
 ) -> Result<Replicated, NotReplicated> {
     let mut asked = BTreeSet::new();
     let mut unmet = true;
+    if shared.around.host.is_forked() {
+        let (seen, departed, missing) = (Vec::new(), Vec::new(), Vec::new());
+        return Err(NotReplicated { seen, departed, missing, unmet });
+    }
     let mut limit = shared.around.tasks.sleep(timeout);
     loop {
         // Listens before it reads the state, so that a change in between is not missed.

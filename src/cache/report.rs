@@ -13,7 +13,9 @@ use crate::ledger::tombstones::of_cause;
 use crate::replica::report::{CollectionBlock, HeldReport, ReportedPeer};
 use crate::replica::{ReplicaConfig, ReplicaReport};
 use crate::replica_id::ReplicaId;
-use crate::report::{Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable};
+use crate::report::{
+    Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, SettingsDiffer, TombstoneReport, lint_cache, readable,
+};
 use crate::store::{Position, Snapshot};
 
 /// The number of registers from which memory is estimated.
@@ -59,6 +61,12 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         bytes_out: by_name(shared.counts.bytes_out.each()),
         repairs: repairs(&replica),
         counters: by_name(replica.counters.each()),
+        settings_differ: shared
+            .differing
+            .all()
+            .into_iter()
+            .map(|it| SettingsDiffer::of(it.node, it.differences))
+            .collect(),
         warnings: Vec::new(),
     };
     report.warnings = lint_cache(&report);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::differing::Setting;
 use super::open_error::{LARGEST, Limits, OpenError};
 use crate::recency::Eviction;
 use crate::replica::ReplicaConfig;
@@ -117,6 +118,29 @@ impl CacheSettings {
         }
     }
 
+    /// Returns every setting by name, as text.
+    pub(super) fn each(&self) -> Vec<Setting> {
+        let of_this_node = [
+            ("max_capacity", option(self.max_capacity)),
+            ("eviction", format!("{:?}", self.eviction)),
+            ("fill_timeout", option(self.fill_timeout)),
+            ("cluster_single_flight", option(self.cluster_single_flight)),
+            ("change_buffer", self.change_buffer.to_string()),
+        ];
+        of_this_node.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(self.common()).collect()
+    }
+
+    /// Returns the settings that should be the same on all nodes by name, as text.
+    pub(super) fn common(&self) -> Vec<Setting> {
+        let of_all_nodes = [
+            ("max_key_bytes", self.max_key_bytes.to_string()),
+            ("max_value_bytes", self.max_value_bytes.to_string()),
+            ("time_to_live", option(self.time_to_live)),
+        ];
+        let replication = self.replication.each().map(|(name, value)| (format!("replication.{name}"), value));
+        of_all_nodes.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(replication).collect()
+    }
+
     /// Returns the settings that applications read most.
     pub(super) fn policy(&self) -> Policy {
         let Self { max_capacity, eviction, time_to_live, max_key_bytes, max_value_bytes, .. } = *self;
@@ -176,9 +200,27 @@ impl CacheSettings {
     }
 }
 
+fn option(value: Option<impl std::fmt::Debug>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| format!("{value:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A setting that is missing here would be ignored in silence when a cache is opened again.
+    #[test]
+    fn every_setting_is_compared() {
+        let settings = CacheSettings::default();
+        let mut names: Vec<_> = settings.each().into_iter().map(|(name, _)| name).collect();
+        let all = serde_json::to_value(&settings).unwrap();
+        let replication = all["replication"].as_object().unwrap().keys().map(|name| format!("replication.{name}"));
+        let cache = all.as_object().unwrap().keys().filter(|name| *name != "replication").cloned();
+        let mut expected: Vec<_> = cache.chain(replication).collect();
+        names.sort();
+        expected.sort();
+        assert_eq!(names, expected);
+    }
 
     #[test]
     fn the_defaults_are_valid_and_invalid_settings_have_a_reason() {

@@ -7,12 +7,14 @@
 //! - [`Connection`]: the reports of the node
 //! - [`Counts`]: the counts
 //! - [`Samples`]: the choice of entries that are read back
+//! - [`Differing`]: the settings of other nodes and later openings that differ from these
 //!
 //! All other parts stay as they were when the cache was opened.
 
 use super::Weigher;
 use super::connection::Connection;
 use super::counters::Counts;
+use super::differing::Differing;
 use super::readable::Samples;
 use super::reader::Reader;
 use super::settings::CacheSettings;
@@ -33,6 +35,7 @@ pub(super) struct Shared<K, V> {
     pub(super) connection: Connection,
     pub(super) counts: Counts,
     pub(super) samples: Samples,
+    pub(super) differing: Differing,
     /// Notified when members may have made progress, or the set of members may have changed.
     pub(super) progress: Event,
 }

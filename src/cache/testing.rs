@@ -88,6 +88,10 @@ impl Host for TestHost {
 
     fn close(&self, _: &Arc<dyn Port>) {}
 
+    fn is_forked(&self) -> bool {
+        false
+    }
+
     fn ready(&self, _: &str, _: Duration) -> ReadyFuture {
         Box::pin(async { None })
     }

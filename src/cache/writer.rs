@@ -7,11 +7,13 @@ use super::{CacheKey, CacheValue, TimeSource};
 use crate::garbage::drop_quietly;
 use crate::hlc::Now;
 use crate::recency::ReadLog;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// The write side of a cache.
 pub(super) struct Writer<K, V> {
     engine: Mutex<Engine<K, V>>,
+    /// True if the last change left more to evict than one call may.
+    must_evict: AtomicBool,
     /// Reads that are not yet applied to the order of use.
     pub(super) reads: ReadLog,
     /// The change stream.
@@ -21,7 +23,7 @@ pub(super) struct Writer<K, V> {
 
 impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     pub(super) fn new(engine: Engine<K, V>, reads: ReadLog, feed: Feed<K, V>, listeners: Listeners<K, V>) -> Self {
-        Self { engine: Mutex::new(engine), reads, feed, listeners }
+        Self { engine: Mutex::new(engine), must_evict: AtomicBool::new(false), reads, feed, listeners }
     }
 
     /// Runs `act` under the replica's lock. Then, without the lock, notifies the fills, subscribers and listener that
@@ -35,6 +37,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
             if let Some(news) = &mut settled.news {
                 self.put_out(news);
             }
+            self.must_evict.store(engine.must_evict(), Ordering::Relaxed);
             (result, settled)
         };
         if let Some(news) = settled.news {
@@ -44,6 +47,11 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
             drop_quietly(settled.garbage);
         }
         result
+    }
+
+    /// Returns true if the values exceed the capacity until further calls have evicted more. Takes no lock.
+    pub(super) fn must_evict(&self) -> bool {
+        self.must_evict.load(Ordering::Relaxed)
     }
 
     /// Runs `look` under the replica's lock.

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::Inspector;
+use crate::node::mesh::why_not_listening;
 
 mod answer;
 mod guard;
@@ -101,7 +102,7 @@ pub enum HttpError {
     #[error("the token must have at least {MIN_TOKEN} bytes")]
     ShortToken,
     /// The address cannot be used.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("the debug interface cannot listen on {addr}: {why}", addr = .0, why = why_not_listening(.1))]
     Bind(SocketAddr, #[source] std::io::Error),
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::counters::counters;
-use crate::hlc::Stamp;
+use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
@@ -77,12 +77,14 @@ pub(crate) enum Watch {
 pub(crate) struct Changes<K, V> {
     queue: VecDeque<Change<K, V>>,
     pub(crate) watch: Watch,
+    /// The wall time of the call that makes the changes.
+    pub(crate) wall: HlcTime,
     pub(super) removals: RemovalStats,
 }
 
 impl<K, V> Default for Changes<K, V> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), watch: Watch::default(), removals: RemovalStats::default() }
+        Self { queue: VecDeque::new(), watch: Watch::default(), wall: 0, removals: RemovalStats::default() }
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn adopt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, epo
     if epoch > held {
         env.counters.epochs += 1;
         env.clock.observe(epoch);
-        ledger.table().raise_epoch(epoch);
+        ledger.registers.raise_epoch(epoch, env.now.wall);
         ledger.sweep = Some(Position::default());
     }
     fill::contest_by_epoch(ledger, env, epoch);
@@ -53,7 +53,7 @@ pub(crate) fn sweep_page<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
     }
     ledger.sweep = next;
     if next.is_none() {
-        ledger.table().note_swept();
+        ledger.registers.note_swept();
     }
     next.is_some()
 }

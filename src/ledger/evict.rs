@@ -1,7 +1,7 @@
 //! Eviction: local to this replica. Other replicas keep their values.
 
 use super::changes::RemovalCause;
-use super::{Ledger, fill};
+use super::{Ledger, expiry, fill};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::item::CoreKey;
@@ -13,13 +13,28 @@ use crate::store::{SlotRef, Snapshot};
 pub enum Evicted {
     /// The register was stable and was removed without a trace.
     Gone,
-    /// An `Evicted` tombstone replaced the value.
+    /// An `Evicted` or `Expired` tombstone replaced the value.
     Tombstone,
     /// The place held no value.
     Nothing,
 }
 
-/// Evicts the value in a place to stay within capacity. Other replicas keep theirs.
+/// Makes room for other values: expires the value whose time ended first, or evicts the value in the place that `next`
+/// returns. Returns false if there is neither.
+pub(crate) fn make_room<K: CoreKey, V>(
+    ledger: &mut Ledger<K, V>,
+    env: &mut Env,
+    members: &Members,
+    next: impl FnOnce() -> Option<SlotRef>,
+) -> bool {
+    if expiry::expire_first(ledger, env) {
+        return true;
+    }
+    next().map(|slot| evict(ledger, env, members, slot)).is_some()
+}
+
+/// Evicts the value in a place to stay within capacity. Other replicas keep theirs. A value whose time has ended expires
+/// instead.
 pub(crate) fn evict<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -29,6 +44,10 @@ pub(crate) fn evict<K: CoreKey, V>(
     let Some(held) = ledger.table().resolve(slot).filter(|held| held.meta.kind.is_live()) else {
         return Evicted::Nothing;
     };
+    if held.meta.is_expired_by(env.now.wall) {
+        ledger.registers.make_expired(env, &held);
+        return Evicted::Tombstone;
+    }
     ledger.lossy = true;
     if env.bugs().evict_without_tombstone {
         ledger.registers.erase(&held, RemovalCause::Size);

@@ -1,7 +1,8 @@
 //! Expiry: a value whose time to live is over becomes an `Expired` tombstone with the same stamp and dot. Every replica
 //! expires values by its own clock, without a message.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::Ledger;
 use crate::env::Env;
@@ -9,24 +10,39 @@ use crate::hlc::HlcTime;
 use crate::item::CoreKey;
 use crate::store::SlotRef;
 
-/// The step to which deadlines are rounded up in the index, in nanoseconds. Reads compare the exact deadline.
+/// The step to which deadlines are rounded up for the timer, in nanoseconds. Reads and evictions compare the exact
+/// deadline.
 const STEP: u64 = 100_000_000;
 /// The shortest wait for a value that is not yet due, in nanoseconds.
 const LEAST_WAIT: u64 = 10_000_000;
 /// The most places handled in one batch.
 const BATCH: usize = 512;
 
+/// A place, and the deadline of its value in nanoseconds after the start of its step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    after: u32,
+    slot: SlotRef,
+}
+
+/// Returns the step of a deadline, and the nanoseconds from the start of the step to the deadline: 1 to `STEP`.
+fn step_of(expires: HlcTime) -> (u64, u32) {
+    let step = expires.div_ceil(STEP).max(1);
+    (step, (expires - (step - 1) * STEP) as u32)
+}
+
 /// The places of values that expire, by deadline. An entry goes stale when its value is overwritten.
 #[derive(Debug, Default)]
 pub(super) struct ExpiryIndex {
-    steps: BTreeMap<u64, Vec<SlotRef>>,
+    steps: BTreeMap<u64, BinaryHeap<Reverse<Due>>>,
     entries: usize,
     compact_at: usize,
 }
 
 impl ExpiryIndex {
     pub(super) fn add(&mut self, expires: HlcTime, slot: SlotRef) {
-        self.steps.entry(expires.div_ceil(STEP)).or_default().push(slot);
+        let (step, after) = step_of(expires);
+        self.steps.entry(step).or_default().push(Reverse(Due { after, slot }));
         self.entries += 1;
     }
 
@@ -34,14 +50,28 @@ impl ExpiryIndex {
         self.entries
     }
 
+    /// Takes out the place of the first deadline, if its whole step has passed.
     fn due(&mut self, wall: HlcTime) -> Option<SlotRef> {
-        let mut step = self.steps.first_entry().filter(|step| *step.key() <= wall / STEP)?;
-        let slot = step.get_mut().pop();
+        self.pop_if(|step, _| step <= wall / STEP)
+    }
+
+    /// Takes out the place of the first deadline, if that deadline has passed.
+    fn overdue(&mut self, wall: HlcTime) -> Option<SlotRef> {
+        self.pop_if(|step, after| (step - 1) * STEP + u64::from(after) <= wall)
+    }
+
+    fn pop_if(&mut self, is_wanted: impl FnOnce(u64, u32) -> bool) -> Option<SlotRef> {
+        let mut step = self.steps.first_entry()?;
+        let Reverse(first) = *step.get().peek()?;
+        if !is_wanted(*step.key(), first.after) {
+            return None;
+        }
+        step.get_mut().pop();
         if step.get().is_empty() {
             step.remove();
         }
-        self.entries -= usize::from(slot.is_some());
-        slot
+        self.entries -= 1;
+        Some(first.slot)
     }
 
     /// Returns the wall time until the next value is due, in nanoseconds. A positive wait is at least `LEAST_WAIT`: if
@@ -60,14 +90,16 @@ impl ExpiryIndex {
         self.entries > (2 * live + 1_024).max(self.compact_at)
     }
 
-    fn compact(&mut self, keep: impl Fn(u64, SlotRef) -> bool) {
-        for (step, slots) in &mut self.steps {
+    fn compact(&mut self, keep: impl Fn((u64, u32), SlotRef) -> bool) {
+        for (step, heap) in &mut self.steps {
+            let mut slots = std::mem::take(heap).into_vec();
             slots.sort_unstable();
             slots.dedup();
-            slots.retain(|slot| keep(*step, *slot));
+            slots.retain(|Reverse(due)| keep((*step, due.after), due.slot));
+            *heap = slots.into();
         }
         self.steps.retain(|_, slots| !slots.is_empty());
-        self.entries = self.steps.values().map(Vec::len).sum();
+        self.entries = self.steps.values().map(BinaryHeap::len).sum();
         self.compact_at = 2 * self.entries;
     }
 }
@@ -77,12 +109,24 @@ pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
     let wall = env.now.wall;
     for _ in 0..BATCH {
         let Some(slot) = ledger.registers.expiry.due(wall) else { return false };
-        let held = ledger.table().resolve(slot).filter(|held| held.meta.is_expired_by(wall));
-        if let Some(held) = held.filter(|held| held.meta.kind.is_live() || held.meta.retained) {
-            ledger.registers.make_expired(env, &held);
-        }
+        expire(ledger, env, slot);
     }
     ledger.registers.expiry.next().is_some_and(|next| next <= wall)
+}
+
+/// Handles the first deadline of the index if it has passed exactly, without waiting for the end of its step. Returns
+/// true if there was one, even if its value had been overwritten.
+pub(super) fn expire_first<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) -> bool {
+    let Some(slot) = ledger.registers.expiry.overdue(env.now.wall) else { return false };
+    expire(ledger, env, slot);
+    true
+}
+
+fn expire<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, slot: SlotRef) {
+    let held = ledger.table().resolve(slot).filter(|held| held.meta.is_expired_by(env.now.wall));
+    if let Some(held) = held.filter(|held| held.meta.kind.is_live() || held.meta.retained) {
+        ledger.registers.make_expired(env, &held);
+    }
 }
 
 /// Returns the wall time until the next value is due, in nanoseconds.
@@ -97,7 +141,41 @@ pub(super) fn compact<K: CoreKey, V>(ledger: &mut Ledger<K, V>) {
         let table = crate::sync::Arc::clone(registers.table());
         registers.expiry.compact(|step, slot| {
             let meta = table.meta(slot);
-            meta.is_some_and(|meta| meta.kind.is_live() && meta.expires.div_ceil(STEP) == step)
+            meta.is_some_and(|meta| meta.kind.is_live() && step_of(meta.expires) == step)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SlotId;
+
+    fn slot(id: u64) -> SlotRef {
+        SlotRef { id: SlotId(id as u32), generation: 0 }
+    }
+
+    /// The oracle is a sorted list. The timer takes whole steps, an eviction single deadlines; both take the earliest.
+    #[test]
+    fn deadlines_come_out_in_order_and_not_before_their_time() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut index, mut all) = (ExpiryIndex::default(), Vec::new());
+        for number in 0..2_000 {
+            let expires = random.u64(1..20 * STEP).div_ceil(STEP / 64) * (STEP / 64);
+            index.add(expires, slot(number));
+            all.push((expires, slot(number)));
+        }
+        all.sort_unstable();
+        let mut all = std::collections::VecDeque::from(all);
+        for wall in (0..=21 * STEP).step_by(STEP as usize / 7) {
+            let exact = random.bool();
+            while let Some(found) = if exact { index.overdue(wall) } else { index.due(wall) } {
+                assert_eq!(all.pop_front().map(|(_, slot)| slot), Some(found));
+            }
+            let until = if exact { wall } else { wall / STEP * STEP };
+            assert!(all.front().is_none_or(|(expires, _)| *expires > until), "at {wall}");
+            assert_eq!(index.len(), all.len());
+        }
+        assert_eq!((index.len(), index.next()), (0, None));
     }
 }

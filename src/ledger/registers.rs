@@ -5,6 +5,7 @@ use super::below_eviction::BelowEviction;
 use super::changes::{Change, Changes, Effect, RemovalCause};
 use super::contests::Contests;
 use super::expiry::ExpiryIndex;
+use super::invalidations::Invalidations;
 use super::log::Logs;
 use super::origins::Origins;
 use super::tombstones::{Retained, Tombstones};
@@ -57,6 +58,7 @@ pub(crate) struct Registers<K, V> {
     pub(super) below_eviction: BelowEviction,
     pub(super) contests: Contests,
     pub(super) changes: Changes<K, V>,
+    invalidations: Invalidations,
     values: Values,
     garbage: Garbage<K, V>,
 }
@@ -74,6 +76,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             below_eviction: BelowEviction::default(),
             contests: Contests::new(env.max_drift()),
             changes: Changes::default(),
+            invalidations: Invalidations::default(),
             values: Values::default(),
             garbage: Garbage::new(),
         }
@@ -84,6 +87,7 @@ impl<K: CoreKey, V> Registers<K, V> {
     pub(super) fn take_over(&mut self, before: &mut Self) {
         self.table = Arc::clone(&before.table);
         self.contests = std::mem::take(&mut before.contests);
+        self.invalidations = std::mem::take(&mut before.invalidations);
         std::mem::swap(&mut self.changes, &mut before.changes);
         std::mem::swap(&mut self.garbage, &mut before.garbage);
     }
@@ -91,6 +95,18 @@ impl<K: CoreKey, V> Registers<K, V> {
     /// Returns the table that readers share.
     pub(crate) fn table(&self) -> &Arc<Store<K, V>> {
         &self.table
+    }
+
+    /// Raises the epoch: registers stamped at or below it count as absent from now on.
+    pub(super) fn raise_epoch(&mut self, epoch: HlcTime, wall: HlcTime) {
+        self.table.raise_epoch(epoch);
+        self.invalidations.note(epoch, wall);
+    }
+
+    /// Notes that no register at or below the epoch is left.
+    pub(super) fn note_swept(&mut self) {
+        self.table.note_swept();
+        self.invalidations = Invalidations::default();
     }
 
     pub(crate) fn values(&self) -> Values {
@@ -335,7 +351,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             return;
         }
         let marker = self.marker_of(&held.meta);
-        let effect = Effect::Removed(RemovalCause::Invalidated);
+        let effect = Effect::Removed(self.invalidations.cause_of(&held.meta));
         self.note_change(held.slot, 0, effect, (Some(&held.item), None), marker);
     }
 
@@ -383,13 +399,14 @@ impl<K: CoreKey, V> Registers<K, V> {
     }
 
     /// Removes a register without leaving a tombstone. The caller raises floor and dropped vector, or knows why that is
-    /// not needed.
+    /// not needed. For readers, a value whose time has ended was gone before: it is reported as expired.
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         self.note_invalidated(held);
         let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
         self.unindex(held, false);
         self.garbage.extend(self.table.remove(held.slot));
         if was_readable {
+            let why = if held.meta.is_expired_by(self.changes.wall) { RemovalCause::Expired } else { why };
             self.note_change(held.slot, 0, Effect::Removed(why), (Some(&held.item), None), marker);
         }
     }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use uuid::Uuid;
 
+use super::address::Addresses;
 use super::clock::SystemClock;
 use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
@@ -37,7 +38,7 @@ pub enum StartError {
         source: Option<std::io::Error>,
     },
     /// The thread of the node could not be started.
-    #[error("the node's thread could not be started: {0}")]
+    #[error("the node's thread could not be started: check the limits of processes and of memory")]
     Thread(#[source] std::io::Error),
 }
 
@@ -60,8 +61,7 @@ impl From<MeshError> for StartError {
 pub struct NodeBuilder {
     cluster: String,
     name: String,
-    bind: SocketAddr,
-    advertise: Option<SocketAddr>,
+    addresses: Addresses,
     seeds: Vec<String>,
     keys: Option<Keys>,
     timing: FailureTiming,
@@ -83,8 +83,7 @@ impl Default for NodeBuilder {
         Self {
             cluster: "driftless".into(),
             name: String::new(),
-            bind: ([127, 0, 0, 1], 0).into(),
-            advertise: None,
+            addresses: Addresses::default(),
             seeds: Vec::new(),
             keys: None,
             timing: FailureTiming::lan(),
@@ -108,21 +107,29 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets the address to listen on, TCP and UDP. Port 0 takes a free port. Default `127.0.0.1:0`.
-    pub fn bind(mut self, addr: SocketAddr) -> Self {
-        self.bind = addr;
+    /// Sets the address to listen on, TCP and UDP. Port 0 takes a free port. Default `127.0.0.1:0`. For a host name use
+    /// [`bind_host`](Self::bind_host).
+    pub fn bind(self, addr: SocketAddr) -> Self {
+        self.bind_host(addr.to_string())
+    }
+
+    /// Sets the address to listen on as `host:port`, such as `localhost:7946`. The name is resolved once, at the start;
+    /// of several addresses the first IPv4 address is used.
+    pub fn bind_host(mut self, host_and_port: impl Into<String>) -> Self {
+        self.addresses.bind = host_and_port.into();
         self
     }
 
     /// Sets the address at which other nodes reach this one. Default: the bound address. Required if the bound address
-    /// is unspecified, as `0.0.0.0` is.
-    pub fn advertise(mut self, addr: SocketAddr) -> Self {
-        self.advertise = Some(addr);
-        self
+    /// is unspecified, as `0.0.0.0` is. For a host name use [`advertise_host`](Self::advertise_host).
+    pub fn advertise(self, addr: SocketAddr) -> Self {
+        self.advertise_host(addr.to_string())
     }
 
-    pub(super) fn advertise_what_is_bound(mut self) -> Self {
-        self.advertise = None;
+    /// Sets the address at which other nodes reach this one as `host:port`. The name is resolved once, at the start, to
+    /// its first address of the family of the bound address: other nodes are sent that address, not the name.
+    pub fn advertise_host(mut self, host_and_port: impl Into<String>) -> Self {
+        self.addresses.advertise = Some(host_and_port.into());
         self
     }
 
@@ -151,11 +158,8 @@ impl NodeBuilder {
     /// Sets everything at once, as from a configuration file. Of earlier settings only keys stay.
     pub fn settings(self, settings: NodeSettings) -> Self {
         let NodeSettings { cluster, name, bind, advertise, seeds } = settings;
-        let builder = self.cluster(cluster).name(name).bind(bind).seeds(seeds);
-        match advertise {
-            Some(advertise) => builder.advertise(advertise),
-            None => builder.advertise_what_is_bound(),
-        }
+        let addresses = Addresses { bind: bind.into(), advertise: advertise.map(Into::into) };
+        Self { addresses, ..self.cluster(cluster).name(name).seeds(seeds) }
     }
 
     /// Detects failures within about a second, for tests on one machine.
@@ -182,8 +186,9 @@ impl NodeBuilder {
     /// Starts the node. Seeds need not be reachable.
     ///
     /// # Errors
-    /// A setting is out of range, a seed is not `host:port`, or an unspecified address is bound and none is advertised.
-    /// The address cannot be bound, or no thread or file descriptor is left to run on.
+    /// A setting is out of range, an address or seed is not `host:port`, the name of an address does not resolve, or an
+    /// unspecified address is bound and none is advertised. The address cannot be bound, or no thread or file descriptor
+    /// is left to run on.
     pub async fn start(self) -> Result<Node, StartError> {
         if self.keys.as_ref().is_some_and(|keys| keys.0.is_empty()) {
             let what = "`encryption_keys` received no key: pass at least one, or leave out the call for a cluster \
@@ -197,16 +202,18 @@ impl NodeBuilder {
         registry.set_first_id(self.first_replica_id);
         registry.phase.awaits_seeds.store(!self.seeds.is_empty(), Ordering::Release);
         let seeds = self.seeds.clone();
+        let unusable = |(what, source)| StartError::Network { what, source };
+        let (bind, advertise) = self.addresses.resolve().await.map_err(unusable)?;
         let config = MeshConfig {
             name: self.name,
-            advertise: self.advertise,
+            advertise,
             seeds: self.seeds,
             keys: self.keys.unwrap_or_default().0,
             incarnation,
             max_frame: MAX_MESSAGE,
             inbox: INBOX,
             failure: self.timing,
-            ..MeshConfig::new(self.cluster, self.bind)
+            ..MeshConfig::new(self.cluster, bind)
         };
         let (mesh, events) = Mesh::start(config).await?;
         let mesh = Arc::new(mesh);

@@ -25,6 +25,7 @@ use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
+mod settings;
 
 /// Parcels sent for one cache before the next cache has its turn.
 const PARCELS_PER_TURN: usize = 64;
@@ -187,6 +188,7 @@ impl Driver {
             let event = if for_good { NodeEvent::MemberLeft(replica) } else { NodeEvent::MemberDown(replica) };
             self.contain(&port, (), |port| port.handle_event(event));
         }
+        self.registry.ports().iter().for_each(|port| port.forget_settings(incarnation));
         self.registry.set_connected(!self.membership.is_alone());
     }
 
@@ -202,9 +204,12 @@ impl Driver {
         if inquiry::handle(&self.registry, &self.mesh, &bytes) {
             return;
         }
-        if let Some(Signal::NotOpen { node, answer, cache }) = Signal::read(&bytes) {
-            self.take_not_open(node, answer, cache);
-            return;
+        match Signal::read(&bytes) {
+            Some(Signal::NotOpen { node, answer, cache }) => return self.take_not_open(node, answer, cache),
+            Some(Signal::Settings { node, is_answer, cache, text }) => {
+                return settings::take(self, (node, is_answer), cache, text).await;
+            }
+            None => {}
         }
         let (envelope, kind) = match wire::peek(&bytes) {
             Ok(Peeked::Message { envelope, kind }) => (envelope, kind),
@@ -247,6 +252,7 @@ impl Driver {
         if let Some(replica) = self.membership.not_open(node, cache, (answer, ours), now.mono)
             && let Some(port) = port
         {
+            port.forget_settings(node);
             self.contain(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
         }
     }
@@ -265,6 +271,7 @@ impl Driver {
             } else {
                 self.send_stream(port, peer, None, bytes);
             }
+            settings::send(self, peer, port, false).await;
         }
     }
 

@@ -31,6 +31,7 @@
 //! | `shares` | fair shares of the inbox and of the connections |
 //! | `refusals` | log lines about refusals, at most one a minute |
 //! | `keys` | changes of the keys in a running cluster |
+//! | `listen` | the reasons why an address cannot be listened on |
 //! | `rejoin` | the search for unreachable seeds and lost members |
 //! | `watchdog` | detection of dead tasks of memberlist, and the rebuild |
 //! | `runtime` | the runtime that memberlist runs on |
@@ -57,6 +58,7 @@ mod idle;
 mod inbound;
 mod instance;
 mod keys;
+mod listen;
 #[cfg(feature = "sim")]
 pub mod probe;
 mod refusals;
@@ -71,8 +73,11 @@ mod transport;
 mod watchdog;
 mod wire;
 
+pub(crate) use config::port_of;
 pub use config::{FailureTiming, KeyError, MAX_DATAGRAM, MeshConfig, MeshError, SendError};
 pub use counters::MeshStats;
+#[cfg(feature = "inspect-http")]
+pub(crate) use listen::reason as why_not_listening;
 pub use roster::{MeshEvent, Peer};
 
 use delegate::{Kind, Waiting};

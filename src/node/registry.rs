@@ -123,6 +123,8 @@ pub(crate) struct Ids {
 /// The open caches and the state of a node, shared by its handles, its caches and its driver.
 pub(crate) struct Registry {
     pub(crate) incarnation: Uuid,
+    /// The number of the process that started the node.
+    process: u32,
     pub(crate) clock: Arc<SystemClock>,
     ids: Mutex<Ids>,
     pub(crate) phase: Phase,
@@ -149,6 +151,7 @@ impl Registry {
     pub(crate) fn new(incarnation: Uuid, identity: Identity, clock: SystemClock) -> Self {
         Self {
             incarnation,
+            process: std::process::id(),
             clock: Arc::new(clock),
             ids: Mutex::default(),
             phase: Phase::default(),
@@ -162,6 +165,12 @@ impl Registry {
             identity,
             node_names: Mutex::default(),
         }
+    }
+
+    /// Returns true if this process was forked from the one that started the node. Its copy of the node has no threads,
+    /// so nothing would answer, and a lock that one of them held stays locked.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process != std::process::id()
     }
 
     /// Sets the id of the first replica that is opened here, for drills.
@@ -395,7 +404,7 @@ impl Host for NodeHost {
     }
 
     fn open(&self, name: &str, make: &mut dyn FnMut() -> Option<Arc<dyn Port>>) -> Option<Arc<dyn Port>> {
-        if self.registry.phase.down.load(Ordering::Acquire) {
+        if self.registry.phase.down.load(Ordering::Acquire) || self.registry.is_forked() {
             return None;
         }
         let mut ports = self.registry.ports.lock();
@@ -416,7 +425,14 @@ impl Host for NodeHost {
     }
 
     fn close(&self, port: &Arc<dyn Port>) {
-        self.registry.close(port);
+        // A fork has only copies of caches. Nothing is handed over here, and a lock may stay locked.
+        if !self.registry.is_forked() {
+            self.registry.close(port);
+        }
+    }
+
+    fn is_forked(&self) -> bool {
+        self.registry.is_forked()
     }
 
     fn ready(&self, cache: &str, timeout: Duration) -> ReadyFuture {

@@ -3,7 +3,7 @@
 use super::clocks::clocks;
 use super::time::span;
 use super::warning::{Warning, name_of, warning};
-use super::{Blocker, CacheReport, NodeReport, PeerReport};
+use super::{Blocker, CacheReport, NodeReport, PeerReport, SettingsDiffer};
 
 /// The age of the oldest missing write above which a member is lagging, in milliseconds.
 const LAGGING: u64 = 1_000;
@@ -22,7 +22,22 @@ pub fn lint_cache(report: &CacheReport) -> Vec<Warning> {
     found.extend(unencodable(report));
     found.extend(unreadable(report));
     found.extend(split(report));
+    found.extend(report.settings_differ.iter().map(|other| settings(report, other)));
     found
+}
+
+fn settings(report: &CacheReport, other: &SettingsDiffer) -> Warning {
+    let differences = other.differences.join("; ");
+    let text = match &other.node {
+        Some(_) => {
+            format!("this node has other settings than {}: {differences}. Give all nodes the same.", report.node)
+        }
+        None => format!(
+            "this cache was opened again on this node with other settings: {differences}. The first opening counts: \
+             open the cache once and clone the handle, or open it with the same settings everywhere."
+        ),
+    };
+    warning("settings-differ", other.node.as_ref().unwrap_or(&report.node), text)
 }
 
 fn lagging(peer: &PeerReport) -> Option<Warning> {
@@ -246,6 +261,7 @@ mod tests {
         cache.intake.insert("undecodable_keys".into(), 1);
         cache.intake.insert("unencodable".into(), 1);
         cache.intake.insert("unreadable".into(), 1);
+        cache.settings_differ = [None, Some("b".to_owned())].map(|node| SettingsDiffer::of(node, Vec::new())).into();
         let expected = [
             "lagging-peer",
             "clock-behind",
@@ -255,6 +271,8 @@ mod tests {
             "unencodable-entries",
             "unreadable-entries",
             "split-suspected",
+            "settings-differ",
+            "settings-differ",
         ];
         assert_eq!(names(&lint_cache(&cache)), expected);
         let node = NodeReport { seeds_unreachable: true, ..NodeReport::default() };

@@ -1,10 +1,11 @@
 //! Implements the calls of a node to an open cache.
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::{CacheStatus, NodeEvent, Parcel, Port, incoming, outgoing};
 use crate::cache::shared::Shared;
-use crate::cache::{CacheKey, CacheValue, tick};
+use crate::cache::{CacheKey, CacheValue, differing, tick};
 use crate::hlc::Now;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
@@ -72,6 +73,18 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
     fn count_unsent(&self) -> u64 {
         self.connection.note_unsent(self.writer.adjust(|engine| engine.replica.count_unsent()))
+    }
+
+    fn common_settings(&self) -> String {
+        differing::to_text(&self.settings.common())
+    }
+
+    fn compare_settings(&self, node: (Uuid, &str), theirs: &str) -> Vec<String> {
+        self.differing.compare(node, &self.settings.common(), theirs)
+    }
+
+    fn forget_settings(&self, node: Uuid) {
+        self.differing.forget(node);
     }
 
     fn status(&self) -> CacheStatus {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::cache::TimeSource;
 use crate::cache::testing::{Cluster, alone};
-use crate::{Cache, RemovalCause};
+use crate::cache::tick::tick;
+use crate::{Cache, Eviction, RemovalCause};
 
 fn keys(cache: &Cache<u32, u32>) -> Vec<u32> {
     let mut keys: Vec<_> = cache.iter().map(|(key, _)| *key).collect();
@@ -183,4 +185,76 @@ fn the_cause_of_an_eviction_is_its_size() {
     cache.remove(&2);
     let heard: Vec<_> = heard.try_iter().collect();
     assert_eq!(heard, [(1, 10, RemovalCause::Size), (2, 20, RemovalCause::Replaced), (2, 21, RemovalCause::Explicit)]);
+}
+
+#[test]
+fn entries_without_weight_are_left_alone() {
+    for eviction in [Eviction::Lru, Eviction::SegmentedLru] {
+        let (cache, _) = alone::<u32, u32>(|it| it.max_capacity(100).weigher(|_, weight| *weight).eviction(eviction));
+        (0..20_000).for_each(|key| drop(cache.insert(key, 0).unwrap()));
+        (20_000..20_150).for_each(|key| drop(cache.insert(key, 1).unwrap()));
+        assert_eq!((cache.weighted_size(), cache.entry_count()), (100, 20_100));
+        assert!((0..20_000).all(|key| cache.contains_key(&key)));
+        assert_eq!(cache.stats().removals.size, 50);
+        // Overwritten with weight, an entry is the most recently used; without it, it makes room and stays.
+        cache.insert(0, 1).unwrap();
+        assert!(cache.contains_key(&0) && !cache.contains_key(&20_050));
+        cache.insert(20_149, 0).unwrap();
+        cache.insert(1, 1).unwrap();
+        assert!(cache.contains_key(&20_149) && cache.contains_key(&20_051));
+        assert_eq!(cache.weighted_size(), 100);
+        assert_eq!(cache.shared.writer.look(|engine| engine.by_recency().count()) as u64, cache.entry_count());
+    }
+}
+
+#[test]
+fn a_merge_that_changes_the_weight_changes_what_may_be_evicted() {
+    let cluster =
+        Cluster::<u32, u32>::new(
+            2,
+            |index, it| {
+                if index == 0 { it.max_capacity(3).weigher(|_, weight| *weight) } else { it }
+            },
+        );
+    let (small, other) = (&cluster.caches[0], &cluster.caches[1]);
+    [(0, 0), (1, 1), (2, 1), (3, 1)].map(|(key, weight)| small.insert(key, weight).unwrap());
+    cluster.exchange();
+    other.insert(1, 0).unwrap();
+    cluster.exchange();
+    small.insert(4, 1).unwrap();
+    assert_eq!(keys(small), [0, 1, 2, 3, 4], "the least recently used weighs nothing now");
+    other.insert(0, 1).unwrap();
+    cluster.exchange();
+    assert_eq!(keys(small), [0, 1, 3, 4], "what weighs something now is as recent as a value that has just arrived");
+    [5, 6, 7].map(|key| small.insert(key, 1).unwrap());
+    assert_eq!(keys(small), [1, 5, 6, 7], "and is evicted in its turn");
+}
+
+/// One value takes the place of 5,000. No call evicts more than 512 of them, and the node's timer is due until the last
+/// is gone.
+#[test]
+fn a_call_evicts_a_bounded_number_and_the_timer_the_rest() {
+    let (cache, clock) = alone::<u32, u32>(|it| it.max_capacity(5_000).weigher(|_, weight| *weight));
+    (0..5_000).for_each(|key| drop(cache.insert(key, 1).unwrap()));
+    cache.insert(5_000, 5_000).unwrap();
+    let mut left = cache.entry_count();
+    assert_eq!(left, 5_001 - 513, "512, and one for the write");
+    while cache.weighted_size() > 5_000 {
+        assert_eq!(tick(&cache.shared), clock.now().mono, "the timer is due at once");
+        let now = cache.entry_count();
+        assert!((1..=512).contains(&(left - now)), "{left} to {now}");
+        left = now;
+    }
+    assert_eq!(keys(&cache), [5_000]);
+    assert!(tick(&cache.shared) > clock.now().mono, "and then at rest");
+    // Later writes evict as well, and `run_pending_tasks` all of it.
+    let light = |count| (0..count).for_each(|key| drop(cache.insert(key, 1).unwrap()));
+    light(5_000);
+    cache.insert(5_000, 4_990).unwrap();
+    light(10);
+    assert!(cache.weighted_size() <= 5_000, "{}", cache.weighted_size());
+    light(5_000);
+    cache.insert(5_000, 5_000).unwrap();
+    cache.run_pending_tasks();
+    assert_eq!(keys(&cache), [5_000]);
 }

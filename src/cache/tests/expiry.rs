@@ -163,3 +163,74 @@ fn what_arrives_after_its_time_is_never_visible_and_what_arrived_expires() {
     assert_eq!(changes.try_recv().unwrap().kind(), ChangeKind::Inserted);
     assert_eq!(changes.try_recv().unwrap().kind(), ChangeKind::Removed(RemovalCause::Expired));
 }
+
+/// The time of key 1 has ended, and its timer is not due yet: an eviction or invalidation meets it.
+#[test]
+fn what_has_ended_is_expired_whatever_removes_it() {
+    type Act = fn(&crate::Cache<u32, u32>);
+    let (size, invalidated) = (RemovalCause::Size, RemovalCause::Invalidated);
+    let acts: [(Act, &[(u32, RemovalCause)]); 4] = [
+        (|cache| drop(cache.insert(3, 3)), &[]),
+        (|cache| (3..5).for_each(|key| drop(cache.insert(key, key))), &[(2, size)]),
+        (crate::Cache::invalidate_all, &[(2, invalidated)]),
+        (
+            |cache| {
+                cache.invalidate_all();
+                drop((cache.insert(1, 10), cache.insert(2, 20)));
+            },
+            &[(2, invalidated)],
+        ),
+    ];
+    for (act, others) in acts {
+        let (told, heard) = std::sync::mpsc::channel();
+        let (cache, clock) = alone::<u32, u32>(|it| {
+            it.max_capacity(2).eviction_listener(move |key, _, cause| told.send((*key, cause)).unwrap())
+        });
+        let mut changes = cache.subscribe();
+        cache.insert(2, 2).unwrap();
+        cache.insert_with_ttl(1, 1, SECOND).unwrap();
+        clock.advance(SECOND + STEP / 2);
+        act(&cache);
+        cache.run_pending_tasks();
+        let mut causes: Vec<_> = heard.try_iter().collect();
+        causes.sort_by_key(|(key, _)| *key);
+        let expected: Vec<_> = [(1, RemovalCause::Expired)].into_iter().chain(others.iter().copied()).collect();
+        assert_eq!(causes, expected);
+        let events: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).collect();
+        let removed = |kind| events.iter().filter(|event| event.kind() == ChangeKind::Removed(kind)).count();
+        assert_eq!(removed(RemovalCause::Expired), 1, "{events:?}");
+        assert_eq!(cache.stats().removals.expired, 1);
+    }
+}
+
+#[test]
+fn what_ends_after_an_invalidation_and_before_the_sweep_was_invalidated() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let (cache, clock) =
+        alone::<u32, u32>(|it| it.eviction_listener(move |key, _, cause| told.send((*key, cause)).unwrap()));
+    cache.insert_with_ttl(1, 1, SECOND).unwrap();
+    cache.invalidate_all();
+    cache.insert_with_ttl(2, 2, SECOND).unwrap();
+    clock.advance(2 * SECOND);
+    cache.invalidate_all();
+    cache.run_pending_tasks();
+    let mut causes: Vec<_> = heard.try_iter().collect();
+    causes.sort_by_key(|(key, _)| *key);
+    assert_eq!(causes, [(1, RemovalCause::Invalidated), (2, RemovalCause::Expired)]);
+}
+
+/// Of many values that ended, each insert beyond the capacity takes one, and those that live stay.
+#[test]
+fn values_that_ended_make_room_before_values_that_live() {
+    let (cache, clock) = alone::<u32, u32>(|it| it.max_capacity(1_000));
+    (0..500).for_each(|key| drop(cache.insert(key, key).unwrap()));
+    (500..1_000).for_each(|key| drop(cache.insert_with_ttl(key, key, SECOND).unwrap()));
+    // Deadlines of values that were overwritten stay in the index, and stand for no value.
+    (500..600).for_each(|key| drop(cache.insert_with_ttl(key, key, SECOND).unwrap()));
+    clock.advance(SECOND + STEP / 2);
+    (1_000..1_500).for_each(|key| drop(cache.insert(key, key).unwrap()));
+    assert!((0..500).all(|key| cache.contains_key(&key)));
+    assert_eq!((cache.stats().removals.size, cache.stats().removals.expired), (0, 500));
+    cache.insert(1_500, 0).unwrap();
+    assert!(!cache.contains_key(&0) && cache.weighted_size() == 1_000);
+}

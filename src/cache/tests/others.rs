@@ -190,7 +190,9 @@ fn settings_come_from_a_file_and_are_refused_with_a_reason() {
     let clock = crate::cache::testing::TestClock::new();
     let builder = crate::cache::testing::builder::<u32, u32>(&clock, 1);
     let error = builder.fill_timeout(Duration::from_secs(3_600)).open().map(|_: Cache<u32, u32>| ()).unwrap_err();
-    assert!(matches!(error, OpenError::Setting { setting: "fill_timeout", .. }), "{error}");
+    let OpenError::Settings { cache, error: of } = &error else { panic!("{error}") };
+    assert_eq!(cache, "test");
+    assert!(matches!(**of, OpenError::Setting { setting: "fill_timeout", .. }), "{error}");
 }
 
 #[cfg(feature = "metrics")]

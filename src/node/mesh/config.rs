@@ -4,6 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use uuid::Uuid;
 
+use super::listen::reason;
+
 /// The largest payload that [`Mesh::send_datagram`](super::Mesh::send_datagram) accepts, in bytes.
 ///
 /// With label, encryption and headers it still fits a 1,500 byte link without fragmentation.
@@ -96,7 +98,7 @@ impl MeshConfig {
                  reach, of the same family as `bind`"
             )));
         }
-        match self.seeds.iter().find(|s| !is_host_port(s)) {
+        match self.seeds.iter().find(|seed| port_of(seed).is_none_or(|port| port == 0)) {
             Some(seed) => Err(MeshError::BadSeed(seed.clone())),
             None => Ok(()),
         }
@@ -144,14 +146,15 @@ impl MeshConfig {
     }
 }
 
-fn is_host_port(seed: &str) -> bool {
+/// Returns the port of an address that is written as `host:port`; `None` if it is not written like that.
+pub(crate) fn port_of(address: &str) -> Option<u16> {
     let plain = |host: &str| {
         !host.is_empty() && !host.contains([':', ',', '/', '[', ']']) && !host.contains(char::is_whitespace)
     };
     let six =
         |host: &str| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(|ip| ip.contains(':'));
-    let parts = seed.rsplit_once(':');
-    parts.is_some_and(|(host, port)| (plain(host) || six(host)) && port.parse::<u16>().is_ok_and(|port| port != 0))
+    let (host, port) = address.rsplit_once(':')?;
+    port.parse().ok().filter(|_| plain(host) || six(host))
 }
 
 /// The timing of failure detection and repair. [`lan`](Self::lan) returns the defaults.
@@ -280,7 +283,7 @@ pub enum MeshError {
     #[error("seed {0:?} is not `host:port`: write for example `cache-1.internal:7946`, one seed in each string")]
     BadSeed(String),
     /// The sockets could not be bound.
-    #[error("cannot listen on {addr} ({transport}): {source}; free the port or choose another `bind` address")]
+    #[error("`bind` is {addr}, and cannot be listened on ({transport}): {}", reason(source))]
     Bind {
         /// The address to bind.
         addr: SocketAddr,
@@ -290,8 +293,8 @@ pub enum MeshError {
         source: std::io::Error,
     },
     /// The thread or its runtime could not be created.
-    #[error("cannot start the mesh thread: {0}; check the process and file descriptor limits")]
-    Thread(std::io::Error),
+    #[error("the network's thread could not be started: {}", reason(.0))]
+    Thread(#[source] std::io::Error),
     /// The membership layer refused to start.
     #[error("membership did not start: {0}")]
     Membership(String),
