@@ -113,7 +113,9 @@ fn host_names_are_taken_where_addresses_are() {
 fn the_keys_of_an_iterator_can_be_looked_up() {
     let alone = node(&[]);
     let cache = open(&alone);
-    (0..10).for_each(|n| drop(cache.insert(n.to_string(), n).unwrap()));
+    for n in 0..10 {
+        cache.insert(n.to_string(), n).unwrap();
+    }
     for (key, value) in &cache {
         assert_eq!(cache.entry(&key).map(|entry| entry.into_value()), Some(value));
         assert_eq!(

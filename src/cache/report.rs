@@ -27,7 +27,7 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     let (replica, fills_running, config) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
     let (hits, misses) = shared.writer.reads.totals();
-    let mut report = CacheReport {
+    let report = CacheReport {
         cache: shared.name.to_string(),
         node: shared.around.node_name.to_string(),
         replica: shared.around.id().to_string(),
@@ -61,16 +61,14 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         bytes_out: by_name(shared.counts.bytes_out.each()),
         repairs: repairs(&replica),
         counters: by_name(replica.counters.each()),
-        settings_differ: shared
-            .differing
-            .all()
-            .into_iter()
-            .map(|it| SettingsDiffer::of(it.node, it.differences))
-            .collect(),
+        settings_differ: settings_differ(shared),
         warnings: Vec::new(),
     };
-    report.warnings = lint_cache(&report);
-    report
+    CacheReport { warnings: lint_cache(&report), ..report }
+}
+
+fn settings_differ<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Vec<SettingsDiffer> {
+    shared.differing.all().into_iter().map(|it| SettingsDiffer::of(it.node, it.differences)).collect()
 }
 
 /// Copies the state of the replica, the number of running fills, and the settings.

@@ -13,6 +13,12 @@ fn keys(cache: &Cache<u32, u32>) -> Vec<u32> {
     keys
 }
 
+fn put(cache: &Cache<u32, u32>, keys: std::ops::Range<u32>, weight: u32) {
+    for key in keys {
+        cache.insert(key, weight).unwrap();
+    }
+}
+
 #[test]
 fn the_least_recently_used_goes_first() {
     let (cache, _) = alone::<u32, u32>(|it| it.max_capacity(3));
@@ -191,8 +197,8 @@ fn the_cause_of_an_eviction_is_its_size() {
 fn entries_without_weight_are_left_alone() {
     for eviction in [Eviction::Lru, Eviction::SegmentedLru] {
         let (cache, _) = alone::<u32, u32>(|it| it.max_capacity(100).weigher(|_, weight| *weight).eviction(eviction));
-        (0..20_000).for_each(|key| drop(cache.insert(key, 0).unwrap()));
-        (20_000..20_150).for_each(|key| drop(cache.insert(key, 1).unwrap()));
+        put(&cache, 0..20_000, 0);
+        put(&cache, 20_000..20_150, 1);
         assert_eq!((cache.weighted_size(), cache.entry_count()), (100, 20_100));
         assert!((0..20_000).all(|key| cache.contains_key(&key)));
         assert_eq!(cache.stats().removals.size, 50);
@@ -217,7 +223,9 @@ fn a_merge_that_changes_the_weight_changes_what_may_be_evicted() {
             },
         );
     let (small, other) = (&cluster.caches[0], &cluster.caches[1]);
-    [(0, 0), (1, 1), (2, 1), (3, 1)].map(|(key, weight)| small.insert(key, weight).unwrap());
+    for (key, weight) in [(0, 0), (1, 1), (2, 1), (3, 1)] {
+        small.insert(key, weight).unwrap();
+    }
     cluster.exchange();
     other.insert(1, 0).unwrap();
     cluster.exchange();
@@ -226,7 +234,9 @@ fn a_merge_that_changes_the_weight_changes_what_may_be_evicted() {
     other.insert(0, 1).unwrap();
     cluster.exchange();
     assert_eq!(keys(small), [0, 1, 3, 4], "what weighs something now is as recent as a value that has just arrived");
-    [5, 6, 7].map(|key| small.insert(key, 1).unwrap());
+    for key in [5, 6, 7] {
+        small.insert(key, 1).unwrap();
+    }
     assert_eq!(keys(small), [1, 5, 6, 7], "and is evicted in its turn");
 }
 
@@ -235,7 +245,7 @@ fn a_merge_that_changes_the_weight_changes_what_may_be_evicted() {
 #[test]
 fn a_call_evicts_a_bounded_number_and_the_timer_the_rest() {
     let (cache, clock) = alone::<u32, u32>(|it| it.max_capacity(5_000).weigher(|_, weight| *weight));
-    (0..5_000).for_each(|key| drop(cache.insert(key, 1).unwrap()));
+    put(&cache, 0..5_000, 1);
     cache.insert(5_000, 5_000).unwrap();
     let mut left = cache.entry_count();
     assert_eq!(left, 5_001 - 513, "512, and one for the write");
@@ -248,12 +258,11 @@ fn a_call_evicts_a_bounded_number_and_the_timer_the_rest() {
     assert_eq!(keys(&cache), [5_000]);
     assert!(tick(&cache.shared) > clock.now().mono, "and then at rest");
     // Later writes evict as well, and `run_pending_tasks` all of it.
-    let light = |count| (0..count).for_each(|key| drop(cache.insert(key, 1).unwrap()));
-    light(5_000);
+    put(&cache, 0..5_000, 1);
     cache.insert(5_000, 4_990).unwrap();
-    light(10);
+    put(&cache, 0..10, 1);
     assert!(cache.weighted_size() <= 5_000, "{}", cache.weighted_size());
-    light(5_000);
+    put(&cache, 0..5_000, 1);
     cache.insert(5_000, 5_000).unwrap();
     cache.run_pending_tasks();
     assert_eq!(keys(&cache), [5_000]);

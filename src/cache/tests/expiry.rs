@@ -188,7 +188,7 @@ fn what_has_ended_is_expired_whatever_removes_it() {
         });
         let mut changes = cache.subscribe();
         cache.insert(2, 2).unwrap();
-        cache.insert_with_ttl(1, 1, SECOND).unwrap();
+        cache.insert_with_ttl(1, 1, SECOND + STEP / 4).unwrap();
         clock.advance(SECOND + STEP / 2);
         act(&cache);
         cache.run_pending_tasks();
@@ -223,12 +223,18 @@ fn what_ends_after_an_invalidation_and_before_the_sweep_was_invalidated() {
 #[test]
 fn values_that_ended_make_room_before_values_that_live() {
     let (cache, clock) = alone::<u32, u32>(|it| it.max_capacity(1_000));
-    (0..500).for_each(|key| drop(cache.insert(key, key).unwrap()));
-    (500..1_000).for_each(|key| drop(cache.insert_with_ttl(key, key, SECOND).unwrap()));
+    let put = |keys: std::ops::Range<u32>| {
+        for key in keys {
+            cache.insert(key, key).unwrap();
+        }
+    };
+    put(0..500);
     // Deadlines of values that were overwritten stay in the index, and stand for no value.
-    (500..600).for_each(|key| drop(cache.insert_with_ttl(key, key, SECOND).unwrap()));
+    for key in (500..1_000).chain(500..600) {
+        cache.insert_with_ttl(key, key, SECOND).unwrap();
+    }
     clock.advance(SECOND + STEP / 2);
-    (1_000..1_500).for_each(|key| drop(cache.insert(key, key).unwrap()));
+    put(1_000..1_500);
     assert!((0..500).all(|key| cache.contains_key(&key)));
     assert_eq!((cache.stats().removals.size, cache.stats().removals.expired), (0, 500));
     cache.insert(1_500, 0).unwrap();
