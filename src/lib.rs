@@ -167,8 +167,8 @@ pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
-    Filled, InsertError, Members, NotReplicated, OpenError, Policy, Ready, Replicated, Subscription, SubscriptionError,
-    Written,
+    Filled, InsertError, Members, NotReplicated, NotSeen, OpenError, ParseTokenError, Policy, Ready, Replicated,
+    Subscription, SubscriptionError, Token, Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]

@@ -12,9 +12,9 @@ use super::fill_error::Failure;
 use super::shared::Shared;
 use super::{
     BulkError, CacheKey, CacheSettings, CacheStats, CacheValue, EntryInfo, FillError, Filled, InsertError, Iter,
-    Members, NotReplicated, Policy, Ready, Replicated, Subscription, Written,
+    Members, NotReplicated, NotSeen, Policy, Ready, Replicated, Subscription, Token, Written,
 };
-use super::{bulk, fill, lookup, ready_wait, replicated, report, stats, tick, write};
+use super::{bulk, fill, lookup, ready_wait, replicated, report, seen, stats, tick, write};
 use crate::hlc::Stamp;
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
@@ -188,17 +188,6 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// Returns the newest write, delete, fill or invalidation of this node in this cache; `None` if there was none.
     /// Members see one node's changes in order, so a member that has this change has all changes before it.
-    ///
-    /// ```
-    /// # async fn logout(sessions: driftless::Cache<String, u64>) -> Result<(), Box<dyn std::error::Error>> {
-    /// # use std::time::Duration;
-    /// sessions.remove("token");
-    /// if let Some(written) = sessions.last_written() {
-    ///     sessions.wait_replicated(written, driftless::Members::All, Duration::from_secs(1)).await?;
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn last_written(&self) -> Option<Written> {
         write::last(&self.shared)
@@ -297,10 +286,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         fill::get_or_fill_blocking(&self.shared, self.patience, key, filler).map_err(Failure::typed)
     }
 
-    /// As [`get_with`](Self::get_with), for a borrowed key. Makes it an owned key only on a miss.
-    ///
-    /// # Panics
-    /// As [`get_with`](Self::get_with).
+    /// As [`get_with`](Self::get_with), panics included, for a borrowed key. Makes it an owned key only on a miss.
     pub async fn get_with_by_ref<Q, F, Fut>(&self, key: &Q, filler: F) -> V
     where
         Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
@@ -326,10 +312,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         fill::get_or_fill_by_ref(&self.shared, self.patience, key, filler).await.map_err(Failure::typed)
     }
 
-    /// As [`get_with_blocking`](Self::get_with_blocking), for a borrowed key. Makes it an owned key only on a miss.
-    ///
-    /// # Panics
-    /// As [`get_with_blocking`](Self::get_with_blocking).
+    /// As [`get_with_blocking`](Self::get_with_blocking), panics included, for a borrowed key. Makes it an owned key only on a miss.
     pub fn get_with_by_ref_blocking<Q>(&self, key: &Q, filler: impl FnOnce() -> V) -> V
     where
         Q: Equivalent<K> + Hash + ToOwned<Owned = K> + ?Sized,
@@ -412,6 +395,22 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         timeout: Duration,
     ) -> Result<Replicated, NotReplicated> {
         block_on(self.wait_replicated(written, members, timeout))
+    }
+
+    /// Waits until this node has merged the write of a token, which any node made with [`Written::token`]: a user then
+    /// reads their own writes here. All earlier writes of that replica have been merged as well. A write that has lost
+    /// against a newer one, has expired, or was evicted here counts as merged.
+    ///
+    /// # Errors
+    /// The time limit is reached, this node is shut down, or the token names no known replica: see [`NotSeen`]. An
+    /// unknown replica is an error at once if this cache is [`ready`](Self::ready) and no further member is expected.
+    pub async fn wait_seen(&self, token: &Token, timeout: Duration) -> Result<(), NotSeen> {
+        seen::wait(&self.shared, *token, timeout).await
+    }
+
+    /// As [`wait_seen`](Self::wait_seen), errors included, but blocks the thread, for callers outside a runtime.
+    pub fn wait_seen_blocking(&self, token: &Token, timeout: Duration) -> Result<(), NotSeen> {
+        block_on(self.wait_seen(token, timeout))
     }
 
     /// Returns a stream of inserts, updates and removals here from now on, by any node, in the order of their effect.
