@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | the interface | `handle`, `closing`, `builder`, `settings`, and one file for each type that is returned |
 //! | operations on keys | `as_key`, `lookup`, `write` and `bulk` with `prepare`; `fill` with `fill_*`, `turn`, `flight`, `work`, `handover`, and `waits` against deadlocks |
-//! | waits of callers | `ready_wait`, `replicated`, `feed` |
+//! | waits of callers | `ready_wait`, `replicated`, `seen` with `token`, `feed` |
 //! | calls of a cache to its node | `host` |
 //! | calls of a node to its caches | `port`, `tick`; `port/incoming` also hashes received keys, and weighs values, for own writes too |
 //! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
@@ -66,6 +66,7 @@ mod ready;
 mod ready_wait;
 mod replicated;
 mod report;
+mod seen;
 mod settings;
 mod shared;
 mod stats;
@@ -75,6 +76,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod token;
 mod turn;
 mod waits;
 mod work;
@@ -96,8 +98,10 @@ pub use iter::Iter;
 pub use open_error::{Limits, OpenError};
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
+pub use seen::NotSeen;
 pub use settings::{CacheSettings, Policy};
 pub use stats::{CacheStats, PeerLag, RemovalStats};
+pub use token::{ParseTokenError, Token};
 pub use write::Written;
 
 /// The bounds on keys.

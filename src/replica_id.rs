@@ -42,6 +42,17 @@ impl ReplicaId {
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
+
+    /// Returns a hash of 64 bits: SplitMix64's finaliser over the lower half of the id plus a multiple of the upper one.
+    /// It is the same on every node and in every release, because tokens of writes contain it. Ids that differ in the
+    /// lower half alone have different hashes. In an id that a node draws, 62 bits of the lower half are random.
+    pub(crate) const fn short_hash(self) -> u64 {
+        let bits = self.0.as_u128();
+        let mut hash = (bits as u64).wrapping_add(((bits >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        hash ^ (hash >> 31)
+    }
 }
 
 /// Orders by bytes, compared as one number: each write looks up ids in ordered maps.

@@ -4,9 +4,9 @@
 use driftless::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, ConfigError, Counters,
     EntryInfo, FillError, Filled, ForeignError, HostPort, HostPortError, InsertError, KeyError, Member, Members, Node,
-    NodeBuilder, NodeSettings, NotReplicated, OpenError, Policy, Ready, RemovalCause, ReplicaConfig, ReplicaId,
-    Replicated, Stamp, StartError, Subscription, SubscriptionError, TooFewMembers, Traffic, Unsent, UnsentCache,
-    Written,
+    NodeBuilder, NodeSettings, NotReplicated, NotSeen, OpenError, ParseTokenError, Policy, Ready, RemovalCause,
+    ReplicaConfig, ReplicaId, Replicated, Stamp, StartError, Subscription, SubscriptionError, Token, TooFewMembers,
+    Traffic, Unsent, UnsentCache, Written,
 };
 
 fn shared<T: Send + Sync + Unpin + 'static>() {}
@@ -26,7 +26,7 @@ struct Bare;
 fn handles_data_and_errors_cross_threads() {
     for_each!(shared: Cache<String, Bare>, CacheBuilder<String, Bare>, Node, NodeBuilder, NodeSettings, Subscription<String, Bare>,);
     for_each!(shared: CacheSettings, CacheStats, ChangeEvent<String, Bare>, ChangeKind, Counters, EntryInfo<Bare>, Filled<Bare>,);
-    for_each!(shared: Member, Members, Policy, Ready, RemovalCause, Replicated, ReplicaConfig, ReplicaId, Stamp, Traffic, Unsent, UnsentCache, Written,);
+    for_each!(shared: Member, Members, Policy, Ready, RemovalCause, Replicated, ReplicaConfig, ReplicaId, Stamp, Token, Traffic, Unsent, UnsentCache, Written,);
     for_each!(shared: HostPort, driftless::inspect::Inspector, driftless::report::NodeReport, driftless::cache::Iter<'static, String, Bare>,);
 }
 
@@ -35,13 +35,13 @@ fn everything_can_be_printed() {
     // Handles must implement `Debug` even if their values do not.
     for_each!(shown: Cache<String, Bare>, CacheBuilder<String, Bare>, Node, NodeBuilder, NodeSettings, Subscription<String, Bare>,);
     for_each!(shown: CacheSettings, CacheStats, ChangeEvent<String, u8>, ChangeKind, Counters, EntryInfo<u8>, Filled<u8>,);
-    for_each!(shown: Member, Members, Policy, Ready, RemovalCause, Replicated, ReplicaConfig, ReplicaId, Stamp, Traffic, Unsent, UnsentCache, Written,);
+    for_each!(shown: Member, Members, Policy, Ready, RemovalCause, Replicated, ReplicaConfig, ReplicaId, Stamp, Token, Traffic, Unsent, UnsentCache, Written,);
     for_each!(shown: driftless::inspect::Inspector, driftless::report::NodeReport, driftless::cache::Iter<'static, String, Bare>,);
 }
 
 #[test]
 fn errors_are_errors() {
-    for_each!(error: BulkError, ConfigError, InsertError, KeyError, NotReplicated, OpenError, StartError, SubscriptionError, TooFewMembers,);
+    for_each!(error: BulkError, ConfigError, InsertError, KeyError, NotReplicated, NotSeen, OpenError, ParseTokenError, StartError, SubscriptionError, TooFewMembers,);
     for_each!(shared: FillError<Bare>, FillError<String>, FillError<Box<dyn std::error::Error + Send + Sync>>,);
     for_each!(error: ForeignError, HostPortError, FillError<std::io::Error>, driftless::inspect::InspectError,);
 }
@@ -56,6 +56,7 @@ fn futures_can_be_spawned() {
         future_is_send(cache.try_get_with("key".into(), || async { std::io::Result::Ok(Bare) }));
         future_is_send(cache.ready(time));
         future_is_send(cache.wait_replicated(written, Members::All, time));
+        future_is_send(cache.wait_seen(&written.token(), time));
         future_is_send(subscription.recv());
         future_is_send(node.shutdown());
         future_is_send(node.wait_for_members(1, time));

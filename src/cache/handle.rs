@@ -12,9 +12,9 @@ use super::fill_error::Failure;
 use super::shared::Shared;
 use super::{
     BulkError, CacheKey, CacheSettings, CacheStats, CacheValue, EntryInfo, FillError, Filled, InsertError, Iter,
-    Members, NotReplicated, Policy, Ready, Replicated, Subscription, Written,
+    Members, NotReplicated, NotSeen, Policy, Ready, Replicated, Subscription, Token, Written,
 };
-use super::{bulk, fill, lookup, ready_wait, replicated, report, stats, tick, write};
+use super::{bulk, fill, lookup, ready_wait, replicated, report, seen, stats, tick, write};
 use crate::hlc::Stamp;
 use crate::replica::Counters;
 use crate::replica_id::ReplicaId;
@@ -28,8 +28,7 @@ use crate::sync::{Arc, block_on};
 ///
 /// The cache is open as long as a handle to it exists. After that, this node's copy is dropped as soon as a member has
 /// its writes, and after five seconds in any case. Writes that no member took by then are lost: a warning names the
-/// cache, and `Node::shutdown` returns it. The node waits for members that have the cache open, and for configured
-/// seeds that it has not met.
+/// cache, and `Node::shutdown` returns it.
 pub struct Cache<K, V> {
     pub(super) shared: Arc<Shared<K, V>>,
     /// The wait of a fill through this handle for each node whose turn is earlier.
@@ -181,10 +180,9 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Deletes the values here that the predicate accepts, on every node. Returns their number. Holds no lock while the
     /// predicate runs, and does not count as a use.
     ///
-    /// Deletes a key only if its value still has the stamp that the predicate saw: what is written meanwhile stays, and
-    /// may not have been seen. Keys that this node does not hold stay too. A delete has a new stamp, so it also wins
-    /// over a newer value of another node that has not arrived here. If the predicate panics, so does the call; some
-    /// keys may be deleted by then.
+    /// Deletes a key only if its value still has the stamp that the predicate saw. Keys that this node does not hold
+    /// stay. A delete has a new stamp, so it also wins over a newer value of another node that has not arrived here. If
+    /// the predicate panics, so does the call; some keys may be deleted by then.
     pub fn remove_if(&self, predicate: impl FnMut(&K, &V) -> bool) -> usize {
         bulk::remove_if(&self.shared, predicate)
     }
@@ -210,17 +208,6 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// Returns the newest write, delete, fill or invalidation of this node in this cache; `None` if there was none.
     /// Members see one node's changes in order, so a member that has this change has all changes before it.
-    ///
-    /// ```
-    /// # async fn logout(sessions: driftless::Cache<String, u64>) -> Result<(), Box<dyn std::error::Error>> {
-    /// # use std::time::Duration;
-    /// sessions.remove("token");
-    /// if let Some(written) = sessions.last_written() {
-    ///     sessions.wait_replicated(written, driftless::Members::All, Duration::from_secs(1)).await?;
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
     #[must_use]
     pub fn last_written(&self) -> Option<Written> {
         write::last(&self.shared)
@@ -411,6 +398,21 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         timeout: Duration,
     ) -> Result<Replicated, NotReplicated> {
         block_on(self.wait_replicated(written, members, timeout))
+    }
+
+    /// Waits until this node has merged the write of a token, which any node made with [`Written::token`]: a user then
+    /// reads their own writes here. A write that has lost, has expired, or was evicted here counts as merged.
+    ///
+    /// # Errors
+    /// The time limit is reached, this node is shut down, or the token names no known replica: see [`NotSeen`]. An
+    /// unknown replica is an error at once if this cache is [`ready`](Self::ready) and no further member is expected.
+    pub async fn wait_seen(&self, token: &Token, timeout: Duration) -> Result<(), NotSeen> {
+        seen::wait(&self.shared, *token, timeout).await
+    }
+
+    /// As [`wait_seen`](Self::wait_seen), errors included, but blocks the thread, for callers outside a runtime.
+    pub fn wait_seen_blocking(&self, token: &Token, timeout: Duration) -> Result<(), NotSeen> {
+        block_on(self.wait_seen(token, timeout))
     }
 
     /// Returns a stream of inserts, updates and removals here from now on, by any node, in the order of their effect.

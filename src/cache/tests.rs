@@ -9,6 +9,7 @@ mod hostile;
 mod listening;
 mod opaque;
 mod others;
+mod seen;
 mod stream;
 mod unencodable;
 mod unreadable;

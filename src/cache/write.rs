@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::engine::Engine;
 use super::insert_error::InsertError;
 use super::shared::Shared;
+use super::token::Token;
 use super::{CacheKey, CacheValue, prepare, tick};
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::ItemRef;
@@ -21,6 +22,14 @@ use crate::store::Snapshot;
 pub struct Written {
     /// The time and the replica of the write. Of two writes of one key, the one with the greater stamp wins.
     pub stamp: Stamp,
+}
+
+impl Written {
+    /// Returns the write as 22 characters, for [`Cache::wait_seen`](super::Cache::wait_seen) on another node.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        Token::new(self.stamp)
+    }
 }
 
 /// Writes a value.

@@ -27,6 +27,11 @@ impl Former {
         self.left.is_some_and(|(left, _)| left == *id)
     }
 
+    /// Returns the former id, if there is one.
+    pub(crate) fn id(&self) -> Option<ReplicaId> {
+        self.left.map(|(left, _)| left)
+    }
+
     /// Returns true if this replica has a former id.
     pub(crate) fn is_any(&self) -> bool {
         self.left.is_some()

@@ -320,6 +320,19 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
         Some(member == write.replica || peer.reported.get(&write.replica) >= write.time)
     }
 
+    /// Returns the ids of all replicas that this replica knows, in no order: its own, its former one, those whose writes
+    /// it has seen, and its members. One id may come several times.
+    pub(crate) fn known_ids(self) -> impl Iterator<Item = ReplicaId> + 'a {
+        let own = [Some(self.env.id), self.members.former().id()];
+        let seen = self.ledger.vector().iter().map(|(origin, _)| origin);
+        own.into_iter().flatten().chain(seen).chain(self.members.iter().map(|(id, _)| *id))
+    }
+
+    /// Returns true if this replica had an id before it took a new one, because another process uses it too.
+    pub(crate) fn is_former_id(self, id: &ReplicaId) -> bool {
+        self.members.former().was_ours(id)
+    }
+
     /// Returns the dot of the newest own change, as a stamp.
     #[must_use]
     pub fn last_own_stamp(self) -> Option<Stamp> {

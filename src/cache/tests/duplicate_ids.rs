@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::testing::{Cluster, RUNTIME};
-use crate::{Cache, ReplicaId};
+use crate::cache::{NotSeen, TimeSource, Token};
+use crate::{Cache, ReplicaId, Stamp};
 
 static WATCHED: OnceLock<Cache<u32, Value>> = OnceLock::new();
 
@@ -37,6 +38,8 @@ fn caches_with_one_id_take_others_and_go_on() {
         cluster.advance(Duration::from_millis(100));
         cluster.meet();
     }
+    let shared_id = ReplicaId::from_bytes([1; 16]);
+    let before = Token::new(Stamp::new(cluster.clocks[0].wall(), shared_id));
     cluster.advance(Duration::from_secs(3));
     cluster.meet();
     cluster.advance(Duration::from_secs(3));
@@ -53,6 +56,8 @@ fn caches_with_one_id_take_others_and_go_on() {
     }
     let renewed: u64 = cluster.caches.iter().map(|cache| cache.counters().new_id).sum();
     assert_eq!(renewed, 2);
+    let waited = RUNTIME.block_on(a.wait_seen(&before, Duration::from_secs(600)));
+    assert_eq!(waited, Err(NotSeen::Renewed { replica: shared_id }), "what is seen under that id proves nothing");
     // A replica under a new id works like any other: its writes arrive, it can wait for them, and fills run.
     let written = a.insert(1, Value(77)).unwrap();
     cluster.advance(Duration::from_secs(1));
