@@ -152,7 +152,7 @@ enum AfterLoss {
     Nothing,
 }
 
-/// The progress of a feed, for those who wait for it.
+/// The progress of a feed, for code that waits for it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     is_listening: bool,
@@ -347,15 +347,29 @@ async fn commits(stage: &mut Stage) -> Result<(), Failure> {
     assert_eq!(found, Some(Product { cents: 80, version: 3 }));
     println!("  product 7 changes; a caller that knows of version 3 gets it without waiting for the notification");
     stage.notified(7, version).await?;
+    Ok(())
+}
 
-    elsewhere.batch_execute("DELETE FROM product WHERE id = 7").await?;
+/// Shows that rows that go and come again are reported, too.
+async fn removals(stage: &mut Stage) -> Result<(), Failure> {
+    println!("\nso are removals");
+    stage.program.batch_execute("DELETE FROM product WHERE id = 7").await?;
     stage.notified(7, 4).await?;
     assert_eq!(stage.read(7).await?, 0);
     println!("  product 7 is deleted: both are notified, and return no product");
-    elsewhere.batch_execute("INSERT INTO product VALUES (7, 100)").await?;
+    stage.program.batch_execute("INSERT INTO product VALUES (7, 100)").await?;
     stage.notified(7, 1).await?;
     assert_eq!(stage.read(7).await?, 1);
     println!("  product 7 is inserted again: both return version 1, although it is lower");
+
+    stage.program.batch_execute("TRUNCATE product").await?;
+    for instance in &mut stage.instances {
+        instance.until(|progress| progress.last.is_none()).await?;
+    }
+    assert_eq!((stage.read(7).await?, stage.read(8).await?), (0, 0));
+    println!("  TRUNCATE removes all rows with one notification: both return no product");
+    stage.program.batch_execute("INSERT INTO product VALUES (7, 100), (8, 100)").await?;
+    stage.notified(8, 1).await?;
     Ok(())
 }
 
@@ -400,6 +414,7 @@ async fn show(server: &Server) -> Result<(), Failure> {
 
     let mut stage = Stage::start(server, AfterLoss::InvalidateAll).await?;
     commits(&mut stage).await?;
+    removals(&mut stage).await?;
     println!("\na notification is lost; the feeds invalidate everything when they listen again");
     let (newest, returned) = loses_a_notification(&mut stage).await?;
     assert_eq!(returned, newest, "an invalidation after a lost connection makes the next read right");
@@ -415,25 +430,21 @@ async fn show(server: &Server) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn run() -> Result<(), Failure> {
+    let server = Server::start().await?;
+    show(&server).await
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let server = match Server::start().await {
-        Ok(server) => server,
-        Err(error) => {
-            eprintln!("postgres_feed: {error}");
-            return if matches!(error, ServerError::Missing { .. }) { MISSING.into() } else { ExitCode::FAILURE };
-        }
-    };
-    // Also after an interrupt the server is stopped and its folder removed.
-    let shown = tokio::select! {
-        shown = show(&server) => shown,
+    // An interrupt drops the server, which stops it and removes its folder.
+    let ended = tokio::select! {
+        biased;
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        ended = run() => ended,
     };
-    match shown {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("postgres_feed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = ended else { return ExitCode::SUCCESS };
+    eprintln!("postgres_feed: {error}");
+    let is_missing = matches!(error.downcast_ref(), Some(ServerError::Missing { .. }));
+    if is_missing { MISSING.into() } else { ExitCode::FAILURE }
 }
