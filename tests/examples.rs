@@ -2,6 +2,9 @@
 //!
 #![cfg(feature = "node")]
 
+#[path = "../examples/storefront/gain.rs"]
+mod gain;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -37,8 +40,8 @@ fn ended(child: &mut Child) -> Option<std::process::ExitStatus> {
     None
 }
 
-/// Runs an example, and returns its output. Panics with the output if the example fails.
-fn run(name: &str, arguments: &[&str]) -> String {
+/// Runs an example to its end, and returns its exit status and its output. Panics with the output if it does not end.
+fn outcome(name: &str, arguments: &[&str]) -> (std::process::ExitStatus, String) {
     let output = tempfile::NamedTempFile::new().expect("a file for its output");
     let append = || {
         let file = std::fs::OpenOptions::new().append(true).open(output.path());
@@ -51,12 +54,18 @@ fn run(name: &str, arguments: &[&str]) -> String {
     let status = ended(&mut command.spawn().expect("an example that was built starts"));
     let told = std::fs::read_to_string(output.path()).expect("its output");
     let status = status.unwrap_or_else(|| panic!("{name} did not end within {PATIENCE:?}:\n{told}"));
+    (status, told)
+}
+
+/// Runs an example, and returns its output. Panics with the output if the example fails.
+fn run(name: &str, arguments: &[&str]) -> String {
+    let (status, told) = outcome(name, arguments);
     assert!(status.success(), "{name}: {status}\n{told}");
     told
 }
 
 /// The examples that have tests of their own.
-const ELSEWHERE: &[&str] = &["sidecar", "inspect", "chaos", "two_processes"];
+const ELSEWHERE: &[&str] = &["sidecar", "inspect", "chaos", "two_processes", "postgres_feed"];
 /// The examples that measure for minutes, and are run by hand.
 const BY_HAND: &[&str] = &["soak"];
 
@@ -132,6 +141,63 @@ fn a_little_chaos() {
     let everywhere = told.contains("in network namespaces");
     assert!(everywhere || told.contains("chaos: no namespaces here ("), "neither network faults nor a reason:\n{told}");
     assert!(bitten >= if everywhere { 12 } else { 6 }, "{bitten} kinds of faults had a visible effect:\n{told}");
+}
+
+/// Runs the feed against a PostgreSQL of its own, if its programs are on this machine.
+#[test]
+fn postgres_feed() {
+    let (status, told) = outcome("postgres_feed", &[]);
+    if status.code() == Some(2) {
+        println!("skipped: {told}");
+        return;
+    }
+    assert!(status.success(), "postgres_feed: {status}\n{told}");
+    for claim in ["both return version 3: RIGHT", "both return version 4: STALE"] {
+        assert!(told.contains(claim), "`{claim}` is missing:\n{told}");
+    }
+}
+
+/// Checks that the feed names what is missing, and where it was searched.
+#[test]
+fn postgres_feed_without_its_programs() {
+    let folder = tempfile::tempdir().expect("a folder without programs");
+    let mut command = Command::new(binary("postgres_feed"));
+    let output = command.env("POSTGRES_BIN", folder.path()).output().expect("an example that was built starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    for part in ["`initdb`", "package `postgresql`", "POSTGRES_BIN", &folder.path().display().to_string()] {
+        assert!(told.contains(part), "{part} is missing: {told}");
+    }
+}
+
+/// Checks that the comparison of the storefront has a verdict for each situation, computed from its counts.
+#[test]
+fn the_storefront_compares_situations() {
+    let told = run("storefront", &["--compare", "--accesses", "20000", "--products", "500"]);
+    let verdicts: Vec<_> = told.lines().filter(|line| line.contains("database reads than private caches")).collect();
+    assert_eq!(verdicts.len(), 3, "everything fits in both modes, and a tenth fits:\n{told}");
+    assert!(verdicts[1].contains("SHINES: ") && told.contains("HOLDS: each of"), "{told}");
+    // Without a single read each count is zero, and nothing is gained.
+    let only_updates = ["--accesses", "300", "--products", "50", "--updates", "100", "--mode", "invalidate"];
+    let told = run("storefront", &[&["--compare"], &only_updates[..]].concat());
+    assert_eq!(told.matches("NO GAIN: 0 % fewer").count(), 2, "{told}");
+}
+
+#[test]
+fn the_verdict_on_the_storefront_can_be_negative() {
+    let verdict = |private, shared| gain::Gain::of(private, shared).to_string();
+    let than = "database reads than private caches";
+    assert_eq!(verdict(300, 100), format!("SHINES: 3.0 times fewer {than}"));
+    assert_eq!(verdict(150, 100), format!("SHINES: 1.5 times fewer {than}"));
+    assert_eq!(verdict(149, 100), format!("HELPS: 33 % fewer {than}"));
+    assert_eq!(verdict(100, 90), format!("HELPS: 10 % fewer {than}"));
+    assert_eq!(verdict(100, 91), format!("NO GAIN: 9 % fewer {than}"));
+    assert_eq!(verdict(100, 109), format!("NO GAIN: 9 % more {than}"));
+    assert_eq!(verdict(100, 110), format!("LOSES: 10 % more {than}"));
+    assert_eq!(verdict(0, 0), format!("NO GAIN: 0 % fewer {than}"));
+    assert_eq!(verdict(0, 5), format!("LOSES: 400 % more {than}"));
+    assert_eq!((gain::bar(1, 1_000, 40).len(), gain::bar(0, 1_000, 40).len()), (1, 0));
+    assert_eq!((gain::bar(500, 1_000, 40).len(), gain::bar(9, 0, 40).len()), (20, 40));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::{
     trace::{Plan, Trace},
 };
 use lru::LruCache;
-use std::num::NonZeroUsize;
+use std::{collections::HashSet, num::NonZeroUsize};
 
 /// The results of the reads with one way of caching.
 #[derive(Debug, Default, Clone, Copy)]
@@ -17,10 +17,18 @@ pub struct Outcome {
     pub stale_reads: u64,
 }
 
+/// The end of a simulation of private caches.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Private {
+    pub outcome: Outcome,
+    /// Number of different rows that are cached on any node.
+    pub different: usize,
+}
+
 /// Simulates private caches of `capacity` rows each. On an update, the writer's own cache keeps the new row or drops
 /// the old one, depending on `mode`. If `told` is true, the caches of all other nodes drop their copy at once and at no
 /// cost; otherwise they keep it.
-pub fn private_caches(trace: &Trace, plan: Plan, capacity: usize, mode: Mode, told: bool) -> Outcome {
+pub fn private_caches(trace: &Trace, plan: Plan, capacity: usize, mode: Mode, told: bool) -> Private {
     let room = NonZeroUsize::new(capacity.min(trace.ids.len())).unwrap_or(NonZeroUsize::MIN);
     let mut caches: Vec<LruCache<u32, u32>> = (0..plan.nodes).map(|_| LruCache::new(room)).collect();
     let mut versions = vec![1; trace.ids.len()];
@@ -34,7 +42,8 @@ pub fn private_caches(trace: &Trace, plan: Plan, capacity: usize, mode: Mode, to
             read(&mut caches[node], number, *version, &mut outcome);
         }
     }
-    outcome
+    let different = caches.iter().flat_map(LruCache::iter).map(|(number, _)| number).collect::<HashSet<_>>().len();
+    Private { outcome, different }
 }
 
 fn update(caches: &mut [LruCache<u32, u32>], writer: usize, number: u32, version: u32, mode: Mode, told: bool) {

@@ -1,8 +1,10 @@
 //! Three nodes of a shop in front of one database, and a measurement of the benefit of their shared cache.
 //!
 //! ```sh
-//! # A generated Zipf stream.
+//! # One table: where such a cache is worth it, and where it is not. It takes less than a minute.
 //! cargo run --release --example storefront
+//! # One situation in detail: a generated Zipf stream.
+//! cargo run --release --example storefront -- --capacity 10000
 //! # A real trace: big-endian 32-bit keys, .xz or raw.
 //! cargo run --release --example storefront -- --trace orm-busy.trace.xz
 //! cargo run --release --example storefront -- --mode invalidate --updates 20 --capacity 1000
@@ -15,18 +17,24 @@
 //! consistent; it is the part to copy.
 //!
 //! At the end the program prints a table: the reads of the database without a cache, with a private cache on each node,
-//! and with this cache. It also prints the time until a write is visible on all nodes, and the verdict. The verdict
-//! compares every value cached on any node with its row, and the nodes with each other. The exit status is 1 if the
-//! verdict fails.
+//! and with this cache. Without arguments, or with `--compare`, it does so for two situations: every product fits into
+//! each node, and a tenth of them does. A line for each, computed from the counts, says if the cache was worth it.
+//!
+//! With other arguments it prints one situation in detail, with the time until a write is visible on all nodes.
+//!
+//! In both cases a verdict compares every value cached on any node with its row, and the nodes with each other. The
+//! exit status is 1 if that verdict fails.
 //!
 //! All nodes run in this process, on one clock, over real sockets. Nodes on several machines have several clocks. Two
 //! updates of one row may then reach the cache in the wrong order, if the time between them is shorter than the clocks
 //! differ. If that matters, use `--mode invalidate`, which does not depend on the order of updates.
 
 mod baseline;
+mod compare;
 mod database;
 #[path = "../sidecar/debug.rs"]
 mod debug;
+mod gain;
 mod probe;
 mod replay;
 mod report;
@@ -63,6 +71,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
+    /// Compare two situations: everything fits into a node, and a tenth does [default without arguments]
+    #[arg(long, conflicts_with_all = ["capacity", "http", "serve"])]
+    compare: bool,
     /// Trace to replay: big-endian 32-bit keys, .xz or raw. Without it, a Zipf stream is generated
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -75,9 +86,9 @@ struct Arguments {
     /// Percentage of the accesses that change the row
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     updates: f64,
-    /// Treatment of the cached copy when its row changes
-    #[arg(long, value_enum, default_value_t = Mode::WriteThrough)]
-    mode: Mode,
+    /// Treatment of the cached copy when its row changes [default: write-through, or both with --compare]
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
     /// Maximum number of products per node
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     capacity: usize,
@@ -110,10 +121,8 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     match run(&Arguments::parse()) {
-        Ok(report) => {
-            report.print();
-            if report.verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("storefront: {error}");
             ExitCode::FAILURE
@@ -121,17 +130,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+/// Measures and prints what was asked for. Returns true if the caches and the database agree.
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     check(arguments)?;
     let trace = load(arguments)?;
-    let plan = Plan { seed: arguments.seed, nodes: arguments.nodes, updates: arguments.updates };
-    let threads = arguments.threads.unwrap_or_else(|| thread::available_parallelism().map_or(2, |count| count.get()));
-    introduce(arguments, &trace, threads);
+    if arguments.compare || std::env::args_os().len() == 1 {
+        return compare::run(arguments, &trace);
+    }
+    introduce(arguments, &trace);
+    let report = measure(arguments, &trace, arguments.capacity, arguments.mode())?;
+    report.print();
+    Ok(report.verdict.holds())
+}
 
+/// Replays the trace through new nodes with room for `capacity` products each.
+fn measure(arguments: &Arguments, trace: &Trace, capacity: usize, mode: Mode) -> Result<Report, Box<dyn Error>> {
+    let plan = Plan { seed: arguments.seed, nodes: arguments.nodes, updates: arguments.updates };
     let folder = tempfile::tempdir()?;
     let database = Database::create(folder.path(), &trace.ids)?;
     let runtime = Runtime::new()?;
-    let cluster = runtime.block_on(Cluster::start(arguments.nodes, arguments.capacity))?;
+    let cluster = runtime.block_on(Cluster::start(arguments.nodes, capacity))?;
     let _debug = runtime.block_on(debug::serve(&cluster.nodes[0], arguments.http))?;
     let mut prober = Prober::new(&cluster.probes);
     if !prober.all_connected(PATIENCE)? {
@@ -140,11 +158,10 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     let idle = prober.idle(500)?;
 
     let before = cluster.traffic();
-    let shop = Shop::new(arguments.mode, Duration::from_secs_f64(arguments.fill_delay / 1e3));
-    let work =
-        Work { trace: &trace, plan, shop: &shop, database: &database, caches: &cluster.products, rate: arguments.rate };
-    let (replay, under_load) = replay_and_probe(&work, threads, &mut prober)?;
-    let complete = trace.ids.len() <= arguments.capacity;
+    let shop = Shop::new(mode, Duration::from_secs_f64(arguments.fill_delay / 1e3));
+    let work = Work { trace, plan, shop: &shop, database: &database, caches: &cluster.products, rate: arguments.rate };
+    let (replay, under_load) = replay_and_probe(&work, arguments.threads(), &mut prober)?;
+    let complete = trace.ids.len() <= capacity;
     let verdict = verdict::judge(&cluster.products, &database.connect()?.all()?, complete, PATIENCE);
     let lost_fills = cluster.products.iter().map(|cache| cache.counters().fills_lost).sum();
     let traffic = cluster.traffic().iter().zip(&before).map(|(after, before)| since(after, before)).collect();
@@ -154,7 +171,7 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     }
     runtime.block_on(cluster.shutdown());
 
-    let private = |told| private_caches(&trace, plan, arguments.capacity, arguments.mode, told);
+    let private = |told| private_caches(trace, plan, capacity, mode, told);
     let without = Outcome { database_reads: replay.outcome.reads, stale_reads: 0, ..replay.outcome };
     Ok(Report {
         without,
@@ -196,16 +213,33 @@ fn load(arguments: &Arguments) -> Result<Trace, Box<dyn Error>> {
     }
 }
 
-fn introduce(arguments: &Arguments, trace: &Trace, threads: usize) {
-    let what = arguments.trace.as_ref().map_or("a Zipf stream".to_owned(), |file| file.display().to_string());
+impl Arguments {
+    /// Returns the number of threads that serve customers.
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| thread::available_parallelism().map_or(2, |count| count.get()))
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode.unwrap_or(Mode::WriteThrough)
+    }
+
+    /// Returns the name of the accesses.
+    fn accesses(&self) -> String {
+        self.trace.as_ref().map_or("a Zipf stream".to_owned(), |file| file.display().to_string())
+    }
+}
+
+fn introduce(arguments: &Arguments, trace: &Trace) {
     println!(
-        "{what}: {} accesses to {} products, {} % updates ({})\n{} nodes with room for {} products each, {threads} threads",
+        "{}: {} accesses to {} products, {} % updates ({})\n{} nodes with room for {} products each, {} threads",
+        arguments.accesses(),
         number(trace.accesses.len() as f64),
         number(trace.ids.len() as f64),
         arguments.updates,
-        arguments.mode,
+        arguments.mode(),
         arguments.nodes,
         number(arguments.capacity as f64),
+        arguments.threads(),
     );
 }
 

@@ -1,10 +1,10 @@
 //! The verdict: every value cached on any node equals its row, and the nodes agree.
 
-use crate::database::Product;
+use crate::{database::Product, report::number};
 use driftless::Cache;
 use std::{
     collections::{HashMap, HashSet},
-    thread,
+    fmt, thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,8 @@ pub struct Verdict {
     pub compared: usize,
     /// Number of values that each node holds.
     pub held: Vec<usize>,
+    /// Number of different keys that are cached on any node.
+    pub different: usize,
     /// Number of keys that are cached on some nodes and evicted on the rest.
     pub partly_held: usize,
     /// Descriptions of all violations.
@@ -26,6 +28,20 @@ pub struct Verdict {
 impl Verdict {
     pub fn holds(&self) -> bool {
         self.faults.is_empty()
+    }
+}
+
+/// The verdict in one line. Of the violations it has the number only.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (compared, took) = (number(self.compared as f64), self.took.as_secs_f64());
+        match self.faults.len() {
+            0 => write!(
+                f,
+                "HOLDS: each of {compared} cached values equals its row, and the nodes agree; at rest after {took:.2} s"
+            ),
+            faults => write!(f, "FAILS: {faults} faults after {took:.1} s, the first of them:"),
+        }
     }
 }
 
@@ -70,6 +86,7 @@ fn compare(nodes: &[HashMap<u32, Product>], rows: &HashMap<u32, Product>, comple
         );
     }
     let anywhere: HashSet<u32> = nodes.iter().flat_map(HashMap::keys).copied().collect();
+    verdict.different = anywhere.len();
     let partly = |id: &&u32| nodes.iter().any(|node| !node.contains_key(id));
     verdict.partly_held = anywhere.iter().filter(partly).count();
     if complete && verdict.partly_held > 0 {
