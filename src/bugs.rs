@@ -130,6 +130,9 @@ bugs! {
     /// A write that arrived and was not merged is remembered in place of the older writes of its replica. Only a write
     /// that lost may be.
     heard_stands_for_lost,
+    /// A void or a floor is taken for a write of the replica in its stamp. So a write that it overruled is forgotten,
+    /// and contests no fill.
+    void_stands_for_write,
     /// A contested fill at or below a floor is left in doubt and not voided.
     fills_left_in_doubt,
     /// A fill that has lost its bound is accepted by a replica that was no member where the bound was dropped.

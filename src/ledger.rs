@@ -382,7 +382,8 @@ impl<K: CoreKey, V> Ledger<K, V> {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(env) };
         let placing = Registers::tombstone_for(held, marker);
         let placing = registers::Placing { expires: 0, arrival: env.arrival(by), ..placing };
-        self.registers.place(Some(held), placing, RemovalCause::Void);
+        let void_stands = env.bugs().void_stands_for_write;
+        self.registers.place_with(Some(held), placing, RemovalCause::Void, void_stands);
     }
 
     /// Gives a register a new dot of this replica, so that it spreads again. A register at or below the epoch is swept

@@ -48,12 +48,13 @@ const SCHEDULES: &str = concat!(
     include_str!("../src/replica/schedules/filling.rs"),
     include_str!("../src/replica/schedules/promises.rs"),
     include_str!("../src/replica/schedules/retiring.rs"),
-    include_str!("../src/replica/schedules/sparing.rs")
+    include_str!("../src/replica/schedules/sparing.rs"),
+    include_str!("../src/replica/schedules/voids.rs")
 );
 
 /// Mistakes that were real faults once, and that at most one seed in ten thousand finds. Each has a schedule of its own
 /// that switches it on.
-const BY_SCHEDULE: [&str; 12] = [
+const BY_SCHEDULE: [&str; 13] = [
     "bounds_dropped_unseen",
     "collected_alone_forgotten",
     "doubtful_orphans_erased",
@@ -66,6 +67,7 @@ const BY_SCHEDULE: [&str; 12] = [
     "reached_stay_forgotten",
     "retained_body_discarded",
     "unbounded_believed",
+    "void_stands_for_write",
 ];
 
 /// Returns the remaining mistakes: they need many seeds, or slow ones.

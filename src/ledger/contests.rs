@@ -28,6 +28,10 @@
 //! could contest. Other fills never contest a fill: their stamps lie between the ticks of a clock, which identifies
 //! them.
 //!
+//! A stamp that lost need not be remembered if a later write of the same replica stands in its place. That write beats
+//! or contests every fill that the earlier one contests. A fill, a void or a floor stands for no write. The stamp of a
+//! floor, or of a void placed at it, belongs to a register of any key.
+//!
 //! Three cases go beyond the rule:
 //!
 //! - **A write that arrived and was not merged** (`unmerged`). Such a write contests each fill that ends or arrives

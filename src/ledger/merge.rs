@@ -58,10 +58,9 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             // The claim that covers the dot may come from a replica on which this write had lost. The write can be
             // unknown here, and must still contest fills.
             let highest_floor = self.ledger.highest_floor().time;
-            let registers = &mut self.ledger.registers;
-            let write = held.as_ref().and_then(|held| registers.write_of(held));
             let winner = held.as_ref().map_or(highest_floor, |held| held.meta.stamp_time);
-            registers.contests.note_beaten(&entry, winner, write);
+            let write = self.winning_write(held.as_ref());
+            self.ledger.registers.contests.note_beaten(&entry, winner, write);
             fill::contest(self.ledger, self.env, contester);
             return Merged::Seen;
         }
@@ -169,6 +168,17 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         !believed && bound.after < self.members.contests_kept_after(&fill.replica)
     }
 
+    /// Returns the stamp of the held register that has beaten an entry, if it is a write or fill. A void or a floor is
+    /// none: its stamp is that of a register of any key.
+    fn winning_write(&self, held: Option<&Snapshot<K, V>>) -> Option<Stamp> {
+        let registers = &self.ledger.registers;
+        if self.env.bugs().void_stands_for_write {
+            let held = held.map(|held| registers.stamp_of(&held.meta));
+            return held.or(Some(self.ledger.highest_floor()));
+        }
+        held.and_then(|held| registers.write_of(held))
+    }
+
     fn reinserts(&self, held: Option<&Snapshot<K, V>>) -> bool {
         self.env.bugs().reinsert_seen && held.is_none_or(|held| !held.meta.kind.is_live())
     }
@@ -213,7 +223,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             arrival,
             item,
         };
-        self.ledger.registers.place(held, placing, RemovalCause::Void);
+        let void_stands = self.env.bugs().void_stands_for_write;
+        self.ledger.registers.place_with(held, placing, RemovalCause::Void, void_stands);
     }
 
     fn merge_into_held(&mut self, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
@@ -233,14 +244,17 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let in_doubt = self.ledger.is_in_doubt(held);
         if joined.changed && in_doubt && entry.stamp() <= floor && entry.stamp() > eviction_floor {
             // A register in doubt counts as no register: a tombstone that was collected may be newer than this entry.
+            // The void contests no fill, so the entry must be remembered.
             self.env.counters.voided += 1;
-            self.ledger.registers.contests.note_skipped(&entry, floor.time);
+            if !self.env.bugs().void_stands_for_write {
+                self.ledger.registers.contests.note_skipped(&entry, floor.time);
+            }
             self.place_void(Some(held), &entry, floor);
             return Merged::Voided;
         }
         if !joined.changed {
             self.env.counters.lost += 1;
-            let write = self.ledger.registers.write_of(held);
+            let write = self.winning_write(Some(held));
             self.ledger.registers.contests.note_beaten(&entry, ours.stamp.time, write);
             // An equal dot is the same event again. Its register counts as placed, because the caller must note that no
             // claim covers it, as for a new register.
@@ -285,7 +299,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let why = removal_cause(entry.kind());
         let Entry { hash, item, marker, expires, size, weight } = entry;
         let placing = Placing { hash, marker, expires, size, weight, arrival: self.env.arrival(self.by), item };
-        self.ledger.registers.place(held, placing, why)
+        let void_stands = self.env.bugs().void_stands_for_write;
+        self.ledger.registers.place_with(held, placing, why, void_stands)
     }
 }
 

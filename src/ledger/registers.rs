@@ -211,11 +211,23 @@ impl<K: CoreKey, V> Registers<K, V> {
     /// without a value as in doubt if a newer value may have been evicted. `Merge::place_joined` has already made a
     /// tombstone of an arriving value in that case.
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
+        self.place_with(held, new, why, false)
+    }
+
+    /// Places a register as [`place`](Self::place) does. If `void_stands` is true, a known mistake is put back: a void
+    /// passes for a write of the replica in its stamp.
+    pub(super) fn place_with(
+        &mut self,
+        held: Option<&Snapshot<K, V>>,
+        new: Placing<K, V>,
+        why: RemovalCause,
+        void_stands: bool,
+    ) -> SlotRef {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
         let in_doubt = !meta.kind.is_live() && self.may_be_older_than_evicted(held, marker.stamp);
         let slot = match held {
-            Some(held) => self.replace(held, meta, marker, item, why),
+            Some(held) => self.replace(held, meta, marker, item, why, void_stands),
             None => self.add(hash, meta, marker, item),
         };
         if in_doubt {
@@ -243,11 +255,12 @@ impl<K: CoreKey, V> Registers<K, V> {
         marker: Marker,
         item: ItemRef<K, V>,
         why: RemovalCause,
+        void_stands: bool,
     ) -> SlotRef {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
         // A later write of the same replica beats or contests every fill that the earlier one contests, so the earlier
         // stamp need not be remembered. Fills and voids contest nothing, and the stamp of a void may be a floor.
-        let is_void = marker.kind == Kind::Tombstone(Cause::Void);
+        let is_void = marker.kind == Kind::Tombstone(Cause::Void) && !void_stands;
         if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) || is_void {
             self.note_lost(held, meta.stamp_time);
         }
@@ -286,7 +299,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         let held = if is_same { Some(found) } else { self.find(hash, &item.key) };
         let held = held.map(|held| self.expired_before(env, &held).unwrap_or(held));
         match &held {
-            Some(held) => self.replace(held, meta, marker, item, RemovalCause::Explicit),
+            Some(held) => self.replace(held, meta, marker, item, RemovalCause::Explicit, false),
             None => self.add(hash, meta, marker, item),
         };
         held

@@ -18,6 +18,7 @@ mod relaying;
 mod retiring;
 mod skewed;
 mod sparing;
+mod voids;
 
 /// Checks that x and y agree after a push that the frame size cuts. `a` writes a key, and only y receives it. `a`
 /// writes other keys, and `overwrite` writes the key again. `a` goes back for x and sends x a cut push, then dies
