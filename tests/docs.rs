@@ -389,7 +389,8 @@ fn sentences(page: &str) -> Vec<String> {
 /// Checks by counts that the prose is plain English. The counts show where to look; a reader decides.
 #[test]
 fn the_prose_is_plain() {
-    let code: Vec<_> = ["src", "examples", "tests", "crates"].iter().flat_map(|folder| files(folder, &["rs"])).collect();
+    let code: Vec<_> =
+        ["src", "examples", "tests", "crates"].iter().flat_map(|folder| files(folder, &["rs"])).collect();
     let texts: Vec<_> = code.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let openings: Vec<_> = texts.iter().flat_map(|text| openings(text)).collect();
     let asks = |word: &&String| {
@@ -400,7 +401,8 @@ fn the_prose_is_plain() {
     assert!(openings.len() > 3_000, "{}", openings.len());
     assert!(asking * 100 < openings.len() * 3, "{asking} of {} docs open with an interrogative", openings.len());
 
-    let others = ["src", "examples", "tests", "crates"].iter().flat_map(|folder| files(folder, &["md", "html", "json"]));
+    let others =
+        ["src", "examples", "tests", "crates"].iter().flat_map(|folder| files(folder, &["md", "html", "json"]));
     let others = others.chain([root().join("README.md"), root().join("SECURITY.md")]);
     let found: Vec<_> = code.into_iter().chain(others).filter(|path| !path.ends_with("tests/docs.rs")).collect();
     let found = found.iter().map(|path| (pronouns(&std::fs::read_to_string(path).unwrap()), path.display()));
