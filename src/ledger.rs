@@ -51,7 +51,7 @@ pub(crate) mod tombstones;
 mod validate;
 
 pub(crate) use contests::contester;
-pub(crate) use expiry::{expire_due, next_expiry_in};
+pub(crate) use expiry::{expire_due, expire_first, next_expiry_in};
 pub(crate) use validate::validate;
 
 use changes::RemovalCause;

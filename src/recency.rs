@@ -45,7 +45,7 @@ pub enum Eviction {
     Lru,
     /// Values that were used only once, by their write or arrival, are evicted before values that were used again.
     /// Within each group the least recently used is evicted first (Karedla, Love and Wherry 1994). At most four fifths
-    /// of the values count as used again. One pass over many keys, or a flood of writes from other nodes, does not
+    /// of the values of a full cache count as used again. One pass over many keys, or a flood of writes from other nodes, does not
     /// evict the values in use here.
     SegmentedLru,
 }
@@ -114,11 +114,12 @@ impl Recency {
             && let Some(generation) = self.probation.pop(&id.0)
         {
             self.protected.put(id.0, generation);
-            self.demote();
         }
     }
 
     /// Moves the least recently used of the protected places back to probation, until a fifth of all places is there.
+    /// Done only when a place is evicted: while the cache fills, four fifths of the present places are few, and uses
+    /// would be lost.
     fn demote(&mut self) {
         while self.protected.len() * 5 > self.len() * 4 {
             let Some((id, generation)) = self.protected.pop_lru() else { return };
@@ -140,6 +141,7 @@ impl Recency {
 
     /// Takes out the next entry to evict. The newest entry stays if an older one can be evicted.
     pub(crate) fn pop(&mut self) -> Option<SlotRef> {
+        self.demote();
         let few = self.probation.len() <= 1;
         let next = if few { self.protected.pop_lru() } else { None };
         let (id, generation) = next.or_else(|| self.probation.pop_lru())?;
@@ -302,14 +304,33 @@ mod tests {
         assert_eq!((first, rest), (vec![4, 5, 6, 7, 8, 9], vec![0, 1, 2, 3, 10, 11, 12, 13, 14, 15]));
     }
 
+    /// Segmented order: a use counts although few entries are there yet, because nothing had to go.
+    #[test]
+    fn a_use_is_not_lost_while_the_cache_fills() {
+        let mut recency = Recency::new(Eviction::SegmentedLru);
+        for id in 0..4 {
+            recency.insert(slot(id), true);
+            recency.touch(SlotId(id));
+        }
+        (4..10).for_each(|id| recency.insert(slot(id), true));
+        let gone: Vec<_> = (0..6).filter_map(|_| recency.pop()).map(|slot| slot.id.0).collect();
+        assert_eq!(gone, [4, 5, 6, 7, 8, 0], "of five, four were used again, and one of them makes room");
+    }
+
     /// Segmented order: if all entries are used again, the least recent of them move back, so that four fifths remain.
     #[test]
     fn a_fifth_is_kept_for_what_comes() {
         let mut recency = Recency::new(Eviction::SegmentedLru);
         (0..10).for_each(|id| recency.insert(slot(id), true));
         (0..10).for_each(|id| recency.touch(SlotId(id)));
-        assert_eq!((recency.protected.len(), recency.len()), (8, 10));
-        assert_eq!(order(&mut recency), [0, 2, 3, 4, 5, 6, 7, 8, 9, 1], "0 and 1 made room for 8 and 9");
+        assert_eq!(recency.pop(), Some(slot(0)));
+        assert_eq!(
+            (recency.protected.len(), recency.len()),
+            (8, 9),
+            "1 moved back as well, and goes next if it is not used"
+        );
+        recency.insert(slot(10), true);
+        assert_eq!(recency.pop(), Some(slot(1)));
     }
 
     /// Segmented order: the only new entry is not evicted while an older one can be.

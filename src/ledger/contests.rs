@@ -169,11 +169,12 @@ impl Contests {
     }
 
     /// Returns true if a fill without a bound counts as contested: a stamp remembered here may have been issued after
-    /// the fill began, or was forgotten. `evicted_alone` counts as such a stamp. The others are that of the register
-    /// held for its key (`found`), the floors, the epochs, and the remembered stamps of the key. The `after` of the
-    /// missing bound is at most `max_drift` below the stamp of the fill. Two things do not count, because the filling
-    /// replica knew them: the stamp directly below its fill, within the same tick, and the writes of its own replica.
-    pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 3]) -> bool {
+    /// the fill began, or was forgotten. `evicted_alone` counts as such a stamp. The others are that of the write held
+    /// for its key (`found`), the floors and a void held at one, the epochs, and the remembered stamps of the key. The
+    /// `after` of the missing bound is at most `max_drift` below the stamp of the fill. Two things do not count,
+    /// because the filling replica knew them: the stamp directly below its fill, within the same tick, and the writes
+    /// of its own replica.
+    pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 4]) -> bool {
         let after = fill.time.saturating_sub(self.drift);
         let losers = self.losers.get(&hash).into_iter().flatten();
         let of_others =

@@ -116,7 +116,7 @@ pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
 
 /// Handles the first deadline of the index if it has passed exactly, without waiting for the end of its step. Returns
 /// true if there was one, even if its value had been overwritten.
-pub(super) fn expire_first<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) -> bool {
+pub(crate) fn expire_first<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) -> bool {
     let Some(slot) = ledger.registers.expiry.overdue(env.now.wall) else { return false };
     expire(ledger, env, slot);
     true

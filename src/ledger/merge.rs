@@ -11,7 +11,7 @@ use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{CoreKey, size_without_body, without_body};
 use crate::members::Members;
-use crate::message::bound::is_above_young;
+use crate::message::bound::{is_above_young, is_of_fill};
 use crate::message::{Entry, FillBound};
 use crate::store::{SlotRef, Snapshot};
 
@@ -130,9 +130,12 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
         let (floor, eviction_floor) = (self.ledger.floor, self.ledger.eviction_floor());
         let wins = found.is_none_or(|found| found < fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
-        let floors = [floor.time, eviction_floor.time, self.ledger.epoch()];
+        // A held void at a floor proves nothing about the writes of the replica in its stamp.
+        let write = held.as_ref().and_then(|held| registers.write_of(held));
+        let void = found.filter(|found| write.is_none() && !is_of_fill(*found)).map_or(0, |void| void.time);
+        let floors = [floor.time, eviction_floor.time, self.ledger.epoch(), void];
         let bugs = self.env.bugs();
-        let contested = || registers.contests.may_contest(hash, fill, found, floors);
+        let contested = || registers.contests.may_contest(hash, fill, write, floors);
         let believed = bugs.unbounded_believed || bugs.bounds_dropped_unseen;
         if wins && !believed && contested() {
             return self.void_fill(held.as_ref(), &entry);

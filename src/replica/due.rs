@@ -33,7 +33,7 @@ pub(super) fn run<K: CoreKey, V>(replica: &mut Replica<K, V>) {
 /// Makes tombstones of all expired values and sweeps all invalidated registers.
 pub(super) fn run_pending<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     let (_, cx) = replica.parts();
-    while ledger::expire_due(cx.ledger, cx.env) {}
+    while ledger::expire_first(cx.ledger, cx.env) {}
     while epoch::sweep_page(cx.ledger, cx.env) {}
     released::release(cx.ledger, cx.env, cx.members);
 }

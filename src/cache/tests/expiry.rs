@@ -240,3 +240,18 @@ fn values_that_ended_make_room_before_values_that_live() {
     cache.insert(1_500, 0).unwrap();
     assert!(!cache.contains_key(&0) && cache.weighted_size() == 1_000);
 }
+
+/// Checks that `run_pending_tasks` leaves no value whose deadline has passed, not even for the rest of a timer step.
+#[test]
+fn pending_tasks_remove_what_has_just_expired() {
+    let (cache, clock) = alone::<u32, u32>(|it| it);
+    let mut changes = cache.subscribe();
+    cache.insert_with_ttl(1, 1, Duration::from_millis(1)).unwrap();
+    cache.insert_with_ttl(2, 2, Duration::from_millis(60)).unwrap();
+    clock.advance(Duration::from_millis(40));
+    cache.run_pending_tasks();
+    assert_eq!((cache.entry_count(), cache.get(&2)), (1, Some(2)));
+    let removed = std::iter::from_fn(|| changes.try_recv().ok()).filter(|event| event.value().is_none());
+    let removed: Vec<_> = removed.map(|event| (*event.key(), event.kind())).collect();
+    assert_eq!(removed, [(1, ChangeKind::Removed(RemovalCause::Expired))]);
+}
