@@ -250,7 +250,8 @@ fn a_call_evicts_a_bounded_number_and_the_timer_the_rest() {
     let mut left = cache.entry_count();
     assert_eq!(left, 5_001 - 513, "512, and one for the write");
     while cache.weighted_size() > 5_000 {
-        assert_eq!(tick(&cache.shared), clock.now().mono, "the timer is due at once");
+        let next = tick(&cache.shared);
+        assert!(cache.weighted_size() <= 5_000 || next == clock.now().mono, "the timer is due at once");
         let now = cache.entry_count();
         assert!((1..=512).contains(&(left - now)), "{left} to {now}");
         left = now;
