@@ -42,6 +42,7 @@ pub(crate) mod local;
 pub(crate) mod log;
 pub(crate) mod merge;
 mod origins;
+mod placing;
 pub(crate) mod quarantine;
 pub(crate) mod reconciled;
 pub(crate) mod registers;
@@ -380,8 +381,8 @@ impl<K: CoreKey, V> Ledger<K, V> {
     /// Replaces a held register with a `Void` tombstone stamped `stamp`.
     fn void_held(&mut self, env: &mut Env, held: &Snapshot<K, V>, stamp: Stamp, by: Provenance) {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(env) };
-        let placing = Registers::tombstone_for(held, marker);
-        let placing = registers::Placing { expires: 0, arrival: env.arrival(by), ..placing };
+        let placing = placing::Placing::without_body(held, marker);
+        let placing = placing::Placing { expires: 0, arrival: env.arrival(by), ..placing };
         let void_stands = env.bugs().void_stands_for_write;
         self.registers.place_with(Some(held), placing, RemovalCause::Void, void_stands);
     }

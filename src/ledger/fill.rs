@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::Ledger;
 use super::changes::RemovalCause;
 use super::local::Write;
-use super::registers::Placing;
+use super::placing::Placing;
 use crate::arrival::Provenance;
 use crate::crdt::{Kind, Marker};
 use crate::env::Env;

@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use super::changes::RemovalCause;
-use super::registers::Placing;
+use super::placing::Placing;
 use crate::arrival::Provenance;
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;

@@ -2,7 +2,7 @@
 
 use super::changes::RemovalCause;
 use super::contests::contester;
-use super::registers::{Placing, Registers};
+use super::placing::Placing;
 use super::{Ledger, fill, quarantine};
 use crate::arrival::Provenance;
 use crate::crdt::register::{Side, join};
@@ -283,14 +283,14 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
                 self.env.counters.evicted_unsent += 1;
                 return self.ledger.registers.place(
                     Some(held),
-                    Registers::tombstone_for(held, marker),
+                    Placing::without_body(held, marker),
                     RemovalCause::Size,
                 );
             }
             let marker = Marker { dot: self.ledger.issue_dot(self.env), ..marker };
             return self.ledger.registers.place_retained(held, marker);
         }
-        self.ledger.registers.place(Some(held), Registers::same_body(held, marker), removal_cause(marker.kind))
+        self.ledger.registers.place(Some(held), Placing::same_body(held, marker), removal_cause(marker.kind))
     }
 
     /// Places an entry that has won. A value that may be older than one evicted here is kept as an `Evicted` tombstone.

@@ -8,29 +8,18 @@ use super::expiry::ExpiryIndex;
 use super::invalidations::Invalidations;
 use super::log::Logs;
 use super::origins::Origins;
+use super::placing::Placing;
 use super::tombstones::{Retained, Tombstones};
-use crate::arrival::Arrival;
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{Body, CoreKey, ItemRef, Key, size_without_body, without_body};
+use crate::item::{Body, CoreKey, ItemRef, Key};
 use crate::members::StableCut;
 use crate::message::bound::is_of_fill;
 use crate::message::{Entry, FillNote};
 use crate::replica_id::ReplicaId;
 use crate::store::{Meta, SlotRef, Snapshot, Store};
 use crate::sync::Arc;
-
-/// A register to be placed.
-pub(super) struct Placing<K, V> {
-    pub(super) hash: u64,
-    pub(super) marker: Marker,
-    pub(super) expires: HlcTime,
-    pub(super) size: u32,
-    pub(super) weight: u32,
-    pub(super) arrival: Arrival,
-    pub(super) item: ItemRef<K, V>,
-}
 
 /// The item that a key held, and the item that it holds now.
 type BeforeAndAfter<'a, K, V> = (Option<&'a ItemRef<K, V>>, Option<ItemRef<K, V>>);
@@ -427,14 +416,7 @@ impl<K: CoreKey, V> Registers<K, V> {
     /// Replaces a register with a tombstone of the same stamp and dot.
     pub(super) fn make_tombstone(&mut self, held: &Snapshot<K, V>, cause: Cause, why: RemovalCause) -> SlotRef {
         let marker = Marker { kind: Kind::Tombstone(cause), ..self.marker_of(&held.meta) };
-        self.place(Some(held), Self::tombstone_for(held, marker), why)
-    }
-
-    /// Returns the register without its body, under another marker.
-    pub(super) fn tombstone_for(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
-        let Meta { expires, size, arrival, .. } = held.meta;
-        let item = without_body(&held.item);
-        Placing { hash: held.hash, marker, expires, size: size_without_body(size), weight: 0, arrival, item }
+        self.place(Some(held), Placing::without_body(held, marker), why)
     }
 
     /// Gives a register a new dot, with the same value and stamp.
@@ -443,19 +425,13 @@ impl<K: CoreKey, V> Registers<K, V> {
         if held.meta.retained {
             return self.place_retained(held, marker);
         }
-        self.place(Some(held), Self::same_body(held, marker), RemovalCause::Replaced)
-    }
-
-    /// Returns the register with its body, under another marker.
-    pub(super) fn same_body(held: &Snapshot<K, V>, marker: Marker) -> Placing<K, V> {
-        let Meta { expires, size, weight, arrival, .. } = held.meta;
-        Placing { hash: held.hash, marker, expires, size, weight, arrival, item: ItemRef::clone(&held.item) }
+        self.place(Some(held), Placing::same_body(held, marker), RemovalCause::Replaced)
     }
 
     /// Keeps the held body for sending only. Places it under `marker`, an `Evicted` marker with an own dot, and sets
     /// `retained`. Readers miss it.
     pub(super) fn place_retained(&mut self, held: &Snapshot<K, V>, marker: Marker) -> SlotRef {
-        let placing = Placing { weight: 0, ..Self::same_body(held, marker) };
+        let placing = Placing { weight: 0, ..Placing::same_body(held, marker) };
         let slot = self.place(Some(held), placing, RemovalCause::Size);
         if let Some(meta) = self.table.meta(slot) {
             self.table.set_meta(slot, Meta { retained: true, ..meta });

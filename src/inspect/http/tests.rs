@@ -68,6 +68,7 @@ fn every_field_of_every_answer_is_described() {
     let described: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
     check::<crate::report::CacheReport>(&described, "CacheReport");
     check::<crate::report::PeerReport>(&described, "PeerReport");
+    check::<crate::report::SettingsDiffer>(&described, "SettingsDiffer");
     check::<crate::report::Seen>(&described, "Seen");
     check::<crate::report::TombstoneReport>(&described, "TombstoneReport");
     check::<crate::report::Repairs>(&described, "Repairs");

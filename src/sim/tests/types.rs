@@ -165,7 +165,7 @@ fn invalid_settings_are_refused_with_a_reason() {
     told!(
         complaint(Simulation::new(key, session).settings(settings)),
         "these settings are not valid",
-        "time_to_live must be more than zero: leave it out if entries do not expire"
+        "time_to_live is 0s, and must be more than zero: leave it out if entries do not expire"
     );
     type Change = fn(&mut Settings);
     let cases: [(Change, &str); 8] = [
@@ -363,7 +363,7 @@ fn a_destructor_that_panics_is_a_violation_of_its_seed() {
     let script = (0..100).map(|n| Step::after_millis(1, Action::Write(0, n, 0))).collect();
     let report = run_scenario(&types, &Scenario::new(1, settings, script), false);
     let violation = report.violation.expect("a panic");
-    assert!(violation.what.starts_with("O5: panic: will not go") && violation.at > 0, "{violation}");
+    assert!(violation.what.starts_with("O5: 1 key or value panicked in its Drop") && violation.at > 0, "{violation}");
 }
 
 /// Checks that a failing run prints the broken promise, its script and the command that replays it.
