@@ -116,6 +116,10 @@ pub(super) fn note_names<K: SimKey, V: SimValue>(
 /// Returns the replicas that a replica has to wait for although it has received no digest from them. A member of it has
 /// named them to it, and has not forgotten them. A member that is down or paused forgets no replica, and its peers need
 /// not wait on its account.
+///
+/// A replica that lived at this replica's address before does not count. It has stopped or was closed, and holds back
+/// nothing. This replica may not even learn of it: a digest does not name its receiver. So a digest that was sent to
+/// the earlier replica and arrives here leaves out that name, or takes it back.
 fn waited_for<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize) -> Vec<ReplicaId> {
     let known = &cluster.openings[number].history.membership;
     let still = |who: &ReplicaId, namer: &usize| {
@@ -126,7 +130,9 @@ fn waited_for<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize
             && namer.history.membership.members.contains_key(who)
     };
     let named = known.named.iter().filter(|(who, namers)| namers.iter().any(|namer| still(who, namer)));
-    named.map(|(who, _)| *who).filter(|who| !known.ever.contains(who)).collect()
+    let address = |opening: usize| cluster.processes[cluster.openings[opening].process].address;
+    let was_here = |who: &ReplicaId| cluster.by_id.get(who).is_some_and(|other| address(*other) == address(number));
+    named.map(|(who, _)| *who).filter(|who| !known.ever.contains(who) && !was_here(who)).collect()
 }
 
 /// Records the statements that a replica makes about itself in a digest that it sends.

@@ -243,7 +243,7 @@ async fn dead_tasks_are_noticed_and_replaced() {
             _ => None,
         })
         .await;
-    assert!(reason.contains("silent"), "{reason}");
+    assert!(reason.contains("no datagram from this node to itself"), "{reason}");
     until("whole again", || nodes.iter().all(|n| n.sees(2))).await;
     let mut b = nodes.pop().unwrap();
     exchange(&nodes[0], &mut b, "recovered").await;
