@@ -44,11 +44,12 @@ fn parent() -> i32 {
 /// does not exist here may hold the lock of the output.
 fn child(node: &Node, cache: &Cache<String, u32>, written: driftless::Written) -> i32 {
     let start = Instant::now();
-    let checks: [&dyn Fn() -> bool; 9] = [
+    let checks: [&dyn Fn() -> bool; 10] = [
         &|| !node.is_running(),
         &|| matches!(cache.ready_blocking(LONG), Ready::TimedOut { waiting_for, .. } if waiting_for[0].contains("forked")),
         &|| cache.wait_replicated_blocking(written, Members::All, LONG).is_err(),
         &|| cache.wait_replicated_blocking(written, Members::Count(1), LONG).is_err_and(|error| error.unmet),
+        &|| matches!(cache.wait_seen_blocking(&written.token(), LONG), Err(driftless::NotSeen::ShutDown { .. })),
         &|| node.wait_for_members_blocking(1, LONG).is_err_and(|error| error.present == 0),
         &|| cache.get("a") == Some(1),
         &|| node.cache::<u32, u32>("new").open().is_err(),

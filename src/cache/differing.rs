@@ -7,29 +7,21 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use crate::report::SettingsDiffer;
 use crate::sync::Mutex;
 
 /// The most nodes and the most bytes of a value that are remembered.
 const MOST_NODES: usize = 64;
 const MOST_SHOWN: usize = 40;
 
-/// The settings of one node, or of a later opening, that differ from those of this cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Differences {
-    /// The name of the other node; `None` for an opening on this node.
-    pub(crate) node: Option<String>,
-    /// One sentence for each difference.
-    pub(crate) differences: Vec<String>,
-}
-
 /// The settings that differ from those of this cache, by the process that has them. `None` stands for this process.
 #[derive(Debug, Default)]
-pub(super) struct Differing(Mutex<BTreeMap<Option<Uuid>, Differences>>);
+pub(super) struct Differing(Mutex<BTreeMap<Option<Uuid>, SettingsDiffer>>);
 
 impl Differing {
     /// Records the differences of a later opening on this node.
     pub(super) fn note_opening(&self, differences: Vec<String>) {
-        self.0.lock().insert(None, Differences { node: None, differences });
+        self.0.lock().insert(None, SettingsDiffer::of(None, differences));
     }
 
     /// Compares the settings of another node with those of this cache, and records the differences. Returns those that
@@ -43,7 +35,7 @@ impl Differing {
             all.remove(&Some(node));
             return differences;
         }
-        let new = Differences { node: Some(name.to_owned()), differences: differences.clone() };
+        let new = SettingsDiffer::of(Some(name.to_owned()), differences.clone());
         if all.get(&Some(node)) == Some(&new) || (all.len() >= MOST_NODES && !all.contains_key(&Some(node))) {
             return Vec::new();
         }
@@ -57,7 +49,7 @@ impl Differing {
     }
 
     /// Returns all differences, this node's openings first.
-    pub(super) fn all(&self) -> Vec<Differences> {
+    pub(super) fn all(&self) -> Vec<SettingsDiffer> {
         self.0.lock().values().cloned().collect()
     }
 }

@@ -11,7 +11,8 @@ use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
 use crate::store::SlotRef;
 use crate::sync::Arc;
 
-/// The most values that one call evicts, in addition to one for each change that it made. The rest is left to later calls.
+/// The most values that one call evicts, in addition to one for each change that it made. The rest is left to later
+/// calls.
 const EVICTIONS: usize = 512;
 
 /// The work that is left for after the lock is released: user types to drop, and changes to report.
@@ -75,9 +76,9 @@ impl<K: CoreKey, V> Engine<K, V> {
         });
     }
 
-    /// Applies the changes to the order of use, evicts down to capacity as far as one call may, and returns the work that
-    /// is left for after the lock is released. Values whose time has ended go before any other. Must be called after every command and every `handle_*`. `listening` is true if a listener
-    /// or subscriber wants the changes.
+    /// Applies the changes to the order of use, evicts down to capacity as far as one call may, and returns the work
+    /// that is left for after the lock is released. Values whose time has ended go before any other. Must be called
+    /// after every command and every `handle_*`. `listening` is true if a listener or subscriber wants the changes.
     pub(crate) fn settle(&mut self, now: Now, reads: &ReadLog, listening: bool) -> Settled<K, V> {
         let mut news = None;
         // These reads preceded the write, so they precede it in the order of use too.

@@ -13,9 +13,7 @@ use crate::ledger::tombstones::of_cause;
 use crate::replica::report::{CollectionBlock, HeldReport, ReportedPeer};
 use crate::replica::{ReplicaConfig, ReplicaReport};
 use crate::replica_id::ReplicaId;
-use crate::report::{
-    Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, SettingsDiffer, TombstoneReport, lint_cache, readable,
-};
+use crate::report::{Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable};
 use crate::store::{Position, Snapshot};
 
 /// The number of registers from which memory is estimated.
@@ -61,14 +59,10 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         bytes_out: by_name(shared.counts.bytes_out.each()),
         repairs: repairs(&replica),
         counters: by_name(replica.counters.each()),
-        settings_differ: settings_differ(shared),
+        settings_differ: shared.differing.all(),
         warnings: Vec::new(),
     };
     CacheReport { warnings: lint_cache(&report), ..report }
-}
-
-fn settings_differ<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Vec<SettingsDiffer> {
-    shared.differing.all().into_iter().map(|it| SettingsDiffer::of(it.node, it.differences)).collect()
 }
 
 /// Copies the state of the replica, the number of running fills, and the settings.

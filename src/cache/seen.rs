@@ -69,7 +69,7 @@ pub enum NotSeen {
         /// whole time of the token if nothing is.
         behind: Duration,
     },
-    /// The node was shut down, so nothing arrives here any more.
+    /// The node was shut down, or this process was forked after the node was started. Nothing arrives here any more.
     #[error("the node was shut down before this cache had seen the token {token}: ask another node")]
     ShutDown {
         /// The token.
@@ -83,6 +83,9 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
     token: Token,
     timeout: Duration,
 ) -> Result<(), NotSeen> {
+    if shared.around.host.is_forked() {
+        return Err(NotSeen::ShutDown { token });
+    }
     let mut limit = None;
     loop {
         // Listens before it reads the state, so that a change in between is not missed.

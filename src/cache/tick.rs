@@ -23,7 +23,8 @@ pub(super) fn tick<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> u64 {
     if shared.writer.must_evict() { now.mono } else { next }
 }
 
-/// Makes sure that a write is sent, and that what it left to evict is evicted: wakes the node's driver. If the node is down, handles due timers instead.
+/// Makes sure that a write is sent, and that what it left to evict is evicted: wakes the node's driver. If the node is
+/// down, handles due timers instead.
 #[inline]
 pub(super) fn after_write<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
     // Without peers only the evictions that are left need the driver: it would otherwise come after up to a second.

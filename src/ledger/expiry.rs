@@ -104,14 +104,13 @@ impl ExpiryIndex {
     }
 }
 
-/// Turns values that are due into tombstones, at most `BATCH` places per call. Returns true if more are due.
-pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) -> bool {
+/// Turns values that are due into tombstones, at most `BATCH` places per call.
+pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) {
     let wall = env.now.wall;
     for _ in 0..BATCH {
-        let Some(slot) = ledger.registers.expiry.due(wall) else { return false };
+        let Some(slot) = ledger.registers.expiry.due(wall) else { return };
         expire(ledger, env, slot);
     }
-    ledger.registers.expiry.next().is_some_and(|next| next <= wall)
 }
 
 /// Handles the first deadline of the index if it has passed exactly, without waiting for the end of its step. Returns

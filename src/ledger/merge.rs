@@ -57,8 +57,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             self.env.counters.seen += 1;
             // The claim that covers the dot may come from a replica on which this write had lost. The write can be
             // unknown here, and must still contest fills.
-            let highest_floor = self.ledger.highest_floor().time;
-            let winner = held.as_ref().map_or(highest_floor, |held| held.meta.stamp_time);
+            let winner = held.as_ref().map_or_else(|| self.ledger.highest_floor().time, |held| held.meta.stamp_time);
             let write = self.winning_write(held.as_ref());
             self.ledger.registers.contests.note_beaten(&entry, winner, write);
             fill::contest(self.ledger, self.env, contester);

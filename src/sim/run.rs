@@ -12,9 +12,8 @@ use super::report::{Report, Violation};
 use super::scenario::Scenario;
 use super::types::{SimKey, SimValue, Types, numbers};
 use crate::crdt::Dot;
-use crate::garbage::drop_panics;
 use crate::hlc::nanos;
-use crate::item::{Body, Key};
+use crate::item::panics_in_drop;
 
 const SECOND: u64 = 1_000_000_000;
 /// The number of time windows after agreement. No register may be sent in at least one of them.
@@ -66,10 +65,6 @@ pub fn run_scenario<K: SimKey, V: SimValue>(types: &Types<K, V>, scenario: &Scen
         (panics > 0).then(|| Violation { at, what: format!("O5: {panics} key or value panicked in its Drop") });
     report.violation = violation.or(dropped.err()).or(in_drop);
     report
-}
-
-fn panics_in_drop<K: SimKey, V: SimValue>() -> u64 {
-    drop_panics::<Key<K>>() + drop_panics::<Body<V>>()
 }
 
 fn panicked(at: u64, panic: &str) -> Violation {
