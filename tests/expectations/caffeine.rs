@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use driftless::{Cache, CacheSettings, FillError, Filled, RemovalCause};
-use tokio::sync::oneshot;
 
-use super::support::{NoRow, Removals, arrives, at_most, begin, fresh_name, keys, local, numbers, pair};
+use super::support::{NoRow, Removals, arrives, at_most, begin, fresh_name, held, keys, local, numbers, pair};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const BLINK: Duration = Duration::from_millis(40);
@@ -161,11 +160,7 @@ fn a_recursive_load_of_one_key_is_an_error() {
 async fn a_put_during_a_load_does_not_wait_and_wins() {
     // Differs: coming-from-other-caches.md, "Shared by several", "a write waits for a computation of its key"
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let load = || async move {
-        ended.await.unwrap();
-        10
-    };
+    let (end, load) = held(10);
     let mut loading = Box::pin(cache.get_with(1, load));
     begin(&mut loading).await;
     cache.insert(1, 99).unwrap();
@@ -179,11 +174,7 @@ async fn a_put_during_a_load_does_not_wait_and_wins() {
 async fn an_invalidation_during_a_load_discards_what_is_loaded() {
     for all in [false, true] {
         let cache = numbers();
-        let (end, ended) = oneshot::channel::<()>();
-        let load = || async move {
-            ended.await.unwrap();
-            10
-        };
+        let (end, load) = held(10);
         let mut loading = Box::pin(cache.get_with(1, load));
         begin(&mut loading).await;
         if all {
@@ -201,11 +192,7 @@ async fn an_invalidation_during_a_load_discards_what_is_loaded() {
 async fn a_load_in_progress_is_not_in_the_cache() {
     // Differs: coming-from-other-caches.md, "Caffeine", "`AsyncCache` holds the future"
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let load = || async move {
-        ended.await.unwrap();
-        10
-    };
+    let (end, load) = held(10);
     let mut loading = Box::pin(cache.get_with(1, load));
     begin(&mut loading).await;
     assert_eq!((cache.get(&1), cache.contains_key(&1), cache.entry_count()), (None, false, 0));

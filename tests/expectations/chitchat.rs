@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use driftless::{Cache, ChangeKind, Members, Node, RemovalCause};
 
-use super::support::{SOON, arrives, both, both_with, eventually, fresh_name, keys, lone, numbers, pair};
+use super::support::{
+    SOON, arrives, both, both_with, collecting_soon, eventually, fresh_name, keys, lone, numbers, pair,
+};
 
 const BLINK: Duration = Duration::from_millis(40);
 
@@ -66,13 +68,7 @@ fn set_with_a_time_to_live_deletes_everywhere() {
 #[test]
 fn tombstones_go_once_all_nodes_know_and_not_after_a_fixed_time() {
     // Differs: coming-from-other-caches.md, "chitchat", "`marked_for_deletion_grace_period`"
-    let [one, two] = both_with::<u32, u32>(|builder| {
-        let mut replication = driftless::ReplicaConfig::default();
-        replication.gc_grace = Duration::ZERO;
-        replication.digest_interval = Duration::from_millis(50);
-        replication.max_drift = Duration::from_millis(100);
-        builder.replication(replication)
-    });
+    let [one, two] = both_with::<u32, u32>(collecting_soon);
     one.insert(1, 10).unwrap();
     one.remove(&1);
     assert_eq!(one.stats().removals.explicit, 1);

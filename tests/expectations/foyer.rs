@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use driftless::{Cache, Eviction, FillError, Filled, RemovalCause};
-use tokio::sync::oneshot;
 
-use super::support::{NoRow, Removals, at_most, begin, keys, local, numbers};
+use super::support::{NoRow, Removals, at_most, begin, held, keys, local, numbers};
 
 #[test]
 fn a_value_that_was_read_outlives_its_eviction() {
@@ -86,11 +85,7 @@ fn a_listener_hears_why_an_entry_left() {
 #[tokio::test]
 async fn get_or_fetch_fetches_once_for_all_that_wait() {
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let fetch = || async move {
-        ended.await.unwrap();
-        Ok::<_, NoRow>(10)
-    };
+    let (end, fetch) = held(Ok::<_, NoRow>(10));
     let mut first = Box::pin(cache.try_get_with(1, fetch));
     begin(&mut first).await;
     let mut second = Box::pin(cache.try_get_with(1, || async { Ok::<_, NoRow>(20) }));
@@ -103,11 +98,7 @@ async fn get_or_fetch_fetches_once_for_all_that_wait() {
 #[tokio::test]
 async fn a_failed_fetch_is_returned_to_all_that_wait_and_not_cached() {
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let fetch = || async move {
-        ended.await.unwrap();
-        Err::<u32, _>(NoRow)
-    };
+    let (end, fetch) = held(Err::<u32, _>(NoRow));
     let mut first = Box::pin(cache.try_get_with(1, fetch));
     begin(&mut first).await;
     let mut second = Box::pin(cache.try_get_with(1, || async { Ok::<_, NoRow>(20) }));
@@ -121,11 +112,7 @@ async fn a_failed_fetch_is_returned_to_all_that_wait_and_not_cached() {
 #[tokio::test]
 async fn an_insert_during_a_fetch_is_what_stays() {
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let fetch = || async move {
-        ended.await.unwrap();
-        10
-    };
+    let (end, fetch) = held(10);
     let mut fetching = Box::pin(cache.get_with(1, fetch));
     begin(&mut fetching).await;
     cache.insert(1, 20).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use driftless::{Cache, Eviction, FillError, Filled, RemovalCause};
 use tokio::sync::oneshot;
 
-use super::support::{NoRow, Removals, at_most, begin, eventually, keys, local, numbers};
+use super::support::{NoRow, Removals, at_most, begin, eventually, held, keys, local, numbers};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const BLINK: Duration = Duration::from_millis(40);
@@ -276,11 +276,7 @@ async fn an_expired_entry_is_initialised_again() {
 #[tokio::test]
 async fn an_error_reaches_all_that_wait_and_is_not_cached() {
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let fails = || async move {
-        ended.await.unwrap();
-        Err::<u32, _>(NoRow)
-    };
+    let (end, fails) = held(Err::<u32, _>(NoRow));
     let mut first = Box::pin(cache.try_get_with(1, fails));
     begin(&mut first).await;
     let mut second = Box::pin(cache.try_get_with(1, || async { Ok::<_, NoRow>(2) }));
@@ -297,11 +293,7 @@ async fn an_error_reaches_all_that_wait_and_is_not_cached() {
 async fn calls_with_different_error_types_share_one_fill() {
     // Differs: migrating-from-moka.md, "What is different", "calls with different error types"
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let fails = || async move {
-        ended.await.unwrap();
-        Err::<u32, _>(NoRow)
-    };
+    let (end, fails) = held(Err::<u32, _>(NoRow));
     let mut first = Box::pin(cache.try_get_with(1, fails));
     begin(&mut first).await;
     let mut second = Box::pin(cache.try_get_with(1, || async { Ok::<_, std::fmt::Error>(2) }));
@@ -339,11 +331,7 @@ async fn a_panic_reaches_each_that_waits_and_the_next_call_initialises() {
 async fn a_caller_that_is_dropped_leaves_its_fill_running() {
     // Differs: migrating-from-moka.md, "Calls", "so a caller that is cancelled does not fail other callers"
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let filler = || async move {
-        ended.await.unwrap();
-        10
-    };
+    let (end, filler) = held(10);
     let mut caller = Box::pin(cache.get_with(1, filler));
     begin(&mut caller).await;
     drop(caller);

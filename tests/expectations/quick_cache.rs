@@ -7,7 +7,7 @@ use std::time::Duration;
 use driftless::{Cache, Eviction, FillError};
 use tokio::sync::oneshot;
 
-use super::support::{NoRow, at_most, begin, keys, local, numbers};
+use super::support::{NoRow, at_most, begin, held, keys, local, numbers};
 
 #[test]
 fn a_cache_of_one_entry_works() {
@@ -138,11 +138,7 @@ fn get_or_insert_with_runs_its_function_on_a_miss_only() {
 async fn a_caller_that_waited_gets_the_error_of_the_fill() {
     // Differs: coming-from-other-caches.md, "Shared by several", "callers that wait for a failed fill run their own"
     let cache = numbers();
-    let (end, ended) = oneshot::channel::<()>();
-    let fails = || async move {
-        ended.await.unwrap();
-        Err::<u32, _>(NoRow)
-    };
+    let (end, fails) = held(Err::<u32, _>(NoRow));
     let mut first = Box::pin(cache.try_get_with(1, fails));
     begin(&mut first).await;
     let mut second = Box::pin(cache.try_get_with(1, || async { Ok::<_, NoRow>(2) }));

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use driftless::{Cache, ChangeKind, InsertError, Members, Node, NodeBuilder};
 
-use super::support::{SOON, arrives, both, both_with, eventually, fresh_name, keys, lone, numbers, pair};
+use super::support::{
+    SOON, arrives, both, both_with, collecting_soon, eventually, fresh_name, keys, lone, numbers, pair,
+};
 
 #[test]
 fn an_insert_is_seen_on_the_writer_at_once_and_elsewhere_soon() {
@@ -59,13 +61,7 @@ fn a_key_that_was_removed_can_be_inserted_again() {
 
 #[test]
 fn tombstones_are_collected_once_every_member_has_seen_them() {
-    let [one, two] = both_with::<u32, u32>(|builder| {
-        let mut replication = driftless::ReplicaConfig::default();
-        replication.gc_grace = Duration::ZERO;
-        replication.digest_interval = Duration::from_millis(50);
-        replication.max_drift = Duration::from_millis(100);
-        builder.replication(replication)
-    });
+    let [one, two] = both_with::<u32, u32>(collecting_soon);
     one.insert_many((0..20).map(|key| (key, key))).unwrap();
     arrives(&two, &19, &Some(19));
     for key in 0..20 {

@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use driftless::cache::{CacheKey, CacheValue};
 use driftless::{Cache, CacheBuilder, Node, RemovalCause};
+use tokio::sync::oneshot;
 
 pub use crate::common::{SOON, eventually};
 
@@ -116,6 +118,29 @@ impl<K: CacheKey + Debug, V: CacheValue + Debug + PartialEq> Removals<K, V> {
     pub fn are(&self, expected: &[(K, V, RemovalCause)]) {
         eventually("removals", || self.now(), |seen| seen == expected);
     }
+}
+
+/// Sets a cache up so that tombstones are collected soon after every member has seen them.
+pub fn collecting_soon<K: CacheKey, V: CacheValue>(builder: CacheBuilder<K, V>) -> CacheBuilder<K, V> {
+    let mut replication = driftless::ReplicaConfig::default();
+    replication.gc_grace = Duration::ZERO;
+    replication.digest_interval = Duration::from_millis(50);
+    replication.max_drift = Duration::from_millis(100);
+    builder.replication(replication)
+}
+
+/// Returns a filler that ends with `outcome`, and the sender of the message on which it ends.
+pub fn held<T: Send + 'static>(
+    outcome: T,
+) -> (oneshot::Sender<()>, impl FnOnce() -> Pin<Box<dyn Future<Output = T> + Send>> + Send + 'static) {
+    let (end, ended) = oneshot::channel();
+    let filler = move || -> Pin<Box<dyn Future<Output = T> + Send>> {
+        Box::pin(async move {
+            ended.await.unwrap();
+            outcome
+        })
+    };
+    (end, filler)
 }
 
 /// Polls a future for the first time. It must not be complete yet.
