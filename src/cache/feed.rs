@@ -1,8 +1,8 @@
 //! The change stream: inserts, updates and removals on this node, in order, for any number of subscribers.
 //!
 //! One bounded ring serves all subscribers. Changes are added under the replica's lock, which defines their order. No
-//! writer waits for a subscriber, and no user code runs under that lock. A subscriber that falls behind by more than
-//! the ring holds receives the number of events that it missed.
+//! writer waits until a subscriber has read, and no user code runs under that lock. A subscriber that falls behind by
+//! more than the ring holds receives the number of events that it missed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -119,8 +119,8 @@ impl<K, V> ChangeEvent<K, V> {
         self.stamp
     }
 
-    /// Returns the replica that sent that register on its way. It differs from the writer, `stamp().replica`, if
-    /// another replica gave the write a new dot, or voided it.
+    /// Returns the replica that issued the dot of the register whose stamp [`stamp`](Self::stamp) returns. It differs
+    /// from the writer, `stamp().replica`, if another replica gave the write a new dot, or voided it.
     #[must_use]
     pub fn origin(&self) -> ReplicaId {
         self.origin
@@ -240,8 +240,8 @@ impl<K, V> Feed<K, V> {
         self.shared.added.notify(usize::MAX);
     }
 
-    /// Adds a subscriber, which receives every later change. Must be called under the replica's lock: a call that
-    /// holds that lock may have found that no subscriber wants its changes.
+    /// Adds a subscriber, which receives every later change. Must be called under the replica's lock. Otherwise a call
+    /// that holds the lock may already have found that there are no subscribers, and would not publish its changes.
     pub(super) fn subscribe(&self, time: Arc<dyn TimeSource>) -> Subscription<K, V> {
         let mut ring = self.shared.ring.lock();
         ring.subscribers += 1;
@@ -261,7 +261,7 @@ impl<K, V> Drop for Feed<K, V> {
 /// A subscriber's position in the change stream. Made by [`Cache::subscribe`](super::Cache::subscribe).
 ///
 /// A subscription does not keep the cache open. A read holds the lock of the ring while it takes one event, and writers
-/// of the cache wait for that lock. Dropping a subscription holds it while all its unread events are counted as read.
+/// of the cache wait for that lock. Dropping a subscription holds the lock while it counts all unread events as read.
 pub struct Subscription<K, V> {
     shared: Arc<SharedRing<K, V>>,
     watched: Arc<AtomicUsize>,

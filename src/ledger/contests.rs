@@ -6,31 +6,35 @@
 //! floor or the epoch, if one of these already had a higher stamp at the start. A key that was invalidated a moment ago
 //! could then not be filled for a whole `max_drift`. A fill that finds something so recent is instead stamped just
 //! above that, and carries its **bound**. The bound has three parts: `after`, which is `start - max_drift`; the epoch
-//! at the start; and, per replica, the newest stamp of the key above `after` that the filling replica knew. Other known
-//! epochs above `after` count among these stamps. Below, "above the bound" means above `after`.
+//! at the start; and, per replica, the newest stamp of the key above `after` that the filling replica knew. The third
+//! part also contains each smaller epoch above `after` that the filling replica knew. Below, "above the bound" means
+//! above `after`.
 //!
 //! **Rule** (`message/bound.rs`). A write, delete or epoch contests a fill if it is stamped above the bound and below
 //! the fill, and the filling replica did not know it. It may then have been issued after the start. A replica that
 //! knows the fill and the contesting stamp voids the fill. The void has the fill's stamp, or the gc floor's if no
 //! register is held and the floor is higher. A tombstone wins over a value of its stamp, so the void removes the fill
-//! from every replica. The void removes no other write, except possibly one of the same tick: any earlier write loses
-//! against what the fill found.
+//! from every replica. The fill is stamped just above the register, floor or epoch that it found, and any write below
+//! that loses anyway. So the void removes no other write, except possibly one between the two, within the same tick.
 //!
 //! A stamp counts as known if the filling replica knew a stamp of the same replica at or above it. A replica issues
 //! rising stamps, so the lower stamp was issued before the higher one, and the higher one existed before the start.
 //!
 //! A contest has two sides, a fill and a stamp. Each replica remembers both sides until no counterpart can arrive any
-//! more: the bounds of the fills that it holds; and epochs, unmerged writes, and stamps that lost against something at
-//! most `max_drift` later. A stamp that lost is not in the table, and messages may leave it out. So its author may be
-//! the only replica that knows it. A bound
-//! is dropped once the stable watermark has passed its fill and every member has seen the fill: until then the fill may
-//! still be sent, and must carry its bound. A lost stamp is dropped once the watermark has passed every fill that it
-//! could contest. Other fills never contest a fill: their stamps lie between the ticks of a clock, which identifies
-//! them.
+//! more. Of fills, it remembers the bounds of those that it holds. Of stamps, it remembers epochs, unmerged writes, and
+//! stamps that lost against something at most `max_drift` later.
 //!
-//! A stamp that lost need not be remembered if a later write of the same replica stands in its place. That write beats
-//! or contests every fill that the earlier one contests. A fill, a void or a floor stands for no write. The stamp of a
-//! floor, or of a void placed at it, belongs to a register of any key.
+//! A stamp that lost is not in the table, and messages may leave it out. So its author may be the only replica that
+//! knows it, and must remember it. A lost stamp is dropped once the watermark has passed every fill that it could
+//! contest. A bound is dropped once the stable watermark has passed its fill and every member has seen the fill: until
+//! then the fill may still be sent, and must carry its bound. Other fills never contest a fill: their stamps lie
+//! between the ticks of a clock, which identifies them.
+//!
+//! There is one exception: a stamp that lost need not be remembered if a later write of the same replica stands in its
+//! place. That write beats or contests every fill that the earlier one contests. A stamp that lost against a fill, a
+//! void or a floor is remembered, even if both stamps name the same replica. A fill or a void contests nothing. The
+//! stamp of a floor, or of a void placed at a floor, is that of a register of any key, so it proves no later write of
+//! this key.
 //!
 //! Three cases go beyond the rule:
 //!
@@ -87,8 +91,8 @@ pub(crate) struct Contests {
     /// Stamps that lost against a register stamped at most `max_drift` later, by hash of the key.
     losers: Stamps,
     /// The newest stamps of writes that arrived and were not merged, by hash of the key. A stamp here counts even if it
-    /// is above the fill. It may have replaced the stamp of an older write of its replica, which lies below the fill
-    /// and contests it. The newer write itself has not beaten the fill, because it was not merged.
+    /// is above the fill. Only the newest stamp of a replica is kept, so an older write of that replica may lie below
+    /// the fill and contest it. The newer write has not beaten the fill, because it was not merged.
     unmerged: Stamps,
     /// Epochs that were less than `max_drift` older than this replica's epoch when noted, until `prune` drops them.
     epochs: SmallVec<[HlcTime; 2]>,
@@ -168,12 +172,16 @@ impl Contests {
         bound.after < self.evicted_alone && self.evicted_alone <= fill.time
     }
 
-    /// Returns true if a fill without a bound counts as contested: a stamp remembered here may have been issued after
-    /// the fill began, or was forgotten. `evicted_alone` counts as such a stamp. The others are that of the write held
-    /// for its key (`found`), the floors and a void held at one, the epochs, and the remembered stamps of the key. The
-    /// `after` of the missing bound is at most `max_drift` below the stamp of the fill. Two things do not count,
-    /// because the filling replica knew them: the stamp directly below its fill, within the same tick, and the writes
-    /// of its own replica.
+    /// Returns true if a fill without a bound counts as contested: one of the stamps known here may have been issued
+    /// after the fill began, or such a stamp may have been forgotten. The `after` of the missing bound is at most
+    /// `max_drift` below the stamp of the fill. These stamps are compared:
+    ///
+    /// - the stamp of the write that is held for the key (`found`), and the remembered stamps of the key;
+    /// - the floors and the stamp of a void held at a floor, the epoch (all in `floors`), and the remembered epochs;
+    /// - `evicted_alone`.
+    ///
+    /// Two kinds of stamps do not count, because the filling replica knew them: a stamp below the fill within the same
+    /// tick, and the writes of the filling replica itself.
     pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 4]) -> bool {
         let after = fill.time.saturating_sub(self.drift);
         let losers = self.losers.get(&hash).into_iter().flatten();
@@ -191,9 +199,10 @@ impl Contests {
     }
 
     /// Remembers a stamp that lost. `winner` is the time of the register, floor or epoch that beat it, or its own time
-    /// if it was only removed. Does nothing if `winner` is more than `max_drift` later: the bound of a fill above
-    /// `winner` then lies above `loser`. A fill that lost is remembered too. It contests nothing, but if a filling
-    /// replica knew it, all earlier writes of its replica count as known.
+    /// if it was only removed. Does nothing if `winner` is more than `max_drift` later. A fill below `winner` loses
+    /// against it, and the bound of a fill above `winner` lies above `loser`. A fill that lost is remembered too. It
+    /// contests nothing, but the bound of a later fill may include its stamp. That bound then counts all earlier writes
+    /// of the replica in the stamp as known.
     pub(super) fn note_loser(&mut self, hash: u64, loser: Stamp, winner: HlcTime) {
         if winner.saturating_sub(loser.time) > self.drift {
             return;
@@ -213,9 +222,10 @@ impl Contests {
         }
     }
 
-    /// Remembers an entry that lost. `winner` is the time of the register or floor that beat it, and `write` the stamp
-    /// of that register if it contests fills, which a void does not. Skips an entry of the same replica as `write`: a
-    /// later write of that replica beats or contests the same fills. A held fill contests nothing.
+    /// Remembers an entry that lost. `winner` is the time of the register or floor that beat it. `write` is the stamp
+    /// of that register, or `None` for a void or a floor, which contests no fill. Skips an entry of the same replica as
+    /// `write`, because a later write of that replica beats or contests the same fills. Does not skip it if `write` is
+    /// the stamp of a fill, because a fill contests nothing.
     pub(super) fn note_beaten<K, V>(&mut self, entry: &Entry<K, V>, winner: HlcTime, write: Option<Stamp>) {
         let replaced = |loser: Stamp| write.is_some_and(|held| held.replica == loser.replica && !is_of_fill(held));
         if let Some((hash, loser)) = contester(entry).filter(|(_, loser)| !replaced(*loser)) {

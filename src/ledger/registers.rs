@@ -1,5 +1,5 @@
-//! The registers and every index over them. Only this code changes a register: table, logs, counts and change stream
-//! together.
+//! The registers and every index over them. Only this code changes a register: it updates the table, logs, counts and
+//! change stream together.
 
 use super::below_eviction::BelowEviction;
 use super::changes::{Change, Changes, Effect, RemovalCause};
@@ -24,7 +24,7 @@ use crate::sync::Arc;
 /// The item that a key held, and the item that it holds now.
 type BeforeAndAfter<'a, K, V> = (Option<&'a ItemRef<K, V>>, Option<ItemRef<K, V>>);
 
-/// Displaced items. User types are dropped outside of locks.
+/// Displaced items, kept until the caller has released its lock: dropping them runs code of user types.
 pub(crate) type Garbage<K, V> = smallvec::SmallVec<[ItemRef<K, V>; 2]>;
 
 /// The number and total weight of the live values.
@@ -196,15 +196,15 @@ impl<K: CoreKey, V> Registers<K, V> {
         entries.iter().filter_map(note).collect()
     }
 
-    /// Places a register in the place of the held one, or in a new place. Marks a register
-    /// without a value as in doubt if a newer value may have been evicted. `Merge::place_joined` has already made a
-    /// tombstone of an arriving value in that case.
+    /// Places a register in the place of the held one, or in a new place. If a newer value may have been evicted, marks
+    /// a register without a value as in doubt. In that case `Merge::place_joined` has already replaced an arriving
+    /// value by a tombstone.
     pub(super) fn place(&mut self, held: Option<&Snapshot<K, V>>, new: Placing<K, V>, why: RemovalCause) -> SlotRef {
         self.place_with(held, new, why, false)
     }
 
     /// Places a register as [`place`](Self::place) does. If `void_stands` is true, a known mistake is put back: a void
-    /// passes for a write of the replica in its stamp.
+    /// is taken for a write of the replica that its stamp names.
     pub(super) fn place_with(
         &mut self,
         held: Option<&Snapshot<K, V>>,
@@ -248,7 +248,8 @@ impl<K: CoreKey, V> Registers<K, V> {
     ) -> SlotRef {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
         // A later write of the same replica beats or contests every fill that the earlier one contests, so the earlier
-        // stamp need not be remembered. Fills and voids contest nothing, and the stamp of a void may be a floor.
+        // stamp need not be remembered. Fills and voids contest nothing, so a stamp that they replace is remembered.
+        // The stamp of a void may also be a floor's, which is that of a register of any key.
         let is_void = marker.kind == Kind::Tombstone(Cause::Void) && !void_stands;
         if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) || is_void {
             self.note_lost(held, meta.stamp_time);
@@ -271,8 +272,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         held.slot
     }
 
-    /// Places an own write. Returns the register that it replaces; of an expired value, the `Expired` tombstone. If no
-    /// register has its hash, the table is searched only once.
+    /// Places an own write. Returns the register that it replaces. If that was a value whose time to live is over,
+    /// returns its `Expired` tombstone. If no register has the hash of the key, the table is searched only once.
     pub(super) fn place_own(&mut self, env: &mut Env, new: Placing<K, V>) -> Option<Snapshot<K, V>> {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
@@ -401,7 +402,8 @@ impl<K: CoreKey, V> Registers<K, V> {
     }
 
     /// Removes a register without leaving a tombstone. The caller raises floor and dropped vector, or knows why that is
-    /// not needed. For readers, a value whose time has ended was gone before: it is reported as expired.
+    /// not needed. The removal of a value whose time to live is over is reported as an expiry: readers no longer saw
+    /// it.
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         self.note_invalidated(held);
         let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
@@ -450,8 +452,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         }
     }
 
-    /// Compacts the logs that are mostly stale. This includes logs of origins that no longer write, which no append
-    /// compacts.
+    /// Compacts the logs that are mostly stale. An append compacts only the log that it extends, so this call also
+    /// serves the logs of origins that no longer write.
     pub(super) fn compact_bloated_logs(&mut self) {
         self.logs.bloated().into_iter().for_each(|origin| self.compact_log(origin));
     }
@@ -466,11 +468,11 @@ impl<K: CoreKey, V> Registers<K, V> {
             let current = dot == Some(Dot::new(origin, time));
             match dot {
                 _ if current || !own => {}
-                // This replica rewrote the key later. A push that starts below this entry must carry the later write
-                // too, so it must reach the end of the log.
+                // This replica rewrote the key later. A push that starts below this entry claims it, so it must carry
+                // the later write. The log no longer shows which write that is, so the push must reach the log's end.
                 Some(dot) if dot.actor == origin => rewritten_here = time.max(rewritten_here),
-                // Another replica overtook the write, or its register is gone. No push may start below this entry's
-                // time, because the log no longer shows that this write is missing.
+                // Another replica overtook the write, or its register is gone. A push that starts below this entry
+                // would claim the write and not carry it. The log no longer shows this, so no push may start there.
                 _ => gone = time.max(gone),
             }
             current

@@ -1,8 +1,8 @@
 //! The handling of received digests: the statements taken from them, and the decision to answer with a digest. Also
 //! the times at which own digests are sent.
 //!
-//! A digest summarises what its sender has seen. Digests are the only repair that message loss needs. `context` makes
-//! them. `session_out` decides what a member is served after its digest.
+//! A digest summarises what its sender has seen. If messages are lost, digests are enough to start the repair.
+//! `context` makes them. `session_out` decides what a member is served after its digest.
 
 use std::borrow::Cow;
 
@@ -87,9 +87,9 @@ pub(crate) fn record<K: CoreKey, V>(
 
 impl ReceivedDigest {
     /// Applies the digest. Returns `None` if nothing more is to be done: its epoch is from the future, or its sender is
-    /// asked for a full digest. The second result is the vector by which to serve the sender. `None`
-    /// stands for the highest vector that the sender ever reported. Only the known mistake `stale_digest` returns a
-    /// vector.
+    /// asked for a full digest. Otherwise the second result is the vector by which to serve the sender. If that vector
+    /// is missing, the sender is served by the highest vector that it ever reported. Only the known mistake
+    /// `stale_digest` returns a vector.
     pub(crate) fn apply<K: CoreKey, V>(mut self, cx: &mut Context<'_, K, V>) -> Option<(Self, Option<VersionVector>)> {
         let (from, digest) = (self.from, &self.digest);
         let has_merged = cx.ledger.vector().iter().any(|(origin, _)| origin != cx.env.id);
@@ -106,7 +106,8 @@ impl ReceivedDigest {
         if is_credible {
             check_duplicate_id(cx, from, digest);
             cx.env.clock.observe(digest.clock);
-            // A process that still uses this replica's former id does not know what this replica wrote under it.
+            // A process that still uses this replica's former id does not know what this replica wrote under that id.
+            // So neither the clock nor the watermark in its digest is recorded.
             if !cx.members.former().was_ours(&from) {
                 take_clock_and_watermark(cx, from, digest);
             }
@@ -124,8 +125,8 @@ impl ReceivedDigest {
         }
         if self.newest && is_credible {
             note_dropped_origins(cx, from, &theirs);
-            // The sender's clock is later than every stamp and dot that it holds. This clock is not ahead, so none of
-            // those is.
+            // The sender's clock is not ahead, and is later than every stamp and dot that the sender holds. So none of
+            // these stamps and dots is ahead.
             skew::note_no_deferral(cx.members, &from);
         }
         note_reported(cx, from, &theirs);
@@ -191,8 +192,9 @@ fn take_clock_and_watermark<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: Rep
     cx.members.note_watermark(from, digest.clock, digest.watermark, cx.ledger.vector().get(&from));
 }
 
-/// Records the facts of a digest about other members. A fact lists no retired origins, but may state that its member
-/// has seen all that the sender has seen of them. `full`, the sender's full vector if known, says how much that is.
+/// Records the facts of a digest about other members. A fact lists no retired origins. Instead, its flag `retired`
+/// states that the fact's member has seen all that the digest's sender has seen of them. `full`, the sender's full
+/// vector if known, says how much that is.
 fn take_facts<K: CoreKey, V>(cx: &mut Context<'_, K, V>, digest: &Digest, full: Option<&VersionVector>) {
     let is_unlisted = |(origin, _): &(ReplicaId, HlcTime)| digest.vector.get(origin) == 0;
     let full = full.filter(|_| digest.facts.iter().any(|fact| fact.retired));
@@ -230,8 +232,8 @@ fn note_reported<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: ReplicaId, t
     let ours = peer.reported.get(&id);
     let delivery = &mut peer.delivery;
     if ours > delivery.sent_to && relays {
-        // The member has moved past the time at which a push was blocked. The next push starts at its report, and shows
-        // whether a session is still needed.
+        // The member has reported writes of this replica beyond `sent_to`. If no push could start at `sent_to`, one may
+        // be possible from the reported time. The next push starts there, and shows whether a session is still needed.
         delivery.needs_session = false;
     }
     delivery.sent_to = delivery.sent_to.max(ours);
@@ -253,9 +255,9 @@ fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: Repli
         peer.reported.remove(&origin);
         if origin == id && theirs.get(&id) == 0 && !is_before_serve_after {
             // The member has dropped the record of this replica: own writes are sent from the beginning. Before
-            // `serve_after`, for instance while the member has asked to wait, nothing is reset. Facts of other members
-            // may restore the old report meanwhile, so each of its digests would start another full push. Its first
-            // digest after that time shows the same lack.
+            // `serve_after`, for instance while the member has asked to wait, nothing is reset. Between two digests of
+            // the member, facts of other members may restore the old report. Each digest of the member would then start
+            // another full push. The first digest after `serve_after` shows the same lack.
             peer.delivery.sent_to = 0;
         }
     }

@@ -33,13 +33,13 @@ struct Incoming {
     /// True if an entry of the session was deferred, or a time of its dropped vector is from the future. Then nothing
     /// is claimed.
     unclaimable: bool,
-    /// The dropped vector of the sender. This replica adopts it only with the claim. Otherwise this
-    /// replica's own dropped vector could name dots that it has not claimed. If the session broke off and its sender
-    /// departed, perhaps no replica could ever claim them. Every replica would then seem to lack those removals, and
-    /// they would send each other reconciles without end.
+    /// The dropped vector of the sender. This replica adopts it only when it claims the session. If it were adopted
+    /// earlier, this replica's own dropped vector could name dots that this replica has not claimed. If the sender then
+    /// departed before the end of the session, perhaps no replica could ever claim those dots. Every replica would seem
+    /// to lack the removals of those dots, so replicas would send each other reconciles without end.
     dropped: VersionVector,
-    /// Held registers, by dot, that no frame of a reconcile has listed: those in the intervals received so far, and
-    /// those that pushes have placed meanwhile.
+    /// Held registers, by dot, that no frame of a reconcile has listed so far. Either the dot lies in an interval that
+    /// was received, or a push has placed the register during the session.
     unlisted: BTreeMap<(ReplicaId, HlcTime), SlotRef>,
     /// Stamps that a reconcile has listed and that are held here for the same key, in order of arrival. The sender
     /// vouches for these registers, whatever dots they have here.
@@ -226,12 +226,13 @@ impl SessionIn {
         let Some(last) = incoming.last.take() else { return false };
         let (from, dropped) = (incoming.from, std::mem::take(&mut incoming.dropped));
         note_done(cx, &incoming);
-        // A claimed time that is ahead of this clock is replaced by the sender's dropped time of that origin. This is
-        // allowed, because every entry was merged: with a deferred entry the session would be unclaimable. It is
-        // needed, because the sender may have dropped a register of that origin that had replaced a write in the rest
-        // of the claim. `take_dropped` records a dropped time only up to the claim. Without that record, later deltas
-        // of this replica would claim the replaced write and hide the removal. A dropped time that is itself ahead
-        // makes the session unclaimable.
+        // A claimed time that is ahead of this clock is replaced by the sender's dropped time of that origin. Claiming
+        // up to the dropped time is allowed: every entry was merged, since a deferred entry makes the session
+        // unclaimable. Claiming nothing of that origin would be wrong. The sender may have dropped a register of that
+        // origin which had replaced a write of another origin, and the session claims that write. `take_dropped`
+        // records a dropped time only up to the claim. Without the record, later deltas of this replica would claim the
+        // replaced write and hide that the register was removed. A dropped time that is itself ahead makes the session
+        // unclaimable.
         let ahead: Vec<_> = last.claim.iter().filter(|(_, time)| cx.env.is_ahead(*time)).collect();
         ahead.iter().for_each(|(origin, time)| cx.note_offender(*origin, *time));
         let dropped_is_ahead = ahead.iter().any(|(origin, _)| cx.env.is_ahead(dropped.get(origin)));
@@ -314,8 +315,8 @@ fn merge_interval<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Inco
 }
 
 /// Records that the sender of a reconcile vouches for a held register, if it lists the same stamp for the same key.
-/// Called after the merge. Dots are not compared: a session that broke off leaves registers under the dots of the
-/// replica that adopted them.
+/// Called after the merge. Dots are not compared, because the two replicas may hold the same write under different
+/// dots. For instance, a replica gives new dots to the registers of a session that broke off.
 fn note_vouched<K: CoreKey, V>(cx: &Context<'_, K, V>, incoming: &mut Incoming, listed: &Entry<K, V>) {
     let Some(held) = cx.ledger.find(listed.hash, &listed.item.key) else { return };
     let stamp = cx.ledger.registers().stamp_of(&held.meta);
@@ -325,8 +326,8 @@ fn note_vouched<K: CoreKey, V>(cx: &Context<'_, K, V>, incoming: &mut Incoming, 
 }
 
 /// Records the held registers that an interval of a reconcile does not list. They are judged once all frames have
-/// arrived, and not earlier: without the whole session and its floor, an older value from a third replica would find
-/// the key empty.
+/// arrived, and not earlier. Until then this replica may lack the registers that replaced them, and has not adopted the
+/// sender's floor. If a held register were removed earlier, an older value from a third replica could take its place.
 fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, interval: &Interval<K, V>) {
     let Interval { origin, from, to, ref entries, .. } = *interval;
     let listed: BTreeSet<_> = entries.iter().map(|entry| entry.dot().counter).collect();
@@ -343,10 +344,13 @@ fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incom
     }
 }
 
-/// Ends a reconcile. Removes registers that the sender has seen and did not list, except those that only a known
-/// eviction explains. Voids registers that the sender has
-/// not seen, or puts them in doubt, if the sender may have removed a newer register of their keys without a trace. Then
-/// takes over its evictions, unless this replica has seen all of them.
+/// Ends a reconcile, in three steps:
+///
+/// - Removes registers that the sender has seen and did not list. If this replica has seen all that the sender has
+///   evicted, it spares registers whose absence only an eviction can explain.
+/// - Judges registers that the sender has not seen. If the sender may have removed a newer register of the key without
+///   a trace, a register at or below the sender's eviction floor is put in doubt, and one above it is voided.
+/// - Takes over the sender's evictions, unless this replica has seen all of them.
 fn end_reconcile<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, last: &Last) {
     cx.env.counters.reconciles_in += 1;
     let verdict = Verdict::new(cx.ledger, cx.env, last);
