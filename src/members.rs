@@ -37,8 +37,9 @@ use peer::{Pair, Peer};
 /// The highest number of forgotten members that are remembered.
 const MAX_FORGOTTEN: usize = 4_096;
 
-/// Members that were forgotten here: the monotonic time, and true if the member was unreachable for `forget_after`.
-/// Members that have not yet received news of a departure still name the departed member.
+/// The members that were forgotten here, each with the monotonic time of that, and true if the member had been
+/// unreachable for `forget_after`. They are remembered because digests still name them: the senders of these digests
+/// have not yet received news of the departure.
 #[derive(Debug, Default)]
 struct Forgotten(BTreeMap<ReplicaId, (u64, bool)>);
 
@@ -56,8 +57,9 @@ impl Forgotten {
         self.0.retain(|_, (at, _)| now.mono.saturating_sub(*at) < after);
     }
 
-    /// Returns true if a statement that this member exists is to be ignored. If it was unreachable for too long here
-    /// and is `reached` by the replica that names it, it exists. Only the link between it and this replica is broken.
+    /// Returns true if the naming of this member in a digest must be ignored. `reached` is true if the replica that
+    /// names the member reaches it. Returns false for a reached member that was forgotten here because it was
+    /// unreachable: the member exists, and only its link to this replica is broken.
     fn hides(&self, id: &ReplicaId, reached: bool) -> bool {
         self.0.get(id).is_some_and(|(_, timed_out)| !(*timed_out && reached))
     }
@@ -66,8 +68,8 @@ impl Forgotten {
 /// The state about replicas that are expected, greeted, departed or forgotten.
 #[derive(Debug, Default)]
 struct NonMembers {
-    /// True if the node expects members from which nothing was received yet. While there is no member, nothing can be
-    /// stable.
+    /// True if the node expects members from which nothing was received yet. While this is true and there is no member,
+    /// nothing can be stable.
     awaited: bool,
     /// The time of this replica's own vector entry when a member was last forgotten. That member has seen no later
     /// write of this replica.
@@ -211,8 +213,8 @@ impl Members {
         self.contests_pruned = self.contests_pruned.max(contests_pruned);
     }
 
-    /// Returns the time from which contests are kept for fills of this replica: stamps that contest a fill are
-    /// remembered if the fill's bound begins at or above this time.
+    /// Returns the time from which contests are kept for fills of the replica `replica`. Stamps that contest such a
+    /// fill are remembered if the bound of the fill begins at or above this time.
     pub(crate) fn contests_kept_after(&self, replica: &ReplicaId) -> HlcTime {
         self.peers.get(replica).map_or(self.contests_pruned, |peer| peer.contests_kept_after)
     }
@@ -281,9 +283,10 @@ impl Members {
 
     /// Returns the members that owe writes: they have reported writes that this vector lacks, of a replica that is no
     /// member here. Such a replica may have left before this replica came. No watermark covers its writes. Writes up to
-    /// `retired_up_to` will never arrive and do not count. Only a member that sent a message at or after the monotonic
-    /// time `heard_since` counts: no other can send the writes, or report that it has dropped their record. A dead
-    /// member counts too, because it may return with them.
+    /// `retired_up_to` will never arrive and do not count. A member counts only if its last message came at or after
+    /// the monotonic time `heard_since`. A member that has been silent for longer can neither send the writes nor
+    /// report that it has dropped their record. A dead member counts as well as a live one, because it may return with
+    /// the writes.
     pub(crate) fn owing<'a>(
         &'a self,
         vector: &'a VersionVector,
@@ -299,14 +302,14 @@ impl Members {
         self.peers.iter().filter(move |(_, peer)| speaks(peer) && owes(peer)).map(|(id, _)| id)
     }
 
-    /// Returns the nanoseconds of four digest intervals for each member and this replica. A live member from which
-    /// nothing was received for so long has no link to this replica.
+    /// Returns four digest intervals in nanoseconds, times the number of replicas: the members and this one. A live
+    /// member from which nothing was received for so long has no link to this replica.
     pub(crate) fn few_rounds(&self, env: &Env) -> u64 {
         nanos(env.config.digest_interval).saturating_mul(4 * (self.len() as u64 + 1))
     }
 
-    /// Notes a message received directly from a replica, which is a member from now on. `wrote` returns its last own
-    /// write that is held here.
+    /// Notes a message received directly from a replica, which is a member from now on. `wrote` returns the dot time of
+    /// the last register held here that the member issued.
     pub(crate) fn hear(&mut self, now: Now, from: ReplicaId, wrote: impl FnOnce() -> HlcTime) -> &mut Peer {
         self.absent.greeted.remove(&from);
         if !self.is_live(&from) {
@@ -446,10 +449,11 @@ impl Members {
         self.turns.pop()
     }
 
-    /// Returns true if a member must be asked to take a new id, because another process uses its id. This replica has
-    /// seen `vector`. It asks only after it has caught up with some member. If the id is its own former id, it must
-    /// also have all that the member has reported, because the member will drop its state. It asks in any case once a
-    /// minute has passed since it left a former id.
+    /// Returns true if this replica must ask a member to take a new id, because another process uses the member's id.
+    /// `vector` is the vector of this replica. This replica asks only after it has caught up with some member. If the
+    /// member uses this replica's former id, a second condition applies: this replica has seen all that the member has
+    /// reported of other origins. The reason is that the member will drop its state when asked. Once a minute has
+    /// passed since this replica left a former id, it asks without these conditions.
     pub(crate) fn must_renew(&self, member: &ReplicaId, vector: &VersionVector) -> bool {
         let Some(peer) = self.peers.get(member) else { return false };
         let was_ours = self.former.was_ours(member);

@@ -22,7 +22,7 @@ pub(crate) struct Settled<K, V> {
     pub(crate) news: Option<Box<News<K, V>>>,
 }
 
-/// Changes to report, and the fills and events that they concern.
+/// Changes to report, fills to notify, and events to drop.
 pub(crate) struct News<K, V> {
     pub(crate) changes: Vec<Change<K, V>>,
     /// Fills whose key was written.
@@ -52,7 +52,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         Self { replica, capacity, recency: capacity.map(|_| Recency::new(eviction)), flights: Flights::new() }
     }
 
-    /// Runs `act`, then settles the changes it made. `listening` is true if the changes themselves are wanted.
+    /// Runs `act`, then settles the changes it made. `listening` is true if a listener or subscriber wants the changes.
     #[inline]
     pub(super) fn act<R>(
         &mut self,
@@ -125,7 +125,7 @@ impl<K: CoreKey, V> Engine<K, V> {
             }
             if remains && self.capacity.is_some_and(|capacity| weight > capacity) && self.is_too_heavy(slot) {
                 // This value alone exceeds the capacity, so evicting other values would not make room for it. The
-                // present weight is checked too, because a later change may have replaced the value of this one.
+                // present weight is checked too, because a later change may have replaced this value.
                 self.replica.evict(now, slot);
             }
         }

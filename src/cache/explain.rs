@@ -100,8 +100,8 @@ pub(super) fn marks<K: CacheKey, V: CacheValue>(
     marks
 }
 
-/// Returns the wall time at which this replica started: the present wall time, less the replica's age by the monotonic
-/// clock. A step of the wall clock since the start does not count.
+/// Returns the time at which this replica started, by today's wall clock: the present wall time, less the replica's age
+/// by the monotonic clock. So the result has no error from a step of the wall clock since the start.
 fn opened_by_todays_clock<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> HlcTime {
     let now = shared.around.time.now();
     let age = now.mono.saturating_sub(shared.writer.look(|engine| engine.replica.view().opened()));

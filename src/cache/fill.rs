@@ -148,7 +148,7 @@ fn fill_missing_blocking<K: CacheKey, V: CacheValue>(
 /// Returns the value of an outcome. Clones it, so it must not be called under a lock.
 fn value_of<K, V: Clone>(outcome: &Outcome<K, V>) -> Result<V, Failure> {
     match outcome {
-        // Every outcome holds a value that decodes here, so `Abandoned` is never returned in its place.
+        // A successful outcome always holds a value that decodes here, so this `Abandoned` is never returned.
         Ok(item) => item.value().cloned().ok_or(Failure::Abandoned),
         Err(failure) => Err(failure.clone()),
     }

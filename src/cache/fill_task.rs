@@ -18,8 +18,8 @@ use crate::sync::{Arc, Weak};
 /// The task of one fill. The callers of the fill get an outcome in every case, also if the task is dropped, for
 /// instance by a runtime that shuts down.
 pub(super) struct FillTask<K: CacheKey, V: CacheValue> {
-    /// The cache. A weak reference, because a fill does not keep its cache open: a caller that waits for the fill holds
-    /// a handle.
+    /// The cache. A weak reference, because the task alone must not keep the cache open. While a caller waits for the
+    /// fill, that caller's handle keeps it open.
     shared: Weak<Shared<K, V>>,
     flight: Arc<Flight<K, V>>,
     /// The filler, which is taken from the flight at the first poll.

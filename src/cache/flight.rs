@@ -18,7 +18,7 @@ pub(crate) struct Flight<K, V> {
     /// The number of the fill in this process.
     pub(crate) number: u64,
     pub(crate) hash: u64,
-    /// The key, in an item without a value: an item contains a panic in the `Drop` of its key.
+    /// The key, in an item without a value. The item catches a panic in the `Drop` of the key.
     pub(crate) item: ItemRef<K, V>,
     /// The stamp of the fill, taken before it started.
     pub(crate) ticket: FillTicket,
@@ -113,8 +113,9 @@ impl<K: Eq, V> Flights<K, V> {
         self.table.is_empty()
     }
 
-    /// Returns a fill of a key with this hash. If two keys have the same hash, that may be the fill of the second key:
-    /// good enough for a notice, after which the fill looks for its own key.
+    /// Returns a fill whose key has this hash. If two keys with fills have this hash, it may be the fill of either key.
+    /// That is good enough for a notice. The notified fill looks for its own key, and a fill that misses the notice
+    /// waits for its turn.
     pub(crate) fn with_hash(&self, hash: u64) -> Option<Arc<Flight<K, V>>> {
         self.table.find(hash, |flight| flight.hash == hash).map(Arc::clone)
     }

@@ -7,7 +7,7 @@
 //! - [`Connection`]: the reports of the node
 //! - [`Counts`]: the counts
 //! - [`Samples`]: the choice of entries that are read back
-//! - [`Differing`]: the settings of other nodes and later openings that differ from these
+//! - [`Differing`]: the settings of other nodes, and of later openings on this node, that differ from this cache's
 //!
 //! All other parts stay as they were when the cache was opened.
 

@@ -81,7 +81,7 @@ pub(super) fn replace_if<K: CacheKey, V: CacheValue>(
     })
 }
 
-/// As [`replace_if`], with a time to live; `None` never expires.
+/// Writes a value with this time to live, if readers see a value with this stamp. `None` never expires.
 pub(super) fn replace_if_with_ttl<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     key: K,
@@ -136,7 +136,7 @@ where
     remove_unchanged(shared, vec![(delete, stamp)]).pop()
 }
 
-/// Makes those of the deletes whose key still has a value with the given stamp. Returns the items that were removed.
+/// Makes each delete whose key still has a readable value with the given stamp. Returns the items that were removed.
 pub(super) fn remove_unchanged<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     deletes: Vec<(Write<K, V>, Stamp)>,

@@ -3,24 +3,25 @@
 //! A stable value that is evicted leaves nothing: the replica forgets even its key. An older register can still arrive
 //! for that key under another dot. For instance, a replica adopts registers of an interrupted session, or registers of
 //! a retired origin get new dots. Such a register must not be served here, because the evicted value may have been
-//! newer. It must not be voided either: for most keys nothing was evicted at all, and for the remaining keys the
-//! arriving register usually *is* the evicted value.
+//! newer. Nor must it be voided for all replicas. For most keys that arrive, no value was evicted at all. For the
+//! remaining keys, the arriving register usually *is* the evicted value.
 //!
 //! So the highest stamp that was evicted without a trace is kept apart from the gc floor, as the **eviction floor**. A
 //! value that arrives at or below it, for a key that holds nothing, becomes an `Evicted` tombstone **in doubt**. That
 //! is a miss on this replica and decides nothing for other replicas. A register in doubt
 //!
-//! - stays in doubt when a register at or below the eviction floor replaces it, because the evicted value may be newer
-//!   than that one too;
-//! - is not listed in a reconcile. Listing means "the newest write that I know", and would vouch for the receiver's
-//!   copy, which this replica cannot judge. For the receiver its dot counts as dropped;
+//! - passes the doubt on to a register at or below the eviction floor that replaces it, because the evicted value may
+//!   be newer than both;
+//! - is not listed in a reconcile. To list it would state "the newest write that I know", and would vouch for the
+//!   receiver's copy, which this replica cannot judge. The sender reports the dot of the register as dropped and as
+//!   evicted instead;
 //! - is collected like any tombstone.
 //!
 //! A replica that takes a reconcile also claims the dots that its sender has evicted. So the sender reports, per
 //! origin, up to which dot it has evicted without a trace. A receiver that has seen all these dots holds the evicted
-//! values, or newer ones, or has lost them for a reason of its own. It can ignore the sender's evictions, and keeps
-//! registers whose absence only these evictions explain. Any other receiver takes over the eviction floor, and drops
-//! the registers that the sender does not list.
+//! values, or newer ones, or has lost them for a reason of its own. It can ignore the sender's evictions. It keeps the
+//! registers that are missing from the reconcile only because the sender has evicted them. Any other receiver takes
+//! over the eviction floor, and drops the registers that the sender does not list.
 
 use std::collections::BTreeSet;
 
@@ -29,8 +30,8 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 
-/// The highest number of origins whose evictions are recorded separately. Above it, one own time stands for the
-/// evictions of retired origins.
+/// The highest number of origins whose evictions are recorded separately. If there are more, a retired origin loses its
+/// entry when its record is dropped. A time of this replica then takes the place of that entry.
 const MAX_ORIGINS: usize = 256;
 
 /// The eviction floor and the registers in doubt below it.
@@ -64,16 +65,18 @@ impl BelowEviction {
     }
 
     /// Takes over the eviction floor and evicted dots of a replica whose state is taken over. The places `below` hold
-    /// registers without a value at or below that floor; they are in doubt from now on. The sender may hold some of
-    /// their keys in doubt. Among them are the voids and `Evicted` tombstones that this reconcile has left here.
+    /// registers without a value at or below that floor. These registers are in doubt from now on, because their keys
+    /// may be in doubt at the sender. They include the voids and `Evicted` tombstones that this reconcile has left
+    /// here.
     pub(super) fn take_over(&mut self, floor: Stamp, evicted: &VersionVector, below: impl Iterator<Item = SlotRef>) {
         self.evicted.join(evicted);
         self.raise(floor);
         self.in_doubt.extend(below);
     }
 
-    /// Drops the record of a retired origin if there are too many. A receiver that has seen the given time of `own`
-    /// does not need the record.
+    /// Drops the entry of a retired origin from the evicted vector if the vector has more than `MAX_ORIGINS` entries.
+    /// Raises the entry of `own` to `time` in its place. A receiver that has seen `own` up to `time` does not need the
+    /// dropped entry.
     pub(super) fn forget_evicted_of(&mut self, origin: &ReplicaId, (own, time): (ReplicaId, HlcTime)) {
         if self.evicted.len() > MAX_ORIGINS && self.evicted.remove(origin).is_some() {
             self.evicted.raise(own, time);
@@ -91,8 +94,8 @@ impl BelowEviction {
         !self.in_doubt.is_empty() && self.in_doubt.contains(&slot)
     }
 
-    /// Marks the register in this place, with this stamp, as in doubt. Raises the eviction floor, so that registers up
-    /// to that stamp which replace it are in doubt too.
+    /// Marks the register in this place, which has this stamp, as in doubt. Raises the eviction floor to the stamp, so
+    /// that a register at or below the stamp is in doubt too if it replaces this one.
     pub(super) fn doubt(&mut self, slot: SlotRef, stamp: Stamp) {
         self.raise(stamp);
         self.note_doubt(slot);

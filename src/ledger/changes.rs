@@ -48,10 +48,10 @@ pub struct Change<K, V> {
     pub(crate) weight: u32,
     /// The effect on the key.
     pub effect: Effect,
-    /// The removed or replaced value with its key. `None` if there was none, or if full changes are not watched. Must
-    /// be dropped outside of locks.
+    /// The removed or replaced value with its key. `None` if there was none, or if the consumer does not watch keys and
+    /// values. Must be dropped outside of locks.
     pub before: Option<ItemRef<K, V>>,
-    /// The register as it is now. `None` if the value was removed, or if full changes are not watched.
+    /// The register as it is now. `None` if the value was removed, or if the consumer does not watch keys and values.
     pub after: Option<ItemRef<K, V>>,
     /// The stamp of the register that is there now, or of the removed one.
     pub stamp: Stamp,

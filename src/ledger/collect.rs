@@ -30,8 +30,8 @@ const BATCH: usize = 4_096;
 pub(crate) fn stable_cut<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, members: &Members, now: Now) -> StableCut {
     let own = watermark_at(ledger, env, env.clock.last().max(now.wall));
     let older_than = env.clock.judging(now).saturating_sub(nanos(env.config.gc_grace));
-    // The switch `unreachable_unnamed` turns this rule off as well, because the rule partly compensates for the names
-    // that are then missing.
+    // While a member is owing, nothing is stable. The switch `unreachable_unnamed` disables this rule too. Otherwise
+    // the rule would partly hide that mistake, by delaying collection when digests name no unreachable members.
     if !env.bugs().gone_unwaited && !env.bugs().unreachable_unnamed && owing(ledger, env, members, now).next().is_some()
     {
         // No watermark covers writes of a departed replica. A floor above them would void them on all replicas.
@@ -47,7 +47,8 @@ pub(crate) fn owing<'a, K: CoreKey, V>(
     members: &'a Members,
     now: Now,
 ) -> impl Iterator<Item = &'a ReplicaId> {
-    // A member that sends no more messages cannot retract its report. It is waited for as long as a dead member.
+    // A member that sends no more messages cannot retract its report. After its last message it counts as owing for
+    // `forget_after`, like a dead member, or for `few_rounds` if that is longer.
     let patience = nanos(env.config.forget_after).max(members.few_rounds(env));
     members.owing(ledger.vector(), ledger.retired_up_to, now.mono.saturating_sub(patience))
 }

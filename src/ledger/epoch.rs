@@ -1,8 +1,8 @@
 //! The epoch of `invalidate_all`: one replicated time per cache, joined by maximum.
 //!
 //! A register stamped at or below the epoch counts as absent as soon as the epoch is known, and is swept in the
-//! background. One that arrives later is skipped. The sweep raises neither floor nor dropped vector: a message that
-//! carries a claim also carries the epoch.
+//! background. One that arrives later is skipped. The sweep raises neither the floor nor the dropped vector. A receiver
+//! that claims a swept dot from a message gets the epoch in the same message, and treats the register as absent too.
 
 use super::changes::RemovalCause;
 use super::{Ledger, fill};
@@ -28,7 +28,8 @@ pub(crate) fn adopt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, epo
         return;
     }
     ledger.registers.contests.note_epoch(epoch, held);
-    // A smaller epoch counts too: a fill that began before it was issued may be stamped above the greater epoch.
+    // A smaller epoch contests fills too. A fill that began before the smaller epoch was issued may be stamped above
+    // the greater one, and must still lose.
     if epoch > held {
         env.counters.epochs += 1;
         env.clock.observe(epoch);

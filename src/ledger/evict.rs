@@ -33,8 +33,8 @@ pub(crate) fn make_room<K: CoreKey, V>(
     next().map(|slot| evict(ledger, env, members, slot)).is_some()
 }
 
-/// Evicts the value in a place to stay within capacity. Other replicas keep theirs. A value whose time has ended expires
-/// instead.
+/// Evicts the value in a place to stay within capacity. Other replicas keep theirs. A value whose time has ended
+/// expires instead.
 pub(crate) fn evict<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,

@@ -113,8 +113,8 @@ pub(crate) fn expire_due<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
     }
 }
 
-/// Handles the first deadline of the index if it has passed exactly, without waiting for the end of its step. Returns
-/// true if there was one, even if its value had been overwritten.
+/// Handles the first deadline of the index if the wall time has reached it, without waiting for the end of its step.
+/// Returns true if a deadline was handled, even if its value had been overwritten.
 pub(crate) fn expire_first<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env) -> bool {
     let Some(slot) = ledger.registers.expiry.overdue(env.now.wall) else { return false };
     expire(ledger, env, slot);
@@ -154,7 +154,8 @@ mod tests {
         SlotRef { id: SlotId(id as u32), generation: 0 }
     }
 
-    /// The oracle is a sorted list. The timer takes whole steps, an eviction single deadlines; both take the earliest.
+    /// The oracle is a sorted list. The timer (`due`) takes a deadline only once its whole step has passed. An eviction
+    /// (`overdue`) takes it as soon as it has passed. Both take the earliest deadline first.
     #[test]
     fn deadlines_come_out_in_order_and_not_before_their_time() {
         let mut random = fastrand::Rng::with_seed(1);

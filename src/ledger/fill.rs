@@ -1,9 +1,9 @@
 //! Fills: values computed from a source that was read at an unknown time.
 //!
 //! A fill must lose against any write or delete issued after it began, on any replica. So its stamp is taken at its
-//! start: `start - max_drift`, or just above the register its key had, the floors and the epoch, if that is greater. In
-//! the second case it carries a [bound](super::contests). Its dot is issued when it completes. The effect is that of
-//! memcache leases (Nishtala et al. 2013), without a coordinator.
+//! start. The stamp is `start - max_drift`, if the register of the key, the floors and the epoch are all lower.
+//! Otherwise it is just above the highest of these, and the fill carries a [bound](super::contests). The dot of a fill
+//! is issued when it completes. The effect is that of memcache leases (Nishtala et al. 2013), without a coordinator.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -44,8 +44,8 @@ impl FillTicket {
 #[derive(Debug, Default)]
 pub(crate) struct Fills {
     next: u64,
-    /// The first number of this replica id. Fills below it began under a former id, and the writes they lose against
-    /// may be forgotten.
+    /// The number of the first fill under the present replica id. Fills with a lower number began under a former id,
+    /// and the writes that contest them may be forgotten.
     first: u64,
     /// Running fills that hold back the watermark, by number: the stamp time, and the monotonic time at which the hold
     /// ends.
@@ -54,7 +54,7 @@ pub(crate) struct Fills {
     just_above: VecDeque<(u64, HlcTime)>,
 }
 
-/// The highest number of such stamps that are remembered.
+/// The highest number of stamps in `Fills::just_above`.
 const REMEMBERED: usize = 256;
 
 impl Fills {
@@ -65,10 +65,10 @@ impl Fills {
     }
 
     /// Returns a time just above `held` that no other recent fill of the key has. Two fills that begin above the same
-    /// register must not share a stamp, because that register may vanish meanwhile. Fills of different keys may share
-    /// one: after an invalidation, all begin above the same epoch. The time stays below the next time that a clock can
-    /// issue. Returns zero when no such time is left: the fill is then not stored. The first time above a tick is
-    /// reserved for fills [off the ticks](off_the_ticks).
+    /// register must not share a stamp. If a reconcile removed the register of the first fill, the second would then be
+    /// stored under the same stamp. Fills of different keys may share one: after an invalidation, all begin above the
+    /// same epoch. The time stays below the next time that a clock can issue. Returns zero when no such time is left:
+    /// the fill is then not stored. The first time above a tick is reserved for [fills without a bound](off_the_ticks).
     fn unused(&mut self, hash: u64, held: HlcTime) -> HlcTime {
         let first = held - held % GRAIN + 2;
         let mut time = first.max(held.saturating_add(1));
@@ -119,8 +119,8 @@ pub(crate) fn begin<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, has
 }
 
 /// Ends a fill with a value. Returns its stamp if the value was stored. Returns `None` if the fill has lost against a
-/// register, floor or epoch, or may have lost against a register that was collected meanwhile: the value is then for
-/// the caller only.
+/// register, floor or epoch. Also returns `None` if it may have lost against a register that was collected meanwhile.
+/// In all these cases the value is for the caller only.
 pub(crate) fn finish<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -163,8 +163,8 @@ fn is_contested<K: CoreKey, V>(
 }
 
 /// Returns true if a fill has lost against a register, floor or epoch that came after its start. A caller that asks for
-/// the key now must not get its value. A fill without a stamp is not stored, but that alone is no reason for another
-/// fill.
+/// the key from now on must not get the value of this fill. A fill without a stamp is never stored, but callers may
+/// join it until the register or the epoch changes.
 pub(crate) fn is_overtaken<K: CoreKey, V>(
     ledger: &Ledger<K, V>,
     env: &Env,
@@ -173,7 +173,7 @@ pub(crate) fn is_overtaken<K: CoreKey, V>(
 ) -> bool {
     let found = ledger.find(hash, key);
     let held = found.as_ref().map(|held| ledger.registers.stamp_of(&held.meta));
-    // The fill began under a former replica id, which may have forgotten the writes that contest it.
+    // The fill began under a former replica id. The writes that contest it may have been forgotten since.
     if ticket.number < ledger.fills.first {
         return true;
     }
@@ -210,8 +210,8 @@ pub(crate) fn expire<K, V>(ledger: &mut Ledger<K, V>, env: &mut Env) {
     env.counters.fills_expired += (before - ledger.fills.holding.len()) as u64;
 }
 
-/// Voids the fills of a key that an entry contests. The entry itself has lost or was seen before, or has just been
-/// merged.
+/// Voids the fills of a key that an entry contests. It makes no difference if the entry itself was merged, lost or was
+/// seen before.
 pub(super) fn contest<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, entry: Option<(u64, Stamp)>) {
     let Some((hash, stamp)) = entry else { return };
     for (fill, slot) in ledger.registers.contests.contested_by(hash, stamp) {

@@ -1,11 +1,12 @@
-//! The epochs whose registers wait to be swept. A value whose time had ended before its epoch came is reported as expired
-//! and not as invalidated, however much later it is swept.
+//! The epochs whose registers wait to be swept. A value is reported as expired, not as invalidated, if its time had
+//! ended before this replica adopted the first epoch that covers it. The time of the sweep does not matter.
 
 use super::changes::RemovalCause;
 use crate::hlc::HlcTime;
 use crate::store::Meta;
 
-/// The most epochs remembered between two sweeps. Of more, the oldest is forgotten: its values are judged by the next.
+/// The most epochs remembered between two sweeps. If there are more, the oldest is forgotten. For the values that it
+/// covers, the time at which the next epoch came then decides between expired and invalidated.
 const MOST: usize = 64;
 
 /// The epochs since the last complete sweep, the oldest first, each with the wall time at which it came.

@@ -78,7 +78,8 @@ pub(crate) fn void_unencodable<K: CoreKey, V>(
     let Some(held) = held else { return false };
     match what {
         Unencodable::Value => {
-            // A user wrote this register. The void that replaces it contests no fill, so the write is remembered here.
+            // A user wrote this register, so it contests fills. The void that replaces it contests none, so the stamp
+            // of the write is remembered here.
             ledger.registers.note_lost(&held, held.meta.stamp_time);
             let stamp = ledger.registers.stamp_of(&held.meta);
             ledger.void_held(env, &held, stamp, Provenance::Written);

@@ -97,8 +97,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let (hash, fill) = (entry.hash, entry.stamp());
         let registers = &self.ledger.registers;
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
-        // If a register is held, its stamp decides. If none is held, the fill counts as winning here. Unless it is
-        // contested, `merge_into_nothing` then compares it with the floors.
+        // If a register is held, its stamp decides. If none is held, the fill counts as winning here.
+        // `merge_into_nothing` then compares it with the floors, if it is not contested.
         let wins = found.is_none_or(|found| found <= fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
         let write = held.as_ref().and_then(|held| registers.write_of(held));
         let contests = &registers.contests;
@@ -129,7 +129,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
         let (floor, eviction_floor) = (self.ledger.floor, self.ledger.eviction_floor());
         let wins = found.is_none_or(|found| found < fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
-        // A held void at a floor proves nothing about the writes of the replica in its stamp.
+        // A void placed at a floor has the stamp of a register that may belong to another key. That stamp proves
+        // nothing about writes of this key by its replica. So the void counts as a floor, and not as a write.
         let write = held.as_ref().and_then(|held| registers.write_of(held));
         let void = found.filter(|found| write.is_none() && !is_of_fill(*found)).map_or(0, |void| void.time);
         let floors = [floor.time, eviction_floor.time, self.ledger.epoch(), void];
@@ -160,8 +161,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     }
 
     /// Returns true if a fill is so late that stamps which contest it may have been forgotten here already. Stamps are
-    /// remembered for fills of members only, and only from the time at which the filling replica became a member here,
-    /// or became one again.
+    /// remembered only for fills of members. They are remembered from the time at which the filling replica last became
+    /// a member here.
     fn is_late(&self, fill: Stamp, bound: &FillBound) -> bool {
         let (id, bugs) = (&self.env.id, self.env.bugs());
         let is_member = self.members.contains(&fill.replica);
@@ -170,8 +171,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         !believed && bound.after < self.members.contests_kept_after(&fill.replica)
     }
 
-    /// Returns the stamp of the held register that has beaten an entry, if it is a write or fill. A void or a floor is
-    /// none: its stamp is that of a register of any key.
+    /// Returns the stamp of the held register that has beaten an entry, if it is a write or fill. Returns `None` for a
+    /// void or a floor: its stamp may be that of a register of another key.
     fn winning_write(&self, held: Option<&Snapshot<K, V>>) -> Option<Stamp> {
         let registers = &self.ledger.registers;
         if self.env.bugs().void_stands_for_write {
@@ -234,7 +235,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let held = expired.as_ref().unwrap_or(held);
         let mut ours = self.ledger.registers.marker_of(&held.meta);
         if held.meta.retained && !self.env.bugs().retained_body_discarded {
-            // Readers miss it, and it is sent as the value that it was. The join must not prefer a copy without a body.
+            // Readers miss a retained register, but `entry_at` sends it as the value that it was. It must also join as
+            // a value, or the join could prefer a copy without a body.
             ours.kind = Kind::Live;
         }
         let joined = join(ours, entry.marker);
@@ -258,8 +260,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             self.env.counters.lost += 1;
             let write = self.winning_write(Some(held));
             self.ledger.registers.contests.note_beaten(&entry, ours.stamp.time, write);
-            // An equal dot is the same event again. Its register counts as placed, because the caller must note that no
-            // claim covers it, as for a new register.
+            // An equal dot is the same event again. The result is `Placed`, as for a new register: the caller must note
+            // that no claim covers this register.
             return if ours.dot == entry.marker.dot { Merged::Placed(held.slot) } else { Merged::Lost };
         }
         self.env.counters.merged += 1;
@@ -276,8 +278,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             let marker = Marker { kind: Kind::Tombstone(Cause::Evicted), ..marker };
             // The same write arrived without its body, under a greater dot. Members that have seen that dot would skip
             // the body under the old one, so the body gets a still greater dot. This is done at most once per body, or
-            // two replicas could raise the dots without end. A dot time that differs from the stamp time shows that it
-            // may have been done; the body is then dropped, and a tombstone remains.
+            // two replicas could raise the dots without end. If the dot time differs from the stamp time, the body may
+            // have got a new dot before. It is then dropped, and a tombstone remains.
             if held.meta.dot_time != held.meta.stamp_time {
                 self.env.counters.evicted_unsent += 1;
                 return self.ledger.registers.place(

@@ -122,8 +122,8 @@ pub(crate) fn note_offender<K, V>(ledger: &mut Ledger<K, V>, env: &mut Env, who:
     ledger.quarantine.note_offender(who, time);
 }
 
-/// Puts an entry into quarantine. Does not keep a fill with a bound, because the quarantine keeps no bounds, nor an
-/// entry whose origin is not a member.
+/// Puts an entry into quarantine. Does not keep an entry whose origin is not a member. Does not keep a fill with a
+/// bound either, because the quarantine keeps no bounds.
 pub(crate) fn defer<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -134,8 +134,8 @@ pub(crate) fn defer<K: CoreKey, V>(
     let origin = entry.dot().actor;
     note_offender(ledger, env, origin, entry.stamp().time.max(entry.dot().counter));
     if bounded || (!members.contains(&origin) && !env.bugs().quarantine_keeps_departed) {
-        // A departed origin will never deliver the write that overtook this entry. A member that holds this entry will
-        // offer it again.
+        // An entry of a departed origin is not kept: if a later write overtook the entry, the origin can no longer
+        // deliver that write. A member that still holds the entry will offer it again.
         env.counters.deferred_overflow += 1;
         return;
     }
@@ -144,8 +144,9 @@ pub(crate) fn defer<K: CoreKey, V>(
     env.counters.deferred_overflow += u64::from(put == Put::Full);
 }
 
-/// Drops the waiting entries of a member that was forgotten. No replica has merged them. Writes and deletes made since
-/// by right clocks are stamped below them, and would be undone if they were merged when due.
+/// Drops the waiting entries of a member that was forgotten. No replica has merged these entries. Right clocks have
+/// stamped later writes and deletes below them. If the entries were merged when due, they would undo those writes and
+/// deletes.
 pub(crate) fn purge<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, origin: ReplicaId) {
     ledger.quarantine.forget_offender(&origin);
     if env.bugs().quarantine_keeps_departed {

@@ -35,8 +35,9 @@ impl<'a> Verdict<'a> {
 }
 
 /// Removes the registers that the reconcile did not list although its sender had seen them. If this replica knew what
-/// the sender has evicted, it spares registers that only an eviction can explain. Each removal raises the dropped
-/// vector, so that this replica sends no delta that hides it. `end` is `None` only if a known mistake is put back.
+/// the sender has evicted, it spares registers that only an eviction at the sender can have kept off the list. Each
+/// removal raises the dropped vector, so that this replica sends no delta that hides it. `end` is `None` only if a
+/// known mistake is put back.
 pub(crate) fn remove_unlisted<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -111,9 +112,10 @@ pub(crate) fn void_unknown<K: CoreKey, V>(
 }
 
 /// Replaces a value by an `Evicted` tombstone in doubt: the sender of a reconcile may have evicted or deleted a newer
-/// one. The value is not voided, because only the claims of this replica have changed, and other replicas may know
-/// better. Nor may it be listed as the newest known write. Both hold even if this replica does not take over the
-/// sender's evictions. Leaves tombstones to [`take_evictions`].
+/// one. A void would remove the value from all replicas. But the reconcile has changed only the claims of this replica,
+/// and other replicas may know that the value is the newest. This replica must not list the register as the newest
+/// known write either. Both rules, no void and no listing, apply even if this replica does not take over the sender's
+/// evictions. Leaves a tombstone as it is: [`take_evictions`] puts it in doubt if the evictions are taken over.
 fn doubt<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapshot<K, V>) {
     if held.meta.kind.is_live() {
         env.counters.reconcile_doubted += 1;
@@ -141,8 +143,8 @@ pub(crate) fn take_evictions<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut
 }
 
 /// Adopts the sender's dropped times, each up to the time that this replica claims of the origin. Above that time this
-/// replica claims nothing that could mislead a receiver. Moreover, no member could ever reach a higher dropped time of
-/// a retired origin whose record is gone, and each would get reconciles without end.
+/// replica claims nothing that could mislead a receiver. Moreover, the origin may be retired and its record gone. No
+/// member could then reach a higher dropped time, and if it were adopted, each member would get reconciles without end.
 pub(crate) fn take_dropped<K, V>(ledger: &mut Ledger<K, V>, env: &Env, dropped: &VersionVector, floor: Stamp) {
     for (origin, time) in dropped.iter() {
         let claimed = ledger.vector.get(&origin);

@@ -7,8 +7,9 @@ use crate::item::CoreKey;
 use crate::members::{Members, retired};
 use crate::replica_id::ReplicaId;
 
-/// Drops the records of retired origins above the cap, the oldest first. Registers that they still have get a new dot
-/// of this replica. Registers missing here were removed below one of the floors, or by a reconcile.
+/// Drops the records of retired origins above the cap, the oldest first. Registers that are still held of such an
+/// origin get a new dot of this replica. Registers of the origin that are missing here need no record: they were
+/// removed below one of the floors, or by a reconcile whose sender's floors were taken over.
 pub(crate) fn cap<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, members: &Members) {
     let is_retired = |(origin, _): &(ReplicaId, HlcTime)| !retired::is_listed(members, env, origin);
     let mut retired: Vec<_> = ledger.vector.iter().filter(is_retired).collect();
@@ -26,13 +27,14 @@ pub(crate) fn cap<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, membe
     }
 }
 
-/// Returns an own time that stands for the dropped time of `origin` after its record was dropped, or zero if nothing of
-/// the origin was dropped. Returns `None` if the record must stay.
+/// Returns the time of this replica that takes the place of the dropped time of `origin` once the record of `origin` is
+/// dropped. Returns zero if the dropped vector has no entry for `origin`, and `None` if the record must stay.
 ///
-/// A member that has not seen all registers of an origin that were removed without a trace must get a reconcile, even
-/// after the record was dropped. An own time replaces the record if every present member has seen it and no forgotten
-/// member has. While there is no such time, the record stays. If there are more than twice as many records as the cap
-/// (`crowded`), a fresh own time is returned, so that every member gets a reconcile.
+/// Some registers of the origin may have been removed without a trace. A member that has not seen all of these must get
+/// a reconcile, even after the record is dropped. An own time of this replica can replace the record on three
+/// conditions: every member has reported the origin's dropped time; every member has seen the own time; no forgotten
+/// member has seen it. While there is no such time, the record stays. If there are more than twice as many records as
+/// the cap (`crowded`), or no members, a fresh own time is returned, so that every member gets a reconcile.
 fn stand_in_for<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,

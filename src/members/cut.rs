@@ -1,4 +1,4 @@
-//! The part of the history that every member has seen, and that no later write can precede.
+//! The part of the history that every member has seen. Every write that can still arrive is stamped above it.
 
 use crate::crdt::{Dot, VersionVector};
 use crate::hlc::{HlcTime, Stamp};

@@ -42,8 +42,8 @@ impl Former {
         self.waited
     }
 
-    /// Returns the former id while statements that "this is everything" under it must not be believed: another process
-    /// still uses it.
+    /// Returns the former id while a claim to cover its writes must not be believed. Such a claim comes from the
+    /// process that still uses the id, and that process does not know what this replica wrote under it.
     pub(crate) fn disputed(&self) -> Option<ReplicaId> {
         self.left.filter(|_| !self.waited).map(|(left, _)| left)
     }

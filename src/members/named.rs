@@ -2,11 +2,11 @@
 //! them too.
 //!
 //! A member that is unreachable and not yet forgotten may hold writes that no other replica has. Every replica that met
-//! it keeps tombstones until it has seen them. A newcomer receives no message from it, and would collect. The
-//! newcomer's floor would rise past those writes, and void them on all replicas once they arrive. So each digest names
-//! the sender's members. The receiver keeps those it does not know as *unmet* peers. An unmet peer counts for stability
-//! only. It becomes a member when its own digest arrives. It is dropped after `forget_after`, or when no replica that
-//! met it names it any more.
+//! the member keeps each tombstone until the member has seen it. A newcomer receives no message from the member, and
+//! would collect. The newcomer's floor would rise past those writes, and void them on all replicas once they arrive. So
+//! each digest names the sender's members. The receiver keeps those it does not know as *unmet* peers. An unmet peer
+//! counts for stability only. It becomes a member when its own digest arrives. It is dropped after `forget_after`, or
+//! when no replica that met it names it any more.
 
 use std::collections::BTreeSet;
 

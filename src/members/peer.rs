@@ -96,7 +96,8 @@ pub(crate) struct Delivery {
     pub(crate) needs_session: bool,
     /// The monotonic time before which its digests are not answered with data.
     pub(crate) serve_after: u64,
-    /// Per live origin of which it lacks much: the time that it had reached, and the monotonic time since when.
+    /// Its progress, per live origin of which it lacks many writes: the time that it had reached at its last step, and
+    /// the monotonic time at which this replica noted that step.
     pub(crate) progress: BTreeMap<ReplicaId, (HlcTime, u64)>,
     /// The monotonic time since which a report of sent writes is awaited, and the number of digests sent to ask for it.
     pub(crate) unacked_since: Option<u64>,
@@ -124,8 +125,8 @@ pub(crate) struct OwnWriteClaims {
 }
 
 impl OwnWriteClaims {
-    /// Records the statement of a digest. Returns true if the digest denies a known write of its sender: two processes
-    /// under one id make such statements in turn.
+    /// Records the statement of a digest. Returns true if the digest denies a known write of its sender. Two processes
+    /// under one id cause that, because their digests alternate.
     pub(crate) fn take(&mut self, digest: &Digest) -> bool {
         let forgets = (digest.clock >= self.wrote && digest.quiet_since < self.wrote)
             || (digest.clock > self.clock && digest.quiet_since < self.quiet_since);
@@ -144,8 +145,8 @@ pub(crate) struct Clocks {
     pub(crate) wall: Option<WallClock>,
     /// True if nothing is sent to it because it asked to wait.
     pub(crate) was_asked_to_wait: bool,
-    /// True if it is new and empty, and its clock is behind. It is about to take the time of its members, and would
-    /// defer everything sent to it before.
+    /// True if it is new and empty, and its clock is behind. It is about to take the time of its members. It would
+    /// defer everything that it receives before then.
     pub(crate) held_back: bool,
     /// The monotonic time before which it is not asked for entries that this replica deferred, and the number of such
     /// deferrals in a row.
@@ -173,8 +174,8 @@ pub(crate) struct Peer {
     pub(crate) stability: Stability,
     pub(crate) delivery: Delivery,
     pub(crate) acks: Acks,
-    /// The time up to which it claims to have written, if that has not arrived, and the monotonic time at which this is
-    /// checked again.
+    /// A *quiet since* that it has reported and that this replica's vector had not reached, and the monotonic time at
+    /// which this replica checks again.
     pub(crate) suspected: Option<(HlcTime, u64)>,
     /// The vector that this replica must reach to have caught up with its first digest, and the clock of that digest.
     pub(crate) target: Option<(VersionVector, HlcTime)>,

@@ -42,9 +42,9 @@ pub(crate) fn split(members: &Members, env: &Env, vector: &VersionVector) -> (Ve
     (listed.into_iter().collect(), stand_for(rest.into_iter()))
 }
 
-/// Returns true if a member is known to have seen all that this replica has of the retired origins. A digest does not
-/// list these. Without this fact, a member that the digest's receiver cannot reach would seem to lack their writes
-/// without end.
+/// Returns true if a member is known to have seen all that this replica has of the retired origins. A fact states this,
+/// because a digest does not list these origins. Without that statement, a receiver that cannot reach the member would
+/// believe without end that the member lacks their writes.
 pub(crate) fn has_all(members: &Members, env: &Env, peer: &Peer, vector: &VersionVector) -> bool {
     let mut lacking = vector.zip(&peer.reported).filter(|(_, ours, theirs)| theirs < ours);
     lacking.all(|(origin, ..)| is_listed(members, env, &origin))

@@ -1,9 +1,9 @@
 //! Wrong clocks: the differences between members' clocks, and the waits of senders while their entries are deferred.
 //!
 //! A replica that has merged nothing yet has no reason to trust its own clock more than the clocks of all members. If
-//! most of the members it knows agree with each other and are ahead of it, it takes their time. It takes the time of a
-//! single member only if no second one sends a digest for a second. Every other replica keeps its time and defers
-//! entries that are ahead. Its digests then ask the sender to wait.
+//! most of the members it knows agree with each other and are ahead of it, it takes their time. If only one member has
+//! sent a digest, it waits one second for a digest of another member before it takes the time of the first. Every other
+//! replica keeps its time and defers entries that are ahead. Its digests then ask the sender to wait.
 
 use super::Members;
 use super::peer::{Peer, WallClock};
@@ -12,7 +12,8 @@ use crate::hlc::{HlcTime, Now, nanos};
 use crate::message::Digest;
 use crate::replica_id::ReplicaId;
 
-/// The longest time for which a sender is asked to wait, in nanoseconds. The receiver's clock may be corrected earlier.
+/// The longest time for which a sender is asked to wait, in nanoseconds. It is limited because the clock of the replica
+/// that defers may be corrected before the entries are due.
 const LONGEST: u64 = 60_000_000_000;
 /// The shortest wait, in nanoseconds. A newcomer also waits this long for a second member before it takes the time of a
 /// single one. Its members hold back their data for up to twice as long, or for three digest intervals if that is
@@ -190,8 +191,8 @@ fn take_time_of_members(members: &mut Members, env: &mut Env, from: ReplicaId) -
     env.clock.set_offset(env.now, least.unsigned_abs());
     let live: Vec<_> = members.live().collect();
     live.iter().for_each(|member| note_no_deferral(members, member));
-    // One source is enough, since each would send everything. It is the member that was met first, as with right
-    // clocks.
+    // One source is enough, since each would send everything. The source is the member that was met first, as usual
+    // when the clocks are right.
     Some(first.map_or(from, |(_, id)| id))
 }
 

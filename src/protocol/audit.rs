@@ -1,7 +1,7 @@
 //! The safety net: replicas compare registers whose dots both have seen.
 //!
-//! A slice is a run of one origin's log. It is found by the same index that deltas use, so an audit costs what the
-//! slice costs and never a scan. An audit carries keys but no values.
+//! A slice is a run of one origin's log. It is found by the same index that deltas use. So the cost of an audit is that
+//! of its slice, and no scan is needed. An audit carries keys but no values.
 
 use std::collections::VecDeque;
 
@@ -124,7 +124,8 @@ pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId,
     cx.env.counters.audits += 1;
     let mut answer = Vec::new();
     for theirs in audit.entries {
-        // A difference is an error only if both sides have seen the dot. Otherwise the newer one may be on its way.
+        // A difference is an error only if both replicas have seen the dots that are compared. Otherwise the newer
+        // register may still be on its way to one of them.
         if theirs.stamp().time <= cx.ledger.epoch() || !cx.ledger.vector().covers(&theirs.dot()) {
             continue;
         }
@@ -155,8 +156,8 @@ pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId,
     }
 }
 
-/// Returns true unless the absence of a value here has a reason: its time to live is over, or its stamp is at or below
-/// a floor, so that it may have been removed without a trace.
+/// Returns true if the absence of a value here is unexplained. It is explained if the time to live is over. It is also
+/// explained if the stamp is at or below a floor: the value may have been removed without a trace.
 fn may_be_missing<K: CoreKey, V>(cx: &Context<'_, K, V>, theirs: &Entry<K, V>) -> bool {
     let expired = theirs.expires != 0 && theirs.expires <= cx.env.now.wall;
     !expired && theirs.stamp() > cx.ledger.highest_floor()

@@ -51,9 +51,9 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         rings::relays(self.members, self.env)
     }
 
-    /// Returns the lag in nanoseconds above which other replicas pass on a claim of a live origin, even without a
-    /// register to send. Below it, the origin is expected to deliver the claim itself; only registers that are no
-    /// longer in flight are passed on.
+    /// Returns the lag of a member behind a live origin, in nanoseconds, up to which the origin is expected to deliver
+    /// its claims itself. Other replicas then pass on only registers that are no longer in flight. Above that lag they
+    /// pass on the claim too, even without a register to send.
     pub(super) fn max_origin_lag(&self) -> u64 {
         self.members.few_rounds(self.env)
     }
@@ -84,16 +84,18 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         }
     }
 
-    /// Returns true if a push places this entry where frames of an open reconcile may already have passed. If the
-    /// sender of the reconcile has seen the entry and does not list it, it was superseded or removed there.
+    /// Returns true if an open reconcile must judge this entry of a push: it is not held under this dot yet, and
+    /// earlier frames may already have covered its dot. If the sender of the reconcile has seen the dot and does not
+    /// list it, the entry was superseded or removed there. At its end, the reconcile treats the entry like any other
+    /// unlisted register.
     pub(super) fn is_news_to_reconcile(&self, entry: &Entry<K, V>) -> bool {
         let is_other = |held: crate::store::Snapshot<K, V>| self.ledger.registers().dot_of(&held.meta) != entry.dot();
         self.ledger.receiving() == Some(Receiving::Reconcile)
             && self.ledger.find(entry.hash, &entry.item.key).is_none_or(is_other)
     }
 
-    /// Queues a small message. An acknowledgement, or an audit that is no answer, replaces a queued one to the same
-    /// member.
+    /// Queues a small message. An acknowledgement, or an audit that is no reply, replaces a queued message of the same
+    /// kind to the same member.
     pub(super) fn queue(&mut self, to: ReplicaId, message: Message<K, V>) {
         if let Some(before) = self.outbox.put(to, message) {
             self.ledger.registers_mut().set_aside(before.entries());
@@ -113,12 +115,13 @@ impl<K: CoreKey, V> Context<'_, K, V> {
         Some((to, message))
     }
 
-    /// Makes a digest and raises the own vector entry to the clock: the digest says that this replica wrote nothing in
-    /// between. The digest does not mention its receiver, the member `to`.
+    /// Makes a digest. Raises the own vector entry to the digest's clock: this replica wrote nothing between its last
+    /// own write and that clock. The digest does not mention its receiver, the member `to`.
     pub(crate) fn digest(&mut self, to: Option<ReplicaId>, wanted: Wanted) -> Digest {
         let (id, Wanted { reply, full, want_full, greets }) = (self.env.id, wanted);
-        // An own dropped time may stand for removals of a retired origin. A receiver must not pass it by claiming
-        // silence.
+        // The dropped time of this replica's own id may stand for removals of a retired origin. A member that has not
+        // seen that time needs a reconcile. If `quiet_since` were lower, the member would claim past that time, because
+        // no own write follows.
         let quiet_since = self.ledger.last_own().max(self.ledger.dropped().get(&id));
         let clock = self.env.tick();
         self.ledger.raise(id, clock);
@@ -148,7 +151,8 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     /// Returns what other members reported, so that a stable cut needs fewer rounds than there are members.
     fn facts(&mut self, to: Option<ReplicaId>, full: bool) -> Vec<Fact> {
         let (members, env) = (&*self.members, &mut *self.env);
-        // With one member there is no third to report on. With two members, the link between them may be cut.
+        // With one member there is no third replica to report on. With two, facts help if these cannot reach each
+        // other.
         if members.len() < if env.bugs().no_facts_among_three { 3 } else { 2 } {
             return Vec::new();
         }

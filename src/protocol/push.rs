@@ -34,8 +34,8 @@ const ACK_DELAY: u64 = 10_000_000;
 pub(crate) struct Pushes<K, V> {
     /// Each push that waits for its predecessor, with its deadline and its sender.
     early: VecDeque<(u64, ReplicaId, Push<K, V>)>,
-    /// By origin, the last interval of which this replica has received, or no longer needs, every write. A claim
-    /// outside of that interval came with a session or a later push, which may have left writes out.
+    /// By origin, the last interval of which every write has arrived here or is no longer needed. Outside it, this
+    /// replica may claim writes that a session or push left out because they had lost at its sender.
     heard: BTreeMap<ReplicaId, (HlcTime, HlcTime)>,
 }
 
@@ -57,8 +57,9 @@ struct Round {
 struct Cut<K, V> {
     to: HlcTime,
     entries: Vec<Entry<K, V>>,
-    /// True if the log cannot be pushed beyond `to`. The next write was overtaken by another replica or is gone, or the
-    /// frame size is reached before any place where a push may end. A session is needed.
+    /// True if the log cannot be pushed beyond `to`, so that a session is needed: the next write is gone or was
+    /// overtaken by another replica, or the log is incomplete after the start of the push. Also true if the frame size
+    /// is reached before any place where the push may end.
     blocked: bool,
 }
 
@@ -74,9 +75,9 @@ impl<K: CoreKey, V> Pushes<K, V> {
         (self.early.len(), MAX_EARLY)
     }
 
-    /// Records that this replica has received, or no longer needs, every write in the push's interval after its last
-    /// fill. Before that fill this is not certain. A push leaves out writes that its origin has overwritten. A later
-    /// write beats or contests every fill that the left-out write contests, but a fill contests nothing.
+    /// Records the push's interval after its last fill as received: every write in it is here or not needed. A push
+    /// leaves out overwritten writes. If a later write has overwritten one, that later write beats or contests the same
+    /// fills. If a fill has done so, the left-out write may be needed: a fill contests nothing.
     fn note_received(&mut self, bugs: Bugs, push: &Push<K, V>) {
         if self.heard.len() >= MAX_ORIGINS {
             self.heard.clear(); // Afterwards, repeated pushes are merged once more.
@@ -94,8 +95,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
     /// Handles a push, from its origin or relayed.
     pub(crate) fn handle(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
         if push.origin == cx.env.id {
-            // An own push may return by a relay. If it ends beyond the last own write, it is from another process with
-            // this id.
+            // A relay may return an own push. A push that ends beyond the last own write reveals a duplicate id.
             if from != cx.env.id && push.to > cx.ledger.last_own() {
                 cx.ledger.note_duplicate_id(cx.env, push.to);
             }
@@ -128,7 +128,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         cx.env.clock.observe(push.to);
         let mut deferred = false;
         let mut placed = Vec::new();
-        // Clones are merged: the push may be relayed, and its claim is true only with all of its entries.
+        // Clones are merged, so that the push keeps all its entries: without them, a relay would spread a false claim.
         for entry in push.entries.iter().cloned() {
             let (dot, news) = (entry.dot(), cx.is_news_to_reconcile(&entry));
             match cx.merge(by).entry(entry, bound_in(&push.fills, dot.counter)) {
@@ -143,7 +143,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
             }
         }
         if deferred {
-            // An entry has a stamp from the future and a dot of the present: its dot must not be claimed.
+            // An entry is stamped in the future. With its dot claimed, it would be skipped when it is offered again.
             cx.note_deferral(from, push.to);
             cx.ledger.note_uncovered(placed);
             // While a session comes in, its claim may still cover the placed registers. Those that it does not cover
@@ -203,8 +203,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
         if self.early.len() < MAX_EARLY && bytes <= MAX_EARLY_BYTES {
             self.early.push_back((cx.env.later(nanos(cx.env.config.repair_delay)), from, push));
         } else {
-            // This push is dropped. The session that replaces it may leave out writes that had lost at its sender. So
-            // all writes of this push are recorded, to contest fills.
+            // This push is dropped. The session that replaces it may leave out writes that had lost at the session's
+            // sender. So all writes of this push are recorded, to contest fills.
             cx.ledger.note_unmerged(cx.env, &push.entries);
             cx.outbox.ask(from);
         }
@@ -225,8 +225,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
     }
 }
 
-/// Defers a push that ends in the future or carries an epoch from the future. Unless its epoch is from the future, its
-/// entries that are from the future go to quarantine. The rest will be offered again.
+/// Defers a push that ends in the future or carries an epoch from the future. If only its end is from the future, its
+/// entries from the future go to quarantine. All other entries will be offered again.
 fn defer_push<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
     let time = push.to.max(push.epoch);
     cx.note_offender(push.origin, time);
@@ -272,8 +272,8 @@ pub(crate) fn poll<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit
     None
 }
 
-/// Returns the time from which the own log shows each write, except those that this replica overwrote later. If
-/// `with_successors` is true, the time is late enough that the log also lists the overwritten ones.
+/// Returns the time after which the own log is complete: it lists every own write, and none was removed without a
+/// trace. If `with_successors` is false, writes that this replica later overwrote may be missing.
 fn complete_from<K: CoreKey, V>(cx: &Context<'_, K, V>, with_successors: bool) -> HlcTime {
     let logs = cx.ledger.logs();
     let followed = if with_successors { logs.followed() } else { 0 };
@@ -319,8 +319,8 @@ fn next_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Round> {
     Some(Round { from, to, relayed })
 }
 
-/// Returns the time of the last own write up to `sent`, or the time from which the log is complete if that is later,
-/// but at most `sent`. No own write lies between the result and `sent`.
+/// Returns the time of the last own write up to `sent`. If the log is complete only after a later time, returns that
+/// time, or `sent` if that is earlier. No own write lies between the result and `sent`.
 fn own_before<K: CoreKey, V>(cx: &mut Context<'_, K, V>, sent: HlcTime) -> HlcTime {
     let complete = complete_from(cx, true);
     let own = cx.ledger.logs_mut().last_up_to(&cx.env.id, sent);
@@ -408,8 +408,8 @@ fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: Hlc
     Cut { to: cx.ledger.last_own(), ..cut }
 }
 
-/// Returns `cut`, which ends before the end of the log. If the log may no longer list every overwritten write after
-/// `from`, returns an empty, blocked cut instead, because a replacement may lie beyond the end of `cut`.
+/// Returns `cut`, which ends before the end of the log. Returns an empty, blocked cut instead if the log may no longer
+/// list every overwritten write after `from`. The replacement of an unlisted write may lie beyond the end of `cut`.
 fn end_early<K: CoreKey, V>(cx: &Context<'_, K, V>, from: HlcTime, cut: Cut<K, V>) -> Cut<K, V> {
     let is_shown = from >= cx.ledger.logs().followed();
     if is_shown { cut } else { Cut { to: from, entries: Vec::new(), blocked: true } }

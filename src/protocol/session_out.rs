@@ -1,5 +1,5 @@
-//! Outgoing sessions. A session goes to a member that lacks registers which pushes will not deliver, or to which a push
-//! could not be made. It is cut frame by frame while the state goes on changing.
+//! Outgoing sessions. A session goes to a member in two cases: it lacks registers that pushes will not deliver, or a
+//! push to it could not be made. A session is cut frame by frame while the state goes on changing.
 //!
 //! The claim is this replica's vector at the moment when the last frame is cut. A register that changed meanwhile has a
 //! dot beyond the cursor of its origin, and so lies in a later frame.
@@ -19,10 +19,11 @@ use crate::replica_id::ReplicaId;
 
 /// The highest number of outgoing sessions at one time.
 const MAX_OUTGOING: usize = 8;
-/// The time after a session, in nanoseconds, in which digests of its receiver may still be older than the session.
+/// The time after a session in which its receiver is not served, in nanoseconds. Digests that arrive in this time may
+/// have been sent before the receiver merged the session.
 const SETTLE: u64 = 250_000_000;
-/// The highest number of entries of one live origin that a member is sent without checking if it is receiving them from
-/// the origin.
+/// The highest number of log entries of one live origin that a member may lack without a check for progress. If it
+/// lacks more, it may be receiving them from the origin: `Lack::is_progressing` checks that.
 const LITTLE: usize = 64;
 
 /// An outgoing session.
@@ -33,9 +34,11 @@ struct Outgoing {
     reconcile: bool,
     /// By origin, the time up to which frames were cut.
     cursor: VersionVector,
-    /// By origin, the time beyond which nothing is claimed, because of an `Evicted` register there.
+    /// By origin, the highest time that the session may claim. The next register is `Evicted` here, and its origin may
+    /// still deliver the value.
     caps: BTreeMap<ReplicaId, HlcTime>,
-    /// Dots of registers in doubt, which a reconcile claims and does not list. For its receiver they count as dropped.
+    /// By origin, the highest dot of a register in doubt that a reconcile claims and does not list. The receiver treats
+    /// dots up to it as dropped and as evicted.
     hidden: VersionVector,
     frames: u32,
     deadline: u64,
@@ -105,10 +108,12 @@ impl SessionsOut {
         }
     }
 
-    /// Begins a session with everything beyond the highest vector that the member reported, if a session can begin now.
+    /// Begins a session with everything beyond `base`. If `base` does not cover all that was dropped here, the session
+    /// is a reconcile, with everything that this replica holds. Does nothing if no session can begin now.
     fn begin<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>, to: ReplicaId, base: VersionVector) {
         let busy = self.0.contains_key(&to) || self.0.len() >= MAX_OUTGOING;
-        // A register outside any claim may have overtaken one that this session would claim.
+        // The vector does not cover the dot of an uncovered register, so the session would not list it. The session
+        // would still claim a write that this register has overtaken, and the receiver would keep an older value.
         if busy || cx.ledger.receiving().is_some() || cx.ledger.has_uncovered() {
             return;
         }
@@ -156,7 +161,7 @@ impl SessionsOut {
         Some(Transmit { to: vec![to], message: Message::Frame(frame), bulk: true })
     }
 
-    /// Begins sessions to members that a push cannot serve, because another replica overtook a write in it.
+    /// Begins sessions to members to which a push was blocked, for instance by a write that another replica overtook.
     fn begin_needed<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
         if cx.ledger.receiving().is_some() || cx.relays() {
             return; // In a large cluster, a digest has already asked them what they lack.
@@ -184,8 +189,9 @@ impl SessionsOut {
         self.retain(members, env, |_| false);
     }
 
-    /// Aborts sessions that have not yet listed one of these removed registers. An earlier frame may hold a register
-    /// that the removed one had overtaken.
+    /// Aborts each session that has not yet listed all of these removed registers. An earlier frame may have carried a
+    /// register that a removed one had overtaken. The claim would hide the removal, and the receiver would keep that
+    /// register.
     #[inline]
     pub(crate) fn abort_hiding(&mut self, members: &mut Members, env: &mut Env, hidden: &[Dot]) {
         if !self.0.is_empty() {
@@ -278,7 +284,8 @@ fn end_of<K: CoreKey, V>(cx: &Context<'_, K, V>, session: &Outgoing) -> Last {
     let claim = session.claim(vector);
     let beyond = vector.iter().filter(|(origin, time)| claim.get(origin) < *time).collect();
     let (floor, eviction_floor) = (cx.ledger.floor(), cx.ledger.eviction_floor());
-    // The receiver claims hidden dots without having seen them, like evicted ones.
+    // The receiver claims hidden dots without receiving their registers, like evicted dots. So they count as evicted: a
+    // receiver that has not seen them takes over the eviction floor.
     if !cx.env.bugs().hidden_untold {
         evicted.join(&session.hidden);
     }
@@ -296,8 +303,8 @@ fn cut_interval<K: CoreKey, V>(
     let Some(mut log) = cx.ledger.logs_mut().take(&origin) else { return (interval, true) };
     let delivers = origin != cx.env.id && cx.members.is_live(&origin);
     // An origin that has not delivered a write within this lag has no link to the receiver. The age is that of the
-    // stamp, not of the dot: replicas without a link between them would adopt such a register from each other for ever,
-    // each time under a newer dot.
+    // stamp, not of the dot, because each adoption gives a register a newer dot. By the age of the dot, replicas
+    // without a link would adopt an `Evicted` register from each other for ever.
     let settled = if delivers { cx.env.judging().saturating_sub(cx.max_origin_lag()) } else { HlcTime::MAX };
     let (mut finished, mut last, mut duplicates) = (true, from, Vec::new());
     for (time, slot) in log.after(from).take_while(|(time, _)| *time <= seen) {
@@ -365,8 +372,8 @@ impl Lack {
         self.is_far_behind(cx) || first_after(cx, self.origin, self.theirs).is_some_and(|time| time <= settled)
     }
 
-    /// Returns true if a member that lacks much of a live origin is receiving it from there: it has progressed lately.
-    /// A second copy of everything does not help a member that is merely slower than a burst.
+    /// Returns true if the member lacks much of a live origin and is receiving it from that origin: the member's report
+    /// has risen lately. Such a member may only be slow to take a burst of writes. A second copy would not help it.
     fn is_progressing<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
         let much = cx.ledger.logs().get(&self.origin).is_some_and(|log| log.count_after(self.theirs).0 > LITTLE);
         if !self.origin_delivers(cx) || self.is_far_behind(cx) || !much || cx.relays() {
@@ -384,15 +391,16 @@ impl Lack {
     }
 }
 
-/// Drops the progress records of origins that the member has as far as this replica. A later lack is measured afresh.
+/// Drops the progress record of each origin of which the member has seen as much as this replica. A later lack is
+/// measured afresh.
 fn forget_progress<K: CoreKey, V>(cx: &mut Context<'_, K, V>, of: &ReplicaId) {
     let Some(peer) = cx.members.get_mut(of) else { return };
     let (reported, vector) = (&peer.reported, cx.ledger.vector());
     peer.delivery.progress.retain(|origin, _| reported.get(origin) < vector.get(origin));
 }
 
-/// Returns true if a member lacks own writes that are not on their way. Writes that were overtaken since count as well:
-/// without the empty interval in their place, the member's vector could never move.
+/// Returns true if a member lacks own writes that are not on their way. Own writes that were overtaken since count too.
+/// No register is left to send for them, but the member's vector passes them only if a push or session claims them.
 fn lacks_own<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, theirs: HlcTime, settled: HlcTime) -> bool {
     let last_own = cx.ledger.last_own();
     if theirs >= last_own {
