@@ -114,7 +114,7 @@ impl ReceivedDigest {
         } else {
             cx.note_offender(from, digest.clock);
         }
-        let full = retired::whole(cx.ledger.vector(), digest);
+        let full = retired::full_vector(cx.ledger.vector(), digest);
         take_facts(cx, digest, full.as_ref());
         let Some(theirs) = full else {
             ask_for_full(cx, from);

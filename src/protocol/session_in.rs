@@ -117,7 +117,7 @@ impl SessionIn {
         } else {
             cx.env.clock.observe(frame.clock);
         }
-        if !self.note_frame(cx.env, &frame) {
+        if !self.accept_frame(cx.env, &frame) {
             cx.env.counters.frames_ignored += 1;
             return outcome;
         }
@@ -177,7 +177,7 @@ impl SessionIn {
     }
 
     /// Records the frame. Returns false if its index is too high or was received before.
-    fn note_frame<K, V>(&mut self, env: &Env, frame: &Frame<K, V>) -> bool {
+    fn accept_frame<K, V>(&mut self, env: &Env, frame: &Frame<K, V>) -> bool {
         let in_order = env.bugs().frames_in_order;
         let Some(incoming) = &mut self.0 else { return false };
         if frame.index >= MAX_FRAMES || (in_order && frame.index as usize != incoming.received.len()) {
@@ -209,7 +209,7 @@ impl SessionIn {
         let mut spans = Vec::new();
         for interval in intervals {
             if incoming.reconcile || cx.env.bugs().absent_is_deleted {
-                note_unlisted(cx, incoming, &interval);
+                update_unlisted(cx, incoming, &interval);
             }
             spans.push((interval.origin, interval.to));
             merge_interval(cx, incoming, interval);
@@ -328,7 +328,7 @@ fn note_vouched<K: CoreKey, V>(cx: &Context<'_, K, V>, incoming: &mut Incoming, 
 /// Records the held registers that an interval of a reconcile does not list. They are judged once all frames have
 /// arrived, and not earlier. Until then this replica may lack the registers that replaced them, and has not adopted the
 /// sender's floor. If a held register were removed earlier, an older value from a third replica could take its place.
-fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, interval: &Interval<K, V>) {
+fn update_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, interval: &Interval<K, V>) {
     let Interval { origin, from, to, ref entries, .. } = *interval;
     let listed: BTreeSet<_> = entries.iter().map(|entry| entry.dot().counter).collect();
     listed.iter().for_each(|time| {
