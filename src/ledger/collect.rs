@@ -83,8 +83,8 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
             }
         }
     }
-    let now_without_members = members.is_empty().then(|| env.judging());
-    let pruned = ledger.registers.prune_contests(env, &cut, now_without_members);
+    let memberless_at = members.is_empty().then(|| env.judging());
+    let pruned = ledger.registers.prune_contests(env, &cut, memberless_at);
     members.set_cut(cut, pruned);
     expiry::compact(ledger);
     let (table, tombstones) = (crate::sync::Arc::clone(ledger.table()), ledger.tombstones().len());

@@ -247,17 +247,16 @@ impl Contests {
     }
 
     /// Forgets contests that are over. Returns the time up to which lost stamps are forgotten. Keeps the bound of a
-    /// fill that not every member has seen, because the fill may still be sent. `now_without_members` is this
+    /// fill that not every member has seen, because the fill may still be sent. `memberless_at` is this
     /// replica's clock if it has no members. The contests of the last `KEPT_WITHOUT_MEMBERS` nanoseconds are then kept,
     /// because a replica met later may bring fills of that age.
     pub(super) fn prune(
         &mut self,
         watermark: HlcTime,
-        now_without_members: Option<HlcTime>,
+        memberless_at: Option<HlcTime>,
         is_seen: impl Fn(SlotRef, Stamp) -> bool,
     ) -> HlcTime {
-        let watermark =
-            now_without_members.map_or(watermark, |now| watermark.min(now.saturating_sub(KEPT_WITHOUT_MEMBERS)));
+        let watermark = memberless_at.map_or(watermark, |now| watermark.min(now.saturating_sub(KEPT_WITHOUT_MEMBERS)));
         self.fills.retain(|(_, stamp), (slot, _)| stamp.time > watermark || !is_seen(*slot, *stamp));
         let may_still_contest = |time: HlcTime| time.saturating_add(self.drift + GRAIN) > watermark;
         self.epochs.retain(|epoch| may_still_contest(*epoch));

@@ -142,12 +142,7 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Forgets bounds and lost stamps that are no longer needed. Returns the time up to which lost stamps are
     /// forgotten.
-    pub(super) fn prune_contests(
-        &mut self,
-        env: &Env,
-        cut: &StableCut,
-        now_without_members: Option<HlcTime>,
-    ) -> HlcTime {
+    pub(super) fn prune_contests(&mut self, env: &Env, cut: &StableCut, memberless_at: Option<HlcTime>) -> HlcTime {
         let Self { contests, table, origins, .. } = self;
         let is_seen = |slot: SlotRef, fill: Stamp| {
             let held = table.meta(slot).filter(|held| {
@@ -155,7 +150,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             });
             held.is_none_or(|held| cut.has_been_seen(Dot::new(origins.id(held.dot_origin), held.dot_time)))
         };
-        contests.prune(cut.watermark, now_without_members, is_seen)
+        contests.prune(cut.watermark, memberless_at, is_seen)
     }
 
     /// Returns true if readers can see this value, ignoring its time to live.
