@@ -37,7 +37,7 @@ use peer::{Pair, Peer};
 /// The highest number of forgotten members that are remembered.
 const MAX_FORGOTTEN: usize = 4_096;
 
-/// The members that were forgotten here, each with the monotonic time of that, and true if the member had been
+/// The members that were forgotten here. Each has the monotonic time at which it was forgotten, and true if it had been
 /// unreachable for `forget_after`. They are remembered because digests still name them: the senders of these digests
 /// have not yet received news of the departure.
 #[derive(Debug, Default)]
@@ -352,7 +352,7 @@ impl Members {
     }
 
     /// Returns the members that have been dead for at least `forget_after`. Also drops the memory of members that were
-    /// forgotten long enough ago, and sends data again to newcomers that were held back long enough.
+    /// forgotten long enough ago, and allows data again for newcomers from which it was held back long enough.
     pub(crate) fn due_to_forget(&mut self, env: &Env) -> Vec<ReplicaId> {
         self.absent.forgotten.expire(env.now, nanos(env.config.forget_after));
         skew::release_held_back(self, env);

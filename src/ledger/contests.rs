@@ -25,10 +25,11 @@
 //! stamps that lost against something at most `max_drift` later.
 //!
 //! A stamp that lost is not in the table, and messages may leave it out. So its author may be the only replica that
-//! knows it, and must remember it. A lost stamp is dropped once the watermark has passed every fill that it could
-//! contest. A bound is dropped once the stable watermark has passed its fill and every member has seen the fill: until
-//! then the fill may still be sent, and must carry its bound. Other fills never contest a fill: their stamps lie
-//! between the ticks of a clock, which identifies them.
+//! knows it, and must remember it. A lost stamp is dropped once the stable watermark has passed every fill that it
+//! could contest: every write and fill that is still to arrive is stamped above that watermark. A bound is dropped once
+//! the stable watermark has passed its fill and every member has seen the fill. Until then the fill may still be sent,
+//! and must carry its bound. Other fills never contest a fill: their stamps lie between the ticks of a clock, which
+//! identifies them.
 //!
 //! There is one exception: a stamp that lost need not be remembered if a later write of the same replica stands in its
 //! place. That write beats or contests every fill that the earlier one contests. A stamp that lost against a fill, a
@@ -148,8 +149,8 @@ impl Contests {
         (bound.known.len() <= MAX_KNOWN).then_some(bound)
     }
 
-    /// Returns true if the fill counts as contested: this replica knows such a write or epoch, may have forgotten one,
-    /// or has no room for the bound. A write in `unmerged` counts even if it is stamped above the fill.
+    /// Returns true if the fill counts as contested: this replica knows a write or epoch that contests it, may have
+    /// forgotten one, or has no room for the bound. A write in `unmerged` counts even if it is stamped above the fill.
     pub(super) fn is_contested(&self, hash: u64, held: Option<Stamp>, fill: Stamp, bound: &FillBound) -> bool {
         let lost_stamps = self.lost_stamps.get(&hash).into_iter().flatten();
         self.epochs.iter().any(|epoch| bound.is_contested_by_epoch(fill, *epoch))

@@ -160,9 +160,9 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         self.env.bugs().fills_left_in_doubt && held.is_none() && fill <= self.ledger.highest_floor()
     }
 
-    /// Returns true if a fill is so late that stamps which contest it may have been forgotten here already. Stamps are
-    /// remembered only for fills of members. They are remembered from the time at which the filling replica last became
-    /// a member here.
+    /// Returns true if a fill is so late that stamps which contest it may have been forgotten here already. If the
+    /// filling replica is a member, only stamps forgotten before it became one can be missing. Since then its watermark
+    /// has kept the stamps that may contest its fills. If it is no member, all stamps forgotten so far can be missing.
     fn is_late(&self, fill: Stamp, bound: &FillBound) -> bool {
         let (id, bugs) = (&self.env.id, self.env.bugs());
         let is_member = self.members.contains(&fill.replica);

@@ -34,8 +34,8 @@ const ACK_DELAY: u64 = 10_000_000;
 pub(crate) struct Pushes<K, V> {
     /// Each push that waits for its predecessor, with its deadline and its sender.
     early: VecDeque<(u64, ReplicaId, Push<K, V>)>,
-    /// By origin, the last interval of which every write has arrived here or is no longer needed. Outside it, this
-    /// replica may claim writes that a session or push left out because they had lost at its sender.
+    /// By origin, the last interval of which every write has arrived here or is no longer needed. Outside it, the
+    /// vector may cover writes that never arrived, because they had lost at the sender of a session or push.
     heard: BTreeMap<ReplicaId, (HlcTime, HlcTime)>,
 }
 
@@ -76,8 +76,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
     }
 
     /// Records the push's interval after its last fill as received: every write in it is here or not needed. A push
-    /// leaves out overwritten writes. If a later write has overwritten one, that later write beats or contests the same
-    /// fills. If a fill has done so, the left-out write may be needed: a fill contests nothing.
+    /// leaves out overwritten writes. If a later write has overwritten one, it is not needed: the later write beats or
+    /// contests the same fills. If a fill has overwritten one, it may be needed, because a fill contests nothing.
     fn note_received(&mut self, bugs: Bugs, push: &Push<K, V>) {
         if self.heard.len() >= MAX_ORIGINS {
             self.heard.clear(); // Afterwards, repeated pushes are merged once more.

@@ -35,8 +35,9 @@ struct Incoming {
     unclaimable: bool,
     /// The dropped vector of the sender. This replica adopts it only when it claims the session. If it were adopted
     /// earlier, this replica's own dropped vector could name dots that this replica has not claimed. If the sender then
-    /// departed before the end of the session, perhaps no replica could ever claim those dots. Every replica would seem
-    /// to lack the removals of those dots, so replicas would send each other reconciles without end.
+    /// departed before the end of the session, perhaps no replica could ever claim those dots. A member gets a
+    /// reconcile whenever its reported vector does not cover the dropped vector of this replica. No member's vector
+    /// could ever cover these dots, so reconciles would be sent without end.
     dropped: VersionVector,
     /// Held registers, by dot, that no frame of a reconcile has listed so far. Either the dot lies in an interval that
     /// was received, or a push has placed the register during the session.
@@ -346,8 +347,9 @@ fn update_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Inc
 
 /// Ends a reconcile, in three steps:
 ///
-/// - Removes registers that the sender has seen and did not list. If this replica has seen all that the sender has
-///   evicted, it spares registers whose absence only an eviction can explain.
+/// - Removes registers that the sender has seen and did not list. If this replica has seen all dots that the sender has
+///   evicted, it spares registers stamped above the sender's gc floor. The sender can only have evicted these: a
+///   tombstone that it collected lies at or below that floor.
 /// - Judges registers that the sender has not seen. If the sender may have removed a newer register of the key without
 ///   a trace, a register at or below the sender's eviction floor is put in doubt, and one above it is voided.
 /// - Takes over the sender's evictions, unless this replica has seen all of them.
