@@ -51,7 +51,7 @@ fn store<K: CacheKey, V: CacheValue>(
             return Err(failure);
         }
     };
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let (item, write) = write_of(shared, now, (flight.hash, &flight.item.key), filled);
     match write {
         Ok(Some(write)) => finish(shared, now, flight, write),
@@ -103,7 +103,7 @@ fn finish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, flight: &
 }
 
 fn abort<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Arc<Flight<K, V>>) {
-    let _joinable = shared.writer.change(shared.around.time.now(), |engine| {
+    let _joinable = shared.writer.change(shared.services.time.now(), |engine| {
         engine.replica.abort_fill(&flight.ticket);
         engine.flights.remove(flight)
     });

@@ -55,7 +55,7 @@ pub struct FillLease<K: CacheKey, V: CacheValue> {
 
 impl<K: CacheKey, V: CacheValue> FillLease<K, V> {
     pub(super) fn begin(shared: &Arc<Shared<K, V>>, handles: &Arc<Handles>, key: K) -> Self {
-        let (item, now) = (of_key(key), shared.around.time.now());
+        let (item, now) = (of_key(key), shared.services.time.now());
         let hash = shared.reader.hash_of(&item.key);
         let ticket = shared.writer.change(now, |engine| engine.replica.begin_fill(now, hash, &item.key));
         Self { shared: Arc::clone(shared), _open: Arc::clone(handles), hash, item, ticket: Some(ticket) }
@@ -75,7 +75,7 @@ impl<K: CacheKey, V: CacheValue> FillLease<K, V> {
     /// [`Filled::uncached`].
     pub fn complete_with(mut self, filled: Filled<V>) -> Result<bool, InsertError> {
         let shared = &self.shared;
-        let now = shared.around.time.now();
+        let now = shared.services.time.now();
         // Runs user code. If that panics, `Drop` ends the fill.
         let (_, write) = write_of(shared, now, (self.hash, &self.item.key), filled);
         let Some(write) = write.inspect_err(|_| shared.counts.fills.refused.one())? else { return Ok(false) };
@@ -103,7 +103,7 @@ impl<K: CacheKey, V: CacheValue> Drop for FillLease<K, V> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let shared = &self.shared;
-            shared.writer.change(shared.around.time.now(), |engine| engine.replica.abort_fill(&ticket));
+            shared.writer.change(shared.services.time.now(), |engine| engine.replica.abort_fill(&ticket));
         }
     }
 }

@@ -14,6 +14,7 @@ use super::questions::Inquiries;
 use super::ready::Waiter;
 use super::spare::Runtimes;
 use super::unsent::{Ledger, Unsent};
+use super::woken::Woken;
 use crate::cache::TimeSource;
 use crate::cache::host::{Host, NodeServices, ReadyFuture};
 use crate::cache::port::{NodeEvent, Port};
@@ -130,6 +131,8 @@ pub(crate) struct Registry {
     pub(crate) phase: Phase,
     pub(crate) health: Health,
     pub(crate) wake: Arc<Notify>,
+    /// The caches that wait for a visit of the driver.
+    pub(crate) woken: Arc<Woken>,
     ports: Mutex<BTreeMap<String, Opened>>,
     /// Caches without a handle that have unsent writes, each with the monotonic time up to which it is kept.
     lingering: Mutex<Vec<(Held, u64)>>,
@@ -149,6 +152,8 @@ fn held(ports: &BTreeMap<String, Opened>, name: &str) -> Option<Held> {
 
 impl Registry {
     pub(crate) fn new(incarnation: Uuid, identity: Identity, clock: SystemClock) -> Self {
+        let wake = Arc::new(Notify::new());
+        let driver = Arc::clone(&wake);
         Self {
             incarnation,
             process: std::process::id(),
@@ -156,7 +161,8 @@ impl Registry {
             ids: Mutex::default(),
             phase: Phase::default(),
             health: Health::default(),
-            wake: Arc::new(Notify::new()),
+            wake,
+            woken: Arc::new(Woken::new(Box::new(move || driver.notify_one()))),
             ports: Mutex::new(BTreeMap::new()),
             lingering: Mutex::new(Vec::new()),
             opened: Mutex::default(),
@@ -379,13 +385,13 @@ pub(crate) struct NodeHost {
 }
 
 impl Host for NodeHost {
-    fn services(&self) -> NodeServices {
-        let wake = Arc::clone(&self.registry.wake);
+    fn services(&self, cache: &str) -> NodeServices {
+        let (woken, caller) = (Arc::clone(&self.registry.woken), Woken::caller(cache));
         NodeServices {
             node: self.registry.incarnation,
             node_name: Arc::from(self.alive.mesh.name()),
             time: Arc::clone(&self.registry.clock) as Arc<dyn TimeSource>,
-            wake: Arc::new(move || wake.notify_one()),
+            wake: Arc::new(move || woken.call(&caller)),
             tasks: Arc::new(Runtimes(Arc::clone(&self.alive.spare))),
         }
     }
