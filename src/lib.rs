@@ -178,8 +178,8 @@ pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
-    Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, ParseTokenError, Policy, Ready,
-    Replicated, Subscription, SubscriptionError, Token, Written,
+    FillLease, Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, ParseTokenError, Policy,
+    Ready, Replicated, Subscription, SubscriptionError, Token, Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]
