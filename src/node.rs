@@ -42,6 +42,8 @@ mod signal;
 mod spare;
 mod unsent;
 
+#[cfg(feature = "inspect-http")]
+pub(crate) use address::resolve;
 pub use builder::{NodeBuilder, StartError};
 pub use mesh::KeyError;
 pub use ready::TooFewMembers;

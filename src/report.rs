@@ -10,9 +10,11 @@ mod key;
 mod lint;
 mod marks;
 mod time;
+pub(crate) mod vocabulary;
 mod warning;
 
 pub use crate::arrival::Provenance;
+pub use crate::histogram::Distribution;
 pub use lint::{lint_cache, lint_node};
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
 pub use warning::Warning;
@@ -57,6 +59,12 @@ pub struct CacheReport {
     pub hits: u64,
     /// The number of reads that found no value.
     pub misses: u64,
+    /// The number of values that were removed or replaced on this node, by cause.
+    #[serde(default)]
+    pub removals: BTreeMap<String, u64>,
+    /// The times of `fill`, `acknowledgement` and `get`, and the `eviction_age`, each as a distribution.
+    #[serde(default)]
+    pub timings: BTreeMap<String, Distribution>,
     /// The estimated memory in bytes, extrapolated from a sample of registers.
     pub memory_estimate: u64,
     /// The version vector's entries of this replica and of its members. At most 64 members are listed.

@@ -30,6 +30,7 @@ pub(super) fn complete<K: CacheKey, V: CacheValue>(
         Err(Failure::panicked(payload))
     });
     shared.counts.fills.note(&outcome);
+    shared.counts.timings.fills.record(shared.around.time.now().mono.saturating_sub(flight.begun));
     flight.complete(outcome);
 }
 

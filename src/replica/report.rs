@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{CoreKey, Counters, PeerView, View};
 use crate::crdt::{Dot, VersionVector};
+use crate::histogram::Distribution;
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::ledger::collect;
 use crate::ledger::log::OriginLog;
@@ -100,6 +101,8 @@ pub(crate) struct ReplicaReport {
     pub(crate) sending: usize,
     pub(crate) lossy: bool,
     pub(crate) counters: Counters,
+    /// The distributions of [`ReplicaTimings`](crate::env::ReplicaTimings): of acknowledgements, and of ages at eviction.
+    pub(crate) timings: [Distribution; 2],
 }
 
 impl PeerLag {
@@ -139,6 +142,7 @@ impl ReplicaReport {
             sending: view.conversations.sessions_out.len(),
             lossy: ledger.is_lossy(),
             counters: env.counters.clone(),
+            timings: [env.timings.acknowledged.read(), env.timings.evicted.read()],
         }
     }
 }
