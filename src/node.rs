@@ -299,11 +299,11 @@ impl Node {
         self.alive.mesh.kill_task(name)
     }
 
-    /// Stops all traffic between this node and these addresses; `None` heals. Test switch.
+    /// Stops all traffic between this node and these addresses, or in one direction only; `None` heals. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
-    pub fn sever(&self, from: Option<Vec<SocketAddr>>) {
-        self.alive.mesh.sever(from);
+    pub fn sever(&self, cut: impl Into<mesh::Cut>) {
+        self.alive.mesh.sever(cut);
     }
 
     /// Hands unsent writes to at least one member, leaves the cluster and stops, within about five seconds. Returns

@@ -26,7 +26,7 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     let (replica, fills_running, config, removals) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
     let (hits, misses) = shared.writer.reads.totals();
-    let report = CacheReport {
+    let mut report = CacheReport {
         cache: shared.name.to_string(),
         node: shared.around.node_name.to_string(),
         replica: shared.around.id().to_string(),
@@ -63,9 +63,15 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         repairs: repairs(&replica),
         counters: by_name(replica.counters.each()),
         settings_differ: shared.differing.all(),
+        intake_age_ms: BTreeMap::new(),
         warnings: Vec::new(),
+        ended_warnings: Vec::new(),
     };
-    CacheReport { warnings: lint_cache(&report), ..report }
+    let mut log = shared.warnings.lock();
+    report.intake_age_ms = log.ages(now, &report.intake);
+    report.warnings = log.observe(now, lint_cache(&report));
+    report.ended_warnings = log.ended();
+    report
 }
 
 /// Copies the state of the replica, the number of running fills, the settings, and the removals by cause.

@@ -26,6 +26,7 @@ use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
 mod settings;
+mod watch;
 
 /// Parcels sent for one cache before the next cache has its turn.
 const PARCELS_PER_TURN: usize = 64;
@@ -63,6 +64,7 @@ pub(crate) struct Driver {
     ending: Option<(Duration, Vec<oneshot::Sender<()>>)>,
     seeds: Vec<String>,
     greet_at: Instant,
+    watch: watch::Watch,
 }
 
 impl Driver {
@@ -86,6 +88,7 @@ impl Driver {
             ending: None,
             seeds,
             greet_at: Instant::now(),
+            watch: watch::Watch::new(),
         }
     }
 
@@ -162,13 +165,9 @@ impl Driver {
                 self.drop_process(peer.incarnation, left);
             }
             MeshEvent::SeedsUnreachable { attempts } => {
-                self.registry.health.seeds_unreachable.store(true, Ordering::Relaxed);
                 tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; this node keeps retrying");
             }
-            MeshEvent::SeedsReachable => {
-                self.registry.health.seeds_unreachable.store(false, Ordering::Relaxed);
-                tracing::info!("a seed answers again");
-            }
+            MeshEvent::SeedsReachable => tracing::info!("a seed answers again"),
             MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
             MeshEvent::NameConflict { name, addrs } => {
                 tracing::error!(
@@ -379,6 +378,7 @@ impl Driver {
             self.greet_the_unknown().await;
             self.registry.publish(self.membership.node_names());
         }
+        watch::look(self, now);
         // Callers are answered once in each turn, so turns follow soon after each other while a caller waits.
         if !self.waiters.is_empty() || !self.member_waiters.is_empty() {
             next = next.min(now + Duration::from_millis(5));

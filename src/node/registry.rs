@@ -21,6 +21,7 @@ use crate::counters::Counter;
 use crate::hlc::nanos;
 use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
+use crate::report::WarningLog;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// The names of nodes, by cache and by the replicas that are open there.
@@ -103,7 +104,6 @@ pub(crate) struct Phase {
 pub(crate) struct Health {
     /// The monotonic time of the driver's last turn.
     pub(crate) pulse: AtomicU64,
-    pub(crate) seeds_unreachable: AtomicBool,
     /// Panics of users' types on the driver's thread.
     pub(crate) contained_panics: Counter,
     /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
@@ -129,6 +129,8 @@ pub(crate) struct Registry {
     ids: Mutex<Ids>,
     pub(crate) phase: Phase,
     pub(crate) health: Health,
+    /// The warnings about the node itself.
+    pub(crate) warnings: Mutex<WarningLog>,
     pub(crate) wake: Arc<Notify>,
     ports: Mutex<BTreeMap<String, Opened>>,
     /// Caches without a handle that have unsent writes, each with the monotonic time up to which it is kept.
@@ -156,6 +158,7 @@ impl Registry {
             ids: Mutex::default(),
             phase: Phase::default(),
             health: Health::default(),
+            warnings: Mutex::default(),
             wake: Arc::new(Notify::new()),
             ports: Mutex::new(BTreeMap::new()),
             lingering: Mutex::new(Vec::new()),

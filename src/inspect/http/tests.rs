@@ -74,6 +74,10 @@ fn every_field_of_every_answer_is_described() {
     check::<crate::report::TombstoneReport>(&described, "TombstoneReport");
     check::<crate::report::Repairs>(&described, "Repairs");
     check::<crate::report::NodeReport>(&described, "NodeReport");
+    check::<crate::report::SeedReport>(&described, "SeedReport");
+    check::<crate::report::IncidentReport>(&described, "IncidentReport");
+    check::<crate::report::Warning>(&described, "Warning");
+    check::<crate::report::Distribution>(&described, "Distribution");
     check::<crate::report::MemberReport>(&described, "MemberReport");
     check::<crate::report::Staleness>(&described, "Staleness");
     check::<crate::report::PeerStaleness>(&described, "PeerStaleness");
