@@ -76,6 +76,10 @@ pub struct CacheReport {
     pub vector: Vec<Seen>,
     /// The members that have this cache open, including dead members that are not yet forgotten. At most 64 are listed.
     pub peers: Vec<PeerReport>,
+    /// The silence of a live member above which something is wrong, in milliseconds. It depends on the number of members,
+    /// which take turns.
+    #[serde(default)]
+    pub silence_limit_ms: u64,
     /// The stable watermark: no future write is stamped at or below it.
     pub stable_watermark: String,
     /// The floor: the highest stamp of a tombstone that was removed without a trace.

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::{CacheKey, CacheValue};
 use crate::crdt::Cause;
 use crate::histogram::Distribution;
-use crate::hlc::{HlcTime, Now};
+use crate::hlc::{HlcTime, Now, nanos};
 use crate::item::{Item, panics_in_drop};
 use crate::ledger::tombstones::of_cause;
 use crate::replica::report::{CollectionBlock, HeldReport, ReportedPeer};
@@ -44,6 +44,7 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         memory_estimate: estimate_memory(shared, &replica.held),
         vector: replica.vector.iter().map(|seen| reporter.seen(seen)).collect(),
         peers: replica.peers.iter().map(|peer| reporter.peer(&replica, peer)).collect(),
+        silence_limit_ms: silence_limit(&config, replica.met),
         stable_watermark: readable(replica.watermark),
         gc_floor: readable(replica.floor.time),
         epoch: readable(replica.epoch),
@@ -72,6 +73,12 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     report.warnings = log.observe(now, lint_cache(&report));
     report.ended_warnings = log.ended();
     report
+}
+
+/// Returns the longest silence of a member that works, in milliseconds. It sends a digest to one member at a time, and to
+/// each of them once in a round of random order.
+fn silence_limit(config: &ReplicaConfig, members: usize) -> u64 {
+    ms(nanos(config.digest_interval)).saturating_mul(2 * members as u64 + 1)
 }
 
 /// Copies the state of the replica, the number of running fills, the settings, and the removals by cause.

@@ -93,6 +93,8 @@ pub(crate) struct ReplicaReport {
     pub(crate) held: HeldReport,
     pub(crate) vector: Vec<(ReplicaId, HlcTime)>,
     pub(crate) peers: Vec<ReportedPeer>,
+    /// The number of members that have sent something, also of those that are not listed.
+    pub(crate) met: usize,
     pub(crate) watermark: HlcTime,
     pub(crate) floor: Stamp,
     pub(crate) epoch: HlcTime,
@@ -134,6 +136,7 @@ impl ReplicaReport {
             held: HeldReport::of(view, now),
             vector: of_members(view, ledger.vector()).collect(),
             peers: listed.map(|(id, peer)| ReportedPeer::of(view, now, *id, peer)).collect(),
+            met: members.met().count(),
             watermark: members.cut().watermark,
             floor: ledger.floor(),
             epoch: ledger.epoch(),

@@ -15,8 +15,9 @@ const RECENT: u64 = 30_000;
 /// Returns the warnings about one cache.
 #[must_use]
 pub fn lint_cache(report: &CacheReport) -> Vec<Warning> {
-    let mut found: Vec<_> = report.peers.iter().filter_map(lagging).collect();
+    let mut found: Vec<_> = report.peers.iter().filter_map(|peer| lagging(report, peer)).collect();
     found.extend(report.peers.iter().filter_map(down));
+    found.extend(report.peers.iter().filter_map(|peer| silent(report, peer)));
     found.extend(clocks(report));
     found.extend(tombstones(report));
     found.extend(undecodable(report));
@@ -41,9 +42,12 @@ fn settings(report: &CacheReport, other: &SettingsDiffer) -> Warning {
     warning("settings-differ", other.node.as_ref().unwrap_or(&report.node), text)
 }
 
-/// Warns of a live member that lacks writes of this node. A dead one has a warning of its own.
-fn lagging(peer: &PeerReport) -> Option<Warning> {
-    if !peer.live || peer.lag_entries == 0 || peer.lag_ms < LAGGING {
+/// Warns of a live member that lacks writes of this node. A dead one has a warning of its own. A member whose clock is
+/// behind this node's holds back writes until they are due there: until then only the clocks are to blame.
+fn lagging(report: &CacheReport, peer: &PeerReport) -> Option<Warning> {
+    let behind = peer.clock_skew_ms.map_or(0, |skew| skew.min(0).unsigned_abs());
+    let held_back = if behind > report.max_drift_ms { behind } else { 0 };
+    if !peer.live || peer.lag_entries == 0 || peer.lag_ms < LAGGING + held_back {
         return None;
     }
     let text = format!(
@@ -69,6 +73,20 @@ fn down(peer: &PeerReport) -> Option<Warning> {
         peer.lag_entries
     );
     Some(warning("member-down", name_of(peer), text))
+}
+
+/// Warns of a live member from which nothing arrives, so that its writes are missing here.
+fn silent(report: &CacheReport, peer: &PeerReport) -> Option<Warning> {
+    if !peer.live || peer.silent_ms <= report.silence_limit_ms {
+        return None;
+    }
+    let text = format!(
+        "nothing from this member has arrived for {}, although the failure detector considers it alive: its writes are \
+         missing here. Check whether UDP and TCP pass from it to this node, and whether its process is starved or its \
+         eviction listener blocks.",
+        span(peer.silent_ms)
+    );
+    Some(warning("silent-member", name_of(peer), text))
 }
 
 fn tombstones(report: &CacheReport) -> Vec<Warning> {
@@ -200,6 +218,22 @@ mod tests {
         assert_eq!(names(&lint_cache(&cache)), ["clock-behind"]);
     }
 
+    /// A member whose clock is behind by 5 s takes this node's writes 4 s late or later.
+    #[test]
+    fn a_member_that_waits_for_its_clock_does_not_lag() {
+        let peer = |skew, lag_ms| PeerReport {
+            live: true,
+            lag_entries: 1,
+            lag_ms,
+            clock_skew_ms: Some(skew),
+            ..PeerReport::default()
+        };
+        let report = CacheReport { max_drift_ms: 1_000, ..CacheReport::default() };
+        for (skew, lag_ms, lags) in [(-5_000, 5_999, false), (-5_000, 6_000, true), (-900, 1_000, true), (5_000, 1_000, true)] {
+            assert_eq!(lagging(&report, &peer(skew, lag_ms)).is_some(), lags, "{skew} {lag_ms}");
+        }
+    }
+
     #[test]
     fn each_fault_has_its_name() {
         let mut cache = CacheReport { max_drift_ms: 1_000, clock_ahead_ms: 900, ..CacheReport::default() };
@@ -211,6 +245,7 @@ mod tests {
             ..PeerReport::default()
         };
         cache.peers = vec![peer(true), peer(false), peer(false)];
+        cache.peers[0].silent_ms = 1;
         cache.tombstones.total = 9;
         cache.tombstones.cap = 10;
         cache.tombstones.oldest_ms = Some(1_000_000);
@@ -224,6 +259,7 @@ mod tests {
             "lagging-peer",
             "member-down",
             "member-down",
+            "silent-member",
             "clock-behind",
             "collection-stalled",
             "tombstones-near-cap",
