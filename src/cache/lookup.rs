@@ -28,9 +28,9 @@ where
     if !shared.writer.reads.claims_sample() {
         return look_up(shared, key);
     }
-    let begun = shared.around.time.now().mono;
+    let begun = shared.services.time.now().mono;
     let found = look_up(shared, key);
-    shared.counts.timings.gets.record(shared.around.time.now().mono.saturating_sub(begun));
+    shared.counts.timings.gets.record(shared.services.time.now().mono.saturating_sub(begun));
     found
 }
 
@@ -54,7 +54,7 @@ where
     Q: Equivalent<K> + Hash + ?Sized,
 {
     let (found, stamp) = stamped(shared, key)?;
-    let time = Arc::clone(&shared.around.time);
+    let time = Arc::clone(&shared.services.time);
     Some(EntryInfo { value: found.item.value()?.clone(), stamp, expires: found.meta.expires, now: time.wall(), time })
 }
 

@@ -22,14 +22,14 @@ const SAMPLE: usize = 256;
 
 /// Returns a report on everything in a cache but its registers.
 pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let (replica, fills_running, config, removals) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
     let (hits, misses) = shared.writer.reads.totals();
     let mut report = CacheReport {
         cache: shared.name.to_string(),
-        node: shared.around.node_name.to_string(),
-        replica: shared.around.id().to_string(),
+        node: shared.services.node_name.to_string(),
+        replica: shared.services.id().to_string(),
         wall: readable(now.wall),
         clock_ahead_ms: signed_ms(replica.clock, now.wall).max(0),
         clock_step_ms: replica.disagreement / 1_000_000,
@@ -209,8 +209,8 @@ fn by_name(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String
 }
 
 fn reporter<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, judging: HlcTime) -> Reporter {
-    let mut names = shared.around.host.names(&shared.name);
-    names.insert(shared.around.id(), shared.around.node_name.to_string());
+    let mut names = shared.services.host.names(&shared.name);
+    names.insert(shared.services.id(), shared.services.node_name.to_string());
     Reporter { names, now, judging }
 }
 

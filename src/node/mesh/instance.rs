@@ -171,8 +171,8 @@ impl Core {
         let list = self.live().ok_or_else(|| NotJoined::Failed("this member is stopping".into()))?;
         self.counters.join_attempts.one();
         self.wire.take_refused_by(addr);
-        let patience = self.config.failure.connect_timeout + self.config.failure.stream_timeout;
-        let error = match timeout(patience, list.join(MaybeResolvedAddress::resolved(addr))).await {
+        let limit = self.config.failure.connect_timeout + self.config.failure.stream_timeout;
+        let error = match timeout(limit, list.join(MaybeResolvedAddress::resolved(addr))).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => cause_of(&error),
             Err(_) => "no answer in time".to_owned(),
