@@ -45,6 +45,8 @@ mod spare;
 mod unsent;
 mod woken;
 
+#[cfg(feature = "inspect-http")]
+pub(crate) use address::resolve;
 pub use builder::{NodeBuilder, StartError};
 pub use mesh::KeyError;
 pub use ready::TooFewMembers;
@@ -300,11 +302,11 @@ impl Node {
         self.alive.mesh.kill_task(name)
     }
 
-    /// Stops all traffic between this node and these addresses; `None` heals. Test switch.
+    /// Stops all traffic between this node and these addresses, or in one direction only; `None` heals. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
-    pub fn sever(&self, from: Option<Vec<SocketAddr>>) {
-        self.alive.mesh.sever(from);
+    pub fn sever(&self, cut: impl Into<mesh::Cut>) {
+        self.alive.mesh.sever(cut);
     }
 
     /// Hands unsent writes to at least one member, leaves the cluster and stops, within about five seconds. Returns

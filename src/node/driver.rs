@@ -30,6 +30,7 @@ use crate::wire::{self, MessageKind, Peeked};
 mod handover;
 mod settings;
 mod waiting;
+mod watch;
 
 /// Parcels sent for one cache before the next cache has its turn.
 const PARCELS_PER_TURN: usize = 64;
@@ -67,6 +68,7 @@ pub(crate) struct Driver {
     seeds: Vec<String>,
     greet_at: Instant,
     agenda: Agenda,
+    watch: watch::Watch,
 }
 
 impl Driver {
@@ -91,6 +93,7 @@ impl Driver {
             seeds,
             greet_at: Instant::now(),
             agenda: Agenda::default(),
+            watch: watch::Watch::new(),
         }
     }
 
@@ -154,6 +157,7 @@ impl Driver {
             self.greet_the_unknown().await;
             self.registry.publish(self.membership.node_names());
         }
+        watch::look(self, now);
         let next = self.agenda.next().map_or(self.greet_at, |at| Instant::from_std(self.registry.clock.instant(at)));
         // Callers are answered once in each turn, so turns follow soon after each other while a caller waits.
         let waits = !self.waiters.is_empty() || !self.member_waiters.is_empty();
@@ -216,13 +220,9 @@ impl Driver {
                 self.drop_process(peer.incarnation, left);
             }
             MeshEvent::SeedsUnreachable { attempts } => {
-                self.registry.health.seeds_unreachable.store(true, Ordering::Relaxed);
                 tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; this node keeps retrying");
             }
-            MeshEvent::SeedsReachable => {
-                self.registry.health.seeds_unreachable.store(false, Ordering::Relaxed);
-                tracing::info!("a seed answers again");
-            }
+            MeshEvent::SeedsReachable => tracing::info!("a seed answers again"),
             MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
             MeshEvent::NameConflict { name, addrs } => {
                 tracing::error!(

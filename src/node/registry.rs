@@ -22,6 +22,7 @@ use crate::counters::Counter;
 use crate::hlc::nanos;
 use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
+use crate::report::WarningLog;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// The names of nodes, by cache and by the replicas that are open there.
@@ -104,7 +105,6 @@ pub(crate) struct Phase {
 pub(crate) struct Health {
     /// The monotonic time of the driver's last turn.
     pub(crate) pulse: AtomicU64,
-    pub(crate) seeds_unreachable: AtomicBool,
     /// Panics of users' types on the driver's thread.
     pub(crate) contained_panics: Counter,
     /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
@@ -130,6 +130,8 @@ pub(crate) struct Registry {
     ids: Mutex<Ids>,
     pub(crate) phase: Phase,
     pub(crate) health: Health,
+    /// The warnings about the node itself.
+    pub(crate) warnings: Mutex<WarningLog>,
     pub(crate) wake: Arc<Notify>,
     /// The caches that wait for a visit of the driver.
     pub(crate) woken: Arc<Woken>,
@@ -161,6 +163,7 @@ impl Registry {
             ids: Mutex::default(),
             phase: Phase::default(),
             health: Health::default(),
+            warnings: Mutex::default(),
             wake,
             woken: Arc::new(Woken::new(Box::new(move || driver.notify_one()))),
             ports: Mutex::new(BTreeMap::new()),

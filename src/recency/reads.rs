@@ -22,6 +22,8 @@ struct Stripe {
     /// The number of hits so far. It is also the number of the next note.
     hits: AtomicU64,
     misses: AtomicU64,
+    /// One more than the number of hits when a look-up was last timed.
+    sampled: AtomicU64,
     /// The number of the first note that [`ReadLog::drain`] has not reached.
     drained: AtomicU64,
     ring: Box<[AtomicU32]>,
@@ -47,6 +49,9 @@ pub(crate) struct ReadLog {
     marks: bool,
 }
 
+/// Hits from one timed look-up to the next.
+const SAMPLED: u64 = 1_024;
+
 impl ReadLog {
     /// Creates the log of a cache with this order of eviction. Without one, only hits and misses are counted.
     pub(crate) fn new(eviction: Option<Eviction>) -> Self {
@@ -55,6 +60,7 @@ impl ReadLog {
         let stripe = || Stripe {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            sampled: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             ring: (0..if noting { RING } else { 0 }).map(|_| AtomicU32::new(EMPTY)).collect(),
         };
@@ -66,6 +72,22 @@ impl ReadLog {
     fn stripe(&self) -> (&Stripe, bool) {
         let own = seat().filter(|seat| *seat < STRIPES - 1);
         (&self.stripes[own.unwrap_or(STRIPES - 1)], own.is_some())
+    }
+
+    /// Returns true if the next look-up of this thread may be one to time, which [`claims_sample`](Self::claims_sample)
+    /// decides. It is a small part of a look-up.
+    #[inline]
+    pub(crate) fn may_sample(&self) -> bool {
+        self.stripe().0.hits.load(Ordering::Relaxed).is_multiple_of(SAMPLED)
+    }
+
+    /// Returns true for the first look-up after each 1,024 hits of a thread. Misses change no count of hits, so they
+    /// would otherwise be timed again and again.
+    #[cold]
+    pub(crate) fn claims_sample(&self) -> bool {
+        let stripe = self.stripe().0;
+        let next = stripe.hits.load(Ordering::Relaxed) + 1;
+        stripe.sampled.swap(next, Ordering::Relaxed) != next
     }
 
     #[inline]

@@ -56,7 +56,8 @@ fn cargo(arguments: &[&str], folder: &Path) -> String {
 
 /// Returns the file of the published checks, in cargo's copy of the package.
 fn published(folder: &Path) -> PathBuf {
-    let metadata: serde_json::Value = serde_json::from_str(&cargo(&["metadata", "--format-version=1"], folder)).unwrap();
+    let metadata: serde_json::Value =
+        serde_json::from_str(&cargo(&["metadata", "--format-version=1"], folder)).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let package = packages.iter().find(|package| package["name"] == "tower-sessions").expect("a dependency");
     Path::new(package["manifest_path"].as_str().unwrap()).with_file_name("tests").join("common/mod.rs")
