@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::agenda::{Agenda, Visit};
+use super::agenda::{Agenda, ToVisit};
 use super::command::Command;
 use super::inquiry;
 use super::lanes::Lanes;
@@ -182,8 +182,8 @@ impl Driver {
     fn take_visits(&mut self) -> Vec<Held> {
         self.registry.woken.take().iter().for_each(|cache| self.agenda.want(cache));
         match self.agenda.take(self.registry.clock.now().mono) {
-            Visit::All => self.registry.ports(),
-            Visit::Only(names) => names.iter().filter_map(|name| self.registry.port(name)).collect(),
+            ToVisit::All => self.registry.ports(),
+            ToVisit::Only(names) => names.iter().filter_map(|name| self.registry.port(name)).collect(),
         }
     }
 
