@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::store::{SlotId, SlotRef};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, seat, seats};
 
+mod hot;
+
+pub(crate) use hot::{HotPlace, HotPlaces};
+
 /// A hasher for places, which are small distinct numbers: one multiplication spreads them.
 #[derive(Default)]
 pub(crate) struct PlaceHasher(u64);
@@ -60,13 +64,15 @@ pub(crate) struct Recency {
     /// Places of entries of weight zero, which are never evicted.
     weightless: Order,
     segmented: bool,
+    /// The places that were read most lately, for reports.
+    pub(crate) hot: HotPlaces,
 }
 
 impl Recency {
     pub(crate) fn new(eviction: Eviction) -> Self {
         let order = || LruCache::unbounded_with_hasher(BuildHasherDefault::default());
         let segmented = eviction == Eviction::SegmentedLru;
-        Self { probation: order(), protected: order(), weightless: order(), segmented }
+        Self { probation: order(), protected: order(), weightless: order(), segmented, hot: HotPlaces::default() }
     }
 
     /// Adds a new entry, or notes a write to one. It is the most recent from now on. `weighs` is true if its weight is
@@ -103,7 +109,15 @@ impl Recency {
         }
     }
 
-    /// Notes a read of an entry. Ignores unknown places: the note may be older than a removal.
+    /// Notes a read of an entry, for its position and for reports.
+    pub(crate) fn note_read(&mut self, id: SlotId) {
+        self.touch(id);
+        let Self { probation, protected, weightless, hot, .. } = self;
+        let orders = [&*probation, &*protected, &*weightless];
+        hot.note(id, || orders.into_iter().find_map(|order| order.peek(&id.0)).copied());
+    }
+
+    /// Notes a use of an entry. Ignores unknown places: the note may be older than a removal.
     pub(crate) fn touch(&mut self, id: SlotId) {
         if self.weightless.promote(&id.0) {
             return;
@@ -160,6 +174,49 @@ impl Recency {
     }
 }
 
+/// The reason why a read found no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// Nothing is held: the key was never written, or its value was removed without a trace.
+    Absent,
+    /// The value was deleted.
+    Deleted,
+    /// The time to live of the value has ended.
+    Expired,
+    /// The value was evicted here.
+    Evicted,
+    /// A tombstone stands in place of a write that may have been overtaken.
+    Void,
+    /// The value is older than an `invalidate_all`.
+    Invalidated,
+    /// The value does not decode as this cache's type.
+    Unreadable,
+}
+
+impl Miss {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Absent,
+        Self::Deleted,
+        Self::Expired,
+        Self::Evicted,
+        Self::Void,
+        Self::Invalidated,
+        Self::Unreadable,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Deleted => "deleted",
+            Self::Expired => "expired",
+            Self::Evicted => "evicted",
+            Self::Void => "void",
+            Self::Invalidated => "invalidated",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// The number of stripes. The last one is shared by all threads that have no stripe of their own.
 const STRIPES: usize = 16;
 /// The number of notes in a ring.
@@ -172,7 +229,8 @@ const EMPTY: u32 = u32::MAX;
 struct Stripe {
     /// The number of hits so far. It is also the number of the next note.
     hits: AtomicU64,
-    misses: AtomicU64,
+    /// The number of misses so far, by [`Miss`].
+    misses: [AtomicU64; Miss::ALL.len()],
     /// The number of the first note that [`ReadLog::drain`] has not reached.
     drained: AtomicU64,
     ring: Box<[AtomicU32]>,
@@ -199,7 +257,7 @@ impl ReadLog {
     pub(crate) fn new(noting: bool) -> Self {
         let stripe = || Stripe {
             hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            misses: Default::default(),
             drained: AtomicU64::new(0),
             ring: (0..if noting { RING } else { 0 }).map(|_| AtomicU32::new(EMPTY)).collect(),
         };
@@ -222,17 +280,21 @@ impl ReadLog {
         }
     }
 
-    pub(crate) fn miss(&self) {
+    pub(crate) fn miss(&self, reason: Miss) {
         let (stripe, own) = self.stripe();
-        count(&stripe.misses, own);
+        count(&stripe.misses[reason as usize], own);
     }
 
     /// Returns the hits and misses so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let sum = |count: fn(&Stripe) -> &AtomicU64| {
-            self.stripes.iter().map(|stripe| count(stripe).load(Ordering::Relaxed)).sum()
-        };
-        (sum(|stripe| &stripe.hits), sum(|stripe| &stripe.misses))
+        let hits = self.stripes.iter().map(|stripe| stripe.hits.load(Ordering::Relaxed)).sum();
+        (hits, self.misses().map(|(_, count)| count).sum())
+    }
+
+    /// Returns the misses so far, by the name of their reason.
+    pub(crate) fn misses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let count = |reason: Miss| self.stripes.iter().map(|it| it.misses[reason as usize].load(Ordering::Relaxed)).sum();
+        Miss::ALL.into_iter().map(move |reason| (reason.name(), count(reason)))
     }
 
     /// Passes each noted read to `each`, the reads of each thread in order, and removes it. Only one caller may drain

@@ -9,12 +9,16 @@ mod clocks;
 mod key;
 mod lint;
 mod marks;
+mod past;
 mod time;
 mod warning;
 
 pub use crate::arrival::Provenance;
 pub use lint::{lint_cache, lint_node};
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
+pub use past::{
+    CachePast, CacheSample, EventKind, HotKey, HotKeys, NodePast, NodeSample, PastEvent, ProcessReport, TombstoneLine,
+};
 pub use warning::Warning;
 
 pub(crate) use key::{candidates, encoding, show, show_value};
@@ -57,6 +61,12 @@ pub struct CacheReport {
     pub hits: u64,
     /// The number of reads that found no value.
     pub misses: u64,
+    /// The number of reads that found no value, by reason.
+    #[serde(default)]
+    pub misses_by_reason: BTreeMap<String, u64>,
+    /// The number of values that were removed or replaced on this node, by cause.
+    #[serde(default)]
+    pub removals: BTreeMap<String, u64>,
     /// The estimated memory in bytes, extrapolated from a sample of registers.
     pub memory_estimate: u64,
     /// The version vector's entries of this replica and of its members. At most 64 members are listed.
@@ -276,6 +286,9 @@ pub struct NodeReport {
     pub incarnation: String,
     /// The name of the cluster.
     pub cluster: String,
+    /// The process and its use of the machine.
+    #[serde(default)]
+    pub process: ProcessReport,
     /// True if messages are encrypted.
     pub encrypted: bool,
     /// True if the address is reachable from this machine only.

@@ -5,15 +5,17 @@
 use std::collections::BTreeMap;
 
 use super::shared::Shared;
-use super::{CacheKey, CacheValue};
+use super::{CacheKey, CacheValue, explain};
 use crate::crdt::Cause;
 use crate::hlc::{HlcTime, Now};
 use crate::item::{Item, panics_in_drop};
 use crate::ledger::tombstones::of_cause;
-use crate::replica::report::{CollectionBlock, HeldReport, ReportedPeer};
-use crate::replica::{ReplicaConfig, ReplicaReport};
+use crate::replica::report::{CollectionBlock, HeldReport, OldTombstone, ReportedPeer};
+use crate::replica::{RemovalStats, ReplicaConfig, ReplicaReport};
 use crate::replica_id::ReplicaId;
-use crate::report::{Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable};
+use crate::report::{
+    Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneLine, TombstoneReport, lint_cache, readable, show,
+};
 use crate::store::{Position, Snapshot};
 
 /// The number of registers from which memory is estimated.
@@ -22,7 +24,7 @@ const SAMPLE: usize = 256;
 /// Returns a report on everything in a cache but its registers.
 pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
     let now = shared.around.time.now();
-    let (replica, fills_running, config) = copy(shared, now);
+    let (replica, fills_running, config, removals) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
     let (hits, misses) = shared.writer.reads.totals();
     let report = CacheReport {
@@ -38,6 +40,8 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         max_capacity: shared.settings.max_capacity,
         hits,
         misses,
+        misses_by_reason: by_name(shared.writer.reads.misses()),
+        removals: by_name(removals.each()),
         memory_estimate: estimate_memory(shared, &replica.held),
         vector: replica.vector.iter().map(|seen| reporter.seen(seen)).collect(),
         peers: replica.peers.iter().map(|peer| reporter.peer(&replica, peer)).collect(),
@@ -65,10 +69,36 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     CacheReport { warnings: lint_cache(&report), ..report }
 }
 
-/// Copies the state of the replica, the number of running fills, and the settings.
-fn copy<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now) -> (ReplicaReport, u64, ReplicaConfig) {
+/// Returns the oldest tombstones, and the reasons why each cannot be collected yet.
+pub(super) fn oldest_tombstones<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, limit: usize) -> Vec<TombstoneLine> {
+    let now = shared.around.time.now();
+    let (replica, oldest) = shared.writer.look(|engine| {
+        (engine.replica.report(now), OldTombstone::oldest(engine.replica.view(), now, limit))
+    });
+    let reporter = reporter(shared, now, replica.judging);
+    let line = |old: &OldTombstone| {
+        let found = [shared.reader.store().resolve(old.slot)];
+        let marks = explain::marks(shared, &found, false);
+        let mark = marks.marks.first()?.as_ref()?;
+        Some(TombstoneLine {
+            key: show(&mark.key),
+            state: marks.state(Some(mark)),
+            stamp: readable(mark.stamp.time),
+            age_ms: ms(replica.judging.saturating_sub(old.since)),
+            blocked_by: old.blocked_by.iter().map(|block| reporter.blocker(&replica, *block)).collect(),
+        })
+    };
+    oldest.iter().filter_map(line).collect()
+}
+
+/// Copies the state of the replica, the number of running fills, the settings, and the removals by cause.
+fn copy<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    now: Now,
+) -> (ReplicaReport, u64, ReplicaConfig, RemovalStats) {
     shared.writer.look(|engine| {
-        (engine.replica.report(now), engine.flights.len() as u64, engine.replica.view().config().clone())
+        let view = engine.replica.view();
+        (engine.replica.report(now), engine.flights.len() as u64, view.config().clone(), view.removals())
     })
 }
 

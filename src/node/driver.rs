@@ -21,10 +21,12 @@ use crate::cache::port::{NodeEvent, Parcel, Port};
 use crate::cache::{Ready, TimeSource};
 use crate::membership::{Membership, NotOpen, Readiness};
 use crate::replica_id::ReplicaId;
+use crate::report::EventKind;
 use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
+mod sampling;
 mod settings;
 
 /// Parcels sent for one cache before the next cache has its turn.
@@ -143,12 +145,14 @@ impl Driver {
     }
 
     async fn handle_event(&mut self, event: MeshEvent) {
+        sampling::note_event(&self.registry, self.mesh.name(), &event);
         match event {
             MeshEvent::Message { bytes, .. } => self.handle_message(bytes).await,
             MeshEvent::Up(peer) => {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
                 for predecessor in self.membership.up(peer.incarnation, &peer.name, peer.clone()) {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
+                    self.registry.note(EventKind::MemberRestarted, &peer.name, "a new process replaces its predecessor");
                     self.drop_process(predecessor, true);
                 }
                 self.registry.set_connected(true);
@@ -373,6 +377,8 @@ impl Driver {
             next = next.min(Instant::from_std(self.registry.clock.instant(at)));
         }
         self.registry.close_lingering(now_mono);
+        let sample_at = sampling::sample_if_due(self, now_mono);
+        next = next.min(Instant::from_std(self.registry.clock.instant(sample_at)));
         if !opened.is_empty() || self.greet_at <= now {
             self.greet_at = now + GREET_EVERY;
             self.lanes.tidy(now_mono);
@@ -425,6 +431,9 @@ impl Driver {
             Command::Forget { member, done } => {
                 let named = self.membership.named(&member);
                 let _ = done.send(!named.is_empty());
+                if !named.is_empty() {
+                    self.registry.note(EventKind::MemberForgotten, &member, "declared gone by a call of `forget`");
+                }
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
             #[cfg(any(test, feature = "sim"))]
