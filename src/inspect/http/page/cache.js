@@ -56,7 +56,7 @@ function evictionSentence(node, cache) {
 function shares(caption, counts, words, live) {
   const rows = Object.entries(counts).filter(([, count]) => count > 0).sort((a, b) => b[1] - a[1]), all = sum(rows.map(([, count]) => count));
   return table(caption, [
-    [caption, ([name]) => [h("b", {}, name), h("div", { class: "dim", style: "white-space:normal; font-weight:400" }, words[name] ?? "")]],
+    [caption, ([name]) => [h("b", {}, name), h("span", { class: "reason dim" }, words[name] ?? "")]],
     ["share", ([, count]) => [h("span", { class: "share", "aria-hidden": "true" }, h("i", { style: "width:" + Math.round(100 * count / all) + "%" })), " " + percent(count / all)]],
     ["per second", ([name]) => none(fixed(live(name))), { kind: "n" }],
     ["since opened", ([, count]) => whole(count), { kind: "n" }],

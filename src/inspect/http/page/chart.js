@@ -1,6 +1,7 @@
 // Time series: one cursor for all graphs, and events on the same axis. The node keeps the samples: a page that has just
 // been opened shows the last fifteen minutes.
-const PERIOD = 900000;
+const KEPT = 900000;
+let period = KEPT; // What the graphs show: three minutes, of which there is a sample a second, or all fifteen.
 const past = { id: "", cache: [], node: [], events: [], last: 0, sampled: true, error: null, cursor: null };
 const INKS = ["var(--blue)", "var(--orange)", "var(--violet)", "var(--teal)"], DASHES = ["none", "6 3", "2 3", "9 3 2 3"];
 
@@ -14,7 +15,7 @@ async function fetchPast() {
   try {
     const [of, own] = await Promise.all([cache ? ask(ofCache(cache, "past", after(past.cache))) : { samples: [], sampled: true }, ask("/v1/past?" + new URLSearchParams({ ...after(past.node), from_event: past.last + 1 }))]);
     if (past.id !== id) return;
-    const merge = (all, more) => { const old = (more.at(-1)?.at_ms ?? 0) - PERIOD - 60000; return [...all, ...more].filter(sample => sample.at_ms > old); };
+    const merge = (all, more) => { const old = (more.at(-1)?.at_ms ?? 0) - KEPT - 60000; return [...all, ...more].filter(sample => sample.at_ms > old); };
     past.cache = merge(past.cache, of.samples);
     past.node = merge(past.node, own.samples);
     past.events = [...past.events, ...own.events].slice(-512);
@@ -77,19 +78,19 @@ function valueAt(line, time) {
 const LEFT = 58, RIGHT = 8, HIGH = 118, FLOOR = HIGH - 22;
 function chart(spec, now, wide) {
   const lines = spec.lines.map(([name, read]) => [name, read(past[spec.of])]);
-  const values = lines.flatMap(([, line]) => line.filter(([time, value]) => value !== null && time >= now - PERIOD).map(([, value]) => value));
+  const values = lines.flatMap(([, line]) => line.filter(([time, value]) => value !== null && time >= now - period).map(([, value]) => value));
   const highest = Math.max(0, ...values), by = step(Math.max(spec.top ?? highest, spec.bytes || spec.time ? 10 : 1), spec), top = spec.top ?? Math.max(by, Math.ceil(highest / by) * by);
-  const x = time => LEFT + (wide - LEFT - RIGHT) * (1 - (now - time) / PERIOD), y = value => FLOOR - value / top * (FLOOR - 8), drawn = [];
+  const x = time => LEFT + (wide - LEFT - RIGHT) * (1 - (now - time) / period), y = value => FLOOR - value / top * (FLOOR - 8), drawn = [];
   for (let value = 0; value <= top * 1.001; value += by) {
     drawn.push(h("line", { x1: LEFT, x2: wide - RIGHT, y1: y(value), y2: y(value), stroke: "var(--line)" }), h("text", { class: "axis", x: LEFT - 5, y: y(value) + 4, "text-anchor": "end" }, spec.unit(value)));
   }
-  for (let minutes = 15; minutes >= 0; minutes -= 5) drawn.push(h("text", { class: "axis", x: Math.min(wide - 4, x(now - minutes * 60000)), y: HIGH - 6, "text-anchor": minutes ? "middle" : "end" }, minutes ? clock(now - minutes * 60000).slice(0, 5) : "now"));
-  for (const event of past.events.filter(event => grave(event) && event.at_ms > now - PERIOD)) drawn.push(h("line", { x1: x(event.at_ms), x2: x(event.at_ms), y1: 8, y2: FLOOR, stroke: "var(--dim)", "stroke-dasharray": "1 3" }));
+  for (let minutes = period / 60000; minutes >= 0; minutes -= period / 180000) drawn.push(h("text", { class: "axis", x: Math.min(wide - 4, x(now - minutes * 60000)), y: HIGH - 6, "text-anchor": minutes ? "middle" : "end" }, minutes ? clock(now - minutes * 60000).slice(0, 5) : "now"));
+  for (const event of past.events.filter(event => grave(event) && event.at_ms > now - period)) drawn.push(h("line", { x1: x(event.at_ms), x2: x(event.at_ms), y1: 8, y2: FLOOR, stroke: "var(--dim)", "stroke-dasharray": "1 3" }));
   lines.forEach(([, line], at) => {
     let pen = "M", path = "";
     for (const [time, value] of line) {
       if (value === null) { pen = "M"; continue; }
-      if (time < now - PERIOD) continue;
+      if (time < now - period) continue;
       path += pen + x(time).toFixed(1) + " " + y(value).toFixed(1);
       pen = "L";
     }
@@ -98,7 +99,7 @@ function chart(spec, now, wide) {
   const time = past.cursor ?? now;
   if (past.cursor !== null) drawn.push(h("line", { x1: x(time), x2: x(time), y1: 4, y2: FLOOR, stroke: "var(--ink)", "stroke-width": 1.5 }));
   const legend = lines.map(([name, line], at) => { const value = valueAt(line, time); return h("span", {}, sample(at), name + " ", h("b", {}, value === null ? "no sample" : spec.unit(value))); });
-  const summary = spec.name + ", last 15 minutes: " + lines.map(([name, line]) => { const value = valueAt(line, now); return name + " " + (value === null ? "unknown" : spec.unit(value)); }).join(", ");
+  const summary = spec.name + ": " + lines.map(([name, line]) => { const value = valueAt(line, now); return name + " " + (value === null ? "unknown" : spec.unit(value)); }).join(", ");
   return h("figure", { key: spec.name }, h("h3", {}, spec.name), h("div", { class: "legend" }, legend), h("svg", { class: "series", viewBox: "0 0 " + wide + " " + HIGH, role: "img", "aria-label": summary, "data-wide": wide }, drawn));
 }
 const sample = at => h("svg", { viewBox: "0 0 24 10", "aria-hidden": "true" }, h("line", { x1: 0, x2: 24, y1: 5, y2: 5, stroke: INKS[at], "stroke-width": 3, "stroke-dasharray": DASHES[at] }));
@@ -110,7 +111,7 @@ const INK_OF = { "member-down": "bad", "node-stalled": "bad", "forced-drops": "b
 const grave = event => ["member-down", "member-left", "member-restarted", "node-started", "node-stalled", "forced-drops", "reconcile", "warning-began", "invalidate-all"].includes(event.kind);
 const title = event => event.kind + (event.warning ? " " + event.warning : "") + " " + event.about;
 function lane(now, wide) {
-  const x = time => LEFT + (wide - LEFT - RIGHT) * (1 - (now - time) / PERIOD), shown = past.events.filter(event => event.at_ms > now - PERIOD), ends = [];
+  const x = time => LEFT + (wide - LEFT - RIGHT) * (1 - (now - time) / period), shown = past.events.filter(event => event.at_ms > now - period), ends = [];
   const marks = shown.map(event => {
     const at = x(event.at_ms);
     // Events of one moment are stacked, so that none hides another.
@@ -120,11 +121,11 @@ function lane(now, wide) {
   });
   const tall = 10 + 14 * Math.max(1, ends.length);
   const cursor = past.cursor === null ? null : h("line", { key: "cursor", x1: x(past.cursor), x2: x(past.cursor), y1: 0, y2: tall, stroke: "var(--ink)", "stroke-width": 1.5 });
-  return h("svg", { class: "series", viewBox: "0 0 " + wide + " " + tall, role: "img", "data-wide": wide, "aria-label": shown.length + " events in the last 15 minutes; the list below has them as text" }, h("line", { key: "floor", x1: LEFT, x2: wide - RIGHT, y1: tall - 2, y2: tall - 2, stroke: "var(--line)" }), cursor, marks);
+  return h("svg", { class: "series", viewBox: "0 0 " + wide + " " + tall, role: "img", "data-wide": wide, "aria-label": shown.length + " events; the list below has them as text" }, h("line", { key: "floor", x1: LEFT, x2: wide - RIGHT, y1: tall - 2, y2: tall - 2, stroke: "var(--line)" }), cursor, marks);
 }
 // The events near the cursor, or the newest ones.
 function nearby(now) {
-  const all = past.events.filter(event => event.at_ms > now - PERIOD);
+  const all = past.events.filter(event => event.at_ms > now - period);
   if (past.cursor === null) return all.slice(-6).reverse();
   return all.filter(event => Math.abs(event.at_ms - past.cursor) < 15000).slice(0, 12);
 }
@@ -136,13 +137,13 @@ function pastPanel(names) {
   const node = page.node || page.cluster.nodes[0].node, ago = past.cursor === null ? 0 : now - past.cursor;
   const list = nearby(now), at = past.cursor === null ? "now" : clock(past.cursor) + ", " + span(ago) + " ago";
   return h("section", { key: "past" },
-    h("h2", {}, "The last 15 minutes on " + node + (page.cache ? ", cache " + page.cache : "")),
+    h("h2", {}, "The last " + period / 60000 + " minutes on " + node + (page.cache ? ", cache " + page.cache : "")),
     past.error ? h("p", { class: "bad" }, "cannot read the past of " + node + ": " + past.error) : null,
     past.sampled ? null : h("p", { class: "warn" }, "This node keeps samples of its first 64 caches only."),
-    h("div", { class: "tools" }, h("label", { for: "cursor" }, "time: "), h("b", { key: "at" }, at), h("button", { class: "b", type: "button", "data-do": "now", disabled: past.cursor === null }, "back to now")),
-    h("input", { id: "cursor", type: "range", min: 0, max: 900, step: 1, value: String(900 - Math.round(ago / 1000)), "aria-valuetext": at + "; " + (list.length ? list.map(event => title(event)).join("; ") : "no event near it") }),
+    h("div", { class: "tools" }, h("label", { for: "cursor" }, "time: "), h("b", { key: "at" }, at), h("button", { class: "b", type: "button", "data-do": "now", disabled: past.cursor === null }, "back to now"), h("button", { class: "b", type: "button", "data-do": "zoom" }, period === KEPT ? "show 3 minutes" : "show 15 minutes")),
+    h("input", { id: "cursor", type: "range", min: 0, max: period / 1000, step: 1, value: String(Math.max(0, Math.round((period - ago) / 1000))), "aria-valuetext": at + "; " + (list.length ? list.map(event => title(event)).join("; ") : "no event near it") }),
     lane(now, room),
-    h("ul", { class: "plain", id: "nearby" }, list.length ? list.map(event => eventLine(event, now)) : h("li", { key: "none", class: "dim" }, past.cursor === null ? "no event in the last 15 minutes" : "no event within 15 s of the cursor")),
+    h("ul", { class: "plain", id: "nearby" }, list.length ? list.map(event => eventLine(event, now)) : h("li", { key: "none", class: "dim" }, past.cursor === null ? "no event in this time" : "no event within 15 s of the cursor")),
     h("div", { class: "charts" }, CHARTS.filter(({ name }) => names.includes(name)).map(spec => chart(spec, now, wide))));
 }
 // A pointer over a graph moves the cursor of all of them. The slider does the same from the keyboard.
@@ -151,6 +152,6 @@ function pointAt(event) {
   if (!svg || page.paused && !past.now) return;
   const box = svg.getBoundingClientRect(), wide = Number(svg.dataset.wide), at = (event.clientX - box.left) * wide / box.width, part = (at - LEFT) / (wide - LEFT - RIGHT);
   if (part < 0 || part > 1) return;
-  past.cursor = part > 0.995 ? null : past.now - PERIOD * (1 - part);
+  past.cursor = part > 0.995 ? null : past.now - period * (1 - part);
   render();
 }

@@ -10,6 +10,8 @@ async function explain() {
   explained.busy = false;
 }
 // The node whose register wins: the one with the greatest stamp.
+// The paths by which a register arrives.
+const PATHS = { written: "written here", filled: "filled here", push: "by a push", relay: "by a relay", digest: "after a digest", reconcile: "by a reconcile", waited: "held back until its time" };
 const winnerOf = nodes => nodes.reduce((best, node) => (node.stamp_nanos && (!best?.stamp_nanos || BigInt(node.stamp_nanos) > BigInt(best.stamp_nanos)) ? node : best), null);
 function keyTable(answer) {
   const winner = winnerOf(answer.nodes);
@@ -23,7 +25,7 @@ function keyTable(answer) {
     ["node", ({ node }) => node], ["state", cell("state")], ["written", cell("stamp", moment)],
     ["by", node => cell("writer")({ ...node, writer: writer(node) }) && (winner && writer(node) !== writer(winner) ? h("mark", {}, "≠ ", h("span", { class: "quiet" }, "differs: "), writer(node) ?? "—") : writer(node) ?? "—")],
     ["value hash", cell("value_hash", code)], ["size", cell("size", size), { kind: "n" }], ["expires", cell("expires", moment)],
-    ["arrived", ({ arrival, provenance }) => (arrival ? moment(arrival).slice(11) + (provenance ? " by " + provenance : "") : "—")], ["why", ({ why }) => why, { kind: "wrap" }],
+    ["arrived", ({ arrival, provenance }) => (arrival ? moment(arrival).slice(11, -1) + (provenance ? ", " + (PATHS[provenance] ?? provenance) : "") : "—")], ["why", ({ why }) => why, { kind: "wrap" }],
   ], answer.nodes, { rowKey: ({ node }) => node });
 }
 function keyView() {

@@ -87,6 +87,7 @@ const ACTIONS = {
     say("copied: " + dataset.text);
   },
   now() { past.cursor = null; render(); },
+  zoom() { period = period === KEPT ? 180000 : KEPT; past.cursor = null; render(); },
   more() { moreKeys(); },
   diff() { compare([byId("member").value]); },
   audit() { compare(page.cluster.nodes.slice(1).map(({ node }) => node)); },
@@ -104,7 +105,7 @@ document.addEventListener("submit", event => {
 document.addEventListener("input", event => {
   if (event.target.id === "filter") { filter = event.target.value; render(); }
   if (event.target.id === "onlybad") { onlyBad = event.target.checked; render(); }
-  if (event.target.id === "cursor") { const back = 900 - Number(event.target.value); past.cursor = back ? (past.now ?? Date.now()) - back * 1000 : null; render(); }
+  if (event.target.id === "cursor") { const back = period / 1000 - Number(event.target.value); past.cursor = back ? (past.now ?? Date.now()) - back * 1000 : null; render(); }
 });
 document.addEventListener("change", event => {
   if (event.target.id === "cache") go({ cache: event.target.value, key: null, prefix: "", member: "" });

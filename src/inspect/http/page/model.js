@@ -100,12 +100,14 @@ function pairsOf(cluster) {
 // The command that helps with a warning, to be run in a shell.
 function commandFor(name, about, cache) {
   const here = page.cluster.nodes[0], all = [...page.cluster.nodes, ...page.cluster.nodes.flatMap(node => node.members)];
-  const addr = all.find(node => node.node === about)?.addr ?? (/:\d+$/.test(about) ? about : here.addr);
+  // A dead member is in no list of members: its last event has its address.
+  const told = past.events.findLast(event => event.about === about && event.kind.startsWith("member-") && /:\d+/.test(event.text))?.text.match(/[\d.a-f:[\]]+:\d+/)?.[0];
+  const known = all.find(node => node.node === about)?.addr ?? (/:\d+$/.test(about) ? about : told), addr = known ?? here.addr;
   const host = addr.replace(/:\d+$/, "").replace(/[[\]]/g, ""), port = addr.match(/\d+$/)?.[0] ?? "", on = ["127.0.0.1", "::1"].includes(host) ? (line => line) : (line => "ssh " + host + " '" + line + "'");
   const auth = page.token ? " -H \"Authorization: Bearer $DRIFTLESS_HTTP_TOKEN\"" : "", get = path => "curl -s" + auth + " \"" + location.origin + path + "\"";
   switch (name) {
     // STAT begins with T if the process is stopped: `kill -CONT` wakes it.
-    case "silent": case "lagging-peer": return on("ps -o pid,stat,etime,args -p $(ss -Hltnp sport = :" + port + " | grep -o pid=[0-9]* | cut -d= -f2)");
+    case "silent": case "lagging-peer": return known === undefined ? get("/v1/cluster") + " | jq '.nodes[] | {node, members}'" : on("ps -o pid,stat,etime,args -p $(ss -Hltnp sport = :" + port + " | grep -o pid=[0-9]* | cut -d= -f2)");
     case "split-suspected": case "seeds-unreachable": return "nc -zv " + host + " " + port + "; nc -zuv " + host + " " + port;
     case "clock-ahead": case "clock-behind": case "clock-stepped": case "stamps-ahead": return on("timedatectl; chronyc tracking");
     case "collection-stalled": case "tombstones-near-cap": return get("/v1/caches/" + encodeURIComponent(cache) + "/tombstones?limit=20");

@@ -4,7 +4,7 @@ let filter = "", onlyBad = false;
 
 function command(name, about, cache) {
   const text = commandFor(name, about, cache);
-  return [h("button", { class: "b", type: "button", "data-do": "copy", "data-text": text, "aria-label": "copy the command for " + name + " " + about }, "copy command"), " ", code(text)];
+  return [h("button", { class: "b", type: "button", "data-do": "copy", "data-text": text, "aria-label": "copy command: " + name + " " + about }, "copy command"), " ", code(text)];
 }
 // The warnings now, and since when, as far as this node's events reach.
 function troubles() {
@@ -18,10 +18,11 @@ function troubles() {
   for (const { id, warning, cache, seen } of warningsOf(cluster)) {
     const began = warning.since ? Date.parse(warning.since) : past.events.findLast(event => event.kind === "warning-began" && event.warning === warning.name && event.about === warning.about && (event.cache ?? "") === cache)?.at_ms;
     const since = began ? clock(began) + ", " + span(Math.max(0, cluster.nodes[0].process.at_ms - began)) + " ago" : null;
-    found.push({ id, kind: "warn", name: warning.name, about: warning.about, cache, since, source: (warning.source ? warning.source + ", " : "") + "reported by " + seen.join(", "), text: warning.text, command: warning.name });
+    found.push({ id, kind: "warn", name: warning.name, about: warning.about, cache, since, source: (warning.source ? warning.source + ", " : "") + "reported by " + someOf(seen), text: warning.text, command: warning.name });
   }
   return found;
 }
+const someOf = names => (names.length > 6 ? names.length + " nodes, " + names.slice(0, 4).join(", ") + " among them" : names.join(", "));
 function troubleLine({ id, kind, name, about, cache, since, source, text, command: help }) {
   return h("li", { key: id }, badge(kind, name), " ", h("b", {}, about), cache && cache !== about ? " in cache " + cache : "", " ", h("span", { class: "dim" }, (since ? "since " + since + "; " : "") + source + ". "), text, h("div", {}, command(help, about, cache)));
 }
@@ -76,11 +77,21 @@ function nodesPanel(members) {
 const LARGEST_RING = 12;
 // Up to twelve nodes: a ring, with the lag on the edges. More: groups by the name without its number.
 function graphPanel(members) {
-  const pairs = pairsOf(page.cluster), slow = pairs.filter(({ live, lag_ms }) => !live || lag_ms >= 1000).sort((a, b) => b.lag_ms - a.lag_ms);
+  const pairs = pairsOf(page.cluster), slow = pairs.filter(({ live, lag_ms }) => !live || lag_ms >= 1000);
   const many = members.length > LARGEST_RING;
   return h("section", { key: "graph" }, h("h2", {}, "Cluster"), many ? groups(members) : ring(members, pairs),
     h("p", { class: "dim" }, many ? "Each group has the nodes whose names differ in their number only." : "Each edge has the age of the oldest write that the node at one end is not known to have."),
-    many || slow.length ? [h("h3", {}, "Slow pairs"), h("ul", { class: "plain" }, slow.length ? slow.slice(0, 6).map(({ id, from, to, live, lag_ms, silent_ms }) => h("li", { key: id }, badge(live ? "warn" : "bad", from + " to " + to), live ? ": lag " + span(lag_ms) : ": dead, last message " + span(silent_ms) + " ago")) : h("li", { key: "none" }, badge("good", "none has a lag of a second or more")), slow.length > 6 ? h("li", { key: "more", class: "dim" }, "and " + (slow.length - 6) + " more") : null)] : null);
+    many || slow.length ? [h("h3", {}, "Slow pairs"), h("ul", { class: "plain" }, slow.length ? slowLines(slow) : h("li", { key: "none" }, badge("good", "none has a lag of a second or more")))] : null);
+}
+// The nodes with slow pairs: each pair counts for the node that has more of them, which is most often the slow one.
+function slowLines(slow) {
+  const count = new Map(), found = new Map();
+  for (const { from, to } of slow) for (const name of [from, to]) count.set(name, (count.get(name) ?? 0) + 1);
+  for (const pair of slow) {
+    const name = count.get(pair.from) > count.get(pair.to) ? pair.from : pair.to, other = name === pair.to ? pair.from : pair.to, known = found.get(name) ?? { others: [], lag_ms: 0, live: true };
+    found.set(name, { others: [...known.others, other], lag_ms: Math.max(known.lag_ms, pair.lag_ms), live: known.live && pair.live });
+  }
+  return [...found].slice(0, 6).map(([name, { others, lag_ms, live }]) => h("li", { key: name }, badge(live ? "warn" : "bad", name), (live ? ": lag of up to " + span(lag_ms) : ": dead") + " with " + someOf(others)));
 }
 function ring(members, pairs) {
   const place = new Map(members.map(({ name }, at) => {
@@ -91,15 +102,15 @@ function ring(members, pairs) {
     if (!place.has(from) || !place.has(to)) continue;
     const [x1, y1] = place.get(from), [x2, y2] = place.get(to), kind = !live || lag_ms >= 5000 ? "bad" : lag_ms >= 1000 ? "warn" : "good";
     parts.push(h("line", { key: "l" + id, x1, y1, x2, y2, stroke: "var(--" + kind + ")", "stroke-width": kind === "good" ? 1.5 : 3, "stroke-dasharray": live ? "none" : "5 4" }));
-    // On a ring of more than six, lags of less than a second would cover each other.
-    if (members.length <= 6 || kind !== "good") parts.push(h("text", { key: "t" + id, class: "halo", x: (2 * x1 + 3 * x2) / 5, y: (2 * y1 + 3 * y2) / 5 + 4, "text-anchor": "middle" }, live ? span(lag_ms) : "dead"));
+    // Near one end, where edges do not cross. On a ring of more than six, lags of less than a second would cover each other.
+    if (members.length <= 6 || kind !== "good") parts.push(h("text", { key: "t" + id, class: "halo", x: (10 * x1 + 3 * x2) / 13, y: (10 * y1 + 3 * y2) / 13 + 4, "text-anchor": "middle" }, live ? span(lag_ms) : "dead"));
   }
   for (const { name, kind, state } of members) {
     const [x, y] = place.get(name), ink = "var(--" + kind + ")", shape = kind === "good" ? h("circle", { cx: x, cy: y, r: 10, fill: ink }) : kind === "warn" ? h("path", { d: "M" + x + " " + (y - 12) + "l12 21h-24z", fill: ink }) : h("path", { d: "M" + (x - 10) + " " + (y - 10) + "h20v20h-20z", fill: ink });
     parts.push(h("g", { key: "n" + name }, h("title", {}, name + ": " + state), shape, h("text", { class: "halo", x, y: y < 130 ? y - 16 : y + 26, "text-anchor": "middle" }, name + (kind === "good" ? "" : ": " + state))));
   }
   const wrong = members.filter(({ kind }) => kind !== "good");
-  return h("svg", { viewBox: "0 0 420 268", role: "img", "aria-label": members.length + " nodes; " + (wrong.length ? wrong.map(({ name, state }) => name + " is " + state).join(", ") : "all are well") }, parts);
+  return h("svg", { class: "ring", viewBox: "0 0 420 268", role: "img", "aria-label": members.length + " nodes; " + (wrong.length ? wrong.map(({ name, state }) => name + " is " + state).join(", ") : "all are well") }, parts);
 }
 function groups(members) {
   const found = new Map();
@@ -112,5 +123,5 @@ function groups(members) {
 }
 function overview() {
   const members = membersOf(page.cluster);
-  return [warningsPanel(), nodesPanel(members), pastPanel(["Reads", "Hit ratio", "Changes", "Removals", "Delay", "Processor", "Memory", "Network", "Members"]), graphPanel(members)];
+  return [h("div", { key: "lead", class: members.length > LARGEST_RING ? "lead many" : "lead" }, warningsPanel(), graphPanel(members)), nodesPanel(members), pastPanel(["Reads", "Hit ratio", "Changes", "Removals", "Delay", "Processor", "Memory", "Network", "Members"])];
 }
