@@ -18,8 +18,9 @@ pub(super) fn get<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q)
 where
     Q: Equivalent<K> + Hash + ?Sized,
 {
-    let found = shared.reader.visible(key);
-    let Some((id, value)) = found.as_ref().and_then(|found| Some((found.id, found.item.value()?))) else {
+    let found = shared.reader.read(key);
+    let shown = found.as_ref().filter(|found| shared.reader.shows(found));
+    let Some((id, value)) = shown.and_then(|found| Some((found.id, found.item.value()?))) else {
         let reason = if found.is_none() { Miss::Absent } else { why_missed(shared, key) };
         shared.writer.reads.miss(reason);
         return None;

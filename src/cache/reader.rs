@@ -43,6 +43,21 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
         }
     }
 
+    /// Returns the register of a key, with a value or without.
+    #[inline]
+    pub(super) fn read<Q>(&self, key: &Q) -> Option<Reading<K, V>>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        self.store.read(self.hash(key), key)
+    }
+
+    /// Returns true if a register holds a value that has not expired. That value may be one that does not decode here.
+    #[inline]
+    pub(super) fn shows(&self, found: &Reading<K, V>) -> bool {
+        found.live && self.is_fresh(found.expires)
+    }
+
     /// Returns the register of a key, if it holds a value that has not expired. That value may be one that does not
     /// decode here.
     #[inline]
@@ -50,8 +65,7 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
     where
         Q: Equivalent<K> + Hash + ?Sized,
     {
-        let found = self.store.read(self.hash(key), key)?;
-        (found.live && self.is_fresh(found.expires)).then_some(found)
+        self.read(key).filter(|found| self.shows(found))
     }
 
     /// Returns true if [`Cache::get`](super::Cache::get) returns this register's value. A value that does not decode

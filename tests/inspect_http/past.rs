@@ -9,7 +9,9 @@ use super::{get, get_with, json, serve};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_past_of_each_node_is_answered() {
     let (nodes, caches) = cluster("http-past", 2).await;
-    (0..50).for_each(|n| caches[0].insert(format!("key {n}"), "v".into()).unwrap());
+    for n in 0..50 {
+        caches[0].insert(format!("key {n}"), "v".into()).unwrap();
+    }
     (0..70).for_each(|n| drop(caches[0].get(&format!("key {n}"))));
     caches[0].remove("key 1");
     assert_eq!(caches[0].get("key 1"), None);
@@ -66,7 +68,9 @@ async fn the_hottest_key_is_found() {
     let (nodes, caches) = cluster("http-hot", 2).await;
     let bounded: Vec<driftless::Cache<String, String>> =
         nodes.iter().map(|node| node.cache("bounded").max_capacity(1_000).open().unwrap()).collect();
-    (0..300).for_each(|n| bounded[1].insert(format!("key {n}"), "v".into()).unwrap());
+    for n in 0..300 {
+        bounded[1].insert(format!("key {n}"), "v".into()).unwrap();
+    }
     let servers = [serve(&nodes[0]).await, serve(&nodes[1]).await];
     for n in 0..30_000 {
         let key = if n % 3 == 0 { "key 7".to_owned() } else { format!("key {}", n % 300) };
@@ -93,7 +97,9 @@ async fn the_hottest_key_is_found() {
 async fn keys_are_listed_by_prefix_and_tombstones_with_what_holds_them() {
     let (nodes, caches) = cluster("http-prefix", 2).await;
     let cache = &caches[0];
-    (0..2_000).for_each(|n| cache.insert(format!("{}-{n}", ["a", "b"][n % 2]), "v".into()).unwrap());
+    for n in 0..2_000 {
+        cache.insert(format!("{}-{n}", ["a", "b"][n % 2]), "v".into()).unwrap();
+    }
     cache.insert_with_ttl("b-soon".into(), "v".into(), Duration::from_secs(600)).unwrap();
     let server = serve(&nodes[0]).await;
     let (at, mut listed, mut next) = (server.local_addr(), Vec::new(), Some(String::new()));

@@ -96,7 +96,9 @@ function readAddress() {
   page.prefix = asked.get("prefix") ?? "";
   page.member = asked.get("member") ?? "";
 }
-const keyLink = (key, text) => h("a", { href: address({ view: "key", key }) }, text ?? key);
+const keyLink = key => h("a", { href: address({ view: "key", key, prefix: "", member: "" }) }, key);
+// A node that holds nothing for a key does not know whether it ever was.
+const stateWord = state => (state === "unknown" ? "nothing held" : state);
 
 // A paused process accepts connections and answers nothing. Without a time limit the page would go on showing old data.
 async function ask(path, patience = 4000) {

@@ -1,7 +1,7 @@
 // Time series: one cursor for all graphs, and events on the same axis. The node keeps the samples: a page that has just
 // been opened shows the last fifteen minutes.
 const KEPT = 900000;
-let period = KEPT; // What the graphs show: three minutes, of which there is a sample a second, or all fifteen.
+let period = null; // What the graphs show: three minutes, of which there is a sample a second, or all fifteen.
 const past = { id: "", cache: [], node: [], events: [], last: 0, sampled: true, error: null, cursor: null };
 const INKS = ["var(--blue)", "var(--orange)", "var(--violet)", "var(--teal)"], DASHES = ["none", "6 3", "2 3", "9 3 2 3"];
 
@@ -79,7 +79,7 @@ const LEFT = 58, RIGHT = 8, HIGH = 118, FLOOR = HIGH - 22;
 function chart(spec, now, wide) {
   const lines = spec.lines.map(([name, read]) => [name, read(past[spec.of])]);
   const values = lines.flatMap(([, line]) => line.filter(([time, value]) => value !== null && time >= now - period).map(([, value]) => value));
-  const highest = Math.max(0, ...values), by = step(Math.max(spec.top ?? highest, spec.bytes || spec.time ? 10 : 1), spec), top = spec.top ?? Math.max(by, Math.ceil(highest / by) * by);
+  const highest = Math.max(0, ...values), by = step(Math.max(spec.top ?? highest, spec.bytes || spec.time ? 10 : 2), spec), top = spec.top ?? Math.max(by, Math.ceil(highest / by) * by);
   const x = time => LEFT + (wide - LEFT - RIGHT) * (1 - (now - time) / period), y = value => FLOOR - value / top * (FLOOR - 8), drawn = [];
   for (let value = 0; value <= top * 1.001; value += by) {
     drawn.push(h("line", { x1: LEFT, x2: wide - RIGHT, y1: y(value), y2: y(value), stroke: "var(--line)" }), h("text", { class: "axis", x: LEFT - 5, y: y(value) + 4, "text-anchor": "end" }, spec.unit(value)));
@@ -100,7 +100,7 @@ function chart(spec, now, wide) {
   if (past.cursor !== null) drawn.push(h("line", { x1: x(time), x2: x(time), y1: 4, y2: FLOOR, stroke: "var(--ink)", "stroke-width": 1.5 }));
   const legend = lines.map(([name, line], at) => { const value = valueAt(line, time); return h("span", {}, sample(at), name + " ", h("b", {}, value === null ? "no sample" : spec.unit(value))); });
   const summary = spec.name + ": " + lines.map(([name, line]) => { const value = valueAt(line, now); return name + " " + (value === null ? "unknown" : spec.unit(value)); }).join(", ");
-  return h("figure", { key: spec.name }, h("h3", {}, spec.name), h("div", { class: "legend" }, legend), h("svg", { class: "series", viewBox: "0 0 " + wide + " " + HIGH, role: "img", "aria-label": summary, "data-wide": wide }, drawn));
+  return h("figure", { key: spec.name }, h("h3", {}, spec.name), h("div", { class: "legend" }, legend), h("svg", { class: "series", style: "max-width:" + wide + "px", viewBox: "0 0 " + wide + " " + HIGH, role: "img", "aria-label": summary, "data-wide": wide }, drawn));
 }
 const sample = at => h("svg", { viewBox: "0 0 24 10", "aria-hidden": "true" }, h("line", { x1: 0, x2: 24, y1: 5, y2: 5, stroke: INKS[at], "stroke-width": 3, "stroke-dasharray": DASHES[at] }));
 
@@ -112,27 +112,41 @@ const grave = event => ["member-down", "member-left", "member-restarted", "node-
 const title = event => event.kind + (event.warning ? " " + event.warning : "") + " " + event.about;
 function lane(now, wide) {
   const x = time => LEFT + (wide - LEFT - RIGHT) * (1 - (now - time) / period), shown = past.events.filter(event => event.at_ms > now - period), ends = [];
-  const marks = shown.map(event => {
-    const at = x(event.at_ms);
-    // Events of one moment are stacked, so that none hides another.
+  // Events of one kind at one place share a mark. Marks at one place are stacked, so that none hides another.
+  const marks = [], places = new Map();
+  for (const event of shown) {
+    const at = x(event.at_ms), id = event.kind + Math.round(at / 12), known = places.get(id);
+    if (known) { known.events.push(event); continue; }
+    const mark = { id, at, events: [event] };
+    places.set(id, mark);
+    marks.push(mark);
+  }
+  const drawn = marks.map(({ id, at, events }) => {
     let row = ends.findIndex(end => end < at - 13);
-    if (row < 0 && ends.length < 4) row = ends.push(at) - 1; else if (row < 0) return null; else ends[row] = at;
-    return h("text", { key: event.number, x: at, y: 16 + 14 * row, "text-anchor": "middle", style: "font-size:13px; fill:var(--" + (INK_OF[event.kind] ?? "ink") + ")" }, h("title", {}, clock(event.at_ms) + " " + title(event)), glyph(event));
+    if (row < 0) row = ends.push(at) - 1; else ends[row] = at;
+    return h("text", { key: id + events[0].number, x: at, y: 16 + 14 * row, "text-anchor": "middle", style: "font-size:13px; fill:var(--" + (INK_OF[events[0].kind] ?? "ink") + ")" }, h("title", {}, events.map(event => clock(event.at_ms) + " " + title(event)).join("; ")), glyph(events[0]));
   });
   const tall = 10 + 14 * Math.max(1, ends.length);
   const cursor = past.cursor === null ? null : h("line", { key: "cursor", x1: x(past.cursor), x2: x(past.cursor), y1: 0, y2: tall, stroke: "var(--ink)", "stroke-width": 1.5 });
-  return h("svg", { class: "series", viewBox: "0 0 " + wide + " " + tall, role: "img", "data-wide": wide, "aria-label": shown.length + " events; the list below has them as text" }, h("line", { key: "floor", x1: LEFT, x2: wide - RIGHT, y1: tall - 2, y2: tall - 2, stroke: "var(--line)" }), cursor, marks);
+  return h("svg", { class: "series", viewBox: "0 0 " + wide + " " + tall, role: "img", "data-wide": wide, "aria-label": shown.length + " events; the list below has them as text" }, h("line", { key: "floor", x1: LEFT, x2: wide - RIGHT, y1: tall - 2, y2: tall - 2, stroke: "var(--line)" }), cursor, drawn);
 }
 // The events near the cursor, or the newest ones.
 function nearby(now) {
   const all = past.events.filter(event => event.at_ms > now - period);
-  if (past.cursor === null) return all.slice(-6).reverse();
+  if (past.cursor === null) return [];
   return all.filter(event => Math.abs(event.at_ms - past.cursor) < 15000).slice(0, 12);
 }
 function eventLine(event, now) {
   return h("li", { key: event.number }, h("span", { class: INK_OF[event.kind] ?? "" }, glyph(event) + " " + event.kind), " ", h("b", {}, (event.warning ? event.warning + ": " : "") + event.about), " ", h("span", { class: "dim" }, clock(event.at_ms) + ", " + span(Math.max(0, now - event.at_ms)) + " ago. "), event.text);
 }
+// The events of the last minutes, the newest first.
+function recentPanel() {
+  const now = past.now ?? Date.now(), all = past.events.slice(-6).reverse();
+  return h("section", { key: "recent" }, h("h2", {}, "What happened last"), h("ul", { class: "plain", id: "recent" }, all.length ? all.map(event => eventLine(event, now)) : h("li", { key: "none", class: "dim" }, past.error ?? "nothing yet")));
+}
 function pastPanel(names) {
+  // A node that has just started has little to show in fifteen minutes.
+  period ??= page.cluster.nodes[0].process.uptime_ms < 180000 ? 180000 : KEPT;
   const now = past.now ?? Date.now(), room = (byId("main").clientWidth || 900) - 34, columns = Math.max(1, Math.floor((room + 22) / (352 + 22))), wide = Math.max(260, Math.floor((room - 22 * (columns - 1)) / columns));
   const node = page.node || page.cluster.nodes[0].node, ago = past.cursor === null ? 0 : now - past.cursor;
   const list = nearby(now), at = past.cursor === null ? "now" : clock(past.cursor) + ", " + span(ago) + " ago";
@@ -143,7 +157,7 @@ function pastPanel(names) {
     h("div", { class: "tools" }, h("label", { for: "cursor" }, "time: "), h("b", { key: "at" }, at), h("button", { class: "b", type: "button", "data-do": "now", disabled: past.cursor === null }, "back to now"), h("button", { class: "b", type: "button", "data-do": "zoom" }, period === KEPT ? "show 3 minutes" : "show 15 minutes")),
     h("input", { id: "cursor", type: "range", min: 0, max: period / 1000, step: 1, value: String(Math.max(0, Math.round((period - ago) / 1000))), "aria-valuetext": at + "; " + (list.length ? list.map(event => title(event)).join("; ") : "no event near it") }),
     lane(now, room),
-    h("ul", { class: "plain", id: "nearby" }, list.length ? list.map(event => eventLine(event, now)) : h("li", { key: "none", class: "dim" }, past.cursor === null ? "no event in this time" : "no event within 15 s of the cursor")),
+    h("ul", { class: "plain", id: "nearby" }, list.length ? list.map(event => eventLine(event, now)) : h("li", { key: "none", class: "dim" }, past.cursor === null ? "Point at a graph, or move the slider, to read the values and events of one moment." : "no event within 15 s of the cursor")),
     h("div", { class: "charts" }, CHARTS.filter(({ name }) => names.includes(name)).map(spec => chart(spec, now, wide))));
 }
 // A pointer over a graph moves the cursor of all of them. The slider does the same from the keyboard.

@@ -22,7 +22,7 @@ function keyTable(answer) {
   };
   const writer = node => node.writer_node ?? node.writer ?? null;
   return table("the key on all nodes", [
-    ["node", ({ node }) => node], ["state", cell("state")], ["written", cell("stamp", moment)],
+    ["node", ({ node }) => node], ["state", cell("state", stateWord)], ["written", cell("stamp", moment)],
     ["by", node => cell("writer")({ ...node, writer: writer(node) }) && (winner && writer(node) !== writer(winner) ? h("mark", {}, "≠ ", h("span", { class: "quiet" }, "differs: "), writer(node) ?? "—") : writer(node) ?? "—")],
     ["value hash", cell("value_hash", code)], ["size", cell("size", size), { kind: "n" }], ["expires", cell("expires", moment)],
     ["arrived", ({ arrival, provenance }) => (arrival ? moment(arrival).slice(11, -1) + (provenance ? ", " + (PATHS[provenance] ?? provenance) : "") : "—")], ["why", ({ why }) => why, { kind: "wrap" }],
@@ -80,7 +80,7 @@ function resultSection(result) {
   const outcome = state === "failed" ? "not compared to the end: " + error : whole(unknown) + " without a reason, " + whole(known) + " with one";
   return h("section", { key: "result " + name }, h("h2", {}, here + " and " + name), h("p", {}, h("progress", { max: Math.max(1, about), value: state === "done" ? Math.max(1, about) : examined, "aria-label": "comparison with " + name }), " " + state + ", " + whole(examined) + " of about " + whole(about) + " keys of both sides examined"), h("p", {}, badge(kind, "differences: " + outcome)),
     differences.length ? table("differences with " + name, [
-      ["key", ({ key }) => keyLink(key), { kind: "key" }], ["kind", ({ kind }) => kind], ["here", ({ here }) => here], ["there", ({ there }) => there], ["reason", ({ reason }) => reason ?? h("span", { class: "bad" }, SHAPES.bad + " none is known"), { kind: "wrap" }],
+      ["key", ({ key }) => keyLink(key), { kind: "key" }], ["kind", ({ kind }) => kind], ["here", ({ here }) => stateWord(here)], ["there", ({ there }) => stateWord(there)], ["reason", ({ reason }) => reason ?? h("span", { class: "bad" }, SHAPES.bad + " none is known"), { kind: "wrap" }],
     ], differences, { rowKey: ({ key, kind }) => kind + key }) : null);
 }
 function compareView() {

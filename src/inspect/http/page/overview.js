@@ -123,5 +123,5 @@ function groups(members) {
 }
 function overview() {
   const members = membersOf(page.cluster);
-  return [h("div", { key: "lead", class: members.length > LARGEST_RING ? "lead many" : "lead" }, warningsPanel(), graphPanel(members)), nodesPanel(members), pastPanel(["Reads", "Hit ratio", "Changes", "Removals", "Delay", "Processor", "Memory", "Network", "Members"])];
+  return [h("div", { key: "lead", class: members.length > LARGEST_RING ? "lead many" : "lead" }, h("div", { class: "stack" }, warningsPanel(), recentPanel()), graphPanel(members)), nodesPanel(members), pastPanel(["Reads", "Hit ratio", "Changes", "Removals", "Delay", "Processor", "Memory", "Network", "Members"])];
 }
