@@ -17,7 +17,7 @@
 //! | calls of a cache to its node | `host` |
 //! | calls of a node to its caches | `port`, `tick`; `port/incoming` also hashes received keys, and weighs values, for own writes too |
 //! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
-//! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable`, `differing` |
+//! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `services`, `counters`, `readable`, `differing` |
 
 use std::hash::Hash;
 
@@ -67,10 +67,10 @@ mod ready_wait;
 mod replicated;
 mod report;
 mod seen;
+mod services;
 mod settings;
 mod shared;
 mod stats;
-mod surroundings;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

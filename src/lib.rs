@@ -1,8 +1,8 @@
 //! **A replicated in-process cache whose replicas cannot drift apart.**
 //!
 //! Your application embeds it. Every node of the cluster holds the data, and a read is a local memory read. Writes,
-//! deletes and expiries reach every node by gossip and converge: after any partition, in any order, and with any clock
-//! error within bounds. This also holds when a node returns that the cluster had already forgotten.
+//! deletes and deadlines of values reach every node by gossip and converge: after any partition, in any order, and with
+//! any clock error within bounds. This also holds when a node returns that the cluster had already forgotten.
 //!
 //! ```text
 //!    node a                        node b                        node c

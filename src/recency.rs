@@ -194,15 +194,8 @@ pub(crate) enum Miss {
 }
 
 impl Miss {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Absent,
-        Self::Deleted,
-        Self::Expired,
-        Self::Evicted,
-        Self::Void,
-        Self::Invalidated,
-        Self::Unreadable,
-    ];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Absent, Self::Deleted, Self::Expired, Self::Evicted, Self::Void, Self::Invalidated, Self::Unreadable];
 
     fn name(self) -> &'static str {
         match self {
@@ -293,7 +286,8 @@ impl ReadLog {
 
     /// Returns the misses so far, by the name of their reason.
     pub(crate) fn misses(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let count = |reason: Miss| self.stripes.iter().map(|it| it.misses[reason as usize].load(Ordering::Relaxed)).sum();
+        let count =
+            |reason: Miss| self.stripes.iter().map(|it| it.misses[reason as usize].load(Ordering::Relaxed)).sum();
         Miss::ALL.into_iter().map(move |reason| (reason.name(), count(reason)))
     }
 

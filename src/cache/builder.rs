@@ -16,9 +16,9 @@ use super::open_error::OpenError;
 use super::port::Port;
 use super::readable::Samples;
 use super::reader::Reader;
+use super::services::CacheServices;
 use super::settings::CacheSettings;
 use super::shared::Shared;
-use super::surroundings::Surroundings;
 use super::writer::Writer;
 use super::{CacheKey, CacheValue, Weigher};
 use crate::recency::{Eviction, ReadLog};
@@ -235,7 +235,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             settings: self.settings,
             weigher: self.weigher,
             wire_limits: wire::Limits::default(),
-            around: Surroundings::new(self.host, services, id),
+            services: CacheServices::new(self.host, services, id),
             reader,
             writer: Writer::new(engine, reads, feed, Listeners::new(self.listener)),
             connection: Connection::default(),

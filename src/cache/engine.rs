@@ -53,7 +53,13 @@ pub(crate) struct Engine<K, V> {
 
 impl<K: CoreKey, V> Engine<K, V> {
     pub(crate) fn new(replica: Replica<K, V>, capacity: Option<u64>, eviction: Eviction) -> Self {
-        Self { replica, capacity, recency: capacity.map(|_| Recency::new(eviction)), fade_at: 0, flights: Flights::new() }
+        Self {
+            replica,
+            capacity,
+            recency: capacity.map(|_| Recency::new(eviction)),
+            fade_at: 0,
+            flights: Flights::new(),
+        }
     }
 
     /// Runs `act`, then settles the changes it made. `listening` is true if a listener or subscriber wants the changes.

@@ -51,7 +51,7 @@ fn store<K: CacheKey, V: CacheValue>(
         }
     };
     shared.counts.fills.filled.one();
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let time_to_live = match filled.keep {
         Keep::AsConfigured => shared.settings.time_to_live,
         Keep::For(time) => Some(time),
@@ -89,7 +89,7 @@ fn finish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, flight: &
 }
 
 fn abort<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Arc<Flight<K, V>>) {
-    let _joinable = shared.writer.change(shared.around.time.now(), |engine| {
+    let _joinable = shared.writer.change(shared.services.time.now(), |engine| {
         engine.replica.abort_fill(&flight.ticket);
         engine.flights.remove(flight)
     });

@@ -44,14 +44,14 @@ impl<K, V> Clone for Cache<K, V> {
 
 impl<K, V> std::fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, replica) = (&self.shared.name, self.shared.around.id());
+        let (name, replica) = (&self.shared.name, self.shared.services.id());
         f.debug_struct("Cache").field("name", name).field("replica", &replica).finish_non_exhaustive()
     }
 }
 
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     pub(super) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
-        let handles = Handles::new(&shared.around.host, Arc::clone(&shared) as _);
+        let handles = Handles::new(&shared.services.host, Arc::clone(&shared) as _);
         Self { patience: shared.settings.cluster_single_flight, handles, shared }
     }
 
@@ -422,7 +422,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// together, the stream may have only the last. A change that loses to the present register is not an event.
     #[must_use]
     pub fn subscribe(&self) -> Subscription<K, V> {
-        self.shared.writer.subscribe(&self.shared.around.time)
+        self.shared.writer.subscribe(&self.shared.services.time)
     }
 
     /// Applies noted reads, makes tombstones of expired values, and sweeps now instead of in the background.
@@ -458,7 +458,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Returns this replica's id. It changes only if another process, such as a cloned machine, is found to use it.
     #[must_use]
     pub fn replica_id(&self) -> ReplicaId {
-        self.shared.around.id()
+        self.shared.services.id()
     }
 
     /// Returns the settings with which this cache was opened, as far as applications read them.

@@ -46,7 +46,7 @@ where
     Q: Equivalent<K> + Hash + ?Sized,
 {
     let (found, stamp) = stamped(shared, key)?;
-    let time = Arc::clone(&shared.around.time);
+    let time = Arc::clone(&shared.services.time);
     Some(EntryInfo { value: found.item.value()?.clone(), stamp, expires: found.meta.expires, now: time.wall(), time })
 }
 

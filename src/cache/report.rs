@@ -14,7 +14,8 @@ use crate::replica::report::{CollectionBlock, HeldReport, OldTombstone, Reported
 use crate::replica::{RemovalStats, ReplicaConfig, ReplicaReport};
 use crate::replica_id::ReplicaId;
 use crate::report::{
-    Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneLine, TombstoneReport, lint_cache, readable, show,
+    Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneLine, TombstoneReport, lint_cache, readable,
+    show,
 };
 use crate::store::{Position, Snapshot};
 
@@ -23,14 +24,14 @@ const SAMPLE: usize = 256;
 
 /// Returns a report on everything in a cache but its registers.
 pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let (replica, fills_running, config, removals) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
     let (hits, misses) = shared.writer.reads.totals();
     let report = CacheReport {
         cache: shared.name.to_string(),
-        node: shared.around.node_name.to_string(),
-        replica: shared.around.id().to_string(),
+        node: shared.services.node_name.to_string(),
+        replica: shared.services.id().to_string(),
         wall: readable(now.wall),
         clock_ahead_ms: signed_ms(replica.clock, now.wall).max(0),
         clock_step_ms: replica.disagreement / 1_000_000,
@@ -71,10 +72,10 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
 
 /// Returns the oldest tombstones, and the reasons why each cannot be collected yet.
 pub(super) fn oldest_tombstones<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, limit: usize) -> Vec<TombstoneLine> {
-    let now = shared.around.time.now();
-    let (replica, oldest) = shared.writer.look(|engine| {
-        (engine.replica.report(now), OldTombstone::oldest(engine.replica.view(), now, limit))
-    });
+    let now = shared.services.time.now();
+    let (replica, oldest) = shared
+        .writer
+        .look(|engine| (engine.replica.report(now), OldTombstone::oldest(engine.replica.view(), now, limit)));
     let reporter = reporter(shared, now, replica.judging);
     let line = |old: &OldTombstone| {
         let found = [shared.reader.store().resolve(old.slot)];
@@ -206,8 +207,8 @@ fn by_name(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String
 }
 
 fn reporter<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, judging: HlcTime) -> Reporter {
-    let mut names = shared.around.host.names(&shared.name);
-    names.insert(shared.around.id(), shared.around.node_name.to_string());
+    let mut names = shared.services.host.names(&shared.name);
+    names.insert(shared.services.id(), shared.services.node_name.to_string());
     Reporter { names, now, judging }
 }
 

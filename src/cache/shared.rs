@@ -3,7 +3,7 @@
 //! Each part that changes has one owner, a struct whose methods alone change that part:
 //!
 //! - [`Writer`]: the registers and their order of use
-//! - [`Surroundings`]: the replica id
+//! - [`CacheServices`]: the replica id
 //! - [`Connection`]: the reports of the node
 //! - [`Counts`]: the counts
 //! - [`Samples`]: the choice of entries that are read back
@@ -17,8 +17,8 @@ use super::counters::Counts;
 use super::differing::Differing;
 use super::readable::Samples;
 use super::reader::Reader;
+use super::services::CacheServices;
 use super::settings::CacheSettings;
-use super::surroundings::Surroundings;
 use super::writer::Writer;
 use crate::sync::{Arc, Event};
 use crate::wire;
@@ -29,7 +29,7 @@ pub(super) struct Shared<K, V> {
     pub(super) settings: CacheSettings,
     pub(super) weigher: Option<Weigher<K, V>>,
     pub(super) wire_limits: wire::Limits,
-    pub(super) around: Surroundings,
+    pub(super) services: CacheServices,
     pub(super) reader: Reader<K, V>,
     pub(super) writer: Writer<K, V>,
     pub(super) connection: Connection,

@@ -27,7 +27,7 @@ pub(crate) fn is_of_fill(stamp: Stamp) -> bool {
 
 /// Returns true if the stamp is of a fill that needs a bound, or of the void that replaced such a fill. Fills without a
 /// bound use the first time above a tick.
-pub(crate) fn is_above_young(stamp: Stamp) -> bool {
+pub(crate) fn needs_bound(stamp: Stamp) -> bool {
     stamp.time % GRAIN > 1
 }
 

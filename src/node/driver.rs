@@ -152,7 +152,11 @@ impl Driver {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
                 for predecessor in self.membership.up(peer.incarnation, &peer.name, peer.clone()) {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
-                    self.registry.note(EventKind::MemberRestarted, &peer.name, "a new process replaces its predecessor");
+                    self.registry.note(
+                        EventKind::MemberRestarted,
+                        &peer.name,
+                        "a new process replaces its predecessor",
+                    );
                     self.drop_process(predecessor, true);
                 }
                 self.registry.set_connected(true);

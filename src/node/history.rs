@@ -32,7 +32,11 @@ const MOST_TEXT: usize = 400;
 /// The counters of a cache whose rise is an event.
 const WATCHED: [(&str, EventKind, &str); 6] = [
     ("reconciles_in", EventKind::Reconcile, "the whole state of another node was received and compared"),
-    ("forced_drops", EventKind::ForcedDrops, "tombstones were dropped before every member had seen them: raise max_tombstones"),
+    (
+        "forced_drops",
+        EventKind::ForcedDrops,
+        "tombstones were dropped before every member had seen them: raise max_tombstones",
+    ),
     ("forgotten", EventKind::MemberForgotten, "a member was dead for `forget_after`, and holds back nothing any more"),
     ("epochs", EventKind::InvalidateAll, "everything written before was invalidated"),
     ("new_id", EventKind::NewId, "another process used the id of this replica: it took a new id and dropped its state"),

@@ -45,7 +45,7 @@ pub(crate) async fn ask(
     mesh: &Mesh,
     peers: &[Peer],
     question: Ask,
-    patience: Duration,
+    limit: Duration,
 ) -> HashMap<Uuid, Reply> {
     let mut asked = registry.inquiries.register();
     let mut answers = HashMap::new();
@@ -63,7 +63,7 @@ pub(crate) async fn ask(
             }
         }
     };
-    let _ = tokio::time::timeout(patience, gather).await;
+    let _ = tokio::time::timeout(limit, gather).await;
     answers
 }
 
@@ -123,14 +123,12 @@ pub(crate) fn answer(registry: &Registry, mesh: &Mesh, question: Ask) -> Reply {
             Reply::NodePast(registry.history.node(mesh.name(), registry.clock.now(), after_ms, from_event))
         }
         Ask::CachePast { cache, after_ms } => match registry.port(&cache) {
-            Some(_) => {
-                Reply::CachePast(registry.history.cache(mesh.name(), &cache, registry.clock.now(), after_ms))
-            }
+            Some(_) => Reply::CachePast(registry.history.cache(mesh.name(), &cache, registry.clock.now(), after_ms)),
             None => Reply::NotOpen,
         },
-        Ask::HotKeys { cache, limit } => registry
-            .port(&cache)
-            .map_or(Reply::NotOpen, |port| Reply::HotKeys(port.hot_keys(limit.min(MAX_KEYS)))),
+        Ask::HotKeys { cache, limit } => {
+            registry.port(&cache).map_or(Reply::NotOpen, |port| Reply::HotKeys(port.hot_keys(limit.min(MAX_KEYS))))
+        }
     }
 }
 

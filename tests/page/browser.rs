@@ -37,7 +37,10 @@ pub fn axe() -> Option<String> {
     let path = target().join("axe/node_modules/axe-core/axe.min.js");
     let text = std::fs::read_to_string(&path).ok();
     if text.is_none() {
-        println!("axe-core was not run: `npm install --prefix {} axe-core@4` installs it", target().join("axe").display());
+        println!(
+            "axe-core was not run: `npm install --prefix {} axe-core@4` installs it",
+            target().join("axe").display()
+        );
     }
     text
 }

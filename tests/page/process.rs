@@ -29,7 +29,11 @@ impl Process {
         command.env(SETTINGS, format!("{name} {bind} {seed} {timing}"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
-        let ready = output.by_ref().lines().map_while(Result::ok).find_map(|line| line.split_once("ready ").map(|it| it.1.to_owned()));
+        let ready = output
+            .by_ref()
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once("ready ").map(|it| it.1.to_owned()));
         let ready = ready.expect("the node starts");
         let (addr, http) = ready.split_once(' ').unwrap();
         Self { child, _output: output, addr: addr.parse().unwrap(), http: http.parse().unwrap() }
@@ -72,8 +76,7 @@ async fn a_node_for_other_tests() {
     let node = builder.seeds((seed != "-").then_some(seed)).start().await.unwrap();
     // A hundred keys more than there is room for: every node evicts.
     let prices: Cache<String, String> = node.cache("prices").max_capacity(900).open().unwrap();
-    let sessions: Cache<String, String> =
-        node.cache("sessions").time_to_live(Duration::from_secs(20)).open().unwrap();
+    let sessions: Cache<String, String> = node.cache("sessions").time_to_live(Duration::from_secs(20)).open().unwrap();
     let server = HttpServer::start(Inspector::new(&node), HttpConfig::new(([127, 0, 0, 1], 0).into())).await.unwrap();
     println!("ready {} {}", node.local_addr(), server.local_addr());
     load(name, &prices, &sessions).await;
@@ -105,7 +108,8 @@ async fn load(name: &str, prices: &Cache<String, String>, sessions: &Cache<Strin
 
 /// Returns a generator of numbers that is the same in each run.
 fn numbers(seed: &str) -> impl FnMut() -> u64 {
-    let mut state = seed.bytes().fold(0x9E37_79B9_7F4A_7C15, |state: u64, byte| (state ^ u64::from(byte)).wrapping_mul(31));
+    let mut state =
+        seed.bytes().fold(0x9E37_79B9_7F4A_7C15, |state: u64, byte| (state ^ u64::from(byte)).wrapping_mul(31));
     move || {
         state ^= state << 13;
         state ^= state >> 7;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Html;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 /// The answers: the report of a real node, and the page.
 struct Model {
     node: Value,
+    peers: Vec<String>,
     page: String,
 }
 
@@ -31,55 +33,70 @@ fn name(number: u64) -> String {
 
 /// Serves until the test ends. `node` is the report of a real node with one cache and one peer.
 pub async fn serve(node: Value, page: String) -> SocketAddr {
-    let router = Router::new()
-        .route("/", get(|State(model): State<Arc<Model>>| async move { Html(model.page.clone()) }))
-        .route("/v1/cluster", get(|State(model): State<Arc<Model>>| async move { Json(cluster(&model.node)) }))
-        .route("/v1/past", get(|Query(asked): Query<Asked>| async move { Json(node_past(&asked)) }))
-        .route("/v1/caches/{cache}/past", get(|Query(asked): Query<Asked>| async move { Json(cache_past(&asked)) }))
-        .with_state(Arc::new(Model { node, page }));
+    let router =
+        Router::new()
+            .route("/", get(|State(model): State<Arc<Model>>| async move { Html(model.page.clone()) }))
+            .route(
+                "/v1/cluster",
+                get(|State(model): State<Arc<Model>>| async move {
+                    ([(CONTENT_TYPE, "application/json")], cluster(&model))
+                }),
+            )
+            .route("/v1/past", get(|Query(asked): Query<Asked>| async move { Json(node_past(&asked)) }))
+            .route("/v1/caches/{cache}/past", get(|Query(asked): Query<Asked>| async move { Json(cache_past(&asked)) }))
+            .with_state(Arc::new(Model { peers: peers(&node), node, page }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     addr
 }
 
-fn cluster(template: &Value) -> Value {
+/// Returns the answer as text: the peers, which are most of it, were written once.
+fn cluster(Model { node, peers, .. }: &Model) -> String {
     let answering = (0..NODES).filter(|number| name(*number) != "eu-07");
-    let nodes: Vec<_> = answering.map(|number| report(template, number)).collect();
-    json!({ "nodes": nodes, "silent": ["eu-07"] })
+    let nodes: Vec<_> = answering.map(|number| report(node, peers, number)).collect();
+    format!("{{\"nodes\":[{}],\"silent\":[\"eu-07\"]}}", nodes.join(","))
 }
 
-fn report(template: &Value, number: u64) -> Value {
-    let (mut node, now) = (template.clone(), now_ms());
-    let second = now / 1_000;
-    node["node"] = json!(name(number));
-    node["addr"] = json!(format!("10.0.{}.{}:7946", number % 3, number + 10));
-    node["incarnation"] = json!(format!("incarnation-{number}"));
-    let (cpu, rss) = (second * (number + 3) * 7, (200 + number) << 20);
-    node["process"] = json!({ "version": if number % 20 == 19 { "0.1.1" } else { "0.1.0" }, "pid": 100 + number, "at_ms": now,
-        "uptime_ms": (number + 1) * 3_600_000, "cpu_ms": cpu, "rss_bytes": rss });
-    let peer = node["caches"][0]["peers"][0].clone();
-    let peers = (0..NODES).filter(|other| *other != number).map(|other| {
-        let (mut peer, lags) = (peer.clone(), name(other) == "us-13");
+/// The peers as every node sees them.
+fn peers(template: &Value) -> Vec<String> {
+    let peer = |other: u64| {
+        let (mut peer, lags) = (template["caches"][0]["peers"][0].clone(), name(other) == "us-13");
         peer["node"] = json!(name(other));
         peer["replica"] = json!(format!("replica-{other}"));
         peer["silent_ms"] = json!(if name(other) == "eu-07" { 12_000 } else { 300 });
         peer["lag_ms"] = json!(if lags { 4_200 } else { 0 });
         peer["staleness_ms"] = json!(if lags { 4_600 } else { 400 + other });
-        peer
-    });
-    let member = |other| json!({ "node": name(other), "addr": format!("10.0.{}.{}:7946", other % 3, other + 10), "incarnation": format!("incarnation-{other}") });
-    node["members"] = (0..NODES).filter(|other| *other != number).map(member).collect();
-    let (peers, evicted) = (peers.collect::<Vec<_>>(), second * number * 2);
+        peer["reported"] = json!([]);
+        peer.to_string()
+    };
+    (0..NODES).map(peer).collect()
+}
+
+fn report(template: &Value, peers: &[String], number: u64) -> String {
+    let (mut node, now) = (template.clone(), now_ms());
+    let second = now / 1_000;
+    let addr = |number: u64| format!("10.0.{}.{}:7946", number % 3, number + 10);
+    node["node"] = json!(name(number));
+    node["addr"] = json!(addr(number));
+    node["incarnation"] = json!(format!("incarnation-{number}"));
+    let (cpu, rss) = (second * (number + 3) * 7, (200 + number) << 20);
+    node["process"] = json!({ "version": if number % 20 == 19 { "0.1.1" } else { "0.1.0" }, "pid": 100 + number,
+        "at_ms": now, "uptime_ms": (number + 1) * 3_600_000, "cpu_ms": cpu, "rss_bytes": rss });
+    let member =
+        |other| json!({ "node": name(other), "addr": addr(other), "incarnation": format!("incarnation-{other}") });
+    node["members"] = if number == 0 { (1..NODES).map(member).collect() } else { json!([]) };
     let cache = &mut node["caches"][0];
-    cache["peers"] = json!(peers);
     cache["node"] = json!(name(number));
-    (cache["entries"], cache["weight"], cache["max_capacity"]) = (json!(95_000), json!(95_000 + number * 50), json!(100_000));
+    (cache["entries"], cache["weight"], cache["max_capacity"]) =
+        (95_000.into(), json!(95_000 + number * 50), 100_000.into());
     (cache["hits"], cache["misses"]) = (json!(second * (900 + number)), json!(second * (number + 1)));
-    cache["removals"]["size"] = json!(evicted);
+    cache["removals"]["size"] = json!(second * number * 2);
     let text = "this member is not known to have 120 writes of this node";
     cache["warnings"] = json!([{ "name": "lagging-peer", "about": "us-13", "text": text }]);
-    node
+    (cache["vector"], cache["peers"]) = (json!([]), "PEERS".into());
+    let others: Vec<_> = (0_u64..).zip(peers).filter(|(other, _)| *other != number).map(|(_, peer)| &**peer).collect();
+    node.to_string().replace("\"PEERS\"", &format!("[{}]", others.join(",")))
 }
 
 #[derive(serde::Deserialize)]
@@ -116,11 +133,15 @@ fn node_past(asked: &Asked) -> Value {
             "bytes_out": second * 90_000, "members": 59, "warnings": 1 })
     };
     let began = now_ms() / 1_000_000 * 1_000_000;
-    let event = |number: u64, ago: u64, kind: &str, about: &str, text: &str| {
-        json!({ "number": number, "at_ms": began - ago * 1_000, "kind": kind, "about": about, "warning": null, "cache": null, "text": text })
-    };
+    let event = |number: u64, ago: u64, kind: &str, about: &str, text: &str| json!({ "number": number, "at_ms": began - ago * 1_000, "kind": kind, "about": about, "warning": null, "cache": null, "text": text });
     let events = [
-        event(1, 640, "member-down", "asia-04", "does not answer at 10.0.2.21:7946: found dead by the failure detector"),
+        event(
+            1,
+            640,
+            "member-down",
+            "asia-04",
+            "does not answer at 10.0.2.21:7946: found dead by the failure detector",
+        ),
         event(2, 601, "member-restarted", "asia-04", "a new process replaces its predecessor"),
         event(3, 600, "reconcile", "prices", "the whole state of another node was received and compared"),
     ];

@@ -7,9 +7,7 @@ use crate::crdt::Dot;
 use crate::hlc::HlcTime;
 use crate::recency::HotPlace;
 use crate::replica_id::ReplicaId;
-use crate::report::{
-    CacheReport, HotKey, HotKeys, Marks, TombstoneLine, candidates, encoding, show, show_value,
-};
+use crate::report::{CacheReport, HotKey, HotKeys, Marks, TombstoneLine, candidates, encoding, show, show_value};
 use crate::store::{Position, Snapshot};
 use crate::wire;
 
@@ -73,7 +71,7 @@ impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
             Some(HotKey { key: show(&key), reads: hot.reads, error: hot.error })
         };
         let keys = places.iter().filter_map(line).take(limit).collect();
-        let (cache, node) = (self.name.to_string(), self.around.node_name.to_string());
+        let (cache, node) = (self.name.to_string(), self.services.node_name.to_string());
         HotKeys { cache, node, noted, sampled, keys }
     }
 
@@ -86,7 +84,8 @@ impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
         let begins = |key: &[u8]| show(key).starts_with(prefix);
         while let Some(from) = at.filter(|_| examined < examine && found.len() < limit) {
             // Each step may find as many as it examines.
-            let (page, next) = self.reader.store().page(from, (limit - found.len()).min(examine - examined).min(PER_STEP));
+            let (page, next) =
+                self.reader.store().page(from, (limit - found.len()).min(examine - examined).min(PER_STEP));
             examined += page.len();
             let keeps = |one: &Snapshot<K, V>| {
                 explain::contain(|| explain::encoded_key(&one.item)).is_some_and(|key| begins(&key))
@@ -98,18 +97,18 @@ impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
     }
 
     fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)> {
-        let mono = self.around.time.now().mono;
+        let mono = self.services.time.now().mono;
         let lacking = self.writer.look(|engine| engine.replica.view().who_lacks(Dot::new(origin, dot)));
-        let names = self.around.host.names(&self.name);
+        let names = self.services.host.names(&self.name);
         let called = |id: ReplicaId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
         lacking.into_iter().map(|(id, heard)| (id, called(id), mono.saturating_sub(heard) / 1_000_000)).collect()
     }
 
     fn node_of(&self, replica: &ReplicaId) -> Option<String> {
-        if *replica == self.around.id() {
-            Some(self.around.node_name.to_string())
+        if *replica == self.services.id() {
+            Some(self.services.node_name.to_string())
         } else {
-            self.around.host.names(&self.name).remove(replica)
+            self.services.host.names(&self.name).remove(replica)
         }
     }
 }

@@ -93,12 +93,12 @@ fn what_a_timer_makes_due_is_sent_at_once() {
     }
     assert_eq!(cluster.take(1).len(), 1, "the second acknowledgement waits to be sent with a later one");
     let due = here.tick();
-    let wait = Duration::from_nanos(due - here.around.time.now().mono);
+    let wait = Duration::from_nanos(due - here.services.time.now().mono);
     assert!((1..=10).contains(&wait.as_millis()), "{wait:?}");
     cluster.clocks[1].advance(wait);
-    assert_eq!(here.tick(), here.around.time.now().mono, "the next turn, which sends it, is now");
+    assert_eq!(here.tick(), here.services.time.now().mono, "the next turn, which sends it, is now");
     assert_eq!(cluster.take(1).len(), 1);
-    assert!(here.tick() > here.around.time.now().mono);
+    assert!(here.tick() > here.services.time.now().mono);
 }
 
 #[test]

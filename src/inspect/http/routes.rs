@@ -185,18 +185,14 @@ pub(super) async fn hot(State(app): State<App>, cache: Cache, asked: Asked<OfPas
 
 pub(super) async fn tombstones(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
     match both(cache, asked) {
-        Ok((cache, OfList { limit })) => {
-            respond(app.inspector.oldest_tombstones(&cache, limit.unwrap_or(20).max(1)))
-        }
+        Ok((cache, OfList { limit })) => respond(app.inspector.oldest_tombstones(&cache, limit.unwrap_or(20).max(1))),
         Err(response) => *response,
     }
 }
 
 pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
     match both(cache, asked) {
-        Ok((cache, OfList { limit })) => {
-            respond(app.inspector.recent_keys(&cache, limit.unwrap_or(100).min(MAX_PAGE)))
-        }
+        Ok((cache, OfList { limit })) => respond(app.inspector.recent_keys(&cache, limit.unwrap_or(100).min(MAX_PAGE))),
         Err(response) => *response,
     }
 }

@@ -155,8 +155,8 @@ impl Core {
     async fn join(&self, addr: SocketAddr) -> bool {
         let Some(list) = self.live() else { return false };
         self.counters.join_attempts.one();
-        let patience = self.config.failure.connect_timeout + self.config.failure.stream_timeout;
-        match timeout(patience, list.join(MaybeResolvedAddress::resolved(addr))).await {
+        let limit = self.config.failure.connect_timeout + self.config.failure.stream_timeout;
+        match timeout(limit, list.join(MaybeResolvedAddress::resolved(addr))).await {
             Ok(Ok(_)) => true,
             failed => {
                 self.counters.join_failures.one();
