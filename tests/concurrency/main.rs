@@ -13,12 +13,11 @@ mod arrival;
 #[path = "../../src/cache/flight.rs"]
 #[allow(dead_code)]
 mod flight;
-#[path = "../../src/recency.rs"]
-#[allow(dead_code)]
-mod recency;
-/// The store, in a module of its own, so that the compiler finds its submodules next to it.
+/// The files with submodules, in a module of its own, so that the compiler finds these next to them.
 #[path = "../../src"]
 mod library {
+    #[allow(dead_code, unused_imports)]
+    pub(crate) mod recency;
     #[allow(dead_code)]
     pub(crate) mod store;
 }
@@ -58,8 +57,8 @@ mod work {
 use crdt::Kind;
 use flight::{Flight, Flights};
 use item::{Body, Item, ItemRef, Key};
-use library::store;
-use recency::ReadLog;
+use library::{recency, store};
+use recency::{Miss, ReadLog};
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
 use sync::Arc;
@@ -221,7 +220,7 @@ fn reads_are_counted() {
                 for read in 0..3 {
                     log.hit(SlotId(number * 10 + read));
                 }
-                log.miss();
+                log.miss(Miss::Absent);
             })
         })
         .collect();
