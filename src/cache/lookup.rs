@@ -12,9 +12,31 @@ use crate::recency::Miss;
 use crate::store::Snapshot;
 use crate::sync::Arc;
 
-/// Returns the value of a key, and counts the look-up. A hit counts as a use.
+/// Returns the value of a key, and counts the look-up. A hit counts as a use. Times a few look-ups among many.
 #[inline]
 pub(super) fn get<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
+where
+    Q: Equivalent<K> + Hash + ?Sized,
+{
+    if shared.writer.reads.may_sample() { timed(shared, key) } else { look_up(shared, key) }
+}
+
+#[cold]
+fn timed<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
+where
+    Q: Equivalent<K> + Hash + ?Sized,
+{
+    if !shared.writer.reads.claims_sample() {
+        return look_up(shared, key);
+    }
+    let begun = shared.services.time.now().mono;
+    let found = look_up(shared, key);
+    shared.counts.timings.gets.record(shared.services.time.now().mono.saturating_sub(begun));
+    found
+}
+
+#[inline]
+fn look_up<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
 where
     Q: Equivalent<K> + Hash + ?Sized,
 {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue, explain};
 use crate::crdt::Cause;
-use crate::hlc::{HlcTime, Now};
+use crate::histogram::Distribution;
+use crate::hlc::{HlcTime, Now, nanos};
 use crate::item::{Item, panics_in_drop};
 use crate::ledger::tombstones::of_cause;
 use crate::replica::report::{CollectionBlock, HeldReport, OldTombstone, ReportedPeer};
@@ -28,7 +29,7 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     let (replica, fills_running, config, removals) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
     let (hits, misses) = shared.writer.reads.totals();
-    let report = CacheReport {
+    let mut report = CacheReport {
         cache: shared.name.to_string(),
         node: shared.services.node_name.to_string(),
         replica: shared.services.id().to_string(),
@@ -43,9 +44,11 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         misses,
         misses_by_reason: by_name(shared.writer.reads.misses()),
         removals: by_name(removals.each()),
+        timings: timings(shared, &replica),
         memory_estimate: estimate_memory(shared, &replica.held),
         vector: replica.vector.iter().map(|seen| reporter.seen(seen)).collect(),
         peers: replica.peers.iter().map(|peer| reporter.peer(&replica, peer)).collect(),
+        silence_limit_ms: silence_limit(&config, replica.met),
         stable_watermark: readable(replica.watermark),
         gc_floor: readable(replica.floor.time),
         epoch: readable(replica.epoch),
@@ -65,9 +68,15 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         repairs: repairs(&replica),
         counters: by_name(replica.counters.each()),
         settings_differ: shared.differing.all(),
+        intake_age_ms: BTreeMap::new(),
         warnings: Vec::new(),
+        ended_warnings: Vec::new(),
     };
-    CacheReport { warnings: lint_cache(&report), ..report }
+    let mut log = shared.warnings.lock();
+    report.intake_age_ms = log.ages(now, &report.intake);
+    report.warnings = log.observe(now, lint_cache(&report));
+    report.ended_warnings = log.ended();
+    report
 }
 
 /// Returns the oldest tombstones, and the reasons why each cannot be collected yet.
@@ -92,6 +101,12 @@ pub(super) fn oldest_tombstones<K: CacheKey, V: CacheValue>(shared: &Shared<K, V
     oldest.iter().filter_map(line).collect()
 }
 
+/// Returns the longest silence of a member that works, in milliseconds. It sends a digest to one member at a time, and to
+/// each of them once in a round of random order.
+fn silence_limit(config: &ReplicaConfig, members: usize) -> u64 {
+    ms(nanos(config.digest_interval)).saturating_mul(2 * members as u64 + 1)
+}
+
 /// Copies the state of the replica, the number of running fills, the settings, and the removals by cause.
 fn copy<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
@@ -101,6 +116,19 @@ fn copy<K: CacheKey, V: CacheValue>(
         let view = engine.replica.view();
         (engine.replica.report(now), engine.flights.len() as u64, view.config().clone(), view.removals())
     })
+}
+
+/// Returns the distributions of times, by name.
+fn timings<K, V>(shared: &Shared<K, V>, replica: &ReplicaReport) -> BTreeMap<String, Distribution> {
+    let [acknowledged, evicted] = replica.timings.clone();
+    let of_cache = &shared.counts.timings;
+    let named = [
+        ("fill", of_cache.fills.read()),
+        ("get", of_cache.gets.read()),
+        ("acknowledgement", acknowledged),
+        ("eviction_age", evicted),
+    ];
+    named.map(|(name, times)| (name.to_owned(), times)).into()
 }
 
 /// The names of replicas, and the clocks from which ages are computed.

@@ -11,14 +11,12 @@ use crate::hlc::Now;
 use crate::report::{
     CachePast, CacheReport, CacheSample, EventKind, NodePast, NodeReport, NodeSample, PastEvent, Warning,
 };
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::Mutex;
 
 mod ring;
 
 use ring::Ring;
 
-/// The interval between samples in nanoseconds.
-const EVERY: u64 = 1_000_000_000;
 /// The time without a sample after which the process counts as having stood still, in nanoseconds.
 const STALLED: u64 = 4_000_000_000;
 /// The time after which a warning that is not raised any more has ended, in nanoseconds. Some warnings come and go.
@@ -46,8 +44,6 @@ const WATCHED: [(&str, EventKind, &str); 6] = [
 /// The past of a node.
 #[derive(Default)]
 pub(crate) struct History {
-    /// The monotonic time of the next sample.
-    due: AtomicU64,
     past: Mutex<Past>,
 }
 
@@ -77,11 +73,6 @@ fn ms(nanos: u64) -> u64 {
 }
 
 impl History {
-    /// Returns the monotonic time of the next sample.
-    pub(super) fn due(&self) -> u64 {
-        self.due.load(Ordering::Relaxed)
-    }
-
     /// Records an event.
     pub(super) fn note(&self, now: Now, event: PastEvent) {
         self.past.lock().note(now, event);
@@ -89,8 +80,6 @@ impl History {
 
     /// Records a sample of a node and of the caches in its report, and the events that it shows.
     pub(super) fn sample(&self, now: Now, report: &NodeReport) {
-        // After a gap the missed samples are not made up for.
-        self.due.store(now.mono.saturating_add(EVERY), Ordering::Relaxed);
         self.past.lock().sample(now, report);
     }
 

@@ -56,7 +56,7 @@ impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
     }
 
     fn recent_keys(&self, limit: usize) -> Vec<String> {
-        let slots: Vec<_> = self.writer.look(|engine| engine.by_recency().take(limit).collect());
+        let slots: Vec<_> = self.writer.look(|engine| engine.by_recency(&self.writer.reads).take(limit).collect());
         let found = slots.into_iter().filter_map(|slot| self.reader.store().resolve(slot));
         let keys = found.filter_map(|found| explain::contain(|| explain::encoded_key(&found.item)));
         keys.map(|key| show(&key)).collect()

@@ -1,5 +1,6 @@
 //! The routes. Each handler takes plain data from the inspector, and serialises it after all locks are released.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -27,14 +28,14 @@ pub(super) struct OfKey {
 
 #[derive(Deserialize)]
 pub(super) struct OfList {
-    limit: Option<usize>,
+    limit: Option<NonZero<usize>>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct OfMember {
     member: String,
     cursor: Option<String>,
-    limit: Option<usize>,
+    limit: Option<NonZero<usize>>,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +47,7 @@ pub(super) struct OfCluster {
 pub(super) struct OfKeys {
     prefix: Option<String>,
     cursor: Option<String>,
-    limit: Option<usize>,
+    limit: Option<NonZero<usize>>,
 }
 
 /// The parameters of a question about the past of a node, or about its hot keys.
@@ -55,7 +56,7 @@ pub(super) struct OfPast {
     member: Option<String>,
     after_ms: Option<u64>,
     from_event: Option<u64>,
-    limit: Option<usize>,
+    limit: Option<NonZero<usize>>,
 }
 
 type Cache = Result<Path<String>, PathRejection>;
@@ -149,7 +150,7 @@ pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<OfKe
         Ok(both) => both,
         Err(response) => return *response,
     };
-    let limit = limit.unwrap_or(100).clamp(1, MAX_PAGE);
+    let limit = limit.map_or(100, NonZero::get).min(MAX_PAGE);
     respond(match prefix.filter(|prefix| !prefix.is_empty()) {
         Some(prefix) => app.inspector.keys_with_prefix(&cache, &prefix, cursor.as_deref(), limit),
         None => app.inspector.keys(&cache, cursor.as_deref(), limit),
@@ -177,7 +178,7 @@ pub(super) async fn cache_past(State(app): State<App>, cache: Cache, asked: Aske
 pub(super) async fn hot(State(app): State<App>, cache: Cache, asked: Asked<OfPast>) -> Response {
     match both(cache, asked) {
         Ok((cache, OfPast { member, limit, .. })) => {
-            respond(app.inspector.hot_keys(&cache, member.as_deref(), limit.unwrap_or(20).max(1)).await)
+            respond(app.inspector.hot_keys(&cache, member.as_deref(), limit.map_or(20, NonZero::get)).await)
         }
         Err(response) => *response,
     }
@@ -185,14 +186,14 @@ pub(super) async fn hot(State(app): State<App>, cache: Cache, asked: Asked<OfPas
 
 pub(super) async fn tombstones(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
     match both(cache, asked) {
-        Ok((cache, OfList { limit })) => respond(app.inspector.oldest_tombstones(&cache, limit.unwrap_or(20).max(1))),
+        Ok((cache, OfList { limit })) => respond(app.inspector.oldest_tombstones(&cache, limit.map_or(20, NonZero::get))),
         Err(response) => *response,
     }
 }
 
 pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
     match both(cache, asked) {
-        Ok((cache, OfList { limit })) => respond(app.inspector.recent_keys(&cache, limit.unwrap_or(100).min(MAX_PAGE))),
+        Ok((cache, OfList { limit })) => respond(app.inspector.recent_keys(&cache, limit.map_or(100, NonZero::get).min(MAX_PAGE))),
         Err(response) => *response,
     }
 }
@@ -216,7 +217,7 @@ pub(super) async fn diff(State(app): State<App>, cache: Cache, asked: Asked<OfMe
     };
     // A comparison walks whole key spaces, so only a few may run at one time.
     let Ok(_place) = app.heavy.try_acquire() else { return busy() };
-    let limit = limit.unwrap_or(MAX_DIFF).clamp(1, MAX_DIFF);
+    let limit = limit.map_or(MAX_DIFF, NonZero::get).min(MAX_DIFF);
     respond(app.inspector.diff(&cache, &member, cursor.as_deref(), limit).await)
 }
 
