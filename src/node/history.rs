@@ -35,7 +35,11 @@ const WATCHED: [(&str, EventKind, &str); 6] = [
         EventKind::ForcedDrops,
         "tombstones were dropped before every member had seen them: raise max_tombstones",
     ),
-    ("forgotten", EventKind::MemberForgotten, "a member was dead for `forget_after`, and holds back nothing any more"),
+    (
+        "forgotten",
+        EventKind::MemberForgotten,
+        "a replica that departed, was replaced or was dead for forget_after holds back nothing any more",
+    ),
     ("epochs", EventKind::InvalidateAll, "everything written before was invalidated"),
     ("new_id", EventKind::NewId, "another process used the id of this replica: it took a new id and dropped its state"),
     ("audit_conflicts", EventKind::AuditConflict, "an audit found two values under one stamp, and repaired them"),

@@ -186,14 +186,18 @@ pub(super) async fn hot(State(app): State<App>, cache: Cache, asked: Asked<OfPas
 
 pub(super) async fn tombstones(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
     match both(cache, asked) {
-        Ok((cache, OfList { limit })) => respond(app.inspector.oldest_tombstones(&cache, limit.map_or(20, NonZero::get))),
+        Ok((cache, OfList { limit })) => {
+            respond(app.inspector.oldest_tombstones(&cache, limit.map_or(20, NonZero::get)))
+        }
         Err(response) => *response,
     }
 }
 
 pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
     match both(cache, asked) {
-        Ok((cache, OfList { limit })) => respond(app.inspector.recent_keys(&cache, limit.map_or(100, NonZero::get).min(MAX_PAGE))),
+        Ok((cache, OfList { limit })) => {
+            respond(app.inspector.recent_keys(&cache, limit.map_or(100, NonZero::get).min(MAX_PAGE)))
+        }
         Err(response) => *response,
     }
 }

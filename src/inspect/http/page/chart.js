@@ -29,18 +29,20 @@ function points(samples, value) {
   const found = [];
   samples.forEach((sample, at) => {
     const before = samples[at - 1];
-    if (before && sample.at_ms - before.at_ms > 15000) found.push([before.at_ms + 1, null]);
+    if (before && sample.at_ms - before.at_ms > 25000) found.push([before.at_ms + 1, null]);
     found.push([sample.at_ms, value(sample, before)]);
   });
   return found;
 }
 const level = field => samples => points(samples, sample => sample[field]);
-const perSecond = (field, scale = 1) => samples => points(samples, (sample, before) => {
+// Over fifteen minutes, rates are those of ten seconds throughout: samples of one second would look like noise.
+const even = samples => (period === KEPT ? samples.filter((sample, at) => at === samples.length - 1 || Math.floor(sample.at_ms / 10000) !== Math.floor((samples[at - 1]?.at_ms ?? 0) / 10000)) : samples);
+const perSecond = (field, scale = 1) => samples => points(even(samples), (sample, before) => {
   if (!before || before[field] === null || sample[field] === null) return null;
   const rise = sample[field] - before[field], seconds = (sample.at_ms - before.at_ms) / 1000;
-  return rise < 0 || seconds <= 0 || seconds > 15 ? null : scale * rise / seconds;
+  return rise < 0 || seconds <= 0 || seconds > 25 ? null : scale * rise / seconds;
 });
-const hitRatio = samples => points(samples, (sample, before) => {
+const hitRatio = samples => points(even(samples), (sample, before) => {
   if (!before) return null;
   const hits = sample.hits - before.hits, all = hits + sample.misses - before.misses;
   return all > 0 && hits >= 0 ? 100 * hits / all : null;
@@ -73,7 +75,7 @@ function valueAt(line, time) {
   let low = 0, high = line.length;
   while (low < high) { const middle = (low + high) >> 1; if (line[middle][0] <= time + 500) low = middle + 1; else high = middle; }
   const found = line[low - 1];
-  return found && time - found[0] < 15000 ? found[1] : null;
+  return found && time - found[0] < 25000 ? found[1] : null;
 }
 const LEFT = 58, RIGHT = 8, HIGH = 118, FLOOR = HIGH - 22;
 function chart(spec, now, wide) {
@@ -108,7 +110,7 @@ const sample = at => h("svg", { viewBox: "0 0 24 10", "aria-hidden": "true" }, h
 const GLYPHS = { "member-down": "▼", "member-left": "◁", "member-up": "▲", "member-restarted": "↻", "member-forgotten": "✕", "node-started": "▶", "node-stalled": "‖", "warning-began": "◆", "warning-ended": "◇", "forced-drops": "!", reconcile: "⇄", "invalidate-all": "∅", "cache-opened": "+", "cache-closed": "−" };
 const glyph = event => GLYPHS[event.kind] ?? "●";
 const INK_OF = { "member-down": "bad", "node-stalled": "bad", "forced-drops": "bad", "warning-began": "warn", "member-up": "good", "member-restarted": "good", "warning-ended": "good" };
-const grave = event => ["member-down", "member-left", "member-restarted", "node-started", "node-stalled", "forced-drops", "reconcile", "warning-began", "invalidate-all"].includes(event.kind);
+const grave = event => ["member-down", "member-left", "member-restarted", "node-started", "node-stalled", "forced-drops", "reconcile", "invalidate-all"].includes(event.kind);
 const title = event => event.kind + (event.warning ? " " + event.warning : "") + " " + event.about;
 function lane(now, wide) {
   const x = time => LEFT + (wide - LEFT - RIGHT) * (1 - (now - time) / period), shown = past.events.filter(event => event.at_ms > now - period), ends = [];

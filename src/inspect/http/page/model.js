@@ -73,7 +73,7 @@ function healthOf(cluster) {
   const gone = members.filter(member => !member.node);
   for (const { name, state, since, silent_ms } of gone.slice(0, 3)) {
     const when = since === null ? "" : " since " + clock(since) + " (" + span(silent_ms) + ")";
-    parts.push(state === "dead" ? name + " is dead: its last message came at " + clock(since) + ", " + span(silent_ms) + " ago" : name + " does not answer" + when + ": it may be paused, starved or cut off");
+    parts.push(state === "dead" ? name + " is dead since " + clock(since) + " (last message " + span(silent_ms) + " ago): its process has crashed or is paused, or it is cut off" : name + " does not answer" + when + ": it may be paused, starved or cut off");
   }
   if (gone.length > 3) parts.push(gone.length - 3 + " more members do not answer");
   const aboutGone = ({ warning }) => gone.some(({ name }) => name === warning.about);
@@ -107,8 +107,10 @@ function commandFor(name, about, cache) {
   const auth = page.token ? " -H \"Authorization: Bearer $DRIFTLESS_HTTP_TOKEN\"" : "", get = path => "curl -s" + auth + " \"" + location.origin + path + "\"";
   switch (name) {
     // STAT begins with T if the process is stopped: `kill -CONT` wakes it.
-    case "silent": case "lagging-peer": return known === undefined ? get("/v1/cluster") + " | jq '.nodes[] | {node, members}'" : on("ps -o pid,stat,etime,args -p $(ss -Hltnp sport = :" + port + " | grep -o pid=[0-9]* | cut -d= -f2)");
-    case "split-suspected": case "seeds-unreachable": return "nc -zv " + host + " " + port + "; nc -zuv " + host + " " + port;
+    case "silent": case "silent-member": case "member-down": case "lagging-peer": return known === undefined ? get("/v1/cluster") + " | jq '.nodes[] | {node, members}'" : on("ps -o pid,stat,etime,args -p $(ss -Hltnp sport = :" + port + " | grep -o pid=[0-9]* | cut -d= -f2)");
+    case "seeds-unreachable": return (here.seeds ?? []).map(({ seed }) => "nc -zv " + seed.replace(/:(?=\d+$)/, " ")).join("; ") || get("/v1/node");
+    case "wrong-key": case "wrong-cluster": return get("/v1/cluster") + " | jq '.nodes[] | {node, encrypted, cluster, incidents}'";
+    case "split-suspected": return "nc -zv " + host + " " + port + "; nc -zuv " + host + " " + port;
     case "clock-ahead": case "clock-behind": case "clock-stepped": case "stamps-ahead": return on("timedatectl; chronyc tracking");
     case "collection-stalled": case "tombstones-near-cap": return get("/v1/caches/" + encodeURIComponent(cache) + "/tombstones?limit=20");
     case "settings-differ": return get("/v1/cluster") + " | jq '.nodes[].caches[] | select(.cache == \"" + cache + "\") | {node, settings_differ}'";

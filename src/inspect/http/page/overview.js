@@ -8,23 +8,30 @@ function command(name, about, cache) {
 }
 // The warnings now, and since when, as far as this node's events reach.
 function troubles() {
-  const cluster = page.cluster, found = [];
-  for (const { name, node, state, since, silent_ms } of membersOf(cluster)) {
-    if (node) continue;
-    const when = since === null ? null : clock(since) + ", " + span(silent_ms) + " ago";
-    const text = state === "dead" ? "It was found dead by the failure detector. If it does not return, `forget` it on every node." : "It is a live member and does not answer: its process is paused or starved, it is cut off, or its release is older.";
-    found.push({ id: "silent\n" + name, kind: "bad", name: state === "dead" ? "dead" : "silent", about: name, cache: "", since: when, source: "all nodes that answer", text, command: "silent" });
+  const cluster = page.cluster, warned = warningsOf(cluster), found = new Map(), now = cluster.nodes[0].process.at_ms;
+  const when = time => clock(time) + ", " + span(Math.max(0, now - time)) + " ago";
+  const told = new Set(warned.filter(({ warning }) => GONE.has(warning.name)).map(({ warning }) => warning.about));
+  for (const { name, node, state, since } of membersOf(cluster)) {
+    if (node || told.has(name)) continue;
+    const text = state === "dead" ? "It was found dead by the failure detector: its process has crashed or is paused, or it is cut off. If it does not return, forget it on every node." : "It is a live member and does not answer: its process is paused or starved, it is cut off, or its release is older.";
+    found.set("silent\n" + name, { kind: "bad", name: state === "dead" ? "dead" : "silent", about: name, caches: [], since: since === null ? null : when(since), source: "reported by all nodes that answer", text, command: "silent" });
   }
-  for (const { id, warning, cache, seen } of warningsOf(cluster)) {
-    const began = warning.since ? Date.parse(warning.since) : past.events.findLast(event => event.kind === "warning-began" && event.warning === warning.name && event.about === warning.about && (event.cache ?? "") === cache)?.at_ms;
-    const since = began ? clock(began) + ", " + span(Math.max(0, cluster.nodes[0].process.at_ms - began)) + " ago" : null;
-    found.push({ id, kind: "warn", name: warning.name, about: warning.about, cache, since, source: (warning.source ? warning.source + ", " : "") + "reported by " + someOf(seen), text: warning.text, command: warning.name });
+  // One line for the same warning about several caches.
+  for (const { warning, cache, seen } of warned) {
+    const id = warning.name + "\n" + warning.about, known = found.get(id);
+    if (known) { known.caches.push(cache); continue; }
+    const told = past.events.findLast(event => event.kind === "warning-began" && event.warning === warning.name && event.about === warning.about && (event.cache ?? "") === cache)?.at_ms;
+    const began = warning.since ? Date.parse(warning.since) : told;
+    found.set(id, { kind: GONE.has(warning.name) ? "bad" : "warn", name: warning.name, about: warning.about, caches: [cache], since: began ? when(began) : null, source: (warning.source ? warning.source + ", " : "") + "reported by " + someOf(seen), text: warning.text, command: warning.name });
   }
-  return found;
+  const line = ([id, { caches, ...one }]) => ({ id, ...one, cache: caches.filter(cache => cache && cache !== one.about).join(", ") });
+  return [...found].map(line).sort((a, b) => (a.kind === "bad" ? 0 : 1) - (b.kind === "bad" ? 0 : 1));
 }
+// The warnings that say that a member does not answer.
+const GONE = new Set(["member-down", "silent-member"]);
 const someOf = names => (names.length > 6 ? names.length + " nodes, " + names.slice(0, 4).join(", ") + " among them" : names.join(", "));
 function troubleLine({ id, kind, name, about, cache, since, source, text, command: help }) {
-  return h("li", { key: id }, badge(kind, name), " ", h("b", {}, about), cache && cache !== about ? " in cache " + cache : "", " ", h("span", { class: "dim" }, (since ? "since " + since + "; " : "") + source + ". "), text, h("div", {}, command(help, about, cache)));
+  return h("li", { key: id }, badge(kind, name), " ", h("b", {}, about), cache ? " in " + cache : "", " ", h("span", { class: "dim" }, (since ? "since " + since + "; " : "") + source + ". "), text, h("div", {}, command(help, about, cache)));
 }
 function warningsPanel() {
   const all = troubles();
