@@ -24,6 +24,7 @@ use crate::cache::TimeSource;
 use crate::cache::port::{NodeEvent, Parcel, Port};
 use crate::membership::{Membership, NotOpen};
 use crate::replica_id::ReplicaId;
+use crate::report::EventKind;
 use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
 
@@ -198,6 +199,7 @@ impl Driver {
     }
 
     async fn handle_event(&mut self, event: MeshEvent) {
+        watch::note_event(&self.registry, self.mesh.name(), &event);
         if matches!(event, MeshEvent::Up(_) | MeshEvent::Down { .. }) {
             self.agenda.want_all();
         }
@@ -207,6 +209,11 @@ impl Driver {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
                 for predecessor in self.membership.up(peer.incarnation, &peer.name, peer.clone()) {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
+                    self.registry.note(
+                        EventKind::MemberRestarted,
+                        &peer.name,
+                        "a new process replaces its predecessor",
+                    );
                     self.drop_process(predecessor, true);
                 }
                 self.registry.set_connected(true);
@@ -464,6 +471,9 @@ impl Driver {
                 self.agenda.want_all();
                 let named = self.membership.named(&member);
                 let _ = done.send(!named.is_empty());
+                if !named.is_empty() {
+                    self.registry.note(EventKind::MemberForgotten, &member, "declared gone by a call of `forget`");
+                }
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
             #[cfg(any(test, feature = "sim"))]
