@@ -17,12 +17,12 @@ mod warning;
 pub use crate::arrival::Provenance;
 pub use crate::histogram::Distribution;
 pub use lint::lint_cache;
-pub use lint_node::lint_node;
 #[cfg(feature = "node")]
 pub(crate) use lint_node::TRYING;
+pub use lint_node::lint_node;
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
-pub(crate) use warning::WarningLog;
 pub use warning::Warning;
+pub(crate) use warning::WarningLog;
 
 pub(crate) use key::{candidates, encoding, show, show_value};
 pub(crate) use marks::{Mark, Marks};

@@ -64,7 +64,7 @@ pub(crate) struct Driver {
     ending: Option<(Duration, Vec<oneshot::Sender<()>>)>,
     seeds: Vec<String>,
     greet_at: Instant,
-    watch: watch::Watch,
+    watch: watch::ReportWatch,
 }
 
 impl Driver {
@@ -88,7 +88,7 @@ impl Driver {
             ending: None,
             seeds,
             greet_at: Instant::now(),
-            watch: watch::Watch::new(),
+            watch: watch::ReportWatch::new(),
         }
     }
 

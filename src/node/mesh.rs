@@ -57,8 +57,8 @@ mod counters;
 mod delegate;
 mod frame;
 mod idle;
-mod incidents;
 mod inbound;
+mod incidents;
 mod instance;
 mod keys;
 mod listen;
@@ -80,9 +80,9 @@ mod wire;
 pub(crate) use config::port_of;
 pub use config::{FailureTiming, KeyError, MAX_DATAGRAM, MeshConfig, MeshError, SendError};
 pub use counters::MeshStats;
+pub use incidents::{Culprit, Incident, IncidentKind};
 #[cfg(feature = "inspect-http")]
 pub(crate) use listen::reason as why_not_listening;
-pub use incidents::{Culprit, Incident, IncidentKind};
 pub use roster::{MeshEvent, Peer};
 pub use seeds::{Seed, SeedState};
 #[cfg(any(test, feature = "sim"))]

@@ -229,7 +229,9 @@ mod tests {
             ..PeerReport::default()
         };
         let report = CacheReport { max_drift_ms: 1_000, ..CacheReport::default() };
-        for (skew, lag_ms, lags) in [(-5_000, 5_999, false), (-5_000, 6_000, true), (-900, 1_000, true), (5_000, 1_000, true)] {
+        for (skew, lag_ms, lags) in
+            [(-5_000, 5_999, false), (-5_000, 6_000, true), (-900, 1_000, true), (5_000, 1_000, true)]
+        {
             assert_eq!(lagging(&report, &peer(skew, lag_ms)).is_some(), lags, "{skew} {lag_ms}");
         }
     }
@@ -237,13 +239,8 @@ mod tests {
     #[test]
     fn each_fault_has_its_name() {
         let mut cache = CacheReport { max_drift_ms: 1_000, clock_ahead_ms: 900, ..CacheReport::default() };
-        let peer = |live| PeerReport {
-            lag_ms: 2_000,
-            lag_entries: 3,
-            node: Some("b".into()),
-            live,
-            ..PeerReport::default()
-        };
+        let peer =
+            |live| PeerReport { lag_ms: 2_000, lag_entries: 3, node: Some("b".into()), live, ..PeerReport::default() };
         cache.peers = vec![peer(true), peer(false), peer(false)];
         cache.peers[0].silent_ms = 1;
         cache.tombstones.total = 9;

@@ -107,9 +107,10 @@ const CACHE: &[(Metric, Of<CacheReport>)] = &[
     (counter("driftless_listener_lost_total", "Removals that the eviction listener was not called for."), |cache| {
         count_of(&cache.intake, "listener_lost")
     }),
-    (counter("driftless_drop_panics_total", "Panics in the Drop of keys and values; shared by equal types."), |cache| {
-        count_of(&cache.intake, "drop_panics")
-    }),
+    (
+        counter("driftless_drop_panics_total", "Panics in the Drop of keys and values; shared by equal types."),
+        |cache| count_of(&cache.intake, "drop_panics"),
+    ),
     (histogram("driftless_fill_duration_seconds", "Time of a fill, with the wait for its turn."), |cache| {
         times(cache, "fill")
     }),
@@ -131,8 +132,12 @@ const CACHE: &[(Metric, Of<CacheReport>)] = &[
 /// The metrics of a cache that have one more label, and the label's name.
 const TABLES: &[(Metric, &str, TableOf)] = &[
     (counter("driftless_fills_total", "Fills by outcome."), "outcome", |cache| &cache.fills),
-    (counter("driftless_removals_total", "Values removed or replaced here, by cause."), "cause", |cache| &cache.removals),
-    (counter("driftless_replication_events_total", "Events of replication, by name."), "event", |cache| &cache.counters),
+    (counter("driftless_removals_total", "Values removed or replaced here, by cause."), "cause", |cache| {
+        &cache.removals
+    }),
+    (counter("driftless_replication_events_total", "Events of replication, by name."), "event", |cache| {
+        &cache.counters
+    }),
     (counter("driftless_received_bytes_total", "Encoded bytes received, by kind of message."), "kind", |cache| {
         &cache.bytes_in
     }),

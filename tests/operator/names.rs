@@ -151,7 +151,9 @@ async fn every_time_is_measured_and_labels_are_names() {
     let text = scrape("every-time").await;
     let count = |name: &str| -> u64 {
         let start = format!("{name}_count{{cache=\"prices\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
+        text.lines()
+            .find_map(|line| line.strip_prefix(&start)?.parse().ok())
+            .unwrap_or_else(|| panic!("{name}: {text}"))
     };
     assert_eq!(count("driftless_fill_duration_seconds"), 1);
     assert!(count("driftless_acknowledgement_duration_seconds") > 0, "{text}");
@@ -159,7 +161,11 @@ async fn every_time_is_measured_and_labels_are_names() {
     assert!((2..=6).contains(&sampled), "about one in 1,024 of 3,000 and a few of other threads: {sampled}");
     assert_eq!(count("driftless_eviction_age_seconds"), 21, "41 values and room for 20");
     assert!(text.contains("driftless_member_live{cache=\"prices\",member=\"two\"} 1\n"), "{text}");
-    let build = concat!("driftless_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\",cluster=\"every-time\",node=\"one\"} 1\n");
+    let build = concat!(
+        "driftless_build_info{version=\"",
+        env!("CARGO_PKG_VERSION"),
+        "\",cluster=\"every-time\",node=\"one\"} 1\n"
+    );
     assert!(text.contains(build), "{text}");
     let id = |word: &str| word.len() == 36 && word.bytes().filter(|byte| *byte == b'-').count() == 4;
     assert!(!text.split('"').any(id), "no label is an id that changes with a restart: {text}");

@@ -35,7 +35,8 @@ impl Prometheus {
         let (folder, at) = (tempfile::tempdir().unwrap(), free());
         let targets: Vec<_> = targets.iter().map(|target| format!("\"{target}\"")).collect();
         let alerts = std::fs::canonicalize("deploy/alerts.yaml").unwrap();
-        let control = "groups:\n  - name: control\n    rules:\n      - { alert: Control, expr: 'driftless_members >= 0' }\n";
+        let control =
+            "groups:\n  - name: control\n    rules:\n      - { alert: Control, expr: 'driftless_members >= 0' }\n";
         std::fs::write(folder.path().join("control.yaml"), control).unwrap();
         let config = format!(
             "global: {{ scrape_interval: 500ms, evaluation_interval: 500ms }}\n\
@@ -75,7 +76,8 @@ impl Prometheus {
     async fn until(&self, query: &str, results: usize) {
         let begun = Instant::now();
         loop {
-            let seen = if tokio::net::TcpStream::connect(self.at).await.is_ok() { self.query(query).await } else { vec![] };
+            let seen =
+                if tokio::net::TcpStream::connect(self.at).await.is_ok() { self.query(query).await } else { vec![] };
             if seen.len() == results {
                 return;
             }
@@ -99,10 +101,10 @@ async fn prometheus_sees_no_series_twice_and_no_false_alert() {
     prometheus.until(all_met, 3).await;
     prometheus.until(all_known, 3).await;
     // A deploy: one after the other says goodbye and comes back.
-    for index in 0..3 {
-        members[index].take().unwrap().stop();
+    for (index, member) in members.iter_mut().enumerate() {
+        member.take().unwrap().stop();
         prometheus.until("up{job=\"driftless\"} == 0", 1).await;
-        members[index] = Some(start(index));
+        *member = Some(start(index));
         prometheus.until(all_met, 3).await;
         prometheus.until(all_known, 3).await;
     }

@@ -82,7 +82,8 @@ pub async fn seeds_that_lead_nowhere() -> Vec<Row> {
     ] {
         let cause = Instant::now();
         let node = builder("w-seeds", which, &[]).seeds([seed.clone()]).start().await.unwrap();
-        let expected = [Expected { on: &node, name: "seeds-unreachable", about: which.into(), source: vec![seed], advice }];
+        let expected =
+            [Expected { on: &node, name: "seeds-unreachable", about: which.into(), source: vec![seed], advice }];
         // After the mute seed's time limit, its reason is that it does not answer.
         let mut found = if which == "mute" {
             let either = Expected { advice: "answer", ..expected.into_iter().next().unwrap() };

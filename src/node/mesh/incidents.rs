@@ -107,7 +107,9 @@ impl Incidents {
 /// Returns true for the same cause. Members name the two processes of a conflict in either order.
 fn is_same(a: &Culprit, b: &Culprit) -> bool {
     match (a, b) {
-        (Culprit::Name(a, [one, two]), Culprit::Name(b, others)) => a == b && others.contains(one) && others.contains(two),
+        (Culprit::Name(a, [one, two]), Culprit::Name(b, others)) => {
+            a == b && others.contains(one) && others.contains(two)
+        }
         _ => a == b,
     }
 }
