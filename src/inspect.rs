@@ -268,6 +268,7 @@ impl Inspector {
     /// # Errors
     /// The cache is not open on this node, or the cursor was not returned by this method.
     pub fn keys(&self, cache: &str, cursor: Option<&str>, limit: usize) -> Result<KeysPage, InspectError> {
+        let cursor = cursor.filter(|cursor| !cursor.is_empty());
         let from = cursor.map_or(Ok(0), str::parse).map_err(|_| InspectError::BadCursor)?;
         let (marks, next) = self.port(cache)?.marks_page(from, limit.clamp(1, MAX_RECENT));
         let examined = marks.marks.len() as u64;

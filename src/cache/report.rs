@@ -28,21 +28,13 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     let now = shared.services.time.now();
     let (replica, fills_running, config, removals) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
-    let (hits, misses) = shared.writer.reads.totals();
     let mut report = CacheReport {
-        cache: shared.name.to_string(),
-        node: shared.services.node_name.to_string(),
-        replica: shared.services.id().to_string(),
         wall: readable(now.wall),
         clock_ahead_ms: signed_ms(replica.clock, now.wall).max(0),
         clock_step_ms: replica.disagreement / 1_000_000,
         max_drift_ms: u64::try_from(config.max_drift.as_millis()).unwrap_or(u64::MAX),
         entries: replica.held.live,
         weight: replica.held.weight,
-        max_capacity: shared.settings.max_capacity,
-        hits,
-        misses,
-        misses_by_reason: by_name(shared.writer.reads.misses()),
         removals: by_name(removals.each()),
         timings: timings(shared, &replica),
         memory_estimate: estimate_memory(shared, &replica.held),
@@ -61,16 +53,9 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         sending: replica.sending as u64,
         lossy: replica.lossy,
         fills_running,
-        fills: by_name(shared.counts.fills.counters().each()),
-        intake: intake_counters(shared),
-        bytes_in: by_name(shared.counts.bytes_in.each()),
-        bytes_out: by_name(shared.counts.bytes_out.each()),
         repairs: repairs(&replica),
         counters: by_name(replica.counters.each()),
-        settings_differ: shared.differing.all(),
-        intake_age_ms: BTreeMap::new(),
-        warnings: Vec::new(),
-        ended_warnings: Vec::new(),
+        ..of_cache(shared)
     };
     let mut log = shared.warnings.lock();
     report.intake_age_ms = log.ages(now, &report.intake);
@@ -99,6 +84,26 @@ pub(super) fn oldest_tombstones<K: CacheKey, V: CacheValue>(shared: &Shared<K, V
         })
     };
     oldest.iter().filter_map(line).collect()
+}
+
+/// Returns the part of a report that does not come from the replica.
+fn of_cache<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
+    let (hits, misses) = shared.writer.reads.totals();
+    CacheReport {
+        cache: shared.name.to_string(),
+        node: shared.services.node_name.to_string(),
+        replica: shared.services.id().to_string(),
+        max_capacity: shared.settings.max_capacity,
+        hits,
+        misses,
+        misses_by_reason: by_name(shared.writer.reads.misses()),
+        fills: by_name(shared.counts.fills.counters().each()),
+        intake: intake_counters(shared),
+        bytes_in: by_name(shared.counts.bytes_in.each()),
+        bytes_out: by_name(shared.counts.bytes_out.each()),
+        settings_differ: shared.differing.all(),
+        ..CacheReport::default()
+    }
 }
 
 /// Returns the longest silence of a member that works, in milliseconds. It sends a digest to one member at a time, and to

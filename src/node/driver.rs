@@ -69,7 +69,7 @@ pub(crate) struct Driver {
     seeds: Vec<String>,
     greet_at: Instant,
     agenda: Agenda,
-    watch: watch::Watch,
+    watch: watch::ReportWatch,
 }
 
 impl Driver {
@@ -94,7 +94,7 @@ impl Driver {
             seeds,
             greet_at: Instant::now(),
             agenda: Agenda::default(),
-            watch: watch::Watch::new(),
+            watch: watch::ReportWatch::new(),
         }
     }
 

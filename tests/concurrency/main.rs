@@ -61,7 +61,7 @@ use crdt::Kind;
 use flight::{Flight, Flights};
 use item::{Body, Item, ItemRef, Key};
 use library::{recency, store};
-use recency::{Eviction, HotPlaces, Miss, ReadLog, Recency};
+use recency::{Eviction, Miss, ReadLog, Recency};
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
 use sync::{Arc, AtomicU64, Ordering};

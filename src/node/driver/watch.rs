@@ -19,15 +19,15 @@ const EVERY: Duration = Duration::from_secs(1);
 const CACHES: usize = 4;
 
 /// The state between two looks.
-pub(super) struct Watch {
+pub(super) struct ReportWatch {
     at: Instant,
     /// The position of the next cache, among all that are open.
     next: usize,
     #[cfg(feature = "metrics")]
-    published: crate::cache::metrics_facade::Published,
+    published: crate::cache::Published,
 }
 
-impl Watch {
+impl ReportWatch {
     pub(super) fn new() -> Self {
         Self {
             at: Instant::now(),
