@@ -32,7 +32,7 @@
 mod baseline;
 mod compare;
 mod database;
-#[path = "../sidecar/debug.rs"]
+#[path = "../../crates/driftless-cli/src/debug.rs"]
 mod debug;
 mod gain;
 mod probe;

@@ -1,55 +1,14 @@
-//! One node of a replicated cache as a separate process, for clients that speak the Redis protocol.
-//!
-//! ```sh
-//! cargo run --release --example sidecar -- --bind 127.0.0.1:7001 --redis 127.0.0.1:6301
-//! cargo run --release --example sidecar -- --bind 127.0.0.1:7002 --redis 127.0.0.1:6302 --seed 127.0.0.1:7001
-//! cargo run --release --example sidecar -- --bind 127.0.0.1:7003 --redis 127.0.0.1:6303 --seed 127.0.0.1:7001
-//!
-//! redis-cli -p 6301 set greeting hello ex 60
-//! redis-cli -p 6302 get greeting              # "hello", from the memory of the second process
-//! redis-cli -p 6303 del greeting              # gone everywhere
-//! redis-cli -p 6301 info driftless
-//! # With the debug page: add `--features inspect-http` to cargo, and `--http 127.0.0.1:7980` to the flags
-//! redis-benchmark -p 6301 -t ping,get,set,mset -n 1000000 -P 32 -r 100000
-//! ```
-//!
-//! The interface is that of Redis, but every process holds a copy of the cache. The differences are:
-//!
-//! - **Every node answers from its own memory and accepts writes.** No command waits for the network. A write is
-//!   visible on this node at once, and on other nodes soon after.
-//! - **The last writer wins, by stamp.** If two nodes set one key concurrently, all nodes agree on one value. So there
-//!   is no command that reads, changes and writes back (`INCR`, `APPEND`, `EXPIRE`): it would silently lose a
-//!   concurrent write of another node.
-//! - **`SET .. NX`, `XX`, `GET`, `KEEPTTL` and `SETNX` check this node only.** Two nodes may both succeed. They are not
-//!   a lock.
-//! - **`KEYS`, `SCAN`, `DBSIZE`, `EXISTS` and `TTL` report what this node holds now.** `SCAN` returns everything in one
-//!   page.
-//! - **`DEL` counts the keys that this node held, but deletes on all nodes**, also keys that have not arrived here yet.
-//! - **`FLUSHALL` is one replicated timestamp**: every entry written before it disappears from all nodes.
-//! - **`MSET` is not atomic**, and `SELECT` accepts database 0 only. Nothing is saved to disk.
-//! - There is **no password**: bind `--redis` to an address that only trusted clients can reach. `--key` encrypts
-//!   traffic between nodes, not traffic with clients.
-//!
-//! Commands: PING ECHO GET SET (EX PX EXAT PXAT NX XX GET KEEPTTL) SETEX PSETEX SETNX GETDEL STRLEN MGET MSET DEL
-//! UNLINK EXISTS TOUCH TTL PTTL TYPE DBSIZE KEYS SCAN FLUSHALL FLUSHDB INFO HELLO (2) SELECT CLIENT CONFIG COMMAND
-//! RESET QUIT. They can also be typed by hand: `nc 127.0.0.1 6301`.
-//!
-//! Limits: a request has at most 8 MiB and 131,072 arguments, and there are at most `--max-clients` connections.
-//! Requests of clients can occupy at most 8 MiB times `--max-clients`, in addition to the cache. On a malformed request
-//! the server replies with an error and closes the connection.
+//! The process of `driftless serve`: one node, its Redis server and its debug interface, from start to signal.
 
-mod commands;
-mod debug;
-mod glob;
-mod info;
-mod request;
-mod server;
-mod session;
-
+use crate::{
+    debug,
+    serve::{
+        server,
+        session::{Shared, Stats},
+    },
+};
 use bytes::Bytes;
-use clap::Parser;
 use driftless::{Cache, Node, OpenError, StartError};
-use session::{Shared, Stats};
 use std::{
     error::Error,
     io::{self, Write},
@@ -65,9 +24,9 @@ use tokio::{
 };
 
 /// One node of a replicated cache, for clients that speak the Redis protocol
-#[derive(Parser)]
+#[derive(clap::Parser)]
 #[command(version)]
-struct Arguments {
+pub struct Arguments {
     /// Address for gossip with other nodes; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7946")]
     bind: SocketAddr,
@@ -115,16 +74,17 @@ fn parse_key(text: &str) -> Result<Key, String> {
     bytes.and_then(|bytes| bytes.try_into().ok()).map(Key).ok_or_else(|| "want 64 hexadecimal digits".to_owned())
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Runs until a signal, and returns the exit status.
+pub fn main(arguments: Arguments) -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
         .with_writer(io::stderr)
         .init();
-    match run(Arguments::parse()).await {
+    let started = tokio::runtime::Runtime::new().map_err(Into::into);
+    match started.and_then(|runtime| runtime.block_on(run(arguments))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sidecar: {error}");
+            eprintln!("driftless: {error}");
             ExitCode::FAILURE
         }
     }
@@ -219,7 +179,7 @@ fn share(
     let cache: Cache<Bytes, Bytes> = builder.open()?;
     Ok(Shared {
         node,
-        cache,
+        databases: vec![cache],
         cluster: arguments.cluster.clone(),
         redis,
         max_clients: arguments.max_clients,
@@ -233,7 +193,7 @@ fn share(
 /// Fetches the state of the cluster, for at most `wait` seconds, then prints the `ready` line. Clients may connect
 /// earlier, but are served only afterwards.
 async fn announce(shared: &Shared, wait: u64) -> io::Result<()> {
-    let ready = shared.cache.ready(Duration::from_secs(wait)).await;
+    let ready = shared.cache().ready(Duration::from_secs(wait)).await;
     let mut out = io::stdout();
     let (redis, gossip, cluster) = (shared.redis, shared.node.local_addr(), &shared.cluster);
     writeln!(out, "ready: redis {redis}, gossip {gossip}, cluster {cluster}, {ready}")?;

@@ -1,0 +1,7 @@
+//! The program `driftless`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    driftless_cli::main()
+}
