@@ -3,9 +3,10 @@
 //!
 //! [`main`] is the whole program. `examples/sidecar.rs` of the library includes the same source files.
 
+mod config;
 mod debug;
+mod logs;
 mod process;
-#[allow(unreachable_pub)]
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +30,6 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     match Program::parse().command {
-        Command::Serve(arguments) => process::main(arguments),
+        Command::Serve(arguments) => process::main(&arguments),
     }
 }
