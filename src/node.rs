@@ -4,7 +4,8 @@
 //! | file | content |
 //! | --- | --- |
 //! | `builder`, `settings`, `address` | settings, start |
-//! | `driver` | the loop between caches and mesh, on its own thread |
+//! | `driver` | the loop between caches and mesh, on its own thread; the answer *not open* |
+//! | `agenda`, `woken` | the caches that the driver visits in its next turn; the way from a write to that turn |
 //! | `registry` | the caches that are open on this node |
 //! | `command` | the requests of a node's handles to its driver |
 //! | `crate::membership`, outside this folder | which replica is open on which process, and which processes to greet |
@@ -14,7 +15,7 @@
 //! | `lanes` | the choice between datagram and stream for a small push |
 //! | `ready` | callers that wait for a cache to be ready, or for members |
 //! | `unsent` | writes that could not be handed over before the end |
-//! | `signal` | messages between nodes about caches: "not open" |
+//! | `signal` | the bytes of messages between nodes about caches: "not open", and settings |
 //! | `clock` | the only place that reads the wall clock and draws ids and seeds of replicas |
 
 use std::fmt;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 mod address;
+mod agenda;
 mod builder;
 mod clock;
 mod command;
@@ -41,7 +43,10 @@ mod settings;
 mod signal;
 mod spare;
 mod unsent;
+mod woken;
 
+#[cfg(feature = "inspect-http")]
+pub(crate) use address::resolve;
 pub use builder::{NodeBuilder, StartError};
 pub use mesh::KeyError;
 pub use ready::TooFewMembers;
@@ -297,11 +302,11 @@ impl Node {
         self.alive.mesh.kill_task(name)
     }
 
-    /// Stops all traffic between this node and these addresses; `None` heals. Test switch.
+    /// Stops all traffic between this node and these addresses, or in one direction only; `None` heals. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
-    pub fn sever(&self, from: Option<Vec<SocketAddr>>) {
-        self.alive.mesh.sever(from);
+    pub fn sever(&self, cut: impl Into<mesh::Cut>) {
+        self.alive.mesh.sever(cut);
     }
 
     /// Hands unsent writes to at least one member, leaves the cluster and stops, within about five seconds. Returns

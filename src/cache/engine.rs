@@ -83,10 +83,10 @@ impl<K: CoreKey, V> Engine<K, V> {
         let mut news = None;
         // These reads preceded the write, so they precede it in the order of use too.
         self.apply_reads(reads);
-        let mut left = EVICTIONS + self.follow(now, listening, &mut news);
-        while left > 0 && self.is_over_capacity() && self.make_room(now) {
+        let mut left = EVICTIONS + self.follow(now, reads, listening, &mut news);
+        while left > 0 && self.is_over_capacity() && self.make_room(now, reads) {
             left -= 1;
-            self.follow(now, listening, &mut news);
+            self.follow(now, reads, listening, &mut news);
         }
         Settled { garbage: self.replica.take_garbage(), news }
     }
@@ -94,7 +94,7 @@ impl<K: CoreKey, V> Engine<K, V> {
     /// Applies noted reads to the order of use.
     pub(crate) fn apply_reads(&mut self, reads: &ReadLog) {
         if let Some(recency) = &mut self.recency {
-            reads.drain(|id| recency.touch(id));
+            recency.apply(reads);
         }
     }
 
@@ -107,18 +107,18 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.is_over_capacity() && self.recency.as_ref().is_some_and(|recency| recency.len() > 0)
     }
 
-    fn make_room(&mut self, now: Now) -> bool {
+    fn make_room(&mut self, now: Now, reads: &ReadLog) -> bool {
         let Self { replica, recency, .. } = self;
-        replica.make_room(now, || recency.as_mut().and_then(Recency::pop))
+        replica.make_room(now, || recency.as_mut().and_then(|recency| recency.pop(reads)))
     }
 
     /// Applies the changes to the order of use. Returns their number.
-    fn follow(&mut self, now: Now, listening: bool, news: &mut Option<Box<News<K, V>>>) -> usize {
+    fn follow(&mut self, now: Now, reads: &ReadLog, listening: bool, news: &mut Option<Box<News<K, V>>>) -> usize {
         let mut changes = 0;
         while let Some(change) = self.replica.poll_change() {
             changes += 1;
             let (slot, weight) = (change.slot, u64::from(change.weight));
-            let remains = self.note_use(&change);
+            let remains = self.note_use(&change, reads);
             self.touch_flight(slot, news);
             if listening {
                 News::of(news).changes.push(change);
@@ -145,12 +145,12 @@ impl<K: CoreKey, V> Engine<K, V> {
 
     /// Updates the order of use. Returns true if there is a capacity and the place holds a value now. If a merge
     /// replaces a value that is already here, that does not count as a use: only local reads and writes do.
-    fn note_use(&mut self, change: &Change<K, V>) -> bool {
+    fn note_use(&mut self, change: &Change<K, V>, reads: &ReadLog) -> bool {
         let Some(recency) = &mut self.recency else { return false };
         let weighs = change.weight > 0;
         match change.effect {
-            Effect::Inserted => recency.insert(change.slot, weighs),
-            Effect::Updated if change.local => recency.insert(change.slot, weighs),
+            Effect::Inserted => recency.insert(change.slot, weighs, reads),
+            Effect::Updated if change.local => recency.insert(change.slot, weighs, reads),
             Effect::Updated => recency.reweigh(change.slot, weighs),
             Effect::Removed(_) => {
                 recency.remove(change.slot);
@@ -166,7 +166,7 @@ impl<K: CoreKey, V> Engine<K, V> {
     }
 
     /// Returns the places of the live values. The value that would be evicted last comes first.
-    pub(crate) fn by_recency(&self) -> impl Iterator<Item = SlotRef> + '_ {
-        self.recency.iter().flat_map(Recency::iter)
+    pub(crate) fn by_recency<'a>(&'a self, reads: &'a ReadLog) -> impl Iterator<Item = SlotRef> + 'a {
+        self.recency.iter().flat_map(|recency| recency.iter(reads))
     }
 }

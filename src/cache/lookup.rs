@@ -11,9 +11,31 @@ use crate::hlc::Stamp;
 use crate::store::Snapshot;
 use crate::sync::Arc;
 
-/// Returns the value of a key, and counts the look-up. A hit counts as a use.
+/// Returns the value of a key, and counts the look-up. A hit counts as a use. Times a few look-ups among many.
 #[inline]
 pub(super) fn get<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
+where
+    Q: Equivalent<K> + Hash + ?Sized,
+{
+    if shared.writer.reads.may_sample() { timed(shared, key) } else { look_up(shared, key) }
+}
+
+#[cold]
+fn timed<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
+where
+    Q: Equivalent<K> + Hash + ?Sized,
+{
+    if !shared.writer.reads.claims_sample() {
+        return look_up(shared, key);
+    }
+    let begun = shared.services.time.now().mono;
+    let found = look_up(shared, key);
+    shared.counts.timings.gets.record(shared.services.time.now().mono.saturating_sub(begun));
+    found
+}
+
+#[inline]
+fn look_up<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Option<V>
 where
     Q: Equivalent<K> + Hash + ?Sized,
 {
@@ -32,7 +54,7 @@ where
     Q: Equivalent<K> + Hash + ?Sized,
 {
     let (found, stamp) = stamped(shared, key)?;
-    let time = Arc::clone(&shared.around.time);
+    let time = Arc::clone(&shared.services.time);
     Some(EntryInfo { value: found.item.value()?.clone(), stamp, expires: found.meta.expires, now: time.wall(), time })
 }
 

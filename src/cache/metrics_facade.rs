@@ -1,55 +1,106 @@
-//! The statistics of [`CacheStats`](super::CacheStats) and [`Counters`](crate::Counters) for the `metrics` facade
-//! (feature `metrics`). They are published about once a second, each with the label `cache`.
+//! The metrics for the `metrics` facade (feature `metrics`), published about once a second to the recorder of the
+//! process. Names, labels and units are those of `/metrics` of the debug interface (feature `inspect-http`). The page
+//! [operations](crate::docs::operations#names-of-metrics) lists them.
 //!
-//! | name | kind | content |
-//! | --- | --- | --- |
-//! | `driftless_hits_total`, `driftless_misses_total` | counter | look-ups |
-//! | `driftless_fills_total{outcome}` | counter | fills: `filled`, `arrived`, `lost`, `uncached`, `refused`, `failed`, `panicked`, `timed_out`, `abandoned`, `deadlocks` |
-//! | `driftless_fills_running` | gauge | running fills |
-//! | `driftless_removals_total{cause}` | counter | removed values: `expired`, `explicit`, `replaced`, `size`, `invalidated`, `void`, `reconcile` |
-//! | `driftless_entries`, `driftless_weight`, `driftless_tombstones` | gauge | the present contents of this node |
-//! | `driftless_listener_panics_total` | counter | panics of the eviction listener |
-//! | `driftless_listener_lost_total` | counter | removals that were not reported to the eviction listener |
-//! | `driftless_lag_seconds{member}` | gauge | age of the oldest own write that a live member is not known to have |
-//! | `driftless_lag_writes{member}` | gauge | number of own writes that a live member is not known to have |
-//! | `driftless_replication_total{event}` | counter | every field of `Counters`, by name |
+//! Two things differ, because the facade has no other form for them:
+//!
+//! - A time in a histogram is published as the limit of its bucket: with the same buckets in the exporter, the counts
+//!   are the same. No recorder is called while a lock is held or a value is read.
+//! - A series that no longer exists, such as a warning that has ended, is published as 0 once. A bound that no longer
+//!   exists is published as `NaN`.
+//!
+//! The metrics of the process (`process_...`) are not published here: an application has its own exporter for them.
 
-use metrics::{counter, gauge};
+use std::collections::BTreeMap;
+
+use metrics::{Key, Label, Level, Metadata, Unit};
 
 use super::shared::Shared;
-use super::{CacheKey, CacheValue, stats};
+use super::{CacheKey, CacheValue, report};
+use crate::histogram::Distribution;
+use crate::report::vocabulary::{Family, Metric, MetricKind, Reading, Series, of_caches};
 
-/// Publishes the statistics of a cache if the last publication was at least a second ago.
+/// The metadata of each call of the recorder.
+static METADATA: Metadata<'static> = Metadata::new("driftless", Level::INFO, Some("driftless"));
+/// Publications from one description of the metrics to the next. A recorder may be installed late.
+const DESCRIBE_EVERY: u64 = 60;
+
+/// The part of the last publication that the next one depends on.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    number: u64,
+    /// The gauges of the last publication.
+    gauges: Vec<Key>,
+    /// The distributions of the last publication, by series.
+    times: BTreeMap<Key, Vec<u64>>,
+}
+
+/// Publishes the metrics of a cache if the last publication was at least a second ago.
 pub(super) fn publish_if_due<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, mono: u64) {
     if shared.counts.claim_publication(mono) {
-        publish(shared);
+        let families = of_caches(&[&report::report(shared)]);
+        // Only this call has it: a call of the recorder is user code, which must run outside of locks.
+        let mut published = std::mem::take(&mut *shared.counts.last_published.lock());
+        published.publish(&families);
+        *shared.counts.last_published.lock() = published;
     }
 }
 
-fn publish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
-    let (stats, cache) = (stats::stats(shared), shared.name.to_string());
-    counter!("driftless_hits_total", "cache" => cache.clone()).absolute(stats.hits);
-    counter!("driftless_misses_total", "cache" => cache.clone()).absolute(stats.misses);
-    for (outcome, count) in stats.fills.each() {
-        counter!("driftless_fills_total", "cache" => cache.clone(), "outcome" => outcome).absolute(count);
+impl Published {
+    /// Publishes these metrics to the recorder of the process or thread.
+    pub(crate) fn publish(&mut self, families: &[Family]) {
+        metrics::with_recorder(|recorder| {
+            let mut gauges = Vec::new();
+            for Family { metric, series } in families {
+                if self.number.is_multiple_of(DESCRIBE_EVERY) {
+                    describe(recorder, metric);
+                }
+                for Series { labels, reading } in series {
+                    let labels = labels.iter().map(|(name, text)| Label::new(*name, text.clone()));
+                    let key = Key::from_parts(metric.name, labels.collect::<Vec<_>>());
+                    match reading {
+                        Reading::Count(count) => recorder.register_counter(&key, &METADATA).absolute(*count),
+                        Reading::Value(value) => {
+                            recorder.register_gauge(&key, &METADATA).set(*value);
+                            gauges.push(key);
+                        }
+                        Reading::Times(times) => self.record(recorder, key, times),
+                    }
+                }
+            }
+            for gone in self.gauges.iter().filter(|key| !gauges.contains(key)) {
+                let is_bound = gone.name().ends_with("staleness_seconds");
+                recorder.register_gauge(gone, &METADATA).set(if is_bound { f64::NAN } else { 0.0 });
+            }
+            self.gauges = gauges;
+        });
+        self.number += 1;
     }
-    for (cause, count) in stats.removals.each() {
-        counter!("driftless_removals_total", "cache" => cache.clone(), "cause" => cause).absolute(count);
+
+    /// Records the times that were added since the last publication, each as the limit of its bucket.
+    fn record(&mut self, recorder: &dyn metrics::Recorder, key: Key, times: &Distribution) {
+        let histogram = recorder.register_histogram(&key, &METADATA);
+        let before = self.times.entry(key).or_insert_with(|| vec![0; times.counts.len()]);
+        // A time above all limits is published as twice the last one.
+        let beyond = times.limits.last().map(|last| last * 2.0);
+        let limits = times.limits.iter().copied().chain(beyond);
+        for ((limit, now), before) in limits.zip(&times.counts).zip(before.iter_mut()) {
+            let added = now.saturating_sub(std::mem::replace(before, *now));
+            if added > 0 {
+                histogram.record_many(limit, usize::try_from(added).unwrap_or(usize::MAX));
+            }
+        }
     }
-    counter!("driftless_listener_panics_total", "cache" => cache.clone()).absolute(stats.listener_panics);
-    counter!("driftless_listener_lost_total", "cache" => cache.clone()).absolute(stats.listener_lost);
-    gauge!("driftless_fills_running", "cache" => cache.clone()).set(stats.fills.running as f64);
-    gauge!("driftless_entries", "cache" => cache.clone()).set(stats.entries as f64);
-    gauge!("driftless_weight", "cache" => cache.clone()).set(stats.weight as f64);
-    gauge!("driftless_tombstones", "cache" => cache.clone()).set(stats.tombstones as f64);
-    for lag in stats.lags.iter().filter(|lag| lag.live) {
-        let member = lag.member.to_string();
-        gauge!("driftless_lag_seconds", "cache" => cache.clone(), "member" => member.clone())
-            .set(lag.behind.as_secs_f64());
-        gauge!("driftless_lag_writes", "cache" => cache.clone(), "member" => member).set(lag.writes as f64);
-    }
-    let counters = shared.writer.look(|engine| engine.replica.view().counters().clone());
-    for (event, count) in counters.each() {
-        counter!("driftless_replication_total", "cache" => cache.clone(), "event" => event).absolute(count);
+}
+
+fn describe(recorder: &dyn metrics::Recorder, Metric { name, help, kind }: &Metric) {
+    let stem = name.trim_end_matches("_total");
+    let units = [("_seconds", Unit::Seconds), ("_bytes", Unit::Bytes)];
+    let unit = units.into_iter().find(|(end, _)| stem.ends_with(end)).map_or(Unit::Count, |(_, unit)| unit);
+    let (name, unit, help) = ((*name).into(), Some(unit), (*help).into());
+    match kind {
+        MetricKind::Counter => recorder.describe_counter(name, unit, help),
+        MetricKind::Gauge => recorder.describe_gauge(name, unit, help),
+        MetricKind::Histogram => recorder.describe_histogram(name, unit, help),
     }
 }

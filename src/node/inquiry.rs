@@ -44,7 +44,7 @@ pub(crate) async fn ask(
     mesh: &Mesh,
     peers: &[Peer],
     question: Ask,
-    patience: Duration,
+    limit: Duration,
 ) -> HashMap<Uuid, Reply> {
     let mut asked = registry.inquiries.register();
     let mut answers = HashMap::new();
@@ -62,7 +62,7 @@ pub(crate) async fn ask(
             }
         }
     };
-    let _ = tokio::time::timeout(patience, gather).await;
+    let _ = tokio::time::timeout(limit, gather).await;
     answers
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{CoreKey, Counters, PeerView, View};
 use crate::crdt::{Dot, VersionVector};
+use crate::histogram::Distribution;
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::ledger::collect;
 use crate::ledger::log::OriginLog;
@@ -92,6 +93,8 @@ pub(crate) struct ReplicaReport {
     pub(crate) held: HeldReport,
     pub(crate) vector: Vec<(ReplicaId, HlcTime)>,
     pub(crate) peers: Vec<ReportedPeer>,
+    /// The number of members that have sent something, also of those that are not listed.
+    pub(crate) met: usize,
     pub(crate) watermark: HlcTime,
     pub(crate) floor: Stamp,
     pub(crate) epoch: HlcTime,
@@ -100,6 +103,8 @@ pub(crate) struct ReplicaReport {
     pub(crate) sending: usize,
     pub(crate) lossy: bool,
     pub(crate) counters: Counters,
+    /// The distributions of [`ReplicaTimings`](crate::env::ReplicaTimings): of acknowledgements, and of ages at eviction.
+    pub(crate) timings: [Distribution; 2],
 }
 
 impl PeerLag {
@@ -131,6 +136,7 @@ impl ReplicaReport {
             held: HeldReport::of(view, now),
             vector: of_members(view, ledger.vector()).collect(),
             peers: listed.map(|(id, peer)| ReportedPeer::of(view, now, *id, peer)).collect(),
+            met: members.met().count(),
             watermark: members.cut().watermark,
             floor: ledger.floor(),
             epoch: ledger.epoch(),
@@ -139,6 +145,7 @@ impl ReplicaReport {
             sending: view.conversations.sessions_out.len(),
             lossy: ledger.is_lossy(),
             counters: env.counters.clone(),
+            timings: [env.timings.acknowledged.read(), env.timings.evicted.read()],
         }
     }
 }

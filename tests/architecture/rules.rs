@@ -26,7 +26,7 @@ const ROOMS: &[(&[&str], &[&str])] = &[
     (&["metrics"], &["src/cache/metrics_facade.rs", "src/inspect/http"]),
     (&["ciborium"], &["src/wire", "src/report", "src/cache/explain.rs", "src/node/inquiry.rs"]),
     (&["ciborium_ll"], &["src/wire"]),
-    (&["lru"], &["src/recency.rs"]),
+    (&["lru"], &["src/recency/order.rs"]),
     (&["event_listener"], &["src/sync.rs"]),
     (&["thread", "spawn"], &["src/node"]),
     (&["thread", "sleep"], &["src/node"]),

@@ -52,25 +52,25 @@ impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
     }
 
     fn recent_keys(&self, limit: usize) -> Vec<String> {
-        let slots: Vec<_> = self.writer.look(|engine| engine.by_recency().take(limit).collect());
+        let slots: Vec<_> = self.writer.look(|engine| engine.by_recency(&self.writer.reads).take(limit).collect());
         let found = slots.into_iter().filter_map(|slot| self.reader.store().resolve(slot));
         let keys = found.filter_map(|found| explain::contain(|| explain::encoded_key(&found.item)));
         keys.map(|key| show(&key)).collect()
     }
 
     fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)> {
-        let mono = self.around.time.now().mono;
+        let mono = self.services.time.now().mono;
         let lacking = self.writer.look(|engine| engine.replica.view().who_lacks(Dot::new(origin, dot)));
-        let names = self.around.host.names(&self.name);
+        let names = self.services.host.names(&self.name);
         let called = |id: ReplicaId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
         lacking.into_iter().map(|(id, heard)| (id, called(id), mono.saturating_sub(heard) / 1_000_000)).collect()
     }
 
     fn node_of(&self, replica: &ReplicaId) -> Option<String> {
-        if *replica == self.around.id() {
-            Some(self.around.node_name.to_string())
+        if *replica == self.services.id() {
+            Some(self.services.node_name.to_string())
         } else {
-            self.around.host.names(&self.name).remove(replica)
+            self.services.host.names(&self.name).remove(replica)
         }
     }
 }

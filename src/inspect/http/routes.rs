@@ -1,5 +1,6 @@
 //! The routes. Each handler takes plain data from the inspector, and serialises it after all locks are released.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -29,14 +30,14 @@ pub(super) struct OfKey {
 #[derive(Deserialize)]
 pub(super) struct Paging {
     cursor: Option<String>,
-    limit: Option<usize>,
+    limit: Option<NonZero<usize>>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct OfMember {
     member: String,
     cursor: Option<String>,
-    limit: Option<usize>,
+    limit: Option<NonZero<usize>>,
 }
 
 type Cache = Result<Path<String>, PathRejection>;
@@ -124,7 +125,7 @@ pub(super) async fn staleness(State(app): State<App>, cache: Cache) -> Response 
 pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<Paging>) -> Response {
     match both(cache, asked) {
         Ok((cache, Paging { cursor, limit })) => {
-            respond(app.inspector.keys(&cache, cursor.as_deref(), limit.unwrap_or(100).clamp(1, MAX_PAGE)))
+            respond(app.inspector.keys(&cache, cursor.as_deref(), limit.map_or(100, NonZero::get).min(MAX_PAGE)))
         }
         Err(response) => *response,
     }
@@ -133,7 +134,7 @@ pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<Pagi
 pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<Paging>) -> Response {
     match both(cache, asked) {
         Ok((cache, Paging { limit, .. })) => {
-            respond(app.inspector.recent_keys(&cache, limit.unwrap_or(100).min(MAX_PAGE)))
+            respond(app.inspector.recent_keys(&cache, limit.map_or(100, NonZero::get).min(MAX_PAGE)))
         }
         Err(response) => *response,
     }
@@ -158,7 +159,7 @@ pub(super) async fn diff(State(app): State<App>, cache: Cache, asked: Asked<OfMe
     };
     // A comparison walks whole key spaces, so only a few may run at one time.
     let Ok(_place) = app.heavy.try_acquire() else { return busy() };
-    let limit = limit.unwrap_or(MAX_DIFF).clamp(1, MAX_DIFF);
+    let limit = limit.map_or(MAX_DIFF, NonZero::get).min(MAX_DIFF);
     respond(app.inspector.diff(&cache, &member, cursor.as_deref(), limit).await)
 }
 
