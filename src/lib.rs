@@ -145,6 +145,7 @@ pub mod crdt;
 mod durations;
 mod env;
 mod garbage;
+mod histogram;
 pub mod hlc;
 #[cfg(feature = "node")]
 pub mod inspect;

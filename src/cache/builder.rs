@@ -23,7 +23,7 @@ use super::writer::Writer;
 use super::{CacheKey, CacheValue, Weigher};
 use crate::recency::{Eviction, ReadLog};
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig};
-use crate::sync::{Arc, Event};
+use crate::sync::{Arc, Event, Mutex};
 use crate::wire;
 
 pub use super::settings::Policy;
@@ -242,6 +242,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             counts: Counts::default(),
             samples: Samples::default(),
             differing: Differing::default(),
+            warnings: Mutex::default(),
             progress: Event::new(),
         }))
     }

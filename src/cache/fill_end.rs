@@ -31,6 +31,7 @@ pub(super) fn complete<K: CacheKey, V: CacheValue>(
         Err(Failure::panicked(payload))
     });
     shared.counts.fills.note(&outcome);
+    shared.counts.timings.fills.record(shared.services.time.now().mono.saturating_sub(flight.begun));
     flight.complete(outcome);
 }
 

@@ -8,6 +8,7 @@
 //! - [`Counts`]: the counts
 //! - [`Samples`]: the choice of entries that are read back
 //! - [`Differing`]: the settings of other nodes, and of later openings on this node, that differ from this cache's
+//! - [`WarningLog`]: the beginnings of the present warnings, and the warnings that have ended
 //!
 //! All other parts stay as they were when the cache was opened.
 
@@ -20,7 +21,8 @@ use super::reader::Reader;
 use super::services::CacheServices;
 use super::settings::CacheSettings;
 use super::writer::Writer;
-use crate::sync::{Arc, Event};
+use crate::report::WarningLog;
+use crate::sync::{Arc, Event, Mutex};
 use crate::wire;
 
 /// The shared state of a cache.
@@ -36,6 +38,7 @@ pub(super) struct Shared<K, V> {
     pub(super) counts: Counts,
     pub(super) samples: Samples,
     pub(super) differing: Differing,
+    pub(super) warnings: Mutex<WarningLog>,
     /// Notified when members may have made progress, or the set of members may have changed.
     pub(super) progress: Event,
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::clock::{self, SystemClock};
 use super::command::Command;
+use super::history::History;
 use super::questions::Inquiries;
 use super::ready::Waiter;
 use super::spare::Runtimes;
@@ -22,6 +23,7 @@ use crate::counters::Counter;
 use crate::hlc::nanos;
 use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
+use crate::report::{EventKind, PastEvent, WarningLog};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// The names of nodes, by cache and by the replicas that are open there.
@@ -104,12 +106,13 @@ pub(crate) struct Phase {
 pub(crate) struct Health {
     /// The monotonic time of the driver's last turn.
     pub(crate) pulse: AtomicU64,
-    pub(crate) seeds_unreachable: AtomicBool,
     /// Panics of users' types on the driver's thread.
     pub(crate) contained_panics: Counter,
     /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
     /// left.
     pub(crate) ignored: Counter,
+    /// The warnings about the node itself.
+    pub(crate) warnings: Mutex<WarningLog>,
 }
 
 /// The ids of the replicas that are opened here.
@@ -143,6 +146,8 @@ pub(crate) struct Registry {
     pub(crate) inquiries: Inquiries,
     identity: Identity,
     node_names: Mutex<Arc<NodeNames>>,
+    /// The last 15 minutes, for operators.
+    pub(crate) history: History,
 }
 
 /// Returns the cache of this name, if it is open.
@@ -170,6 +175,7 @@ impl Registry {
             inquiries: Inquiries::default(),
             identity,
             node_names: Mutex::default(),
+            history: History::default(),
         }
     }
 
@@ -343,6 +349,11 @@ impl Registry {
     /// Records a turn of the driver.
     pub(crate) fn beat(&self) {
         self.health.pulse.store(self.clock.now().mono, Ordering::Relaxed);
+    }
+
+    /// Records an event for operators.
+    pub(crate) fn note(&self, kind: EventKind, about: &str, text: impl Into<String>) {
+        self.history.note(self.clock.now(), PastEvent::new(kind, about, text));
     }
 
     /// Publishes the names of the nodes on which replicas are open, for reports.

@@ -458,13 +458,10 @@ pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: Replic
         // Only a digest makes a member. A late message of a closed replica would make one that is never reported down.
         return;
     }
-    let now = cx.env.now.mono;
-    let peer = cx.hear(from);
-    peer.reported.raise(id, time);
-    let delivery = &mut peer.delivery;
-    delivery.sent_to = delivery.sent_to.max(time);
-    delivery.asked = 0;
-    delivery.unacked_since = (delivery.sent_to > time).then_some(now);
+    let (now, judging) = (cx.env.now.mono, cx.env.judging());
+    if cx.hear(from).acknowledge(id, time, now) {
+        cx.env.timings.acknowledged.record(judging.saturating_sub(time));
+    }
 }
 
 /// Returns the time at which to ask for an acknowledgement that has been missing since `since`. The wait doubles with
