@@ -11,6 +11,7 @@ mod lint;
 mod lint_node;
 mod marks;
 mod time;
+#[cfg(any(feature = "metrics", feature = "inspect-http"))]
 pub(crate) mod vocabulary;
 mod warning;
 
