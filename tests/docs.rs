@@ -167,7 +167,7 @@ fn every_warning_is_explained() {
             names.extend(arguments.into_iter().next());
         }
     }
-    assert!(names.len() > 10, "{names:?}");
+    assert!(names.len() > 10 && names.contains("clock-ahead"), "{names:?}");
     let page = read("src/docs/operations.md");
     let missing: Vec<_> = names.iter().filter(|name| !page.contains(&format!("| `{name}` |"))).collect();
     assert!(missing.is_empty(), "src/docs/operations.md does not explain {missing:?}");

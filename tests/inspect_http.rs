@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/http.rs"]
 mod http;
+#[path = "inspect_http/past.rs"]
+mod past;
 
 use std::net::SocketAddr;
 use std::time::Duration;

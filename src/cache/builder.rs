@@ -222,13 +222,13 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     fn make(self) -> Result<Arc<dyn Port>, ConfigError> {
-        let services = self.host.services();
+        let services = self.host.services(&self.name);
         let (id, seed) = self.host.draw_replica();
         let time = Arc::clone(&services.time);
         let replica = Replica::new(id, self.settings.replication.clone(), seed, time.now())?;
         let reader = Reader::new(Arc::clone(replica.view().store()), time);
         let engine = Engine::new(replica, self.settings.max_capacity, self.settings.eviction);
-        let reads = ReadLog::new(self.settings.max_capacity.is_some());
+        let reads = ReadLog::new(self.settings.max_capacity.map(|_| self.settings.eviction));
         let feed = Feed::new(self.settings.change_buffer);
         Ok(Arc::new(Shared {
             name: Arc::from(self.name.as_str()),

@@ -1,4 +1,5 @@
-//! The timers of a cache. Its node handles them; once the node is down, the cache's own writes do.
+//! The timers of a cache, and the wake of the node's driver after a write. The driver handles the timers; once the node
+//! is down, the cache's own writes do.
 
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};

@@ -1,5 +1,6 @@
 //! The bound of a fill that is stamped above its start less `max_drift`, and the rule by which stamps and epochs
-//! contest such a fill. `ledger/contests.rs` gives the reasons, and remembers bounds and contesting stamps.
+//! contest such a fill. `ledger/contests.rs` gives the reasons, makes the bounds (`bound_of`), and
+//! remembers them and the contesting stamps.
 
 use smallvec::SmallVec;
 

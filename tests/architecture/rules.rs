@@ -28,7 +28,7 @@ const ROOMS: &[(&[&str], &[&str])] = &[
     (&["procfs"], &["src/inspect/http"]),
     (&["ciborium"], &["src/wire", "src/report", "src/cache/explain.rs", "src/node/inquiry.rs"]),
     (&["ciborium_ll"], &["src/wire"]),
-    (&["lru"], &["src/recency.rs"]),
+    (&["lru"], &["src/recency/order.rs"]),
     (&["event_listener"], &["src/sync.rs"]),
     (&["thread", "spawn"], &["src/node"]),
     (&["thread", "sleep"], &["src/node"]),
