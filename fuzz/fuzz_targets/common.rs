@@ -7,15 +7,13 @@ mod hardening {
 }
 use hardening::targets;
 
-/// The source files of the sidecar example. Inside them `crate` is this crate.
-#[path = "../../examples/sidecar"]
+/// The source files of the Redis server of `crates/driftless-cli`. Inside them `crate` is this crate.
+#[path = "../../crates/driftless-cli/src/serve"]
 #[allow(dead_code)]
-mod sidecar {
+mod serve {
     pub mod commands;
     pub mod glob;
     pub mod info;
     pub mod request;
     pub mod session;
 }
-#[allow(unused_imports)]
-use sidecar::{commands, glob, info, request, session};

@@ -111,6 +111,8 @@ pub(crate) struct Health {
     /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
     /// left.
     pub(crate) ignored: Counter,
+    /// The warnings about the node itself.
+    pub(crate) warnings: Mutex<WarningLog>,
 }
 
 /// The ids of the replicas that are opened here.
@@ -131,8 +133,6 @@ pub(crate) struct Registry {
     ids: Mutex<Ids>,
     pub(crate) phase: Phase,
     pub(crate) health: Health,
-    /// The warnings about the node itself.
-    pub(crate) warnings: Mutex<WarningLog>,
     pub(crate) wake: Arc<Notify>,
     /// The caches that wait for a visit of the driver.
     pub(crate) woken: Arc<Woken>,
@@ -166,7 +166,6 @@ impl Registry {
             ids: Mutex::default(),
             phase: Phase::default(),
             health: Health::default(),
-            warnings: Mutex::default(),
             wake,
             woken: Arc::new(Woken::new(Box::new(move || driver.notify_one()))),
             ports: Mutex::new(BTreeMap::new()),

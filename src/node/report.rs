@@ -53,7 +53,7 @@ pub(crate) fn report_without_caches(registry: &Registry, mesh: &Mesh, driver_ali
         warnings: Vec::new(),
         ended_warnings: Vec::new(),
     };
-    let mut log = registry.warnings.lock();
+    let mut log = registry.health.warnings.lock();
     report.warnings = log.observe(now, lint_node(&report));
     report.ended_warnings = log.ended();
     report

@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(seen(&mut log, 8, &["b"]), [begun("b", 1)], "it goes on");
         assert_eq!(log.ended().iter().map(|warning| &*warning.about).collect::<Vec<_>>(), ["c"]);
         assert!(seen(&mut log, 9, &[]).is_empty());
-        assert_eq!(seen(&mut log, 15, &["b"]), [begun("b", 15)], "this is another one");
+        assert_eq!(seen(&mut log, 15, &["b"]), [begun("b", 15)], "a warning of its own");
         assert!(seen(&mut log, 16, &[]).is_empty() && log.ended().len() == 3);
         assert!(seen(&mut log, 2_000, &[]).is_empty() && log.ended().is_empty(), "forgotten after 15 minutes");
     }

@@ -20,14 +20,13 @@ mod http;
 #[path = "../common/log.rs"]
 mod log;
 
-/// The source files of the sidecar; their `crate` is this test.
-#[path = "../../examples/sidecar"]
+/// The source files of the Redis server; their `crate` is this test.
+#[path = "../../crates/driftless-cli/src/serve"]
 #[allow(dead_code)]
-mod sidecar {
+mod serve {
     pub mod commands;
     pub mod glob;
     pub mod info;
     pub mod request;
     pub mod session;
 }
-use sidecar::{commands, glob, info, request, session};

@@ -43,7 +43,7 @@ async fn the_past_of_each_node_is_answered() {
     assert_eq!(newer["events"][0]["kind"], "member-up");
     assert_eq!(json(at, &format!("/v1/past?member={member}")).await["node"], member.as_str());
     for (path, status) in [
-        ("/v1/past?member=nobody", 404),
+        ("/v1/past?member=absent", 404),
         ("/v1/past?after_ms=-1", 400),
         ("/v1/caches/none/past", 404),
         ("/v1/caches/none/hot", 404),

@@ -10,9 +10,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use super::Verdict;
-use crate::commands;
-use crate::request::{Framer, Front, array_arguments, line_arguments};
-use crate::session::{Session, Shared, Stats};
+use crate::serve::commands;
+use crate::serve::request::{Framer, Front, array_arguments, line_arguments};
+use crate::serve::session::{Session, Shared, Stats};
 
 /// The capacity of the cache behind the server, in entries.
 const CAPACITY: u64 = 1_000;
@@ -32,7 +32,7 @@ fn stage() -> &'static Stage {
         let shared = Shared {
             redis: node.local_addr(),
             node,
-            cache,
+            databases: vec![cache],
             cluster: "fuzz-resp".to_owned(),
             max_clients: 1,
             places: Arc::new(Semaphore::new(1)),
@@ -67,7 +67,7 @@ pub fn run(data: &[u8]) -> Verdict {
         assert!(error.starts_with("ERR "), "{error}");
         verdict.note(false);
     }
-    let held = stage().shared.cache.entry_count();
+    let held = stage().shared.cache().entry_count();
     assert!(held <= CAPACITY * 2, "{held} entries in a cache of {CAPACITY}");
     verdict
 }

@@ -1,6 +1,6 @@
 //! The connections: accept, read, run every complete request, answer in one write.
 
-use crate::{
+use crate::serve::{
     commands,
     request::{Framer, Front, ProtocolError, array_arguments, line_arguments},
     session::{Session, Shared},

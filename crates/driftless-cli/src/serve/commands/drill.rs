@@ -2,7 +2,7 @@
 //! if the process was started with `--drill`, as `examples/chaos` and `examples/soak.rs` do.
 
 use super::{Answer, Command, CommandError, bulk, kept, ok};
-use crate::session::Session;
+use crate::serve::session::Session;
 use bytes::Bytes;
 use driftless::{Stamp, inspect::Inspector};
 use redis_protocol::resp2::types::BytesFrame;
@@ -29,14 +29,14 @@ fn stamp(stamp: Stamp) -> BytesFrame {
 }
 
 fn set(session: &mut Session, key: &[u8], value: &[u8]) -> Answer {
-    Ok(stamp(session.shared.cache.insert(kept(key), kept(value))?.stamp))
+    Ok(stamp(session.shared.cache().insert(kept(key), kept(value))?.stamp))
 }
 
 /// Deletes a key, and returns the stamps of a write just before and of a write just after the delete. The stamps of one
 /// replica rise, so the stamp of the delete lies between them.
 fn delete(session: &mut Session, key: &[u8]) -> Answer {
     let mark: Bytes = format!("drill:{}", session.shared.node.name()).into();
-    let cache = &session.shared.cache;
+    let cache = session.shared.cache();
     let below = cache.insert(mark.clone(), Bytes::new())?.stamp;
     cache.invalidate(key);
     let above = cache.insert(mark, Bytes::new())?.stamp;
@@ -44,14 +44,14 @@ fn delete(session: &mut Session, key: &[u8]) -> Answer {
 }
 
 fn get(session: &mut Session, key: &[u8]) -> BytesFrame {
-    match session.shared.cache.entry(key) {
+    match session.shared.cache().entry(key) {
         None => BytesFrame::Null,
         Some(entry) => BytesFrame::Array(vec![stamp(entry.stamp()), bulk(entry.value().clone())]),
     }
 }
 
 fn clock(session: &mut Session, millis: &[u8]) -> Answer {
-    let millis = crate::request::integer(millis).ok_or(CommandError::NotAnInteger)?;
+    let millis = crate::serve::request::integer(millis).ok_or(CommandError::NotAnInteger)?;
     if let Some(offset) = &session.shared.drill {
         offset.store(millis.saturating_mul(1_000_000), Relaxed);
     }

@@ -1,10 +1,9 @@
-//! Helpers: sidecar processes that end with the test.
+//! Processes of `driftless serve` that end with the test.
 
-use crate::client::{Client, Reply};
+use super::client::{Client, Reply};
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, mpsc},
     thread,
@@ -17,18 +16,8 @@ const START: Duration = Duration::from_secs(20);
 /// Held by the running cluster, so that one runs at a time: the tests are about the sidecar, not about a busy machine.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Returns the path of the sidecar's binary. A missing binary was not built, and the test fails.
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let profile = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps");
-    let binary = profile.join("examples").join("sidecar");
-    assert!(
-        binary.is_file(),
-        "{} is missing: run `cargo build --examples` (`cargo test` alone does it, too)",
-        binary.display()
-    );
-    binary
-}
+/// The program under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_driftless");
 
 /// Repeats a check until it returns `Ok`. Panics with the last error after `within`.
 #[track_caller]
@@ -65,8 +54,8 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts a process and waits for its `ready` line.
     fn start(redis: &str, gossip: &str, flags: &[String]) -> Self {
-        let mut child = Command::new(binary())
-            .args(["--redis", redis, "--bind", gossip])
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--redis", redis, "--bind", gossip])
             .args(flags)
             .stdout(Stdio::piped())
             .spawn()
@@ -203,8 +192,13 @@ impl Cluster {
 /// Starts a process that must refuse to run, and returns its error output.
 #[track_caller]
 pub fn refused(flags: &[&str]) -> String {
-    let mut child =
-        Command::new(binary()).args(flags).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process");
+    let mut child = Command::new(BINARY)
+        .arg("serve")
+        .args(flags)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
     let start = Instant::now();
     while child.try_wait().expect("its state").is_none() {
         if start.elapsed() > START {

@@ -1,7 +1,7 @@
 //! The commands that list, expire and delete keys. All of them read this node's view only.
 
 use super::{Answer, Command, CommandError, bulk, count, kept, ok, simple};
-use crate::{glob, request::integer, session::Session};
+use crate::serve::{glob, request::integer, session::Session};
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 use std::time::Duration;
@@ -22,12 +22,12 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn del(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    let cache = &session.shared.cache;
+    let cache = session.shared.cache();
     Ok(count(arguments[1..].iter().filter(|key| cache.remove(&kept(key)).is_some()).count()))
 }
 
 fn exists(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    let cache = &session.shared.cache;
+    let cache = session.shared.cache();
     Ok(count(arguments[1..].iter().filter(|&&key| cache.contains_key(key)).count()))
 }
 
@@ -41,7 +41,7 @@ fn pttl(session: &mut Session, arguments: &[&[u8]]) -> Answer {
 
 /// Returns the remaining time to live; -2 if there is no such key, -1 if the key does not expire.
 fn remaining(session: &Session, key: &[u8], unit: impl FnOnce(Duration) -> u128) -> BytesFrame {
-    match session.shared.cache.entry(key).map(|entry| entry.expires_in()) {
+    match session.shared.cache().entry(key).map(|entry| entry.expires_in()) {
         None => BytesFrame::Integer(-2),
         Some(None) => BytesFrame::Integer(-1),
         Some(Some(left)) => count(unit(left)),
@@ -49,11 +49,11 @@ fn remaining(session: &Session, key: &[u8], unit: impl FnOnce(Duration) -> u128)
 }
 
 fn kind(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    Ok(simple(if session.shared.cache.contains_key(arguments[1]) { "string" } else { "none" }))
+    Ok(simple(if session.shared.cache().contains_key(arguments[1]) { "string" } else { "none" }))
 }
 
 fn dbsize(session: &mut Session, _: &[&[u8]]) -> Answer {
-    Ok(count(session.shared.cache.entry_count()))
+    Ok(count(session.shared.cache().entry_count()))
 }
 
 fn keys(session: &mut Session, arguments: &[&[u8]]) -> Answer {
@@ -98,7 +98,7 @@ fn matching(session: &Session, pattern: &[u8]) -> BytesFrame {
     let found = |(key, _): (std::sync::Arc<Bytes>, Bytes)| {
         glob::matches(pattern, &key).then(|| BytesFrame::BulkString(Bytes::clone(&key)))
     };
-    BytesFrame::Array(tokio::task::block_in_place(|| session.shared.cache.iter().filter_map(found).collect()))
+    BytesFrame::Array(tokio::task::block_in_place(|| session.shared.cache().iter().filter_map(found).collect()))
 }
 
 fn flush(session: &mut Session, arguments: &[&[u8]]) -> Answer {
@@ -107,7 +107,7 @@ fn flush(session: &mut Session, arguments: &[&[u8]]) -> Answer {
         [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => {}
         _ => return Err(CommandError::Syntax),
     }
-    let cache = &session.shared.cache;
+    let cache = session.shared.cache();
     cache.invalidate_all();
     // All entries are invisible already, but `DBSIZE` counts them until they are swept. Sweeping now makes it return 0.
     tokio::task::block_in_place(|| cache.run_pending_tasks());

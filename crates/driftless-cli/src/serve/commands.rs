@@ -5,7 +5,7 @@ mod keyspace;
 mod server;
 mod strings;
 
-use crate::session::Session;
+use crate::serve::session::Session;
 use bytes::Bytes;
 use driftless::InsertError;
 use redis_protocol::resp2::types::BytesFrame;

@@ -1,6 +1,6 @@
 //! The reply to `INFO`: the lines that clients parse, and a section specific to driftless.
 
-use crate::session::Shared;
+use crate::serve::session::Shared;
 use driftless::Node;
 use std::{fmt::Write, net::SocketAddr};
 
@@ -74,7 +74,7 @@ fn memory(shared: &Shared) -> Vec<(String, String)> {
         line("used_memory", resident),
         line("used_memory_rss", resident),
         line("maxmemory", 0),
-        line("weighted_size", shared.cache.weighted_size()),
+        line("weighted_size", shared.cache().weighted_size()),
     ]
 }
 
@@ -106,8 +106,8 @@ fn driftless(shared: &Shared) -> Vec<(String, String)> {
         line("cluster", &shared.cluster),
         line("node", node.name()),
         line("gossip_address", node.local_addr()),
-        line("replica_id", shared.cache.replica_id()),
-        line("entries", shared.cache.entry_count()),
+        line("replica_id", shared.cache().replica_id()),
+        line("entries", shared.cache().entry_count()),
         line("gossip_bytes_out", traffic.bytes_out),
         line("gossip_bytes_in", traffic.bytes_in),
         line("gossip_datagrams_out", traffic.datagrams_out),
@@ -129,7 +129,7 @@ fn members(node: &Node) -> Vec<(String, String)> {
 }
 
 fn keyspace(shared: &Shared) -> Vec<(String, String)> {
-    match shared.cache.entry_count() {
+    match shared.cache().entry_count() {
         0 => Vec::new(),
         entries => vec![line("db0", format!("keys={entries},expires=0,avg_ttl=0"))],
     }

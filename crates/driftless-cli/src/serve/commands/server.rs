@@ -1,7 +1,7 @@
 //! The commands by which clients set up a connection, and people inspect the server.
 
 use super::{Answer, Command, CommandError, all, bulk, count, kept, ok, printable, simple};
-use crate::{glob, info, request::integer, session::Session};
+use crate::serve::{glob, info, request::integer, session::Session};
 use redis_protocol::resp2::types::BytesFrame;
 
 pub const COMMANDS: &[Command] = &[

@@ -15,7 +15,8 @@ use tokio::sync::Semaphore;
 /// The state that all connections share.
 pub struct Shared {
     pub node: Node,
-    pub cache: Cache<Bytes, Bytes>,
+    /// The caches by the number that clients give to `SELECT`. There is at least one.
+    pub databases: Vec<Cache<Bytes, Bytes>>,
     pub cluster: String,
     pub redis: SocketAddr,
     pub max_clients: usize,
@@ -25,6 +26,13 @@ pub struct Shared {
     pub stats: Stats,
     /// The offset of this node's clock in nanoseconds, in a drill only.
     pub drill: Option<Arc<AtomicI64>>,
+}
+
+impl Shared {
+    /// Returns the cache that a new connection uses.
+    pub fn cache(&self) -> &Cache<Bytes, Bytes> {
+        &self.databases[0]
+    }
 }
 
 /// Counters for `INFO`.
@@ -70,7 +78,7 @@ impl<'a> Session<'a> {
 
     /// Reads a value and counts the hit or miss. The key is borrowed, and the value shares the memory of the cache.
     pub fn get(&self, key: &[u8]) -> Option<Bytes> {
-        let value = self.shared.cache.get(key);
+        let value = self.shared.cache().get(key);
         let counter = if value.is_some() { &self.shared.stats.hits } else { &self.shared.stats.misses };
         counter.add(1);
         value

@@ -1,29 +1,15 @@
-//! Tests of `examples/sidecar` from outside: real processes on loopback, with requests written by hand.
-//!
-//! `cargo test` builds the example itself; before `cargo test --test sidecar` run `cargo build --examples`. The long
-//! test:
+//! Tests of `driftless serve` from outside: real processes on loopback, with requests written by hand. The long test:
 //!
 //! ```sh
 //! # A process is stopped for 150 seconds; DRIFTLESS_STOP_SECONDS=20 shortens it.
-//! cargo test --test sidecar -- --ignored --nocapture
+//! cargo test -p driftless-cli --test sidecar -- --ignored --nocapture
 //! ```
-#![cfg(all(unix, feature = "node"))]
+#![cfg(unix)]
 
-#[path = "sidecar/client.rs"]
-mod client;
-#[path = "sidecar/process.rs"]
-mod process;
+mod common;
 
-// Cargo does not run the unit tests of examples, so this test includes them.
-#[allow(dead_code)]
-#[path = "../examples/sidecar/glob.rs"]
-mod glob;
-#[allow(dead_code)]
-#[path = "../examples/sidecar/request.rs"]
-mod request;
-
-use client::{Client, Reply, command};
-use process::{Cluster, Flags, Signal, eventually, refused};
+use common::client::{Client, Reply, command};
+use common::process::{Cluster, Flags, Signal, eventually, refused};
 use std::{
     io::Write,
     time::{Duration, Instant},

@@ -1,7 +1,7 @@
 //! The commands on values: `GET`, `SET` and their variants.
 
 use super::{Answer, Command, CommandError, bulk_or_null, count, kept, ok};
-use crate::{request::integer, session::Session};
+use crate::serve::{request::integer, session::Session};
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,7 +31,7 @@ fn strlen(session: &mut Session, arguments: &[&[u8]]) -> Answer {
 }
 
 fn getdel(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    Ok(bulk_or_null(session.shared.cache.remove(&kept(arguments[1]))))
+    Ok(bulk_or_null(session.shared.cache().remove(&kept(arguments[1]))))
 }
 
 fn mset(session: &mut Session, arguments: &[&[u8]]) -> Answer {
@@ -40,25 +40,25 @@ fn mset(session: &mut Session, arguments: &[&[u8]]) -> Answer {
         return Err(CommandError::WrongArity("mset".to_owned()));
     }
     for [key, value] in pairs {
-        session.shared.cache.insert(kept(key), kept(value))?;
+        session.shared.cache().insert(kept(key), kept(value))?;
     }
     Ok(ok())
 }
 
 fn setex(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     let ttl = time_to_live(arguments[2], 1000, "setex")?;
-    session.shared.cache.insert_with_ttl(kept(arguments[1]), kept(arguments[3]), ttl)?;
+    session.shared.cache().insert_with_ttl(kept(arguments[1]), kept(arguments[3]), ttl)?;
     Ok(ok())
 }
 
 fn psetex(session: &mut Session, arguments: &[&[u8]]) -> Answer {
     let ttl = time_to_live(arguments[2], 1, "psetex")?;
-    session.shared.cache.insert_with_ttl(kept(arguments[1]), kept(arguments[3]), ttl)?;
+    session.shared.cache().insert_with_ttl(kept(arguments[1]), kept(arguments[3]), ttl)?;
     Ok(ok())
 }
 
 fn setnx(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    let written = session.shared.cache.insert_if_absent_local(kept(arguments[1]), kept(arguments[2]))?;
+    let written = session.shared.cache().insert_if_absent_local(kept(arguments[1]), kept(arguments[2]))?;
     Ok(count(u8::from(written.is_some())))
 }
 
@@ -146,7 +146,7 @@ impl SetOptions {
     /// Stores the value if the condition holds, and returns true if it did. Except for `NX` this takes two local steps:
     /// a write that arrives between them counts as later than this command.
     fn store(&self, session: &Session, key: &[u8], value: &[u8]) -> Result<bool, CommandError> {
-        let cache = &session.shared.cache;
+        let cache = session.shared.cache();
         if self.condition == Condition::Present && !cache.contains_key(key) {
             return Ok(false);
         }
@@ -169,10 +169,10 @@ impl SetOptions {
 
     /// Handles a value that has expired on arrival: it deletes the value that it would have replaced.
     fn store_nothing(&self, session: &Session, key: &Bytes) -> Result<bool, CommandError> {
-        if self.condition == Condition::Absent && session.shared.cache.contains_key(key) {
+        if self.condition == Condition::Absent && session.shared.cache().contains_key(key) {
             return Ok(false);
         }
-        session.shared.cache.remove(key);
+        session.shared.cache().remove(key);
         Ok(true)
     }
 }
