@@ -195,8 +195,9 @@ impl Past {
             }
         }
         let over = |raised: u64| now.mono.saturating_sub(raised) > ENDED;
-        let ended: Vec<_> = self.warnings.extract_if(.., |_, raised| over(*raised)).collect();
-        for (key, _) in ended {
+        let ended = self.warnings.iter().filter(|(_, raised)| over(**raised)).map(|(key, _)| key.clone());
+        for key in ended.collect::<Vec<_>>() {
+            self.warnings.remove(&key);
             let text = format!("the warning {} has ended", key.0);
             self.note(now, of_warning(EventKind::WarningEnded, key, text));
         }
