@@ -57,6 +57,7 @@ mod lookup;
 #[cfg(feature = "metrics")]
 pub mod metrics_facade;
 mod open_error;
+mod page;
 pub(crate) mod port;
 mod prepare;
 mod race;
@@ -96,6 +97,7 @@ pub use handle::Cache;
 pub use insert_error::InsertError;
 pub use iter::Iter;
 pub use open_error::{Limits, OpenError};
+pub use page::Page;
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
 pub use seen::NotSeen;

@@ -175,8 +175,8 @@ pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
-    Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, ParseTokenError, Policy, Ready,
-    Replicated, Subscription, SubscriptionError, Token, Written,
+    Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, Page, ParseTokenError, Policy,
+    Ready, Replicated, Subscription, SubscriptionError, Token, Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]

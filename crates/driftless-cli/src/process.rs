@@ -2,10 +2,7 @@
 
 use crate::{
     debug,
-    serve::{
-        server,
-        session::{Shared, Stats},
-    },
+    serve::{server, session::Shared, settings::Settings},
 };
 use bytes::Bytes;
 use driftless::{Cache, Node, OpenError, StartError};
@@ -15,13 +12,16 @@ use std::{
     net::SocketAddr,
     process::ExitCode,
     sync::{Arc, atomic::AtomicI64},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Semaphore, watch},
+    sync::watch,
 };
+
+/// The number of changes that `CLIENT TRACKING` may be behind before clients have to drop all that they hold.
+const CHANGE_BUFFER: usize = 65_536;
 
 /// One node of a replicated cache, for clients that speak the Redis protocol
 #[derive(clap::Parser)]
@@ -172,22 +172,14 @@ fn share(
     redis: SocketAddr,
     drill: Option<Arc<AtomicI64>>,
 ) -> Result<Shared, OpenError> {
-    let mut builder = node.cache::<Bytes, Bytes>("redis");
+    let mut builder = node.cache::<Bytes, Bytes>("redis").change_buffer(CHANGE_BUFFER);
     if let Some(entries) = arguments.max_capacity {
         builder = builder.max_capacity(entries);
     }
     let cache: Cache<Bytes, Bytes> = builder.open()?;
-    Ok(Shared {
-        node,
-        databases: vec![cache],
-        cluster: arguments.cluster.clone(),
-        redis,
-        max_clients: arguments.max_clients,
-        places: Arc::new(Semaphore::new(arguments.max_clients)),
-        started: Instant::now(),
-        stats: Stats::default(),
-        drill,
-    })
+    let settings = Settings { max_clients: arguments.max_clients, ..Settings::default() };
+    let shared = Shared::new(node, vec![cache], arguments.cluster.clone(), redis, settings);
+    Ok(Shared { drill, ..shared })
 }
 
 /// Fetches the state of the cluster, for at most `wait` seconds, then prints the `ready` line. Clients may connect
