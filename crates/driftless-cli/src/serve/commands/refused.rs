@@ -10,7 +10,7 @@ const COLLECTION: &str = "works on a collection, and this cache holds strings on
      serialised value with SET, or keep it in a Redis server";
 const SCRIPT: &str = "runs code that reads and writes as one step, which no node can do for the others. Locks need \
      one place that decides: use a database or a Redis server";
-const WATCH: &str = "would promise that EXEC fails after a change by anybody, and this node cannot know what other \
+const WATCH: &str = "would promise that EXEC fails after any change meanwhile, and this node cannot know what other \
      nodes write meanwhile. Use MULTI without WATCH for an ordered batch, or a database for compare-and-set";
 const PUBSUB: &str = "is publish and subscribe, and this cache only reports changes of keys. Use CLIENT TRACKING, or \
      subscribe to __redis__:invalidate";
