@@ -18,13 +18,22 @@
 #[allow(dead_code)]
 #[path = "../crates/driftless-cli/src"]
 mod cli {
+    pub mod config;
     pub mod debug;
+    pub mod logs;
     pub mod process;
     pub mod serve;
 }
 use clap::Parser;
-use cli::{debug, process, serve};
+use cli::{config, debug, logs, process, serve};
+
+#[derive(Parser)]
+#[command(name = "sidecar", version)]
+struct Sidecar {
+    #[command(flatten)]
+    arguments: process::Arguments,
+}
 
 fn main() -> std::process::ExitCode {
-    process::main(process::Arguments::parse())
+    process::main(&Sidecar::parse().arguments)
 }

@@ -150,7 +150,7 @@ fn measure(arguments: &Arguments, trace: &Trace, capacity: usize, mode: Mode) ->
     let database = Database::create(folder.path(), &trace.ids)?;
     let runtime = Runtime::new()?;
     let cluster = runtime.block_on(Cluster::start(arguments.nodes, capacity))?;
-    let _debug = runtime.block_on(debug::serve(&cluster.nodes[0], arguments.http))?;
+    let _debug = runtime.block_on(debug_page(&cluster.nodes[0], arguments.http))?;
     let mut prober = Prober::new(&cluster.probes);
     if !prober.all_connected(PATIENCE)? {
         return Err("the nodes did not find each other".into());
@@ -309,4 +309,14 @@ fn since(after: &Traffic, before: &Traffic) -> Traffic {
     traffic.bytes_out -= before.bytes_out;
     traffic.bytes_in -= before.bytes_in;
     traffic
+}
+
+/// Starts the debug page if it was requested.
+async fn debug_page(node: &Node, at: Option<std::net::SocketAddr>) -> Result<Option<debug::DebugPage>, Box<dyn Error>> {
+    let Some(at) = at else { return Ok(None) };
+    let token = std::env::var("DRIFTLESS_HTTP_TOKEN").ok();
+    let settings = debug::DebugSettings { at: at.to_string(), token, hosts: Vec::new(), show_values: false };
+    let page = debug::serve(node, settings).await?;
+    eprintln!("debug: http://{}/", page.addr);
+    Ok(Some(page))
 }

@@ -1,116 +1,119 @@
 //! The process of `driftless serve`: one node, its Redis server and its debug interface, from start to signal.
 
+mod reload;
+mod signals;
+
 use crate::{
-    debug,
+    config::{Config, ConfigError, Database, RedisConfig, Timing, Weight, flags::Given, secrets::Secrets, template},
+    debug::{self, DebugPage, DebugSettings},
+    logs::Log,
     serve::{server, session::Shared, settings::Settings},
 };
 use bytes::Bytes;
-use driftless::{Cache, Node, OpenError, StartError};
+use driftless::{Cache, Node, OpenError};
+use reload::Reloader;
+use signals::Signals;
 use std::{
     error::Error,
-    io::{self, Write},
-    net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, atomic::AtomicI64},
-    time::Duration,
+    time::Instant,
 };
 use tokio::{
     net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
-/// The number of changes that `CLIENT TRACKING` may be behind before clients have to drop all that they hold.
-const CHANGE_BUFFER: usize = 65_536;
-
 /// One node of a replicated cache, for clients that speak the Redis protocol
-#[derive(clap::Parser)]
-#[command(version)]
+#[derive(clap::Args, Clone)]
 pub struct Arguments {
-    /// Address for gossip with other nodes; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7946")]
-    bind: SocketAddr,
-    /// Address of another node; may be repeated
-    #[arg(long = "seed", value_name = "HOST:PORT")]
-    seeds: Vec<String>,
-    /// Address for Redis clients; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6379")]
-    redis: SocketAddr,
-    /// Name of the cluster; nodes of other clusters are ignored
-    #[arg(long, default_value = "sidecar")]
-    cluster: String,
-    /// Name of this node among its peers; unique by default
+    /// Read settings from this TOML file. Flags and variables win over it
+    #[arg(long, value_name = "PATH", env = "DRIFTLESS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the settings in force, and end. Fails if one is not valid
     #[arg(long)]
-    name: Option<String>,
-    /// Encrypt gossip with this key, the same on every node; 64 hexadecimal digits. Other users of this machine can see
-    /// it in the process list: set the variable DRIFTLESS_KEY instead
-    #[arg(long, value_name = "HEX", value_parser = parse_key)]
-    key: Option<Key>,
-    /// Maximum number of entries; unlimited by default
-    #[arg(long, value_name = "ENTRIES")]
-    max_capacity: Option<u64>,
-    /// Maximum number of connections at a time
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    max_clients: usize,
-    /// Seconds to fetch the state of the cluster before serving; 0 serves at once
-    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
-    wait: u64,
-    /// Address for the debug page and its JSON, in builds with the feature `inspect-http`. An address that other
-    /// machines can reach requires a token, in the variable DRIFTLESS_HTTP_TOKEN
-    #[arg(long, value_name = "ADDR")]
-    http: Option<SocketAddr>,
+    check: bool,
+    /// Print a file with every setting, its help and its default, and end
+    #[arg(long)]
+    default_config: bool,
     /// Accept the command DRILL, which sets the offset of this node's clock: for `examples/chaos`
     #[arg(long, hide = true)]
     drill: bool,
+    #[command(flatten)]
+    given: Given,
 }
 
-#[derive(Clone)]
-struct Key([u8; 32]);
-
-fn parse_key(text: &str) -> Result<Key, String> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err("want 64 hexadecimal digits".to_owned()) };
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(digit(high)? * 16 + digit(low)?)).collect();
-    bytes.and_then(|bytes| bytes.try_into().ok()).map(Key).ok_or_else(|| "want 64 hexadecimal digits".to_owned())
-}
-
-/// Runs until a signal, and returns the exit status.
-pub fn main(arguments: Arguments) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
-        .with_writer(io::stderr)
-        .init();
-    let started = tokio::runtime::Runtime::new().map_err(Into::into);
-    match started.and_then(|runtime| runtime.block_on(run(arguments))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("driftless: {error}");
-            ExitCode::FAILURE
-        }
+impl Arguments {
+    /// Reads the settings, and the secrets of their files.
+    fn load(&self) -> Result<(Config, Secrets), ConfigError> {
+        // A variable without a value counts as none.
+        let file = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let config = Config::load(file, &self.given)?;
+        let secrets = Secrets::load(&config)?;
+        Ok((config, secrets))
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+/// Runs until a signal, and returns the exit status.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let outcome = match arguments {
+        Arguments { default_config: true, .. } => template::text().map(|text| print!("{text}")).map_err(Into::into),
+        Arguments { check: true, .. } => check(arguments),
+        _ => run(arguments),
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("driftless: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    print!("{}", arguments.load()?.0.shown()?);
+    Ok(())
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let (config, secrets) = arguments.load()?;
+    let log = Arc::new(Log::start(&config.log)?);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if config.redis.threads > 0 {
+        runtime.worker_threads(config.redis.threads);
+    }
+    let served = runtime.enable_all().build()?.block_on(serve(arguments, config, secrets, Arc::clone(&log)));
+    if let Err(error) = served {
+        log.fatal(&error);
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+async fn serve(arguments: &Arguments, config: Config, secrets: Secrets, log: Arc<Log>) -> Result<(), Box<dyn Error>> {
     // Signal handlers first, so that a signal during the start is not lost.
     let mut signals = Signals::new()?;
-    let listener =
-        TcpListener::bind(arguments.redis).await.map_err(|error| format!("--redis {}: {error}", arguments.redis))?;
+    let redis = &config.redis.bind;
+    let listener = TcpListener::bind(redis.to_string()).await.map_err(|error| format!("--redis {redis}: {error}"))?;
     let drill = arguments.drill.then(Arc::<AtomicI64>::default);
-    let node = start_node(&arguments, drill.clone()).await?;
-    let _debug = debug::serve(&node, arguments.http).await?;
-    let shared = Arc::new(share(&arguments, node.clone(), listener.local_addr()?, drill)?);
-    let told = tokio::select! {
-        told = announce(&shared, arguments.wait) => told,
+    let node = start_node(&config, &secrets, drill.clone()).await?;
+    let debug = start_debug(&node, &config, &secrets).await?;
+    let shared = Arc::new(share(&config, node.clone(), &listener, secrets.password.clone(), drill)?);
+    let reloader = Reloader::new(arguments.clone(), config.clone(), secrets, node.clone(), Arc::clone(&log));
+    let reloading = tokio::spawn(reloader.run(signals.hangups()?));
+    tokio::select! {
+        announced = announce(&shared, &config, debug.as_ref(), &log) => announced?,
         () = signals.next() => {
             node.shutdown().await;
             return Ok(());
         }
-    };
-    told?;
+    }
 
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server::serve(listener, shared, stopped));
     signals.next().await;
+    reloading.abort();
     // Open connections finish their requests first. Then the node sends its peers the writes they lack. A second signal
     // ends the process at once.
     stop.send_replace(true);
@@ -125,69 +128,93 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The two signals that end this process.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+async fn start_node(config: &Config, secrets: &Secrets, drill: Option<Arc<AtomicI64>>) -> Result<Node, Box<dyn Error>> {
+    let settings = &config.node;
+    let mut builder = Node::builder()
+        .cluster(&settings.cluster)
+        .name(&settings.name)
+        .bind_host(settings.bind.to_string())
+        .seeds(settings.seeds.clone());
+    if let Some(advertise) = &settings.advertise {
+        builder = builder.advertise_host(advertise.to_string());
     }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+    if settings.timing == Timing::Local {
+        builder = builder.local_timing();
     }
-}
-
-async fn start_node(arguments: &Arguments, drill: Option<Arc<AtomicI64>>) -> Result<Node, Box<dyn Error>> {
-    let mut builder = Node::builder().cluster(&arguments.cluster).bind(arguments.bind).seeds(arguments.seeds.clone());
     if let Some(offset) = drill {
         builder = builder.clock_offset(offset);
     }
-    if let Some(name) = &arguments.name {
-        builder = builder.name(name);
+    if !secrets.keys.is_empty() {
+        builder = builder.encryption_keys(secrets.keys.clone());
     }
-    if let Some(Key(key)) = key_from_environment(arguments)? {
-        builder = builder.encryption_key(key);
-    }
-    builder.start().await.map_err(|error: StartError| error.into())
+    Ok(builder.start().await?)
 }
 
-fn key_from_environment(arguments: &Arguments) -> Result<Option<Key>, String> {
-    match (&arguments.key, std::env::var("DRIFTLESS_KEY")) {
-        (Some(key), _) => Ok(Some(key.clone())),
-        (None, Ok(text)) => parse_key(&text).map(Some).map_err(|error| format!("DRIFTLESS_KEY: {error}")),
-        (None, Err(_)) => Ok(None),
+async fn start_debug(node: &Node, config: &Config, secrets: &Secrets) -> Result<Option<DebugPage>, Box<dyn Error>> {
+    let Some(at) = &config.http.bind else { return Ok(None) };
+    let settings = DebugSettings {
+        at: at.to_string(),
+        token: secrets.token.clone(),
+        hosts: config.http.hosts.clone(),
+        show_values: config.http.show_values,
+    };
+    debug::serve(node, settings).await.map(Some)
+}
+
+fn open(node: &Node, database: &Database) -> Result<Cache<Bytes, Bytes>, OpenError> {
+    let builder = node.cache::<Bytes, Bytes>(&database.name).settings(database.settings.clone());
+    match database.weigh_by {
+        Weight::Entries => builder.open(),
+        Weight::Bytes => builder
+            .weigher(|key: &Bytes, value: &Bytes| u32::try_from(key.len() + value.len()).unwrap_or(u32::MAX))
+            .open(),
+    }
+}
+
+fn settings(config: &RedisConfig, password: Option<String>) -> Settings {
+    Settings {
+        max_clients: config.max_clients,
+        password,
+        max_request_bytes: config.max_request_bytes,
+        max_input_bytes: config.max_input_bytes,
+        max_output_bytes: config.max_output_bytes,
+        max_buffer_bytes: config.max_buffer_bytes,
+        write_timeout: config.write_timeout,
+        tracking_keys: config.tracking_keys,
     }
 }
 
 fn share(
-    arguments: &Arguments,
+    config: &Config,
     node: Node,
-    redis: SocketAddr,
+    listener: &TcpListener,
+    password: Option<String>,
     drill: Option<Arc<AtomicI64>>,
-) -> Result<Shared, OpenError> {
-    let mut builder = node.cache::<Bytes, Bytes>("redis").change_buffer(CHANGE_BUFFER);
-    if let Some(entries) = arguments.max_capacity {
-        builder = builder.max_capacity(entries);
-    }
-    let cache: Cache<Bytes, Bytes> = builder.open()?;
-    let settings = Settings { max_clients: arguments.max_clients, ..Settings::default() };
-    let shared = Shared::new(node, vec![cache], arguments.cluster.clone(), redis, settings);
+) -> Result<Shared, Box<dyn Error>> {
+    let open = |database: &Database| open(&node, database).map_err(|error| format!("cache {}: {error}", database.name));
+    let caches = config.databases.iter().map(open).collect::<Result<_, _>>()?;
+    let settings = settings(&config.redis, password);
+    let shared = Shared::new(node, caches, config.node.cluster.clone(), listener.local_addr()?, settings);
     Ok(Shared { drill, ..shared })
 }
 
-/// Fetches the state of the cluster, for at most `wait` seconds, then prints the `ready` line. Clients may connect
+/// Fetches the state of the cluster, for at most `redis.wait`, then prints the `ready` line. Clients may connect
 /// earlier, but are served only afterwards.
-async fn announce(shared: &Shared, wait: u64) -> io::Result<()> {
-    let ready = shared.cache().ready(Duration::from_secs(wait)).await;
-    let mut out = io::stdout();
-    let (redis, gossip, cluster) = (shared.redis, shared.node.local_addr(), &shared.cluster);
-    writeln!(out, "ready: redis {redis}, gossip {gossip}, cluster {cluster}, {ready}")?;
-    out.flush()
+async fn announce(shared: &Shared, config: &Config, debug: Option<&DebugPage>, log: &Log) -> std::io::Result<()> {
+    let deadline = Instant::now() + config.redis.wait;
+    let mut state = String::new();
+    for database in &shared.databases {
+        let ready = database.cache.ready(deadline.saturating_duration_since(Instant::now())).await;
+        if state.is_empty() || !ready.is_ready() {
+            state = ready.to_string();
+        }
+    }
+    let mut parts = vec![
+        ("redis", shared.redis.to_string()),
+        ("gossip", shared.node.local_addr().to_string()),
+        ("cluster", shared.cluster.clone()),
+    ];
+    parts.extend(debug.map(|page| ("debug", format!("http://{}/", page.addr))));
+    parts.push(("state", state));
+    log.ready(&parts)
 }

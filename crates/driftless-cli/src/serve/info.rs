@@ -68,7 +68,7 @@ fn server(shared: &Shared) -> Vec<(String, String)> {
 }
 
 fn clients(shared: &Shared) -> Vec<(String, String)> {
-    let connected = shared.settings.max_clients - shared.places.available_permits();
+    let connected = shared.clients.all().len();
     let tracking = shared.databases.iter().map(|database| database.tracker.sizes().0).max().unwrap_or(0);
     vec![
         line("connected_clients", connected),

@@ -66,7 +66,7 @@ impl Shared {
             databases: caches.into_iter().map(database).collect(),
             cluster,
             redis,
-            places: Arc::new(Semaphore::new(settings.max_clients)),
+            places: Arc::new(Semaphore::new(settings.max_clients.min(Semaphore::MAX_PERMITS))),
             settings,
             clients,
             started: Instant::now(),
