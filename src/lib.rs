@@ -118,12 +118,12 @@
 //! # Further reading
 //!
 //! [Questions and short answers](docs::questions), [recipes](docs::recipes), [guarantees](docs::guarantees),
-//! [protocol](docs::protocol), [limits](docs::limits), [operations](docs::operations), [testing](docs::testing),
-//! [scaling](docs::scaling), [performance](docs::performance), [design decisions](docs::design),
-//! [glossary](docs::glossary); coming from [moka](docs::migrating_from_moka), [bcache](docs::migrating_from_bcache),
-//! [Redis](docs::migrating_from_redis), [cached](docs::migrating_from_cached),
-//! [reconcile](docs::migrating_from_reconcile), [Hazelcast](docs::migrating_from_hazelcast) or
-//! [others](docs::coming_from_other_caches).
+//! [protocol](docs::protocol), [limits](docs::limits), [the program](docs::sidecar) for other languages,
+//! [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
+//! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
+//! [moka](docs::migrating_from_moka), [bcache](docs::migrating_from_bcache), [Redis](docs::migrating_from_redis),
+//! [cached](docs::migrating_from_cached), [reconcile](docs::migrating_from_reconcile),
+//! [Hazelcast](docs::migrating_from_hazelcast) or [others](docs::coming_from_other_caches).
 
 // On docs.rs each item has a label with the feature that it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -212,6 +212,10 @@ pub mod docs {
     /// Operation in production.
     pub mod operations {
         #![doc = include_str!("docs/operations.md")]
+    }
+    /// The program, for clients of Redis in any language.
+    pub mod sidecar {
+        #![doc = include_str!("docs/sidecar.md")]
     }
     /// Tests that your own types and settings converge, and the replay of a seed.
     pub mod testing {

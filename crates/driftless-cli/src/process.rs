@@ -20,10 +20,7 @@ use std::{
     sync::{Arc, atomic::AtomicI64},
     time::Instant,
 };
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-};
+use tokio::{net::TcpListener, sync::watch};
 
 /// One node of a replicated cache, for clients that speak the Redis protocol
 #[derive(clap::Args, Clone)]
