@@ -12,12 +12,12 @@
 //! | task | files |
 //! | --- | --- |
 //! | the interface | `handle`, `closing`, `builder`, `settings`, and one file for each type that is returned |
-//! | operations on keys | `as_key`, `lookup`, `write` and `bulk` with `prepare`; `fill` with `fill_*`, `turn`, `flight`, `work`, `handover`, and `waits` against deadlocks |
+//! | operations on keys | `as_key`, `lookup`, `write` and `bulk` with `prepare`; `fill` with `fill_*`, `turn`, `flight`, `work`, `handover`, and `waits` against deadlocks; `lease` |
 //! | waits of callers | `ready_wait`, `replicated`, `seen` with `token`, `feed` |
-//! | calls of a cache to its node | `host` |
+//! | calls of a cache to its node | `host`; the wake after a write: `tick::after_write` |
 //! | calls of a node to its caches | `port`, `tick`; `port/incoming` also hashes received keys, and weighs values, for own writes too |
-//! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
-//! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `surroundings`, `counters`, `readable`, `differing` |
+//! | reports for operators | `counters` with `stats`, `published` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
+//! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `services`, `counters`, `readable`, `differing` |
 
 use std::hash::Hash;
 
@@ -52,6 +52,7 @@ pub(crate) mod host;
 mod insert_error;
 pub(crate) mod inspect;
 mod iter;
+mod lease;
 pub(crate) mod listener;
 mod lookup;
 #[cfg(feature = "metrics")]
@@ -60,6 +61,8 @@ mod open_error;
 mod page;
 pub(crate) mod port;
 mod prepare;
+#[cfg(feature = "metrics")]
+mod published;
 mod race;
 mod readable;
 mod reader;
@@ -68,10 +71,10 @@ mod ready_wait;
 mod replicated;
 mod report;
 mod seen;
+mod services;
 mod settings;
 mod shared;
 mod stats;
-mod surroundings;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -96,8 +99,11 @@ pub use filled::Filled;
 pub use handle::Cache;
 pub use insert_error::InsertError;
 pub use iter::Iter;
+pub use lease::FillLease;
 pub use open_error::{Limits, OpenError};
 pub use page::Page;
+#[cfg(all(feature = "metrics", feature = "node"))]
+pub(crate) use published::Published;
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
 pub use seen::NotSeen;

@@ -4,9 +4,25 @@ use crate::arrival::{Arrival, Provenance};
 use crate::bugs::{Bugs, PutBack};
 use crate::config::ReplicaConfig;
 use crate::counters::Counters;
+use crate::histogram::{AGES, Histogram, WAITS};
 use crate::hlc::{Clock, HlcTime, Now, nanos};
 use crate::message::Entry;
 use crate::replica_id::ReplicaId;
+
+/// The times that a replica measures.
+#[derive(Debug)]
+pub(crate) struct ReplicaTimings {
+    /// The time from an own write to its acknowledgement by a member: the newest write of each acknowledgement.
+    pub(crate) acknowledged: Histogram,
+    /// The age of each value that was evicted to stay within capacity.
+    pub(crate) evicted: Histogram,
+}
+
+impl Default for ReplicaTimings {
+    fn default() -> Self {
+        Self { acknowledged: Histogram::new(WAITS), evicted: Histogram::new(AGES) }
+    }
+}
 
 /// The environment of a replica's calls. It lasts as long as the replica; only `now` belongs to one call.
 #[derive(Debug)]
@@ -17,6 +33,7 @@ pub(crate) struct Env {
     pub(crate) clock: Clock,
     pub(crate) random: fastrand::Rng,
     pub(crate) counters: Counters,
+    pub(crate) timings: ReplicaTimings,
     /// Monotonic time at which the replica was opened, in nanoseconds.
     pub(crate) opened: u64,
     /// The time of the current call. [`Replica`](crate::replica::Replica) sets it first in each call.
@@ -25,8 +42,8 @@ pub(crate) struct Env {
 
 impl Env {
     pub(crate) fn new(id: ReplicaId, config: ReplicaConfig, random: fastrand::Rng, now: Now) -> Self {
-        let (clock, counters) = (Clock::new(now), Counters::default());
-        Self { id, config, put_back: PutBack::default(), clock, random, counters, opened: now.mono, now }
+        let (clock, counters, timings) = (Clock::new(now), Counters::default(), ReplicaTimings::default());
+        Self { id, config, put_back: PutBack::default(), clock, random, counters, timings, opened: now.mono, now }
     }
 
     /// Returns the known mistakes that are put back. There are none outside of tests that test the checkers.

@@ -383,8 +383,8 @@ impl<K: CoreKey, V> Ledger<K, V> {
         let marker = Marker { stamp, kind: Kind::Tombstone(Cause::Void), dot: self.issue_dot(env) };
         let placing = placing::Placing::without_body(held, marker);
         let placing = placing::Placing { expires: 0, arrival: env.arrival(by), ..placing };
-        let void_stands = env.bugs().void_stands_for_write;
-        self.registers.place_with(Some(held), placing, RemovalCause::Void, void_stands);
+        let void_counts_as_write = env.bugs().void_stands_for_write;
+        self.registers.place_with(Some(held), placing, RemovalCause::Void, void_counts_as_write);
     }
 
     /// Gives a register a new dot of this replica, so that it spreads again. A register at or below the epoch is swept

@@ -1,8 +1,8 @@
 //! **A replicated in-process cache whose replicas cannot drift apart.**
 //!
 //! Your application embeds it. Every node of the cluster holds the data, and a read is a local memory read. Writes,
-//! deletes and expiries reach every node by gossip and converge: after any partition, in any order, and with any clock
-//! error within bounds. This also holds when a node returns that the cluster had already forgotten.
+//! deletes and deadlines of values reach every node by gossip and converge: after any partition, in any order, and with
+//! any clock error within bounds. This also holds when a node returns that the cluster had already forgotten.
 //!
 //! ```text
 //!    node a                        node b                        node c
@@ -97,7 +97,10 @@
 //! | the state that a replica exposes | `replica/view.rs` |
 //! | what is evicted, and what an eviction leaves behind | `recency.rs`, `cache/engine.rs`; `ledger/evict.rs` |
 //!
-//! For each row, `CONTRIBUTING.md` lists the tests that fail first. Each failure scenario has a number, and the tests
+//! | the path of a write | `cache/write`, `cache/writer`, `ledger/local.rs`, `ledger/registers.rs`; the wake in `cache/tick.rs`; `node/driver.rs`, `cache/port/outgoing.rs`, `protocol/push.rs`, `wire/encode.rs`, `node/mesh` |
+//! | the path of a received message | `node/mesh`, `node/driver.rs`, `cache/port/incoming.rs`, `wire/decode.rs`, `protocol.rs`, `ledger/merge.rs`, `ledger/registers.rs` |
+//!
+//! For most rows, `CONTRIBUTING.md` lists the tests that fail first. Each failure scenario has a number, and the tests
 //! that cover the scenario name its number: `grep -rnoiE 'scenario [0-9]+' src tests`.
 //!
 //! # Features
@@ -142,6 +145,7 @@ pub mod crdt;
 mod durations;
 mod env;
 mod garbage;
+mod histogram;
 pub mod hlc;
 #[cfg(feature = "node")]
 pub mod inspect;
@@ -175,8 +179,8 @@ pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
-    Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, Page, ParseTokenError, Policy,
-    Ready, Replicated, Subscription, SubscriptionError, Token, Written,
+    FillLease, Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, Page, ParseTokenError,
+    Policy, Ready, Replicated, Subscription, SubscriptionError, Token, Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]

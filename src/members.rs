@@ -37,7 +37,7 @@ use peer::{Pair, Peer};
 /// The highest number of forgotten members that are remembered.
 const MAX_FORGOTTEN: usize = 4_096;
 
-/// The members that were forgotten here, each with the monotonic time of that, and true if the member had been
+/// The members that were forgotten here. Each has the monotonic time at which it was forgotten, and true if it had been
 /// unreachable for `forget_after`. They are remembered because digests still name them: the senders of these digests
 /// have not yet received news of the departure.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ struct NonMembers {
     awaited: bool,
     /// The time of this replica's own vector entry when a member was last forgotten. That member has seen no later
     /// write of this replica.
-    forgot_at: HlcTime,
+    own_time_at_last_forget: HlcTime,
     /// The last own write that a departed member was known to have.
     handed_over: HlcTime,
     forgotten: Forgotten,
@@ -215,8 +215,8 @@ impl Members {
 
     /// Returns the time from which contests are kept for fills of the replica `replica`. Stamps that contest such a
     /// fill are remembered if the bound of the fill begins at or above this time.
-    pub(crate) fn contests_kept_after(&self, replica: &ReplicaId) -> HlcTime {
-        self.peers.get(replica).map_or(self.contests_pruned, |peer| peer.contests_kept_after)
+    pub(crate) fn contests_kept_from(&self, replica: &ReplicaId) -> HlcTime {
+        self.peers.get(replica).map_or(self.contests_pruned, |peer| peer.contests_kept_from)
     }
 
     pub(crate) fn former(&self) -> &Former {
@@ -245,8 +245,8 @@ impl Members {
     }
 
     /// Returns the time of this replica's own vector entry when a member was last forgotten.
-    pub(crate) fn forgot_at(&self) -> HlcTime {
-        self.absent.forgot_at
+    pub(crate) fn own_time_at_last_forget(&self) -> HlcTime {
+        self.absent.own_time_at_last_forget
     }
 
     /// Returns true if a replica was greeted and has not answered.
@@ -304,7 +304,7 @@ impl Members {
 
     /// Returns four digest intervals in nanoseconds, times the number of replicas: the members and this one. A live
     /// member from which nothing was received for so long has no link to this replica.
-    pub(crate) fn few_rounds(&self, env: &Env) -> u64 {
+    pub(crate) fn silence_limit(&self, env: &Env) -> u64 {
         nanos(env.config.digest_interval).saturating_mul(4 * (self.len() as u64 + 1))
     }
 
@@ -347,12 +347,12 @@ impl Members {
         self.absent.handed_over = self.absent.handed_over.max(peer.reported.get(&env.id));
         if peer.is_met() {
             env.counters.forgotten += 1;
-            self.absent.forgot_at = seen_of_us;
+            self.absent.own_time_at_last_forget = seen_of_us;
         }
     }
 
     /// Returns the members that have been dead for at least `forget_after`. Also drops the memory of members that were
-    /// forgotten long enough ago, and sends data again to newcomers that were held back long enough.
+    /// forgotten long enough ago, and allows data again for newcomers from which it was held back long enough.
     pub(crate) fn due_to_forget(&mut self, env: &Env) -> Vec<ReplicaId> {
         self.absent.forgotten.expire(env.now, nanos(env.config.forget_after));
         skew::release_held_back(self, env);

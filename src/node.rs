@@ -4,17 +4,19 @@
 //! | file | content |
 //! | --- | --- |
 //! | `builder`, `settings`, `address` | settings, start |
-//! | `driver` | the loop between caches and mesh, on its own thread |
+//! | `driver` | the loop between caches and mesh, on its own thread; the answer *not open* |
+//! | `agenda`, `woken` | the caches that the driver visits in its next turn; the way from a write to that turn |
 //! | `registry` | the caches that are open on this node |
 //! | `command` | the requests of a node's handles to its driver |
 //! | `crate::membership`, outside this folder | which replica is open on which process, and which processes to greet |
 //! | `mesh` | everything that depends on memberlist |
 //! | `spare` | runtimes for timers, and for fillers whose caller has no runtime or one that makes no progress |
 //! | `inquiry`, `questions`, `report` | questions between nodes on behalf of a person, and a node's report |
+//! | `history`, `usage` | the last 15 minutes of the node: samples and events; its processor time and memory |
 //! | `lanes` | the choice between datagram and stream for a small push |
 //! | `ready` | callers that wait for a cache to be ready, or for members |
 //! | `unsent` | writes that could not be handed over before the end |
-//! | `signal` | messages between nodes about caches: "not open" |
+//! | `signal` | the bytes of messages between nodes about caches: "not open", and settings |
 //! | `clock` | the only place that reads the wall clock and draws ids and seeds of replicas |
 
 use std::fmt;
@@ -25,10 +27,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 mod address;
+mod agenda;
 mod builder;
 mod clock;
 mod command;
 mod driver;
+mod history;
 pub(crate) mod inquiry;
 mod lanes;
 #[doc(hidden)]
@@ -41,7 +45,11 @@ mod settings;
 mod signal;
 mod spare;
 mod unsent;
+mod usage;
+mod woken;
 
+#[cfg(feature = "inspect-http")]
+pub(crate) use address::resolve;
 pub use builder::{NodeBuilder, StartError};
 pub use mesh::KeyError;
 pub use ready::TooFewMembers;
@@ -297,11 +305,11 @@ impl Node {
         self.alive.mesh.kill_task(name)
     }
 
-    /// Stops all traffic between this node and these addresses; `None` heals. Test switch.
+    /// Stops all traffic between this node and these addresses, or in one direction only; `None` heals. Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
-    pub fn sever(&self, from: Option<Vec<SocketAddr>>) {
-        self.alive.mesh.sever(from);
+    pub fn sever(&self, cut: impl Into<mesh::Cut>) {
+        self.alive.mesh.sever(cut);
     }
 
     /// Hands unsent writes to at least one member, leaves the cluster and stops, within about five seconds. Returns

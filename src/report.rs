@@ -8,14 +8,25 @@ use serde::{Deserialize, Serialize};
 mod clocks;
 mod key;
 mod lint;
+mod lint_node;
 mod marks;
+mod past;
 mod time;
+pub(crate) mod vocabulary;
 mod warning;
 
 pub use crate::arrival::Provenance;
-pub use lint::{lint_cache, lint_node};
+pub use crate::histogram::Distribution;
+pub use lint::lint_cache;
+#[cfg(feature = "node")]
+pub(crate) use lint_node::TRYING;
+pub use lint_node::lint_node;
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
+pub use past::{
+    CachePast, CacheSample, EventKind, HotKey, HotKeys, NodePast, NodeSample, PastEvent, ProcessReport, TombstoneLine,
+};
 pub use warning::Warning;
+pub(crate) use warning::WarningLog;
 
 pub(crate) use key::{candidates, encoding, show, show_value};
 pub(crate) use marks::{Mark, Marks};
@@ -57,12 +68,25 @@ pub struct CacheReport {
     pub hits: u64,
     /// The number of reads that found no value.
     pub misses: u64,
+    /// The number of reads that found no value, by reason.
+    #[serde(default)]
+    pub misses_by_reason: BTreeMap<String, u64>,
+    /// The number of values that were removed or replaced on this node, by cause.
+    #[serde(default)]
+    pub removals: BTreeMap<String, u64>,
+    /// The times of `fill`, `acknowledgement` and `get`, and the `eviction_age`, each as a distribution.
+    #[serde(default)]
+    pub timings: BTreeMap<String, Distribution>,
     /// The estimated memory in bytes, extrapolated from a sample of registers.
     pub memory_estimate: u64,
     /// The version vector's entries of this replica and of its members. At most 64 members are listed.
     pub vector: Vec<Seen>,
     /// The members that have this cache open, including dead members that are not yet forgotten. At most 64 are listed.
     pub peers: Vec<PeerReport>,
+    /// The silence of a live member above which something is wrong, in milliseconds. It depends on the number of members,
+    /// which take turns.
+    #[serde(default)]
+    pub silence_limit_ms: u64,
     /// The stable watermark: no future write is stamped at or below it.
     pub stable_watermark: String,
     /// The floor: the highest stamp of a tombstone that was removed without a trace.
@@ -102,8 +126,14 @@ pub struct CacheReport {
     /// The settings of other nodes, and of later openings on this node, that differ from those of this cache.
     #[serde(default)]
     pub settings_differ: Vec<SettingsDiffer>,
+    /// The time since each count of `intake` last rose, in milliseconds. Counts of zero are left out.
+    #[serde(default)]
+    pub intake_age_ms: BTreeMap<String, u64>,
     /// The warnings about this cache.
     pub warnings: Vec<Warning>,
+    /// The warnings about this cache that ended within 15 minutes, the latest first; at most 32.
+    #[serde(default)]
+    pub ended_warnings: Vec<Warning>,
 }
 
 /// Settings that differ from those of a cache.
@@ -276,13 +306,19 @@ pub struct NodeReport {
     pub incarnation: String,
     /// The name of the cluster.
     pub cluster: String,
+    /// The process and its use of the machine.
+    #[serde(default)]
+    pub process: ProcessReport,
     /// True if messages are encrypted.
     pub encrypted: bool,
     /// True if the address is reachable from this machine only.
     pub loopback: bool,
     /// The live members except this node.
     pub members: Vec<MemberReport>,
-    /// True if no configured seed can be reached.
+    /// The configured seeds, in their order.
+    #[serde(default)]
+    pub seeds: Vec<SeedReport>,
+    /// True if no configured seed leads to a member, and one of them is another process.
     pub seeds_unreachable: bool,
     /// True if the node was shut down.
     pub down: bool,
@@ -294,8 +330,49 @@ pub struct NodeReport {
     pub network: BTreeMap<String, u64>,
     /// The caches that are open on this node.
     pub caches: Vec<CacheReport>,
+    /// The faults that other processes caused, at most 64.
+    #[serde(default)]
+    pub incidents: Vec<IncidentReport>,
     /// The warnings about the node itself.
     pub warnings: Vec<Warning>,
+    /// The warnings about the node that ended within 15 minutes, the latest first; at most 32.
+    #[serde(default)]
+    pub ended_warnings: Vec<Warning>,
+}
+
+/// A configured seed, and the outcome of the last attempt to reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SeedReport {
+    /// The seed, as it was configured.
+    pub seed: String,
+    /// The outcome: `trying`, `present`, `own`, `unresolved`, `silent`, `other-cluster` or `other-key`.
+    pub state: String,
+    /// The reason for the outcome, if it is a failure.
+    pub why: String,
+    /// The number of attempts that failed since the last success.
+    pub attempts: u64,
+    /// The time since the first of these attempts, in milliseconds.
+    pub failing_ms: u64,
+}
+
+/// A fault that another process caused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IncidentReport {
+    /// The kind: `other-key`, `unencrypted`, `encrypted`, `other-cluster`, `over-share`, `inbox-full`, `name-taken` or
+    /// `task-died`.
+    pub kind: String,
+    /// The subject: a host, a member name or a task.
+    pub about: String,
+    /// The address or addresses that it came from.
+    pub source: Option<String>,
+    /// The number of occurrences.
+    pub count: u64,
+    /// The time since the last occurrence, in milliseconds.
+    pub ago_ms: u64,
+    /// True if that is so short that the cause is assumed to last.
+    pub is_current: bool,
 }
 
 /// Another process of the cluster.

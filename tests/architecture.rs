@@ -19,7 +19,7 @@ use source::{Source, load};
 const FLOORS: &[&[&str]] = &[
     &["sync", "replica_id", "hlc", "durations", "arrival", "garbage"],
     &["crdt", "item", "store", "recency"],
-    &["bugs", "config", "counters", "message", "wire"],
+    &["bugs", "config", "counters", "histogram", "message", "wire"],
     &["env", "outbox"],
     &["members"],
     &["ledger"],

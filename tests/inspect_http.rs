@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/http.rs"]
 mod http;
+#[path = "inspect_http/past.rs"]
+mod past;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -244,4 +246,125 @@ fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 33
     }
+}
+
+const TOKEN: &str = "a-token-of-32-bytes-to-be-guessed";
+
+/// Sends one request on a connection that is already open, and returns the status. `None`: the server closed it.
+async fn status_on(stream: &mut TcpStream, request: &str) -> Option<u16> {
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.ok()?.ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_answered_whatever_else_is_connected() {
+    let a = node("http-crowd", &[]).await;
+    let cache = open(&a);
+    for n in 0..1_500 {
+        cache.insert(format!("key-{n}-{}", "x".repeat(900)), "value".into()).unwrap();
+    }
+    let server = serve(&a).await;
+    let at = server.local_addr();
+    // First connections that never complete their head: they yield, and a page is served all the same.
+    let mut halves = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(b"GET /v1/node HTTP/1.1\r\nHost: loc").await.unwrap();
+        halves.push(stream);
+    }
+    assert_eq!((get(at, "/health/live").await.0, get(at, "/v1/node").await.0), (200, 200));
+    // The server closes a connection whose head is not complete in two seconds.
+    let last = halves.last_mut().unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(6), last.read_to_end(&mut Vec::new())).await;
+    assert!(closed.is_ok(), "a half head holds its connection");
+    // Then requests whose large answers are never read: these keep their places, and the reserve answers.
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let requests = format!("GET /v1/caches/test/keys?limit=1000 HTTP/1.1\r\nHost: {at}\r\n\r\n").repeat(12);
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        // Its first answer has begun, so this connection yields to no other.
+        stream.readable().await.unwrap();
+        slow.push(stream);
+    }
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(get(at, path).await.0, 200, "{path}");
+    }
+    assert_eq!(get(at, "/v1/node").await.0, 503, "the slow readers do hold every other place");
+    drop(slow);
+    eventually_status(at, "/v1/node", 200).await;
+    stop(vec![a]).await;
+}
+
+async fn eventually_status(at: SocketAddr, path: &str, status: u16) {
+    for _ in 0..100 {
+        if get(at, path).await.0 == status {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{path} never answers {status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_checks_need_no_host_and_no_http_1_1() {
+    let a = node("http-probes", &[]).await;
+    let beyond = HttpConfig::new(([0, 0, 0, 0], 0).into()).token(TOKEN);
+    let server = HttpServer::start(Inspector::new(&a), beyond).await.unwrap();
+    let at = SocketAddr::from(([127, 0, 0, 1], server.local_addr().port()));
+    for path in ["/health/live", "/health/ready"] {
+        for rest in
+            ["HTTP/1.0\r\n\r\n", "HTTP/1.1\r\nConnection: close\r\n\r\n", "HTTP/1.0\r\nHost: shop-3.internal\r\n\r\n"]
+        {
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            let request = format!("GET {path} {rest}");
+            assert_eq!(status_on(&mut stream, &request).await, Some(200), "{request}");
+        }
+    }
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    assert_eq!(status_on(&mut stream, "GET /v1/node HTTP/1.0\r\n\r\n").await, Some(400), "data still needs a host");
+    stop(vec![a]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_have_the_headers_of_http_and_the_scheme_has_no_case() {
+    let a = node("http-scheme", &[]).await;
+    let config = HttpConfig::bind_host("localhost:0").token(TOKEN);
+    let server = HttpServer::start(Inspector::new(&a), config).await.unwrap();
+    let at = server.local_addr();
+    assert!(at.is_ipv4() && at.ip().is_loopback());
+    for (scheme, status) in [("Bearer", 200), ("bearer", 200), ("BEARER  ", 200), ("Basic", 401), ("Bearer-", 401)] {
+        let headers = format!("Host: localhost:{}\r\nAuthorization: {scheme} {TOKEN}\r\n", at.port());
+        assert_eq!(get_with(at, "/v1/node", &headers).await.0, status, "{scheme}");
+    }
+    let close = format!("Host: {at}\r\nConnection: close\r\n\r\n");
+    let patience = Duration::from_secs(20);
+    let unauthorized = raw(at, format!("GET /v1/node HTTP/1.1\r\n{close}").as_bytes(), patience).await;
+    assert!(unauthorized.contains("www-authenticate: Bearer realm=\"driftless\"\r\n"), "{unauthorized}");
+    let not_allowed = raw(at, format!("PUT /v1/node HTTP/1.1\r\n{close}").as_bytes(), patience).await;
+    assert!(not_allowed.contains("allow: GET, HEAD\r\n"), "{not_allowed}");
+    stop(vec![a]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_that_is_bound_is_a_host_and_a_bad_one_is_named() {
+    let a = node("http-host", &[]).await;
+    let start = |bind: &str| HttpServer::start(Inspector::new(&a), HttpConfig::bind_host(bind).token(TOKEN));
+    for (bind, part) in [("localhost", "host:port"), ("no-such-host.invalid:7980", "does not resolve")] {
+        let error = start(bind).await.unwrap_err().to_string();
+        assert!(error.contains(bind) && error.contains(part), "{error}");
+    }
+    // An alias of this machine, which only the configuration makes a name of the server.
+    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim().to_owned();
+    if let Ok(server) = start(&format!("{name}:0")).await {
+        let headers = |host: &str| format!("Host: {host}\r\nAuthorization: Bearer {TOKEN}\r\n");
+        let at = server.local_addr();
+        assert_eq!(get_with(at, "/v1/node", &headers(&name)).await.0, 200, "{name}");
+        assert_eq!(get_with(at, "/v1/node", &headers("other.example")).await.0, 421);
+    } else {
+        println!("the name of this machine does not resolve: the host of a bound name was not tried");
+    }
+    stop(vec![a]).await;
 }

@@ -16,14 +16,14 @@ use super::open_error::OpenError;
 use super::port::Port;
 use super::readable::Samples;
 use super::reader::Reader;
+use super::services::CacheServices;
 use super::settings::CacheSettings;
 use super::shared::Shared;
-use super::surroundings::Surroundings;
 use super::writer::Writer;
 use super::{CacheKey, CacheValue, Weigher};
 use crate::recency::{Eviction, ReadLog};
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig};
-use crate::sync::{Arc, Event};
+use crate::sync::{Arc, Event, Mutex};
 use crate::wire;
 
 pub use super::settings::Policy;
@@ -222,26 +222,27 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     fn make(self) -> Result<Arc<dyn Port>, ConfigError> {
-        let services = self.host.services();
+        let services = self.host.services(&self.name);
         let (id, seed) = self.host.draw_replica();
         let time = Arc::clone(&services.time);
         let replica = Replica::new(id, self.settings.replication.clone(), seed, time.now())?;
         let reader = Reader::new(Arc::clone(replica.view().store()), time);
         let engine = Engine::new(replica, self.settings.max_capacity, self.settings.eviction);
-        let reads = ReadLog::new(self.settings.max_capacity.is_some());
+        let reads = ReadLog::new(self.settings.max_capacity.map(|_| self.settings.eviction));
         let feed = Feed::new(self.settings.change_buffer);
         Ok(Arc::new(Shared {
             name: Arc::from(self.name.as_str()),
             settings: self.settings,
             weigher: self.weigher,
             wire_limits: wire::Limits::default(),
-            around: Surroundings::new(self.host, services, id),
+            services: CacheServices::new(self.host, services, id),
             reader,
             writer: Writer::new(engine, reads, feed, Listeners::new(self.listener)),
             connection: Connection::default(),
             counts: Counts::default(),
             samples: Samples::default(),
             differing: Differing::default(),
+            warnings: Mutex::default(),
             progress: Event::new(),
         }))
     }

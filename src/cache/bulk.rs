@@ -35,7 +35,7 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     entries: impl IntoIterator<Item = (K, V)>,
 ) -> Result<Vec<Written>, BulkError> {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let prepared = |(index, (key, value))| {
         let write = prepare::insert(shared, now, key, value, shared.settings.time_to_live);
         write.map_err(|error| BulkError { index, error })
@@ -52,7 +52,7 @@ pub(super) fn remove<'a, K: CacheKey, V: CacheValue, Q>(
 where
     Q: Equivalent<K> + Hash + Serialize + ?Sized + 'a,
 {
-    let wall = shared.around.time.wall();
+    let wall = shared.services.time.wall();
     let deletes = keys.into_iter().filter_map(|key| prepare::delete(shared, key)).collect();
     let held = in_batches(shared, deletes, |replica, now, delete| replica.delete(now, delete).1);
     let was_readable = |(item, expires): &&(_, _)| {
@@ -105,7 +105,7 @@ fn in_batches<K: CacheKey, V: CacheValue, R>(
     let mut results = Vec::with_capacity(writes.len());
     let mut writes = writes.into_iter().peekable();
     while writes.peek().is_some() {
-        let now = shared.around.time.now();
+        let now = shared.services.time.now();
         shared.writer.change(now, |engine| {
             results.extend(writes.by_ref().take(BATCH).map(|write| act(&mut engine.replica, now, write)));
         });

@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::fill_error::Failure;
 use crate::counters::{Counter, counters};
+use crate::histogram::{Histogram, LOOKUPS, WAITS};
 use crate::message::Message;
 #[cfg(feature = "metrics")]
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The nanoseconds between two publications of the metrics.
 #[cfg(feature = "metrics")]
@@ -19,9 +20,26 @@ pub(super) struct Counts {
     pub(super) intake: IntakeCounters,
     pub(super) bytes_in: BytesByKind,
     pub(super) bytes_out: BytesByKind,
+    pub(super) timings: CacheTimings,
     /// The monotonic time at which metrics were last published.
     #[cfg(feature = "metrics")]
     published: AtomicU64,
+    #[cfg(feature = "metrics")]
+    pub(super) last_published: Mutex<super::published::Published>,
+}
+
+/// The times that a cache measures, besides those of its replica.
+pub(super) struct CacheTimings {
+    /// The time of each fill, from the miss to the outcome.
+    pub(super) fills: Histogram,
+    /// The time of a look-up, of a few among many.
+    pub(super) gets: Histogram,
+}
+
+impl Default for CacheTimings {
+    fn default() -> Self {
+        Self { fills: Histogram::new(WAITS), gets: Histogram::new(LOOKUPS) }
+    }
 }
 
 #[cfg(feature = "metrics")]

@@ -7,7 +7,11 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::replica_id::ReplicaId;
 use crate::sync::Arc;
 
-/// A value with its stamp, its age and its remaining time.
+/// A value with its stamp, its age and its remaining time, from [`Cache::entry`](super::Cache::entry).
+///
+/// The look-up takes the replica's lock for a moment, because the value and its stamp have to belong together. So it
+/// waits for a write or merge that is being applied, and holds up the next one. Code that needs the value alone calls
+/// [`get`](super::Cache::get), which takes no such lock.
 #[derive(Clone)]
 pub struct EntryInfo<V> {
     pub(super) value: V,

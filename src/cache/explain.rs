@@ -103,17 +103,17 @@ pub(super) fn marks<K: CacheKey, V: CacheValue>(
 /// Returns the time at which this replica started, by today's wall clock: the present wall time, less the replica's age
 /// by the monotonic clock. So the result has no error from a step of the wall clock since the start.
 fn opened_by_todays_clock<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> HlcTime {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let age = now.mono.saturating_sub(shared.writer.look(|engine| engine.replica.view().opened()));
     now.wall.saturating_sub(age)
 }
 
 fn marks_without_registers<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Marks {
-    let wall = shared.around.time.wall();
+    let wall = shared.services.time.wall();
     shared.writer.look(|engine| {
         let view = engine.replica.view();
         Marks {
-            replica: Some(shared.around.id()),
+            replica: Some(shared.services.id()),
             wall,
             lossy: view.is_lossy(),
             floor: view.floor().time,

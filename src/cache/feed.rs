@@ -236,7 +236,7 @@ impl<K, V> Feed<K, V> {
     }
 
     /// Wakes subscribers. Must not be called under a lock, because wakers are the executor's code.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn wake_subscribers(&self) {
         self.shared.added.notify(usize::MAX);
     }
 

@@ -3,14 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::fill_error::Failure;
-use super::filled::Keep;
+use super::filled::{Filled, Keep};
 use super::flight::{Flight, Outcome};
+use super::insert_error::InsertError;
 use super::shared::Shared;
 use super::work::Brought;
 use super::{CacheKey, CacheValue, prepare, tick};
 use crate::garbage::drop_quietly;
 use crate::hlc::Now;
-use crate::item::{Body, Item, ItemRef};
+use crate::item::{Body, Item, ItemRef, Key};
 use crate::replica::Write;
 use crate::sync::Arc;
 
@@ -30,6 +31,7 @@ pub(super) fn complete<K: CacheKey, V: CacheValue>(
         Err(Failure::panicked(payload))
     });
     shared.counts.fills.note(&outcome);
+    shared.counts.timings.fills.record(shared.services.time.now().mono.saturating_sub(flight.begun));
     flight.complete(outcome);
 }
 
@@ -50,21 +52,11 @@ fn store<K: CacheKey, V: CacheValue>(
             return Err(failure);
         }
     };
-    shared.counts.fills.filled.one();
-    let now = shared.around.time.now();
-    let time_to_live = match filled.keep {
-        Keep::AsConfigured => shared.settings.time_to_live,
-        Keep::For(time) => Some(time),
-        Keep::Forever | Keep::Not => None,
-    };
-    let item = ItemRef::new(Item { key: flight.item.key.clone(), body: Body::Known(filled.value) });
-    if filled.keep == Keep::Not {
-        abort(shared, flight);
-        shared.counts.fills.uncached.one();
-        return Ok(item);
-    }
-    match prepare::item_of(shared, now, flight.hash, &item, time_to_live) {
-        Ok(write) => finish(shared, now, flight, write),
+    let now = shared.services.time.now();
+    let (item, write) = write_of(shared, now, (flight.hash, &flight.item.key), filled);
+    match write {
+        Ok(Some(write)) => finish(shared, now, flight, write),
+        Ok(None) => abort(shared, flight),
         Err(error) => {
             abort(shared, flight);
             if let Some(count) = shared.counts.fills.refused.one_to_log() {
@@ -73,6 +65,32 @@ fn store<K: CacheKey, V: CacheValue>(
         }
     }
     Ok(item)
+}
+
+/// The item of a filled value, and the write that stores it: none if the filler asked for that, or the reason why it is
+/// refused.
+type ItemAndWrite<K, V> = (ItemRef<K, V>, Result<Option<Write<K, V>>, InsertError>);
+
+/// Prepares the end of a fill. Runs user code, so it must not be called under a lock.
+pub(super) fn write_of<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    now: Now,
+    (hash, key): (u64, &Key<K>),
+    filled: Filled<V>,
+) -> ItemAndWrite<K, V> {
+    shared.counts.fills.filled.one();
+    let item = ItemRef::new(Item { key: key.clone(), body: Body::Known(filled.value) });
+    let time_to_live = match filled.keep {
+        Keep::AsConfigured => shared.settings.time_to_live,
+        Keep::For(time) => Some(time),
+        Keep::Forever => None,
+        Keep::Not => {
+            shared.counts.fills.uncached.one();
+            return (item, Ok(None));
+        }
+    };
+    let write = prepare::item_of(shared, now, hash, &item, time_to_live).map(Some);
+    (item, write)
 }
 
 fn finish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, flight: &Arc<Flight<K, V>>, write: Write<K, V>) {
@@ -89,7 +107,7 @@ fn finish<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, flight: &
 }
 
 fn abort<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Arc<Flight<K, V>>) {
-    let _joinable = shared.writer.change(shared.around.time.now(), |engine| {
+    let _joinable = shared.writer.change(shared.services.time.now(), |engine| {
         engine.replica.abort_fill(&flight.ticket);
         engine.flights.remove(flight)
     });

@@ -23,7 +23,7 @@ pub(super) enum Next<K, V> {
 /// Returns the value if it has arrived meanwhile. Otherwise joins the fill of the key, or begins a fill that the caller
 /// has to run. `item` holds the key.
 pub(super) fn join_or_lead<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, item: &ItemRef<K, V>) -> Next<K, V> {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let (key, hash) = (&item.key, shared.reader.hash_of(&item.key));
     let mut replaced = None; // Dropped after the lock is released.
     shared.writer.change(now, |engine| {

@@ -11,7 +11,7 @@ use super::filled::Filled;
 use super::flight::Flight;
 use super::host::TaskRuntime;
 use super::shared::Shared;
-use super::waits::Inside;
+use super::waits::FillerScope;
 use super::work::{Brought, Work};
 use super::{CacheKey, CacheValue, fill_end, turn};
 use crate::sync::Arc;
@@ -48,10 +48,10 @@ fn spawn_work<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &A
     // The caller's runtime may run only while a thread is inside its `block_on`. The watch runs in the runtime of
     // timers, so that the time limit holds all the same.
     watch(shared, flight);
-    let limit = shared.settings.fill_timeout.map(|limit| (limit, shared.around.tasks.sleep(limit)));
+    let limit = shared.settings.fill_timeout.map(|limit| (limit, shared.services.tasks.sleep(limit)));
     flight.handover.put(work);
     let task = FillTask::new(shared, flight, limit);
-    if !shared.around.tasks.spawn(TaskRuntime::Caller, Box::pin(task)) {
+    if !shared.services.tasks.spawn(TaskRuntime::Caller, Box::pin(task)) {
         fill_end::complete(shared, flight, Err(Failure::NoRuntime));
     }
 }
@@ -69,7 +69,7 @@ pub(super) fn run_here<K: CacheKey, V: CacheValue>(
         return fill_end::complete(shared, flight, Ok(Brought::Arrived(item)));
     }
     let result = {
-        let _inside = Inside::of(flight.number);
+        let _inside = FillerScope::of(flight.number);
         catch_unwind(AssertUnwindSafe(filler)).unwrap_or_else(|payload| Err(Failure::panicked(payload)))
     };
     fill_end::complete(shared, flight, result.map(Brought::Filled));
@@ -84,6 +84,6 @@ fn watch<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Fl
         watched.outcome().await;
         Err(Failure::Abandoned) // The fill has ended: no caller gets this outcome.
     });
-    let task = FillTask::new(shared, flight, Some((limit, shared.around.tasks.sleep(limit)))).with_work(work);
-    let _ = shared.around.tasks.spawn(TaskRuntime::Timers, Box::pin(task));
+    let task = FillTask::new(shared, flight, Some((limit, shared.services.tasks.sleep(limit)))).with_work(work);
+    let _ = shared.services.tasks.spawn(TaskRuntime::Timers, Box::pin(task));
 }

@@ -9,7 +9,7 @@ use super::fill_error::Failure;
 use super::flight::Flight;
 use super::host::Task;
 use super::shared::Shared;
-use super::waits::Inside;
+use super::waits::FillerScope;
 use super::work::{Brought, Work};
 use super::{CacheKey, CacheValue, fill_end};
 use crate::garbage::drop_quietly;
@@ -43,7 +43,7 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
     fn begin(&mut self) -> bool {
         if self.work.is_none() {
             self.work = self.flight.handover.take();
-            let is_sole_driver = self.shared.upgrade().is_some_and(|shared| shared.around.tasks.is_sole_driver());
+            let is_sole_driver = self.shared.upgrade().is_some_and(|shared| shared.services.tasks.is_sole_driver());
             // Recorded so that a blocking call on this thread, which would stop the filler, is refused.
             if self.work.is_some() && is_sole_driver {
                 self.flight.handover.note_driver();
@@ -54,7 +54,7 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Brought<K, V>, Failure>> {
         let Some(work) = &mut self.work else { return Poll::Ready(Err(Failure::Abandoned)) };
-        let _inside = Inside::of(self.flight.number);
+        let _inside = FillerScope::of(self.flight.number);
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
             Ok(polled) => polled,
             Err(payload) => Poll::Ready(Err(Failure::panicked(payload))),
@@ -72,7 +72,7 @@ impl<K: CacheKey, V: CacheValue> FillTask<K, V> {
     fn end(&mut self, result: Result<Brought<K, V>, Failure>) {
         let Some(work) = self.work.take() else { return };
         {
-            let _inside = Inside::of(self.flight.number);
+            let _inside = FillerScope::of(self.flight.number);
             drop_quietly([work]);
         }
         match self.shared.upgrade() {

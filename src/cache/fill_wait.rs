@@ -27,14 +27,14 @@ pub(super) fn join_bound(settings: &CacheSettings) -> Duration {
 /// Returns the time until a fill reaches this age; zero if it is older.
 fn until<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>, age: Duration) -> Duration {
     let due = flight.begun.saturating_add(nanos(age));
-    Duration::from_nanos(due.saturating_sub(shared.around.time.now().mono))
+    Duration::from_nanos(due.saturating_sub(shared.services.time.now().mono))
 }
 
 /// Waits for a fill until it has this age. Returns true if it has ended.
 async fn ends_within<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, flight: &Flight<K, V>, age: Duration) -> bool {
     let left = until(shared, flight, age);
     if flight.ended().is_none() && !left.is_zero() {
-        race::before(flight.outcome(), &mut shared.around.tasks.sleep(left)).await;
+        race::before(flight.outcome(), &mut shared.services.tasks.sleep(left)).await;
         // If most of the time is left, there was no timer: `sleep` has resolved at once. Then the wait has no limit.
         if flight.ended().is_none() && until(shared, flight, age) > left / 2 {
             flight.outcome().await;
@@ -71,7 +71,7 @@ pub(super) fn await_joined_blocking<'a, K: CacheKey, V: CacheValue>(
     shared: &Arc<Shared<K, V>>,
     flight: &'a Arc<Flight<K, V>>,
 ) -> Option<&'a Outcome<K, V>> {
-    if shared.around.tasks.is_sole_driver() {
+    if shared.services.tasks.is_sole_driver() {
         begin_alone(shared, flight); // While this thread blocks, its runtime begins nothing.
     }
     if !ends_within_blocking(shared, flight, BEGIN_WITHIN) {
@@ -96,13 +96,13 @@ fn ends_within_blocking<K: CacheKey, V: CacheValue>(
 /// Runs a filler on a thread of its own, if no runtime has begun it.
 fn begin_alone<K: CacheKey, V: CacheValue>(shared: &Arc<Shared<K, V>>, flight: &Arc<Flight<K, V>>) {
     let Some(filler) = flight.handover.take() else { return };
-    let after = Duration::from_nanos(shared.around.time.now().mono.saturating_sub(flight.begun));
+    let after = Duration::from_nanos(shared.services.time.now().mono.saturating_sub(flight.begun));
     tracing::warn!(
         cache = %shared.name, ?after,
         "the caller's runtime did not start its filler, which now runs on a separate thread"
     );
     // The filler may wait for something in the runtime that stands still, so it always gets a limit here.
     let limit = shared.settings.fill_timeout.unwrap_or_else(|| join_bound(&shared.settings));
-    let task = FillTask::new(shared, flight, Some((limit, shared.around.tasks.sleep(limit)))).with_work(filler);
-    let _ = shared.around.tasks.spawn(TaskRuntime::Own, Box::pin(task)); // If it is dropped, the callers get an error.
+    let task = FillTask::new(shared, flight, Some((limit, shared.services.tasks.sleep(limit)))).with_work(filler);
+    let _ = shared.services.tasks.spawn(TaskRuntime::Own, Box::pin(task)); // If it is dropped, the callers get an error.
 }

@@ -11,8 +11,8 @@ use super::closing::Handles;
 use super::fill_error::Failure;
 use super::shared::Shared;
 use super::{
-    BulkError, CacheKey, CacheSettings, CacheStats, CacheValue, EntryInfo, FillError, Filled, InsertError, Iter,
-    Members, NotReplicated, NotSeen, Policy, Ready, Replicated, Subscription, Token, Written,
+    BulkError, CacheKey, CacheSettings, CacheStats, CacheValue, EntryInfo, FillError, FillLease, Filled, InsertError,
+    Iter, Members, NotReplicated, NotSeen, Policy, Ready, Replicated, Subscription, Token, Written,
 };
 use super::{bulk, fill, lookup, ready_wait, replicated, report, seen, stats, tick, write};
 use crate::hlc::Stamp;
@@ -26,9 +26,8 @@ use crate::sync::{Arc, block_on};
 /// Reads, writes and deletes are synchronous: they never wait for the network, and work outside a runtime. Methods that
 /// wait (fills, `ready`, `wait_replicated`) are `async`, and have a `_blocking` form.
 ///
-/// The cache is open as long as a handle to it exists. After that, this node's copy is dropped as soon as a member has
-/// its writes, and after five seconds in any case. Writes that no member took by then are lost: a warning names the
-/// cache, and `Node::shutdown` returns it.
+/// The cache is open as long as a handle exists. Then this node's copy is dropped once a member has its writes, and
+/// after five seconds in any case. If no member took them by then, a warning and `Node::shutdown` name the cache.
 pub struct Cache<K, V> {
     pub(super) shared: Arc<Shared<K, V>>,
     /// The wait of a fill through this handle for each node whose turn is earlier.
@@ -44,14 +43,14 @@ impl<K, V> Clone for Cache<K, V> {
 
 impl<K, V> std::fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, replica) = (&self.shared.name, self.shared.around.id());
+        let (name, replica) = (&self.shared.name, self.shared.services.id());
         f.debug_struct("Cache").field("name", name).field("replica", &replica).finish_non_exhaustive()
     }
 }
 
 impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     pub(super) fn from_shared(shared: Arc<Shared<K, V>>) -> Self {
-        let handles = Handles::new(&shared.around.host, Arc::clone(&shared) as _);
+        let handles = Handles::new(&shared.services.host, Arc::clone(&shared) as _);
         Self { patience: shared.settings.cluster_single_flight, handles, shared }
     }
 
@@ -132,9 +131,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     /// Writes a value only if the present one has this stamp (from [`entry`](Self::entry) or [`Written`]). Keeps the
-    /// deadline of the present value; if that has none, the new value never expires. Returns `None` if there is no
-    /// value, or one with another stamp. Compares on this node alone: if another node writes at the same time, the
-    /// greater stamp wins everywhere.
+    /// deadline of the present value; if that has none, the new value never expires. Otherwise returns `None`.
+    /// Compares on this node alone: if another node writes at the same time, the greater stamp wins everywhere.
     ///
     /// The write has a new stamp, so it also wins over a delete by another node that has not arrived here: a session
     /// that is loaded, changed and written back may return after its logout. Do not rewrite keys that must stay deleted.
@@ -192,8 +190,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.remove_if(|key, value| !predicate(key, value))
     }
 
-    /// Deletes many keys on every node. Returns the number of keys that had a value here. For `Q` see
-    /// [`remove`](Self::remove).
+    /// Deletes many keys on every node. Returns the number that had a value here. For `Q` see [`remove`](Self::remove).
     pub fn remove_many<'a, By, Q>(&self, keys: impl IntoIterator<Item = &'a Q>) -> usize
     where
         Q: AsKey<K, By, Form: Serialize + 'a> + ?Sized + 'a,
@@ -256,8 +253,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.fill_with(key, move || async move { filler().await.map(Filled::new) }).await
     }
 
-    /// As [`try_get_with`](Self::try_get_with), errors included. The filler decides if and how long its value is kept:
-    /// see [`Filled`].
+    /// As [`try_get_with`](Self::try_get_with), errors included. The filler decides how its value is kept: [`Filled`].
     pub async fn fill_with<F, Fut, E>(&self, key: K, filler: F) -> Result<V, FillError<E>>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -289,8 +285,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         self.fill_with_blocking(key, || filler().map(Filled::new))
     }
 
-    /// As [`fill_with`](Self::fill_with), errors included, without a runtime as in
-    /// [`get_with_blocking`](Self::get_with_blocking).
+    /// As [`fill_with`](Self::fill_with), errors included, in the way of [`get_with_blocking`](Self::get_with_blocking).
     pub fn fill_with_blocking<E: Send + Sync + 'static>(
         &self,
         key: K,
@@ -344,6 +339,11 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     {
         let filler = || filler().map(Filled::new).map_err(Failure::of);
         fill::get_or_fill_by_ref_blocking(&self.shared, self.patience, key, filler).map_err(Failure::typed)
+    }
+
+    /// Begins a fill that the caller runs itself, of a key that may have a value: see [`FillLease`].
+    pub fn begin_fill(&self, key: K) -> FillLease<K, V> {
+        FillLease::begin(&self.shared, &self.handles, key)
     }
 
     /// Returns a handle with its own cluster single-flight timeout: the wait of its fills for each node whose turn is
@@ -422,7 +422,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// together, the stream may have only the last. A change that loses to the present register is not an event.
     #[must_use]
     pub fn subscribe(&self) -> Subscription<K, V> {
-        self.shared.writer.subscribe(&self.shared.around.time)
+        self.shared.writer.subscribe(&self.shared.services.time)
     }
 
     /// Applies noted reads, makes tombstones of expired values, and sweeps now instead of in the background.
@@ -458,7 +458,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Returns this replica's id. It changes only if another process, such as a cloned machine, is found to use it.
     #[must_use]
     pub fn replica_id(&self) -> ReplicaId {
-        self.shared.around.id()
+        self.shared.services.id()
     }
 
     /// Returns the settings with which this cache was opened, as far as applications read them.

@@ -20,8 +20,8 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The registry of a node: the caches that are open on it, and the nodes on which their replicas live.
 pub trait Host: Send + Sync {
-    /// Returns the services that the node provides to a cache from its opening to its end.
-    fn services(&self) -> NodeServices;
+    /// Returns the services that the node provides to the cache of this name from its opening to its end.
+    fn services(&self, cache: &str) -> NodeServices;
     /// Draws the id of a replica that is opened or renewed here, and the seed of its random choices.
     fn draw_replica(&self) -> (ReplicaId, u64);
     /// Returns, for each known replica of a cache, the name of its node. The names may be half a second old.

@@ -13,13 +13,13 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) async fn ready<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, timeout: Duration) -> Ready {
     let timed_out =
         |instead: &str, entries| Ready::TimedOut { waiting_for: vec![instead.to_owned()], members: 0, entries };
-    if shared.around.host.is_forked() {
+    if shared.services.host.is_forked() {
         return timed_out("this node, which runs in the process that this one was forked from", 0);
     }
     let mut answer = None;
-    let asked = async { answer = Some(shared.around.host.ready(&shared.name, timeout).await) };
+    let asked = async { answer = Some(shared.services.host.ready(&shared.name, timeout).await) };
     // The node answers in time unless its driver is held up, for instance by an eviction listener that blocks.
-    let mut limit = shared.around.tasks.sleep(timeout.saturating_add(GRACE));
+    let mut limit = shared.services.tasks.sleep(timeout.saturating_add(GRACE));
     race::before(asked, &mut limit).await;
     let instead =
         if answer.is_none() { "this node, whose driver is blocked" } else { "this node, which was shut down" };

@@ -79,11 +79,11 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
 ) -> Result<Replicated, NotReplicated> {
     let mut asked = BTreeSet::new();
     let mut unmet = true;
-    if shared.around.host.is_forked() {
+    if shared.services.host.is_forked() {
         let (seen, departed, missing) = (Vec::new(), Vec::new(), Vec::new());
         return Err(NotReplicated { seen, departed, missing, unmet });
     }
-    let mut limit = shared.around.tasks.sleep(timeout);
+    let mut limit = shared.services.tasks.sleep(timeout);
     loop {
         // Listens before it reads the state, so that a change in between is not missed.
         let progress = shared.progress.listen();

@@ -5,15 +5,19 @@
 use std::collections::BTreeMap;
 
 use super::shared::Shared;
-use super::{CacheKey, CacheValue};
+use super::{CacheKey, CacheValue, explain};
 use crate::crdt::Cause;
-use crate::hlc::{HlcTime, Now};
+use crate::histogram::Distribution;
+use crate::hlc::{HlcTime, Now, nanos};
 use crate::item::{Item, panics_in_drop};
 use crate::ledger::tombstones::of_cause;
-use crate::replica::report::{CollectionBlock, HeldReport, ReportedPeer};
-use crate::replica::{ReplicaConfig, ReplicaReport};
+use crate::replica::report::{CollectionBlock, HeldReport, OldTombstone, ReportedPeer};
+use crate::replica::{RemovalStats, ReplicaConfig, ReplicaReport};
 use crate::replica_id::ReplicaId;
-use crate::report::{Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable};
+use crate::report::{
+    Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneLine, TombstoneReport, lint_cache, readable,
+    show,
+};
 use crate::store::{Position, Snapshot};
 
 /// The number of registers from which memory is estimated.
@@ -21,26 +25,22 @@ const SAMPLE: usize = 256;
 
 /// Returns a report on everything in a cache but its registers.
 pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
-    let now = shared.around.time.now();
-    let (replica, fills_running, config) = copy(shared, now);
+    let now = shared.services.time.now();
+    let (replica, fills_running, config, removals) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
-    let (hits, misses) = shared.writer.reads.totals();
-    let report = CacheReport {
-        cache: shared.name.to_string(),
-        node: shared.around.node_name.to_string(),
-        replica: shared.around.id().to_string(),
+    let mut report = CacheReport {
         wall: readable(now.wall),
         clock_ahead_ms: signed_ms(replica.clock, now.wall).max(0),
         clock_step_ms: replica.disagreement / 1_000_000,
         max_drift_ms: u64::try_from(config.max_drift.as_millis()).unwrap_or(u64::MAX),
         entries: replica.held.live,
         weight: replica.held.weight,
-        max_capacity: shared.settings.max_capacity,
-        hits,
-        misses,
+        removals: by_name(removals.each()),
+        timings: timings(shared, &replica),
         memory_estimate: estimate_memory(shared, &replica.held),
         vector: replica.vector.iter().map(|seen| reporter.seen(seen)).collect(),
         peers: replica.peers.iter().map(|peer| reporter.peer(&replica, peer)).collect(),
+        silence_limit_ms: silence_limit(&config, replica.met),
         stable_watermark: readable(replica.watermark),
         gc_floor: readable(replica.floor.time),
         epoch: readable(replica.epoch),
@@ -53,23 +53,87 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         sending: replica.sending as u64,
         lossy: replica.lossy,
         fills_running,
+        repairs: repairs(&replica),
+        counters: by_name(replica.counters.each()),
+        ..of_cache(shared)
+    };
+    let mut log = shared.warnings.lock();
+    report.intake_age_ms = log.ages(now, &report.intake);
+    report.warnings = log.observe(now, lint_cache(&report));
+    report.ended_warnings = log.ended();
+    report
+}
+
+/// Returns the oldest tombstones, and the reasons why each cannot be collected yet.
+pub(super) fn oldest_tombstones<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, limit: usize) -> Vec<TombstoneLine> {
+    let now = shared.services.time.now();
+    let (replica, oldest) = shared
+        .writer
+        .look(|engine| (engine.replica.report(now), OldTombstone::oldest(engine.replica.view(), now, limit)));
+    let reporter = reporter(shared, now, replica.judging);
+    let line = |old: &OldTombstone| {
+        let found = [shared.reader.store().resolve(old.slot)];
+        let marks = explain::marks(shared, &found, false);
+        let mark = marks.marks.first()?.as_ref()?;
+        Some(TombstoneLine {
+            key: show(&mark.key),
+            state: marks.state(Some(mark)),
+            stamp: readable(mark.stamp.time),
+            age_ms: ms(replica.judging.saturating_sub(old.since)),
+            blocked_by: old.blocked_by.iter().map(|block| reporter.blocker(&replica, *block)).collect(),
+        })
+    };
+    oldest.iter().filter_map(line).collect()
+}
+
+/// Returns the part of a report that does not come from the replica.
+fn of_cache<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
+    let (hits, misses) = shared.writer.reads.totals();
+    CacheReport {
+        cache: shared.name.to_string(),
+        node: shared.services.node_name.to_string(),
+        replica: shared.services.id().to_string(),
+        max_capacity: shared.settings.max_capacity,
+        hits,
+        misses,
+        misses_by_reason: by_name(shared.writer.reads.misses()),
         fills: by_name(shared.counts.fills.counters().each()),
         intake: intake_counters(shared),
         bytes_in: by_name(shared.counts.bytes_in.each()),
         bytes_out: by_name(shared.counts.bytes_out.each()),
-        repairs: repairs(&replica),
-        counters: by_name(replica.counters.each()),
         settings_differ: shared.differing.all(),
-        warnings: Vec::new(),
-    };
-    CacheReport { warnings: lint_cache(&report), ..report }
+        ..CacheReport::default()
+    }
 }
 
-/// Copies the state of the replica, the number of running fills, and the settings.
-fn copy<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now) -> (ReplicaReport, u64, ReplicaConfig) {
+/// Returns the longest silence of a member that works, in milliseconds. It sends a digest to one member at a time, and to
+/// each of them once in a round of random order.
+fn silence_limit(config: &ReplicaConfig, members: usize) -> u64 {
+    ms(nanos(config.digest_interval)).saturating_mul(2 * members as u64 + 1)
+}
+
+/// Copies the state of the replica, the number of running fills, the settings, and the removals by cause.
+fn copy<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    now: Now,
+) -> (ReplicaReport, u64, ReplicaConfig, RemovalStats) {
     shared.writer.look(|engine| {
-        (engine.replica.report(now), engine.flights.len() as u64, engine.replica.view().config().clone())
+        let view = engine.replica.view();
+        (engine.replica.report(now), engine.flights.len() as u64, view.config().clone(), view.removals())
     })
+}
+
+/// Returns the distributions of times, by name.
+fn timings<K, V>(shared: &Shared<K, V>, replica: &ReplicaReport) -> BTreeMap<String, Distribution> {
+    let [acknowledged, evicted] = replica.timings.clone();
+    let of_cache = &shared.counts.timings;
+    let named = [
+        ("fill", of_cache.fills.read()),
+        ("get", of_cache.gets.read()),
+        ("acknowledgement", acknowledged),
+        ("eviction_age", evicted),
+    ];
+    named.map(|(name, times)| (name.to_owned(), times)).into()
 }
 
 /// The names of replicas, and the clocks from which ages are computed.
@@ -176,8 +240,8 @@ fn by_name(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String
 }
 
 fn reporter<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, now: Now, judging: HlcTime) -> Reporter {
-    let mut names = shared.around.host.names(&shared.name);
-    names.insert(shared.around.id(), shared.around.node_name.to_string());
+    let mut names = shared.services.host.names(&shared.name);
+    names.insert(shared.services.id(), shared.services.node_name.to_string());
     Reporter { names, now, judging }
 }
 

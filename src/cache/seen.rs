@@ -83,7 +83,7 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
     token: Token,
     timeout: Duration,
 ) -> Result<(), NotSeen> {
-    if shared.around.host.is_forked() {
+    if shared.services.host.is_forked() {
         return Err(NotSeen::ShutDown { token });
     }
     let mut limit = None;
@@ -100,7 +100,7 @@ pub(super) async fn wait<K: CacheKey, V: CacheValue>(
         if shared.connection.is_detached() {
             return Err(NotSeen::ShutDown { token });
         }
-        let limit = limit.get_or_insert_with(|| shared.around.tasks.sleep(timeout));
+        let limit = limit.get_or_insert_with(|| shared.services.tasks.sleep(timeout));
         if !may_pass || !race::before(progress, limit).await {
             return Err(error);
         }

@@ -25,8 +25,9 @@ pub struct CacheSettings {
     /// evicted in the order of `eviction`, on this node only. Default: none, unbounded. Any number is valid; 0 holds
     /// nothing. A larger capacity hits more often; a smaller one takes less memory.
     pub max_capacity: Option<u64>,
-    /// The order of eviction: `"lru"` or `"segmented_lru"`. Default `lru`. The segmented order hits more often if few
-    /// keys are used again and again. It costs more when a value is used for the second time.
+    /// The order of eviction: `"lru"`, `"segmented_lru"` or `"sieve"`. Default `lru`. The segmented order and the sieve
+    /// hit more often if few keys are used again and again. The segmented order costs more when a value is used for the
+    /// second time; the sieve costs least.
     pub eviction: Eviction,
     /// The time to live of values that are written without a time of their own. Default: none, for ever. Must be more
     /// than zero; more than a hundred years counts as a hundred. A shorter time bounds how long a value outlives a

@@ -44,7 +44,7 @@ pub struct CacheStats {
 /// Returns a copy of the statistics of a cache.
 pub(super) fn stats<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheStats {
     let (hits, misses) = shared.writer.reads.totals();
-    let wall = shared.around.time.wall();
+    let wall = shared.services.time.wall();
     let ListenerCounters { listener_panics, listener_lost } = &shared.writer.listeners.counters;
     shared.writer.adjust(|engine| {
         let fills = FillStats { running: engine.flights.len() as u64, ..shared.counts.fills.counters() };

@@ -63,7 +63,7 @@ pub(crate) struct TestHost {
 }
 
 impl Host for TestHost {
-    fn services(&self) -> NodeServices {
+    fn services(&self, _cache: &str) -> NodeServices {
         NodeServices {
             node: self.id,
             node_name: Arc::from("test"),

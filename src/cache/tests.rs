@@ -6,6 +6,7 @@ mod eviction;
 mod expiry;
 mod filling;
 mod hostile;
+mod leases;
 mod listening;
 mod opaque;
 mod others;

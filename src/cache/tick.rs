@@ -1,4 +1,5 @@
-//! The timers of a cache. Its node handles them; once the node is down, the cache's own writes do.
+//! The timers of a cache, and the wake of the node's driver after a write. The driver handles the timers; once the node
+//! is down, the cache's own writes do.
 
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};
@@ -6,7 +7,7 @@ use super::{CacheKey, CacheValue};
 /// Handles the timers that are due. Returns the monotonic time of the next call, which is now if there is a message to
 /// send or more to evict.
 pub(super) fn tick<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> u64 {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     #[cfg(feature = "metrics")]
     super::metrics_facade::publish_if_due(shared, now.mono);
     let next = shared.writer.change(now, |engine| {
@@ -29,7 +30,7 @@ pub(super) fn tick<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> u64 {
 pub(super) fn after_write<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
     // Without peers only the evictions that are left need the driver: it would otherwise come after up to a second.
     if shared.connection.is_connected() || (shared.writer.must_evict() && !shared.connection.is_detached()) {
-        (shared.around.wake)();
+        (shared.services.wake)();
     } else if shared.connection.is_detached() {
         // No driver calls `tick` any more, so only writes can handle timers.
         tick(shared);
@@ -38,7 +39,7 @@ pub(super) fn after_write<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
 
 /// Does the background work now: applies noted reads, makes tombstones of expired values, sweeps, and evicts.
 pub(super) fn run_pending<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     shared.writer.change(now, |engine| {
         engine.apply_reads(&shared.writer.reads);
         engine.replica.run_pending(now);

@@ -52,7 +52,7 @@ pub(super) fn wait_before<K: CacheKey, V: CacheValue>(
     let encoded = catch_unwind(AssertUnwindSafe(|| wire::encode_key(key).ok()));
     let Ok(Some(encoded)) = encoded else { return Duration::ZERO };
     let members = shared.writer.look(|engine| engine.replica.view().live_members());
-    patience.saturating_mul(rank(wire::key_hash(&encoded), shared.around.id(), &members).min(MAX_PATIENCES))
+    patience.saturating_mul(rank(wire::key_hash(&encoded), shared.services.id(), &members).min(MAX_PATIENCES))
 }
 
 /// Returns the value of a fill's key, if there is one now, written here or by another node.
@@ -70,14 +70,14 @@ pub(super) fn await_arrival_blocking<K: CacheKey, V: CacheValue>(
     if wait.is_zero() {
         return None;
     }
-    let started = shared.around.time.now().mono;
+    let started = shared.services.time.now().mono;
     loop {
         // Listens before it checks, so that a value which arrives in between is not missed.
         let touched = flight.touched.listen();
         if let Some(item) = present_value(shared, flight) {
             return Some(item);
         }
-        let waited = Duration::from_nanos(shared.around.time.now().mono.saturating_sub(started));
+        let waited = Duration::from_nanos(shared.services.time.now().mono.saturating_sub(started));
         let left = wait.checked_sub(waited).filter(|left| !left.is_zero())?;
         touched.wait_timeout(left)?;
     }
@@ -90,7 +90,7 @@ pub(super) async fn await_arrival<K: CacheKey, V: CacheValue>(
     flight: Arc<Flight<K, V>>,
     wait: Duration,
 ) -> Option<ItemRef<K, V>> {
-    let mut limit = shared.upgrade()?.around.tasks.sleep(wait);
+    let mut limit = shared.upgrade()?.services.tasks.sleep(wait);
     loop {
         // Listens before it checks, so that a value which arrives in between is not missed.
         let touched = flight.touched.listen();

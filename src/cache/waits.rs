@@ -24,17 +24,17 @@ pub(crate) fn number() -> u64 {
 }
 
 /// A guard. Until it is dropped, code on this thread counts as the filler of a fill.
-pub(crate) struct Inside {
+pub(crate) struct FillerScope {
     before: u64,
 }
 
-impl Inside {
+impl FillerScope {
     pub(crate) fn of(fill: u64) -> Self {
         Self { before: CURRENT.replace(fill) }
     }
 }
 
-impl Drop for Inside {
+impl Drop for FillerScope {
     fn drop(&mut self) {
         CURRENT.set(self.before);
     }
@@ -114,11 +114,11 @@ mod tests {
         let fills: Vec<_> = (0..5).map(|_| number()).collect();
         let mut waits = Vec::new();
         for pair in fills.windows(2) {
-            let _inside = Inside::of(pair[0]);
+            let _inside = FillerScope::of(pair[0]);
             assert_eq!(wait_for(pair[0]).unwrap_err(), Deadlock::OwnKey);
             waits.push(wait_for(pair[1]).unwrap());
         }
-        let _inside = Inside::of(fills[4]);
+        let _inside = FillerScope::of(fills[4]);
         assert_eq!(wait_for(fills[0]).unwrap_err(), Deadlock::Cycle);
         assert_eq!(wait_for(fills[3]).unwrap_err(), Deadlock::Cycle);
         waits.remove(1);

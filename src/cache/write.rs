@@ -1,4 +1,5 @@
-//! Writes and deletes of this node: prepared without the replica's lock, made under that lock, then sent.
+//! Writes and deletes of this node: prepared without the replica's lock, made under that lock. Then `tick::after_write`
+//! wakes the node's driver, which sends them.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
     value: V,
     time_to_live: Option<Duration>,
 ) -> Result<Written, InsertError> {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let write = prepare::insert(shared, now, key, value, time_to_live)?;
     let stamp = shared.writer.change(now, |engine| engine.replica.write(now, write));
     tick::after_write(shared);
@@ -56,7 +57,7 @@ pub(super) fn insert_if<K: CacheKey, V: CacheValue>(
     time_to_live: Option<Duration>,
     condition: impl FnOnce(&Engine<K, V>, Option<&Snapshot<K, V>>, HlcTime) -> Option<HlcTime>,
 ) -> Result<Option<Written>, InsertError> {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let write = prepare::insert(shared, now, key, value, time_to_live)?;
     let kept = ItemRef::clone(&write.item); // A write that is not made is dropped after the lock.
     let stamp = shared.writer.change(now, |engine| {
@@ -113,7 +114,7 @@ pub(super) fn remove<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: 
 where
     Q: Equivalent<K> + Hash + Serialize + ?Sized,
 {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let delete = prepare::delete(shared, key)?;
     let (_, held) = shared.writer.change(now, |engine| engine.replica.delete(now, delete));
     tick::after_write(shared);
@@ -141,7 +142,7 @@ pub(super) fn remove_unchanged<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     deletes: Vec<(Write<K, V>, Stamp)>,
 ) -> Vec<ItemRef<K, V>> {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let mut unused = Vec::new(); // Deletes that are not made are dropped after the lock.
     let removed = shared.writer.change(now, |engine| {
         let mut removed = Vec::new();
@@ -162,7 +163,7 @@ pub(super) fn remove_unchanged<K: CacheKey, V: CacheValue>(
 
 /// Deletes everything written so far, on every node.
 pub(super) fn invalidate_all<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     shared.writer.change(now, |engine| engine.replica.invalidate_all(now));
     tick::after_write(shared);
 }

@@ -88,7 +88,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
             flight.touched.notify(usize::MAX);
         }
         if unread.is_some() {
-            self.feed.announce();
+            self.feed.wake_subscribers();
         }
         drop_quietly(touched);
         drop_quietly(changes);

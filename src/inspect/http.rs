@@ -25,14 +25,17 @@ use tokio::task::JoinHandle;
 
 use super::Inspector;
 use crate::node::mesh::why_not_listening;
+use crate::node::resolve;
 
 mod answer;
 mod guard;
 mod limits;
 mod metrics;
+mod page;
+mod process;
 mod routes;
 
-/// The maximum number of connections. Further connections wait in the kernel's queue.
+/// The maximum number of connections. While they are in use, a few further ones get answers to health checks only.
 const CONNECTIONS: usize = 64;
 /// The maximum number of concurrent comparisons of whole key spaces.
 const HEAVY: usize = 2;
@@ -42,17 +45,33 @@ const MIN_TOKEN: usize = 16;
 /// Settings of the debug interface.
 #[derive(Clone)]
 pub struct HttpConfig {
-    bind: SocketAddr,
+    /// The address to listen on, as `host:port`.
+    bind: String,
     token: Option<String>,
     show_values: bool,
     hosts: Vec<String>,
 }
 
 impl HttpConfig {
-    /// Creates settings that listen on `bind` and show no values. Port 0 selects a free port.
+    /// Creates settings that listen on `bind` and show no values. Port 0 selects a free port. For a host name use
+    /// [`bind_host`](Self::bind_host).
     #[must_use]
     pub fn new(bind: SocketAddr) -> Self {
-        Self { bind, token: None, show_values: false, hosts: Vec::new() }
+        Self::bind_host(bind.to_string())
+    }
+
+    /// Creates settings that listen on `host:port`, such as `localhost:7980`, and show no values. The name is resolved
+    /// once, at the start; of several addresses the first IPv4 address is used. Requests may use the name as their host.
+    #[must_use]
+    pub fn bind_host(host_and_port: impl Into<String>) -> Self {
+        let bind = host_and_port.into();
+        let name = bind.rsplit_once(':').map(|(name, _)| name.to_owned());
+        Self { bind, token: None, show_values: false, hosts: name.into_iter().collect() }
+    }
+
+    async fn resolve(&self) -> Result<SocketAddr, HttpError> {
+        let unusable = |(what, source)| HttpError::Address { what, source };
+        resolve("bind", self.bind.clone(), |_| true).await.map_err(unusable)
     }
 
     /// Requires `Authorization: Bearer` with this token, of at least 16 bytes. A token is required for any address that
@@ -101,6 +120,14 @@ pub enum HttpError {
     /// The token is so short that it could be guessed.
     #[error("the token must have at least {MIN_TOKEN} bytes")]
     ShortToken,
+    /// The address is not `host:port`, or its name does not resolve.
+    #[error("the debug interface cannot listen: {what}")]
+    Address {
+        /// The value and its fix.
+        what: String,
+        /// The error of the operating system, if there is one.
+        source: Option<std::io::Error>,
+    },
     /// The address cannot be used.
     #[error("the debug interface cannot listen on {addr}: {why}", addr = .0, why = why_not_listening(.1))]
     Bind(SocketAddr, #[source] std::io::Error),
@@ -126,24 +153,20 @@ impl HttpServer {
     /// Binds the address and serves in the current runtime, until the returned server is dropped.
     ///
     /// # Errors
-    /// The address requires a token, the token is shorter than 16 bytes, or the address cannot be bound.
+    /// The address requires a token, the token is shorter than 16 bytes, the name of the address does not resolve, or the
+    /// address cannot be bound.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn start(inspector: Inspector, config: HttpConfig) -> Result<Self, HttpError> {
-        check(&config)?;
-        let bind = config.bind;
+        let bind = config.resolve().await?;
+        check(&config, bind)?;
         let failed = |error| HttpError::Bind(bind, error);
         let listener = TcpListener::bind(bind).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let app = Arc::new(Shared { inspector, config, heavy: Semaphore::new(HEAVY) });
         let router = guarded(routes(), &app).with_state(app);
-        let listener = limits::Limited::new(listener, CONNECTIONS);
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the debug interface has stopped");
-            }
-        });
+        let task = tokio::spawn(limits::serve(listener, CONNECTIONS, router));
         Ok(Self { addr, task })
     }
 
@@ -160,10 +183,10 @@ impl Drop for HttpServer {
     }
 }
 
-fn check(config: &HttpConfig) -> Result<(), HttpError> {
+fn check(config: &HttpConfig, bind: SocketAddr) -> Result<(), HttpError> {
     match &config.token {
         Some(token) if token.len() < MIN_TOKEN => Err(HttpError::ShortToken),
-        None if !config.bind.ip().is_loopback() => Err(HttpError::TokenRequired(config.bind)),
+        None if !bind.ip().is_loopback() => Err(HttpError::TokenRequired(bind)),
         _ => Ok(()),
     }
 }
@@ -177,8 +200,12 @@ fn routes() -> Router<App> {
         .route("/v1/openapi.json", get(routes::openapi))
         .route("/v1/node", get(routes::node))
         .route("/v1/cluster", get(routes::cluster))
+        .route("/v1/past", get(routes::past))
         .route("/v1/caches", get(routes::caches))
         .route("/v1/caches/{cache}", get(routes::cache))
+        .route("/v1/caches/{cache}/past", get(routes::cache_past))
+        .route("/v1/caches/{cache}/hot", get(routes::hot))
+        .route("/v1/caches/{cache}/tombstones", get(routes::tombstones))
         .route("/v1/caches/{cache}/keys", get(routes::keys))
         .route("/v1/caches/{cache}/recent", get(routes::recent))
         .route("/v1/caches/{cache}/explain", get(routes::explain))

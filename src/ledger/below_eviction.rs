@@ -31,7 +31,7 @@ use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 
 /// The highest number of origins whose evictions are recorded separately. If there are more, a retired origin loses its
-/// entry when its record is dropped. A time of this replica then takes the place of that entry.
+/// entry when its record is dropped: see `BelowEviction::forget_evicted_of`.
 const MAX_ORIGINS: usize = 256;
 
 /// The eviction floor and the registers in doubt below it.
@@ -75,8 +75,9 @@ impl BelowEviction {
     }
 
     /// Drops the entry of a retired origin from the evicted vector if the vector has more than `MAX_ORIGINS` entries.
-    /// Raises the entry of `own` to `time` in its place. A receiver that has seen `own` up to `time` does not need the
-    /// dropped entry.
+    /// Raises the entry of `own`, which is this replica, to `time` in its place. A receiver that has seen this replica
+    /// up to `time` has also seen what was dropped of the origin, or has received a reconcile since. `ledger/retire.rs`
+    /// chooses `time` accordingly.
     pub(super) fn forget_evicted_of(&mut self, origin: &ReplicaId, (own, time): (ReplicaId, HlcTime)) {
         if self.evicted.len() > MAX_ORIGINS && self.evicted.remove(origin).is_some() {
             self.evicted.raise(own, time);

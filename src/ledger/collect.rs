@@ -48,9 +48,9 @@ pub(crate) fn owing<'a, K: CoreKey, V>(
     now: Now,
 ) -> impl Iterator<Item = &'a ReplicaId> {
     // A member that sends no more messages cannot retract its report. After its last message it counts as owing for
-    // `forget_after`, like a dead member, or for `few_rounds` if that is longer.
-    let patience = nanos(env.config.forget_after).max(members.few_rounds(env));
-    members.owing(ledger.vector(), ledger.retired_up_to, now.mono.saturating_sub(patience))
+    // `forget_after`, like a dead member, or for `silence_limit` if that is longer.
+    let heard_within = nanos(env.config.forget_after).max(members.silence_limit(env));
+    members.owing(ledger.vector(), ledger.retired_up_to, now.mono.saturating_sub(heard_within))
 }
 
 /// Returns this replica's low watermark when its clock reads `clock`. Every write that it issues later is stamped above
@@ -83,8 +83,8 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
             }
         }
     }
-    let alone_at = members.is_empty().then(|| env.judging());
-    let pruned = ledger.registers.prune_contests(env, &cut, alone_at);
+    let memberless_at = members.is_empty().then(|| env.judging());
+    let pruned = ledger.registers.prune_contests(env, &cut, memberless_at);
     members.set_cut(cut, pruned);
     expiry::compact(ledger);
     let (table, tombstones) = (crate::sync::Arc::clone(ledger.table()), ledger.tombstones().len());

@@ -25,10 +25,11 @@
 //! stamps that lost against something at most `max_drift` later.
 //!
 //! A stamp that lost is not in the table, and messages may leave it out. So its author may be the only replica that
-//! knows it, and must remember it. A lost stamp is dropped once the watermark has passed every fill that it could
-//! contest. A bound is dropped once the stable watermark has passed its fill and every member has seen the fill: until
-//! then the fill may still be sent, and must carry its bound. Other fills never contest a fill: their stamps lie
-//! between the ticks of a clock, which identifies them.
+//! knows it, and must remember it. A lost stamp is dropped once the stable watermark has passed every fill that it
+//! could contest: every write and fill that is still to arrive is stamped above that watermark. A bound is dropped once
+//! the stable watermark has passed its fill and every member has seen the fill. Until then the fill may still be sent,
+//! and must carry its bound. Other fills never contest a fill: their stamps lie between the ticks of a clock, which
+//! identifies them.
 //!
 //! There is one exception: a stamp that lost need not be remembered if a later write of the same replica stands in its
 //! place. That write beats or contests every fill that the earlier one contests. A stamp that lost against a fill, a
@@ -63,7 +64,7 @@ use crate::store::SlotRef;
 const MAX_REMEMBERED: usize = 65_536;
 
 /// The time for which a replica without members remembers both sides of contests, in nanoseconds.
-const KEPT_ALONE: u64 = 30_000_000_000;
+const KEPT_WITHOUT_MEMBERS: u64 = 30_000_000_000;
 
 /// Stamps by hash of the key.
 type Stamps = BTreeMap<u64, SmallVec<[Stamp; 2]>>;
@@ -71,10 +72,10 @@ type Stamps = BTreeMap<u64, SmallVec<[Stamp; 2]>>;
 /// Adds a stamp of a key. For each replica, keeps the newest write and the newest fill. A fill must not replace a
 /// write, because a fill contests nothing. Clears all keys when there are too many, and raises `forgot` to the newest
 /// stamp time cleared.
-fn remember(stamps: &mut Stamps, forgot: &mut HlcTime, hash: u64, stamp: Stamp) {
+fn remember(stamps: &mut Stamps, forgotten_up_to: &mut HlcTime, hash: u64, stamp: Stamp) {
     if stamps.len() >= MAX_REMEMBERED {
         let newest = stamps.values().flatten().map(|stamp| stamp.time).max();
-        *forgot = newest.unwrap_or(0).max(*forgot);
+        *forgotten_up_to = newest.unwrap_or(0).max(*forgotten_up_to);
         stamps.clear();
     }
     let of_key = stamps.entry(hash).or_default();
@@ -89,7 +90,7 @@ pub(crate) struct Contests {
     /// The place and bound of each fill, by hash of its key and stamp of the fill.
     fills: BTreeMap<(u64, Stamp), (SlotRef, FillBound)>,
     /// Stamps that lost against a register stamped at most `max_drift` later, by hash of the key.
-    losers: Stamps,
+    lost_stamps: Stamps,
     /// The newest stamps of writes that arrived and were not merged, by hash of the key. A stamp here counts even if it
     /// is above the fill. Only the newest stamp of a replica is kept, so an older write of that replica may lie below
     /// the fill and contest it. The newer write has not beaten the fill, because it was not merged.
@@ -97,7 +98,7 @@ pub(crate) struct Contests {
     /// Epochs that were less than `max_drift` older than this replica's epoch when noted, until `prune` drops them.
     epochs: SmallVec<[HlcTime; 2]>,
     /// The time up to which stamps and epochs may have been dropped because there were too many.
-    forgot: HlcTime,
+    forgotten_up_to: HlcTime,
     /// The greatest stamp time of a register evicted without a trace while this replica had no members. No member is
     /// left that knows that register.
     evicted_alone: HlcTime,
@@ -132,7 +133,7 @@ impl Contests {
         }
         if self.epochs.len() >= MAX_KNOWN {
             let oldest = self.epochs.iter().copied().min().unwrap_or(0);
-            self.forgot = self.forgot.max(oldest);
+            self.forgotten_up_to = self.forgotten_up_to.max(oldest);
             self.epochs.retain(|epoch| *epoch > oldest);
         }
         self.epochs.push(epoch);
@@ -142,22 +143,22 @@ impl Contests {
     /// if there are more than `MAX_KNOWN` of them.
     pub(super) fn bound_of(&self, start: HlcTime, epoch: HlcTime, hash: u64, held: Option<Stamp>) -> Option<FillBound> {
         let mut bound = FillBound { after: start.saturating_sub(self.drift), epoch, known: SmallVec::new() };
-        let losers = self.losers.get(&hash).into_iter().flatten();
-        losers.chain(self.unmerged_of(hash)).chain(&held).for_each(|stamp| bound.learn(*stamp));
+        let lost_stamps = self.lost_stamps.get(&hash).into_iter().flatten();
+        lost_stamps.chain(self.unmerged_of(hash)).chain(&held).for_each(|stamp| bound.learn(*stamp));
         self.epochs.iter().for_each(|epoch| bound.learn_epoch(*epoch));
         (bound.known.len() <= MAX_KNOWN).then_some(bound)
     }
 
-    /// Returns true if the fill counts as contested: this replica knows such a write or epoch, may have forgotten one,
-    /// or has no room for the bound. A write in `unmerged` counts even if it is stamped above the fill.
+    /// Returns true if the fill counts as contested: this replica knows a write or epoch that contests it, may have
+    /// forgotten one, or has no room for the bound. A write in `unmerged` counts even if it is stamped above the fill.
     pub(super) fn is_contested(&self, hash: u64, held: Option<Stamp>, fill: Stamp, bound: &FillBound) -> bool {
-        let losers = self.losers.get(&hash).into_iter().flatten();
+        let lost_stamps = self.lost_stamps.get(&hash).into_iter().flatten();
         self.epochs.iter().any(|epoch| bound.is_contested_by_epoch(fill, *epoch))
-            || bound.after < self.forgot
+            || bound.after < self.forgotten_up_to
             // Without room for its bound a fill cannot be checked later, so it counts as contested.
             || self.fills.len() >= MAX_REMEMBERED
             || self.unmerged_of(hash).any(|stamp| bound.may_precede(*stamp))
-            || losers.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
+            || lost_stamps.chain(&held).any(|stamp| bound.is_contested_by(fill, *stamp))
     }
 
     /// Notes that a register is evicted without a trace while there are no members. While there are members, only
@@ -184,11 +185,11 @@ impl Contests {
     /// tick, and the writes of the filling replica itself.
     pub(super) fn may_contest(&self, hash: u64, fill: Stamp, found: Option<Stamp>, floors: [HlcTime; 4]) -> bool {
         let after = fill.time.saturating_sub(self.drift);
-        let losers = self.losers.get(&hash).into_iter().flatten();
+        let lost_stamps = self.lost_stamps.get(&hash).into_iter().flatten();
         let of_others =
-            losers.chain(self.unmerged_of(hash)).chain(&found).filter(|stamp| stamp.replica != fill.replica);
+            lost_stamps.chain(self.unmerged_of(hash)).chain(&found).filter(|stamp| stamp.replica != fill.replica);
         let mut known = of_others.map(|stamp| stamp.time).chain(floors).chain(self.epochs.iter().copied());
-        after < self.forgot
+        after < self.forgotten_up_to
             || (after < self.evicted_alone && self.evicted_alone <= fill.time)
             || known.any(|time| after < time && time / GRAIN < fill.time / GRAIN)
     }
@@ -207,12 +208,12 @@ impl Contests {
         if winner.saturating_sub(loser.time) > self.drift {
             return;
         }
-        remember(&mut self.losers, &mut self.forgot, hash, loser);
+        remember(&mut self.lost_stamps, &mut self.forgotten_up_to, hash, loser);
     }
 
     /// Notes a write that arrived and is not merged.
     pub(super) fn note_unmerged(&mut self, hash: u64, stamp: Stamp) {
-        remember(&mut self.unmerged, &mut self.forgot, hash, stamp);
+        remember(&mut self.unmerged, &mut self.forgotten_up_to, hash, stamp);
     }
 
     /// Notes an entry that lost against an epoch or a floor.
@@ -247,20 +248,20 @@ impl Contests {
     }
 
     /// Forgets contests that are over. Returns the time up to which lost stamps are forgotten. Keeps the bound of a
-    /// fill that not every member has seen, because the fill may still be sent. `alone_at` is this replica's clock if
-    /// it has no members. The contests of the last `KEPT_ALONE` nanoseconds are then kept, because a replica met later
-    /// may bring fills of that age.
+    /// fill that not every member has seen, because the fill may still be sent. `memberless_at` is this
+    /// replica's clock if it has no members. The contests of the last `KEPT_WITHOUT_MEMBERS` nanoseconds are then kept,
+    /// because a replica met later may bring fills of that age.
     pub(super) fn prune(
         &mut self,
         watermark: HlcTime,
-        alone_at: Option<HlcTime>,
+        memberless_at: Option<HlcTime>,
         is_seen: impl Fn(SlotRef, Stamp) -> bool,
     ) -> HlcTime {
-        let watermark = alone_at.map_or(watermark, |now| watermark.min(now.saturating_sub(KEPT_ALONE)));
+        let watermark = memberless_at.map_or(watermark, |now| watermark.min(now.saturating_sub(KEPT_WITHOUT_MEMBERS)));
         self.fills.retain(|(_, stamp), (slot, _)| stamp.time > watermark || !is_seen(*slot, *stamp));
         let may_still_contest = |time: HlcTime| time.saturating_add(self.drift + GRAIN) > watermark;
         self.epochs.retain(|epoch| may_still_contest(*epoch));
-        for stamps in [&mut self.losers, &mut self.unmerged] {
+        for stamps in [&mut self.lost_stamps, &mut self.unmerged] {
             stamps.retain(|_, stamps| {
                 stamps.retain(|stamp| may_still_contest(stamp.time));
                 !stamps.is_empty()
@@ -271,6 +272,6 @@ impl Contests {
 
     /// Returns the number of remembered fills, and of keys with remembered stamps.
     pub(crate) fn len(&self) -> usize {
-        self.fills.len() + self.losers.len() + self.unmerged.len()
+        self.fills.len() + self.lost_stamps.len() + self.unmerged.len()
     }
 }

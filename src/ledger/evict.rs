@@ -49,6 +49,7 @@ pub(crate) fn evict<K: CoreKey, V>(
         return Evicted::Tombstone;
     }
     ledger.lossy = true;
+    env.timings.evicted.record(env.judging().saturating_sub(held.meta.stamp_time));
     if env.bugs().evict_without_tombstone {
         ledger.registers.erase(&held, RemovalCause::Size);
         return Evicted::Gone;

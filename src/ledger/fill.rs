@@ -55,7 +55,7 @@ pub(crate) struct Fills {
 }
 
 /// The highest number of stamps in `Fills::just_above`.
-const REMEMBERED: usize = 256;
+const MAX_JUST_ABOVE: usize = 256;
 
 impl Fills {
     /// Returns the state for a new replica id. Running fills hold back nothing any more, and their numbers are not
@@ -78,7 +78,7 @@ impl Fills {
         if time.is_multiple_of(GRAIN) || time / GRAIN != held / GRAIN {
             return 0;
         }
-        if self.just_above.len() == REMEMBERED {
+        if self.just_above.len() == MAX_JUST_ABOVE {
             self.just_above.pop_front();
         }
         self.just_above.push_back((hash, time));
@@ -156,7 +156,7 @@ fn is_contested<K: CoreKey, V>(
     hash: u64,
     held: Option<&Snapshot<K, V>>,
 ) -> bool {
-    let write = held.and_then(|held| ledger.registers.write_of(held));
+    let write = held.and_then(|held| ledger.registers.contesting_stamp(held));
     let contests = &ledger.registers.contests;
     let contested = |bound: &FillBound| contests.is_contested(hash, write, ticket.stamp, bound);
     !env.bugs().fill_bound_ignored && ticket.bound.as_deref().is_some_and(contested)

@@ -27,9 +27,9 @@ impl Logs {
         log.is_bloated()
     }
 
-    pub(super) fn retire_one(&mut self, origin: &ReplicaId) {
+    pub(super) fn note_stale(&mut self, origin: &ReplicaId) {
         if let Some(log) = self.by_origin.get_mut(origin) {
-            log.retire_one();
+            log.note_stale();
         }
     }
 
@@ -119,7 +119,7 @@ impl OriginLog {
     }
 
     /// Notes that one entry went stale.
-    pub(crate) fn retire_one(&mut self) {
+    pub(crate) fn note_stale(&mut self) {
         self.live = self.live.saturating_sub(1);
     }
 

@@ -11,7 +11,7 @@ use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
 use crate::item::{CoreKey, size_without_body, without_body};
 use crate::members::Members;
-use crate::message::bound::{is_above_young, is_of_fill};
+use crate::message::bound::{is_of_fill, needs_bound};
 use crate::message::{Entry, FillBound};
 use crate::store::{SlotRef, Snapshot};
 
@@ -78,7 +78,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let entry = expired_on_arrival(self.env.now.wall, entry);
         let merged = match bound {
             Some(bound) => self.bounded(held, entry, bound),
-            None if is_above_young(entry.stamp()) && entry.kind().ranks_live() => self.without_bound(held, entry),
+            None if needs_bound(entry.stamp()) && entry.kind().ranks_live() => self.without_bound(held, entry),
             None => self.plain(held, entry),
         };
         fill::contest(self.ledger, self.env, contester);
@@ -99,8 +99,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
         // If a register is held, its stamp decides. If none is held, the fill counts as winning here.
         // `merge_into_nothing` then compares it with the floors, if it is not contested.
-        let wins = found.is_none_or(|found| found <= fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
-        let write = held.as_ref().and_then(|held| registers.write_of(held));
+        let wins = found.is_none_or(|found| found <= fill) && !self.is_left_in_doubt(held.as_ref(), fill);
+        let write = held.as_ref().and_then(|held| registers.contesting_stamp(held));
         let contests = &registers.contests;
         let contested = || {
             contests.is_contested(hash, write, fill, bound)
@@ -128,10 +128,10 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let registers = &self.ledger.registers;
         let found = held.as_ref().map(|held| registers.stamp_of(&held.meta));
         let (floor, eviction_floor) = (self.ledger.floor, self.ledger.eviction_floor());
-        let wins = found.is_none_or(|found| found < fill) && !self.is_believed_in_doubt(held.as_ref(), fill);
+        let wins = found.is_none_or(|found| found < fill) && !self.is_left_in_doubt(held.as_ref(), fill);
         // A void placed at a floor has the stamp of a register that may belong to another key. That stamp proves
         // nothing about writes of this key by its replica. So the void counts as a floor, and not as a write.
-        let write = held.as_ref().and_then(|held| registers.write_of(held));
+        let write = held.as_ref().and_then(|held| registers.contesting_stamp(held));
         let void = found.filter(|found| write.is_none() && !is_of_fill(*found)).map_or(0, |void| void.time);
         let floors = [floor.time, eviction_floor.time, self.ledger.epoch(), void];
         let bugs = self.env.bugs();
@@ -156,19 +156,19 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
     }
 
     /// Returns true if a contested fill is left in doubt: a known mistake, put back.
-    fn is_believed_in_doubt(&self, held: Option<&Snapshot<K, V>>, fill: Stamp) -> bool {
+    fn is_left_in_doubt(&self, held: Option<&Snapshot<K, V>>, fill: Stamp) -> bool {
         self.env.bugs().fills_left_in_doubt && held.is_none() && fill <= self.ledger.highest_floor()
     }
 
-    /// Returns true if a fill is so late that stamps which contest it may have been forgotten here already. Stamps are
-    /// remembered only for fills of members. They are remembered from the time at which the filling replica last became
-    /// a member here.
+    /// Returns true if a fill is so late that stamps which contest it may have been forgotten here already. If the
+    /// filling replica is a member, only stamps forgotten before it became one can be missing. Since then its watermark
+    /// has kept the stamps that may contest its fills. If it is no member, all stamps forgotten so far can be missing.
     fn is_late(&self, fill: Stamp, bound: &FillBound) -> bool {
         let (id, bugs) = (&self.env.id, self.env.bugs());
         let is_member = self.members.contains(&fill.replica);
         let believed =
             fill.replica == *id || bugs.late_fills_uncontested || (is_member && bugs.returned_fills_believed);
-        !believed && bound.after < self.members.contests_kept_after(&fill.replica)
+        !believed && bound.after < self.members.contests_kept_from(&fill.replica)
     }
 
     /// Returns the stamp of the held register that has beaten an entry, if it is a write or fill. Returns `None` for a
@@ -179,7 +179,7 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             let held = held.map(|held| registers.stamp_of(&held.meta));
             return held.or(Some(self.ledger.highest_floor()));
         }
-        held.and_then(|held| registers.write_of(held))
+        held.and_then(|held| registers.contesting_stamp(held))
     }
 
     fn reinserts(&self, held: Option<&Snapshot<K, V>>) -> bool {
@@ -226,8 +226,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
             arrival,
             item,
         };
-        let void_stands = self.env.bugs().void_stands_for_write;
-        self.ledger.registers.place_with(held, placing, RemovalCause::Void, void_stands);
+        let void_counts_as_write = self.env.bugs().void_stands_for_write;
+        self.ledger.registers.place_with(held, placing, RemovalCause::Void, void_counts_as_write);
     }
 
     fn merge_into_held(&mut self, held: &Snapshot<K, V>, entry: Entry<K, V>) -> Merged {
@@ -303,8 +303,8 @@ impl<K: CoreKey, V> Merge<'_, K, V> {
         let why = removal_cause(entry.kind());
         let Entry { hash, item, marker, expires, size, weight } = entry;
         let placing = Placing { hash, marker, expires, size, weight, arrival: self.env.arrival(self.by), item };
-        let void_stands = self.env.bugs().void_stands_for_write;
-        self.ledger.registers.place_with(held, placing, why, void_stands)
+        let void_counts_as_write = self.env.bugs().void_stands_for_write;
+        self.ledger.registers.place_with(held, placing, why, void_counts_as_write)
     }
 }
 

@@ -36,7 +36,7 @@ impl<K, V> Default for Quarantine<K, V> {
 
 /// The result of offering an entry to the quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Put {
+enum Offered {
     Waits,
     Full,
 }
@@ -70,7 +70,7 @@ impl<K, V> Quarantine<K, V> {
     }
 
     /// Puts an entry into the quarantine. Returns the entry that it replaces, if any, for the caller to set aside.
-    fn put(&mut self, entry: Entry<K, V>, max: usize) -> (Put, Option<Entry<K, V>>) {
+    fn put(&mut self, entry: Entry<K, V>, max: usize) -> (Offered, Option<Entry<K, V>>) {
         let (dot, due) = (entry.dot(), entry.stamp().time.max(entry.dot().counter));
         let place = (due, dot.actor, dot.counter);
         let mut before = None;
@@ -78,17 +78,17 @@ impl<K, V> Quarantine<K, V> {
             // The same dot is the same event. Its marker can differ only because a replica on the way had evicted the
             // body.
             if waits.marker == entry.marker || waits.kind().is_live() {
-                return (Put::Waits, None);
+                return (Offered::Waits, None);
             }
             before = self.take(place);
         }
         let bytes = self.bytes.saturating_add(entry.size as usize);
         if self.waiting.len() >= max || bytes > MAX_BYTES {
-            return (Put::Full, before);
+            return (Offered::Full, before);
         }
         self.bytes = bytes;
         self.waiting.insert(place, entry);
-        (Put::Waits, before)
+        (Offered::Waits, before)
     }
 
     fn take(&mut self, place: Place) -> Option<Entry<K, V>> {
@@ -141,7 +141,7 @@ pub(crate) fn defer<K: CoreKey, V>(
     }
     let (put, before) = ledger.quarantine.put(entry, env.config.max_deferred);
     ledger.registers.set_aside(before.iter());
-    env.counters.deferred_overflow += u64::from(put == Put::Full);
+    env.counters.deferred_overflow += u64::from(put == Offered::Full);
 }
 
 /// Drops the waiting entries of a member that was forgotten. No replica has merged these entries. Right clocks have

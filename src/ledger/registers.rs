@@ -143,7 +143,7 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Forgets bounds and lost stamps that are no longer needed. Returns the time up to which lost stamps are
     /// forgotten.
-    pub(super) fn prune_contests(&mut self, env: &Env, cut: &StableCut, alone_at: Option<HlcTime>) -> HlcTime {
+    pub(super) fn prune_contests(&mut self, env: &Env, cut: &StableCut, memberless_at: Option<HlcTime>) -> HlcTime {
         let Self { contests, table, origins, .. } = self;
         let is_seen = |slot: SlotRef, fill: Stamp| {
             let held = table.meta(slot).filter(|held| {
@@ -151,7 +151,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             });
             held.is_none_or(|held| cut.has_been_seen(Dot::new(origins.id(held.dot_origin), held.dot_time)))
         };
-        contests.prune(cut.watermark, alone_at, is_seen)
+        contests.prune(cut.watermark, memberless_at, is_seen)
     }
 
     /// Returns true if readers can see this value, ignoring its time to live.
@@ -167,7 +167,7 @@ impl<K: CoreKey, V> Registers<K, V> {
     }
 
     /// Returns the stamp of a register by which it may contest fills. Returns `None` for a void, which is no write.
-    pub(super) fn write_of(&self, held: &Snapshot<K, V>) -> Option<Stamp> {
+    pub(super) fn contesting_stamp(&self, held: &Snapshot<K, V>) -> Option<Stamp> {
         (held.meta.kind != Kind::Tombstone(Cause::Void)).then(|| self.stamp_of(&held.meta))
     }
 
@@ -204,20 +204,20 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.place_with(held, new, why, false)
     }
 
-    /// Places a register as [`place`](Self::place) does. If `void_stands` is true, a known mistake is put back: a void
-    /// is taken for a write of the replica that its stamp names.
+    /// Places a register as [`place`](Self::place) does. If `void_counts_as_write` is true, a known mistake is put
+    /// back: a void is taken for a write of the replica that its stamp names.
     pub(super) fn place_with(
         &mut self,
         held: Option<&Snapshot<K, V>>,
         new: Placing<K, V>,
         why: RemovalCause,
-        void_stands: bool,
+        void_counts_as_write: bool,
     ) -> SlotRef {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
         let in_doubt = !meta.kind.is_live() && self.may_be_older_than_evicted(held, marker.stamp);
         let slot = match held {
-            Some(held) => self.replace(held, meta, marker, item, why, void_stands),
+            Some(held) => self.replace(held, meta, marker, item, why, void_counts_as_write),
             None => self.add(hash, meta, marker, item),
         };
         if in_doubt {
@@ -245,13 +245,13 @@ impl<K: CoreKey, V> Registers<K, V> {
         marker: Marker,
         item: ItemRef<K, V>,
         why: RemovalCause,
-        void_stands: bool,
+        void_counts_as_write: bool,
     ) -> SlotRef {
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
         // A later write of the same replica beats or contests every fill that the earlier one contests, so the earlier
         // stamp need not be remembered. Fills and voids contest nothing, so a stamp that they replace is remembered.
         // The stamp of a void may also be a floor's, which is that of a register of any key.
-        let is_void = marker.kind == Kind::Tombstone(Cause::Void) && !void_stands;
+        let is_void = marker.kind == Kind::Tombstone(Cause::Void) && !void_counts_as_write;
         if held.meta.stamp_replica != meta.stamp_replica || is_of_fill(marker.stamp) || is_void {
             self.note_lost(held, meta.stamp_time);
         }
@@ -362,7 +362,7 @@ impl<K: CoreKey, V> Registers<K, V> {
     /// Remembers the stamp of a removed or replaced register, which may contest a fill. `winner` is the time of the
     /// register or epoch that beat it, or its own time if none did.
     pub(super) fn note_lost(&mut self, held: &Snapshot<K, V>, winner: HlcTime) {
-        if let Some(loser) = self.write_of(held) {
+        if let Some(loser) = self.contesting_stamp(held) {
             self.contests.note_loser(held.hash, loser, winner);
         }
     }
@@ -388,7 +388,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.below_eviction.forget(held.slot);
         let meta = &held.meta;
         if !stays_logged {
-            self.logs.retire_one(&self.origins.id(meta.dot_origin));
+            self.logs.note_stale(&self.origins.id(meta.dot_origin));
         }
         if meta.kind.is_live() {
             self.values.live -= 1;

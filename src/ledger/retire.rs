@@ -20,7 +20,7 @@ pub(crate) fn cap<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, membe
     retired.sort_by_key(|(origin, time)| (*time, *origin));
     let excess = retired.len() - most;
     for (origin, _) in retired.into_iter().take(excess) {
-        if let Some(own) = stand_in_for(ledger, env, members, origin, excess > most) {
+        if let Some(own) = replacement_time(ledger, env, members, origin, excess > most) {
             ledger.forget_origin(env, origin, own);
             env.counters.retired_dropped += 1;
         }
@@ -35,7 +35,7 @@ pub(crate) fn cap<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, membe
 /// conditions: every member has reported the origin's dropped time; every member has seen the own time; no forgotten
 /// member has seen it. While there is no such time, the record stays. If there are more than twice as many records as
 /// the cap (`crowded`), or no members, a fresh own time is returned, so that every member gets a reconcile.
-fn stand_in_for<K: CoreKey, V>(
+fn replacement_time<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
     members: &Members,
@@ -47,8 +47,8 @@ fn stand_in_for<K: CoreKey, V>(
         return Some(0);
     }
     let seen = members.own_seen_by_all(&env.id);
-    let everybody_knows = members.iter().all(|(_, peer)| peer.reported.get(&origin) >= dropped);
-    if everybody_knows && seen > members.forgot_at() && !members.is_empty() {
+    let all_reported_dropped = members.iter().all(|(_, peer)| peer.reported.get(&origin) >= dropped);
+    if all_reported_dropped && seen > members.own_time_at_last_forget() && !members.is_empty() {
         return Some(seen.min(ledger.vector.get(&env.id)));
     }
     // No member has seen a fresh time yet, so each of them will get a reconcile.

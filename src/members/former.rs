@@ -44,7 +44,7 @@ impl Former {
 
     /// Returns the former id while a claim to cover its writes must not be believed. Such a claim comes from the
     /// process that still uses the id, and that process does not know what this replica wrote under it.
-    pub(crate) fn disputed(&self) -> Option<ReplicaId> {
+    pub(crate) fn unbelieved_id(&self) -> Option<ReplicaId> {
         self.left.filter(|_| !self.waited).map(|(left, _)| left)
     }
 

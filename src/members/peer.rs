@@ -164,7 +164,7 @@ pub(crate) struct Peer {
     pub(crate) known_since: u64,
     /// The time from which contests are kept for its fills: stamps that contest a fill are remembered if the fill's
     /// bound begins at or above it. Before it became a member, none were kept for it.
-    pub(crate) contests_kept_after: HlcTime,
+    pub(crate) contests_kept_from: HlcTime,
     /// The highest vector it ever reported.
     pub(crate) reported: VersionVector,
     /// True if it has evicted or dropped values that other replicas may still hold.
@@ -186,12 +186,23 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(now: Now, wrote: HlcTime, contests_kept_after: HlcTime) -> Self {
+    /// Notes that the member has the writes of this replica, `own`, up to `time`. Returns true if that is news.
+    pub(crate) fn acknowledge(&mut self, own: ReplicaId, time: HlcTime, now: u64) -> bool {
+        let is_news = time > self.reported.get(&own);
+        self.reported.raise(own, time);
+        let delivery = &mut self.delivery;
+        delivery.sent_to = delivery.sent_to.max(time);
+        delivery.asked = 0;
+        delivery.unacked_since = (delivery.sent_to > time).then_some(now);
+        is_news
+    }
+
+    pub(super) fn new(now: Now, wrote: HlcTime, contests_kept_from: HlcTime) -> Self {
         Self {
             dead_since: None,
             last_heard: now.mono,
             known_since: now.mono,
-            contests_kept_after,
+            contests_kept_from,
             reported: VersionVector::new(),
             lossy: false,
             unmet: None,
@@ -208,8 +219,8 @@ impl Peer {
 
     /// Creates an unmet peer that has been unreachable since this monotonic time. A peer that is named alive counts as
     /// unreachable here as well, so that it is sent nothing.
-    pub(super) fn unmet(now: Now, since: u64, unmet: Unmet, contests_kept_after: HlcTime) -> Self {
-        Self { dead_since: Some(since), unmet: Some(unmet), ..Self::new(now, 0, contests_kept_after) }
+    pub(super) fn unmet(now: Now, since: u64, unmet: Unmet, contests_kept_from: HlcTime) -> Self {
+        Self { dead_since: Some(since), unmet: Some(unmet), ..Self::new(now, 0, contests_kept_from) }
     }
 
     pub(crate) fn is_live(&self) -> bool {

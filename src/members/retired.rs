@@ -19,7 +19,7 @@ pub(super) fn mix(origin: ReplicaId, time: HlcTime) -> u64 {
 }
 
 /// Returns the count and the order-independent hash of these origins.
-pub(crate) fn stand_for(origins: impl Iterator<Item = (ReplicaId, HlcTime)>) -> Retired {
+pub(crate) fn summarise(origins: impl Iterator<Item = (ReplicaId, HlcTime)>) -> Retired {
     origins.fold(Retired::default(), |sum, (origin, time)| Retired {
         count: sum.count + 1,
         hash: sum.hash.wrapping_add(mix(origin, time)),
@@ -39,7 +39,7 @@ pub(crate) fn split(members: &Members, env: &Env, vector: &VersionVector) -> (Ve
         while ids.next_if(|member| *member < origin).is_some() {}
         *origin == env.id || ids.peek() == Some(&origin)
     });
-    (listed.into_iter().collect(), stand_for(rest.into_iter()))
+    (listed.into_iter().collect(), summarise(rest.into_iter()))
 }
 
 /// Returns true if a member is known to have seen all that this replica has of the retired origins. A fact states this,
@@ -52,17 +52,17 @@ pub(crate) fn has_all(members: &Members, env: &Env, peer: &Peer, vector: &Versio
 
 /// Returns the sender's full vector: the entries that its digest lists, and this replica's entries for the remaining
 /// origins if count and hash agree. Returns `None` if they differ.
-pub(crate) fn whole(vector: &VersionVector, digest: &Digest) -> Option<VersionVector> {
+pub(crate) fn full_vector(vector: &VersionVector, digest: &Digest) -> Option<VersionVector> {
     if digest.full {
         return Some(digest.vector.clone());
     }
     let listed = vector.zip(&digest.vector);
     let unlisted = listed.filter(|(.., theirs)| *theirs == 0).map(|(origin, ours, _)| (origin, ours));
     let unlisted: VersionVector = unlisted.collect();
-    if stand_for(unlisted.iter()) != digest.retired {
+    if summarise(unlisted.iter()) != digest.retired {
         return None;
     }
-    let mut whole = digest.vector.clone();
-    whole.join(&unlisted);
-    Some(whole)
+    let mut full_vector = digest.vector.clone();
+    full_vector.join(&unlisted);
+    Some(full_vector)
 }

@@ -75,10 +75,10 @@ pub(crate) fn note_clocks(
         // The member defers nothing more, so its wait ends early.
         peer.delivery.serve_after = peer.delivery.serve_after.min(now.mono);
     }
-    judge_newcomer(members, env, from, digest);
+    hold_back_newcomer(members, env, from, digest);
     // The offset is positive while this replica runs by the time of its members.
     if env.clock.offset() > 0 {
-        give_time_back(members, env);
+        end_taken_time(members, env);
     } else if !env.bugs().deferral_storm && !has_merged {
         return take_time_of_members(members, env, from);
     }
@@ -87,7 +87,7 @@ pub(crate) fn note_clocks(
 
 /// Holds back all data for a newcomer that would defer it: one that is empty and whose clock is behind. Lasts three
 /// digest intervals, or two seconds if that is longer.
-fn judge_newcomer(members: &mut Members, env: &Env, from: ReplicaId, digest: &Digest) {
+fn hold_back_newcomer(members: &mut Members, env: &Env, from: ReplicaId, digest: &Digest) {
     let behind = digest.clock.saturating_add(env.max_drift()) < env.judging();
     let empty = digest.vector.iter().all(|(origin, _)| origin == from);
     let Some(peer) = members.get_mut(&from) else { return };
@@ -117,7 +117,7 @@ fn wall_skews(members: &Members, env: &Env) -> Vec<i64> {
 
 /// Ends the taken time once most members' wall clocks are no longer ahead of this replica's: their clocks or its own
 /// were corrected.
-fn give_time_back(members: &Members, env: &mut Env) {
+fn end_taken_time(members: &Members, env: &mut Env) {
     let known = wall_skews(members, env);
     if known.get(known.len() / 2).is_some_and(|median| *median <= signed_drift(env)) {
         env.clock.set_offset(env.now, 0);
@@ -155,7 +155,7 @@ pub(crate) fn defers(members: &Members, env: &Env, from: &ReplicaId) -> bool {
 }
 
 /// Returns the nanoseconds for which the receiver of a digest that leaves now must wait.
-pub(crate) fn wait_of(members: &Members, env: &Env, to: &ReplicaId) -> Option<u64> {
+pub(crate) fn requested_wait(members: &Members, env: &Env, to: &ReplicaId) -> Option<u64> {
     let peer = members.get(to).filter(|_| defers(members, env, to))?;
     Some(peer.clocks.deferred_until - env.now.mono)
 }

@@ -1,5 +1,6 @@
 //! The bound of a fill that is stamped above its start less `max_drift`, and the rule by which stamps and epochs
-//! contest such a fill. `ledger/contests.rs` gives the reasons, and remembers bounds and contesting stamps.
+//! contest such a fill. `ledger/contests.rs` gives the reasons, makes the bounds (`bound_of`), and
+//! remembers them and the contesting stamps.
 
 use smallvec::SmallVec;
 
@@ -27,7 +28,7 @@ pub(crate) fn is_of_fill(stamp: Stamp) -> bool {
 
 /// Returns true if the stamp is of a fill that needs a bound, or of the void that replaced such a fill. Fills without a
 /// bound use the first time above a tick.
-pub(crate) fn is_above_young(stamp: Stamp) -> bool {
+pub(crate) fn needs_bound(stamp: Stamp) -> bool {
     stamp.time % GRAIN > 1
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::settings::HostPort;
 
 /// An address that cannot be used: the setting, its value and the fix, and the error of the operating system.
-pub(super) type Unusable = (String, Option<std::io::Error>);
+pub(crate) type Unusable = (String, Option<std::io::Error>);
 
 /// The two addresses of a node, as they were set.
 #[derive(Clone, Debug)]
@@ -35,7 +35,12 @@ impl Addresses {
     }
 }
 
-async fn resolve(setting: &str, text: String, fits: impl Fn(&SocketAddr) -> bool) -> Result<SocketAddr, Unusable> {
+/// Resolves the address of a setting. A name with addresses of both families stands for its first IPv4 address that fits.
+pub(crate) async fn resolve(
+    setting: &str,
+    text: String,
+    fits: impl Fn(&SocketAddr) -> bool,
+) -> Result<SocketAddr, Unusable> {
     if let Ok(addr) = text.parse() {
         return Ok(addr);
     }

@@ -1,5 +1,7 @@
 //! The loop that moves messages between caches and the mesh. It is one task on its own thread, so that a busy
 //! application does not delay the cluster, and the cluster does not delay the application.
+//!
+//! It also answers a digest of a cache that is not open here. A message of a process that is not live gets no answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,22 +12,26 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use super::agenda::{Agenda, ToVisit};
 use super::command::Command;
 use super::inquiry;
 use super::lanes::Lanes;
 use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
 use super::ready::{MemberWaiter, Waiter};
-use super::registry::Registry;
+use super::registry::{Held, Registry};
 use super::signal::Signal;
+use crate::cache::TimeSource;
 use crate::cache::port::{NodeEvent, Parcel, Port};
-use crate::cache::{Ready, TimeSource};
-use crate::membership::{Membership, NotOpen, Readiness};
+use crate::membership::{Membership, NotOpen};
 use crate::replica_id::ReplicaId;
+use crate::report::EventKind;
 use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
 mod settings;
+mod waiting;
+mod watch;
 
 /// Parcels sent for one cache before the next cache has its turn.
 const PARCELS_PER_TURN: usize = 64;
@@ -35,10 +41,9 @@ const EVENTS_PER_TURN: usize = 64;
 const COMMANDS_PER_TURN: usize = 1_024;
 /// The time within which the peer's kernel must take a stream message.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
-/// The interval at which processes that have not answered are greeted again.
+/// The interval at which processes that have not answered are greeted again, and every cache is visited.
 const GREET_EVERY: Duration = Duration::from_millis(500);
-/// The longest time between two turns of the driver.
-const IDLE: Duration = Duration::from_secs(1);
+/// The time until the next visit of a cache whose timers panicked, in nanoseconds.
 const IDLE_NANOS: u64 = 1_000_000_000;
 
 /// The outcome of sending a bulk parcel to one receiver.
@@ -63,6 +68,8 @@ pub(crate) struct Driver {
     ending: Option<(Duration, Vec<oneshot::Sender<()>>)>,
     seeds: Vec<String>,
     greet_at: Instant,
+    agenda: Agenda,
+    watch: watch::ReportWatch,
 }
 
 impl Driver {
@@ -86,6 +93,8 @@ impl Driver {
             ending: None,
             seeds,
             greet_at: Instant::now(),
+            agenda: Agenda::default(),
+            watch: watch::ReportWatch::new(),
         }
     }
 
@@ -94,10 +103,8 @@ impl Driver {
         let wake = Arc::clone(&self.registry.wake);
         loop {
             self.registry.beat();
-            let more = self.send_parcels().await;
-            let next = self.pass_time().await;
-            self.answer_waiters();
-            let next = if more { Instant::now() } else { next };
+            let next = self.turn().await;
+            waiting::answer(&mut self);
             tokio::select! {
                 biased;
                 // In this order, so that a flood of messages delays neither callers nor the next bulk parcel.
@@ -132,6 +139,55 @@ impl Driver {
         }
     }
 
+    /// Visits the caches that have something to do: sends their parcels, then lets time pass for them. Returns the
+    /// instant of the next turn.
+    async fn turn(&mut self) -> Instant {
+        let opened = self.note_opened();
+        let now = Instant::now();
+        let greets = !opened.is_empty() || self.greet_at <= now;
+        if greets {
+            self.greet_at = now + GREET_EVERY;
+            self.agenda.want_all();
+        }
+        let visited = self.take_visits();
+        self.send_parcels(&visited).await;
+        self.pass_time(&visited);
+        self.registry.close_lingering(self.registry.clock.now().mono);
+        if greets {
+            self.lanes.tidy(self.registry.clock.now().mono);
+            self.greet_the_unknown().await;
+            self.registry.publish(self.membership.node_names());
+        }
+        watch::look(self, now);
+        let next = self.agenda.next().map_or(self.greet_at, |at| Instant::from_std(self.registry.clock.instant(at)));
+        // Callers are answered once in each turn, so turns follow soon after each other while a caller waits.
+        let waits = !self.waiters.is_empty() || !self.member_waiters.is_empty();
+        let soon = if waits { now + Duration::from_millis(5) } else { self.greet_at };
+        next.min(soon).min(self.greet_at)
+    }
+
+    /// Reports the caches opened since the last turn to membership, and whether this node still looks for its seeds.
+    fn note_opened(&mut self) -> Vec<String> {
+        let looks_for_seeds = !self.seeds.is_empty() && !self.mesh.seeds_are_own();
+        if self.registry.phase.awaits_seeds.swap(looks_for_seeds, Ordering::AcqRel) != looks_for_seeds {
+            self.agenda.want_all();
+        }
+        self.membership.await_seeds(looks_for_seeds);
+        // Before the caches are asked: "not open" answers to a predecessor must not count for a cache opened since.
+        let opened = self.registry.take_opened();
+        opened.iter().for_each(|cache| self.membership.opened(cache));
+        opened
+    }
+
+    /// Returns the caches to visit in this turn.
+    fn take_visits(&mut self) -> Vec<Held> {
+        self.registry.woken.take().iter().for_each(|cache| self.agenda.want(cache));
+        match self.agenda.take(self.registry.clock.now().mono) {
+            ToVisit::All => self.registry.ports(),
+            ToVisit::Only(names) => names.iter().filter_map(|name| self.registry.port(name)).collect(),
+        }
+    }
+
     async fn handle_events(&mut self, first: MeshEvent) {
         self.handle_event(first).await;
         for _ in 0..EVENTS_PER_TURN {
@@ -143,12 +199,21 @@ impl Driver {
     }
 
     async fn handle_event(&mut self, event: MeshEvent) {
+        watch::note_event(&self.registry, self.mesh.name(), &event);
+        if matches!(event, MeshEvent::Up(_) | MeshEvent::Down { .. }) {
+            self.agenda.want_all();
+        }
         match event {
             MeshEvent::Message { bytes, .. } => self.handle_message(bytes).await,
             MeshEvent::Up(peer) => {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
                 for predecessor in self.membership.up(peer.incarnation, &peer.name, peer.clone()) {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
+                    self.registry.note(
+                        EventKind::MemberRestarted,
+                        &peer.name,
+                        "a new process replaces its predecessor",
+                    );
                     self.drop_process(predecessor, true);
                 }
                 self.registry.set_connected(true);
@@ -162,13 +227,9 @@ impl Driver {
                 self.drop_process(peer.incarnation, left);
             }
             MeshEvent::SeedsUnreachable { attempts } => {
-                self.registry.health.seeds_unreachable.store(true, Ordering::Relaxed);
                 tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; this node keeps retrying");
             }
-            MeshEvent::SeedsReachable => {
-                self.registry.health.seeds_unreachable.store(false, Ordering::Relaxed);
-                tracing::info!("a seed answers again");
-            }
+            MeshEvent::SeedsReachable => tracing::info!("a seed answers again"),
             MeshEvent::Rebuilt { reason } => tracing::warn!(reason, "membership was rebuilt in place"),
             MeshEvent::NameConflict { name, addrs } => {
                 tracing::error!(
@@ -186,7 +247,7 @@ impl Driver {
             // A dead member may return, so it holds back collection until it is forgotten. A member that left holds
             // back nothing.
             let event = if for_good { NodeEvent::MemberLeft(replica) } else { NodeEvent::MemberDown(replica) };
-            self.contain(&port, (), |port| port.handle_event(event));
+            self.act(&port, (), |port| port.handle_event(event));
         }
         self.registry.ports().iter().for_each(|port| port.forget_settings(incarnation));
         self.registry.set_connected(!self.membership.is_alone());
@@ -195,7 +256,7 @@ impl Driver {
     fn forget(&mut self, incarnation: Uuid) {
         for (cache, replica) in self.membership.forget(incarnation) {
             if let Some(port) = self.registry.port(&cache) {
-                self.contain(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
+                self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
             }
         }
     }
@@ -233,9 +294,9 @@ impl Driver {
         if kind == MessageKind::Digest
             && let Some(before) = self.membership.heard(envelope.node, envelope.cache, envelope.from)
         {
-            self.contain(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(before)));
+            self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(before)));
         }
-        self.contain(&port, false, |port| port.deliver(bytes.clone()));
+        self.act(&port, false, |port| port.deliver(bytes.clone()));
     }
 
     async fn answer_not_open(&self, asked: &wire::Envelope<'_>, last: ReplicaId) {
@@ -253,7 +314,7 @@ impl Driver {
             && let Some(port) = port
         {
             port.forget_settings(node);
-            self.contain(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
+            self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
         }
     }
 
@@ -275,21 +336,19 @@ impl Driver {
         }
     }
 
-    /// Sends the parcels of all caches. Returns true if there may be more.
-    async fn send_parcels(&mut self) -> bool {
-        let mut more = false;
-        for port in self.registry.ports() {
+    /// Sends the parcels of these caches. A cache that may have more is visited again in the next turn.
+    async fn send_parcels(&mut self, visited: &[Held]) {
+        for port in visited {
             let mut sent = 0;
-            while let Some(parcel) = self.contain(&port, None, |port| port.poll()) {
-                self.send(&port, parcel).await;
+            while let Some(parcel) = self.contain(port, None, |port| port.poll()) {
+                self.send(port, parcel).await;
                 sent += 1;
                 if sent == PARCELS_PER_TURN {
-                    more = true;
+                    self.agenda.want(port.name());
                     break;
                 }
             }
         }
-        more
     }
 
     async fn send(&mut self, port: &Arc<dyn Port>, parcel: Parcel) {
@@ -344,23 +403,15 @@ impl Driver {
     fn tell_sent(&mut self, sent: &Sent) {
         self.lanes.streamed(sent.to, self.registry.clock.now().mono);
         if let Some(port) = self.registry.port(&sent.cache) {
-            self.contain(&port, (), |port| port.sent(sent.to, sent.ok));
+            self.act(&port, (), |port| port.sent(sent.to, sent.ok));
         }
     }
 
-    /// Lets time pass for every cache. Returns the instant of the next turn.
-    async fn pass_time(&mut self) -> Instant {
-        let now = Instant::now();
-        let now_mono = self.registry.clock.now().mono;
-        let mut next = now + IDLE;
-        let looks_for_seeds = !self.seeds.is_empty() && !self.mesh.seeds_are_own();
-        self.registry.phase.awaits_seeds.store(looks_for_seeds, Ordering::Release);
-        self.membership.await_seeds(looks_for_seeds);
-        // Before the caches are asked: "not open" answers to a predecessor must not count for a cache opened since.
-        let opened = self.registry.take_opened();
-        opened.iter().for_each(|cache| self.membership.opened(cache));
-        for port in self.registry.ports() {
-            let at = self.contain(&port, now_mono + IDLE_NANOS, |port| {
+    /// Lets time pass for these caches.
+    fn pass_time(&mut self, visited: &[Held]) {
+        let now = self.registry.clock.now().mono;
+        for port in visited {
+            let at = self.contain(port, now + IDLE_NANOS, |port| {
                 port.handle_event(NodeEvent::AwaitsPeers(self.membership.expects_peers(port.name())));
                 // The list of members is copied only while it can change the answer, because a turn may follow each
                 // write.
@@ -370,20 +421,14 @@ impl Driver {
                 }
                 port.tick()
             });
-            next = next.min(Instant::from_std(self.registry.clock.instant(at)));
+            self.agenda.set_due(port.name(), at);
         }
-        self.registry.close_lingering(now_mono);
-        if !opened.is_empty() || self.greet_at <= now {
-            self.greet_at = now + GREET_EVERY;
-            self.lanes.tidy(now_mono);
-            self.greet_the_unknown().await;
-            self.registry.publish(self.membership.node_names());
-        }
-        // Callers are answered once in each turn, so turns follow soon after each other while a caller waits.
-        if !self.waiters.is_empty() || !self.member_waiters.is_empty() {
-            next = next.min(now + Duration::from_millis(5));
-        }
-        next.min(self.greet_at)
+    }
+
+    /// Calls a cache as [`contain`](Self::contain) does, and visits it in the next turn.
+    fn act<T>(&mut self, port: &Arc<dyn Port>, otherwise: T, call: impl FnOnce(&Arc<dyn Port>) -> T) -> T {
+        self.agenda.want(port.name());
+        self.contain(port, otherwise, call)
     }
 
     /// Calls a cache and contains a panic of the user's types: it costs this call, not the node.
@@ -423,8 +468,12 @@ impl Driver {
             Command::Ready(waiter) => self.waiters.push(waiter),
             Command::Members(waiter) => self.member_waiters.push(waiter),
             Command::Forget { member, done } => {
+                self.agenda.want_all();
                 let named = self.membership.named(&member);
                 let _ = done.send(!named.is_empty());
+                if !named.is_empty() {
+                    self.registry.note(EventKind::MemberForgotten, &member, "declared gone by a call of `forget`");
+                }
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
             #[cfg(any(test, feature = "sim"))]
@@ -432,48 +481,5 @@ impl Driver {
             // The deadline of the first caller counts. Later callers wait for the same end.
             Command::Shutdown { deadline, done } => self.ending.get_or_insert((deadline, Vec::new())).1.push(done),
         }
-    }
-
-    fn answer_waiters(&mut self) {
-        self.answer_member_waiters(false);
-        let waiters = std::mem::take(&mut self.waiters);
-        for waiter in waiters.into_iter().filter(|waiter| !waiter.is_gone()) {
-            match self.readiness(&waiter) {
-                Some(ready) => waiter.answer(ready),
-                None => self.waiters.push(waiter),
-            }
-        }
-    }
-
-    fn answer_member_waiters(&mut self, ends: bool) {
-        let present = self.membership.live_len();
-        let waiters = std::mem::take(&mut self.member_waiters);
-        self.member_waiters = waiters.into_iter().filter_map(|waiter| waiter.answer_if_due(present, ends)).collect();
-    }
-
-    fn readiness(&self, waiter: &Waiter) -> Option<Ready> {
-        let Some(port) = self.registry.port(&waiter.cache) else {
-            return Some(Ready::TimedOut {
-                waiting_for: vec!["this cache, which was closed".into()],
-                members: 0,
-                entries: 0,
-            });
-        };
-        let status = port.status();
-        if let Some(caught_up) = status.caught_up {
-            let from =
-                self.membership.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
-            return Some(Ready::CaughtUp { from, as_of: caught_up.as_of });
-        }
-        match self.membership.readiness(&waiter.cache) {
-            Readiness::Alone => return Some(Ready::Alone),
-            Readiness::First(members) => return Some(Ready::First { members }),
-            Readiness::Waiting => {}
-        }
-        if Instant::now() < waiter.deadline {
-            return None;
-        }
-        let waiting_for = if self.membership.is_alone() { self.seeds.clone() } else { self.membership.live_names() };
-        Some(Ready::TimedOut { waiting_for, members: status.members.len(), entries: status.entries })
     }
 }

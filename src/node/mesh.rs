@@ -30,6 +30,8 @@
 //! | `roster` | the live members, and the events about them |
 //! | `shares` | fair shares of the inbox and of the connections |
 //! | `refusals` | log lines about refusals, at most one a minute |
+//! | `incidents` | faults that other processes cause, with their source and time |
+//! | `seeds` | the state of each configured seed |
 //! | `keys` | changes of the keys in a running cluster |
 //! | `listen` | the reasons why an address cannot be listened on |
 //! | `rejoin` | the search for unreachable seeds and lost members |
@@ -56,6 +58,7 @@ mod delegate;
 mod frame;
 mod idle;
 mod inbound;
+mod incidents;
 mod instance;
 mod keys;
 mod listen;
@@ -65,6 +68,7 @@ mod refusals;
 mod rejoin;
 mod roster;
 mod runtime;
+mod seeds;
 mod shares;
 mod stream;
 mod thread;
@@ -76,9 +80,13 @@ mod wire;
 pub(crate) use config::port_of;
 pub use config::{FailureTiming, KeyError, MAX_DATAGRAM, MeshConfig, MeshError, SendError};
 pub use counters::MeshStats;
+pub use incidents::{Culprit, Incident, IncidentKind};
 #[cfg(feature = "inspect-http")]
 pub(crate) use listen::reason as why_not_listening;
 pub use roster::{MeshEvent, Peer};
+pub use seeds::{Seed, SeedState};
+#[cfg(any(test, feature = "sim"))]
+pub use wire::Cut;
 
 use delegate::{Kind, Waiting};
 use instance::Core;
@@ -162,6 +170,16 @@ impl Mesh {
         self.core.send_stream(to.addr, Kind::Stream.seal(bytes), deadline).await
     }
 
+    /// Returns the states of the configured seeds, in their order.
+    pub fn seeds(&self) -> Vec<Seed> {
+        self.core.seeds.list()
+    }
+
+    /// Returns the faults that other processes caused, at most 64.
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.core.wire.incidents.list()
+    }
+
     /// Returns the totals since the start.
     pub fn counters(&self) -> MeshStats {
         self.core.counters.counters()
@@ -200,11 +218,12 @@ impl Mesh {
         keys::remove(&self.core, key)
     }
 
-    /// Drops datagrams to and from these addresses and lets dials to them hang; `None` heals. Test switch.
+    /// Drops datagrams to and from these addresses and lets dials to them hang, or in one direction only; `None` heals.
+    /// Test switch.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
-    pub fn sever(&self, peers: Option<Vec<SocketAddr>>) {
-        self.core.wire.set_cut(peers.map(|p| p.into_iter().collect()));
+    pub fn sever(&self, cut: impl Into<Cut>) {
+        self.core.wire.set_cut(cut.into());
     }
 
     /// Ends every task of memberlist without an event, as its own panics do. Test switch.

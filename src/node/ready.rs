@@ -26,9 +26,9 @@ pub(crate) struct MemberWaiter {
 }
 
 impl MemberWaiter {
-    pub(crate) fn new(wanted: usize, patience: Duration) -> (Self, oneshot::Receiver<Result<(), TooFewMembers>>) {
+    pub(crate) fn new(wanted: usize, limit: Duration) -> (Self, oneshot::Receiver<Result<(), TooFewMembers>>) {
         let (answer, receiver) = oneshot::channel();
-        (Self { wanted, deadline: deadline(patience), answer }, receiver)
+        (Self { wanted, deadline: deadline(limit), answer }, receiver)
     }
 
     /// Answers if enough members are present, the time is up or the node `ends`. Returns the waiter if it must wait on.
@@ -47,9 +47,9 @@ impl MemberWaiter {
     }
 }
 
-fn deadline(patience: Duration) -> Instant {
+fn deadline(limit: Duration) -> Instant {
     let far = Instant::now() + Duration::from_secs(365 * 86_400);
-    Instant::now().checked_add(patience).unwrap_or(far)
+    Instant::now().checked_add(limit).unwrap_or(far)
 }
 
 /// A caller that waits for a cache to be ready.
@@ -60,9 +60,9 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    pub(crate) fn new(cache: &str, patience: Duration) -> (Self, oneshot::Receiver<Ready>) {
+    pub(crate) fn new(cache: &str, limit: Duration) -> (Self, oneshot::Receiver<Ready>) {
         let (answer, receiver) = oneshot::channel();
-        (Self { cache: cache.to_owned(), deadline: deadline(patience), answer }, receiver)
+        (Self { cache: cache.to_owned(), deadline: deadline(limit), answer }, receiver)
     }
 
     /// Returns true if the caller has stopped waiting.

@@ -10,10 +10,12 @@ use uuid::Uuid;
 
 use super::clock::{self, SystemClock};
 use super::command::Command;
+use super::history::History;
 use super::questions::Inquiries;
 use super::ready::Waiter;
 use super::spare::Runtimes;
 use super::unsent::{Ledger, Unsent};
+use super::woken::Woken;
 use crate::cache::TimeSource;
 use crate::cache::host::{Host, NodeServices, ReadyFuture};
 use crate::cache::port::{NodeEvent, Port};
@@ -21,6 +23,7 @@ use crate::counters::Counter;
 use crate::hlc::nanos;
 use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
+use crate::report::{EventKind, PastEvent, WarningLog};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// The names of nodes, by cache and by the replicas that are open there.
@@ -103,12 +106,13 @@ pub(crate) struct Phase {
 pub(crate) struct Health {
     /// The monotonic time of the driver's last turn.
     pub(crate) pulse: AtomicU64,
-    pub(crate) seeds_unreachable: AtomicBool,
     /// Panics of users' types on the driver's thread.
     pub(crate) contained_panics: Counter,
     /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
     /// left.
     pub(crate) ignored: Counter,
+    /// The warnings about the node itself.
+    pub(crate) warnings: Mutex<WarningLog>,
 }
 
 /// The ids of the replicas that are opened here.
@@ -130,6 +134,8 @@ pub(crate) struct Registry {
     pub(crate) phase: Phase,
     pub(crate) health: Health,
     pub(crate) wake: Arc<Notify>,
+    /// The caches that wait for a visit of the driver.
+    pub(crate) woken: Arc<Woken>,
     ports: Mutex<BTreeMap<String, Opened>>,
     /// Caches without a handle that have unsent writes, each with the monotonic time up to which it is kept.
     lingering: Mutex<Vec<(Held, u64)>>,
@@ -140,6 +146,8 @@ pub(crate) struct Registry {
     pub(crate) inquiries: Inquiries,
     identity: Identity,
     node_names: Mutex<Arc<NodeNames>>,
+    /// The last 15 minutes, for operators.
+    pub(crate) history: History,
 }
 
 /// Returns the cache of this name, if it is open.
@@ -149,6 +157,8 @@ fn held(ports: &BTreeMap<String, Opened>, name: &str) -> Option<Held> {
 
 impl Registry {
     pub(crate) fn new(incarnation: Uuid, identity: Identity, clock: SystemClock) -> Self {
+        let wake = Arc::new(Notify::new());
+        let driver = Arc::clone(&wake);
         Self {
             incarnation,
             process: std::process::id(),
@@ -156,7 +166,8 @@ impl Registry {
             ids: Mutex::default(),
             phase: Phase::default(),
             health: Health::default(),
-            wake: Arc::new(Notify::new()),
+            wake,
+            woken: Arc::new(Woken::new(Box::new(move || driver.notify_one()))),
             ports: Mutex::new(BTreeMap::new()),
             lingering: Mutex::new(Vec::new()),
             opened: Mutex::default(),
@@ -164,6 +175,7 @@ impl Registry {
             inquiries: Inquiries::default(),
             identity,
             node_names: Mutex::default(),
+            history: History::default(),
         }
     }
 
@@ -339,6 +351,11 @@ impl Registry {
         self.health.pulse.store(self.clock.now().mono, Ordering::Relaxed);
     }
 
+    /// Records an event for operators.
+    pub(crate) fn note(&self, kind: EventKind, about: &str, text: impl Into<String>) {
+        self.history.note(self.clock.now(), PastEvent::new(kind, about, text));
+    }
+
     /// Publishes the names of the nodes on which replicas are open, for reports.
     pub(crate) fn publish(&self, node_names: NodeNames) {
         *self.node_names.lock() = Arc::new(node_names);
@@ -379,13 +396,13 @@ pub(crate) struct NodeHost {
 }
 
 impl Host for NodeHost {
-    fn services(&self) -> NodeServices {
-        let wake = Arc::clone(&self.registry.wake);
+    fn services(&self, cache: &str) -> NodeServices {
+        let (woken, caller) = (Arc::clone(&self.registry.woken), Woken::caller(cache));
         NodeServices {
             node: self.registry.incarnation,
             node_name: Arc::from(self.alive.mesh.name()),
             time: Arc::clone(&self.registry.clock) as Arc<dyn TimeSource>,
-            wake: Arc::new(move || wake.notify_one()),
+            wake: Arc::new(move || woken.call(&caller)),
             tasks: Arc::new(Runtimes(Arc::clone(&self.alive.spare))),
         }
     }

@@ -55,7 +55,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     /// its claims itself. Other replicas then pass on only registers that are no longer in flight. Above that lag they
     /// pass on the claim too, even without a register to send.
     pub(super) fn max_origin_lag(&self) -> u64 {
-        self.members.few_rounds(self.env)
+        self.members.silence_limit(self.env)
     }
 
     pub(super) fn adopt_epoch(&mut self, epoch: HlcTime) {
@@ -88,7 +88,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
     /// earlier frames may already have covered its dot. If the sender of the reconcile has seen the dot and does not
     /// list it, the entry was superseded or removed there. At its end, the reconcile treats the entry like any other
     /// unlisted register.
-    pub(super) fn is_news_to_reconcile(&self, entry: &Entry<K, V>) -> bool {
+    pub(super) fn must_be_judged_by_reconcile(&self, entry: &Entry<K, V>) -> bool {
         let is_other = |held: crate::store::Snapshot<K, V>| self.ledger.registers().dot_of(&held.meta) != entry.dot();
         self.ledger.receiving() == Some(Receiving::Reconcile)
             && self.ledger.find(entry.hash, &entry.item.key).is_none_or(is_other)
@@ -143,7 +143,7 @@ impl<K: CoreKey, V> Context<'_, K, V> {
             renew: to.filter(|to| self.members.must_renew(to, self.ledger.vector())),
             facts: self.facts(to, full),
             members: named::names(self.members, self.env, to),
-            deferring: to.and_then(|to| skew::wait_of(self.members, self.env, &to)).unwrap_or(0),
+            deferring: to.and_then(|to| skew::requested_wait(self.members, self.env, &to)).unwrap_or(0),
             wall: self.env.now.wall,
         }
     }

@@ -114,7 +114,7 @@ impl ReceivedDigest {
         } else {
             cx.note_offender(from, digest.clock);
         }
-        let full = retired::whole(cx.ledger.vector(), digest);
+        let full = retired::full_vector(cx.ledger.vector(), digest);
         take_facts(cx, digest, full.as_ref());
         let Some(theirs) = full else {
             ask_for_full(cx, from);
@@ -256,8 +256,9 @@ fn note_dropped_origins<K: CoreKey, V>(cx: &mut Context<'_, K, V>, member: Repli
         if origin == id && theirs.get(&id) == 0 && !is_before_serve_after {
             // The member has dropped the record of this replica: own writes are sent from the beginning. Before
             // `serve_after`, for instance while the member has asked to wait, nothing is reset. Between two digests of
-            // the member, facts of other members may restore the old report. Each digest of the member would then start
-            // another full push. The first digest after `serve_after` shows the same lack.
+            // the member, facts of other members may restore the old report. Each digest would then lower the report
+            // and reset `sent_to` again, and each reset starts a full push. The first digest after `serve_after` shows
+            // the same lack.
             peer.delivery.sent_to = 0;
         }
     }

@@ -41,7 +41,7 @@ pub(crate) fn note_own_name<K: CoreKey, V>(cx: &mut Context<'_, K, V>, message: 
 /// false: the process that still uses the former id does not know what this replica wrote under it. A third member may
 /// know it. So such messages are ignored while there is a third member, for at most a minute.
 pub(crate) fn is_from_duplicate<K, V>(members: &Members, from: ReplicaId, message: &Message<K, V>) -> bool {
-    let Some(left) = members.former().disputed() else { return false };
+    let Some(left) = members.former().unbelieved_id() else { return false };
     let says_everything = match message {
         Message::Push(push) => push.origin == left,
         Message::Frame(_) => from == left,

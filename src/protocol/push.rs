@@ -34,8 +34,8 @@ const ACK_DELAY: u64 = 10_000_000;
 pub(crate) struct Pushes<K, V> {
     /// Each push that waits for its predecessor, with its deadline and its sender.
     early: VecDeque<(u64, ReplicaId, Push<K, V>)>,
-    /// By origin, the last interval of which every write has arrived here or is no longer needed. Outside it, this
-    /// replica may claim writes that a session or push left out because they had lost at its sender.
+    /// By origin, the last interval of which every write has arrived here or is no longer needed. Outside it, the
+    /// vector may cover writes that never arrived, because they had lost at the sender of a session or push.
     heard: BTreeMap<ReplicaId, (HlcTime, HlcTime)>,
 }
 
@@ -76,8 +76,8 @@ impl<K: CoreKey, V> Pushes<K, V> {
     }
 
     /// Records the push's interval after its last fill as received: every write in it is here or not needed. A push
-    /// leaves out overwritten writes. If a later write has overwritten one, that later write beats or contests the same
-    /// fills. If a fill has done so, the left-out write may be needed: a fill contests nothing.
+    /// leaves out overwritten writes. If a later write has overwritten one, it is not needed: the later write beats or
+    /// contests the same fills. If a fill has overwritten one, it may be needed, because a fill contests nothing.
     fn note_received(&mut self, bugs: Bugs, push: &Push<K, V>) {
         if self.heard.len() >= MAX_ORIGINS {
             self.heard.clear(); // Afterwards, repeated pushes are merged once more.
@@ -130,7 +130,7 @@ impl<K: CoreKey, V> Pushes<K, V> {
         let mut placed = Vec::new();
         // Clones are merged, so that the push keeps all its entries: without them, a relay would spread a false claim.
         for entry in push.entries.iter().cloned() {
-            let (dot, news) = (entry.dot(), cx.is_news_to_reconcile(&entry));
+            let (dot, news) = (entry.dot(), cx.must_be_judged_by_reconcile(&entry));
             match cx.merge(by).entry(entry, bound_in(&push.fills, dot.counter)) {
                 Merged::Deferred => deferred = true,
                 Merged::Placed(slot) => {
@@ -259,7 +259,7 @@ fn note_written<K, V>(cx: &mut Context<'_, K, V>, push: &Push<K, V>) {
 pub(crate) fn poll<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
     while let Some(round) = next_round(cx) {
         let from = round.from;
-        let cut = if from < complete_from(cx, false) {
+        let cut = if from < complete_after(cx, false) {
             Cut { to: from, entries: Vec::new(), blocked: true }
         } else {
             cut_push(cx, from)
@@ -273,10 +273,10 @@ pub(crate) fn poll<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit
 }
 
 /// Returns the time after which the own log is complete: it lists every own write, and none was removed without a
-/// trace. If `with_successors` is false, writes that this replica later overwrote may be missing.
-fn complete_from<K: CoreKey, V>(cx: &Context<'_, K, V>, with_successors: bool) -> HlcTime {
+/// trace. If `with_rewritten` is false, writes that this replica later overwrote may be missing.
+fn complete_after<K: CoreKey, V>(cx: &Context<'_, K, V>, with_rewritten: bool) -> HlcTime {
     let logs = cx.ledger.logs();
-    let followed = if with_successors { logs.followed() } else { 0 };
+    let followed = if with_rewritten { logs.followed() } else { 0 };
     logs.overtaken().max(followed).max(cx.ledger.dropped().get(&cx.env.id))
 }
 
@@ -322,7 +322,7 @@ fn next_round<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Round> {
 /// Returns the time of the last own write up to `sent`. If the log is complete only after a later time, returns that
 /// time, or `sent` if that is earlier. No own write lies between the result and `sent`.
 fn own_before<K: CoreKey, V>(cx: &mut Context<'_, K, V>, sent: HlcTime) -> HlcTime {
-    let complete = complete_from(cx, true);
+    let complete = complete_after(cx, true);
     let own = cx.ledger.logs_mut().last_up_to(&cx.env.id, sent);
     own.unwrap_or(0).max(complete).min(sent)
 }
@@ -394,7 +394,7 @@ fn cut_log<K: CoreKey, V>(cx: &Context<'_, K, V>, log: &mut OriginLog, from: Hlc
                 entries.push(entry);
             }
             None if cx.env.bugs().push_over_overtaken => {}
-            None => match own_successor(cx, slot) {
+            None => match own_replacement(cx, slot) {
                 Some(successor) => successors = successors.max(successor),
                 None => return end_early(cx, from, Cut { blocked: true, ..cut }),
             },
@@ -416,7 +416,7 @@ fn end_early<K: CoreKey, V>(cx: &Context<'_, K, V>, from: HlcTime, cut: Cut<K, V
 }
 
 /// Returns the dot time of the register in this place, if the dot is this replica's own.
-fn own_successor<K: CoreKey, V>(cx: &Context<'_, K, V>, slot: SlotRef) -> Option<HlcTime> {
+fn own_replacement<K: CoreKey, V>(cx: &Context<'_, K, V>, slot: SlotRef) -> Option<HlcTime> {
     cx.ledger.registers().dot_at(slot).filter(|dot| dot.actor == cx.env.id).map(|dot| dot.counter)
 }
 
@@ -458,13 +458,10 @@ pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: Replic
         // Only a digest makes a member. A late message of a closed replica would make one that is never reported down.
         return;
     }
-    let now = cx.env.now.mono;
-    let peer = cx.hear(from);
-    peer.reported.raise(id, time);
-    let delivery = &mut peer.delivery;
-    delivery.sent_to = delivery.sent_to.max(time);
-    delivery.asked = 0;
-    delivery.unacked_since = (delivery.sent_to > time).then_some(now);
+    let (now, judging) = (cx.env.now.mono, cx.env.judging());
+    if cx.hear(from).acknowledge(id, time, now) {
+        cx.env.timings.acknowledged.record(judging.saturating_sub(time));
+    }
 }
 
 /// Returns the time at which to ask for an acknowledgement that has been missing since `since`. The wait doubles with

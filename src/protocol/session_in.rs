@@ -35,8 +35,9 @@ struct Incoming {
     unclaimable: bool,
     /// The dropped vector of the sender. This replica adopts it only when it claims the session. If it were adopted
     /// earlier, this replica's own dropped vector could name dots that this replica has not claimed. If the sender then
-    /// departed before the end of the session, perhaps no replica could ever claim those dots. Every replica would seem
-    /// to lack the removals of those dots, so replicas would send each other reconciles without end.
+    /// departed before the end of the session, perhaps no replica could ever claim those dots. A member gets a
+    /// reconcile whenever its reported vector does not cover the dropped vector of this replica. No member's vector
+    /// could ever cover these dots, so reconciles would be sent without end.
     dropped: VersionVector,
     /// Held registers, by dot, that no frame of a reconcile has listed so far. Either the dot lies in an interval that
     /// was received, or a push has placed the register during the session.
@@ -117,7 +118,7 @@ impl SessionIn {
         } else {
             cx.env.clock.observe(frame.clock);
         }
-        if !self.note_frame(cx.env, &frame) {
+        if !self.accept_frame(cx.env, &frame) {
             cx.env.counters.frames_ignored += 1;
             return outcome;
         }
@@ -177,7 +178,7 @@ impl SessionIn {
     }
 
     /// Records the frame. Returns false if its index is too high or was received before.
-    fn note_frame<K, V>(&mut self, env: &Env, frame: &Frame<K, V>) -> bool {
+    fn accept_frame<K, V>(&mut self, env: &Env, frame: &Frame<K, V>) -> bool {
         let in_order = env.bugs().frames_in_order;
         let Some(incoming) = &mut self.0 else { return false };
         if frame.index >= MAX_FRAMES || (in_order && frame.index as usize != incoming.received.len()) {
@@ -209,7 +210,7 @@ impl SessionIn {
         let mut spans = Vec::new();
         for interval in intervals {
             if incoming.reconcile || cx.env.bugs().absent_is_deleted {
-                note_unlisted(cx, incoming, &interval);
+                update_unlisted(cx, incoming, &interval);
             }
             spans.push((interval.origin, interval.to));
             merge_interval(cx, incoming, interval);
@@ -328,7 +329,7 @@ fn note_vouched<K: CoreKey, V>(cx: &Context<'_, K, V>, incoming: &mut Incoming, 
 /// Records the held registers that an interval of a reconcile does not list. They are judged once all frames have
 /// arrived, and not earlier. Until then this replica may lack the registers that replaced them, and has not adopted the
 /// sender's floor. If a held register were removed earlier, an older value from a third replica could take its place.
-fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, interval: &Interval<K, V>) {
+fn update_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incoming, interval: &Interval<K, V>) {
     let Interval { origin, from, to, ref entries, .. } = *interval;
     let listed: BTreeSet<_> = entries.iter().map(|entry| entry.dot().counter).collect();
     listed.iter().for_each(|time| {
@@ -346,8 +347,9 @@ fn note_unlisted<K: CoreKey, V>(cx: &mut Context<'_, K, V>, incoming: &mut Incom
 
 /// Ends a reconcile, in three steps:
 ///
-/// - Removes registers that the sender has seen and did not list. If this replica has seen all that the sender has
-///   evicted, it spares registers whose absence only an eviction can explain.
+/// - Removes registers that the sender has seen and did not list. If this replica has seen all dots that the sender has
+///   evicted, it spares registers stamped above the sender's gc floor. The sender can only have evicted these: a
+///   tombstone that it collected lies at or below that floor.
 /// - Judges registers that the sender has not seen. If the sender may have removed a newer register of the key without
 ///   a trace, a register at or below the sender's eviction floor is put in doubt, and one above it is voided.
 /// - Takes over the sender's evictions, unless this replica has seen all of them.

@@ -21,10 +21,10 @@ use crate::replica_id::ReplicaId;
 const MAX_OUTGOING: usize = 8;
 /// The time after a session in which its receiver is not served, in nanoseconds. Digests that arrive in this time may
 /// have been sent before the receiver merged the session.
-const SETTLE: u64 = 250_000_000;
+const PAUSE_AFTER_SESSION: u64 = 250_000_000;
 /// The highest number of log entries of one live origin that a member may lack without a check for progress. If it
 /// lacks more, it may be receiving them from the origin: `Lack::is_progressing` checks that.
-const LITTLE: usize = 64;
+const MAX_UNCHECKED_LACK: usize = 64;
 
 /// An outgoing session.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ fn mark(members: &mut Members, to: &ReplicaId, in_session: bool) {
 
 fn finish<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId, session: &Outgoing, last: &Last) {
     cx.env.counters.claims_capped += u64::from(!session.caps.is_empty());
-    let (own, serve_after, now) = (last.claim.get(&cx.env.id), cx.env.later(SETTLE), cx.env.now.mono);
+    let (own, serve_after, now) = (last.claim.get(&cx.env.id), cx.env.later(PAUSE_AFTER_SESSION), cx.env.now.mono);
     if let Some(peer) = cx.members.get_mut(&to) {
         let delivery = &mut peer.delivery;
         (delivery.needs_session, delivery.behind, delivery.in_session) = (false, false, false);
@@ -375,7 +375,8 @@ impl Lack {
     /// Returns true if the member lacks much of a live origin and is receiving it from that origin: the member's report
     /// has risen lately. Such a member may only be slow to take a burst of writes. A second copy would not help it.
     fn is_progressing<K: CoreKey, V>(&self, cx: &mut Context<'_, K, V>) -> bool {
-        let much = cx.ledger.logs().get(&self.origin).is_some_and(|log| log.count_after(self.theirs).0 > LITTLE);
+        let much =
+            cx.ledger.logs().get(&self.origin).is_some_and(|log| log.count_after(self.theirs).0 > MAX_UNCHECKED_LACK);
         if !self.origin_delivers(cx) || self.is_far_behind(cx) || !much || cx.relays() {
             return false;
         }

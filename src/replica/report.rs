@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{CoreKey, Counters, PeerView, View};
 use crate::crdt::{Dot, VersionVector};
+use crate::histogram::Distribution;
 use crate::hlc::{HlcTime, Now, Stamp, nanos};
 use crate::ledger::collect;
 use crate::ledger::log::OriginLog;
@@ -13,6 +14,7 @@ use crate::ledger::tombstones::ByCause;
 use crate::members::peer::Peer;
 use crate::members::skew;
 use crate::replica_id::ReplicaId;
+use crate::store::SlotRef;
 
 /// The highest number of members that a report lists one by one.
 const MAX_LISTED: usize = 64;
@@ -60,10 +62,11 @@ pub(crate) enum CollectionBlock {
     DepartedWrites(ReplicaId),
 }
 
-/// The oldest tombstone, and the reasons why it is not collected.
+/// An old tombstone, and the reasons why it is not collected.
 #[derive(Clone, Debug)]
-pub(crate) struct OldestTombstone {
+pub(crate) struct OldTombstone {
     pub(crate) since: HlcTime,
+    pub(crate) slot: SlotRef,
     pub(crate) blocked_by: Vec<CollectionBlock>,
 }
 
@@ -74,7 +77,7 @@ pub(crate) struct HeldReport {
     pub(crate) weight: u64,
     pub(crate) tombstones: usize,
     pub(crate) by_cause: ByCause,
-    pub(crate) oldest: Option<OldestTombstone>,
+    pub(crate) oldest: Option<OldTombstone>,
     pub(crate) log_len: usize,
     pub(crate) origins: usize,
     pub(crate) deferred: usize,
@@ -92,6 +95,8 @@ pub(crate) struct ReplicaReport {
     pub(crate) held: HeldReport,
     pub(crate) vector: Vec<(ReplicaId, HlcTime)>,
     pub(crate) peers: Vec<ReportedPeer>,
+    /// The number of members that have sent something, also of those that are not listed.
+    pub(crate) met: usize,
     pub(crate) watermark: HlcTime,
     pub(crate) floor: Stamp,
     pub(crate) epoch: HlcTime,
@@ -100,6 +105,8 @@ pub(crate) struct ReplicaReport {
     pub(crate) sending: usize,
     pub(crate) lossy: bool,
     pub(crate) counters: Counters,
+    /// The distributions of [`ReplicaTimings`](crate::env::ReplicaTimings): of acknowledgements, and of ages at eviction.
+    pub(crate) timings: [Distribution; 2],
 }
 
 impl PeerLag {
@@ -131,6 +138,7 @@ impl ReplicaReport {
             held: HeldReport::of(view, now),
             vector: of_members(view, ledger.vector()).collect(),
             peers: listed.map(|(id, peer)| ReportedPeer::of(view, now, *id, peer)).collect(),
+            met: members.met().count(),
             watermark: members.cut().watermark,
             floor: ledger.floor(),
             epoch: ledger.epoch(),
@@ -139,6 +147,7 @@ impl ReplicaReport {
             sending: view.conversations.sessions_out.len(),
             lossy: ledger.is_lossy(),
             counters: env.counters.clone(),
+            timings: [env.timings.acknowledged.read(), env.timings.evicted.read()],
         }
     }
 }
@@ -151,7 +160,7 @@ impl HeldReport {
             weight: values.weight,
             tombstones: tombstones.len(),
             by_cause: tombstones.by_cause(),
-            oldest: OldestTombstone::of(view, now),
+            oldest: OldTombstone::oldest(view, now, 1).pop(),
             log_len: view.log_len(),
             origins: view.origin_len(),
             deferred: view.deferred_len(),
@@ -172,12 +181,14 @@ impl ReportedPeer {
     }
 }
 
-impl OldestTombstone {
-    fn of<K: CoreKey, V>(view: View<'_, K, V>, now: Now) -> Option<Self> {
-        let (since, slot) = view.ledger.tombstones().iter().next()?;
-        let meta = view.ledger.table().meta(slot)?;
-        let marker = view.ledger.registers().marker_of(&meta);
-        Some(Self { since, blocked_by: collection_blocks(view, now, marker.stamp, marker.dot) })
+impl OldTombstone {
+    /// Returns the oldest tombstones. The cost grows with their number times members times origins.
+    pub(crate) fn oldest<K: CoreKey, V>(view: View<'_, K, V>, now: Now, limit: usize) -> Vec<Self> {
+        let described = |(since, slot): (HlcTime, SlotRef)| {
+            let marker = view.ledger.registers().marker_of(&view.ledger.table().meta(slot)?);
+            Some(Self { since, slot, blocked_by: collection_blocks(view, now, marker.stamp, marker.dot) })
+        };
+        view.ledger.tombstones().iter().take(limit).filter_map(described).collect()
     }
 }
 

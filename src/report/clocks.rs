@@ -12,6 +12,9 @@ struct Deviation {
 
 pub(super) fn clocks(report: &CacheReport) -> Vec<Warning> {
     let limit = i64::try_from(report.max_drift_ms).unwrap_or(i64::MAX);
+    if let Some(pair) = of_two(report, limit) {
+        return [pair].into_iter().chain(own_clock(report, limit, true)).collect();
+    }
     let wrong: Vec<_> = deviations(report).into_iter().filter(|deviation| deviation.ms.abs() > limit).collect();
     let mut found: Vec<_> = wrong.iter().map(|deviation| wrong_clock(deviation, limit)).collect();
     let here_is_wrong = wrong.iter().any(|deviation| deviation.is_here);
@@ -25,8 +28,7 @@ pub(super) fn clocks(report: &CacheReport) -> Vec<Warning> {
     found
 }
 
-/// Returns each known wall clock minus the median. With one other node there is no median: this node's clock counts as
-/// right.
+/// Returns each known wall clock minus the median. Without another clock, this node's counts as right.
 fn deviations(report: &CacheReport) -> Vec<Deviation> {
     let others = report.peers.iter().filter(|peer| peer.live);
     let others =
@@ -41,6 +43,25 @@ fn deviations(report: &CacheReport) -> Vec<Deviation> {
         all.iter_mut().for_each(|deviation| deviation.ms -= middle);
     }
     all
+}
+
+/// With two clocks no majority says which one is wrong. Both nodes name the one that is ahead, because its writes wait on
+/// the other. Returns `None` unless exactly two clocks are known, and they differ by more than the limit.
+fn of_two(report: &CacheReport, limit: i64) -> Option<Warning> {
+    let mut others = report.peers.iter().filter(|peer| peer.live && peer.clock_skew_ms.is_some());
+    let (Some(other), None) = (others.next(), others.next()) else { return None };
+    let (here, there, skew) = (&report.node, name_of(other), other.clock_skew_ms?);
+    if skew.abs() <= limit {
+        return None;
+    }
+    let (ahead, behind) = if skew > 0 { (&there, here) } else { (here, &there) };
+    let text = format!(
+        "the wall clock of {ahead} is {} ms ahead of the wall clock of {behind}, and max_drift is {limit} ms. With two \
+         nodes it cannot be known which clock is wrong: check both (NTP). {behind} holds back the writes of {ahead} until \
+         they are due.",
+        skew.unsigned_abs()
+    );
+    Some(warning("clock-ahead", ahead, text))
 }
 
 fn wrong_clock(wrong: &Deviation, limit: i64) -> Warning {
@@ -137,8 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_name_each_other_and_clocks_that_agree_give_no_warning() {
-        assert_eq!(seen_from("a", &[("b", 5_000)], &["b"]), [("clock-ahead".to_owned(), "b".to_owned())]);
+    fn two_nodes_name_the_clock_that_is_ahead_and_clocks_that_agree_give_no_warning() {
+        let ahead = [("clock-ahead".to_owned(), "b".to_owned())];
+        assert_eq!(seen_from("a", &[("b", 5_000)], &["b"]), ahead);
+        assert_eq!(seen_from("b", &[("a", -5_000)], &[]), ahead);
         assert_eq!(seen_from("a", &[("b", -400), ("c", 400)], &[]), []);
     }
 }

@@ -3,19 +3,21 @@
 use super::clocks::clocks;
 use super::time::span;
 use super::warning::{Warning, name_of, warning};
-use super::{Blocker, CacheReport, NodeReport, PeerReport, SettingsDiffer};
+use super::{Blocker, CacheReport, PeerReport, SettingsDiffer};
 
 /// The age of the oldest missing write above which a member is lagging, in milliseconds.
 const LAGGING: u64 = 1_000;
 /// The age of the oldest tombstone above which collection is stalled, in milliseconds.
 const STALLED: u64 = 120_000;
-/// The silence after which the driver is considered stuck, in milliseconds. Its loop runs at least once a second.
-pub(crate) const DRIVER_STUCK: u64 = 5_000;
+/// The time after which a count of faulty input no longer matters, in milliseconds.
+const RECENT: u64 = 30_000;
 
 /// Returns the warnings about one cache.
 #[must_use]
 pub fn lint_cache(report: &CacheReport) -> Vec<Warning> {
-    let mut found: Vec<_> = report.peers.iter().filter_map(lagging).collect();
+    let mut found: Vec<_> = report.peers.iter().filter_map(|peer| lagging(report, peer)).collect();
+    found.extend(report.peers.iter().filter_map(down));
+    found.extend(report.peers.iter().filter_map(|peer| silent(report, peer)));
     found.extend(clocks(report));
     found.extend(tombstones(report));
     found.extend(undecodable(report));
@@ -40,20 +42,51 @@ fn settings(report: &CacheReport, other: &SettingsDiffer) -> Warning {
     warning("settings-differ", other.node.as_ref().unwrap_or(&report.node), text)
 }
 
-fn lagging(peer: &PeerReport) -> Option<Warning> {
-    if peer.lag_entries == 0 || peer.lag_ms < LAGGING {
+/// Warns of a live member that lacks writes of this node. A dead one has a warning of its own. A member whose clock is
+/// behind this node's holds back writes until they are due there: until then only the clocks are to blame.
+fn lagging(report: &CacheReport, peer: &PeerReport) -> Option<Warning> {
+    let behind = peer.clock_skew_ms.map_or(0, |skew| skew.min(0).unsigned_abs());
+    let held_back = if behind > report.max_drift_ms { behind } else { 0 };
+    if !peer.live || peer.lag_entries == 0 || peer.lag_ms < LAGGING + held_back {
         return None;
     }
-    let state = if peer.live { "alive" } else { "dead" };
     let text = format!(
-        "this member is not known to have {} writes of this node, the oldest {} old. The failure detector considers \
-         it {state}; its last message arrived {} ago. Check whether the process is paused or starved, and whether \
-         UDP and TCP pass both ways. Missing writes are sent again once it answers.",
+        "this member is not known to have {} writes of this node, the oldest {} old; its last message arrived {} ago. \
+         Check whether its process is paused or starved, and whether UDP and TCP pass both ways between the two nodes. \
+         Missing writes are sent again once it answers.",
         peer.lag_entries,
         span(peer.lag_ms),
         span(peer.silent_ms)
     );
     Some(warning("lagging-peer", name_of(peer), text))
+}
+
+fn down(peer: &PeerReport) -> Option<Warning> {
+    if peer.live {
+        return None;
+    }
+    let text = format!(
+        "the failure detector found this member dead {} ago, and it did not say goodbye: its process was killed, is \
+         paused, or cannot be reached. It is not known to have {} writes of this node. Start it again under its name, or \
+         resume it, or check the network; `forget` it if it will not return. Until then it holds back tombstones.",
+        span(peer.dead_ms.unwrap_or(0)),
+        peer.lag_entries
+    );
+    Some(warning("member-down", name_of(peer), text))
+}
+
+/// Warns of a live member from which nothing arrives, so that its writes are missing here.
+fn silent(report: &CacheReport, peer: &PeerReport) -> Option<Warning> {
+    if !peer.live || peer.silent_ms <= report.silence_limit_ms {
+        return None;
+    }
+    let text = format!(
+        "nothing from this member has arrived for {}, although the failure detector considers it alive: its writes are \
+         missing here. Check whether UDP and TCP pass from it to this node, and whether its process is starved or its \
+         eviction listener blocks.",
+        span(peer.silent_ms)
+    );
+    Some(warning("silent-member", name_of(peer), text))
 }
 
 fn tombstones(report: &CacheReport) -> Vec<Warning> {
@@ -101,12 +134,17 @@ fn blocker(blocker: &Blocker) -> String {
     }
 }
 
+/// Returns true if a count of faulty input rose lately.
+fn is_recent(report: &CacheReport, name: &str) -> bool {
+    report.intake_age_ms.get(name).is_some_and(|age| *age < RECENT)
+}
+
 fn undecodable(report: &CacheReport) -> Option<Warning> {
-    let count = |name: &str| report.intake.get(name).copied().unwrap_or(0);
-    let (keys, values, whole) = (count("undecodable_keys"), count("undecodable_values"), count("malformed"));
-    if keys + values + whole == 0 {
+    let names = ["undecodable_keys", "undecodable_values", "malformed"];
+    if !names.iter().any(|name| is_recent(report, name)) {
         return None;
     }
+    let [keys, values, whole] = names.map(|name| report.intake.get(name).copied().unwrap_or(0));
     let text = format!(
         "{keys} keys and {values} values did not decode as this cache's types, and {whole} messages did not decode \
          at all. This node keeps and passes on such entries, but cannot read them. Open the cache with the same \
@@ -116,7 +154,7 @@ fn undecodable(report: &CacheReport) -> Option<Warning> {
 }
 
 fn unencodable(report: &CacheReport) -> Option<Warning> {
-    let count = report.intake.get("unencodable").copied().filter(|count| *count > 0)?;
+    let count = report.intake.get("unencodable").copied().filter(|_| is_recent(report, "unencodable"))?;
     let text = format!(
         "{count} entries could be serialised when they were written, and not when they were sent. They were removed \
          on all nodes. Make `Serialize` of this cache's types depend on the value alone."
@@ -125,7 +163,7 @@ fn unencodable(report: &CacheReport) -> Option<Warning> {
 }
 
 fn unreadable(report: &CacheReport) -> Option<Warning> {
-    let count = report.intake.get("unreadable").copied().filter(|count| *count > 0)?;
+    let count = report.intake.get("unreadable").copied().filter(|_| is_recent(report, "unreadable"))?;
     let text = format!(
         "{count} writes or deletes were refused on this node: what `Serialize` writes of their key or value does not \
          decode again, so other nodes could not read it. The log names the type and the reason; see \"Types that do \
@@ -152,73 +190,6 @@ fn split(report: &CacheReport) -> Option<Warning> {
     Some(warning("split-suspected", &report.cache, text))
 }
 
-/// Returns the warnings about a node itself, without those of its caches.
-#[must_use]
-pub fn lint_node(report: &NodeReport) -> Vec<Warning> {
-    let mut found = Vec::new();
-    if report.seeds_unreachable {
-        let text = "no configured seed can be reached, so this node may be a cluster of its own. It keeps retrying. \
-            Check the addresses of the seeds, and firewalls for TCP and UDP.";
-        found.push(warning("seeds-unreachable", &report.node, text));
-    }
-    if !report.encrypted && !report.loopback {
-        let text = "any process that reaches this address can read and write the caches: set encryption_key on every \
-            node, or keep the port on a trusted network";
-        found.push(warning("unencrypted", &report.addr, text));
-    }
-    if report.down {
-        found.push(warning("shut-down", &report.node, "the node was shut down: its caches are no longer replicated"));
-    } else if !report.driver_alive || report.driver_silent_ms > DRIVER_STUCK {
-        let text = format!(
-            "the task that moves messages {}, so this node does not replicate: restart its process, and report the \
-             panic in its log",
-            if report.driver_alive { "is stuck" } else { "has died" }
-        );
-        found.push(warning("task-died", &report.node, text));
-    }
-    found.extend(network(report));
-    found
-}
-
-/// Returns the warnings about faults that the network layer has counted since the start.
-fn network(report: &NodeReport) -> Vec<Warning> {
-    let mut found = Vec::new();
-    let dropped = report.network.get("inbox_dropped").copied().unwrap_or(0);
-    if dropped > 0 {
-        let text = format!(
-            "{dropped} messages arrived faster than this node processed them and were dropped; digests repair the \
-             loss. Provide more CPU, or make fewer and larger writes (insert_many)."
-        );
-        found.push(warning("inbox-overflow", &report.node, text));
-    }
-    let of_one = ["inbox_over_share", "crowded_connections", "crowded_frames"];
-    let [messages, connections, frames] = of_one.map(|name| report.network.get(name).copied().unwrap_or(0));
-    if messages + connections + frames > 0 {
-        let text = format!(
-            "{messages} messages, {connections} connections and {frames} frames of addresses that exceeded their \
-             share were dropped, to leave room for other addresses. The log names one such address a minute: find \
-             out what it sends."
-        );
-        found.push(warning("source-over-share", &report.node, text));
-    }
-    let restarts = report.network.get("task_restarts").copied().unwrap_or(0);
-    if restarts > 0 {
-        let text = format!(
-            "background tasks of the network died {restarts} times and were restarted: report the log lines that \
-             name them"
-        );
-        found.push(warning("task-restarted", &report.node, text));
-    }
-    if report.network.get("name_conflicts").is_some_and(|count| *count > 0) {
-        found.push(warning(
-            "name-conflict",
-            &report.node,
-            "two processes used one member name: give each process its own name",
-        ));
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,8 +205,6 @@ mod tests {
         cache.tombstones.cap = 10;
         cache.peers = vec![PeerReport { live: true, ..PeerReport::default() }];
         assert!(lint_cache(&cache).is_empty());
-        let node = NodeReport { loopback: true, driver_alive: true, ..NodeReport::default() };
-        assert!(lint_node(&node).is_empty());
     }
 
     /// After a wall clock was set right again, no warning asks to set it.
@@ -249,21 +218,45 @@ mod tests {
         assert_eq!(names(&lint_cache(&cache)), ["clock-behind"]);
     }
 
+    /// A member whose clock is behind by 5 s takes this node's writes 4 s late or later.
+    #[test]
+    fn a_member_that_waits_for_its_clock_does_not_lag() {
+        let peer = |skew, lag_ms| PeerReport {
+            live: true,
+            lag_entries: 1,
+            lag_ms,
+            clock_skew_ms: Some(skew),
+            ..PeerReport::default()
+        };
+        let report = CacheReport { max_drift_ms: 1_000, ..CacheReport::default() };
+        for (skew, lag_ms, lags) in
+            [(-5_000, 5_999, false), (-5_000, 6_000, true), (-900, 1_000, true), (5_000, 1_000, true)]
+        {
+            assert_eq!(lagging(&report, &peer(skew, lag_ms)).is_some(), lags, "{skew} {lag_ms}");
+        }
+    }
+
     #[test]
     fn each_fault_has_its_name() {
         let mut cache = CacheReport { max_drift_ms: 1_000, clock_ahead_ms: 900, ..CacheReport::default() };
-        cache.peers =
-            vec![PeerReport { lag_ms: 2_000, lag_entries: 3, node: Some("b".into()), ..PeerReport::default() }];
+        let peer =
+            |live| PeerReport { lag_ms: 2_000, lag_entries: 3, node: Some("b".into()), live, ..PeerReport::default() };
+        cache.peers = vec![peer(true), peer(false), peer(false)];
+        cache.peers[0].silent_ms = 1;
         cache.tombstones.total = 9;
         cache.tombstones.cap = 10;
         cache.tombstones.oldest_ms = Some(1_000_000);
         cache.tombstones.blocked_by = vec![Blocker::Unseen { replica: "r".into(), node: None, silent_ms: 9_000 }];
-        cache.intake.insert("undecodable_keys".into(), 1);
-        cache.intake.insert("unencodable".into(), 1);
-        cache.intake.insert("unreadable".into(), 1);
+        for name in ["undecodable_keys", "unencodable", "unreadable"] {
+            cache.intake.insert(name.into(), 1);
+            cache.intake_age_ms.insert(name.into(), RECENT - 1);
+        }
         cache.settings_differ = [None, Some("b".to_owned())].map(|node| SettingsDiffer::of(node, Vec::new())).into();
         let expected = [
             "lagging-peer",
+            "member-down",
+            "member-down",
+            "silent-member",
             "clock-behind",
             "collection-stalled",
             "tombstones-near-cap",
@@ -275,19 +268,7 @@ mod tests {
             "settings-differ",
         ];
         assert_eq!(names(&lint_cache(&cache)), expected);
-        let node = NodeReport { seeds_unreachable: true, ..NodeReport::default() };
-        assert_eq!(names(&lint_node(&node)), ["seeds-unreachable", "unencrypted", "task-died"]);
-        for (what, name) in [
-            ("inbox_dropped", "inbox-overflow"),
-            ("inbox_over_share", "source-over-share"),
-            ("crowded_connections", "source-over-share"),
-            ("crowded_frames", "source-over-share"),
-            ("task_restarts", "task-restarted"),
-            ("name_conflicts", "name-conflict"),
-        ] {
-            let network = [(what.to_owned(), 1)].into();
-            let node = NodeReport { loopback: true, driver_alive: true, network, ..NodeReport::default() };
-            assert_eq!(names(&lint_node(&node)), [name], "{what}");
-        }
+        cache.intake_age_ms.values_mut().for_each(|age| *age = RECENT);
+        assert!(names(&lint_cache(&cache)).iter().all(|name| !name.starts_with("un")), "faults of the past end");
     }
 }

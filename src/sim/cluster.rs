@@ -180,8 +180,9 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         replica.set_bugs(self.settings.bugs);
         self.processes[process].open[usize::from(cache)] = Some(self.openings.len());
         self.by_id.insert(id, self.openings.len());
-        let engine = Engine::new(replica, self.settings.max_capacity, self.settings.eviction());
-        let opening = Opening::new((process, cache), engine, self.keys.len(), now);
+        let eviction = self.settings.eviction();
+        let engine = Engine::new(replica, self.settings.max_capacity, eviction);
+        let opening = Opening::new((process, cache), (engine, eviction), self.keys.len(), now);
         self.openings.push(opening);
         self.processes[process].membership.opened(super::codec::name_of(cache));
         self.expect_peers(self.openings.len() - 1);

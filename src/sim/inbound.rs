@@ -16,7 +16,7 @@ use super::trace::describe;
 use super::types::{SimKey, SimValue};
 use crate::hlc::Stamp;
 use crate::membership::{Membership, NotOpen};
-use crate::message::bound::is_above_young;
+use crate::message::bound::needs_bound;
 use crate::message::{Entry, FillNote, Message, bound_in};
 use crate::replica_id::ReplicaId;
 use crate::wire::{self, MessageKind, Peeked};
@@ -174,7 +174,7 @@ fn note_told<K: SimKey, V: SimValue>(
 /// Returns the fills of a message that need a bound (they are stamped just above a recent stamp) and come without it.
 fn bare_fills<K, V>(message: &Message<K, V>) -> Vec<(u64, Stamp)> {
     let in_one = |entries: &[Entry<K, V>], fills: &[FillNote]| {
-        let bare = entries.iter().filter(|entry| is_above_young(entry.stamp()) && entry.kind().ranks_live());
+        let bare = entries.iter().filter(|entry| needs_bound(entry.stamp()) && entry.kind().ranks_live());
         let bare = bare.filter(|entry| bound_in(fills, entry.dot().counter).is_none());
         bare.map(|entry| (entry.hash, entry.stamp())).collect::<Vec<_>>()
     };

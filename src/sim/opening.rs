@@ -8,7 +8,7 @@ use super::types::{SimKey, SimValue};
 use crate::cache::engine::Engine;
 use crate::crdt::VersionVector;
 use crate::hlc::{Now, Stamp};
-use crate::recency::ReadLog;
+use crate::recency::{Eviction, ReadLog};
 use crate::replica::FillTicket;
 use crate::replica_id::ReplicaId;
 
@@ -51,14 +51,19 @@ pub(super) struct Opening<K, V> {
 
 impl<K: SimKey, V: SimValue> Opening<K, V> {
     /// Returns a cache that a process has just opened. Its engine holds nothing.
-    pub(super) fn new((process, cache): (usize, u8), engine: Engine<K, V>, keys: usize, now: Now) -> Self {
+    pub(super) fn new(
+        (process, cache): (usize, u8),
+        (engine, eviction): (Engine<K, V>, Eviction),
+        keys: usize,
+        now: Now,
+    ) -> Self {
         Self {
             id: engine.replica.view().id(),
             process,
             cache,
             wake: engine.replica.poll_timeout(now),
             engine,
-            reads: ReadLog::new(true),
+            reads: ReadLog::new(Some(eviction)),
             is_open: true,
             fills: BTreeMap::new(),
             seen: VersionVector::new(),

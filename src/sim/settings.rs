@@ -356,9 +356,14 @@ impl Settings {
         settings
     }
 
-    /// Returns the eviction policy. It depends on the capacity, so that both policies are tested.
+    /// Returns the eviction policy. It depends on the capacity and the number of nodes, so that
+    /// every policy is tested.
     pub(super) fn eviction(&self) -> Eviction {
-        if self.max_capacity.is_some_and(|capacity| capacity % 3 == 0) { Eviction::SegmentedLru } else { Eviction::Lru }
+        match self.max_capacity {
+            Some(capacity) if capacity % 3 == 0 => Eviction::SegmentedLru,
+            Some(_) if self.replicas.is_multiple_of(2) => Eviction::Sieve,
+            _ => Eviction::Lru,
+        }
     }
 
     /// Changes that make a run easier to read, for shrinking.

@@ -13,12 +13,14 @@ mod arrival;
 #[path = "../../src/cache/flight.rs"]
 #[allow(dead_code)]
 mod flight;
-#[path = "../../src/recency.rs"]
-#[allow(dead_code)]
-mod recency;
-/// The store, in a module of its own, so that the compiler finds its submodules next to it.
+#[path = "../../src/node/woken.rs"]
+mod woken;
+/// The store and the order of eviction, in a module of their own, so that the compiler finds their submodules next to
+/// them.
 #[path = "../../src"]
 mod library {
+    #[allow(dead_code, unused_imports)]
+    pub(crate) mod recency;
     #[allow(dead_code)]
     pub(crate) mod store;
 }
@@ -58,23 +60,26 @@ mod work {
 use crdt::Kind;
 use flight::{Flight, Flights};
 use item::{Body, Item, ItemRef, Key};
-use library::store;
-use recency::ReadLog;
+use library::{recency, store};
+use recency::{Eviction, Miss, ReadLog, Recency};
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
-use sync::Arc;
+use sync::{Arc, AtomicU64, Ordering};
+use woken::Woken;
 
 fn main() {
     let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
     let iterations: usize = wanted.unwrap_or(300);
-    let checks: [(&str, fn()); 8] = [
+    let checks: [(&str, fn()); 10] = [
         ("readers see whole registers, and never go back", readers_see_whole_registers),
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
         ("a walk by places returns no key twice, and nothing older than was read", a_walk_by_places_goes_forward),
         ("reads are noted at most once, and counted exactly", reads_are_counted),
+        ("a use is not lost while the hand passes its neighbours", uses_are_marked),
         ("one thread ends a fill, and its waiters are released", completion_releases_waiters),
         ("waiters in a future are released as well", completion_releases_futures),
+        ("a write is followed by a visit of the driver", a_write_is_visited),
         ("an epoch hides at once what is below it", an_epoch_only_rises),
     ];
     for (name, check) in checks {
@@ -213,7 +218,7 @@ fn a_walk_by_places_goes_forward() {
 }
 
 fn reads_are_counted() {
-    let log = Arc::new(ReadLog::new(true));
+    let log = Arc::new(ReadLog::new(Some(Eviction::Lru)));
     let readers: Vec<_> = (0..2_u32)
         .map(|number| {
             let log = Arc::clone(&log);
@@ -221,7 +226,7 @@ fn reads_are_counted() {
                 for read in 0..3 {
                     log.hit(SlotId(number * 10 + read));
                 }
-                log.miss();
+                log.miss(Miss::Absent);
             })
         })
         .collect();
@@ -235,6 +240,64 @@ fn reads_are_counted() {
     seen.dedup();
     assert_eq!(seen.len(), noted, "noted once, drained twice: {seen:?}");
     assert!(seen.iter().all(|id| [0, 1, 2, 10, 11, 12].contains(id)), "{seen:?}");
+}
+
+/// Checks the marks of the sieve: two readers use places whose bits share a word, while the hand clears others.
+fn uses_are_marked() {
+    let log = Arc::new(ReadLog::new(Some(Eviction::Sieve)));
+    let mut order = Recency::new(Eviction::Sieve);
+    let place = |id: u32| store::SlotRef { id: SlotId(id), generation: id };
+    (0..6).for_each(|id| order.insert(place(id), true, &log));
+    let readers: Vec<_> = [3, 4]
+        .into_iter()
+        .map(|id| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || (0..2).for_each(|_| log.hit(SlotId(id))))
+        })
+        .collect();
+    assert_eq!(order.pop(&log), Some(place(0)));
+    order.insert(place(6), true, &log);
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    assert_eq!(log.totals(), (4, 0));
+    let gone: Vec<_> = std::iter::from_fn(|| order.pop(&log)).map(|slot| slot.id.0).collect();
+    assert_eq!(gone, [1, 2, 5, 3, 4, 6], "3 and 4 were used, and 6 is the newest");
+}
+
+/// Checks that each write is seen by a later visit of the driver, although a cache that waits already is not listed
+/// again.
+fn a_write_is_visited() {
+    let written = Arc::new(AtomicU64::new(0));
+    let called = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&called);
+    let notify = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    };
+    let woken = Arc::new(Woken::new(Box::new(notify)));
+    let caller = Woken::caller("cache");
+    let writers: Vec<_> = (0..2)
+        .map(|_| {
+            let (written, woken, caller) = (Arc::clone(&written), Arc::clone(&woken), Arc::clone(&caller));
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    written.fetch_add(1, Ordering::SeqCst);
+                    woken.call(&caller);
+                }
+            })
+        })
+        .collect();
+    let (mut seen, mut visits) = (0, 0);
+    let mut turn = |seen: &mut u64| {
+        for name in woken.take() {
+            assert_eq!(&*name, "cache");
+            visits += 1;
+            *seen = written.load(Ordering::SeqCst);
+        }
+    };
+    (0..2).for_each(|_| turn(&mut seen));
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    turn(&mut seen);
+    assert_eq!(seen, 4, "a write that no visit has seen");
+    assert_eq!(called.load(Ordering::SeqCst), visits, "the driver is notified once for each visit");
 }
 
 fn flight() -> Arc<Flight<u64, u64>> {

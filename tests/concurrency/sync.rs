@@ -25,6 +25,19 @@ impl<T> RwLock<T> {
     }
 }
 
+/// A lock like parking_lot's: it is never poisoned.
+pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(shuttle::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> shuttle::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap()
+    }
+}
+
 /// Returns the number of this thread, as in the library; here the scheduler numbers the threads.
 pub(crate) fn seat() -> Option<usize> {
     Some(usize::from(shuttle::thread::current().id()))

@@ -157,7 +157,7 @@ fn only_memory_holds_entries() {
 
 #[test]
 fn the_least_recently_used_leaves_first_in_either_policy() {
-    for eviction in [Eviction::Lru, Eviction::SegmentedLru] {
+    for eviction in [Eviction::Lru, Eviction::SegmentedLru, Eviction::Sieve] {
         let left = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&left);
         let cache: Cache<u32, u32> = local()

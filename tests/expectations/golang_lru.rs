@@ -136,10 +136,11 @@ fn an_entry_used_twice_outlives_a_stream_of_new_ones() {
 }
 
 #[test]
-fn the_policies_are_lru_and_segmented_lru() {
+fn the_policies_are_lru_segmented_lru_and_sieve() {
     // Differs: coming-from-other-caches.md, "Shared by several", "eviction policies"
-    let names = [Eviction::Lru, Eviction::SegmentedLru].map(|policy| serde_json::to_string(&policy).unwrap());
-    assert_eq!(names, ["\"lru\"", "\"segmented_lru\""]);
+    let names =
+        [Eviction::Lru, Eviction::SegmentedLru, Eviction::Sieve].map(|policy| serde_json::to_string(&policy).unwrap());
+    assert_eq!(names, ["\"lru\"", "\"segmented_lru\"", "\"sieve\""]);
     assert!(serde_json::from_str::<Eviction>("\"arc\"").is_err());
 }
 

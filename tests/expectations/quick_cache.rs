@@ -20,7 +20,7 @@ fn a_cache_of_one_entry_works() {
 
 #[test]
 fn the_number_of_entries_never_exceeds_the_capacity() {
-    for eviction in [Eviction::Lru, Eviction::SegmentedLru] {
+    for eviction in [Eviction::Lru, Eviction::SegmentedLru, Eviction::Sieve] {
         let cache: Cache<u32, u32> = local().max_capacity(50).eviction(eviction).open().unwrap();
         for key in 0..1_000 {
             cache.insert(key % 77, key).unwrap();

@@ -68,7 +68,7 @@ async fn a_dead_network_task_is_restarted_and_reported() {
         }
     }
     assert_eq!(warnings(&one), ["task-restarted"]);
-    assert!(get(&server, "/metrics").await.1.contains("\ndriftless_network_total{what=\"task_restarts\"} 4\n"));
+    assert!(get(&server, "/metrics").await.1.contains("\ndriftless_network_events_total{event=\"task_restarts\"} 4\n"));
     assert_eq!(get(&server, "/health/ready").await.0, 200, "it works");
     two.shutdown().await;
     one.shutdown().await;

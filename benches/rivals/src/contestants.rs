@@ -50,9 +50,9 @@ impl Ground {
         self.node.cache(&format!("bench-{}", self.opened.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Opens a bounded cache that evicts entries without a second use first.
-    pub fn open_segmented<V: Value>(&self, entries: usize) -> Cache<String, V> {
-        let builder = self.builder().max_capacity(entries as u64).eviction(Eviction::SegmentedLru);
+    /// Opens a bounded cache with another order of eviction than the default.
+    pub fn open_bounded<V: Value>(&self, entries: usize, eviction: Eviction) -> Cache<String, V> {
+        let builder = self.builder().max_capacity(entries as u64).eviction(eviction);
         builder.open().expect("the cache opens")
     }
 
@@ -84,7 +84,10 @@ pub fn all<V: Value>() -> Vec<Maker<V>> {
         maker("driftless", true, true, |ground, entries| Box::new(ground.open::<V>(entries))),
         maker("driftless, bounded", false, false, |ground, entries| Box::new(ground.open::<V>(room(entries)))),
         maker("driftless, segmented", true, false, |ground, entries| {
-            Box::new(ground.open_segmented::<V>(room(entries)))
+            Box::new(ground.open_bounded::<V>(room(entries), Eviction::SegmentedLru))
+        }),
+        maker("driftless, sieve", true, false, |ground, entries| {
+            Box::new(ground.open_bounded::<V>(room(entries), Eviction::Sieve))
         }),
         maker("quick_cache", true, true, |_, entries| {
             Box::new(quick_cache::sync::Cache::<String, V>::new(room(entries)))

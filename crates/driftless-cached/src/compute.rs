@@ -56,3 +56,34 @@ pub(crate) fn try_get_or_set_with<K: CacheKey, V: CacheValue, E>(
         }
     }
 }
+
+pub(crate) async fn async_get_or_set_with<K: CacheKey, V: CacheValue, Fut: Future<Output = V>>(
+    cache: &Cache<K, V>,
+    key: K,
+    compute: impl FnOnce() -> Fut,
+) -> Result<V, StoreError> {
+    let compute = || async { Ok::<_, std::convert::Infallible>(compute().await) };
+    match async_try_get_or_set_with(cache, key, compute).await? {
+        Ok(value) => Ok(value),
+        Err(never) => match never {},
+    }
+}
+
+/// Runs the computation in its caller: it may borrow, so it cannot become a task that other callers wait for.
+pub(crate) async fn async_try_get_or_set_with<K: CacheKey, V: CacheValue, Fut: Future<Output = Result<V, E>>, E>(
+    cache: &Cache<K, V>,
+    key: K,
+    compute: impl FnOnce() -> Fut,
+) -> Result<Result<V, E>, StoreError> {
+    if let Some(value) = cache.get(&key) {
+        return Ok(Ok(value));
+    }
+    let lease = cache.begin_fill(key);
+    match compute().await {
+        Ok(value) => {
+            lease.complete(value.clone())?;
+            Ok(Ok(value))
+        }
+        Err(error) => Ok(Err(error)),
+    }
+}

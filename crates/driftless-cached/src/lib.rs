@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod compute;
+mod leases;
 mod store;
 
 pub use store::{DriftlessCache, StoreError};

@@ -1,17 +1,24 @@
 //! The store: the traits of `cached`, on a handle to a replicated cache.
 
-use cached::{ConcurrentCacheBase, ConcurrentCachePeek, ConcurrentCached, ConcurrentCachedAsync};
+use std::sync::Arc;
+
+use cached::{
+    ConcurrentCacheBase, ConcurrentCachePeek, ConcurrentCached, ConcurrentCachedAsync, SerializeCached,
+    SerializeCachedAsync,
+};
 use driftless::cache::{CacheKey, CacheValue};
 use driftless::{Cache, InsertError};
 
 use crate::compute;
+use crate::leases::{Begun, Caller, Leases};
 
 /// A replicated cache as a store of `cached`. Cheap to clone; clones share one cache.
 ///
 /// The values are in the memory of every node. The [crate's page](crate) states how this store differs from the local
 /// ones.
-pub struct DriftlessCache<K, V> {
+pub struct DriftlessCache<K: CacheKey, V: CacheValue> {
     cache: Cache<K, V>,
+    leases: Arc<Leases<K, V>>,
 }
 
 /// The reason why an operation failed.
@@ -27,21 +34,21 @@ pub enum StoreError {
     Compute(String),
 }
 
-impl<K, V> Clone for DriftlessCache<K, V> {
+impl<K: CacheKey, V: CacheValue> Clone for DriftlessCache<K, V> {
     fn clone(&self) -> Self {
-        Self { cache: self.cache.clone() }
+        Self { cache: self.cache.clone(), leases: Arc::clone(&self.leases) }
     }
 }
 
-impl<K, V> std::fmt::Debug for DriftlessCache<K, V> {
+impl<K: CacheKey, V: CacheValue> std::fmt::Debug for DriftlessCache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DriftlessCache").field("cache", &self.cache).finish()
+        f.debug_struct("DriftlessCache").field("cache", &self.cache).finish_non_exhaustive()
     }
 }
 
-impl<K, V> From<Cache<K, V>> for DriftlessCache<K, V> {
+impl<K: CacheKey, V: CacheValue> From<Cache<K, V>> for DriftlessCache<K, V> {
     fn from(cache: Cache<K, V>) -> Self {
-        Self { cache }
+        Self::new(cache)
     }
 }
 
@@ -49,7 +56,7 @@ impl<K: CacheKey, V: CacheValue> DriftlessCache<K, V> {
     /// Makes a store of an open cache. Time to live, capacity and eviction are those of the cache.
     #[must_use]
     pub fn new(cache: Cache<K, V>) -> Self {
-        Self { cache }
+        Self { cache, leases: Arc::new(Leases::new()) }
     }
 
     /// Returns the cache, for instance to wait until it is ready, or to invalidate on every node.
@@ -62,6 +69,25 @@ impl<K: CacheKey, V: CacheValue> DriftlessCache<K, V> {
         let before = self.peek_value(&key);
         self.cache.insert(key, value)?;
         Ok(before)
+    }
+
+    /// Returns a value. If there is none, begins the fill of the computation that may follow.
+    fn get_or_begin(&self, caller: Caller, key: &K) -> Option<V> {
+        let found = self.cache.get(key);
+        if found.is_none() {
+            self.leases.begin(&self.cache, caller, key);
+        }
+        found
+    }
+
+    /// Stores a value that was computed since this caller's look-up, unless something newer is known.
+    fn end(&self, caller: Caller, key: &K, value: &V) -> Result<(), StoreError> {
+        match self.leases.end(caller, key) {
+            Begun::No => self.cache.insert(key.clone(), value.clone()).map(drop)?,
+            Begun::Lease(lease) => lease.complete(value.clone()).map(drop)?,
+            Begun::Ended => {}
+        }
+        Ok(())
     }
 
     /// Returns a value without counting a use.
@@ -98,15 +124,16 @@ impl<K: CacheKey, V: CacheValue> ConcurrentCacheBase for DriftlessCache<K, V> {
 }
 
 impl<K: CacheKey, V: CacheValue> ConcurrentCached<K, V> for DriftlessCache<K, V> {
-    /// Returns a value from this node's memory.
+    /// Returns a value from this node's memory. A miss begins the fill that [`SerializeCached::cache_set_ref`] ends.
     ///
     /// # Errors
     /// None.
     fn cache_get(&self, k: &K) -> Result<Option<V>, StoreError> {
-        Ok(self.cache.get(k))
+        Ok(self.get_or_begin(Caller::function(), k))
     }
 
-    /// Writes a value on every node. Returns the value that was here just before.
+    /// Writes a value on every node. Returns the value that was here just before. Always a write of its own: it wins
+    /// over every write and delete that this node knows.
     ///
     /// # Errors
     /// The entry is too large, or cannot be encoded and read back. Nothing has changed.
@@ -178,10 +205,11 @@ impl<K: CacheKey, V: CacheValue> ConcurrentCached<K, V> for DriftlessCache<K, V>
     }
 }
 
-/// Nothing here waits: each operation is that of [`ConcurrentCached`], in this node's memory.
+/// Nothing here waits, except for the computations: each operation is that of [`ConcurrentCached`], in this node's
+/// memory.
 impl<K: CacheKey, V: CacheValue> ConcurrentCachedAsync<K, V> for DriftlessCache<K, V> {
     async fn async_cache_get(&self, k: &K) -> Result<Option<V>, StoreError> {
-        self.cache_get(k)
+        Ok(self.get_or_begin(Caller::future(), k))
     }
 
     async fn async_cache_set(&self, k: K, v: V) -> Result<Option<V>, StoreError> {
@@ -206,6 +234,51 @@ impl<K: CacheKey, V: CacheValue> ConcurrentCachedAsync<K, V> for DriftlessCache<
 
     async fn async_cache_reset(&self) -> Result<(), StoreError> {
         self.cache_clear()
+    }
+
+    /// Returns a value. If there is none, computes it with `f`, in each caller that asks. A write or delete on any node
+    /// after the start of `f` wins over the computed value, which is then returned and not stored.
+    ///
+    /// # Errors
+    /// The value was not stored: it is too large, or cannot be encoded and read back.
+    async fn async_cache_get_or_set_with<F, Fut>(&self, k: K, f: F) -> Result<V, StoreError>
+    where
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = V> + Send,
+    {
+        compute::async_get_or_set_with(&self.cache, k, f).await
+    }
+
+    /// As `async_cache_get_or_set_with`, with an `f` that can fail. A failure is not stored.
+    ///
+    /// # Errors
+    /// As `async_cache_get_or_set_with`. The error of `f` is the inner one.
+    async fn async_cache_try_get_or_set_with<F, Fut, E: Send>(&self, k: K, f: F) -> Result<Result<V, E>, StoreError>
+    where
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<V, E>> + Send,
+    {
+        compute::async_try_get_or_set_with(&self.cache, k, f).await
+    }
+}
+
+/// The end of a memoized function. `#[concurrent_cached]` calls this trait where a store has it, and no other code
+/// does, so that sets of the macro are told from sets of the application.
+impl<K: CacheKey, V: CacheValue> SerializeCached<K, V> for DriftlessCache<K, V> {
+    /// Stores a value that was computed since a look-up of the same thread missed. A write or delete on any node after
+    /// that look-up wins over it. Without such a look-up it is a write, as [`ConcurrentCached::cache_set`].
+    ///
+    /// # Errors
+    /// The entry is too large, or cannot be encoded and read back. Nothing has changed.
+    fn cache_set_ref(&self, k: &K, v: &V) -> Result<(), StoreError> {
+        self.end(Caller::function(), k, v)
+    }
+}
+
+/// As [`SerializeCached`]. The look-up belongs to the same task of tokio, or outside of one to the same thread.
+impl<K: CacheKey, V: CacheValue> SerializeCachedAsync<K, V> for DriftlessCache<K, V> {
+    async fn async_cache_set_ref(&self, k: &K, v: &V) -> Result<(), StoreError> {
+        self.end(Caller::future(), k, v)
     }
 }
 

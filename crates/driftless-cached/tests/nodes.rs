@@ -137,12 +137,25 @@ async fn a_slow_computation_overwrites_nothing_newer() {
     end.send(()).unwrap();
     assert_eq!(tokio::task::spawn_blocking(|| slow.join()).await.unwrap().unwrap(), Ok(1));
     assert_eq!((here.get(&key), there.get(&key)), (Ok(None), Ok(None)));
+}
 
-    // As the macro does it, the old value is stored: the page says so.
-    assert_eq!(here.get(&key), Ok(None));
-    there.remove(&key).unwrap();
-    here.set(key.clone(), 1).unwrap();
-    assert_eq!(here.get(&key), Ok(Some(1)));
+/// Checks that a set of the application is a write, whatever this thread or task looked up before.
+#[tokio::test]
+async fn a_set_is_a_write_of_its_own() {
+    let nodes = two().await;
+    let [here, there] = stores(&nodes).await;
+    for key in ["a", "b"].map(String::from) {
+        assert_eq!((here.get(&key), here.async_get(&key).await), (Ok(None), Ok(None)));
+        there.remove(&key).unwrap();
+        let deleted = there.cache().last_written().unwrap();
+        here.cache().wait_seen(&deleted.token(), PATIENCE).await.unwrap();
+        if key == "a" {
+            here.set(key.clone(), 1).unwrap();
+        } else {
+            here.async_set(key.clone(), 1).await.unwrap();
+        }
+        assert_eq!(here.get(&key), Ok(Some(1)), "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

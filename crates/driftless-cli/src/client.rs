@@ -19,13 +19,19 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 #[derive(clap::Args, Clone)]
 pub struct Target {
     /// Address of the node's debug interface
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7980", env = "DRIFTLESS_NODE")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:7980",
+        env = "DRIFTLESS_NODE",
+        hide_env_values = true
+    )]
     node: String,
     /// Name of the cache [default: the only cache that is open there]
     #[arg(long, value_name = "NAME")]
     cache: Option<String>,
     /// File with the token of the debug interface. The variable DRIFTLESS_HTTP_TOKEN holds the token itself
-    #[arg(long, value_name = "PATH", env = "DRIFTLESS_HTTP_TOKEN_FILE")]
+    #[arg(long, value_name = "PATH", env = "DRIFTLESS_HTTP_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
 }
 

@@ -7,6 +7,8 @@ mod layers;
 pub mod schema;
 pub mod secrets;
 pub mod template;
+#[cfg(test)]
+mod tests;
 
 use driftless::{CacheSettings, HostPort};
 use flags::Given;

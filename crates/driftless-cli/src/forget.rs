@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(clap::Args, Clone, Default)]
 pub struct Password {
     /// File with the password of the Redis port. The variable DRIFTLESS_PASSWORD holds the password itself
-    #[arg(long, value_name = "PATH", env = "DRIFTLESS_PASSWORD_FILE")]
+    #[arg(long, value_name = "PATH", env = "DRIFTLESS_PASSWORD_FILE", hide_env_values = true)]
     password_file: Option<PathBuf>,
 }
 
@@ -20,7 +20,13 @@ pub struct Arguments {
     /// Name of the member, as `driftless status` shows it
     member: String,
     /// Address of the Redis port of any other node
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6379", env = "DRIFTLESS_REDIS")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:6379",
+        env = "DRIFTLESS_REDIS",
+        hide_env_values = true
+    )]
     redis: String,
     #[command(flatten)]
     password: Password,

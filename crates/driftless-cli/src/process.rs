@@ -26,7 +26,7 @@ use tokio::{net::TcpListener, sync::watch};
 #[derive(clap::Args, Clone)]
 pub struct Arguments {
     /// Read settings from this TOML file. Flags and variables win over it
-    #[arg(long, value_name = "PATH", env = "DRIFTLESS_CONFIG")]
+    #[arg(long, value_name = "PATH", env = "DRIFTLESS_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Print the settings in force, and end. Fails if one is not valid
     #[arg(long)]

@@ -29,12 +29,12 @@ pub(super) fn deliver<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, bytes: 
     let size = bytes.len();
     let Some((from, message)) = decode(shared, bytes) else { return false };
     shared.counts.bytes_in.of(&message).add(size as u64);
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let handled = catch_unwind(AssertUnwindSafe(|| {
         let remains = shared.writer.change(now, |engine| {
             let replica = &mut engine.replica;
             replica.handle_message(now, from, message);
-            replica.needs_new_id(now).then(|| shared.around.renew(now, replica)).flatten()
+            replica.needs_new_id(now).then(|| shared.services.renew(now, replica)).flatten()
         });
         // The former state holds user types, so it is dropped after the replica's lock is released.
         drop_quietly(remains);

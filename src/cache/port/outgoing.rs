@@ -15,7 +15,7 @@ use crate::wire;
 
 /// Returns the next parcel to send. Skips messages that cannot be encoded.
 pub(super) fn poll<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Option<Parcel> {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     loop {
         let transmit = shared.writer.change(now, |engine| engine.replica.poll_transmit(now))?;
         if let Some(parcel) = parcel(shared, now, transmit) {
@@ -26,7 +26,7 @@ pub(super) fn poll<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Option<
 
 /// Returns an encoded digest for a node that has just appeared.
 pub(super) fn greeting<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Option<Bytes> {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     let digest = shared.writer.change(now, |engine| engine.replica.greeting(now));
     encode(shared, &Message::Digest(digest)).ok()
 }
@@ -35,7 +35,7 @@ fn encode<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     message: &Message<K, V>,
 ) -> Result<Bytes, wire::EncodeError> {
-    let envelope = wire::Envelope { cache: &shared.name, from: shared.around.id(), node: shared.around.node };
+    let envelope = wire::Envelope { cache: &shared.name, from: shared.services.id(), node: shared.services.node };
     match message {
         // A relayed push is sent in the bytes in which it arrived.
         Message::Push(push) if !push.raw.is_empty() => wire::forward(&envelope, &push.raw),

@@ -17,7 +17,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn id(&self) -> ReplicaId {
-        self.around.id()
+        self.services.id()
     }
 
     fn deliver(&self, bytes: Bytes) -> bool {
@@ -29,7 +29,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     }
 
     fn sent(&self, to: ReplicaId, ok: bool) {
-        let now = self.around.time.now();
+        let now = self.services.time.now();
         self.writer.change(now, |engine| engine.replica.handle_sent(now, to, ok));
     }
 
@@ -102,7 +102,7 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
 /// Changes the members that the replica knows, then notifies the callers that wait for members.
 fn change_members<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, change: impl FnOnce(&mut Replica<K, V>, Now)) {
-    let now = shared.around.time.now();
+    let now = shared.services.time.now();
     shared.writer.change(now, |engine| change(&mut engine.replica, now));
     shared.progress.notify(usize::MAX);
 }

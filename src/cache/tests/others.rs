@@ -93,12 +93,12 @@ fn what_a_timer_makes_due_is_sent_at_once() {
     }
     assert_eq!(cluster.take(1).len(), 1, "the second acknowledgement waits to be sent with a later one");
     let due = here.tick();
-    let wait = Duration::from_nanos(due - here.around.time.now().mono);
+    let wait = Duration::from_nanos(due - here.services.time.now().mono);
     assert!((1..=10).contains(&wait.as_millis()), "{wait:?}");
     cluster.clocks[1].advance(wait);
-    assert_eq!(here.tick(), here.around.time.now().mono, "the next turn, which sends it, is now");
+    assert_eq!(here.tick(), here.services.time.now().mono, "the next turn, which sends it, is now");
     assert_eq!(cluster.take(1).len(), 1);
-    assert!(here.tick() > here.around.time.now().mono);
+    assert!(here.tick() > here.services.time.now().mono);
 }
 
 #[test]
@@ -193,44 +193,4 @@ fn settings_come_from_a_file_and_are_refused_with_a_reason() {
     let OpenError::Settings { cache, error: of } = &error else { panic!("{error}") };
     assert_eq!(cache, "test");
     assert!(matches!(**of, OpenError::Setting { setting: "fill_timeout", .. }), "{error}");
-}
-
-#[cfg(feature = "metrics")]
-#[test]
-fn the_documented_metrics_are_published_about_once_a_second() {
-    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-    use std::collections::BTreeSet;
-    use std::sync::Mutex;
-
-    #[derive(Default)]
-    struct Names(Mutex<BTreeSet<String>>);
-    impl Recorder for Names {
-        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            self.0.lock().unwrap().insert(key.name().to_owned());
-            Counter::noop()
-        }
-        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-            self.0.lock().unwrap().insert(key.name().to_owned());
-            Gauge::noop()
-        }
-        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-            Histogram::noop()
-        }
-    }
-
-    let cluster = Cluster::<u32, u32>::new(2, |_, it| it);
-    let names = Names::default();
-    metrics::with_local_recorder(&names, || cluster.tick(0, Duration::from_secs(1)));
-    let published = std::mem::take(&mut *names.0.lock().unwrap());
-    let documented = include_str!("../metrics_facade.rs").lines().filter(|line| line.starts_with("//! | `"));
-    let documented =
-        documented.filter_map(|line| line.split('|').nth(1)).flat_map(|names| names.split(',').map(str::trim));
-    let documented = documented.filter_map(|name| name.strip_prefix('`')?.split(['`', '{']).next());
-    let documented: BTreeSet<_> = documented.map(str::to_owned).collect();
-    assert_eq!(published, documented);
-    metrics::with_local_recorder(&names, || cluster.tick(0, Duration::from_millis(500)));
-    assert!(names.0.lock().unwrap().is_empty(), "not more often");
 }

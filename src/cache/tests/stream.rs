@@ -127,7 +127,7 @@ fn a_wakening_without_an_event_starts_no_new_wait() {
         let mut woken = 0;
         while !done.load(std::sync::atomic::Ordering::SeqCst) {
             clock.advance(Duration::from_millis(10));
-            waker.shared.writer.feed.announce();
+            waker.shared.writer.feed.wake_subscribers();
             std::thread::sleep(Duration::from_millis(1));
             woken += 1;
             assert!(woken < 5_000, "the wait does not end");

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ const MAX_URI: usize = 16 << 10;
 
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     if let Err((status, why)) = admit(&app.config, &request) {
-        return answer::refuse(status, why);
+        return refuse(status, why);
     }
     // A task of its own contains a panic of the handler: only this request fails. Dropping the set cancels the task.
     let mut handler = JoinSet::new();
@@ -38,6 +38,18 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
     }
 }
 
+/// Returns the response to a request that is not admitted, with the header that HTTP requires for its status.
+fn refuse(status: StatusCode, why: &str) -> Response {
+    let mut response = answer::refuse(status, why);
+    let header = match status {
+        StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "GET, HEAD")),
+        StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer realm=\"driftless\"")),
+        _ => None,
+    };
+    response.headers_mut().extend(header.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    response
+}
+
 type Refused = (StatusCode, &'static str);
 
 fn admit(config: &HttpConfig, request: &Request) -> Result<(), Refused> {
@@ -48,15 +60,25 @@ fn admit(config: &HttpConfig, request: &Request) -> Result<(), Refused> {
     if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI {
         return Err((StatusCode::URI_TOO_LONG, "the path and query exceed 16 KiB: shorten them"));
     }
+    // The answer reveals one bit and changes nothing. Probes may use HTTP/1.0 without `Host`, or a name of their own.
+    if is_health(uri.path()) {
+        return Ok(());
+    }
     let host = check_host(config, request.headers())?;
-    check_origin(host, request.headers())?;
+    if !is_link(uri.path(), request.headers()) {
+        check_origin(host, request.headers())?;
+    }
     if needs_token(uri.path()) { check_token(config, request.headers()) } else { Ok(()) }
 }
 
-/// Returns true if a request for this path must carry the token. The page contains no data, and orchestrators send
-/// health checks without a token.
+/// Returns true for the paths of health checks. Orchestrators send them without a token.
+pub(super) fn is_health(path: &str) -> bool {
+    matches!(path, "/health/live" | "/health/ready")
+}
+
+/// Returns true if a request for this path must carry the token. The page contains no data.
 fn needs_token(path: &str) -> bool {
-    !matches!(path, "/" | "/health/live" | "/health/ready")
+    path != "/"
 }
 
 /// Checks that `Host` is an IP address, `localhost` or a configured name. This stops DNS rebinding, in which a foreign
@@ -88,6 +110,13 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+/// Returns true if a browser opens the page in a tab, for instance from a link in a chat or on another page. The page
+/// itself has no data, and the other page cannot read it: it is not in a frame, and its requests are checked as all are.
+fn is_link(path: &str, headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
+    path == "/" && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document")
+}
+
 /// Refuses requests that a browser sends on behalf of a page of another origin. Browsers leave `Origin` out of some GET
 /// requests, so `Sec-Fetch-Site` is checked as well.
 fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), Refused> {
@@ -102,13 +131,20 @@ fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), Refused> {
 
 fn check_token(config: &HttpConfig, headers: &HeaderMap) -> Result<(), Refused> {
     let Some(token) = &config.token else { return Ok(()) };
-    let given = headers.get(header::AUTHORIZATION).and_then(|given| given.as_bytes().strip_prefix(b"Bearer "));
+    let given = headers.get(header::AUTHORIZATION).and_then(|given| bearer(given.as_bytes()));
     let right = given.is_some_and(|given| equal(given, token.as_bytes()));
     if right {
         Ok(())
     } else {
         Err((StatusCode::UNAUTHORIZED, "the token is missing or wrong: send `Authorization: Bearer TOKEN`"))
     }
+}
+
+/// Returns the credentials of the scheme `Bearer`, whose name is not case-sensitive (RFC 9110, section 11.1).
+fn bearer(given: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = given.split_at_checked(b"Bearer".len())?;
+    let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer") && rest.starts_with(b" ");
+    is_bearer.then(|| rest.trim_ascii())
 }
 
 /// Compares in a time that does not depend on the position of the first difference.

@@ -1,84 +1,119 @@
-//! A listener that limits the number of connections and the lifetime of each. A client that sends or reads slowly holds
-//! one of a few connections for a limited time, and nothing else of the node.
+//! The connections of the debug interface: limits on their number, on the time to send a request head, and on their
+//! lifetime. Places in reserve answer health checks even if all other places are taken.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 
+use super::{answer, guard};
+use crate::sync::{AtomicBool, Ordering};
+
+/// The time in which a connection must send the whole head of its next request. It includes the time between two
+/// requests of one connection.
+const HEAD: Duration = Duration::from_secs(2);
 /// The maximum lifetime of a connection. A browser opens a new one.
 const LIFETIME: Duration = Duration::from_secs(60);
+/// The pause after an error of accept. Such errors are transient: a full descriptor table, a reset before accept.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The maximum number of connections in reserve, which answer health checks only.
+const RESERVE: usize = 16;
 
-pub(super) struct Limited {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
+/// An open connection, as the acceptor sees it.
+struct Place {
+    task: AbortHandle,
+    /// True once the connection has sent the head of a request. From then on it yields to no other connection.
+    proven: Arc<AtomicBool>,
 }
 
-impl Limited {
-    pub(super) fn new(listener: TcpListener, connections: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections)) }
+/// A bounded number of open connections, the oldest first.
+struct Places {
+    limit: usize,
+    open: VecDeque<Place>,
+}
+
+impl Places {
+    fn new(limit: usize) -> Self {
+        Self { limit, open: VecDeque::with_capacity(limit) }
+    }
+
+    /// Makes room for one connection, and returns false if there is none. The oldest connection without a request head
+    /// yields.
+    fn make_room(&mut self) -> bool {
+        self.open.retain(|place| !place.task.is_finished());
+        if self.open.len() < self.limit {
+            return true;
+        }
+        let victim = self.open.iter().position(|place| !place.proven.load(Ordering::Relaxed));
+        let victim = victim.and_then(|at| self.open.remove(at));
+        victim.map(|place| place.task.abort()).is_some()
     }
 }
 
-impl Listener for Limited {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed. If it were, the connection would be accepted without a permit.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let (stream, addr) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, _place: place, end: Box::pin(sleep(LIFETIME)) }, addr)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-pub(super) struct Connection {
-    stream: TcpStream,
-    _place: Option<OwnedSemaphorePermit>,
-    end: Pin<Box<Sleep>>,
-}
-
-impl Connection {
-    /// Fails once the lifetime is over. Polling the timer also wakes the task when it ends, even if the peer is silent.
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+/// Accepts connections for ever. At most `limit` connections get any answer. While these are taken, further ones get
+/// answers to health checks.
+pub(super) async fn serve(listener: TcpListener, limit: usize, router: Router) {
+    let (mut places, mut reserve) = (Places::new(limit), Places::new(RESERVE));
+    // Dropping the set ends all connections together with this future.
+    let mut running = JoinSet::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "the debug interface could not accept a connection");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        while running.try_join_next().is_some() {}
+        let is_full = !places.make_room();
+        let room = if is_full { &mut reserve } else { &mut places };
+        // Without room even in the reserve, the connection is closed here.
+        if !is_full || room.make_room() {
+            let proven = Arc::new(AtomicBool::new(false));
+            let task = running.spawn(converse(stream, router.clone(), is_full, Arc::clone(&proven)));
+            room.open.push_back(Place { task, proven });
         }
     }
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+/// Serves one connection until it ends, or until a limit ends it.
+async fn converse(stream: TcpStream, router: Router, is_reserve: bool, proven: Arc<AtomicBool>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        proven.store(true, Ordering::Relaxed);
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(respond(router, request.map(Body::new), is_reserve).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        // An answered connection would otherwise keep its place in reserve until its next request.
+        .keep_alive(!is_reserve)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = timeout(LIFETIME, connection).await {
+        tracing::debug!(%error, "a connection of the debug interface ended");
     }
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+async fn respond(router: Router, request: Request<Body>, is_reserve: bool) -> Response {
+    if is_reserve && !guard::is_health(request.uri().path()) {
+        let why = "all connections of the debug interface are in use: retry when some have ended";
+        return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, why);
     }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    match tower_service::Service::call(&mut router.into_service(), request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }

@@ -15,7 +15,7 @@ async fn serve(router: Router<App>) -> (Node, SocketAddr) {
     let config = HttpConfig::new(addr);
     let app = Arc::new(Shared { inspector: Inspector::new(&node), config, heavy: Semaphore::new(1) });
     let router = guarded(router, &app).with_state(app);
-    tokio::spawn(async move { axum::serve(limits::Limited::new(listener, 2), router).await });
+    tokio::spawn(limits::serve(listener, 2, router));
     (node, addr)
 }
 
@@ -45,11 +45,12 @@ async fn a_handler_that_panics_takes_nothing_down() {
 #[tokio::test]
 async fn beyond_loopback_a_token_is_needed() {
     // scenario 91: an address beyond loopback requires a token of at least 16 bytes.
-    let open = HttpConfig::new(([0, 0, 0, 0], 0).into());
-    assert!(matches!(check(&open), Err(HttpError::TokenRequired(_))));
-    assert!(matches!(check(&open.clone().token("short")), Err(HttpError::ShortToken)));
-    assert!(check(&open.clone().token("0123456789abcdef")).is_ok());
-    assert!(check(&HttpConfig::new(([127, 0, 0, 1], 0).into())).is_ok());
+    let beyond = SocketAddr::from(([0, 0, 0, 0], 0));
+    let open = HttpConfig::new(beyond);
+    assert!(matches!(check(&open, beyond), Err(HttpError::TokenRequired(_))));
+    assert!(matches!(check(&open.clone().token("short"), beyond), Err(HttpError::ShortToken)));
+    assert!(check(&open.clone().token("0123456789abcdef"), beyond).is_ok());
+    assert!(check(&open, ([127, 0, 0, 1], 0).into()).is_ok());
     // scenario 92: the token does not appear in debug output.
     assert!(!format!("{:?}", open.token("0123456789abcdef")).contains("0123"));
 }
@@ -73,6 +74,10 @@ fn every_field_of_every_answer_is_described() {
     check::<crate::report::TombstoneReport>(&described, "TombstoneReport");
     check::<crate::report::Repairs>(&described, "Repairs");
     check::<crate::report::NodeReport>(&described, "NodeReport");
+    check::<crate::report::SeedReport>(&described, "SeedReport");
+    check::<crate::report::IncidentReport>(&described, "IncidentReport");
+    check::<crate::report::Warning>(&described, "Warning");
+    check::<crate::report::Distribution>(&described, "Distribution");
     check::<crate::report::MemberReport>(&described, "MemberReport");
     check::<crate::report::Staleness>(&described, "Staleness");
     check::<crate::report::PeerStaleness>(&described, "PeerStaleness");
@@ -82,4 +87,12 @@ fn every_field_of_every_answer_is_described() {
     check::<crate::inspect::ClusterReport>(&described, "ClusterReport");
     check::<crate::inspect::KeysPage>(&described, "KeysPage");
     check::<crate::inspect::KeyLine>(&described, "KeyLine");
+    check::<crate::report::NodePast>(&described, "NodePast");
+    check::<crate::report::CachePast>(&described, "CachePast");
+    check::<crate::report::NodeSample>(&described, "NodeSample");
+    check::<crate::report::CacheSample>(&described, "CacheSample");
+    check::<crate::report::HotKeys>(&described, "HotKeys");
+    check::<crate::report::HotKey>(&described, "HotKey");
+    check::<crate::report::TombstoneLine>(&described, "TombstoneLine");
+    check::<crate::report::ProcessReport>(&described, "ProcessReport");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Driver;
+use super::{Driver, waiting};
 
 /// The time that the driver waits for events before it lets time pass.
 const STEP: Duration = Duration::from_millis(5);
@@ -20,7 +20,7 @@ const GOODBYE: Duration = Duration::from_millis(200);
 /// Uses the deadline only while a member may still take them: a live member, one that was declared dead and is not yet
 /// forgotten, or one that a seed may lead to.
 pub(super) async fn shut_down(driver: &mut Driver, deadline: Duration) {
-    driver.answer_member_waiters(true);
+    waiting::answer_member_waiters(driver, true);
     let begin = Instant::now();
     let until = begin + deadline;
     let acknowledged = if !driver.membership.is_alone() { begin + ACKNOWLEDGE } else { begin };
@@ -28,7 +28,8 @@ pub(super) async fn shut_down(driver: &mut Driver, deadline: Duration) {
         |driver: &Driver, now| now < acknowledged || driver.registry.ports().iter().any(|port| port.has_unsent());
     while Instant::now() < until && goes_on(driver, Instant::now()) {
         // Messages are still handled: acknowledgements and digests report which writes have arrived.
-        driver.send_parcels().await;
+        driver.agenda.want_all();
+        driver.turn().await;
         tokio::select! {
             biased;
             Some(sent) = driver.sent.1.recv() => driver.note_sent(&sent),
@@ -36,9 +37,7 @@ pub(super) async fn shut_down(driver: &mut Driver, deadline: Duration) {
                 Some(event) => driver.handle_events(event).await,
                 None => break,
             },
-            () = sleep(STEP) => {
-                driver.pass_time().await;
-            }
+            () = sleep(STEP) => {}
         }
     }
     // Counted before the goodbye, because the caches can hand over nothing after it.

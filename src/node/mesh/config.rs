@@ -140,7 +140,10 @@ impl MeshConfig {
             )));
         }
         if self.max_inbound == 0 || self.inbox == 0 {
-            return Err(MeshError::Invalid("`max_inbound` and `inbox` must be at least 1".into()));
+            return Err(MeshError::Invalid(format!(
+                "`max_inbound` is {} and `inbox` is {}, and both must be at least 1",
+                self.max_inbound, self.inbox
+            )));
         }
         self.failure.validate()
     }
@@ -235,31 +238,41 @@ impl FailureTiming {
 
     fn validate(&self) -> Result<(), MeshError> {
         if self.probe_timeout.is_zero() || self.probe_timeout >= self.probe_interval {
-            return Err(MeshError::Invalid(
-                "`probe_timeout` must be positive and shorter than `probe_interval`".into(),
-            ));
+            return Err(MeshError::Invalid(format!(
+                "`probe_timeout` is {:?}, and must be positive and shorter than `probe_interval`, which is {:?}",
+                self.probe_timeout, self.probe_interval
+            )));
         }
         let others = [
-            self.gossip_interval,
-            self.push_pull_interval,
-            self.connect_timeout,
-            self.header_timeout,
-            self.stream_timeout,
-            self.rejoin_min,
-            self.canary_interval,
+            ("gossip_interval", self.gossip_interval),
+            ("push_pull_interval", self.push_pull_interval),
+            ("connect_timeout", self.connect_timeout),
+            ("header_timeout", self.header_timeout),
+            ("stream_timeout", self.stream_timeout),
+            ("rejoin_min", self.rejoin_min),
+            ("canary_interval", self.canary_interval),
         ];
-        if others.iter().any(|d| *d < Duration::from_millis(1)) {
-            return Err(MeshError::Invalid("every interval and timeout must be at least one millisecond".into()));
+        if let Some((name, time)) = others.iter().find(|(_, time)| *time < Duration::from_millis(1)) {
+            return Err(MeshError::Invalid(format!("`{name}` is {time:?}, and must be at least 1ms")));
         }
-        if self.rejoin_max < self.rejoin_min || self.canary_silence <= self.canary_interval {
-            return Err(MeshError::Invalid(
-                "`rejoin_max` must be at least `rejoin_min`, and `canary_silence` must exceed `canary_interval`".into(),
-            ));
+        for (name, time, least_name, least) in [
+            ("rejoin_max", self.rejoin_max, "rejoin_min", self.rejoin_min),
+            ("canary_silence", self.canary_silence, "canary_interval", self.canary_interval + Duration::from_millis(1)),
+        ] {
+            if time < least {
+                let text = format!("`{name}` is {time:?}, and must be at least {least:?}, because of `{least_name}`");
+                return Err(MeshError::Invalid(text));
+            }
         }
-        if self.suspicion_mult == 0 || self.suspicion_max_mult == 0 || self.departed_limit == 0 {
-            return Err(MeshError::Invalid("suspicion multipliers and `departed_limit` must be at least 1".into()));
+        let counts = [
+            ("suspicion_mult", self.suspicion_mult),
+            ("suspicion_max_mult", self.suspicion_max_mult),
+            ("departed_limit", self.departed_limit),
+        ];
+        match counts.iter().find(|(_, count)| *count == 0) {
+            Some((name, _)) => Err(MeshError::Invalid(format!("`{name}` is 0, and must be at least 1"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Returns the longest time until an unreachable member is declared dead in a small cluster.
@@ -271,8 +284,8 @@ impl FailureTiming {
 /// The error of a mesh that did not start. Nothing is left running, and no port is held.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
-    /// A setting is out of range.
-    #[error("invalid mesh configuration: {0}")]
+    /// A setting is out of range. The text has the setting, its value and its range.
+    #[error("{0}")]
     Invalid(String),
     /// The bound address is unspecified, so other members could not reach it, and none is advertised.
     #[error(

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::{
     counters::Counters,
+    incidents::{Culprit, IncidentKind, Incidents},
     refusals::Refusals,
     roster::{Peer, Roster},
     shares::{Amount, Place, Refused, Shares},
@@ -82,6 +83,7 @@ pub(super) struct Inbox {
     pub(super) sender: mpsc::Sender<Waiting>,
     pub(super) shares: Arc<Shares>,
     pub(super) refusals: Refusals,
+    pub(super) incidents: Arc<Incidents>,
 }
 
 impl Inbox {
@@ -92,10 +94,14 @@ impl Inbox {
             Ok(place) => Waiting { bytes, reliable, place },
             Err(refused) => {
                 counters.inbox_dropped.one();
-                if refused == Refused::Share {
+                let kind = if refused == Refused::Share {
                     counters.inbox_over_share.one();
                     self.refusals.crowd(from.ip(), "messages");
-                }
+                    IncidentKind::OverShare
+                } else {
+                    IncidentKind::InboxFull
+                };
+                self.incidents.note(kind, Culprit::Host(from.ip()));
                 return;
             }
         };
@@ -235,7 +241,10 @@ impl ConflictDelegate for MeshDelegate {
 
     async fn notify_conflict(&self, existing: Arc<Node>, other: Arc<Node>) {
         self.delegate_state.counters.name_conflicts.one();
-        self.delegate_state.roster.conflict(existing.id(), [*existing.address(), *other.address()]);
+        let addrs = [*existing.address(), *other.address()];
+        let culprit = Culprit::Name(existing.id().clone(), addrs);
+        self.delegate_state.inbox.incidents.note(IncidentKind::NameTaken, culprit);
+        self.delegate_state.roster.conflict(existing.id(), addrs);
     }
 }
 

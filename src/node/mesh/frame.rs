@@ -3,7 +3,7 @@
 //! memberlist allocates as much as a length field asks for before one byte of it has arrived, and before decryption. So
 //! label, encryption and length are checked here first. A refusal is counted by its kind.
 
-use super::counters::Counters;
+use super::{counters::Counters, incidents::IncidentKind};
 use crate::counters::Counter;
 
 const COMPOUND: u8 = 1;
@@ -30,18 +30,51 @@ pub(super) const MAX_HEADER: usize = 2 + 255 + FIXED_HEADER;
 /// The reason for which bytes from the network were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
+    /// Not the traffic of a cluster.
     ForeignLabel,
+    /// The traffic of another cluster.
+    OtherCluster,
+    /// Not encrypted, while this member has a key.
     Plaintext,
+    /// Encrypted, while this member has no key.
+    Encrypted,
+    /// Encrypted with a key that this member does not have, or damaged.
+    Undecipherable,
     Malformed,
     Oversize,
+}
+
+/// The first bytes of the answer to a frame that is refused. No frame begins like this.
+const REFUSED: [u8; 7] = [0xf0, b'r', b'e', b'f', b'u', b's', b'e'];
+
+/// The refusals that are answered, with the last byte of the answer. The sender is most likely a misconfigured member.
+const ANSWERED: [(u8, Refusal); 4] =
+    [(1, Refusal::OtherCluster), (2, Refusal::Undecipherable), (3, Refusal::Plaintext), (4, Refusal::Encrypted)];
+
+/// The error of a frame that another member refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the member there refused this one: {}", .0.of_sender())]
+pub(super) struct RefusedThere(pub(super) Refusal);
+
+/// Reads the answer to a refused frame. Returns `None` if the bytes are no such answer, and `Some(None)` if they may be
+/// the beginning of one.
+pub(super) fn refused_there(head: &[u8]) -> Option<Option<RefusedThere>> {
+    let len = head.len().min(REFUSED.len());
+    if len == 0 || head[..len] != REFUSED[..len] {
+        return None;
+    }
+    let Some(code) = head.get(REFUSED.len()) else { return Some(None) };
+    let refusal = ANSWERED.iter().find(|(known, _)| known == code)?;
+    Some(Some(RefusedThere(refusal.1)))
 }
 
 impl Refusal {
     pub(super) fn count(self, counters: &Counters) {
         let counter: &Counter = match self {
-            Self::ForeignLabel => &counters.foreign_label,
+            Self::ForeignLabel | Self::OtherCluster => &counters.foreign_label,
             Self::Plaintext => &counters.refused_plaintext,
-            Self::Malformed => &counters.malformed_frames,
+            Self::Undecipherable => &counters.undecipherable,
+            Self::Malformed | Self::Encrypted => &counters.malformed_frames,
             Self::Oversize => &counters.oversize_frames,
         };
         counter.one();
@@ -51,17 +84,58 @@ impl Refusal {
 impl Refusal {
     pub(super) fn why(self) -> &'static str {
         match self {
-            Self::ForeignLabel => "sent by another cluster, or not cluster traffic",
+            Self::ForeignLabel => "not cluster traffic",
+            Self::OtherCluster => "sent by another cluster",
             Self::Plaintext => "not encrypted",
+            Self::Encrypted => "encrypted, and this member has no key",
+            Self::Undecipherable => "encrypted with another key, or damaged",
             Self::Malformed => "malformed",
             Self::Oversize => "too large",
         }
     }
+
+    /// Returns the reason in words for the member whose frame was refused.
+    pub(super) fn of_sender(self) -> &'static str {
+        match self {
+            Self::ForeignLabel | Self::OtherCluster => "it is in another cluster",
+            Self::Plaintext => "it encrypts, and this node has no key",
+            Self::Encrypted => "it has no key, and this node encrypts",
+            Self::Undecipherable => "it has none of this node's keys",
+            Self::Malformed | Self::Oversize => "it runs another release or has other limits",
+        }
+    }
+
+    /// Returns the incident that a refusal of these bytes is, if a misconfigured member may have sent them.
+    pub(super) fn incident(self) -> Option<IncidentKind> {
+        match self {
+            Self::OtherCluster => Some(IncidentKind::OtherCluster),
+            Self::Plaintext => Some(IncidentKind::Unencrypted),
+            Self::Encrypted => Some(IncidentKind::Encrypted),
+            Self::Undecipherable => Some(IncidentKind::OtherKey),
+            Self::ForeignLabel | Self::Malformed | Self::Oversize => None,
+        }
+    }
+
+    /// Returns the answer to a frame that is refused for this reason, if there is one.
+    pub(super) fn answer(self) -> Option<[u8; 8]> {
+        let (code, _) = ANSWERED.iter().find(|(_, refusal)| *refusal == self)?;
+        let mut answer = [*code; 8];
+        answer[..REFUSED.len()].copy_from_slice(&REFUSED);
+        Some(answer)
+    }
 }
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "refused: {}", self.why())
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl From<Refusal> for std::io::Error {
     fn from(refusal: Refusal) -> Self {
-        std::io::Error::new(std::io::ErrorKind::InvalidData, format!("refused: {refusal:?}"))
+        std::io::Error::new(std::io::ErrorKind::InvalidData, refusal)
     }
 }
 
@@ -116,7 +190,7 @@ impl Policy {
         match (tag == ENCRYPTED, self.encrypted) {
             (false, true) => Err(Refusal::Plaintext),
             // This member has no key to decrypt it with.
-            (true, false) => Err(Refusal::Malformed),
+            (true, false) => Err(Refusal::Encrypted),
             _ => Ok(()),
         }
     }
@@ -128,12 +202,12 @@ impl Policy {
         }
         let Some(&len) = head.get(1) else { return Ok(None) };
         if usize::from(len) != self.label.len() {
-            return Err(Refusal::ForeignLabel);
+            return Err(Refusal::OtherCluster);
         }
         let end = 2 + self.label.len();
         match head.get(2..end) {
             Some(label) if label == self.label.as_bytes() => Ok(Some(end)),
-            Some(_) => Err(Refusal::ForeignLabel),
+            Some(_) => Err(Refusal::OtherCluster),
             None => Ok(None),
         }
     }
@@ -196,11 +270,26 @@ mod tests {
     #[test]
     fn every_refusal_has_its_kind() {
         assert_eq!(policy(false).frame_len(&[9]), Err(Refusal::ForeignLabel));
-        assert_eq!(policy(false).frame_len(&[LABELED, 2]), Err(Refusal::ForeignLabel));
-        assert_eq!(policy(false).frame_len(&[LABELED, 1, b'd']), Err(Refusal::ForeignLabel));
+        assert_eq!(policy(false).frame_len(&[LABELED, 2]), Err(Refusal::OtherCluster));
+        assert_eq!(policy(false).frame_len(&[LABELED, 1, b'd']), Err(Refusal::OtherCluster));
+        assert_eq!(policy(false).frame_len(&[LABELED, 1, b'c', ENCRYPTED, 1]), Err(Refusal::Encrypted));
         assert_eq!(policy(true).frame_len(&[LABELED, 1, b'c', 9]), Err(Refusal::Plaintext));
         assert_eq!(policy(true).frame_len(&[LABELED, 1, b'c', ENCRYPTED, 2]), Err(Refusal::Malformed));
         assert_eq!(policy(false).frame_len(&[LABELED, 1, b'c', 9, 255, 255, 255, 255, 255]), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn an_answer_to_a_refusal_is_read_back_and_is_no_frame() {
+        for refusal in [Refusal::OtherCluster, Refusal::Undecipherable, Refusal::Plaintext, Refusal::Encrypted] {
+            let answer = refusal.answer().unwrap();
+            assert!((1..8).all(|len| refused_there(&answer[..len]) == Some(None)));
+            assert_eq!(refused_there(&answer), Some(Some(RefusedThere(refusal))));
+            assert_eq!(policy(false).frame_len(&answer), Err(Refusal::ForeignLabel));
+        }
+        assert!(Refusal::ForeignLabel.answer().is_none(), "a port scan gets no answer");
+        assert_eq!(refused_there(&[]), None);
+        assert_eq!(refused_there(&[0xf0, b'r', b'e', b'f', b'u', b's', b'e', 9]), None);
+        assert_eq!(refused_there(&[LABELED]), None);
     }
 
     // Checks that no bytes make the screen panic, on 200,000 random prefixes (scenario 75).

@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     delegate::{DelegateState, Kind},
+    frame::Refusal,
     idle::LINGER,
     runtime::MeshRuntime,
     shares::{Amount, Refused, Seat, any_port, host},
@@ -68,7 +69,7 @@ fn admits(wire: &Wire, bytes: &[u8], from: SocketAddr) -> bool {
     }
     if let Err(refusal) = wire.policy.check_datagram(bytes) {
         refusal.count(&wire.counters);
-        wire.refusals.note(from.ip(), refusal.why());
+        wire.note_refusal(from, refusal);
         return false;
     }
     wire.counters.datagrams_in.one();
@@ -83,7 +84,7 @@ async fn taken(wire: &Wire, delegate_state: &DelegateState, bytes: &[u8], from: 
         Ok(plain) => short_cut(delegate_state, plain, Kind::Datagram, from),
         Err(_) if wire.policy.is_encrypted() => {
             wire.counters.undecipherable.one();
-            wire.refusals.note(from.ip(), "encrypted with another key, or damaged");
+            wire.note_refusal(from, Refusal::Undecipherable);
             true
         }
         Err(_) => false,
@@ -193,7 +194,7 @@ impl Screens {
         };
         if refused == Refused::Share {
             self.wire.counters.crowded_connections.one();
-            self.wire.crowds.crowd(from.ip(), "connections");
+            self.wire.note_crowd(from, "connections");
         }
         self.oldest.retain(|screen| !screen.task.is_finished());
         let yields = |screen: &Screening| {
@@ -234,10 +235,17 @@ impl Visit {
         match timeout(wire.timing.header_timeout, conn.screen(&wire.policy)).await {
             Ok(Ok(())) => self.pass_on(conn).await,
             Ok(Err(e)) => {
-                if e.kind() == std::io::ErrorKind::InvalidData {
-                    wire.refusals.note(from.ip(), "a connection with an unknown protocol");
-                }
                 tracing::debug!(%from, error = %e, "connection refused");
+                match e.get_ref().and_then(|e| e.downcast_ref::<Refusal>()) {
+                    Some(refusal) => {
+                        wire.note_refusal(*from, *refusal);
+                        conn.refuse(*refusal).await;
+                    }
+                    None if e.kind() == std::io::ErrorKind::InvalidData => {
+                        wire.refusals.note(from.ip(), "a connection with an unknown protocol");
+                    }
+                    None => {}
+                }
             }
             Err(_) => {
                 wire.counters.header_timeouts.one();
@@ -253,7 +261,7 @@ impl Visit {
         let announced = Amount { count: 0, bytes: conn.frame_len() };
         let Ok(place) = wire.inbound.take(any_port(*from), announced) else {
             wire.counters.crowded_frames.one();
-            wire.crowds.crowd(from.ip(), "bytes of frames being received");
+            wire.note_crowd(*from, "bytes of frames being received");
             return;
         };
         conn.hold(place);
@@ -265,8 +273,8 @@ impl Visit {
             Ok(plain) => short_cut(delegate_state, plain, Kind::Stream, *from),
             Err(_) if wire.policy.is_encrypted() => {
                 wire.counters.undecipherable.one();
-                wire.refusals.note(from.ip(), "encrypted with another key, or damaged");
-                return;
+                wire.note_refusal(*from, Refusal::Undecipherable);
+                return conn.refuse(Refusal::Undecipherable).await;
             }
             Err(_) => false,
         };

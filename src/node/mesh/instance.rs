@@ -25,6 +25,7 @@ use super::{
     counters::Counters,
     delegate::{DelegateState, Kind, MeshDelegate},
     roster::{MeshEvent, Peer},
+    seeds::{NotJoined, Seeds},
     timers,
     transport::{MeshTransport, TransportOptions, WireError},
     wire::Wire,
@@ -54,6 +55,15 @@ fn is_stale(error: &ListError) -> bool {
     }
 }
 
+/// Returns the innermost cause of an error: the outer ones name what was done, which is known.
+fn cause_of(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
 /// The state that the tasks and the handle share.
 pub(super) struct Core {
     pub(super) config: MeshConfig,
@@ -66,6 +76,8 @@ pub(super) struct Core {
     live: RwLock<Option<List>>,
     /// The request for a rebuild.
     pub(super) rebuild_asked: Notify,
+    /// The states of the configured seeds.
+    pub(super) seeds: Seeds,
     /// True if there are seeds and each of them is this member itself.
     pub(super) seeds_are_own: AtomicBool,
     /// The supervised tasks, by name.
@@ -84,6 +96,7 @@ impl Core {
             delegate_state: Arc::new(delegate_state),
             live: RwLock::new(None),
             rebuild_asked: Notify::new(),
+            seeds: Seeds::new(&config.seeds),
             seeds_are_own: AtomicBool::new(false),
             tasks: Mutex::default(),
             config,
@@ -144,26 +157,29 @@ impl Core {
 
     /// Exchanges member tables with each address. Returns the number of addresses that answered.
     pub(super) async fn join_all(&self, addrs: Vec<SocketAddr>) -> usize {
-        stream::iter(addrs)
-            .map(|addr| self.join(addr))
-            .buffer_unordered(PARALLEL_JOINS)
-            .filter(|joined| std::future::ready(*joined))
-            .count()
-            .await
+        let joined = self.join_each(addrs).await;
+        joined.iter().filter(|(_, joined)| joined.is_ok()).count()
     }
 
-    async fn join(&self, addr: SocketAddr) -> bool {
-        let Some(list) = self.live() else { return false };
+    /// Exchanges member tables with each address. Returns the result for each address.
+    pub(super) async fn join_each(&self, addrs: Vec<SocketAddr>) -> Vec<(SocketAddr, Result<(), NotJoined>)> {
+        let joins = stream::iter(addrs).map(|addr| async move { (addr, self.join(addr).await) });
+        joins.buffer_unordered(PARALLEL_JOINS).collect().await
+    }
+
+    async fn join(&self, addr: SocketAddr) -> Result<(), NotJoined> {
+        let list = self.live().ok_or_else(|| NotJoined::Failed("this member is stopping".into()))?;
         self.counters.join_attempts.one();
-        let patience = self.config.failure.connect_timeout + self.config.failure.stream_timeout;
-        match timeout(patience, list.join(MaybeResolvedAddress::resolved(addr))).await {
-            Ok(Ok(_)) => true,
-            failed => {
-                self.counters.join_failures.one();
-                tracing::debug!(%addr, error = ?failed.map(|r| r.err().map(|e| e.to_string())), "join failed");
-                false
-            }
-        }
+        self.wire.take_refused_by(addr);
+        let limit = self.config.failure.connect_timeout + self.config.failure.stream_timeout;
+        let error = match timeout(limit, list.join(MaybeResolvedAddress::resolved(addr))).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => cause_of(&error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.counters.join_failures.one();
+        tracing::debug!(%addr, error, "join failed");
+        Err(self.wire.take_refused_by(addr).map_or(NotJoined::Failed(error), NotJoined::Refused))
     }
 
     fn options(&self) -> Options {

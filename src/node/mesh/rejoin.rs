@@ -14,7 +14,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{config::FailureTiming, instance::Core, roster::MeshEvent};
+use super::{
+    config::FailureTiming,
+    instance::Core,
+    roster::MeshEvent,
+    seeds::{SeedState, state_of},
+};
 
 /// Maximum number of targets sought at one time.
 const PARALLEL: usize = 16;
@@ -87,7 +92,7 @@ impl Rejoin {
         self.attempts.insert(target, Attempt { outcome, due, delay });
     }
 
-    /// Reports once that all seeds are unreachable, and once that a seed is reachable again.
+    /// Reports that all seeds are unreachable, again after each doubling of the failures, and once that a seed is reachable again.
     fn report(&mut self, core: &Core, failed: bool) {
         let seeds = || self.attempts.iter().filter(|(t, _)| matches!(t, Target::Seed(_))).map(|(_, a)| a.outcome);
         core.seeds_are_own.store(seeds().next().is_some() && seeds().all(|o| o == Outcome::Own), Ordering::Release);
@@ -98,8 +103,9 @@ impl Rejoin {
             }
         } else if failed {
             self.failed_rounds += 1;
-            if !std::mem::replace(&mut self.reported, true) {
-                tracing::warn!("no seed can be reached; this node serves alone and keeps retrying");
+            self.reported = true;
+            // The first failure, and then the next one after each doubling.
+            if self.failed_rounds.is_power_of_two() {
                 core.delegate_state.roster.notice(MeshEvent::SeedsUnreachable { attempts: self.failed_rounds });
             }
         }
@@ -109,7 +115,16 @@ impl Rejoin {
 async fn seek(core: &Core, target: Target) -> (Target, Outcome) {
     let outcome = match &target {
         Target::Lost(addr) => Outcome::from(core.join_all(vec![*addr]).await > 0),
-        Target::Seed(seed) => seek_seed(core, seed).await,
+        Target::Seed(seed) => {
+            let state = seek_seed(core, seed).await;
+            let outcome = match state {
+                SeedState::Present => Outcome::Present,
+                SeedState::Own => Outcome::Own,
+                _ => Outcome::Absent,
+            };
+            core.seeds.note(seed, state);
+            outcome
+        }
     };
     (target, outcome)
 }
@@ -139,14 +154,27 @@ fn targets(core: &Core) -> Vec<Target> {
 
 /// Looks for a seed. It is present if one of its addresses belongs to a live member or answers. Own addresses are not
 /// contacted and prove nothing: a node that lists itself among its seeds must not believe that it has found them.
-async fn seek_seed(core: &Core, seed: &str) -> Outcome {
-    let addrs = resolve(core, seed).await;
+async fn seek_seed(core: &Core, seed: &str) -> SeedState {
+    let addrs = match resolve(core, seed).await {
+        Ok(addrs) => addrs,
+        Err(error) => return SeedState::Unresolved(error),
+    };
     let (own, others): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|a| is_own(core, *a));
     if others.is_empty() {
-        return if own.is_empty() { Outcome::Absent } else { Outcome::Own };
+        return if own.is_empty() { SeedState::Unresolved(no_address(core)) } else { SeedState::Own };
     }
     let (here, absent): (Vec<_>, Vec<_>) = others.into_iter().partition(|a| core.delegate_state.roster.is_here(*a));
-    Outcome::from(core.join_all(absent).await > 0 || !here.is_empty())
+    let joined = core.join_each(absent).await;
+    if !here.is_empty() || joined.iter().any(|(_, joined)| joined.is_ok()) {
+        return SeedState::Present;
+    }
+    let failures: Vec<_> = joined.into_iter().filter_map(|(addr, joined)| Some((addr, joined.err()?))).collect();
+    state_of(&failures)
+}
+
+fn no_address(core: &Core) -> String {
+    let family = if core.wire.local.is_ipv4() { "IPv4" } else { "IPv6" };
+    format!("it has no {family} address, and this node listens on one")
 }
 
 /// Returns true if this address leads to this member itself: its advertised or bound address, or, if it listens on all
@@ -169,13 +197,14 @@ fn is_of_this_machine(addr: SocketAddr) -> bool {
     addr.ip().is_loopback() || source().is_ok_and(|source: SocketAddr| source.ip() == addr.ip())
 }
 
-async fn resolve(core: &Core, seed: &str) -> Vec<SocketAddr> {
-    match timeout(RESOLVE_PATIENCE, lookup_host(seed)).await {
-        Ok(Ok(addrs)) => addrs.filter(|a| a.is_ipv4() == core.wire.local.is_ipv4()).collect(),
-        failed => {
-            core.counters.resolve_failures.one();
-            tracing::debug!(seed, error = ?failed.map(|r| r.err()), "seed did not resolve");
-            Vec::new()
-        }
-    }
+/// Returns the addresses of a seed that are of this member's family, or the error of the resolver.
+async fn resolve(core: &Core, seed: &str) -> Result<Vec<SocketAddr>, String> {
+    let error = match timeout(RESOLVE_PATIENCE, lookup_host(seed)).await {
+        Ok(Ok(addrs)) => return Ok(addrs.filter(|a| a.is_ipv4() == core.wire.local.is_ipv4()).collect()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the resolver did not answer within {RESOLVE_PATIENCE:?}"),
+    };
+    core.counters.resolve_failures.one();
+    tracing::debug!(seed, error, "seed did not resolve");
+    Err(error)
 }

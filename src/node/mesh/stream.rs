@@ -19,12 +19,12 @@ use memberlist::{
 use tokio::{
     net::TcpStream,
     sync::mpsc,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     counters::Counters,
-    frame::{MAX_HEADER, Policy},
+    frame::{MAX_HEADER, Policy, Refusal, refused_there},
     shares::{Place, Seat},
 };
 use crate::sync::Mutex;
@@ -34,6 +34,10 @@ const CHUNK: usize = 4096;
 /// Maximum size of one read of a large frame, in bytes: memory is held for bytes that have arrived, whatever was
 /// announced.
 const LARGE_CHUNK: usize = 256 << 10;
+
+/// The most reads of a frame that is refused, and the time for them.
+const REFUSED_READS: usize = 64;
+const REFUSED_TIME: Duration = Duration::from_millis(300);
 
 /// The state that both halves of a connection share. When both halves are dropped, the socket closes or is used again.
 ///
@@ -230,6 +234,29 @@ impl Conn {
         Ok(&self.reader.buf[..len])
     }
 
+    /// Answers a frame that is refused, then reads what is left of it for a moment. A socket that is closed with unread
+    /// bytes resets the connection, and the answer could be lost.
+    pub(super) async fn refuse(mut self, refusal: Refusal) {
+        let Some(answer) = refusal.answer() else { return };
+        let farewell = async {
+            self.writer.write_all(&answer).await?;
+            let socket = self.reader.link.socket()?;
+            let mut rest = [0; CHUNK];
+            for _ in 0..REFUSED_READS {
+                socket.readable().await?;
+                match socket.try_read(&mut rest) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(())
+        };
+        // An error means that the sender is gone.
+        let _ = timeout(REFUSED_TIME, farewell).await;
+    }
+
     /// Skips the screened frame, which needs no other reader. The connection is free for the next frame.
     pub(super) fn skip_frame(&mut self) {
         let len = self.frame_len();
@@ -265,6 +292,14 @@ impl Drop for Reader {
 impl Reader {
     pub(super) async fn screen(&mut self, policy: &Policy) -> io::Result<()> {
         loop {
+            match refused_there(&self.buf) {
+                Some(Some(refused)) => return Err(io::Error::new(io::ErrorKind::InvalidData, refused)),
+                Some(None) => {
+                    self.fill().await?;
+                    continue;
+                }
+                None => {}
+            }
             match policy.frame_len(&self.buf) {
                 Ok(Some(len)) => {
                     self.left = Some(len);

@@ -21,6 +21,7 @@ use super::{
     delegate::{Canary, DelegateState, Inbox, Waiting},
     frame::Policy,
     inbound,
+    incidents::{Culprit, IncidentKind, Incidents},
     instance::Core,
     refusals::Refusals,
     rejoin,
@@ -113,12 +114,13 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<Waiting>) -> Result<Arc<
         encrypted: !config.keys.is_empty(),
         max_frame: config.max_frame,
     };
-    let wire = Wire::bind(&config, policy, counters.clone())?;
+    let incidents = Arc::new(Incidents::new(&config.failure));
+    let wire = Wire::bind(&config, policy, counters.clone(), incidents.clone())?;
     let name =
         if config.name.is_empty() { config.advertise.unwrap_or(wire.local).to_string() } else { config.name.clone() };
     let delegate_state = DelegateState {
         roster: Arc::new(Roster::new(name.into(), counters.clone())),
-        inbox: inbox(&config, sender),
+        inbox: inbox(&config, sender, incidents),
         canary: Canary::default(),
         counters,
         incarnation: config.incarnation,
@@ -129,9 +131,9 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<Waiting>) -> Result<Arc<
     Ok(core)
 }
 
-fn inbox(config: &MeshConfig, sender: mpsc::Sender<Waiting>) -> Inbox {
+fn inbox(config: &MeshConfig, sender: mpsc::Sender<Waiting>, incidents: Arc<Incidents>) -> Inbox {
     let limit = Amount { count: config.inbox, bytes: INBOX_BYTES.max(config.max_frame * 4) };
-    Inbox { sender, shares: Shares::new(limit), refusals: Refusals::default() }
+    Inbox { sender, shares: Shares::new(limit), refusals: Refusals::default(), incidents }
 }
 
 /// Obeys the test switches. Returns the request that remains.
@@ -173,6 +175,7 @@ where
             core.tasks.lock().insert(name, running.abort_handle());
             let ended = running.await;
             core.counters.task_restarts.one();
+            core.wire.incidents.note(IncidentKind::TaskDied, Culprit::Task(name));
             tracing::error!(task = name, error = ?ended.err(), "a mesh task died and is restarted");
             sleep(RESTART_PAUSE).await;
         }

@@ -11,7 +11,7 @@ use memberlist::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{runtime::MeshRuntime, stream::Conn, wire::Wire};
+use super::{frame::RefusedThere, runtime::MeshRuntime, stream::Conn, wire::Wire};
 
 /// Maximum number of packets on their way from the pump to memberlist's listener.
 const PACKET_QUEUE: usize = 1024;
@@ -101,8 +101,13 @@ impl Transport for MeshTransport {
 
     /// Screens the frame. Answers on dialled connections arrive here unscreened; on inbound connections the frame is
     /// already measured.
-    async fn read(&self, _: &SocketAddr, reader: &mut <Conn as Connection>::Reader) -> Result<usize, WireError> {
-        reader.screen(&self.options.wire.policy).await?;
+    async fn read(&self, addr: &SocketAddr, reader: &mut <Conn as Connection>::Reader) -> Result<usize, WireError> {
+        let screened = reader.screen(&self.options.wire.policy).await;
+        let refused = screened.as_ref().err().and_then(|error| error.get_ref()?.downcast_ref::<RefusedThere>());
+        if let Some(RefusedThere(refusal)) = refused {
+            self.options.wire.note_refused_by(*addr, *refusal);
+        }
+        screened?;
         Ok(0)
     }
 

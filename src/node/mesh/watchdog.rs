@@ -67,7 +67,7 @@ struct Watch {
     packets: Pulse,
     streams: Pulse,
     /// Ticks of silence after which a path counts as dead.
-    patience: u32,
+    max_missed: u32,
     /// The silence of a live member below which nothing is wrong.
     stale_after: Duration,
     /// The factor of the silence that leads to the next rebuild. It doubles with each rebuild for this reason.
@@ -84,7 +84,7 @@ impl Watch {
             tick: 0,
             packets: Pulse::default(),
             streams: Pulse::default(),
-            patience: ticks.ceil() as u32 + 1,
+            max_missed: ticks.ceil() as u32 + 1,
             stale_after: timing.longest_suspicion() * 2 + Duration::from_secs(5),
             stale_backoff: 1,
             sweep_at: None,
@@ -96,12 +96,12 @@ impl Watch {
         self.tick += 1;
         self.send_canaries(core, list).await;
         let canary = &core.delegate_state.canary;
-        if self.packets.beat(canary.packets.load(Ordering::Relaxed)) > self.patience {
+        if self.packets.beat(canary.packets.load(Ordering::Relaxed)) > self.max_missed {
             return Some("no datagram from this node to itself has arrived");
         }
         // If the connection table is full, the stream canary may be refused although everything works.
         let streams = self.streams.beat(canary.streams.load(Ordering::Relaxed));
-        if streams > self.patience + 2 * STREAM_EVERY as u32 && core.wire.inbound.has_room() {
+        if streams > self.max_missed + 2 * STREAM_EVERY as u32 && core.wire.inbound.has_room() {
             return Some("no stream message from this node to itself has arrived");
         }
         match timeout(core.config.failure.canary_silence, departed(list)).await {
@@ -116,10 +116,10 @@ impl Watch {
     async fn send_canaries(&self, core: &Core, list: &List) {
         let own = Bytes::copy_from_slice(core.config.incarnation.as_bytes());
         let to = core.wire.loopback();
-        let patience = core.config.failure.canary_interval;
-        drop(timeout(patience, list.send(&to, Kind::PacketCanary.seal(own.clone()))).await);
+        let limit = core.config.failure.canary_interval;
+        drop(timeout(limit, list.send(&to, Kind::PacketCanary.seal(own.clone()))).await);
         if self.tick % STREAM_EVERY == 1 {
-            drop(timeout(patience, list.send_reliable(&to, Kind::StreamCanary.seal(own))).await);
+            drop(timeout(limit, list.send_reliable(&to, Kind::StreamCanary.seal(own))).await);
         }
     }
 

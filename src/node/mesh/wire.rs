@@ -1,7 +1,7 @@
 //! The sockets. They outlive every memberlist instance, so that a rebuild loses neither the port nor a queued datagram.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
     sync::{
@@ -25,8 +25,9 @@ use tokio::{
 use super::{
     config::{FailureTiming, MeshConfig, MeshError},
     counters::Counters,
-    frame::Policy,
+    frame::{Policy, Refusal},
     idle::Idle,
+    incidents::{Culprit, IncidentKind, Incidents},
     refusals::Refusals,
     shares::{Amount, Shares},
     stream::{Conn, Recycle},
@@ -68,7 +69,10 @@ pub(super) struct Wire {
     /// The log of addresses that want more than their share of connections.
     pub(super) crowds: Refusals,
     idle: Idle,
-    cut: Cut,
+    cut: Severed,
+    pub(super) incidents: Arc<Incidents>,
+    /// The addresses at which a member refused this one since it last tried to join there.
+    refused_by: Mutex<HashMap<SocketAddr, Refusal>>,
 }
 
 #[derive(Clone)]
@@ -78,7 +82,12 @@ pub(super) struct Sockets {
 }
 
 impl Wire {
-    pub(super) fn bind(config: &MeshConfig, policy: Policy, counters: Arc<Counters>) -> Result<Self, MeshError> {
+    pub(super) fn bind(
+        config: &MeshConfig,
+        policy: Policy,
+        counters: Arc<Counters>,
+        incidents: Arc<Incidents>,
+    ) -> Result<Self, MeshError> {
         let bind = config.bind;
         let sockets = bind_pair(bind)?;
         let local =
@@ -97,7 +106,9 @@ impl Wire {
             idle: Idle::default(),
             refusals: Refusals::default(),
             crowds: Refusals::default(),
-            cut: Cut::default(),
+            cut: Severed::default(),
+            incidents,
+            refused_by: Mutex::default(),
         })
     }
 
@@ -149,6 +160,29 @@ impl Wire {
         Ok(Conn::new(socket, BytesMut::new(), self.timing.stream_timeout, self.counters.clone(), keep))
     }
 
+    /// Counts and reports bytes that are refused.
+    pub(super) fn note_refusal(&self, from: SocketAddr, refusal: Refusal) {
+        self.refusals.note(from.ip(), refusal.why());
+        if let Some(kind) = refusal.incident() {
+            self.incidents.note(kind, Culprit::Host(from.ip()));
+        }
+    }
+
+    /// Records that an address exceeded its share of a resource.
+    pub(super) fn note_crowd(&self, from: SocketAddr, what: &str) {
+        self.crowds.crowd(from.ip(), what);
+        self.incidents.note(IncidentKind::OverShare, Culprit::Host(from.ip()));
+    }
+
+    pub(super) fn note_refused_by(&self, addr: SocketAddr, refusal: Refusal) {
+        self.refused_by.lock().insert(addr, refusal);
+    }
+
+    /// Returns the reason for which a member refused this one at an address, once.
+    pub(super) fn take_refused_by(&self, addr: SocketAddr) -> Option<Refusal> {
+        self.refused_by.lock().remove(&addr)
+    }
+
     /// Drops the idle connections to `to`, so that the next connection is dialled anew.
     pub(super) fn forget(&self, to: SocketAddr) {
         self.idle.forget(to);
@@ -189,12 +223,12 @@ impl Wire {
 
     /// Returns true if the fault switch drops datagrams from this address.
     pub(super) fn loses(&self, from: SocketAddr) -> bool {
-        self.cut.severs(from)
+        self.cut.severs(from) && !self.cut.one_way.load(Ordering::Relaxed)
     }
 
     #[cfg(any(test, feature = "sim"))]
-    pub(super) fn set_cut(&self, peers: Option<HashSet<SocketAddr>>) {
-        self.cut.set(peers);
+    pub(super) fn set_cut(&self, cut: Cut) {
+        self.cut.set(cut);
     }
 
     /// Returns the address at which this member reaches itself without leaving the machine.
@@ -248,22 +282,46 @@ fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(std)
 }
 
-/// A network partition for tests: datagrams vanish and dials hang, as behind a firewall that drops packets.
+/// A cut of the network, for tests. Datagrams vanish and dials hang, as behind a firewall that drops packets.
+#[cfg(any(test, feature = "sim"))]
+#[derive(Clone, Debug)]
+pub enum Cut {
+    /// No cut.
+    None,
+    /// Nothing passes between this member and these addresses.
+    Both(Vec<SocketAddr>),
+    /// Nothing that this member sends reaches these addresses.
+    Outbound(Vec<SocketAddr>),
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl From<Option<Vec<SocketAddr>>> for Cut {
+    fn from(peers: Option<Vec<SocketAddr>>) -> Self {
+        peers.map_or(Self::None, Self::Both)
+    }
+}
+
+/// The cut that is in force.
 #[derive(Default)]
-struct Cut {
+struct Severed {
     active: AtomicBool,
+    one_way: AtomicBool,
     peers: RwLock<HashSet<SocketAddr>>,
 }
 
-impl Cut {
+impl Severed {
     fn severs(&self, peer: SocketAddr) -> bool {
         self.active.load(Ordering::Relaxed) && self.peers.read().contains(&peer)
     }
 
     #[cfg(any(test, feature = "sim"))]
-    fn set(&self, peers: Option<HashSet<SocketAddr>>) {
-        self.active.store(peers.is_some(), Ordering::Relaxed);
-        *self.peers.write() = peers.unwrap_or_default();
+    fn set(&self, cut: Cut) {
+        self.one_way.store(matches!(cut, Cut::Outbound(_)), Ordering::Relaxed);
+        self.active.store(!matches!(cut, Cut::None), Ordering::Relaxed);
+        *self.peers.write() = match cut {
+            Cut::None => HashSet::new(),
+            Cut::Both(peers) | Cut::Outbound(peers) => peers.into_iter().collect(),
+        };
     }
 }
 

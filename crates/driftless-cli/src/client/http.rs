@@ -85,7 +85,7 @@ impl Node {
             ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => format!(
                 "{at} refused the connection: no debug interface listens there. Start the node with --http, or give its address with --node"
             ),
-            error => format!("{at}: {error}"),
+            error => format!("{at}: {error}. Is this the address of a debug interface?"),
         };
         text.into()
     }

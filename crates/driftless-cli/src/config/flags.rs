@@ -1,7 +1,11 @@
 //! The settings as flags and environment variables, made of the table.
 
-use super::schema::{self, Kind, Setting};
+use super::{
+    schema::{self, Kind, Setting},
+    template,
+};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
+use toml::Table;
 
 /// The settings that were given as flags or variables, in the order of the table.
 #[derive(Clone, Debug, Default)]
@@ -23,13 +27,17 @@ impl std::fmt::Debug for GivenSetting {
     }
 }
 
-fn argument(setting: &'static Setting) -> Arg {
+fn argument(setting: &'static Setting, defaults: &Table) -> Arg {
+    let help = match template::value(defaults, setting.key) {
+        Some(default) => format!("{} [default: {default}]", setting.help),
+        None => setting.help.to_owned(),
+    };
     let arg = Arg::new(setting.flag)
         .long(setting.flag)
         .env(setting.variable())
         .hide_env_values(true)
         .value_name(setting.value)
-        .help(setting.help)
+        .help(help)
         .help_heading(heading(setting));
     match setting.kind {
         Kind::List => arg.action(ArgAction::Append).value_delimiter(','),
@@ -51,7 +59,8 @@ fn heading(setting: &Setting) -> &'static str {
 
 impl Args for Given {
     fn augment_args(command: Command) -> Command {
-        command.args(schema::flags().map(argument))
+        let defaults = template::defaults().unwrap_or_default();
+        command.args(schema::flags().map(|setting| argument(setting, &defaults)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

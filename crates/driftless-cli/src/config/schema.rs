@@ -126,8 +126,8 @@ settings! {
         "Most weight that this node holds: entries, or bytes with `weigh_by`. Beyond it values are evicted, on this node only";
     "cache.weigh_by" / "weigh-by" Text "entries|bytes":
         "Weight of an entry: 1, or the bytes of its key and value";
-    "cache.eviction" / "eviction" Text "lru|segmented_lru":
-        "Order of eviction. The segmented order hits more often if few keys are used again and again";
+    "cache.eviction" / "eviction" Text "lru|segmented_lru|sieve":
+        "Order of eviction. The segmented order hits more often if few keys are used again and again; sieve costs least";
     "cache.time_to_live" / "time-to-live" Time "TIME" = "\"1h\"":
         "Time to live of values that are written without one. More than 0s";
     "cache.max_key_bytes" / "max-key-bytes" Number "BYTES":

@@ -52,7 +52,11 @@ pub fn text() -> Result<String, TomlError> {
 
 /// Returns the defaults as a table with the keys of the schema.
 pub fn defaults() -> Result<Table, TomlError> {
-    let config = Config::from_table(Table::new()).map_err(TomlError::custom)?;
+    keyed(&Config::from_table(Table::new()).map_err(TomlError::custom)?)
+}
+
+/// Returns a configuration as a table with the keys of the schema: its last database is the section `cache`.
+pub fn keyed(config: &Config) -> Result<Table, TomlError> {
     let mut table: Table = config.shown()?.parse().map_err(TomlError::custom)?;
     if let Some(Value::Array(mut databases)) = table.remove("database")
         && let Some(Value::Table(mut cache)) = databases.pop()

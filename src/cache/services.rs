@@ -11,7 +11,7 @@ use crate::replica_id::ReplicaId;
 use crate::sync::{Arc, Mutex};
 
 /// The services of the node, and the present replica id of the cache.
-pub(super) struct Surroundings {
+pub(super) struct CacheServices {
     pub(super) node: Uuid,
     pub(super) node_name: Arc<str>,
     pub(super) host: Arc<dyn Host>,
@@ -21,7 +21,7 @@ pub(super) struct Surroundings {
     id: Mutex<ReplicaId>,
 }
 
-impl Surroundings {
+impl CacheServices {
     pub(super) fn new(host: Arc<dyn Host>, services: NodeServices, id: ReplicaId) -> Self {
         let NodeServices { node, node_name, time, wake, tasks } = services;
         Self { node, node_name, host, time, wake, tasks, id: Mutex::new(id) }
