@@ -58,6 +58,7 @@ mod lookup;
 #[cfg(feature = "metrics")]
 pub mod metrics_facade;
 mod open_error;
+mod page;
 pub(crate) mod port;
 mod prepare;
 mod race;
@@ -98,6 +99,7 @@ pub use insert_error::InsertError;
 pub use iter::Iter;
 pub use lease::FillLease;
 pub use open_error::{Limits, OpenError};
+pub use page::Page;
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
 pub use seen::NotSeen;

@@ -179,8 +179,8 @@ pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
-    FillLease, Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, ParseTokenError, Policy,
-    Ready, Replicated, Subscription, SubscriptionError, Token, Written,
+    FillLease, Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, Page, ParseTokenError,
+    Policy, Ready, Replicated, Subscription, SubscriptionError, Token, Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]
@@ -212,6 +212,10 @@ pub mod docs {
     /// All limits and their defaults.
     pub mod limits {
         #![doc = include_str!("docs/limits.md")]
+    }
+    /// The program `driftless`: a node for clients in any language.
+    pub mod sidecar {
+        #![doc = include_str!("docs/sidecar.md")]
     }
     /// Operation in production.
     pub mod operations {
