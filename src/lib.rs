@@ -213,6 +213,10 @@ pub mod docs {
     pub mod limits {
         #![doc = include_str!("docs/limits.md")]
     }
+    /// The program `driftless`: a node for clients in any language.
+    pub mod sidecar {
+        #![doc = include_str!("docs/sidecar.md")]
+    }
     /// Operation in production.
     pub mod operations {
         #![doc = include_str!("docs/operations.md")]

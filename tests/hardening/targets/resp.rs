@@ -58,7 +58,8 @@ pub fn run(data: &[u8]) -> Verdict {
         }
         let mut output = Output { protocol: session.protocol, ..Output::default() };
         commands::run(&mut session, &words, &mut output);
-        let is_silent = session.silence != Silence::Off || session.waiting.take().is_some();
+        let is_silent =
+            session.silence != Silence::Off || session.waiting.take().is_some() || session.forgetting.take().is_some();
         let replies = decoded(&output);
         // `UNSUBSCRIBE` confirms each channel by itself.
         assert!(replies > 0 || is_silent, "a request without a reply: {words:?}");

@@ -135,6 +135,11 @@ impl<'a> Work<'a> {
                     self.wait_for_members(wait, reader).await?;
                     continue;
                 }
+                if let Some(member) = self.session.forgetting.take() {
+                    let is_known = self.session.shared.node.forget(&member).await;
+                    self.output.integer(i64::from(is_known));
+                    continue;
+                }
                 // `execute` stopped early to send what it had. Other connections of this thread go first.
                 if !self.is_starved {
                     tokio::task::yield_now().await;
@@ -235,7 +240,7 @@ impl<'a> Work<'a> {
         let most = self.most_pending();
         let (mut ran, mut last) = (0, None);
         self.is_starved = false;
-        while self.output.bytes.len() < most && !self.session.closing && self.session.waiting.is_none() {
+        while self.output.bytes.len() < most && !self.session.closing && self.session.is_idle() {
             match self.step() {
                 Ok(Step::Ran(number)) => {
                     ran += u64::from(number.is_some());

@@ -198,6 +198,8 @@ pub struct Session<'a> {
     /// True if reads do not count as uses.
     pub no_touch: bool,
     pub waiting: Option<Wait>,
+    /// The member to forget before the next request.
+    pub forgetting: Option<String>,
     /// The values that the present command wrote; noted for clients with `NOLOOP` only.
     pub written: Vec<(Bytes, Stamp)>,
 }
@@ -217,8 +219,14 @@ impl<'a> Session<'a> {
             silence: Silence::Off,
             no_touch: false,
             waiting: None,
+            forgetting: None,
             written: Vec::new(),
         }
+    }
+
+    /// Returns true if the next request may run: no command before it still waits for its reply.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_none() && self.forgetting.is_none()
     }
 
     /// Returns the selected cache.

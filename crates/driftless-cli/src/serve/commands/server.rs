@@ -13,6 +13,7 @@ pub const COMMANDS: &[Command] = &[
     plain("info", -1, 0, "Returns the state of the server, in sections.", report),
     plain("time", 1, 0, "Returns the time of day of this node.", time),
     plain("wait", 3, NO_MULTI, "Waits until this many other nodes have the writes of this node.", wait),
+    plain("driftless", -2, NO_MULTI, "Declares with FORGET that a member will not return.", own),
     plain("role", 1, 0, "Returns master: every node accepts writes.", role),
     plain("module", -2, 0, "Returns no modules.", module),
 ];
@@ -42,6 +43,18 @@ fn wait(session: &mut Session, arguments: &[&[u8]], _: &mut Output) -> Outcome {
     let timeout = if millis == 0 { FOR_EVER } else { Duration::from_millis(millis).min(FOR_EVER) };
     session.waiting = Some(Wait { members, timeout });
     Ok(())
+}
+
+/// Runs the commands that Redis does not have. The connection forgets the member before it runs its next request.
+fn own(session: &mut Session, arguments: &[&[u8]], _: &mut Output) -> Outcome {
+    match (lower(arguments[1]).as_slice(), &arguments[2..]) {
+        (b"forget", [member]) => {
+            session.forgetting = Some(String::from_utf8_lossy(member).into_owned());
+            Ok(())
+        }
+        (b"forget", _) => Err(CommandError::WrongArity("driftless|forget".to_owned())),
+        _ => Err(CommandError::UnknownSubcommand("DRIFTLESS", printable(arguments[1]))),
+    }
 }
 
 fn role(_: &mut Session, _: &[&[u8]], output: &mut Output) -> Outcome {
