@@ -1,6 +1,6 @@
 //! A value with its stamp and its deadline.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::TimeSource;
 use crate::hlc::{HlcTime, Stamp};
@@ -65,5 +65,11 @@ impl<V> EntryInfo<V> {
     /// Returns the time from this look-up until the value expires; `None` if it never expires.
     pub fn expires_in(&self) -> Option<Duration> {
         (self.expires != 0).then(|| Duration::from_nanos(self.expires.saturating_sub(self.now)))
+    }
+
+    /// Returns the time at which the value expires, as its writer set it: the same on every node. `None` if it never
+    /// expires.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        (self.expires != 0).then(|| UNIX_EPOCH + Duration::from_nanos(self.expires))
     }
 }
