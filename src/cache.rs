@@ -58,6 +58,7 @@ mod lookup;
 #[cfg(feature = "metrics")]
 pub mod metrics_facade;
 mod open_error;
+mod page;
 pub(crate) mod port;
 mod prepare;
 #[cfg(feature = "metrics")]
@@ -100,6 +101,7 @@ pub use insert_error::InsertError;
 pub use iter::Iter;
 pub use lease::FillLease;
 pub use open_error::{Limits, OpenError};
+pub use page::{Page, Pages};
 #[cfg(all(feature = "metrics", feature = "node"))]
 pub(crate) use published::Published;
 pub use ready::Ready;

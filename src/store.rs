@@ -173,6 +173,13 @@ impl<K, V> Store<K, V> {
         self.shard_at(slot.id).read().slot_of(slot).map(|found| found.hash)
     }
 
+    /// Returns a position that a number chooses: every shard, and every place in it, about equally often.
+    pub(crate) fn position_of(&self, number: u64) -> Position {
+        let shard = (number % SHARDS as u64) as usize;
+        let places = self.shards[shard].0.read().end().max(1) as u64;
+        Position { shard, index: (number / SHARDS as u64 % places) as usize }
+    }
+
     /// Adds a register for a key that has none.
     pub(crate) fn insert(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> SlotRef {
         let plain = self.is_plain(&meta);

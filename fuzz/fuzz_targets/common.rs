@@ -11,9 +11,15 @@ use hardening::targets;
 #[path = "../../crates/driftless-cli/src/serve"]
 #[allow(dead_code)]
 mod serve {
+    pub mod clients;
     pub mod commands;
     pub mod glob;
     pub mod info;
+    pub mod pushes;
+    pub mod reply;
     pub mod request;
     pub mod session;
+    pub mod settings;
+    pub mod sync;
+    pub mod tracking;
 }

@@ -66,4 +66,10 @@ impl<V> EntryInfo<V> {
     pub fn expires_in(&self) -> Option<Duration> {
         (self.expires != 0).then(|| Duration::from_nanos(self.expires.saturating_sub(self.now)))
     }
+
+    /// Returns the time at which the value expires, counted from 1970 (UTC). Its writer set it, so it is the same on
+    /// every node. `None` if it never expires.
+    pub fn expires_at(&self) -> Option<Duration> {
+        (self.expires != 0).then(|| Duration::from_nanos(self.expires))
+    }
 }

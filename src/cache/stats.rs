@@ -23,6 +23,8 @@ pub struct CacheStats {
     pub removals: RemovalStats,
     /// Values held here. Includes expired values that are not yet swept, and values that do not decode here.
     pub entries: u64,
+    /// Those of `entries` that have a time to live.
+    pub expiring: u64,
     /// The sum of the weights of these values.
     pub weight: u64,
     /// Tombstones held here: keys that are remembered as deleted, expired, evicted or void, until every member has seen
@@ -53,6 +55,7 @@ pub(super) fn stats<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheS
             fills,
             removals: view.removals(),
             entries: view.live_len(),
+            expiring: view.expiring_len(),
             weight: view.live_weight(),
             tombstones: view.tombstone_len() as u64,
             listener_panics: listener_panics.get(),

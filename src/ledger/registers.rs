@@ -27,11 +27,12 @@ type BeforeAndAfter<'a, K, V> = (Option<&'a ItemRef<K, V>>, Option<ItemRef<K, V>
 /// Displaced items, kept until the caller has released its lock: dropping them runs code of user types.
 pub(crate) type Garbage<K, V> = smallvec::SmallVec<[ItemRef<K, V>; 2]>;
 
-/// The number and total weight of the live values.
+/// The number and total weight of the live values, and the number of those that expire.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Values {
     pub(crate) live: u64,
     pub(crate) weight: u64,
+    pub(crate) expiring: u64,
 }
 
 /// The held registers, and every index over them.
@@ -372,6 +373,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             self.values.live += 1;
             self.values.weight += u64::from(meta.weight);
             if meta.expires != 0 {
+                self.values.expiring += 1;
                 self.expiry.add(meta.expires, slot);
             }
         } else {
@@ -391,6 +393,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         if meta.kind.is_live() {
             self.values.live -= 1;
             self.values.weight -= u64::from(meta.weight);
+            self.values.expiring -= u64::from(meta.expires != 0);
         } else {
             self.tombstones.remove(meta, held.slot);
         }

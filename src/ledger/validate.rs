@@ -19,6 +19,8 @@ pub(crate) fn validate<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &Env) -> R
     let registers = &ledger.registers;
     check("live", registers.values().live, live.count() as u64)?;
     check("weight", registers.values().weight, weight)?;
+    let expiring = held.iter().filter(|held| held.meta.kind.is_live() && held.meta.expires != 0).count();
+    check("expiring", registers.values().expiring, expiring as u64)?;
     let dead = held.iter().filter(|held| !held.meta.kind.is_live());
     let dead: BTreeSet<_> = dead.map(|held| (held.meta.stamp_time, held.slot)).collect();
     let tombstones = &registers.tombstones;

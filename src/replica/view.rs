@@ -165,6 +165,12 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
         self.ledger.registers().values().weight
     }
 
+    /// Returns the number of live values that expire.
+    #[must_use]
+    pub fn expiring_len(self) -> u64 {
+        self.ledger.registers().values().expiring
+    }
+
     /// Returns the number of tombstones of any cause.
     #[must_use]
     pub fn tombstone_len(self) -> usize {

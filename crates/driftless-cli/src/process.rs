@@ -4,13 +4,10 @@ mod reload;
 mod signals;
 
 use crate::{
-    config::{Config, ConfigError, Database, Timing, Weight, flags::Given, secrets::Secrets, template},
+    config::{Config, ConfigError, Database, RedisConfig, Timing, Weight, flags::Given, secrets::Secrets, template},
     debug::{self, DebugPage, DebugSettings},
     logs::Log,
-    serve::{
-        server,
-        session::{Shared, Stats},
-    },
+    serve::{server, session::Shared, settings::Settings},
 };
 use bytes::Bytes;
 use driftless::{Cache, Node, OpenError};
@@ -23,10 +20,7 @@ use std::{
     sync::{Arc, atomic::AtomicI64},
     time::Instant,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 
 /// One node of a replicated cache, for clients that speak the Redis protocol
 #[derive(clap::Args, Clone)]
@@ -102,7 +96,7 @@ async fn serve(arguments: &Arguments, config: Config, secrets: Secrets, log: Arc
     let drill = arguments.drill.then(Arc::<AtomicI64>::default);
     let node = start_node(&config, &secrets, drill.clone()).await?;
     let debug = start_debug(&node, &config, &secrets).await?;
-    let shared = Arc::new(share(&config, node.clone(), &listener, drill)?);
+    let shared = Arc::new(share(&config, node.clone(), &listener, secrets.password.clone(), drill)?);
     let reloader = Reloader::new(arguments.clone(), config.clone(), secrets, node.clone(), Arc::clone(&log));
     let reloading = tokio::spawn(reloader.run(signals.hangups()?));
     tokio::select! {
@@ -174,24 +168,31 @@ fn open(node: &Node, database: &Database) -> Result<Cache<Bytes, Bytes>, OpenErr
     }
 }
 
+fn settings(config: &RedisConfig, password: Option<String>) -> Settings {
+    Settings {
+        max_clients: config.max_clients,
+        password,
+        max_request_bytes: config.max_request_bytes,
+        max_input_bytes: config.max_input_bytes,
+        max_output_bytes: config.max_output_bytes,
+        max_buffer_bytes: config.max_buffer_bytes,
+        write_timeout: config.write_timeout,
+        tracking_keys: config.tracking_keys,
+    }
+}
+
 fn share(
     config: &Config,
     node: Node,
     listener: &TcpListener,
+    password: Option<String>,
     drill: Option<Arc<AtomicI64>>,
 ) -> Result<Shared, Box<dyn Error>> {
     let open = |database: &Database| open(&node, database).map_err(|error| format!("cache {}: {error}", database.name));
-    Ok(Shared {
-        databases: config.databases.iter().map(open).collect::<Result<_, _>>()?,
-        node,
-        cluster: config.node.cluster.clone(),
-        redis: listener.local_addr()?,
-        max_clients: config.redis.max_clients,
-        places: Arc::new(Semaphore::new(config.redis.max_clients.min(Semaphore::MAX_PERMITS))),
-        started: Instant::now(),
-        stats: Stats::default(),
-        drill,
-    })
+    let caches = config.databases.iter().map(open).collect::<Result<_, _>>()?;
+    let settings = settings(&config.redis, password);
+    let shared = Shared::new(node, caches, config.node.cluster.clone(), listener.local_addr()?, settings);
+    Ok(Shared { drill, ..shared })
 }
 
 /// Fetches the state of the cluster, for at most `redis.wait`, then prints the `ready` line. Clients may connect
@@ -199,8 +200,8 @@ fn share(
 async fn announce(shared: &Shared, config: &Config, debug: Option<&DebugPage>, log: &Log) -> std::io::Result<()> {
     let deadline = Instant::now() + config.redis.wait;
     let mut state = String::new();
-    for cache in &shared.databases {
-        let ready = cache.ready(deadline.saturating_duration_since(Instant::now())).await;
+    for database in &shared.databases {
+        let ready = database.cache.ready(deadline.saturating_duration_since(Instant::now())).await;
         if state.is_empty() || !ready.is_ready() {
             state = ready.to_string();
         }

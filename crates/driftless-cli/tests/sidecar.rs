@@ -216,7 +216,7 @@ fn the_commands_answer_like_redis() {
         (&["CLIENT", "SETINFO", "LIB-NAME", "x"], Reply::ok()),
         (&["CLIENT", "SETNAME", "me"], Reply::ok()),
         (&["CLIENT", "GETNAME"], Reply::bulk("me")),
-        (&["COMMAND", "DOCS"], bulks(&[])),
+        (&["COMMAND", "DOCS", "nothing"], bulks(&[])),
         (&["RESET"], Reply::Simple("RESET".into())),
     ] {
         client.expect(words, expected);
@@ -232,8 +232,8 @@ fn the_commands_answer_like_redis() {
         (&["SET", "a", "1", "EX", "0"], "ERR invalid expire time in 'set' command"),
         (&["SET", "a", "1", "EX", "9223372036854775807"], "ERR invalid expire time in 'set' command"),
         (&["SETEX", "a", "-1", "v"], "ERR invalid expire time in 'setex' command"),
-        (&["SELECT", "1"], "ERR DB index is out of range"),
-        (&["HELLO", "3"], "NOPROTO unsupported protocol version"),
+        (&["SELECT", "1"], "ERR DB index is out of range: this server has 1, from 0"),
+        (&["HELLO", "4"], "NOPROTO unsupported protocol version"),
         (&["un\r\nkind"], "ERR unknown command 'un  kind'"),
     ] {
         client.expect(words, Reply::Error(expected.into()));

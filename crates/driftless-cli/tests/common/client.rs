@@ -14,6 +14,11 @@ pub enum Reply {
     Bulk(Vec<u8>),
     Null,
     Array(Vec<Reply>),
+    /// The kinds of version 3. A map is a list of pairs.
+    Map(Vec<(Reply, Reply)>),
+    Set(Vec<Reply>),
+    Push(Vec<Reply>),
+    Text(String),
 }
 
 impl Reply {
@@ -23,6 +28,32 @@ impl Reply {
 
     pub fn bulk(text: &str) -> Self {
         Self::Bulk(text.as_bytes().to_vec())
+    }
+
+    pub fn bulks(texts: &[&str]) -> Self {
+        Self::Array(texts.iter().map(|text| Self::bulk(text)).collect())
+    }
+
+    /// Returns the bytes of a string of either version.
+    #[track_caller]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Self::Simple(text) | Self::Text(text) | Self::Error(text) => text.clone(),
+            other => panic!("want a text, got {other:?}"),
+        }
+    }
+
+    /// Returns the value under a field of a map, of either version.
+    pub fn field(&self, name: &str) -> Option<Reply> {
+        match self {
+            Self::Map(pairs) => pairs.iter().find(|(key, _)| *key == Self::bulk(name)).map(|(_, value)| value.clone()),
+            Self::Array(items) => {
+                let (pairs, _) = items.as_chunks::<2>();
+                pairs.iter().find(|[key, _]| *key == Self::bulk(name)).map(|[_, value]| value.clone())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -100,7 +131,7 @@ impl Client {
         self.try_reply().expect("a reply within ten seconds")
     }
 
-    fn try_reply(&mut self) -> Option<Reply> {
+    pub fn try_reply(&mut self) -> Option<Reply> {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).ok()?;
         let line = String::from_utf8(line).ok()?;
@@ -109,11 +140,26 @@ impl Client {
             "+" => Reply::Simple(rest.to_owned()),
             "-" => Reply::Error(rest.to_owned()),
             ":" => Reply::Integer(rest.parse().ok()?),
-            "$" if rest == "-1" => Reply::Null,
+            "$" | "*" if rest == "-1" => Reply::Null,
+            "_" => Reply::Null,
             "$" => Reply::Bulk(self.body(rest.parse().ok()?)?),
-            "*" => Reply::Array((0..rest.parse().ok()?).map(|_| self.try_reply()).collect::<Option<_>>()?),
+            "*" => Reply::Array(self.several(rest)?),
+            "~" => Reply::Set(self.several(rest)?),
+            ">" => Reply::Push(self.several(rest)?),
+            "%" => {
+                let pairs = (0..rest.parse().ok()?).map(|_| Some((self.try_reply()?, self.try_reply()?)));
+                Reply::Map(pairs.collect::<Option<_>>()?)
+            }
+            "=" => {
+                let text = String::from_utf8(self.body(rest.parse().ok()?)?).ok()?;
+                Reply::Text(text.strip_prefix("txt:")?.to_owned())
+            }
             _ => panic!("no reply: {line:?}"),
         })
+    }
+
+    fn several(&mut self, count: &str) -> Option<Vec<Reply>> {
+        (0..count.parse().ok()?).map(|_| self.try_reply()).collect()
     }
 
     fn body(&mut self, length: usize) -> Option<Vec<u8>> {

@@ -1,115 +1,129 @@
-//! The commands that list, expire and delete keys. All of them read this node's view only.
+//! The commands that delete, count and describe keys. All of them read this node's view only.
 
-use super::{Answer, Command, CommandError, bulk, count, kept, ok, simple};
-use crate::serve::{glob, request::integer, session::Session};
-use bytes::Bytes;
-use redis_protocol::resp2::types::BytesFrame;
-use std::time::Duration;
+use super::{ALL, Command, CommandError, ONE, Outcome, READ, WRITE, kept, keyed, lower, plain};
+use crate::serve::{reply::Output, session::Session};
 
 pub const COMMANDS: &[Command] = &[
-    Command { name: "del", arity: -2, writes: true, keys: (1, -1, 1), run: del },
-    Command { name: "unlink", arity: -2, writes: true, keys: (1, -1, 1), run: del },
-    Command { name: "exists", arity: -2, writes: false, keys: (1, -1, 1), run: exists },
-    Command { name: "touch", arity: -2, writes: false, keys: (1, -1, 1), run: exists },
-    Command { name: "ttl", arity: 2, writes: false, keys: (1, 1, 1), run: ttl },
-    Command { name: "pttl", arity: 2, writes: false, keys: (1, 1, 1), run: pttl },
-    Command { name: "type", arity: 2, writes: false, keys: (1, 1, 1), run: kind },
-    Command { name: "dbsize", arity: 1, writes: false, keys: (0, 0, 0), run: dbsize },
-    Command { name: "keys", arity: 2, writes: false, keys: (0, 0, 0), run: keys },
-    Command { name: "scan", arity: -2, writes: false, keys: (0, 0, 0), run: scan },
-    Command { name: "flushall", arity: -1, writes: true, keys: (0, 0, 0), run: flush },
-    Command { name: "flushdb", arity: -1, writes: true, keys: (0, 0, 0), run: flush },
+    keyed("del", -2, WRITE, ALL, "Deletes keys on every node. Returns how many were here.", del),
+    keyed("unlink", -2, WRITE, ALL, "Deletes keys on every node. Returns how many were here.", del),
+    keyed("exists", -2, READ, ALL, "Returns how many of the keys are here.", exists),
+    keyed("touch", -2, READ, ALL, "Counts as a use of keys. Returns how many are here.", touch),
+    keyed("type", 2, READ, ONE, "Returns the type of a value, which is always string.", kind),
+    plain("dbsize", 1, 0, "Returns the number of keys here.", dbsize),
+    plain("flushdb", -1, WRITE, "Deletes everything written so far, on every node.", flushdb),
+    plain("flushall", -1, WRITE, "Deletes everything in all databases, on every node.", flushall),
+    keyed("object", -2, READ, (2, 2, 1), "Describes the value of a key.", object),
+    keyed("memory", -2, READ, (2, 2, 1), "Returns the bytes of a key and its value.", memory),
 ];
 
-fn del(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    let cache = session.shared.cache();
-    Ok(count(arguments[1..].iter().filter(|key| cache.remove(&kept(key)).is_some()).count()))
+fn del(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    let cache = session.cache();
+    output.count(match arguments {
+        [_, key] => usize::from(cache.remove(&kept(key)).is_some()),
+        [_, keys @ ..] => cache.remove_many(&keys.iter().map(|key| kept(key)).collect::<Vec<_>>()),
+        [] => 0,
+    });
+    Ok(())
 }
 
-fn exists(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    let cache = session.shared.cache();
-    Ok(count(arguments[1..].iter().filter(|&&key| cache.contains_key(key)).count()))
+fn exists(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    let cache = session.cache();
+    output.count(arguments[1..].iter().filter(|&&key| cache.contains_key(key)).count());
+    Ok(())
 }
 
-fn ttl(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    Ok(remaining(session, arguments[1], |left| left.as_millis().div_ceil(1000)))
+fn touch(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    let cache = session.cache();
+    output.count(arguments[1..].iter().filter(|&&key| cache.get(key).is_some()).count());
+    Ok(())
 }
 
-fn pttl(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    Ok(remaining(session, arguments[1], |left| left.as_millis()))
+fn kind(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    output.simple(if session.cache().contains_key(arguments[1]) { "string" } else { "none" });
+    Ok(())
 }
 
-/// Returns the remaining time to live; -2 if there is no such key, -1 if the key does not expire.
-fn remaining(session: &Session, key: &[u8], unit: impl FnOnce(Duration) -> u128) -> BytesFrame {
-    match session.shared.cache().entry(key).map(|entry| entry.expires_in()) {
-        None => BytesFrame::Integer(-2),
-        Some(None) => BytesFrame::Integer(-1),
-        Some(Some(left)) => count(unit(left)),
-    }
+fn dbsize(session: &mut Session, _: &[&[u8]], output: &mut Output) -> Outcome {
+    output.count(session.cache().entry_count());
+    Ok(())
 }
 
-fn kind(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    Ok(simple(if session.shared.cache().contains_key(arguments[1]) { "string" } else { "none" }))
+fn flushdb(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    let database = session.database;
+    flush(session, database..database + 1, arguments, output)
 }
 
-fn dbsize(session: &mut Session, _: &[&[u8]]) -> Answer {
-    Ok(count(session.shared.cache().entry_count()))
+fn flushall(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    flush(session, 0..session.shared.databases.len(), arguments, output)
 }
 
-fn keys(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    Ok(matching(session, arguments[1]))
-}
-
-/// Returns the whole key space as one page, as Redis does for a large enough `COUNT`. The returned cursor is always 0.
-fn scan(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    let cursor = integer(arguments[1]).ok_or(CommandError::Other("ERR invalid cursor"))?;
-    let options = ScanOptions::parse(&arguments[2..])?;
-    let nothing = cursor != 0 || !options.strings;
-    let page = if nothing { BytesFrame::Array(Vec::new()) } else { matching(session, options.pattern) };
-    Ok(BytesFrame::Array(vec![bulk("0"), page]))
-}
-
-struct ScanOptions<'a> {
-    pattern: &'a [u8],
-    strings: bool,
-}
-
-impl<'a> ScanOptions<'a> {
-    fn parse(words: &[&'a [u8]]) -> Result<Self, CommandError> {
-        let mut options = Self { pattern: b"*", strings: true };
-        let (pairs, rest) = words.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err(CommandError::Syntax);
-        }
-        for [option, value] in pairs {
-            match option.to_ascii_lowercase().as_slice() {
-                b"match" => options.pattern = value,
-                b"type" => options.strings = value.eq_ignore_ascii_case(b"string"),
-                b"count" if integer(value).ok_or(CommandError::NotAnInteger)? > 0 => {}
-                _ => return Err(CommandError::Syntax),
-            }
-        }
-        Ok(options)
-    }
-}
-
-/// Returns the keys that match. It visits every entry, so the runtime first moves other connections off this thread.
-fn matching(session: &Session, pattern: &[u8]) -> BytesFrame {
-    let found = |(key, _): (std::sync::Arc<Bytes>, Bytes)| {
-        glob::matches(pattern, &key).then(|| BytesFrame::BulkString(Bytes::clone(&key)))
-    };
-    BytesFrame::Array(tokio::task::block_in_place(|| session.shared.cache().iter().filter_map(found).collect()))
-}
-
-fn flush(session: &mut Session, arguments: &[&[u8]]) -> Answer {
+fn flush(
+    session: &mut Session,
+    databases: std::ops::Range<usize>,
+    arguments: &[&[u8]],
+    output: &mut Output,
+) -> Outcome {
     match &arguments[1..] {
         [] => {}
         [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => {}
         _ => return Err(CommandError::Syntax),
     }
-    let cache = session.shared.cache();
-    cache.invalidate_all();
-    // All entries are invisible already, but `DBSIZE` counts them until they are swept. Sweeping now makes it return 0.
-    tokio::task::block_in_place(|| cache.run_pending_tasks());
-    Ok(ok())
+    for database in &session.shared.databases[databases] {
+        database.cache.invalidate_all();
+        // All entries are invisible already, but `DBSIZE` counts them until they are swept. Sweeping now makes it
+        // return 0.
+        tokio::task::block_in_place(|| database.cache.run_pending_tasks());
+    }
+    output.simple("OK");
+    Ok(())
+}
+
+fn object(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    let (subcommand, rest) = (lower(arguments[1]), &arguments[2..]);
+    match (subcommand.as_slice(), rest) {
+        (b"help", []) => super::client::help(output, "OBJECT", OBJECT_HELP),
+        (b"encoding", [key]) => match session.cache().contains_key(*key) {
+            true => output.bulk(b"raw"),
+            false => output.null(),
+        },
+        (b"refcount", [key]) => match session.cache().contains_key(*key) {
+            true => output.integer(1),
+            false => output.null(),
+        },
+        (b"idletime" | b"freq", [_]) => {
+            return Err(CommandError::Other(
+                "UNSUPPORTED this cache keeps the order of uses, and no time or number of them: use OBJECT HELP for \
+                 what there is, or `driftless explain` for the age of a key",
+            ));
+        }
+        (b"encoding" | b"refcount" | b"idletime" | b"freq", _) => {
+            return Err(CommandError::WrongArity("object".to_owned()));
+        }
+        _ => return Err(CommandError::UnknownSubcommand("OBJECT", super::printable(arguments[1]))),
+    }
+    Ok(())
+}
+
+const OBJECT_HELP: &[&str] = &[
+    "ENCODING <key>",
+    "    Return the kind of internal representation, which is always raw.",
+    "REFCOUNT <key>",
+    "    Return the number of references, which is always 1.",
+];
+
+/// The bytes that this node keeps beside each key and its value, about.
+const OVERHEAD: usize = 200;
+
+fn memory(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    match (lower(arguments[1]).as_slice(), &arguments[2..]) {
+        (b"usage", [key] | [key, _, _]) => {
+            match session.cache().entry(*key) {
+                Some(entry) => output.count(key.len() + entry.value().len() + OVERHEAD),
+                None => output.null(),
+            }
+            Ok(())
+        }
+        (b"usage", _) => Err(CommandError::WrongArity("memory".to_owned())),
+        _ => Err(CommandError::UnknownSubcommand("MEMORY", super::printable(arguments[1]))),
+    }
 }

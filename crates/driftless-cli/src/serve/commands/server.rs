@@ -1,170 +1,76 @@
-//! The commands by which clients set up a connection, and people inspect the server.
+//! The commands about the server as a whole.
 
-use super::{Answer, Command, CommandError, all, bulk, count, kept, ok, printable, simple};
-use crate::serve::{glob, info, request::integer, session::Session};
-use redis_protocol::resp2::types::BytesFrame;
+use super::{Command, CommandError, NO_MULTI, Outcome, lower, plain, printable, write};
+use crate::serve::{
+    info,
+    reply::Output,
+    request::integer,
+    session::{Session, Wait},
+};
+use std::time::Duration;
 
 pub const COMMANDS: &[Command] = &[
-    Command { name: "ping", arity: -1, writes: false, keys: (0, 0, 0), run: ping },
-    Command { name: "echo", arity: 2, writes: false, keys: (0, 0, 0), run: echo },
-    Command { name: "info", arity: -1, writes: false, keys: (0, 0, 0), run: info },
-    Command { name: "hello", arity: -1, writes: false, keys: (0, 0, 0), run: hello },
-    Command { name: "auth", arity: -2, writes: false, keys: (0, 0, 0), run: auth },
-    Command { name: "select", arity: 2, writes: false, keys: (0, 0, 0), run: select },
-    Command { name: "client", arity: -2, writes: false, keys: (0, 0, 0), run: client },
-    Command { name: "config", arity: -2, writes: false, keys: (0, 0, 0), run: config },
-    Command { name: "command", arity: -1, writes: false, keys: (0, 0, 0), run: command },
-    Command { name: "reset", arity: 1, writes: false, keys: (0, 0, 0), run: reset },
-    Command { name: "quit", arity: -1, writes: false, keys: (0, 0, 0), run: quit },
+    plain("info", -1, 0, "Returns the state of the server, in sections.", report),
+    plain("time", 1, 0, "Returns the time of day of this node.", time),
+    plain("wait", 3, NO_MULTI, "Waits until this many other nodes have the writes of this node.", wait),
+    plain("driftless", -2, NO_MULTI, "Declares with FORGET that a member will not return.", own),
+    plain("role", 1, 0, "Returns master: every node accepts writes.", role),
+    plain("module", -2, 0, "Returns no modules.", module),
 ];
 
-fn ping(_: &mut Session, arguments: &[&[u8]]) -> Answer {
-    match arguments {
-        [_] => Ok(simple("PONG")),
-        [_, message] => Ok(bulk(kept(message))),
-        _ => Err(CommandError::WrongArity("ping".to_owned())),
-    }
+fn report(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
+    output.text(&info::report(session.shared, &arguments[1..]));
+    Ok(())
 }
 
-fn echo(_: &mut Session, arguments: &[&[u8]]) -> Answer {
-    Ok(bulk(kept(arguments[1])))
+fn time(_: &mut Session, _: &[&[u8]], output: &mut Output) -> Outcome {
+    let now = write::now();
+    output.array(2);
+    output.bulk(now.as_secs().to_string().as_bytes());
+    output.bulk(now.subsec_micros().to_string().as_bytes());
+    Ok(())
 }
 
-fn info(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    Ok(bulk(info::report(session.shared, &arguments[1..])))
+/// The longest wait, for a time limit of 0.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// Makes the connection wait before it runs its next request.
+fn wait(session: &mut Session, arguments: &[&[u8]], _: &mut Output) -> Outcome {
+    let number = |digits: &[u8]| integer(digits).ok_or(CommandError::NotAnInteger);
+    let members = usize::try_from(number(arguments[1])?).map_err(|_| CommandError::NotAnInteger)?;
+    let millis = number(arguments[2])?;
+    let millis = u64::try_from(millis).map_err(|_| CommandError::Other("ERR timeout is negative"))?;
+    let timeout = if millis == 0 { FOR_EVER } else { Duration::from_millis(millis).min(FOR_EVER) };
+    session.waiting = Some(Wait { members, timeout });
+    Ok(())
 }
 
-/// Answers `HELLO`. Only protocol version 2 is supported. Clients that prefer version 3 fall back on this error, as
-/// with old servers.
-fn hello(session: &mut Session, arguments: &[&[u8]]) -> Answer {
-    if let [_, version, options @ ..] = arguments {
-        match integer(version) {
-            Some(2) => hello_options(session, options)?,
-            Some(_) => return Err(CommandError::Other("NOPROTO unsupported protocol version")),
-            None => return Err(CommandError::Other("ERR Protocol version is not an integer or out of range")),
-        }
-    }
-    let fields = [
-        ("server", bulk("redis")),
-        ("version", bulk(info::REDIS_VERSION)),
-        ("proto", BytesFrame::Integer(2)),
-        ("id", count(session.id)),
-        ("mode", bulk("standalone")),
-        ("role", bulk("master")),
-        ("modules", BytesFrame::Array(Vec::new())),
-    ];
-    Ok(BytesFrame::Array(fields.into_iter().flat_map(|(name, value)| [bulk(name), value]).collect()))
-}
-
-fn hello_options(session: &mut Session, options: &[&[u8]]) -> Result<(), CommandError> {
-    match options {
-        [] => Ok(()),
-        [option, name] if option.eq_ignore_ascii_case(b"setname") => {
-            session.name = kept(name);
+/// Runs the commands that Redis does not have. The connection forgets the member before it runs its next request.
+fn own(session: &mut Session, arguments: &[&[u8]], _: &mut Output) -> Outcome {
+    match (lower(arguments[1]).as_slice(), &arguments[2..]) {
+        (b"forget", [member]) => {
+            session.forgetting = Some(String::from_utf8_lossy(member).into_owned());
             Ok(())
         }
-        [option, ..] if option.eq_ignore_ascii_case(b"auth") => Err(NO_PASSWORD),
-        _ => Err(CommandError::Syntax),
+        (b"forget", _) => Err(CommandError::WrongArity("driftless|forget".to_owned())),
+        _ => Err(CommandError::UnknownSubcommand("DRIFTLESS", printable(arguments[1]))),
     }
 }
 
-const NO_PASSWORD: CommandError = CommandError::Other(
-    "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
-);
-
-fn auth(_: &mut Session, _: &[&[u8]]) -> Answer {
-    Err(NO_PASSWORD)
+fn role(_: &mut Session, _: &[&[u8]], output: &mut Output) -> Outcome {
+    output.array(3);
+    output.bulk(b"master");
+    output.integer(0);
+    output.array(0);
+    Ok(())
 }
 
-fn select(_: &mut Session, arguments: &[&[u8]]) -> Answer {
-    match integer(arguments[1]) {
-        Some(0) => Ok(ok()),
-        Some(_) => Err(CommandError::Other("ERR DB index is out of range")),
-        None => Err(CommandError::Other("ERR invalid DB index")),
-    }
-}
-
-fn client(session: &mut Session, arguments: &[&[u8]]) -> Answer {
+fn module(_: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outcome {
     match (lower(arguments[1]).as_slice(), &arguments[2..]) {
-        (b"id", []) => Ok(count(session.id)),
-        (b"getname", []) => Ok(bulk(session.name.clone())),
-        (b"setname", [name]) => {
-            session.name = kept(name);
-            Ok(ok())
+        (b"list", []) => {
+            output.array(0);
+            Ok(())
         }
-        (b"setinfo", [_, _]) | (b"no-evict" | b"no-touch", [_]) => Ok(ok()),
-        (b"id" | b"getname" | b"setname" | b"setinfo", _) => Err(CommandError::WrongArity("client".to_owned())),
-        _ => Err(unknown_subcommand("CLIENT", arguments[1])),
+        _ => Err(CommandError::UnknownSubcommand("MODULE", printable(arguments[1]))),
     }
-}
-
-/// The settings that redis-benchmark and some clients query. Nothing is ever saved to disk.
-const SETTINGS: &[(&str, &str)] = &[
-    ("appendonly", "no"),
-    ("databases", "1"),
-    ("maxmemory", "0"),
-    ("maxmemory-policy", "allkeys-lru"),
-    ("save", ""),
-    ("timeout", "0"),
-];
-
-fn config(_: &mut Session, arguments: &[&[u8]]) -> Answer {
-    match (lower(arguments[1]).as_slice(), &arguments[2..]) {
-        (b"get", patterns @ [_, ..]) => Ok(settings(patterns)),
-        (b"resetstat", []) => Ok(ok()),
-        (b"set", [_, _, ..]) => Err(CommandError::Other("ERR settings are command line flags of this server")),
-        (b"get" | b"set" | b"resetstat", _) => Err(CommandError::WrongArity("config".to_owned())),
-        _ => Err(unknown_subcommand("CONFIG", arguments[1])),
-    }
-}
-
-fn settings(patterns: &[&[u8]]) -> BytesFrame {
-    let wanted = |name: &str| patterns.iter().any(|pattern| glob::matches(&lower(pattern), name.as_bytes()));
-    let found = SETTINGS.iter().filter(|(name, _)| wanted(name));
-    BytesFrame::Array(found.flat_map(|&(name, value)| [bulk(name), bulk(value)]).collect())
-}
-
-fn command(_: &mut Session, arguments: &[&[u8]]) -> Answer {
-    let Some(subcommand) = arguments.get(1) else { return Ok(BytesFrame::Array(all().map(describe).collect())) };
-    match lower(subcommand).as_slice() {
-        b"count" => Ok(count(all().count())),
-        b"docs" => Ok(BytesFrame::Array(Vec::new())),
-        b"list" => Ok(BytesFrame::Array(all().map(|command| bulk(command.name)).collect())),
-        b"info" => Ok(BytesFrame::Array(arguments[2..].iter().map(|name| describe_by_name(name)).collect())),
-        _ => Err(unknown_subcommand("COMMAND", subcommand)),
-    }
-}
-
-fn describe_by_name(name: &[u8]) -> BytesFrame {
-    super::find(name).map_or(BytesFrame::Null, describe)
-}
-
-fn describe(command: &Command) -> BytesFrame {
-    let (first, last, step) = command.keys;
-    BytesFrame::Array(vec![
-        bulk(command.name),
-        BytesFrame::Integer(command.arity),
-        BytesFrame::Array(vec![simple(if command.writes { "write" } else { "readonly" })]),
-        BytesFrame::Integer(first),
-        BytesFrame::Integer(last),
-        BytesFrame::Integer(step),
-    ])
-}
-
-fn reset(session: &mut Session, _: &[&[u8]]) -> Answer {
-    session.name = kept(b"");
-    Ok(simple("RESET"))
-}
-
-fn quit(session: &mut Session, _: &[&[u8]]) -> Answer {
-    session.closing = true;
-    Ok(ok())
-}
-
-fn lower(word: &[u8]) -> Vec<u8> {
-    word.to_ascii_lowercase()
-}
-
-fn unknown_subcommand(command: &str, subcommand: &[u8]) -> CommandError {
-    CommandError::Unknown(format!("{command} {}", printable(subcommand)))
 }
