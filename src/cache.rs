@@ -16,7 +16,7 @@
 //! | waits of callers | `ready_wait`, `replicated`, `seen` with `token`, `feed` |
 //! | calls of a cache to its node | `host`; the wake after a write: `tick::after_write` |
 //! | calls of a node to its caches | `port`, `tick`; `port/incoming` also hashes received keys, and weighs values, for own writes too |
-//! | reports for operators | `counters` with `stats` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
+//! | reports for operators | `counters` with `stats`, `published` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
 //! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `services`, `counters`, `readable`, `differing` |
 
 use std::hash::Hash;
@@ -61,6 +61,8 @@ mod open_error;
 mod page;
 pub(crate) mod port;
 mod prepare;
+#[cfg(feature = "metrics")]
+mod published;
 mod race;
 mod readable;
 mod reader;
@@ -99,7 +101,9 @@ pub use insert_error::InsertError;
 pub use iter::Iter;
 pub use lease::FillLease;
 pub use open_error::{Limits, OpenError};
-pub use page::Page;
+pub use page::{Page, Pages};
+#[cfg(all(feature = "metrics", feature = "node"))]
+pub(crate) use published::Published;
 pub use ready::Ready;
 pub use replicated::{Members, NotReplicated, Replicated};
 pub use seen::NotSeen;

@@ -28,7 +28,8 @@ use crate::node::mesh::Peer;
 use crate::node::questions::{Ask, Reply};
 use crate::node::{Alive, Node, Registry, report};
 use crate::report::{
-    AuditReport, CacheReport, DiffPage, Explanation, Mark, NodeReport, Staleness, State, readable, show,
+    AuditReport, CachePast, CacheReport, DiffPage, Explanation, HotKeys, Mark, Marks, NodePast, NodeReport, Staleness,
+    State, TombstoneLine, readable, show,
 };
 
 mod audit;
@@ -41,6 +42,10 @@ pub mod http;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The maximum number of keys that [`Inspector::recent_keys`] and one page of [`Inspector::keys`] list.
 const MAX_RECENT: usize = 1_000;
+/// The maximum number of keys that one page of [`Inspector::keys_with_prefix`] examines.
+const MAX_EXAMINED: usize = 16_384;
+/// The maximum number of tombstones that [`Inspector::oldest_tombstones`] lists.
+const MAX_TOMBSTONES: usize = 100;
 
 /// A handle for the inspection of a node. It is cheap to clone. It keeps the node running, as a [`Node`] handle does.
 #[derive(Clone)]
@@ -91,6 +96,9 @@ pub struct KeysPage {
     pub keys: Vec<KeyLine>,
     /// The cursor of the next page. Absent on the last page.
     pub next: Option<String>,
+    /// The number of keys examined for this page: more than `keys` if a prefix was asked for.
+    #[serde(default)]
+    pub examined: u64,
 }
 
 /// A key, without its value.
@@ -103,8 +111,25 @@ pub struct KeyLine {
     pub state: State,
     /// The time of its stamp.
     pub stamp: String,
+    /// The time at which the value expires.
+    #[serde(default)]
+    pub expires: Option<String>,
     /// The encoded size of key and value in bytes.
     pub size: u32,
+}
+
+impl KeysPage {
+    fn of(marks: &Marks, next: Option<u64>, examined: u64) -> Self {
+        let line = |mark: &Mark| KeyLine {
+            key: show(&mark.key),
+            state: marks.state(Some(mark)),
+            stamp: readable(mark.stamp.time),
+            expires: (mark.expires != 0).then(|| readable(mark.expires)),
+            size: mark.size,
+        };
+        let keys = marks.marks.iter().flatten().map(line).collect();
+        Self { keys, next: next.map(|next| next.to_string()), examined }
+    }
 }
 
 impl Inspector {
@@ -156,9 +181,22 @@ impl Inspector {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn cluster(&self, patience: Duration) -> ClusterReport {
+        self.collect(self.node(), Ask::Report, patience).await
+    }
+
+    /// Collects the reports of all nodes as [`cluster`](Self::cluster) does, without version vectors. With many members
+    /// these are most of a report.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn cluster_in_brief(&self, patience: Duration) -> ClusterReport {
+        self.collect(report::brief(self.node()), Ask::Brief, patience).await
+    }
+
+    async fn collect(&self, here: NodeReport, question: Ask, patience: Duration) -> ClusterReport {
         let peers = self.peers();
-        let mut answers = self.ask(&peers, Ask::Report, patience).await;
-        let mut cluster = ClusterReport { nodes: vec![self.node()], silent: Vec::new() };
+        let mut answers = self.ask(&peers, question, patience).await;
+        let mut cluster = ClusterReport { nodes: vec![here], silent: Vec::new() };
         for peer in peers {
             match answers.remove(&peer.incarnation) {
                 Some(Reply::Report(report)) => cluster.nodes.push(*report),
@@ -230,16 +268,91 @@ impl Inspector {
     /// # Errors
     /// The cache is not open on this node, or the cursor was not returned by this method.
     pub fn keys(&self, cache: &str, cursor: Option<&str>, limit: usize) -> Result<KeysPage, InspectError> {
+        let cursor = cursor.filter(|cursor| !cursor.is_empty());
         let from = cursor.map_or(Ok(0), str::parse).map_err(|_| InspectError::BadCursor)?;
         let (marks, next) = self.port(cache)?.marks_page(from, limit.clamp(1, MAX_RECENT));
-        let line = |mark: &Mark| KeyLine {
-            key: show(&mark.key),
-            state: marks.state(Some(mark)),
-            stamp: readable(mark.stamp.time),
-            size: mark.size,
-        };
-        let keys = marks.marks.iter().flatten().map(line).collect();
-        Ok(KeysPage { keys, next: next.map(|next| next.to_string()) })
+        let examined = marks.marks.len() as u64;
+        Ok(KeysPage::of(&marks, next, examined))
+    }
+
+    /// Returns a page of the keys held on this node whose text begins with `prefix`, as [`keys`](Self::keys) does. A page
+    /// ends after `limit` keys, or once 16,384 keys were examined, so it may be empty and yet have a cursor.
+    ///
+    /// # Errors
+    /// The cache is not open on this node, or the cursor was not returned by this method.
+    pub fn keys_with_prefix(
+        &self,
+        cache: &str,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<KeysPage, InspectError> {
+        let from = cursor.map_or(Ok(0), str::parse).map_err(|_| InspectError::BadCursor)?;
+        let port = self.port(cache)?;
+        let (marks, next, examined) = port.marks_with_prefix(prefix, from, limit.clamp(1, MAX_RECENT), MAX_EXAMINED);
+        Ok(KeysPage::of(&marks, next, examined))
+    }
+
+    /// Returns the samples that a node has kept of its last 15 minutes, and its events. With `member`, asks the member
+    /// of this name. Returns samples later than the wall time `after_ms`, in milliseconds since 1970, and events from
+    /// the number `from_event` on; 0 for all.
+    ///
+    /// # Errors
+    /// The member does not exist, or does not answer: its release may be older.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn past(&self, member: Option<&str>, after_ms: u64, from_event: u64) -> Result<NodePast, InspectError> {
+        match self.ask_member(member, Ask::NodePast { after_ms, from_event }).await? {
+            Reply::NodePast(past) => Ok(past),
+            _ => Err(self.no_answer(member)),
+        }
+    }
+
+    /// Returns the samples that a node has kept of a cache in its last 15 minutes, as [`past`](Self::past) does.
+    ///
+    /// # Errors
+    /// The cache is not open on this node. Or the member does not exist, does not have the cache open, or does not
+    /// answer: its release may be older.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn cache_past(
+        &self,
+        cache: &str,
+        member: Option<&str>,
+        after_ms: u64,
+    ) -> Result<CachePast, InspectError> {
+        self.port(cache)?;
+        match self.ask_member(member, Ask::CachePast { cache: cache.to_owned(), after_ms }).await? {
+            Reply::CachePast(past) => Ok(past),
+            _ => Err(self.no_answer(member)),
+        }
+    }
+
+    /// Returns the keys of a cache that were read most lately on this node, or on the member of this name, at most 64.
+    /// They come from a sample of the reads: a key with more than 1/64 of them is always listed.
+    ///
+    /// # Errors
+    /// As [`cache_past`](Self::cache_past).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn hot_keys(&self, cache: &str, member: Option<&str>, limit: usize) -> Result<HotKeys, InspectError> {
+        self.port(cache)?;
+        match self.ask_member(member, Ask::HotKeys { cache: cache.to_owned(), limit }).await? {
+            Reply::HotKeys(keys) => Ok(keys),
+            _ => Err(self.no_answer(member)),
+        }
+    }
+
+    /// Returns the oldest tombstones of a cache on this node, at most a hundred, and the reasons why each cannot be
+    /// collected yet.
+    ///
+    /// # Errors
+    /// The cache is not open on this node.
+    pub fn oldest_tombstones(&self, cache: &str, limit: usize) -> Result<Vec<TombstoneLine>, InspectError> {
+        Ok(self.port(cache)?.oldest_tombstones(limit.min(MAX_TOMBSTONES)))
     }
 
     /// Compares the whole key space with every live member.
@@ -300,6 +413,18 @@ impl Inspector {
         patience: Duration,
     ) -> std::collections::HashMap<uuid::Uuid, Reply> {
         inquiry::ask(&self.registry, &self.alive.mesh, peers, question, patience).await
+    }
+
+    /// Asks the member of this name, or this node itself if there is no name or it is this node's.
+    async fn ask_member(&self, member: Option<&str>, question: Ask) -> Result<Reply, InspectError> {
+        match member.filter(|name| *name != self.alive.mesh.name()) {
+            Some(name) => self.ask_one(&self.peer(name)?, question).await,
+            None => Ok(inquiry::answer(&self.registry, &self.alive.mesh, question)),
+        }
+    }
+
+    fn no_answer(&self, member: Option<&str>) -> InspectError {
+        InspectError::NoAnswer(member.unwrap_or_else(|| self.alive.mesh.name()).to_owned())
     }
 
     async fn ask_one(&self, peer: &Peer, question: Ask) -> Result<Reply, InspectError> {

@@ -121,12 +121,12 @@
 //! # Further reading
 //!
 //! [Questions and short answers](docs::questions), [recipes](docs::recipes), [guarantees](docs::guarantees),
-//! [protocol](docs::protocol), [limits](docs::limits), [operations](docs::operations), [testing](docs::testing),
-//! [scaling](docs::scaling), [performance](docs::performance), [design decisions](docs::design),
-//! [glossary](docs::glossary); coming from [moka](docs::migrating_from_moka), [bcache](docs::migrating_from_bcache),
-//! [Redis](docs::migrating_from_redis), [cached](docs::migrating_from_cached),
-//! [reconcile](docs::migrating_from_reconcile), [Hazelcast](docs::migrating_from_hazelcast) or
-//! [others](docs::coming_from_other_caches).
+//! [protocol](docs::protocol), [limits](docs::limits), [the program](docs::sidecar) for other languages,
+//! [operations](docs::operations), [testing](docs::testing), [scaling](docs::scaling),
+//! [performance](docs::performance), [design decisions](docs::design), [glossary](docs::glossary); coming from
+//! [moka](docs::migrating_from_moka), [bcache](docs::migrating_from_bcache), [Redis](docs::migrating_from_redis),
+//! [cached](docs::migrating_from_cached), [reconcile](docs::migrating_from_reconcile),
+//! [Hazelcast](docs::migrating_from_hazelcast) or [others](docs::coming_from_other_caches).
 
 // On docs.rs each item has a label with the feature that it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -179,8 +179,8 @@ pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
-    FillLease, Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, Page, ParseTokenError,
-    Policy, Ready, Replicated, Subscription, SubscriptionError, Token, Written,
+    FillLease, Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, Page, Pages,
+    ParseTokenError, Policy, Ready, Replicated, Subscription, SubscriptionError, Token, Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]

@@ -12,6 +12,7 @@
 //! | `mesh` | everything that depends on memberlist |
 //! | `spare` | runtimes for timers, and for fillers whose caller has no runtime or one that makes no progress |
 //! | `inquiry`, `questions`, `report` | questions between nodes on behalf of a person, and a node's report |
+//! | `history`, `usage` | the last 15 minutes of the node: samples and events; its processor time and memory |
 //! | `lanes` | the choice between datagram and stream for a small push |
 //! | `ready` | callers that wait for a cache to be ready, or for members |
 //! | `unsent` | writes that could not be handed over before the end |
@@ -31,6 +32,7 @@ mod builder;
 mod clock;
 mod command;
 mod driver;
+mod history;
 pub(crate) mod inquiry;
 mod lanes;
 #[doc(hidden)]
@@ -43,6 +45,7 @@ mod settings;
 mod signal;
 mod spare;
 mod unsent;
+mod usage;
 mod woken;
 
 #[cfg(feature = "inspect-http")]

@@ -84,8 +84,12 @@ impl<K, V> Outbox<K, V> {
             _ => None,
         });
         match before {
-            // A queued greeting stays one: its receiver must still answer.
-            Some(before) => *before = Wanted { greets: wanted.greets || before.greets, ..wanted },
+            // A queued greeting stays one: its receiver must still answer. A queued full digest stays full: its receiver
+            // cannot tell from a shorter one what this replica has seen of retired origins.
+            Some(before) => {
+                let (greets, full) = (wanted.greets || before.greets, wanted.full || before.full);
+                *before = Wanted { greets, full, ..wanted };
+            }
             None => self.waiting.push_back((to, Waiting::Digest(wanted))),
         }
     }
@@ -133,5 +137,33 @@ impl<K, V> Outbox<K, V> {
     /// Takes out the pushes to relay.
     pub(crate) fn take_to_pass_on(&mut self) -> Vec<(ReplicaId, Push<K, V>)> {
         std::mem::take(&mut self.to_pass_on)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A digest that replaces a queued one is still full, and still a greeting, if the queued one was.
+    #[test]
+    fn a_queued_digest_keeps_what_its_receiver_needs() {
+        let [to, other] = [1, 2].map(|id| ReplicaId::from_bytes([id; 16]));
+        let mut outbox = Outbox::<u32, u32>::default();
+        outbox.send_digest(to, Wanted { full: true, ..Wanted::default() });
+        outbox.greet(to);
+        outbox.ask(other);
+        outbox.ask(to);
+        outbox.tell(to);
+        let queued: Vec<_> = std::iter::from_fn(|| outbox.take()).collect();
+        let digests: Vec<_> = queued
+            .iter()
+            .map(|(to, waiting)| match waiting {
+                Waiting::Digest(wanted) => (*to, *wanted),
+                Waiting::Message(_) => panic!("only digests were queued"),
+            })
+            .collect();
+        let both = Wanted { full: true, greets: true, ..Wanted::default() };
+        let reply = Wanted { reply: true, ..Wanted::default() };
+        assert_eq!(digests, [(to, both), (other, Wanted::default()), (to, reply)]);
     }
 }

@@ -5,17 +5,20 @@
 //! | this one | the choice of the order, and what all orders have in common |
 //! | `order` | the places in order of their last use, plain or segmented |
 //! | `sieve` | the places in order of their arrival, with the hand of SIEVE |
+//! | `hot` | the places that were read most lately, for reports |
 //! | `reads` | the record of reads, which many threads write without waiting for each other |
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::SlotRef;
 
+mod hot;
 mod order;
 mod reads;
 mod sieve;
 
-pub(crate) use reads::ReadLog;
+pub(crate) use hot::{HotPlace, HotPlaces};
+pub(crate) use reads::{Miss, ReadLog};
 
 use order::Order;
 use sieve::Sieve;
@@ -54,12 +57,20 @@ impl Recency {
         }
     }
 
-    /// Applies the reads that were noted since the last call.
-    pub(crate) fn apply(&mut self, reads: &ReadLog) {
+    /// Applies the reads that were noted since the last call, and counts a sample of them.
+    pub(crate) fn apply(&mut self, reads: &ReadLog, hot: &mut HotPlaces) {
         // The sieve looks at the bits of the log when its hand passes.
         if let Self::Used(order) = self {
-            reads.drain(|id| order.touch(id));
+            reads.drain(|id| {
+                order.touch(id);
+                hot.note(id, || order.generation(id));
+            });
         }
+    }
+
+    /// Returns true if each read leaves a note. With the sieve it sets a bit, which does not tell how often.
+    pub(crate) fn notes_reads(&self) -> bool {
+        matches!(self, Self::Used(_))
     }
 
     /// Adds a new entry, or notes a write to one, which counts as a use. `weighs` is true if the entry's weight is more

@@ -10,7 +10,9 @@ mod key;
 mod lint;
 mod lint_node;
 mod marks;
+mod past;
 mod time;
+#[cfg(any(feature = "metrics", feature = "inspect-http"))]
 pub(crate) mod vocabulary;
 mod warning;
 
@@ -21,6 +23,9 @@ pub use lint::lint_cache;
 pub(crate) use lint_node::TRYING;
 pub use lint_node::lint_node;
 pub use marks::{Agreement, DiffPage, Difference, DifferenceKind, Explanation, Held, State};
+pub use past::{
+    CachePast, CacheSample, EventKind, HotKey, HotKeys, NodePast, NodeSample, PastEvent, ProcessReport, TombstoneLine,
+};
 pub use warning::Warning;
 pub(crate) use warning::WarningLog;
 
@@ -64,6 +69,9 @@ pub struct CacheReport {
     pub hits: u64,
     /// The number of reads that found no value.
     pub misses: u64,
+    /// The number of reads that found no value, by reason.
+    #[serde(default)]
+    pub misses_by_reason: BTreeMap<String, u64>,
     /// The number of values that were removed or replaced on this node, by cause.
     #[serde(default)]
     pub removals: BTreeMap<String, u64>,
@@ -299,6 +307,9 @@ pub struct NodeReport {
     pub incarnation: String,
     /// The name of the cluster.
     pub cluster: String,
+    /// The process and its use of the machine.
+    #[serde(default)]
+    pub process: ProcessReport,
     /// True if messages are encrypted.
     pub encrypted: bool,
     /// True if the address is reachable from this machine only.

@@ -25,7 +25,7 @@ pub(super) struct Counts {
     #[cfg(feature = "metrics")]
     published: AtomicU64,
     #[cfg(feature = "metrics")]
-    pub(super) last_published: Mutex<super::metrics_facade::Published>,
+    pub(super) last_published: Mutex<super::published::Published>,
 }
 
 /// The times that a cache measures, besides those of its replica.

@@ -6,7 +6,7 @@ use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
 use crate::hlc::Now;
 use crate::item::ItemRef;
-use crate::recency::{Eviction, ReadLog, Recency};
+use crate::recency::{Eviction, HotPlace, HotPlaces, ReadLog, Recency};
 use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
 use crate::store::SlotRef;
 use crate::sync::Arc;
@@ -14,6 +14,8 @@ use crate::sync::Arc;
 /// The most values that one call evicts, in addition to one for each change that it made. The rest is left to later
 /// calls.
 const EVICTIONS: usize = 512;
+/// The nanoseconds after which the counts of reads are halved.
+const FADE: u64 = 10_000_000_000;
 
 /// The work that is left for after the lock is released: user types to drop, and changes to report.
 pub(crate) struct Settled<K, V> {
@@ -43,13 +45,24 @@ pub(crate) struct Engine<K, V> {
     pub(crate) replica: Replica<K, V>,
     capacity: Option<u64>,
     recency: Option<Recency>,
+    /// The places that were read most lately, for reports.
+    hot: HotPlaces,
+    /// The monotonic time at which the counts of reads fade next.
+    fade_at: u64,
     /// The running fills that callers can join.
     pub(crate) flights: Flights<K, V>,
 }
 
 impl<K: CoreKey, V> Engine<K, V> {
     pub(crate) fn new(replica: Replica<K, V>, capacity: Option<u64>, eviction: Eviction) -> Self {
-        Self { replica, capacity, recency: capacity.map(|_| Recency::new(eviction)), flights: Flights::new() }
+        Self {
+            replica,
+            capacity,
+            recency: capacity.map(|_| Recency::new(eviction)),
+            hot: HotPlaces::default(),
+            fade_at: 0,
+            flights: Flights::new(),
+        }
     }
 
     /// Runs `act`, then settles the changes it made. `listening` is true if a listener or subscriber wants the changes.
@@ -83,6 +96,9 @@ impl<K: CoreKey, V> Engine<K, V> {
         let mut news = None;
         // These reads preceded the write, so they precede it in the order of use too.
         self.apply_reads(reads);
+        if now.mono >= self.fade_at {
+            self.fade(now);
+        }
         let mut left = EVICTIONS + self.follow(now, reads, listening, &mut news);
         while left > 0 && self.is_over_capacity() && self.make_room(now, reads) {
             left -= 1;
@@ -94,8 +110,22 @@ impl<K: CoreKey, V> Engine<K, V> {
     /// Applies noted reads to the order of use.
     pub(crate) fn apply_reads(&mut self, reads: &ReadLog) {
         if let Some(recency) = &mut self.recency {
-            recency.apply(reads);
+            recency.apply(reads, &mut self.hot);
         }
+    }
+
+    /// Lets the counts of reads fade, so that hot keys are those of the last seconds.
+    #[cold]
+    fn fade(&mut self, now: Now) {
+        self.fade_at = now.mono.saturating_add(FADE);
+        let store = self.replica.view().store();
+        self.hot.age(|place| store.meta(place).is_some());
+    }
+
+    /// Returns the number of sampled reads, and the places that were read most lately. Returns `None` if reads are not
+    /// noted.
+    pub(crate) fn hot(&self) -> Option<(u64, Vec<HotPlace>)> {
+        self.recency.as_ref().filter(|recency| recency.notes_reads()).map(|_| self.hot.top())
     }
 
     fn is_over_capacity(&self) -> bool {

@@ -67,14 +67,17 @@ fn store<K: CacheKey, V: CacheValue>(
     Ok(item)
 }
 
-/// Returns the item of a filled value, and the write that stores it: none if the filler asked for that, or the reason
-/// why it is refused. Runs user code, so it must not be called under a lock.
+/// The item of a filled value, and the write that stores it: none if the filler asked for that, or the reason why it is
+/// refused.
+type ItemAndWrite<K, V> = (ItemRef<K, V>, Result<Option<Write<K, V>>, InsertError>);
+
+/// Prepares the end of a fill. Runs user code, so it must not be called under a lock.
 pub(super) fn write_of<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     now: Now,
     (hash, key): (u64, &Key<K>),
     filled: Filled<V>,
-) -> (ItemRef<K, V>, Result<Option<Write<K, V>>, InsertError>) {
+) -> ItemAndWrite<K, V> {
     shared.counts.fills.filled.one();
     let item = ItemRef::new(Item { key: key.clone(), body: Body::Known(filled.value) });
     let time_to_live = match filled.keep {

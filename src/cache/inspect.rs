@@ -2,7 +2,7 @@
 
 use crate::hlc::HlcTime;
 use crate::replica_id::ReplicaId;
-use crate::report::{CacheReport, Marks};
+use crate::report::{CacheReport, HotKeys, Marks, TombstoneLine};
 
 mod answers;
 
@@ -22,6 +22,13 @@ pub trait Inspect {
     fn value_text(&self, key: &[u8]) -> Option<String>;
     /// Returns keys, the most recently used first. Returns none if the cache has no capacity.
     fn recent_keys(&self, limit: usize) -> Vec<String>;
+    /// Returns the keys that were read most lately. The name of the node is filled in.
+    fn hot_keys(&self, limit: usize) -> HotKeys;
+    /// Returns the oldest tombstones, and what holds back each.
+    fn oldest_tombstones(&self, limit: usize) -> Vec<TombstoneLine>;
+    /// Returns a page of the keys whose text begins with `prefix`, as [`marks_page`](Self::marks_page) does, and the
+    /// number of registers examined for it. Examines at most `examine` registers.
+    fn marks_with_prefix(&self, prefix: &str, cursor: u64, limit: usize, examine: usize) -> (Marks, Option<u64>, u64);
     /// Returns the members that are not known to have seen an event, each with the name of its node and the
     /// milliseconds since its last message.
     fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)>;

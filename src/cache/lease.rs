@@ -10,8 +10,9 @@ use crate::item::{ItemRef, of_key};
 use crate::replica::FillTicket;
 use crate::sync::Arc;
 
-/// A fill that the application runs itself, from [`Cache::begin_fill`](super::Cache::begin_fill) to [`complete`](Self::complete). For code that
-/// cannot pass its work as a closure to [`get_with`](super::Cache::get_with): a proxy, a macro, a batch of rows.
+/// A fill that the application runs itself, from [`Cache::begin_fill`](super::Cache::begin_fill) to
+/// [`complete`](Self::complete). It is for code that cannot pass its work as a closure to
+/// [`get_with`](super::Cache::get_with): a proxy, a macro, a batch of rows.
 ///
 /// The fill is stamped when the lease begins, so begin it before the source is read. A write, delete or invalidation
 /// after that moment, on any node, wins over the value, also if it arrives after the end. So does a newer fill. The
@@ -24,6 +25,7 @@ use crate::sync::Arc;
 /// - A dropped lease has no effect. A lease keeps its cache open.
 ///
 /// ```
+/// # #[cfg(feature = "node")]
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use driftless::{Cache, Node};
@@ -40,6 +42,8 @@ use crate::sync::Arc;
 /// assert_eq!(prices.get("pear"), None);
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "node"))]
+/// # fn main() {}
 /// ```
 #[must_use = "a dropped lease has no effect: complete it"]
 pub struct FillLease<K: CacheKey, V: CacheValue> {

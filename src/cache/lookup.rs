@@ -8,6 +8,7 @@ use super::entry::EntryInfo;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};
 use crate::hlc::Stamp;
+use crate::recency::Miss;
 use crate::store::Snapshot;
 use crate::sync::Arc;
 
@@ -39,13 +40,26 @@ fn look_up<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Opt
 where
     Q: Equivalent<K> + Hash + ?Sized,
 {
-    let found = shared.reader.visible(key);
-    let Some((id, value)) = found.as_ref().and_then(|found| Some((found.id, found.item.value()?))) else {
-        shared.writer.reads.miss();
+    let found = shared.reader.read(key);
+    let shown = found.as_ref().filter(|found| shared.reader.shows(found));
+    let Some((id, value)) = shown.and_then(|found| Some((found.id, found.item.value()?))) else {
+        let reason = if found.is_none() { Miss::Absent } else { why_missed(shared, key) };
+        shared.writer.reads.miss(reason);
         return None;
     };
     shared.writer.reads.hit(id);
     Some(value.clone())
+}
+
+/// Returns the reason why a register that is held has no value for readers. Looks it up again with its metadata, which
+/// hits do not need.
+#[cold]
+fn why_missed<K: CacheKey, V: CacheValue, Q>(shared: &Shared<K, V>, key: &Q) -> Miss
+where
+    Q: Equivalent<K> + Hash + ?Sized,
+{
+    let found = shared.reader.store().get(shared.reader.hash(key), key);
+    found.map_or(Miss::Absent, |found| shared.reader.why_absent(&found))
 }
 
 /// Returns the value of a key with its stamp and times.

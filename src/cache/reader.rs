@@ -6,8 +6,10 @@ use equivalent::Equivalent;
 use foldhash::fast::RandomState;
 
 use super::{CacheKey, CacheValue, TimeSource};
+use crate::crdt::{Cause, Kind};
 use crate::hlc::HlcTime;
 use crate::item::Key;
+use crate::recency::Miss;
 use crate::store::{Reading, SlotRef, Snapshot, Store};
 use crate::sync::Arc;
 
@@ -41,6 +43,21 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
         }
     }
 
+    /// Returns the register of a key, with a value or without.
+    #[inline]
+    pub(super) fn read<Q>(&self, key: &Q) -> Option<Reading<K, V>>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        self.store.read(self.hash(key), key)
+    }
+
+    /// Returns true if a register holds a value that has not expired. That value may be one that does not decode here.
+    #[inline]
+    pub(super) fn shows(&self, found: &Reading<K, V>) -> bool {
+        found.live && self.is_fresh(found.expires)
+    }
+
     /// Returns the register of a key, if it holds a value that has not expired. That value may be one that does not
     /// decode here.
     #[inline]
@@ -48,8 +65,7 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
     where
         Q: Equivalent<K> + Hash + ?Sized,
     {
-        let found = self.store.read(self.hash(key), key)?;
-        (found.live && self.is_fresh(found.expires)).then_some(found)
+        self.read(key).filter(|found| self.shows(found))
     }
 
     /// Returns true if [`Cache::get`](super::Cache::get) returns this register's value. A value that does not decode
@@ -64,6 +80,21 @@ impl<K: CacheKey, V: CacheValue> Reader<K, V> {
         let meta = &found.meta;
         // A value at or below the epoch was invalidated, even if the sweep has not reached it yet.
         meta.kind.is_live() && meta.stamp_time > self.store.epoch() && self.is_fresh(meta.expires)
+    }
+
+    /// Returns the reason why readers see no value in this register. A value that is there after all has arrived since.
+    pub(super) fn why_absent(&self, found: &Snapshot<K, V>) -> Miss {
+        let meta = &found.meta;
+        match meta.kind {
+            _ if meta.stamp_time <= self.store.epoch() => Miss::Invalidated,
+            Kind::Live if !self.is_fresh(meta.expires) => Miss::Expired,
+            Kind::Live if found.item.value().is_none() => Miss::Unreadable,
+            Kind::Live => Miss::Absent,
+            Kind::Tombstone(Cause::Deleted) => Miss::Deleted,
+            Kind::Tombstone(Cause::Expired) => Miss::Expired,
+            Kind::Tombstone(Cause::Evicted) => Miss::Evicted,
+            Kind::Tombstone(Cause::Void) => Miss::Void,
+        }
     }
 
     #[inline]

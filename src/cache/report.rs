@@ -5,16 +5,19 @@
 use std::collections::BTreeMap;
 
 use super::shared::Shared;
-use super::{CacheKey, CacheValue};
+use super::{CacheKey, CacheValue, explain};
 use crate::crdt::Cause;
 use crate::histogram::Distribution;
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::item::{Item, panics_in_drop};
 use crate::ledger::tombstones::of_cause;
-use crate::replica::report::{CollectionBlock, HeldReport, ReportedPeer};
+use crate::replica::report::{CollectionBlock, HeldReport, OldTombstone, ReportedPeer};
 use crate::replica::{RemovalStats, ReplicaConfig, ReplicaReport};
 use crate::replica_id::ReplicaId;
-use crate::report::{Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneReport, lint_cache, readable};
+use crate::report::{
+    Blocker, CacheReport, Offender, PeerReport, Repairs, Seen, TombstoneLine, TombstoneReport, lint_cache, readable,
+    show,
+};
 use crate::store::{Position, Snapshot};
 
 /// The number of registers from which memory is estimated.
@@ -25,20 +28,13 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
     let now = shared.services.time.now();
     let (replica, fills_running, config, removals) = copy(shared, now);
     let reporter = reporter(shared, now, replica.judging);
-    let (hits, misses) = shared.writer.reads.totals();
     let mut report = CacheReport {
-        cache: shared.name.to_string(),
-        node: shared.services.node_name.to_string(),
-        replica: shared.services.id().to_string(),
         wall: readable(now.wall),
         clock_ahead_ms: signed_ms(replica.clock, now.wall).max(0),
         clock_step_ms: replica.disagreement / 1_000_000,
         max_drift_ms: u64::try_from(config.max_drift.as_millis()).unwrap_or(u64::MAX),
         entries: replica.held.live,
         weight: replica.held.weight,
-        max_capacity: shared.settings.max_capacity,
-        hits,
-        misses,
         removals: by_name(removals.each()),
         timings: timings(shared, &replica),
         memory_estimate: estimate_memory(shared, &replica.held),
@@ -57,22 +53,57 @@ pub(super) fn report<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> Cache
         sending: replica.sending as u64,
         lossy: replica.lossy,
         fills_running,
-        fills: by_name(shared.counts.fills.counters().each()),
-        intake: intake_counters(shared),
-        bytes_in: by_name(shared.counts.bytes_in.each()),
-        bytes_out: by_name(shared.counts.bytes_out.each()),
         repairs: repairs(&replica),
         counters: by_name(replica.counters.each()),
-        settings_differ: shared.differing.all(),
-        intake_age_ms: BTreeMap::new(),
-        warnings: Vec::new(),
-        ended_warnings: Vec::new(),
+        ..of_cache(shared)
     };
     let mut log = shared.warnings.lock();
     report.intake_age_ms = log.ages(now, &report.intake);
     report.warnings = log.observe(now, lint_cache(&report));
     report.ended_warnings = log.ended();
     report
+}
+
+/// Returns the oldest tombstones, and the reasons why each cannot be collected yet.
+pub(super) fn oldest_tombstones<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>, limit: usize) -> Vec<TombstoneLine> {
+    let now = shared.services.time.now();
+    let (replica, oldest) = shared
+        .writer
+        .look(|engine| (engine.replica.report(now), OldTombstone::oldest(engine.replica.view(), now, limit)));
+    let reporter = reporter(shared, now, replica.judging);
+    let line = |old: &OldTombstone| {
+        let found = [shared.reader.store().resolve(old.slot)];
+        let marks = explain::marks(shared, &found, false);
+        let mark = marks.marks.first()?.as_ref()?;
+        Some(TombstoneLine {
+            key: show(&mark.key),
+            state: marks.state(Some(mark)),
+            stamp: readable(mark.stamp.time),
+            age_ms: ms(replica.judging.saturating_sub(old.since)),
+            blocked_by: old.blocked_by.iter().map(|block| reporter.blocker(&replica, *block)).collect(),
+        })
+    };
+    oldest.iter().filter_map(line).collect()
+}
+
+/// Returns the part of a report that does not come from the replica.
+fn of_cache<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> CacheReport {
+    let (hits, misses) = shared.writer.reads.totals();
+    CacheReport {
+        cache: shared.name.to_string(),
+        node: shared.services.node_name.to_string(),
+        replica: shared.services.id().to_string(),
+        max_capacity: shared.settings.max_capacity,
+        hits,
+        misses,
+        misses_by_reason: by_name(shared.writer.reads.misses()),
+        fills: by_name(shared.counts.fills.counters().each()),
+        intake: intake_counters(shared),
+        bytes_in: by_name(shared.counts.bytes_in.each()),
+        bytes_out: by_name(shared.counts.bytes_out.each()),
+        settings_differ: shared.differing.all(),
+        ..CacheReport::default()
+    }
 }
 
 /// Returns the longest silence of a member that works, in milliseconds. It sends a digest to one member at a time, and to

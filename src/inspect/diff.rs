@@ -64,6 +64,7 @@ pub(super) async fn diff(
     limit: usize,
 ) -> Result<DiffPage, InspectError> {
     let port = inspector.port(cache)?;
+    let cursor = cursor.filter(|cursor| !cursor.is_empty());
     let mut at = Some(cursor.map_or(Some(Cursor::START), Cursor::read).ok_or(InspectError::BadCursor)?);
     let peer = inspector.peer(member)?;
     let page = DiffPage { peer: peer.name.to_string(), ..DiffPage::default() };

@@ -31,6 +31,7 @@ mod answer;
 mod guard;
 mod limits;
 mod metrics;
+mod page;
 mod process;
 mod routes;
 
@@ -199,8 +200,12 @@ fn routes() -> Router<App> {
         .route("/v1/openapi.json", get(routes::openapi))
         .route("/v1/node", get(routes::node))
         .route("/v1/cluster", get(routes::cluster))
+        .route("/v1/past", get(routes::past))
         .route("/v1/caches", get(routes::caches))
         .route("/v1/caches/{cache}", get(routes::cache))
+        .route("/v1/caches/{cache}/past", get(routes::cache_past))
+        .route("/v1/caches/{cache}/hot", get(routes::hot))
+        .route("/v1/caches/{cache}/tombstones", get(routes::tombstones))
         .route("/v1/caches/{cache}/keys", get(routes::keys))
         .route("/v1/caches/{cache}/recent", get(routes::recent))
         .route("/v1/caches/{cache}/explain", get(routes::explain))

@@ -186,6 +186,17 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// Notes that the member has the writes of this replica, `own`, up to `time`. Returns true if that is news.
+    pub(crate) fn acknowledge(&mut self, own: ReplicaId, time: HlcTime, now: u64) -> bool {
+        let is_news = time > self.reported.get(&own);
+        self.reported.raise(own, time);
+        let delivery = &mut self.delivery;
+        delivery.sent_to = delivery.sent_to.max(time);
+        delivery.asked = 0;
+        delivery.unacked_since = (delivery.sent_to > time).then_some(now);
+        is_news
+    }
+
     pub(super) fn new(now: Now, wrote: HlcTime, contests_kept_from: HlcTime) -> Self {
         Self {
             dead_since: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// The caches to visit in one turn.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Visit {
+pub(crate) enum ToVisit {
     /// Every open cache.
     All,
     /// These caches, if they are still open.
@@ -38,13 +38,13 @@ impl Agenda {
 
     /// Takes the caches to visit now: those that were asked for, and those that are due. Each of them must be given its
     /// next time with [`set_due`](Self::set_due) if it is still open.
-    pub(crate) fn take(&mut self, now: u64) -> Visit {
+    pub(crate) fn take(&mut self, now: u64) -> ToVisit {
         let mut wanted = std::mem::take(&mut self.wanted);
         if std::mem::take(&mut self.all) {
             // Caches that were closed meanwhile get no next time, so their old one ends here.
             self.due.clear();
             self.by_time.clear();
-            return Visit::All;
+            return ToVisit::All;
         }
         while let Some((at, cache)) = self.by_time.pop_first() {
             if at > now {
@@ -54,7 +54,7 @@ impl Agenda {
             self.due.remove(&cache);
             wanted.insert(cache);
         }
-        Visit::Only(wanted)
+        ToVisit::Only(wanted)
     }
 
     /// Sets the time at which a cache is due next.
@@ -82,8 +82,8 @@ mod tests {
         Arc::from(name)
     }
 
-    fn only(names: &[&str]) -> Visit {
-        Visit::Only(names.iter().map(|cache| name(cache)).collect())
+    fn only(names: &[&str]) -> ToVisit {
+        ToVisit::Only(names.iter().map(|cache| name(cache)).collect())
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
         let mut agenda = Agenda::default();
         agenda.set_due(&name("closed"), 10);
         agenda.want_all();
-        assert_eq!((agenda.next(), agenda.take(0)), (Some(0), Visit::All));
+        assert_eq!((agenda.next(), agenda.take(0)), (Some(0), ToVisit::All));
         assert_eq!((agenda.next(), agenda.take(10)), (None, only(&[])));
     }
 }

@@ -16,6 +16,7 @@ use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
 use super::registry::{Identity, Registry};
 use super::settings::NodeSettings;
 use super::{Alive, Node, clock};
+use crate::report::EventKind;
 use crate::sync::{AtomicI64, Ordering};
 
 /// Maximum size of a stream message in bytes: the largest entry and its envelope.
@@ -217,6 +218,7 @@ impl NodeBuilder {
         };
         let (mesh, events) = Mesh::start(config).await?;
         let mesh = Arc::new(mesh);
+        registry.note(EventKind::NodeStarted, mesh.name(), format!("this node was started at {}", mesh.advertised()));
         let (commands, inbox) = mpsc::unbounded_channel();
         let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
         spawn(driver, Arc::clone(&registry), Arc::clone(&mesh)).await?;

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::agenda::{Agenda, Visit};
+use super::agenda::{Agenda, ToVisit};
 use super::command::Command;
 use super::inquiry;
 use super::lanes::Lanes;
@@ -24,6 +24,7 @@ use crate::cache::TimeSource;
 use crate::cache::port::{NodeEvent, Parcel, Port};
 use crate::membership::{Membership, NotOpen};
 use crate::replica_id::ReplicaId;
+use crate::report::EventKind;
 use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
 
@@ -68,7 +69,7 @@ pub(crate) struct Driver {
     seeds: Vec<String>,
     greet_at: Instant,
     agenda: Agenda,
-    watch: watch::Watch,
+    watch: watch::ReportWatch,
 }
 
 impl Driver {
@@ -93,7 +94,7 @@ impl Driver {
             seeds,
             greet_at: Instant::now(),
             agenda: Agenda::default(),
-            watch: watch::Watch::new(),
+            watch: watch::ReportWatch::new(),
         }
     }
 
@@ -182,8 +183,8 @@ impl Driver {
     fn take_visits(&mut self) -> Vec<Held> {
         self.registry.woken.take().iter().for_each(|cache| self.agenda.want(cache));
         match self.agenda.take(self.registry.clock.now().mono) {
-            Visit::All => self.registry.ports(),
-            Visit::Only(names) => names.iter().filter_map(|name| self.registry.port(name)).collect(),
+            ToVisit::All => self.registry.ports(),
+            ToVisit::Only(names) => names.iter().filter_map(|name| self.registry.port(name)).collect(),
         }
     }
 
@@ -198,6 +199,7 @@ impl Driver {
     }
 
     async fn handle_event(&mut self, event: MeshEvent) {
+        watch::note_event(&self.registry, self.mesh.name(), &event);
         if matches!(event, MeshEvent::Up(_) | MeshEvent::Down { .. }) {
             self.agenda.want_all();
         }
@@ -207,6 +209,11 @@ impl Driver {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
                 for predecessor in self.membership.up(peer.incarnation, &peer.name, peer.clone()) {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
+                    self.registry.note(
+                        EventKind::MemberRestarted,
+                        &peer.name,
+                        "a new process replaces its predecessor",
+                    );
                     self.drop_process(predecessor, true);
                 }
                 self.registry.set_connected(true);
@@ -464,6 +471,9 @@ impl Driver {
                 self.agenda.want_all();
                 let named = self.membership.named(&member);
                 let _ = done.send(!named.is_empty());
+                if !named.is_empty() {
+                    self.registry.note(EventKind::MemberForgotten, &member, "declared gone by a call of `forget`");
+                }
                 named.into_iter().for_each(|incarnation| self.forget(incarnation));
             }
             #[cfg(any(test, feature = "sim"))]

@@ -1,5 +1,5 @@
 //! The sending and answering of questions between nodes, for a person who inspects the cluster. A question asks for the
-//! registers of some keys, the next page of registers, or the report of a node. `questions` has the types.
+//! registers of some keys, the next page of registers, the report of a node, or its past. `questions` has the types.
 //!
 //! Questions change no state and carry no values. A node does not answer a question that it cannot decode.
 
@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::mesh::{MAX_DATAGRAM, Mesh, Peer};
 use super::questions::{Ask, Reply};
 use super::registry::Registry;
-use super::report::report;
+use super::report::{brief, report};
+use crate::cache::TimeSource;
 
 /// The first byte of a question. A cache's message begins with a wire version; no version has the value of this byte,
 /// of `ANSWER` or of a signal.
@@ -117,6 +118,17 @@ pub(crate) fn answer(registry: &Registry, mesh: &Mesh, question: Ask) -> Reply {
             Reply::Page(marks, next)
         }),
         Ask::Report => Reply::Report(Box::new(report(registry, mesh, true))),
+        Ask::Brief => Reply::Report(Box::new(brief(report(registry, mesh, true)))),
+        Ask::NodePast { after_ms, from_event } => {
+            Reply::NodePast(registry.history.node(mesh.name(), registry.clock.now(), after_ms, from_event))
+        }
+        Ask::CachePast { cache, after_ms } => match registry.port(&cache) {
+            Some(_) => Reply::CachePast(registry.history.cache(mesh.name(), &cache, registry.clock.now(), after_ms)),
+            None => Reply::NotOpen,
+        },
+        Ask::HotKeys { cache, limit } => {
+            registry.port(&cache).map_or(Reply::NotOpen, |port| Reply::HotKeys(port.hot_keys(limit.min(MAX_KEYS))))
+        }
     }
 }
 

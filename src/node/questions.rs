@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
-use crate::report::{Marks, NodeReport};
+use crate::report::{CachePast, HotKeys, Marks, NodePast, NodeReport};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// Maximum number of questions answered at one time. Further ones are dropped, and the asking node waits until its
@@ -25,6 +25,14 @@ pub(crate) enum Ask {
     Page { cache: String, cursor: u64, limit: usize },
     /// The report of the node: everything but its registers.
     Report,
+    /// The report of the node without version vectors, whose size grows with the square of the members.
+    Brief,
+    /// The samples of the node later than a wall time, and its events from a number on.
+    NodePast { after_ms: u64, from_event: u64 },
+    /// The samples of a cache later than a wall time.
+    CachePast { cache: String, after_ms: u64 },
+    /// The keys of a cache that were read most lately.
+    HotKeys { cache: String, limit: usize },
 }
 
 /// An answer.
@@ -34,6 +42,9 @@ pub(crate) enum Reply {
     Page(Marks, Option<u64>),
     Report(Box<NodeReport>),
     NotOpen,
+    NodePast(NodePast),
+    CachePast(CachePast),
+    HotKeys(HotKeys),
 }
 
 type Waiting = HashMap<u64, mpsc::UnboundedSender<(Uuid, Reply)>>;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::clock::{self, SystemClock};
 use super::command::Command;
+use super::history::History;
 use super::questions::Inquiries;
 use super::ready::Waiter;
 use super::spare::Runtimes;
@@ -22,7 +23,7 @@ use crate::counters::Counter;
 use crate::hlc::nanos;
 use crate::membership::next_id;
 use crate::replica_id::ReplicaId;
-use crate::report::WarningLog;
+use crate::report::{EventKind, PastEvent, WarningLog};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// The names of nodes, by cache and by the replicas that are open there.
@@ -110,6 +111,8 @@ pub(crate) struct Health {
     /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
     /// left.
     pub(crate) ignored: Counter,
+    /// The warnings about the node itself.
+    pub(crate) warnings: Mutex<WarningLog>,
 }
 
 /// The ids of the replicas that are opened here.
@@ -130,8 +133,6 @@ pub(crate) struct Registry {
     ids: Mutex<Ids>,
     pub(crate) phase: Phase,
     pub(crate) health: Health,
-    /// The warnings about the node itself.
-    pub(crate) warnings: Mutex<WarningLog>,
     pub(crate) wake: Arc<Notify>,
     /// The caches that wait for a visit of the driver.
     pub(crate) woken: Arc<Woken>,
@@ -145,6 +146,8 @@ pub(crate) struct Registry {
     pub(crate) inquiries: Inquiries,
     identity: Identity,
     node_names: Mutex<Arc<NodeNames>>,
+    /// The last 15 minutes, for operators.
+    pub(crate) history: History,
 }
 
 /// Returns the cache of this name, if it is open.
@@ -163,7 +166,6 @@ impl Registry {
             ids: Mutex::default(),
             phase: Phase::default(),
             health: Health::default(),
-            warnings: Mutex::default(),
             wake,
             woken: Arc::new(Woken::new(Box::new(move || driver.notify_one()))),
             ports: Mutex::new(BTreeMap::new()),
@@ -173,6 +175,7 @@ impl Registry {
             inquiries: Inquiries::default(),
             identity,
             node_names: Mutex::default(),
+            history: History::default(),
         }
     }
 
@@ -346,6 +349,11 @@ impl Registry {
     /// Records a turn of the driver.
     pub(crate) fn beat(&self) {
         self.health.pulse.store(self.clock.now().mono, Ordering::Relaxed);
+    }
+
+    /// Records an event for operators.
+    pub(crate) fn note(&self, kind: EventKind, about: &str, text: impl Into<String>) {
+        self.history.note(self.clock.now(), PastEvent::new(kind, about, text));
     }
 
     /// Publishes the names of the nodes on which replicas are open, for reports.

@@ -4,15 +4,25 @@ use std::collections::BTreeMap;
 
 use super::mesh::{Culprit, Incident, IncidentKind, Mesh, MeshStats, Seed, SeedState};
 use super::registry::{Health, Registry};
+use super::usage::{Usage, usage};
 use crate::cache::TimeSource;
 use crate::hlc::nanos;
-use crate::report::{IncidentReport, MemberReport, NodeReport, SeedReport, TRYING, lint_node};
+use crate::report::{IncidentReport, MemberReport, NodeReport, ProcessReport, SeedReport, TRYING, lint_node};
 use crate::sync::Ordering;
 
 /// Reports a node and its caches; `driver_alive` is true if the task that moves messages is running.
 pub(crate) fn report(registry: &Registry, mesh: &Mesh, driver_alive: bool) -> NodeReport {
     let mut report = report_without_caches(registry, mesh, driver_alive);
     report.caches = registry.ports().iter().map(|port| port.report()).collect();
+    report
+}
+
+/// Drops the version vectors from a report.
+pub(crate) fn brief(mut report: NodeReport) -> NodeReport {
+    for cache in &mut report.caches {
+        cache.vector.clear();
+        cache.peers.iter_mut().for_each(|peer| peer.reported.clear());
+    }
     report
 }
 
@@ -27,6 +37,7 @@ pub(crate) fn report_without_caches(registry: &Registry, mesh: &Mesh, driver_ali
         addr: mesh.advertised().to_string(),
         incarnation: registry.incarnation.to_string(),
         cluster: identity.cluster,
+        process: process(registry),
         encrypted: identity.encrypted,
         loopback: mesh.local_addr().ip().is_loopback(),
         members: members(mesh),
@@ -42,10 +53,17 @@ pub(crate) fn report_without_caches(registry: &Registry, mesh: &Mesh, driver_ali
         warnings: Vec::new(),
         ended_warnings: Vec::new(),
     };
-    let mut log = registry.warnings.lock();
+    let mut log = registry.health.warnings.lock();
     report.warnings = log.observe(now, lint_node(&report));
     report.ended_warnings = log.ended();
     report
+}
+
+fn process(registry: &Registry) -> ProcessReport {
+    let (Usage { cpu_ms, rss_bytes }, now) = (usage(), registry.clock.now());
+    let (at_ms, uptime_ms) = (now.wall / 1_000_000, now.mono / 1_000_000);
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    ProcessReport { version, pid: std::process::id(), at_ms, uptime_ms, cpu_ms, rss_bytes }
 }
 
 /// Returns true if no seed leads to a member, and one of them is another process.

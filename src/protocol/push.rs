@@ -459,14 +459,7 @@ pub(crate) fn handle_ack<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: Replic
         return;
     }
     let (now, judging) = (cx.env.now.mono, cx.env.judging());
-    let peer = cx.hear(from);
-    let is_news = time > peer.reported.get(&id);
-    peer.reported.raise(id, time);
-    let delivery = &mut peer.delivery;
-    delivery.sent_to = delivery.sent_to.max(time);
-    delivery.asked = 0;
-    delivery.unacked_since = (delivery.sent_to > time).then_some(now);
-    if is_news {
+    if cx.hear(from).acknowledge(id, time, now) {
         cx.env.timings.acknowledged.record(judging.saturating_sub(time));
     }
 }

@@ -105,7 +105,8 @@ impl Order {
         }
     }
 
-    fn generation(&self, id: SlotId) -> Option<u32> {
+    /// Returns the generation of a place, if the entry there has weight.
+    pub(super) fn generation(&self, id: SlotId) -> Option<u32> {
         self.probation.peek(&id.0).or_else(|| self.protected.peek(&id.0)).copied()
     }
 

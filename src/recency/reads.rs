@@ -9,6 +9,42 @@ use super::Eviction;
 use crate::store::SlotId;
 use crate::sync::{AtomicU32, AtomicU64, OnceLock, Ordering, seat, seats};
 
+/// The reason why a read found no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// Nothing is held: the key was never written, or its value was removed without a trace.
+    Absent,
+    /// The value was deleted.
+    Deleted,
+    /// The time to live of the value has ended.
+    Expired,
+    /// The value was evicted here.
+    Evicted,
+    /// A tombstone stands in place of a write that may have been overtaken.
+    Void,
+    /// The value is older than an `invalidate_all`.
+    Invalidated,
+    /// The value does not decode as this cache's type.
+    Unreadable,
+}
+
+impl Miss {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Absent, Self::Deleted, Self::Expired, Self::Evicted, Self::Void, Self::Invalidated, Self::Unreadable];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Deleted => "deleted",
+            Self::Expired => "expired",
+            Self::Evicted => "evicted",
+            Self::Void => "void",
+            Self::Invalidated => "invalidated",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// The number of stripes. The last one is shared by all threads that have no stripe of their own.
 const STRIPES: usize = 16;
 /// The number of notes in a ring.
@@ -21,7 +57,8 @@ const EMPTY: u32 = u32::MAX;
 struct Stripe {
     /// The number of hits so far. It is also the number of the next note.
     hits: AtomicU64,
-    misses: AtomicU64,
+    /// The number of misses so far, by [`Miss`].
+    misses: [AtomicU64; Miss::ALL.len()],
     /// One more than the number of hits when a look-up was last timed.
     sampled: AtomicU64,
     /// The number of the first note that [`ReadLog::drain`] has not reached.
@@ -59,7 +96,7 @@ impl ReadLog {
         let noting = eviction.is_some() && !marks;
         let stripe = || Stripe {
             hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            misses: Default::default(),
             sampled: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             ring: (0..if noting { RING } else { 0 }).map(|_| AtomicU32::new(EMPTY)).collect(),
@@ -105,17 +142,22 @@ impl ReadLog {
         &self.visited
     }
 
-    pub(crate) fn miss(&self) {
+    pub(crate) fn miss(&self, reason: Miss) {
         let (stripe, own) = self.stripe();
-        count(&stripe.misses, own);
+        count(&stripe.misses[reason as usize], own);
     }
 
     /// Returns the hits and misses so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let sum = |count: fn(&Stripe) -> &AtomicU64| {
-            self.stripes.iter().map(|stripe| count(stripe).load(Ordering::Relaxed)).sum()
-        };
-        (sum(|stripe| &stripe.hits), sum(|stripe| &stripe.misses))
+        let hits = self.stripes.iter().map(|stripe| stripe.hits.load(Ordering::Relaxed)).sum();
+        (hits, self.misses().map(|(_, count)| count).sum())
+    }
+
+    /// Returns the misses so far, by the name of their reason.
+    pub(crate) fn misses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let of = |stripe: &Stripe, reason: Miss| stripe.misses[reason as usize].load(Ordering::Relaxed);
+        let count = move |reason| self.stripes.iter().map(|stripe| of(stripe, reason)).sum();
+        Miss::ALL.into_iter().map(move |reason| (reason.name(), count(reason)))
     }
 
     /// Passes each noted read to `each`, the reads of each thread in order, and removes it. Only one caller may drain

@@ -165,7 +165,7 @@ impl Sieve {
         self.len
     }
 
-    /// Returns the places: first those that were used since the hand passed them, then the others, each time starting
+    /// Returns the places: first those that were used since the hand passed them, then the rest, each time starting
     /// with those that the hand reaches last. Places without weight follow. Takes time in proportion to their number.
     pub(super) fn iter<'a>(&'a self, visited: &'a Visited) -> impl Iterator<Item = SlotRef> + 'a {
         let listed = [true, false]

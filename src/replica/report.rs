@@ -14,6 +14,7 @@ use crate::ledger::tombstones::ByCause;
 use crate::members::peer::Peer;
 use crate::members::skew;
 use crate::replica_id::ReplicaId;
+use crate::store::SlotRef;
 
 /// The highest number of members that a report lists one by one.
 const MAX_LISTED: usize = 64;
@@ -61,10 +62,11 @@ pub(crate) enum CollectionBlock {
     DepartedWrites(ReplicaId),
 }
 
-/// The oldest tombstone, and the reasons why it is not collected.
+/// An old tombstone, and the reasons why it is not collected.
 #[derive(Clone, Debug)]
-pub(crate) struct OldestTombstone {
+pub(crate) struct OldTombstone {
     pub(crate) since: HlcTime,
+    pub(crate) slot: SlotRef,
     pub(crate) blocked_by: Vec<CollectionBlock>,
 }
 
@@ -75,7 +77,7 @@ pub(crate) struct HeldReport {
     pub(crate) weight: u64,
     pub(crate) tombstones: usize,
     pub(crate) by_cause: ByCause,
-    pub(crate) oldest: Option<OldestTombstone>,
+    pub(crate) oldest: Option<OldTombstone>,
     pub(crate) log_len: usize,
     pub(crate) origins: usize,
     pub(crate) deferred: usize,
@@ -158,7 +160,7 @@ impl HeldReport {
             weight: values.weight,
             tombstones: tombstones.len(),
             by_cause: tombstones.by_cause(),
-            oldest: OldestTombstone::of(view, now),
+            oldest: OldTombstone::oldest(view, now, 1).pop(),
             log_len: view.log_len(),
             origins: view.origin_len(),
             deferred: view.deferred_len(),
@@ -179,12 +181,14 @@ impl ReportedPeer {
     }
 }
 
-impl OldestTombstone {
-    fn of<K: CoreKey, V>(view: View<'_, K, V>, now: Now) -> Option<Self> {
-        let (since, slot) = view.ledger.tombstones().iter().next()?;
-        let meta = view.ledger.table().meta(slot)?;
-        let marker = view.ledger.registers().marker_of(&meta);
-        Some(Self { since, blocked_by: collection_blocks(view, now, marker.stamp, marker.dot) })
+impl OldTombstone {
+    /// Returns the oldest tombstones. The cost grows with their number times members times origins.
+    pub(crate) fn oldest<K: CoreKey, V>(view: View<'_, K, V>, now: Now, limit: usize) -> Vec<Self> {
+        let described = |(since, slot): (HlcTime, SlotRef)| {
+            let marker = view.ledger.registers().marker_of(&view.ledger.table().meta(slot)?);
+            Some(Self { since, slot, blocked_by: collection_blocks(view, now, marker.stamp, marker.dot) })
+        };
+        view.ledger.tombstones().iter().take(limit).filter_map(described).collect()
     }
 }
 

@@ -110,6 +110,24 @@ fn of_incident(report: &NodeReport, incident: &IncidentReport) -> Option<Warning
             );
             ("wrong-cluster", text)
         }
+        "name-taken" => {
+            let text = format!(
+                "two processes use this member name, at {}, last seen {ago} ago. The second one is not admitted. Stop \
+                 one of them, or give it another name.",
+                source.as_deref().unwrap_or("two addresses")
+            );
+            ("name-conflict", text)
+        }
+        _ => return overload(incident, &ago),
+    };
+    let found = warning(name, about, text);
+    Some(Warning { source: source.clone(), ..found })
+}
+
+/// Returns the warning of an incident that does not keep a process from joining.
+fn overload(incident: &IncidentReport, ago: &str) -> Option<Warning> {
+    let IncidentReport { kind, about, source, count, .. } = incident;
+    let (name, text) = match kind.as_str() {
         "over-share" => {
             let text = format!(
                 "this host exceeded its share of messages, connections or bytes {count} times, the last time {ago} ago. \
@@ -124,14 +142,6 @@ fn of_incident(report: &NodeReport, incident: &IncidentReport) -> Option<Warning
                  {ago} ago; digests repair the loss. Provide more CPU, or make fewer and larger writes (insert_many)."
             );
             ("inbox-overflow", text)
-        }
-        "name-taken" => {
-            let text = format!(
-                "two processes use this member name, at {}, last seen {ago} ago. The second one is not admitted. Stop \
-                 one of them, or give it another name.",
-                source.as_deref().unwrap_or("two addresses")
-            );
-            ("name-conflict", text)
         }
         "task-died" => {
             let text = format!(

@@ -54,9 +54,9 @@ const REMEMBERED: u64 = 900_000_000_000;
 /// The time within which a warning that has ended and begins again is the same one, in nanoseconds.
 const PAUSE: u64 = 5_000_000_000;
 
-/// A warning and the monotonic time at which it was last seen.
+/// A warning that has ended, and the monotonic time of its end.
 #[derive(Debug)]
-struct Seen {
+struct Ended {
     warning: Warning,
     at: u64,
 }
@@ -65,7 +65,7 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct WarningLog {
     present: Vec<Warning>,
-    ended: VecDeque<Seen>,
+    ended: VecDeque<Ended>,
     /// The last value of each count, and the monotonic time at which it last rose.
     counts: BTreeMap<String, (u64, u64)>,
 }
@@ -80,7 +80,7 @@ impl WarningLog {
         let gone = |known: &&Warning| !warnings.iter().any(|warning| warning.is_same(known));
         for known in self.present.iter().filter(gone) {
             let warning = Warning { until: Some(wall.clone()), ..known.clone() };
-            self.ended.push_front(Seen { warning, at: now.mono });
+            self.ended.push_front(Ended { warning, at: now.mono });
         }
         self.ended.retain(|seen| now.mono.saturating_sub(seen.at) < REMEMBERED);
         self.ended.truncate(ENDED);
@@ -93,7 +93,7 @@ impl WarningLog {
         if let Some(known) = self.present.iter().find(|known| known.is_same(warning)) {
             return Some(known.since.clone());
         }
-        let is_same = |seen: &Seen| seen.warning.is_same(warning) && now.mono.saturating_sub(seen.at) < PAUSE;
+        let is_same = |seen: &Ended| seen.warning.is_same(warning) && now.mono.saturating_sub(seen.at) < PAUSE;
         let at = self.ended.iter().position(is_same)?;
         self.ended.remove(at).map(|seen| seen.warning.since)
     }
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(seen(&mut log, 8, &["b"]), [begun("b", 1)], "it goes on");
         assert_eq!(log.ended().iter().map(|warning| &*warning.about).collect::<Vec<_>>(), ["c"]);
         assert!(seen(&mut log, 9, &[]).is_empty());
-        assert_eq!(seen(&mut log, 15, &["b"]), [begun("b", 15)], "this is another one");
+        assert_eq!(seen(&mut log, 15, &["b"]), [begun("b", 15)], "a warning of its own");
         assert!(seen(&mut log, 16, &[]).is_empty() && log.ended().len() == 3);
         assert!(seen(&mut log, 2_000, &[]).is_empty() && log.ended().is_empty(), "forgotten after 15 minutes");
     }

@@ -17,6 +17,7 @@ use super::types::{SimKey, SimValue};
 use crate::crdt::Dot;
 use crate::hlc::{HlcTime, Stamp, nanos};
 use crate::item::{Body, Item, ItemRef, Key};
+use crate::recency::Miss;
 use crate::replica::Write;
 use crate::wire::{MAX_DEPTH, encoded_len, key_len};
 
@@ -208,7 +209,7 @@ fn read<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, node: u8, key: 
     let Some((number, key)) = place(cluster, node, key) else { return Ok(()) };
     match cluster.served(number, key) {
         Some((_, held)) => cluster.openings[number].reads.hit(held.slot.id),
-        None => cluster.openings[number].reads.miss(),
+        None => cluster.openings[number].reads.miss(Miss::Absent),
     }
     settle::opening(cluster, number)
 }

@@ -361,7 +361,7 @@ impl Settings {
     pub(super) fn eviction(&self) -> Eviction {
         match self.max_capacity {
             Some(capacity) if capacity % 3 == 0 => Eviction::SegmentedLru,
-            Some(_) if self.replicas % 2 == 0 => Eviction::Sieve,
+            Some(_) if self.replicas.is_multiple_of(2) => Eviction::Sieve,
             _ => Eviction::Lru,
         }
     }

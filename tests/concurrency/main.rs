@@ -61,7 +61,7 @@ use crdt::Kind;
 use flight::{Flight, Flights};
 use item::{Body, Item, ItemRef, Key};
 use library::{recency, store};
-use recency::{Eviction, ReadLog, Recency};
+use recency::{Eviction, Miss, ReadLog, Recency};
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
 use sync::{Arc, AtomicU64, Ordering};
@@ -226,7 +226,7 @@ fn reads_are_counted() {
                 for read in 0..3 {
                     log.hit(SlotId(number * 10 + read));
                 }
-                log.miss();
+                log.miss(Miss::Absent);
             })
         })
         .collect();

@@ -101,10 +101,10 @@ async fn prometheus_sees_no_series_twice_and_no_false_alert() {
     prometheus.until(all_met, 3).await;
     prometheus.until(all_known, 3).await;
     // A deploy: one after the other says goodbye and comes back.
-    for index in 0..3 {
-        members[index].take().unwrap().stop();
+    for (index, member) in members.iter_mut().enumerate() {
+        member.take().unwrap().stop();
         prometheus.until("up{job=\"driftless\"} == 0", 1).await;
-        members[index] = Some(start(index));
+        *member = Some(start(index));
         prometheus.until(all_met, 3).await;
         prometheus.until(all_known, 3).await;
     }

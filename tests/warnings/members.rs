@@ -104,7 +104,7 @@ impl Load {
         Self(tokio::spawn(async move {
             for number in 0_u64.. {
                 for cache in &caches {
-                    cache.insert(format!("key-{}", number % 100), number.to_string()).unwrap();
+                    cache.insert(format!("key-{}", number % 3), number.to_string()).unwrap();
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -199,6 +199,31 @@ pub async fn a_cut_in_one_direction() -> Vec<Row> {
     end(&mut rows, &[&nodes[0], &nodes[1]], Instant::now()).await;
     drop(load);
     stop(nodes).await;
+    rows
+}
+
+/// A member whose driver is held up: its process answers pings, and takes no writes.
+pub async fn a_member_that_stands_still() -> Vec<Row> {
+    let case = "a member stands still";
+    let a = builder("w-still", "a", &[]).start().await.unwrap();
+    let b = builder("w-still", "b", &[&a]).start().await.unwrap();
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = std::sync::Mutex::new(blocked);
+    let wait = move |_, _, _| {
+        let _ = blocked.lock().unwrap().recv();
+    };
+    let here: Cache<String, String> = open(&a);
+    let there: Cache<String, String> = b.cache("test").eviction_listener(wait).open().unwrap();
+    assert!(there.ready(SOON).await.is_ready());
+    known(&[here.clone(), there.clone()], 1);
+    let cause = Instant::now();
+    let load = Load::on(&[here]);
+    let on = |name, advice| Expected { on: &a, name, about: "b".into(), source: Vec::new(), advice };
+    let mut rows = begin(case, cause, &[on("lagging-peer", "starved"), on("silent-member", "listener blocks")]).await;
+    drop((load, release));
+    end(&mut rows, &[&a], Instant::now()).await;
+    drop(there);
+    stop(vec![a, b]).await;
     rows
 }
 

@@ -39,7 +39,7 @@ async fn refused(
     let other = start(1, "other", &[]).bind(addr).start().await.unwrap();
     end(&mut rows, &[&second], remedy).await;
     second.shutdown().await;
-    // Nobody is refused any more, so the warning of the first would have ended too; it was shut down above, and a fresh
+    // No process is refused any more, so the warning of the first would have ended too; it was shut down above, and a fresh
     // pair shows it.
     let again = start(0, "again", &[]).start().await.unwrap();
     let third = start(1, "third", &[&again]).start().await.unwrap();

@@ -2,14 +2,14 @@
 //! answers to its standard output in the same form.
 
 use std::io::{BufRead, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use driftless::node::mesh::{FailureTiming, Mesh, MeshConfig, MeshEvent};
-use driftless::{Cache, Node};
+use driftless::{Cache, Members, Node};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -38,6 +38,14 @@ trait Replicated: Send + Sync {
     fn members(&self) -> usize;
     /// Receives `count` probes and returns their ages on arrival in nanoseconds.
     fn watch(&self, count: usize) -> Vec<u64>;
+    /// Opens further empty caches, and returns how many are open in all.
+    fn open_more(&self, _count: u64) -> u64 {
+        0
+    }
+    /// Writes `count` keys, `gap_us` apart, and returns the time until all members had each, in nanoseconds.
+    fn acknowledged(&self, _count: u64, _gap_us: u64) -> Vec<u64> {
+        Vec::new()
+    }
     /// Returns the bytes sent and received, the datagrams and streams sent, and the counters of the replica.
     fn traffic(&self) -> Value;
 }
@@ -45,6 +53,7 @@ trait Replicated: Send + Sync {
 struct Ours {
     node: Node,
     cache: Option<Cache<String, Bytes>>,
+    further: Mutex<Vec<Cache<String, Bytes>>>,
     _runtime: Arc<Runtime>,
 }
 
@@ -59,7 +68,7 @@ impl Ours {
         let node = runtime.block_on(builder.start()).expect("the node starts");
         let addr = node.local_addr().to_string();
         let cache = (config["open"] != false).then(|| node.cache("bench").open().expect("the cache opens"));
-        (Self { node, cache, _runtime: runtime }, addr)
+        (Self { node, cache, further: Mutex::default(), _runtime: runtime }, addr)
     }
 
     fn cache(&self) -> &Cache<String, Bytes> {
@@ -96,6 +105,26 @@ impl Replicated for Ours {
             }
         }
         ages
+    }
+
+    fn open_more(&self, count: u64) -> u64 {
+        let mut further = self.further.lock().expect("no thread panicked");
+        let first = further.len() as u64;
+        let open = |number| self.node.cache(&format!("further-{number:05}")).open().expect("the cache opens");
+        further.extend((first..first + count).map(open));
+        further.len() as u64 + u64::from(self.cache.is_some())
+    }
+
+    fn acknowledged(&self, count: u64, gap_us: u64) -> Vec<u64> {
+        let mut took = Vec::new();
+        for number in 0..count {
+            std::thread::sleep(Duration::from_micros(gap_us));
+            let began = Instant::now();
+            let written = self.cache().insert(key(number as u32), vec![7; 100].into()).expect("the entry is accepted");
+            let outcome = self.cache().wait_replicated_blocking(written, Members::All, Duration::from_secs(10));
+            took.push(if outcome.is_ok() { began.elapsed().as_nanos() as u64 } else { u64::MAX });
+        }
+        took
     }
 
     fn traffic(&self) -> Value {
@@ -286,6 +315,8 @@ impl Desk {
             "await" => self.wait(number("timeout_ms"), |map| map.entries() >= number("count")),
             "await_members" => self.wait(number("timeout_ms"), |map| map.members() as u64 >= number("count")),
             "usage" => self.usage(),
+            "open" => json!({ "open": self.map.open_more(number("count")) }),
+            "acknowledge" => json!({ "ages": self.map.acknowledged(number("count"), number("gap_us")) }),
             "probe" => self.probe(number("count"), number("gap_us")),
             "watch" => {
                 let (map, count) = (Arc::clone(&self.map), number("count") as usize);

@@ -233,6 +233,41 @@ pub fn idle_traffic(keys: Option<u64>, seconds: u64) -> f64 {
     (out(fleet.all(&json!({ "do": "usage" }))) - before) / seconds as f64 / 3.0
 }
 
+/// Measures the time from a write until the writer knows that both other nodes have it: p50 and p99, in nanoseconds.
+pub fn acknowledgement(count: u64, gap_us: u64) -> (f64, f64) {
+    let mut fleet = Fleet::start(Kind::Driftless, 3);
+    std::thread::sleep(Duration::from_millis(500));
+    ages(fleet.nodes[0].ask(&json!({ "do": "acknowledge", "count": count, "gap_us": gap_us })))
+}
+
+/// The cost of idle caches on each of three nodes, the mean of all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdleCaches {
+    /// The share of one core, in percent.
+    pub cpu: f64,
+    /// The bytes that each node sends per second, memberlist's own included.
+    pub sent: f64,
+}
+
+/// Measures `count` empty caches that are open on three nodes, over `seconds` seconds.
+pub fn idle_caches(count: u64, seconds: u64) -> IdleCaches {
+    let mut fleet = Fleet::start(Kind::Driftless, 3);
+    let open = fleet.all(&json!({ "do": "open", "count": count - 1 }));
+    assert!(open.iter().all(|answer| answer["open"] == count), "not all caches are open: {open:?}");
+    // All caches have met their members, and a newcomer is a newcomer no more.
+    std::thread::sleep(Duration::from_secs(20));
+    let sum = |answers: &[Value], number_of: fn(&Value) -> f64| answers.iter().map(number_of).sum::<f64>();
+    let before = fleet.all(&json!({ "do": "usage" }));
+    std::thread::sleep(Duration::from_secs(seconds));
+    let after = fleet.all(&json!({ "do": "usage" }));
+    let each = |number_of| (sum(&after, number_of) - sum(&before, number_of)) / 3.0;
+    let took = (sum(&after, |it| number(&it["at"])) - sum(&before, |it| number(&it["at"]))) / 3.0 / 1e9;
+    IdleCaches {
+        cpu: each(|it| number(&it["cpu"])) / 1e9 / took * 100.0,
+        sent: each(|it| number(&it["traffic"]["out"])) / took,
+    }
+}
+
 /// Starts three nodes without a cache, to measure the traffic of memberlist alone.
 fn no_cache() -> Fleet {
     let mut fleet = Fleet::empty(Kind::Driftless);

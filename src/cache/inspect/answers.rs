@@ -5,10 +5,14 @@ use crate::cache::shared::Shared;
 use crate::cache::{CacheKey, CacheValue, explain, report, tick};
 use crate::crdt::Dot;
 use crate::hlc::HlcTime;
+use crate::recency::HotPlace;
 use crate::replica_id::ReplicaId;
-use crate::report::{CacheReport, Marks, candidates, encoding, show, show_value};
-use crate::store::Position;
+use crate::report::{CacheReport, HotKey, HotKeys, Marks, TombstoneLine, candidates, encoding, show, show_value};
+use crate::store::{Position, Snapshot};
 use crate::wire;
+
+/// The most registers that a search for a prefix takes from the table at once.
+const PER_STEP: usize = 256;
 
 impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
     fn report(&self) -> CacheReport {
@@ -56,6 +60,40 @@ impl<K: CacheKey, V: CacheValue> Inspect for Shared<K, V> {
         let found = slots.into_iter().filter_map(|slot| self.reader.store().resolve(slot));
         let keys = found.filter_map(|found| explain::contain(|| explain::encoded_key(&found.item)));
         keys.map(|key| show(&key)).collect()
+    }
+
+    fn hot_keys(&self, limit: usize) -> HotKeys {
+        let found = self.writer.look(|engine| engine.hot());
+        let (noted, (sampled, places)) = (found.is_some(), found.unwrap_or_default());
+        let line = |hot: &HotPlace| {
+            let found = self.reader.store().resolve(hot.place)?;
+            let key = explain::contain(|| explain::encoded_key(&found.item))?;
+            Some(HotKey { key: show(&key), reads: hot.reads, error: hot.error })
+        };
+        let keys = places.iter().filter_map(line).take(limit).collect();
+        let (cache, node) = (self.name.to_string(), self.services.node_name.to_string());
+        HotKeys { cache, node, noted, sampled, keys }
+    }
+
+    fn oldest_tombstones(&self, limit: usize) -> Vec<TombstoneLine> {
+        report::oldest_tombstones(self, limit)
+    }
+
+    fn marks_with_prefix(&self, prefix: &str, cursor: u64, limit: usize, examine: usize) -> (Marks, Option<u64>, u64) {
+        let (mut at, mut examined, mut found) = (Some(Position::from_cursor(cursor)), 0, Vec::new());
+        let begins = |key: &[u8]| show(key).starts_with(prefix);
+        while let Some(from) = at.filter(|_| examined < examine && found.len() < limit) {
+            // Each step may find as many as it examines.
+            let (page, next) =
+                self.reader.store().page(from, (limit - found.len()).min(examine - examined).min(PER_STEP));
+            examined += page.len();
+            let keeps = |one: &Snapshot<K, V>| {
+                explain::contain(|| explain::encoded_key(&one.item)).is_some_and(|key| begins(&key))
+            };
+            found.extend(page.into_iter().filter(keeps).map(Some));
+            at = next;
+        }
+        (explain::marks(self, &found, false), at.map(Position::to_cursor), examined as u64)
     }
 
     fn who_lacks(&self, origin: ReplicaId, dot: HlcTime) -> Vec<(ReplicaId, String, u64)> {

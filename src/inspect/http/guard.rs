@@ -65,7 +65,9 @@ fn admit(config: &HttpConfig, request: &Request) -> Result<(), Refused> {
         return Ok(());
     }
     let host = check_host(config, request.headers())?;
-    check_origin(host, request.headers())?;
+    if !is_link(uri.path(), request.headers()) {
+        check_origin(host, request.headers())?;
+    }
     if needs_token(uri.path()) { check_token(config, request.headers()) } else { Ok(()) }
 }
 
@@ -106,6 +108,13 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
+}
+
+/// Returns true if a browser opens the page in a tab, for instance from a link in a chat or on another page. The page
+/// itself has no data, and the other page cannot read it: it is not in a frame, and its requests are checked as all are.
+fn is_link(path: &str, headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
+    path == "/" && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document")
 }
 
 /// Refuses requests that a browser sends on behalf of a page of another origin. Browsers leave `Origin` out of some GET

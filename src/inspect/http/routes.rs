@@ -10,10 +10,9 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, failed, ok, refuse};
-use super::{App, metrics as text};
+use super::{App, metrics as text, page};
 use crate::inspect::InspectError;
 
-const PAGE: &str = include_str!("page.html");
 const OPENAPI: &str = include_str!("openapi.json");
 /// The time limit for the answers of other nodes.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -28,8 +27,7 @@ pub(super) struct OfKey {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Paging {
-    cursor: Option<String>,
+pub(super) struct OfList {
     limit: Option<NonZero<usize>>,
 }
 
@@ -37,6 +35,27 @@ pub(super) struct Paging {
 pub(super) struct OfMember {
     member: String,
     cursor: Option<String>,
+    limit: Option<NonZero<usize>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfCluster {
+    brief: Option<bool>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfKeys {
+    prefix: Option<String>,
+    cursor: Option<String>,
+    limit: Option<NonZero<usize>>,
+}
+
+/// The parameters of a question about the past of a node, or about its hot keys.
+#[derive(Deserialize)]
+pub(super) struct OfPast {
+    member: Option<String>,
+    after_ms: Option<u64>,
+    from_event: Option<u64>,
     limit: Option<NonZero<usize>>,
 }
 
@@ -59,7 +78,7 @@ fn respond<T: Serialize>(result: Result<T, InspectError>) -> Response {
 }
 
 pub(super) async fn page() -> Response {
-    answer::typed(StatusCode::OK, "text/html; charset=utf-8", PAGE)
+    answer::typed(StatusCode::OK, "text/html; charset=utf-8", page::PAGE)
 }
 
 pub(super) async fn openapi() -> Response {
@@ -99,8 +118,12 @@ pub(super) async fn node(State(app): State<App>) -> Response {
     ok(&app.inspector.node())
 }
 
-pub(super) async fn cluster(State(app): State<App>) -> Response {
-    ok(&app.inspector.cluster(PATIENCE).await)
+pub(super) async fn cluster(State(app): State<App>, asked: Asked<OfCluster>) -> Response {
+    match asked {
+        Ok(Query(OfCluster { brief: Some(true) })) => ok(&app.inspector.cluster_in_brief(PATIENCE).await),
+        Ok(_) => ok(&app.inspector.cluster(PATIENCE).await),
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    }
 }
 
 pub(super) async fn caches(State(app): State<App>) -> Response {
@@ -122,18 +145,57 @@ pub(super) async fn staleness(State(app): State<App>, cache: Cache) -> Response 
     }
 }
 
-pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<Paging>) -> Response {
+pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<OfKeys>) -> Response {
+    let (cache, OfKeys { prefix, cursor, limit }) = match both(cache, asked) {
+        Ok(both) => both,
+        Err(response) => return *response,
+    };
+    let limit = limit.map_or(100, NonZero::get).min(MAX_PAGE);
+    respond(match prefix.filter(|prefix| !prefix.is_empty()) {
+        Some(prefix) => app.inspector.keys_with_prefix(&cache, &prefix, cursor.as_deref(), limit),
+        None => app.inspector.keys(&cache, cursor.as_deref(), limit),
+    })
+}
+
+pub(super) async fn past(State(app): State<App>, asked: Asked<OfPast>) -> Response {
+    match asked {
+        Ok(Query(OfPast { member, after_ms, from_event, .. })) => {
+            respond(app.inspector.past(member.as_deref(), after_ms.unwrap_or(0), from_event.unwrap_or(0)).await)
+        }
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    }
+}
+
+pub(super) async fn cache_past(State(app): State<App>, cache: Cache, asked: Asked<OfPast>) -> Response {
     match both(cache, asked) {
-        Ok((cache, Paging { cursor, limit })) => {
-            respond(app.inspector.keys(&cache, cursor.as_deref(), limit.map_or(100, NonZero::get).min(MAX_PAGE)))
+        Ok((cache, OfPast { member, after_ms, .. })) => {
+            respond(app.inspector.cache_past(&cache, member.as_deref(), after_ms.unwrap_or(0)).await)
         }
         Err(response) => *response,
     }
 }
 
-pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<Paging>) -> Response {
+pub(super) async fn hot(State(app): State<App>, cache: Cache, asked: Asked<OfPast>) -> Response {
     match both(cache, asked) {
-        Ok((cache, Paging { limit, .. })) => {
+        Ok((cache, OfPast { member, limit, .. })) => {
+            respond(app.inspector.hot_keys(&cache, member.as_deref(), limit.map_or(20, NonZero::get)).await)
+        }
+        Err(response) => *response,
+    }
+}
+
+pub(super) async fn tombstones(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
+    match both(cache, asked) {
+        Ok((cache, OfList { limit })) => {
+            respond(app.inspector.oldest_tombstones(&cache, limit.map_or(20, NonZero::get)))
+        }
+        Err(response) => *response,
+    }
+}
+
+pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
+    match both(cache, asked) {
+        Ok((cache, OfList { limit })) => {
             respond(app.inspector.recent_keys(&cache, limit.map_or(100, NonZero::get).min(MAX_PAGE)))
         }
         Err(response) => *response,

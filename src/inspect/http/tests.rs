@@ -87,4 +87,12 @@ fn every_field_of_every_answer_is_described() {
     check::<crate::inspect::ClusterReport>(&described, "ClusterReport");
     check::<crate::inspect::KeysPage>(&described, "KeysPage");
     check::<crate::inspect::KeyLine>(&described, "KeyLine");
+    check::<crate::report::NodePast>(&described, "NodePast");
+    check::<crate::report::CachePast>(&described, "CachePast");
+    check::<crate::report::NodeSample>(&described, "NodeSample");
+    check::<crate::report::CacheSample>(&described, "CacheSample");
+    check::<crate::report::HotKeys>(&described, "HotKeys");
+    check::<crate::report::HotKey>(&described, "HotKey");
+    check::<crate::report::TombstoneLine>(&described, "TombstoneLine");
+    check::<crate::report::ProcessReport>(&described, "ProcessReport");
 }

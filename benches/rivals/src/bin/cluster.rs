@@ -14,7 +14,6 @@ use driftless_rivals::redis::Redis;
 use driftless_rivals::rounds::{Turn, interleave};
 use driftless_rivals::table::{Row, Table};
 
-const SECTIONS: [&str; 9] = ["visible", "sustained", "writers", "join", "idle", "nodes", "sizes", "entries", "redis"];
 const VALUE_BYTES: usize = 100;
 
 struct Bench {
@@ -26,19 +25,21 @@ fn main() {
     if child::is_child() {
         return child::run();
     }
-    let options = Options::parse("cluster", &SECTIONS);
-    let mut bench = Bench { options, table: Table::default() };
-    let sections: [(&str, fn(&mut Bench)); 9] = [
+    let sections: [(&str, fn(&mut Bench)); 11] = [
         ("visible", Bench::visible),
+        ("replicated", Bench::replicated),
         ("sustained", Bench::sustained),
         ("writers", Bench::writers),
         ("join", Bench::join),
         ("idle", Bench::idle),
+        ("caches", Bench::caches),
         ("nodes", Bench::nodes),
         ("sizes", Bench::sizes),
         ("entries", Bench::entries),
         ("redis", Bench::redis),
     ];
+    let options = Options::parse("cluster", &sections.map(|(name, _)| name));
+    let mut bench = Bench { options, table: Table::default() };
     for (name, section) in sections {
         if bench.options.wants(name) {
             eprintln!("{name}");
@@ -96,6 +97,33 @@ impl Bench {
                 .at_most(8.0)
                 .note("bcache quoted: 6,000-22,000"),
         );
+    }
+
+    /// Measures `wait_replicated` for all members while nothing else is written.
+    fn replicated(&mut self) {
+        let count = self.options.scaled(1_000) as u64;
+        let mut waits: [Vec<f64>; 3] = Default::default();
+        for _ in 0..self.rounds() {
+            let (p50, p99) = member::acknowledgement(count, 2_000);
+            let (visible, _) = member::visibility(Kind::Driftless, count, 2_000);
+            [p50, p99, visible * 1.5 + 2e6].iter().zip(&mut waits).for_each(|(ns, all)| all.push(ns / 1_000.0));
+        }
+        let [p50, p99, limit] = waits;
+        let row = Row::new("wait_replicated for both other nodes, p50", "us").cell("driftless", p50);
+        self.table.push(row.cell("1.5x visible + 2 ms", limit).against("1.5x visible + 2 ms").at_most(1.0));
+        self.table.push(Row::new("wait_replicated for both other nodes, p99", "us").cell("driftless", p99));
+    }
+
+    /// Measures many idle caches on three nodes.
+    fn caches(&mut self) {
+        let seconds = if self.options.quick { 10 } else { 60 };
+        for count in [1, 100, 1_000] {
+            let idle = member::idle_caches(count, seconds);
+            let row = Row::new(format!("{count} idle caches on three nodes, processor of each node"), "%");
+            self.table.push(row.cell("driftless", vec![idle.cpu]).against_number("2 %", 2.0).at_most(1.0));
+            let row = Row::new(format!("{count} idle caches on three nodes, sent by each node"), "B/s");
+            self.table.push(row.cell("driftless", vec![idle.sent]).against_number("5 kB/s", 5_000.0).at_most(1.0));
+        }
     }
 
     fn sustained(&mut self) {

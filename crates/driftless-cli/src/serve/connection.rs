@@ -2,7 +2,7 @@
 //!
 //! A connection reads while it writes, so that a client may send any number of requests before it reads a reply. What
 //! it holds is bounded. Above 64 KiB of replies no further request runs; requests are then read ahead, up to
-//! `max_input_bytes`; and only when those are full, requests run on up to `max_output_bytes` of replies. A client that
+//! `max_input_bytes`; and only when those are full, requests run on up to half of `max_output_bytes` of replies. A client that
 //! needs more, or that takes nothing for `write_timeout`, is disconnected and counted.
 
 use super::{
@@ -228,8 +228,8 @@ impl<'a> Work<'a> {
         let Shared { settings, stats, .. } = self.session.shared;
         let is_full = self.input.len() >= settings.max_input_bytes;
         if is_full && within(stats.buffered.load(Relaxed), settings.max_buffer_bytes) {
-            // In portions, between which the client gets what its socket takes.
-            settings.max_output_bytes.min(self.output.bytes.len() + PORTION)
+            // In portions, between which the client gets what its socket takes. The other half is for one large reply.
+            (settings.max_output_bytes / 2).min(self.output.bytes.len() + PORTION)
         } else {
             PENDING
         }

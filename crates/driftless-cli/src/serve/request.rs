@@ -48,7 +48,7 @@ impl fmt::Display for ProtocolError {
             Self::ArgumentLength => f.write_str("invalid bulk length"),
             Self::NotABulkString(byte) => write!(f, "expected '$', got '{}'", byte.escape_ascii()),
             Self::MissingLineEnd => f.write_str("a bulk string is longer than announced"),
-            Self::RequestTooBig(limit) => write!(f, "request above {limit} bytes"),
+            Self::RequestTooBig(limit) => write!(f, "invalid bulk length: request above {limit} bytes"),
             Self::LineTooBig => f.write_str("too big inline request"),
             Self::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
         }

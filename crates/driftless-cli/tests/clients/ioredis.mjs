@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import Redis from 'ioredis';
 import { PORTS, eventually } from './common.mjs';
 
-const [one, two] = PORTS.map((port) => new Redis(port));
+const clients = PORTS.map((port) => new Redis(port));
+const [one, two] = clients;
 await one.flushall();
 assert.equal(await one.set('k', 'v', 'EX', 60), 'OK');
 await eventually(async () => (await two.get('k')) === 'v', 'the write on another node');
@@ -23,5 +24,5 @@ assert.equal(await one.get('refused'), null);
 assert.match(await one.info('server'), /redis_version:7/);
 await one.flushall();
 await eventually(async () => (await two.dbsize()) === 0, 'the flush on another node');
-await Promise.all([one, two].map((client) => client.quit()));
+await Promise.all(clients.map((client) => client.quit()));
 console.log('ioredis');

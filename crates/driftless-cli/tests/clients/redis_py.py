@@ -50,7 +50,7 @@ assert one.client_info()["name"] == "me" and len(one.client_list()) >= 1
 assert one.config_get("max*")["maxclients"] and one.info("keyspace")["db0"]["keys"] > 0
 assert one.time()[0] > 0 and one.command_count() > 50 and "get" in one.command()
 one.set("replicated", 1)
-assert one.wait(1, 5000) >= 1
+eventually(lambda: one.wait(2, 5000) == 2, "the write on both other nodes")
 assert two.get("replicated") == "1"
 binary = redis.Redis(port=PORTS[0], **arguments)
 every = bytes(range(256))
