@@ -221,10 +221,6 @@ pub mod docs {
     pub mod operations {
         #![doc = include_str!("docs/operations.md")]
     }
-    /// The program, for clients of Redis in any language.
-    pub mod sidecar {
-        #![doc = include_str!("docs/sidecar.md")]
-    }
     /// Tests that your own types and settings converge, and the replay of a seed.
     pub mod testing {
         #![doc = include_str!("docs/testing.md")]

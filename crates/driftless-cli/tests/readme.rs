@@ -52,7 +52,8 @@ fn three_nodes_start_by_the_command_of_the_readme() {
     let folder = Path::new(BINARY).parent().expect("a folder");
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
     let script = format!("{command}\nwait");
-    let shell = Command::new("sh").args(["-c", &script]).env("PATH", path).stdout(Stdio::null()).process_group(0).spawn();
+    let shell =
+        Command::new("sh").args(["-c", &script]).env("PATH", path).stdout(Stdio::null()).process_group(0).spawn();
     let _group = Group(shell.expect("a shell"));
 
     let node = |last: u16| SocketAddr::from(([127, 0, 0, 1], redis * 10 + last));
