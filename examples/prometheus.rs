@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "# TYPE driftless_hits_total counter",
         "driftless_entries{cache=\"prices\"} 1",
         "driftless_hits_total{cache=\"prices\"} 1",
-        "driftless_misses_total{cache=\"prices\"} 1",
+        "driftless_misses_total{cache=\"prices\",reason=\"absent\"} 1",
         "driftless_replication_events_total{cache=\"prices\",event=\"writes\"} 1",
         "driftless_members 0",
     ] {

@@ -12,6 +12,7 @@ mod lint_node;
 mod marks;
 mod past;
 mod time;
+#[cfg(any(feature = "metrics", feature = "inspect-http"))]
 pub(crate) mod vocabulary;
 mod warning;
 

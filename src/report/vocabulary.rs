@@ -100,7 +100,6 @@ const CACHE: &[(Metric, Of<CacheReport>)] = &[
         cache.staleness().bound_ms.and_then(seconds)
     }),
     (counter("driftless_hits_total", "Reads that found a value."), |cache| Some(Reading::Count(cache.hits))),
-    (counter("driftless_misses_total", "Reads that found no value."), |cache| Some(Reading::Count(cache.misses))),
     (counter("driftless_listener_panics_total", "Panics of the eviction listener."), |cache| {
         count_of(&cache.intake, "listener_panics")
     }),
@@ -131,6 +130,9 @@ const CACHE: &[(Metric, Of<CacheReport>)] = &[
 
 /// The metrics of a cache that have one more label, and the label's name.
 const TABLES: &[(Metric, &str, TableOf)] = &[
+    (counter("driftless_misses_total", "Reads that found no value, by reason."), "reason", |cache| {
+        &cache.misses_by_reason
+    }),
     (counter("driftless_fills_total", "Fills by outcome."), "outcome", |cache| &cache.fills),
     (counter("driftless_removals_total", "Values removed or replaced here, by cause."), "cause", |cache| {
         &cache.removals

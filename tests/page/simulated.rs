@@ -132,7 +132,7 @@ fn node_past(asked: &Asked) -> Value {
         json!({ "at_ms": at_ms, "cpu_ms": second * 180, "rss_bytes": (300 << 20) + second % 60 * 10_000, "bytes_in": second * 220_000,
             "bytes_out": second * 90_000, "members": 59, "warnings": 1 })
     };
-    let began = now_ms() / 1_000_000 * 1_000_000;
+    let began = now_ms();
     let event = |number: u64, ago: u64, kind: &str, about: &str, text: &str| json!({ "number": number, "at_ms": began - ago * 1_000, "kind": kind, "about": about, "warning": null, "cache": null, "text": text });
     let events = [
         event(
@@ -142,8 +142,8 @@ fn node_past(asked: &Asked) -> Value {
             "asia-04",
             "does not answer at 10.0.2.21:7946: found dead by the failure detector",
         ),
-        event(2, 601, "member-restarted", "asia-04", "a new process replaces its predecessor"),
-        event(3, 600, "reconcile", "prices", "the whole state of another node was received and compared"),
+        event(2, 603, "member-restarted", "asia-04", "a new process replaces its predecessor"),
+        event(3, 602, "reconcile", "prices", "the whole state of another node was received and compared"),
     ];
     let from = asked.from_event.unwrap_or(0);
     let events: Vec<_> = events.into_iter().filter(|event| event["number"].as_u64().unwrap() >= from).collect();

@@ -33,6 +33,8 @@ fn every_view(browser: &mut Browser, axe: Option<&str>) {
                 browser.eventually(MAIN, text);
                 browser.eventually("byId('main').dataset.view", name);
                 browser.picture(&format!("{name}-{}-{theme}", window.0));
+                // The markup is the same in both themes and the colours at all sizes: three of six combinations show all.
+                let axe = axe.filter(|_| window == DESKTOP || (window == PHONE && theme == "light"));
                 browser.inspect(axe, &format!("{name}, {}, {theme}", window.0));
             }
         }
@@ -98,7 +100,7 @@ fn paused(browser: &mut Browser, nodes: &mut [Process]) {
     assert!(command.starts_with("ps -o pid,stat") && command.contains(&nodes[2].addr.port().to_string()), "{command}");
     browser.picture("find-which-node-is-paused");
     browser.eventually(HEALTH, "n3 is dead since");
-    browser.eventually("byId('nodes').textContent", "✖ dead since");
+    browser.eventually("byId('nodes').textContent", "✖ dead");
     // Long enough for the node to notice its pause afterwards.
     std::thread::sleep(Duration::from_secs(4));
     nodes[2].signal("CONT");
@@ -236,9 +238,11 @@ fn drive_sixty(at: std::net::SocketAddr) {
     browser.eventually(shown, "2 rows");
     browser.evaluate("byId('onlybad').click()");
     // Ten minutes ago: the cursor shows the flood, and the events near it.
-    let back = "byId('cursor').value = 300; byId('cursor').dispatchEvent(new Event('input', { bubbles: true }))";
+    let back = "byId('cursor').value = 900 - Math.round((past.now - past.events[1].at_ms) / 1000); \
+                byId('cursor').dispatchEvent(new Event('input', { bubbles: true }))";
     browser.evaluate(back);
-    browser.eventually("byId('main').textContent", "10 min ago");
+    browser.eventually("byId('nearby').textContent", "member-restarted asia-04");
+    assert!(browser.text("byId('main').textContent").contains("10 min ago"), "the time under the cursor");
     let axe = axe();
     for window in [DESKTOP, PHONE] {
         browser.resize(window);

@@ -74,6 +74,8 @@ pub(super) fn note_event(registry: &Registry, node: &str, event: &MeshEvent) {
             let text = format!("does not answer at {}: found dead by the failure detector", peer.addr);
             registry.note(EventKind::MemberDown, &peer.name, text);
         }
+        // Later reports of the same outage have more attempts.
+        MeshEvent::SeedsUnreachable { attempts: 2.. } => {}
         MeshEvent::SeedsUnreachable { .. } => {
             registry.note(EventKind::SeedsUnreachable, node, "no configured seed answers");
         }

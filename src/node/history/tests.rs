@@ -35,6 +35,13 @@ fn fifteen_minutes_are_kept_and_no_more() {
     assert_eq!(history.cache("n", "c", at(50_000), 0).samples, [], "samples of long ago are not shown");
 }
 
+/// The memory that the module states: a sample with its time.
+#[test]
+fn samples_are_as_small_as_the_docs_say() {
+    assert_eq!(size_of::<(u64, CacheSample)>(), 136);
+    assert!(size_of::<(u64, NodeSample)>() <= 80);
+}
+
 #[test]
 fn a_process_that_stood_still_says_so() {
     let history = History::default();

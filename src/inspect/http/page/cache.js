@@ -58,8 +58,8 @@ function shares(caption, counts, words, live) {
   return table(caption, [
     [caption, ([name]) => [h("b", {}, name), h("span", { class: "reason dim" }, words[name] ?? "")]],
     ["share", ([, count]) => [h("span", { class: "share", "aria-hidden": "true" }, h("i", { style: "width:" + Math.round(100 * count / all) + "%" })), " " + percent(count / all)]],
-    ["per second", ([name]) => none(fixed(live(name))), { kind: "n" }],
-    ["since opened", ([, count]) => whole(count), { kind: "n" }],
+    ["per s", ([name]) => none(fixed(live(name))), { kind: "n" }],
+    ["total", ([, count]) => whole(count), { kind: "n", title: "since the cache was opened" }],
   ], rows, { rowKey: ([name]) => name });
 }
 function hotPanel(node) {

@@ -26,7 +26,7 @@ function eventsView() {
       ["source", ({ source }) => source, { kind: "wrap" }], ["what it means, and what to do", ({ text, command: help, name, about, cache }) => [text, help ? h("div", {}, command(help, about, cache)) : null], { kind: "wrap" }],
     ], [...troubles(), ...endedWarnings()], { rowKey: ({ id }) => id, empty: "none, now or in what this node remembers" })),
     pastPanel(["Members"]),
-    h("section", { key: "events" }, h("h2", {}, "Events on " + node), h("div", { class: "tools" }, h("label", { for: "kind" }, "kind"), h("select", { id: "kind" }, h("option", { key: "", value: "" }, "all"), kinds.map(kind => h("option", { key: kind, value: kind }, kind))), h("span", { class: "dim" }, shown.length + " events; a node keeps its last 512")),
+    h("section", { key: "events", id: "events" }, h("h2", {}, "Events on " + node), h("div", { class: "tools" }, h("label", { for: "kind" }, "kind"), h("select", { id: "kind" }, h("option", { key: "", value: "" }, "all"), kinds.map(kind => h("option", { key: kind, value: kind }, kind))), h("span", { class: "dim" }, shown.length + " events; a node keeps its last 512")),
       table("events", [
         ["time", ({ at_ms }) => clock(at_ms)], ["ago", ({ at_ms }) => span(Math.max(0, now - at_ms)), { kind: "n" }], ["event", event => h("span", { class: INK_OF[event.kind] ?? "" }, glyph(event) + " " + event.kind)],
         ["about", ({ about, warning }) => (warning ? warning + ": " : "") + about], ["cache", ({ cache }) => cache ?? ""], ["what happened", ({ text }) => text, { kind: "wrap" }],

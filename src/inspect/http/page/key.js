@@ -6,7 +6,8 @@ async function explain() {
   if (explained.id !== id) Object.assign(explained, { id, answer: null, error: null });
   explained.busy = true;
   try { const answer = await ask(ofCache(cache, "explain", { key }), 6000); if (explained.id === id) Object.assign(explained, { answer, error: null }); }
-  catch (error) { if (explained.id === id) Object.assign(explained, { answer: null, error: error.message }); }
+  // A node that does not answer for a while leaves the last answer on the page.
+  catch (error) { if (explained.id === id) explained.error = error.message; }
   explained.busy = false;
 }
 // The node whose register wins: the one with the greatest stamp.
@@ -35,7 +36,7 @@ function keyView() {
   const words = { agree: "The nodes that answered agree", explained: "The nodes differ, for a known reason", disagree: "The nodes differ, and no reason is known" };
   return [
     h("section", { key: "ask" }, h("h2", {}, "Explain a key of " + (page.cache || "a cache")), h("form", { id: "explain" }, h("label", { for: "key" }, "key"), h("input", { id: "key", type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", placeholder: "a string, a number, or cbor:hex", required: true }), h("button", { class: "b" }, "explain")),
-      h("p", { id: "verdict", role: "status" }, error ? h("span", { class: "bad" }, error) : answer ? [badge(kinds[answer.agreement], words[answer.agreement]), ": " + answer.verdict + "."] : page.key ? "asking all nodes" : "Shows what every node holds for a key, and why.")),
+      h("p", { id: "verdict", role: "status" }, error ? h("span", { class: "bad" }, SHAPES.bad + " " + error + (answer ? ". What is shown below is old." : "")) : answer ? [badge(kinds[answer.agreement], words[answer.agreement]), ": " + answer.verdict + "."] : page.key ? "asking all nodes" : "Shows what every node holds for a key, and why.")),
     answer ? h("section", { key: "answer", id: "explanation" }, h("h2", {}, "What each node holds for ", code(answer.key)), keyTable(answer),
       h("p", { class: "dim" }, "≠ marks what differs from the register that wins."),
       answer.value !== null ? h("p", {}, "value here: ", code(answer.value)) : null,

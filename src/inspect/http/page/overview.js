@@ -50,7 +50,7 @@ const staleOf = cache => { const live = cache.peers.filter(peer => peer.live).ma
 const column = (title, read, show, note) => [title, of(read, show), { kind: "n", by: raw(read), title: note }];
 const NODE_COLUMNS = [
   ["node", ({ name }) => name, { by: ({ name }) => name }],
-  ["state", member => [badge(member.kind, member.state), member.since ? h("span", { class: "dim" }, " since " + clock(member.since)) : null], { by: ({ kind, state }) => ["bad", "warn", "good"].indexOf(kind) + state }],
+  ["state", member => [badge(member.kind, member.state), member.since ? h("span", { class: "since" }, "since " + clock(member.since)) : null], { by: ({ kind, state }) => ["bad", "warn", "good"].indexOf(kind) + state }],
   ["version", ({ node }) => node?.process.version ?? "", { by: ({ node }) => node?.process.version ?? "" }],
   ["up", ({ node }) => (node ? span(node.process.uptime_ms) : ""), { kind: "n", by: ({ node }) => node?.process.uptime_ms ?? null }],
   ["processor", ({ node }) => (node ? none(cpu(node) === null ? null : cpu(node).toFixed(1) + " %") : ""), { kind: "n", by: ({ node }) => (node ? cpu(node) : null), title: "processor time of the process, in percent of one core" }],
