@@ -4,7 +4,7 @@
 use driftless::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, ConfigError, Counters,
     EntryInfo, FillError, Filled, ForeignError, HostPort, HostPortError, InsertError, KeyError, Member, Members, Node,
-    NodeBuilder, NodeSettings, NotReplicated, NotSeen, OpenError, ParseTokenError, Policy, Ready, RemovalCause,
+    NodeBuilder, NodeSettings, NotReplicated, NotSeen, OpenError, Page, ParseTokenError, Policy, Ready, RemovalCause,
     ReplicaConfig, ReplicaId, Replicated, Stamp, StartError, Subscription, SubscriptionError, Token, TooFewMembers,
     Traffic, Unsent, UnsentCache, Written,
 };
@@ -25,7 +25,7 @@ struct Bare;
 #[test]
 fn handles_data_and_errors_cross_threads() {
     for_each!(shared: Cache<String, Bare>, CacheBuilder<String, Bare>, Node, NodeBuilder, NodeSettings, Subscription<String, Bare>,);
-    for_each!(shared: CacheSettings, CacheStats, ChangeEvent<String, Bare>, ChangeKind, Counters, EntryInfo<Bare>, Filled<Bare>,);
+    for_each!(shared: CacheSettings, CacheStats, ChangeEvent<String, Bare>, ChangeKind, Counters, EntryInfo<Bare>, Filled<Bare>, Page<String, Bare>,);
     for_each!(shared: Member, Members, Policy, Ready, RemovalCause, Replicated, ReplicaConfig, ReplicaId, Stamp, Token, Traffic, Unsent, UnsentCache, Written,);
     for_each!(shared: HostPort, driftless::inspect::Inspector, driftless::report::NodeReport, driftless::cache::Iter<'static, String, Bare>,);
 }
@@ -34,7 +34,7 @@ fn handles_data_and_errors_cross_threads() {
 fn everything_can_be_printed() {
     // Handles must implement `Debug` even if their values do not.
     for_each!(shown: Cache<String, Bare>, CacheBuilder<String, Bare>, Node, NodeBuilder, NodeSettings, Subscription<String, Bare>,);
-    for_each!(shown: CacheSettings, CacheStats, ChangeEvent<String, u8>, ChangeKind, Counters, EntryInfo<u8>, Filled<u8>,);
+    for_each!(shown: CacheSettings, CacheStats, ChangeEvent<String, u8>, ChangeKind, Counters, EntryInfo<u8>, Filled<u8>, Page<String, u8>,);
     for_each!(shown: Member, Members, Policy, Ready, RemovalCause, Replicated, ReplicaConfig, ReplicaId, Stamp, Token, Traffic, Unsent, UnsentCache, Written,);
     for_each!(shown: driftless::inspect::Inspector, driftless::report::NodeReport, driftless::cache::Iter<'static, String, Bare>,);
 }

@@ -70,7 +70,7 @@ impl Pushes {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Reports to the client that its invalidations have no receiver any more.
+    /// Reports to the client that the receiver of its invalidations has left.
     pub fn add_broken_redirect(&self) {
         if !self.broken.swap(true, Ordering::AcqRel) {
             lock(&self.waiting).is_broken = true;

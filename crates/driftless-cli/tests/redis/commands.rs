@@ -219,6 +219,9 @@ fn wait_reports_how_many_nodes_have_the_writes() {
     assert_eq!(client.reply(), Reply::ok());
     assert!(matches!(client.reply(), Reply::Integer(1..)));
     assert_eq!(client.reply(), Reply::bulk("w"));
+    client.send(&[command(&["DRIFTLESS", "FORGET", "unheard-of"]), command(&["GET", "k"])].concat());
+    assert_eq!(client.reply(), Reply::Integer(0));
+    assert_eq!(client.reply(), Reply::bulk("w"));
     // For more members than there are, the reply comes at once.
     eventually(SOON, || client.wants(&["WAIT", "9", "60000"], &Reply::Integer(2)));
     assert!(matches!(client.call(&["WAIT", "0", "0"]), Reply::Integer(0..=2)));

@@ -125,7 +125,7 @@ fn attempt(
 
 /// The deadline of a value that replaces another.
 enum Kept {
-    /// That of the other value.
+    /// That of the value before.
     Deadline,
     /// One of its own.
     Nothing(Option<Duration>),
