@@ -176,7 +176,7 @@ impl Items {
             Some((_, module)) => (module.as_str(), first),
             None => (first, names.next()?),
         };
-        // A name that comes from a hidden module may be declared in another one.
+        // A name that comes from a hidden module may be declared in another module.
         let declared = self.declarations.get(name)?;
         let here = declared.iter().find(|it| it.module.split('/').next() == Some(module));
         let Declaration { kind, source, .. } = here.or(declared.first())?;

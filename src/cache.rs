@@ -101,7 +101,7 @@ pub use insert_error::InsertError;
 pub use iter::Iter;
 pub use lease::FillLease;
 pub use open_error::{Limits, OpenError};
-pub use page::Page;
+pub use page::{Page, Pages};
 #[cfg(all(feature = "metrics", feature = "node"))]
 pub(crate) use published::Published;
 pub use ready::Ready;

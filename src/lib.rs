@@ -179,8 +179,8 @@ pub mod wire;
 
 pub use cache::{
     BulkError, Cache, CacheBuilder, CacheSettings, CacheStats, ChangeEvent, ChangeKind, EntryInfo, Eviction, FillError,
-    FillLease, Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, Page, ParseTokenError,
-    Policy, Ready, Replicated, Subscription, SubscriptionError, Token, Written,
+    FillLease, Filled, ForeignError, InsertError, Members, NotReplicated, NotSeen, OpenError, Page, Pages,
+    ParseTokenError, Policy, Ready, Replicated, Subscription, SubscriptionError, Token, Written,
 };
 pub use hlc::Stamp;
 #[cfg(feature = "node")]

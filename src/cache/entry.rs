@@ -1,6 +1,6 @@
 //! A value with its stamp and its deadline.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::TimeSource;
 use crate::hlc::{HlcTime, Stamp};
@@ -67,9 +67,9 @@ impl<V> EntryInfo<V> {
         (self.expires != 0).then(|| Duration::from_nanos(self.expires.saturating_sub(self.now)))
     }
 
-    /// Returns the time at which the value expires, as its writer set it: the same on every node. `None` if it never
-    /// expires.
-    pub fn expires_at(&self) -> Option<SystemTime> {
-        (self.expires != 0).then(|| UNIX_EPOCH + Duration::from_nanos(self.expires))
+    /// Returns the time at which the value expires, counted from 1970 (UTC). Its writer set it, so it is the same on
+    /// every node. `None` if it never expires.
+    pub fn expires_at(&self) -> Option<Duration> {
+        (self.expires != 0).then(|| Duration::from_nanos(self.expires))
     }
 }

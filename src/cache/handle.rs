@@ -12,7 +12,7 @@ use super::fill_error::Failure;
 use super::shared::Shared;
 use super::{
     BulkError, CacheKey, CacheSettings, CacheStats, CacheValue, EntryInfo, FillError, FillLease, Filled, InsertError,
-    Iter, Members, NotReplicated, NotSeen, Policy, Ready, Replicated, Subscription, Token, Written,
+    Iter, Members, NotReplicated, NotSeen, Pages, Policy, Ready, Replicated, Subscription, Token, Written,
 };
 use super::{bulk, fill, lookup, ready_wait, replicated, report, seen, stats, tick, write};
 use crate::hlc::Stamp;
@@ -84,6 +84,12 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Iter::new(&self.shared)
     }
 
+    /// Returns the values here page by page, for callers that cannot hold an iterator.
+    #[must_use]
+    pub fn pages(&self) -> Pages<'_, K, V> {
+        Pages::new(&self.shared)
+    }
+
     /// Writes a value with the cache's default time to live. Every node will have it, or something newer.
     ///
     /// # Errors
@@ -109,7 +115,6 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     /// Writes a value only if [`get`](Self::get) finds none here. If another node writes too, the greater stamp wins.
-    ///
     /// Do not preload database rows with it: the write has a new stamp, so it wins over a newer value of another node
     /// that has not arrived here. Wait for [`ready`](Self::ready), then fill with [`get_with`](Self::get_with).
     ///
@@ -133,7 +138,6 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// Writes a value only if the present one has this stamp (from [`entry`](Self::entry) or [`Written`]). Keeps the
     /// deadline of the present value; if that has none, the new value never expires. Otherwise returns `None`.
     /// Compares on this node alone: if another node writes at the same time, the greater stamp wins everywhere.
-    ///
     /// The write has a new stamp, so it also wins over a delete by another node that has not arrived here: a session
     /// that is loaded, changed and written back may return after its logout. Do not rewrite keys that must stay deleted.
     ///
@@ -346,10 +350,9 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         FillLease::begin(&self.shared, &self.handles, key)
     }
 
-    /// Returns a handle with its own cluster single-flight timeout: the wait of its fills for each node whose turn is
-    /// earlier (see [`CacheBuilder::cluster_single_flight`](super::CacheBuilder::cluster_single_flight)). `None`
-    /// turns such waits off. A time outside 1 ms to 1 min is brought into that range, and one above a quarter of
-    /// [`CacheBuilder::fill_timeout`](super::CacheBuilder::fill_timeout) is cut to that quarter.
+    /// Returns a handle with its own [`cluster_single_flight`](super::CacheBuilder::cluster_single_flight), the wait for
+    /// each node whose turn is earlier. `None` turns such waits off. A time outside 1 ms to 1 min is brought into that
+    /// range, and one above a quarter of [`fill_timeout`](super::CacheBuilder::fill_timeout) is cut to that quarter.
     #[must_use]
     pub fn with_cluster_single_flight(&self, patience: Option<Duration>) -> Self {
         let patience = patience.map(|patience| self.shared.settings.bounded_patience(patience));
@@ -416,7 +419,6 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     }
 
     /// Returns a stream of inserts, updates and removals here from now on, by any node, in the order of their effect.
-    ///
     /// It is bounded by [`change_buffer`](super::CacheBuilder::change_buffer): a subscriber that falls behind by more
     /// gets [`SubscriptionError::Lagged`](super::SubscriptionError::Lagged). If several changes of one key arrive
     /// together, the stream may have only the last. A change that loses to the present register is not an event.
@@ -430,8 +432,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         tick::run_pending(&self.shared);
     }
 
-    /// Returns the number of values held here. Includes values that have expired or were invalidated and are not yet
-    /// swept. Also includes values that do not decode here, which readers do not see.
+    /// Returns the number of values held here, also of those that are not yet swept, or that do not decode here.
     #[must_use]
     pub fn entry_count(&self) -> u64 {
         self.shared.writer.look(|engine| engine.replica.view().live_len())
@@ -491,8 +492,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         stats::stats(&self.shared)
     }
 
-    /// Returns a report on this cache at one moment: clocks, members and their lag, tombstones, repairs, warnings. Holds
-    /// the replica's lock for microseconds, and no longer with more keys.
+    /// Returns a report on this cache at one moment. Holds the replica's lock for microseconds, however many keys it has.
     #[must_use]
     pub fn inspect(&self) -> CacheReport {
         report::report(&self.shared)

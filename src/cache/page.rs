@@ -1,11 +1,11 @@
 //! Walks over the values that are here, page by page, for callers that cannot hold an iterator: a cursor is a number.
 
 use super::shared::Shared;
-use super::{Cache, CacheKey, CacheValue};
+use super::{CacheKey, CacheValue};
 use crate::store::{Position, Snapshot};
 use crate::sync::Arc;
 
-/// One page of a walk over the keys and values of a cache. See [`Cache::scan`].
+/// One page of a walk over the keys and values of a cache. See [`Pages::scan`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Page<K, V> {
@@ -21,7 +21,22 @@ impl<K, V> Default for Page<K, V> {
     }
 }
 
-impl<K: CacheKey, V: CacheValue> Cache<K, V> {
+/// The values of a cache, page by page: see [`Cache::pages`](super::Cache::pages). Counts as no use.
+pub struct Pages<'a, K, V> {
+    shared: &'a Shared<K, V>,
+}
+
+impl<K, V> std::fmt::Debug for Pages<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pages").field("cache", &self.shared.name).finish()
+    }
+}
+
+impl<'a, K: CacheKey, V: CacheValue> Pages<'a, K, V> {
+    pub(super) fn new(shared: &'a Shared<K, V>) -> Self {
+        Self { shared }
+    }
+
     /// Returns one page of a walk over the keys and values here. A walk begins with cursor 0, and continues with
     /// [`Page::next`] until there is none. Does not count as a use.
     ///
@@ -32,7 +47,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     #[must_use]
     pub fn scan(&self, cursor: u64, limit: usize) -> Page<K, V> {
         let (found, next) = self.shared.reader.store().page(Position::from_cursor(cursor), limit.max(1));
-        Page { entries: readable(&self.shared, found), next: next.map(Position::to_cursor) }
+        Page { entries: readable(self.shared, found), next: next.map(Position::to_cursor) }
     }
 
     /// Returns up to `limit` keys and values near a place that the number `random` chooses; none only if there is none
@@ -44,7 +59,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
             let mut next = Some(start);
             while let Some(from) = next {
                 let (found, following) = store.page(from, limit.max(1));
-                let entries = readable(&self.shared, found);
+                let entries = readable(self.shared, found);
                 if !entries.is_empty() {
                     return entries;
                 }

@@ -1,7 +1,8 @@
 //! The last 15 minutes of a node, so that an operator who opens the page sees what happened before: samples of its
 //! counters, and its events.
 //!
-//! The driver takes a sample once a second, outside of every call of a user. Memory is bounded: room for 384 samples of
+//! The driver takes a sample once a second, outside of every call of a user. Of more than sixteen caches it samples
+//! sixteen each second, in turns: one of 64 caches is then sampled every four seconds. Memory is bounded: room for 384 samples of
 //! 136 bytes for each of at most [`MOST_CACHES`] caches, which is 51 KiB for each and 3.2 MiB at most; 30 KiB for the node;
 //! and [`MOST_EVENTS`] events of typically 300 bytes, which is 150 KiB.
 
@@ -82,9 +83,10 @@ impl History {
         self.past.lock().note(now, event);
     }
 
-    /// Records a sample of a node and of the caches in its report, and the events that it shows.
-    pub(super) fn sample(&self, now: Now, report: &NodeReport) {
-        self.past.lock().sample(now, report);
+    /// Records a sample of a node and of the caches in its report, and the events that it shows. `is_open` is true for
+    /// all open caches: with many, a report has some of them only.
+    pub(super) fn sample(&self, now: Now, report: &NodeReport, is_open: impl Fn(&str) -> bool) {
+        self.past.lock().sample(now, report, &is_open);
     }
 
     /// Returns the samples of the node later than a wall time in milliseconds, and the events from a number on.
@@ -125,7 +127,7 @@ impl Past {
         self.events.push_back(event);
     }
 
-    fn sample(&mut self, now: Now, report: &NodeReport) {
+    fn sample(&mut self, now: Now, report: &NodeReport, is_open: &dyn Fn(&str) -> bool) {
         let gap = self.sampled.map_or(0, |sampled| now.mono.saturating_sub(sampled));
         if gap > STALLED {
             let text = format!(
@@ -136,13 +138,14 @@ impl Past {
             self.note(now, PastEvent::new(EventKind::NodeStalled, &report.node, text));
         }
         let first = self.sampled.replace(now.mono).is_none();
-        self.close_missing(now, report);
-        for cache in report.caches.iter().take(MOST_CACHES) {
+        self.close_missing(now, is_open);
+        for cache in &report.caches {
             self.sample_cache(now, first, cache);
         }
         let of_caches = report.caches.iter().flat_map(|cache| cache.warnings.iter().map(|it| (it, Some(&cache.cache))));
         let warnings: Vec<_> = report.warnings.iter().map(|warning| (warning, None)).chain(of_caches).collect();
-        self.compare_warnings(now, &warnings);
+        let is_seen = |cache: &str| !is_open(cache) || report.caches.iter().any(|it| it.cache == cache);
+        self.compare_warnings(now, &warnings, is_seen);
         let count = |name: &str| report.network.get(name).copied().unwrap_or(0);
         let sample = NodeSample {
             at_ms: ms(now.wall),
@@ -160,6 +163,9 @@ impl Past {
         let sample = CacheSample::of(report, ms(now.wall));
         let counts = WATCHED.map(|(name, ..)| report.counters.get(name).copied().unwrap_or(0));
         let is_new = !self.caches.contains_key(&report.cache);
+        if is_new && self.caches.len() == MOST_CACHES {
+            return;
+        }
         if is_new && !first {
             let opened = PastEvent::new(EventKind::CacheOpened, &report.cache, "the cache was opened on this node");
             self.note(now, opened.in_cache(&report.cache));
@@ -176,8 +182,7 @@ impl Past {
     }
 
     /// Forgets caches that are no longer open.
-    fn close_missing(&mut self, now: Now, report: &NodeReport) {
-        let is_open = |name: &str| report.caches.iter().any(|cache| cache.cache == name);
+    fn close_missing(&mut self, now: Now, is_open: &dyn Fn(&str) -> bool) {
         let closed: Vec<_> = self.caches.keys().filter(|name| !is_open(name)).cloned().collect();
         for name in closed {
             self.caches.remove(&name);
@@ -186,16 +191,19 @@ impl Past {
         }
     }
 
-    /// Records the warnings that began since the last sample, and those that ended.
-    fn compare_warnings(&mut self, now: Now, current: &[(&Warning, Option<&String>)]) {
+    /// Records the warnings that began since the last sample, and those that ended. `is_seen` is true for a cache whose
+    /// warnings are all in `current`.
+    fn compare_warnings(&mut self, now: Now, current: &[(&Warning, Option<&String>)], is_seen: impl Fn(&str) -> bool) {
         for (warning, cache) in current {
             let key = (warning.name.clone(), warning.about.clone(), cache.cloned());
             if self.warnings.insert(key.clone(), now.mono).is_none() {
                 self.note(now, of_warning(EventKind::WarningBegan, key, warning.text.clone()));
             }
         }
-        let over = |raised: u64| now.mono.saturating_sub(raised) > ENDED;
-        let ended = self.warnings.iter().filter(|(_, raised)| over(**raised)).map(|(key, _)| key.clone());
+        let over = |(_, _, cache): &(_, _, Option<String>), raised: u64| {
+            now.mono.saturating_sub(raised) > ENDED && cache.as_deref().is_none_or(&is_seen)
+        };
+        let ended = self.warnings.iter().filter(|(key, raised)| over(key, **raised)).map(|(key, _)| key.clone());
         for key in ended.collect::<Vec<_>>() {
             self.warnings.remove(&key);
             let text = format!("the warning {} has ended", key.0);

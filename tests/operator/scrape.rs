@@ -108,7 +108,7 @@ async fn prometheus_sees_no_series_twice_and_no_false_alert() {
         prometheus.until(all_met, 3).await;
         prometheus.until(all_known, 3).await;
     }
-    // A crash: the others find the member dead, then it comes back under its name.
+    // A crash: the remaining members find the member dead, then it comes back under its name.
     members[1].take().unwrap().kill();
     prometheus.until("driftless_member_live{member=\"n2\"} == 0", 2).await;
     prometheus.until("driftless_warning{name=\"member-down\",about=\"n2\"} == 1", 2).await;

@@ -72,22 +72,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
     let mut nodes = arguments.redis.iter().map(|at| arguments.password.connect(at)).collect::<Result<Vec<_>, _>>()?;
-    let stop = AtomicBool::new(false);
     let started = Instant::now();
-    let (loads, visible) = thread::scope(|scope| {
-        let mut workers = Vec::new();
-        for (index, at) in arguments.redis.iter().enumerate() {
-            for client in 0..arguments.clients {
-                let stop = &stop;
-                workers.push((index, scope.spawn(move || load::run(arguments, at, u64::from(client), stop))));
-            }
-        }
-        let probe = scope.spawn(|| probe::run(arguments, &stop));
-        thread::sleep(Duration::from_secs(arguments.seconds));
-        stop.store(true, Relaxed);
-        let loads: Vec<_> = workers.into_iter().map(|(index, worker)| (index, joined(worker))).collect();
-        (loads, joined(probe))
-    });
+    let (loads, visible) = under_load(arguments);
     let elapsed = started.elapsed();
     let mut errors = Vec::new();
     let mut done = vec![load::Load::default(); arguments.redis.len()];
@@ -100,10 +86,37 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     for (at, load) in arguments.redis.iter().zip(&done) {
         load.print(at, elapsed, arguments.pipeline);
     }
+    // A cluster that could not carry the load is not asked further.
+    let is_carried = errors.is_empty();
     let visible = visible.inspect_err(|error| errors.push(error.clone())).unwrap_or_default();
-    let differing = judge::differing(arguments, &mut nodes)?;
-    judge::clean(arguments, &mut nodes[0])?;
+    let differing = if is_carried { judge::differing(arguments, &mut nodes)? } else { 0 };
+    if is_carried {
+        judge::clean(arguments, &mut nodes[0])?;
+    }
+    errors.sort();
+    errors.dedup();
     Ok(verdict(arguments, &visible, differing, &errors))
+}
+
+/// The load of each connection, with the number of its node.
+type Loads = Vec<(usize, Result<load::Load, String>)>;
+
+/// Runs the load and the probe, and returns what they did.
+fn under_load(arguments: &Arguments) -> (Loads, Result<Times, String>) {
+    let stop = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for (index, at) in arguments.redis.iter().enumerate() {
+            for client in 0..arguments.clients {
+                workers.push((index, scope.spawn(move || load::run(arguments, at, u64::from(client), stop))));
+            }
+        }
+        let probe = scope.spawn(|| probe::run(arguments, stop));
+        thread::sleep(Duration::from_secs(arguments.seconds));
+        stop.store(true, Relaxed);
+        let loads = workers.into_iter().map(|(index, worker)| (index, joined(worker))).collect();
+        (loads, joined(probe))
+    })
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T, String>>) -> Result<T, String> {

@@ -2,13 +2,10 @@
 
 use std::process::ExitCode;
 
-#[cfg(feature = "tikv-jemallocator")]
+/// Returns memory to the system. The allocator of glibc keeps nearly all of it after a flush.
+#[cfg(unix)]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     driftless_cli::main()

@@ -95,6 +95,41 @@ fn a_paused_node_is_reported_within_seconds() {
 }
 
 #[test]
+fn a_member_that_will_not_return_is_forgotten() {
+    let mut nodes = cluster(3);
+    let dead = nodes.pop().expect("three nodes");
+    let redis = nodes[0].address("redis").to_string();
+    eventually(SOON, || match ask(&nodes[0], &["status"]).out {
+        out if out.contains("n2") => Ok(()),
+        out => Err(out),
+    });
+    dead.signal("-KILL");
+    drop(dead);
+    let forget = |member: &str| run(&["forget", member, "--redis", &redis], &[]);
+    let forgotten = forget("n2");
+    assert!(forgotten.is_success && forgotten.out.contains("n2 is forgotten"), "{}", forgotten.error);
+    let unknown = forget("n7");
+    assert!(!unknown.is_success && unknown.error.contains("no member"), "{}{}", unknown.out, unknown.error);
+    let nowhere = run(&["forget", "n2", "--redis", "127.0.0.1:1"], &[]);
+    assert!(!nowhere.is_success && nowhere.error.contains("127.0.0.1:1"), "{}", nowhere.error);
+}
+
+/// A port with a password: the commands that use it send it, and say what is wrong without it.
+#[test]
+fn commands_of_the_redis_port_send_its_password() {
+    let node = Running::serve(&["--password", "password-of-a-test"], &[]);
+    let redis = node.address("redis").to_string();
+    let bench = ["bench", "--seconds", "1", "--clients", "1", "--keys", "10", "--redis", &redis];
+    let right = run(&bench, &[("DRIFTLESS_PASSWORD", "password-of-a-test")]);
+    assert!(right.is_success, "{}{}", right.out, right.error);
+    for (variables, said) in [(&[][..], "NOAUTH"), (&[("DRIFTLESS_PASSWORD", "wrong")], "uthenticat")] {
+        let wrong = run(&bench, variables);
+        let output = wrong.out + &wrong.error;
+        assert!(!wrong.is_success && output.contains(&redis) && output.contains(said), "{output}");
+    }
+}
+
+#[test]
 fn a_bench_judges_a_cluster() {
     let nodes = cluster(2);
     let at = |node: &Running| node.address("redis").to_string();

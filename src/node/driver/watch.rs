@@ -9,20 +9,21 @@ use super::Driver;
 use crate::cache::TimeSource;
 use crate::node::history::MOST_CACHES;
 use crate::node::mesh::MeshEvent;
-use crate::node::registry::Registry;
+use crate::node::registry::{Held, Registry};
 use crate::node::report::report_without_caches;
 use crate::report::EventKind;
 
 /// The time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// The most caches that one look reads of those that are not sampled. They take turns.
-const CACHES: usize = 4;
+/// The most caches that one look reads of those that are sampled, and of the others. Beyond, they take turns.
+const SAMPLED: usize = 16;
+const OTHERS: usize = 4;
 
 /// The state between two looks.
 pub(super) struct ReportWatch {
     at: Instant,
-    /// The position of the next cache, among all that are open.
-    next: usize,
+    /// The positions of the next caches, among those that are sampled and among the others.
+    next: [usize; 2],
     #[cfg(feature = "metrics")]
     published: crate::cache::Published,
 }
@@ -31,7 +32,7 @@ impl ReportWatch {
     pub(super) fn new() -> Self {
         Self {
             at: Instant::now(),
-            next: 0,
+            next: [0, 0],
             #[cfg(feature = "metrics")]
             published: Default::default(),
         }
@@ -49,17 +50,24 @@ pub(super) fn look(driver: &mut Driver, now: Instant) {
     driver.watch.published.publish(&crate::report::vocabulary::of_node(&report));
     let ports = driver.registry.ports();
     let (sampled, others) = ports.split_at(ports.len().min(MOST_CACHES));
+    let [next_sampled, next_other] = &mut driver.watch.next;
+    let (sampled, others) = (turn(sampled, next_sampled, SAMPLED), turn(others, next_other, OTHERS));
     for port in sampled {
         report.caches.extend(driver.contain(port, None, |port| Some(port.report())));
     }
-    driver.registry.history.sample(driver.registry.clock.now(), &report);
-    let (count, first) = (others.len(), driver.watch.next);
-    for turn in 0..count.min(CACHES) {
-        let port = &others[(first + turn) % count];
+    let is_open = |name: &str| ports.iter().any(|port| **port.name() == *name);
+    driver.registry.history.sample(driver.registry.clock.now(), &report, is_open);
+    for port in others {
         // The report is not used: making it records the warnings of the cache.
         driver.contain(port, (), |port| drop(port.report()));
     }
-    driver.watch.next = (first + CACHES) % count.max(1);
+}
+
+/// Returns the next `most` caches, and moves the position behind them.
+fn turn<'a>(ports: &'a [Held], next: &mut usize, most: usize) -> impl Iterator<Item = &'a Held> + use<'a> {
+    let (count, first) = (ports.len(), *next);
+    *next = (first + most) % count.max(1);
+    (0..count.min(most)).map(move |turn| &ports[(first + turn) % count])
 }
 
 /// Records an event of the mesh, for operators.

@@ -14,8 +14,8 @@ const CHUNK: usize = 1_000;
 
 type Values = Vec<Option<Vec<u8>>>;
 
-fn values(connection: &mut Connection, keys: &[String]) -> Result<Values, String> {
-    redis::cmd("MGET").arg(keys).query(connection).map_err(|error| error.to_string())
+fn values(connection: &mut Connection, at: &str, keys: &[String]) -> Result<Values, String> {
+    redis::cmd("MGET").arg(keys).query(connection).map_err(|error| format!("{at}: {error}"))
 }
 
 fn chunks(arguments: &Arguments) -> Vec<Vec<String>> {
@@ -30,7 +30,8 @@ pub fn differing(arguments: &Arguments, nodes: &mut [Connection]) -> Result<usiz
     loop {
         let mut differing = 0;
         for chunk in &chunks {
-            let held = nodes.iter_mut().map(|node| values(node, chunk)).collect::<Result<Vec<_>, _>>()?;
+            let held = nodes.iter_mut().zip(&arguments.redis).map(|(node, at)| values(node, at, chunk));
+            let held = held.collect::<Result<Vec<_>, _>>()?;
             differing += (0..chunk.len()).filter(|&key| held.iter().any(|node| node[key] != held[0][key])).count();
         }
         if differing == 0 || Instant::now() > deadline {

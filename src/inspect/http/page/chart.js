@@ -155,7 +155,7 @@ function pastPanel(names) {
   return h("section", { key: "past" },
     h("h2", {}, "The last " + period / 60000 + " minutes on " + node + (page.cache ? ", cache " + page.cache : "")),
     past.error ? h("p", { class: "bad" }, "cannot read the past of " + node + ": " + past.error) : null,
-    past.sampled ? null : h("p", { class: "warn" }, "This node keeps samples of its first 64 caches only."),
+    past.sampled ? null : h("p", { class: "warn" }, "This node keeps samples of 64 of its caches only, and this is not one of them."),
     h("div", { class: "tools" }, h("label", { for: "cursor" }, "time: "), h("b", { key: "at" }, at), h("button", { class: "b", type: "button", "data-do": "now", disabled: past.cursor === null }, "back to now"), h("button", { class: "b", type: "button", "data-do": "zoom" }, period === KEPT ? "show 3 minutes" : "show 15 minutes")),
     h("input", { id: "cursor", type: "range", min: 0, max: period / 1000, step: 1, value: String(Math.max(0, Math.round((period - ago) / 1000))), "aria-valuetext": at + "; " + (list.length ? list.map(event => title(event)).join("; ") : "no event near it") }),
     lane(now, room),

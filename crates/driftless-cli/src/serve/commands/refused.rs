@@ -8,14 +8,14 @@ const CHANGE: &str = "reads a value, changes it and writes it back. Here the las
      Redis server, or write whole values with SET";
 const COLLECTION: &str = "works on a collection, and this cache holds strings only. Store the collection as one \
      serialised value with SET, or keep it in a Redis server";
-const SCRIPT: &str = "runs code that reads and writes as one step, which no node can do for the others. Locks need \
+const SCRIPT: &str = "runs code that reads and writes as one step, which no node can do for other nodes. Locks need \
      one place that decides: use a database or a Redis server";
 const WATCH: &str = "would promise that EXEC fails after any change meanwhile, and this node cannot know what other \
      nodes write meanwhile. Use MULTI without WATCH for an ordered batch, or a database for compare-and-set";
 const PUBSUB: &str = "is publish and subscribe, and this cache only reports changes of keys. Use CLIENT TRACKING, or \
      subscribe to __redis__:invalidate";
 const DISK: &str = "is about files or replicas of a Redis server. Here every node holds the data in memory, and new \
-     nodes fetch it from the others; see INFO DRIFTLESS and the command WAIT";
+     nodes fetch it from each other; see INFO DRIFTLESS and the command WAIT";
 const RENAME: &str = "moves a value between keys, and other nodes could see both keys or none. Use GET, SET and DEL";
 const CLUSTER: &str = "ERR This instance has cluster support disabled";
 const TOOLS: &str = "is a tool of the Redis server. Use INFO, CLIENT LIST, the page at --http, or `driftless explain`";

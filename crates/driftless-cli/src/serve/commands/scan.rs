@@ -39,7 +39,7 @@ fn scan(session: &mut Session, arguments: &[&[u8]], output: &mut Output) -> Outc
     let cursor: u64 = cursor.ok_or(CommandError::Other("ERR invalid cursor"))?;
     let options = ScanOptions::parse(&arguments[2..])?;
     let page = match options.strings {
-        true => session.cache().scan(cursor, options.count),
+        true => session.cache().pages().scan(cursor, options.count),
         false => Page::default(),
     };
     let found: Vec<_> = page.entries.iter().filter(|(key, _)| glob::matches(options.pattern, key)).collect();
@@ -85,7 +85,7 @@ fn count(digits: &[u8]) -> Result<usize, CommandError> {
 
 /// Returns a key near a random place.
 fn randomkey(session: &mut Session, _: &[&[u8]], output: &mut Output) -> Outcome {
-    let near = session.cache().sample(fastrand::u64(..), PAGE);
+    let near = session.cache().pages().sample(fastrand::u64(..), PAGE);
     let key = (!near.is_empty()).then(|| &near[fastrand::usize(..near.len())].0);
     output.bulk_or_null(key.map(|key| &key[..]));
     Ok(())

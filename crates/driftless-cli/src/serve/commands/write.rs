@@ -37,7 +37,7 @@ pub fn now() -> Duration {
 
 /// Returns the deadline of an entry in milliseconds since the Unix epoch; `None` if it never expires.
 pub fn deadline(entry: &EntryInfo<Bytes>) -> Option<i64> {
-    let at = entry.expires_at()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at = entry.expires_at()?;
     Some(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
 }
 
