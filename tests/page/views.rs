@@ -277,6 +277,8 @@ fn drive_by_keyboard(at: std::net::SocketAddr) {
     let order: Vec<_> = (0..6).map(|_| browser.tab()).collect();
     assert_eq!(order, [&views[..], &["key"]].concat());
     browser.call("Input.insertText", json!({ "text": "apple" }));
+    // An update leaves the text that is typed.
+    std::thread::sleep(Duration::from_millis(1_500));
     browser.press("Enter", 13, "\r");
     browser.eventually("byId('verdict').textContent", "the write by only");
     assert_eq!(browser.evaluate("byId('explanation').textContent.includes('crimson')"), false, "values are hidden");
