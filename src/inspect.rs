@@ -287,6 +287,7 @@ impl Inspector {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<KeysPage, InspectError> {
+        let cursor = cursor.filter(|cursor| !cursor.is_empty());
         let from = cursor.map_or(Ok(0), str::parse).map_err(|_| InspectError::BadCursor)?;
         let port = self.port(cache)?;
         let (marks, next, examined) = port.marks_with_prefix(prefix, from, limit.clamp(1, MAX_RECENT), MAX_EXAMINED);

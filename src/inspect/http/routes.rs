@@ -28,14 +28,14 @@ pub(super) struct OfKey {
 
 #[derive(Deserialize)]
 pub(super) struct OfList {
-    limit: Option<NonZero<usize>>,
+    limit: Option<NonZero<u32>>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct OfMember {
     member: String,
     cursor: Option<String>,
-    limit: Option<NonZero<usize>>,
+    limit: Option<NonZero<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ pub(super) struct OfCluster {
 pub(super) struct OfKeys {
     prefix: Option<String>,
     cursor: Option<String>,
-    limit: Option<NonZero<usize>>,
+    limit: Option<NonZero<u32>>,
 }
 
 /// The parameters of a question about the past of a node, or about its hot keys.
@@ -56,7 +56,12 @@ pub(super) struct OfPast {
     member: Option<String>,
     after_ms: Option<u64>,
     from_event: Option<u64>,
-    limit: Option<NonZero<usize>>,
+    limit: Option<NonZero<u32>>,
+}
+
+/// Returns the limit of a request, or `default` if it has none.
+fn limit_or(limit: Option<NonZero<u32>>, default: usize) -> usize {
+    limit.map_or(default, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX))
 }
 
 type Cache = Result<Path<String>, PathRejection>;
@@ -150,7 +155,7 @@ pub(super) async fn keys(State(app): State<App>, cache: Cache, asked: Asked<OfKe
         Ok(both) => both,
         Err(response) => return *response,
     };
-    let limit = limit.map_or(100, NonZero::get).min(MAX_PAGE);
+    let limit = limit_or(limit, 100).min(MAX_PAGE);
     respond(match prefix.filter(|prefix| !prefix.is_empty()) {
         Some(prefix) => app.inspector.keys_with_prefix(&cache, &prefix, cursor.as_deref(), limit),
         None => app.inspector.keys(&cache, cursor.as_deref(), limit),
@@ -178,7 +183,7 @@ pub(super) async fn cache_past(State(app): State<App>, cache: Cache, asked: Aske
 pub(super) async fn hot(State(app): State<App>, cache: Cache, asked: Asked<OfPast>) -> Response {
     match both(cache, asked) {
         Ok((cache, OfPast { member, limit, .. })) => {
-            respond(app.inspector.hot_keys(&cache, member.as_deref(), limit.map_or(20, NonZero::get)).await)
+            respond(app.inspector.hot_keys(&cache, member.as_deref(), limit_or(limit, 20)).await)
         }
         Err(response) => *response,
     }
@@ -186,18 +191,14 @@ pub(super) async fn hot(State(app): State<App>, cache: Cache, asked: Asked<OfPas
 
 pub(super) async fn tombstones(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
     match both(cache, asked) {
-        Ok((cache, OfList { limit })) => {
-            respond(app.inspector.oldest_tombstones(&cache, limit.map_or(20, NonZero::get)))
-        }
+        Ok((cache, OfList { limit })) => respond(app.inspector.oldest_tombstones(&cache, limit_or(limit, 20))),
         Err(response) => *response,
     }
 }
 
 pub(super) async fn recent(State(app): State<App>, cache: Cache, asked: Asked<OfList>) -> Response {
     match both(cache, asked) {
-        Ok((cache, OfList { limit })) => {
-            respond(app.inspector.recent_keys(&cache, limit.map_or(100, NonZero::get).min(MAX_PAGE)))
-        }
+        Ok((cache, OfList { limit })) => respond(app.inspector.recent_keys(&cache, limit_or(limit, 100).min(MAX_PAGE))),
         Err(response) => *response,
     }
 }
@@ -221,7 +222,7 @@ pub(super) async fn diff(State(app): State<App>, cache: Cache, asked: Asked<OfMe
     };
     // A comparison walks whole key spaces, so only a few may run at one time.
     let Ok(_place) = app.heavy.try_acquire() else { return busy() };
-    let limit = limit.map_or(MAX_DIFF, NonZero::get).min(MAX_DIFF);
+    let limit = limit_or(limit, MAX_DIFF).min(MAX_DIFF);
     respond(app.inspector.diff(&cache, &member, cursor.as_deref(), limit).await)
 }
 
