@@ -266,12 +266,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns true if the last request has yet to be answered, so that the next must wait.
-    #[inline]
-    pub fn is_deferred(&self) -> bool {
-        self.waiting.is_some() || self.forgetting.is_some()
-    }
-
     /// Changes what other connections see of this one.
     pub fn profile(&self, change: impl FnOnce(&mut Profile)) {
         change(&mut lock(&self.client.profile));

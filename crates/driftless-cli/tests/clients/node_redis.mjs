@@ -39,14 +39,16 @@ const hits = cache.stats().hitCount;
 for (let i = 0; i < 100; i++) assert.equal(await reader.get('k'), '0');
 assert.equal(cache.stats().hitCount - hits, 100, 'reads come from memory');
 
-let worst = 0;
+const times = [];
 for (let value = 1; value <= 200; value++) {
   await writer.set('k', value);
   const start = performance.now();
   await eventually(async () => (await reader.get('k')) === `${value}`, `value ${value}`);
-  worst = Math.max(worst, performance.now() - start);
+  times.push(performance.now() - start);
 }
-console.log(`node-redis's cache: a read was at most ${worst.toFixed(1)} ms old after a write on another node`);
+times.sort((a, b) => a - b);
+const [median, most] = [100, 198].map((index) => times[index].toFixed(1));
+console.log(`node-redis's cache, after a write on another node: median ${median} ms, 99 % ${most} ms old`);
 
 for (const change of [() => writer.del('k'), () => writer.set('k', 'short', { PX: 300 }), () => writer.flushAll()]) {
   await writer.set('k', 'before');

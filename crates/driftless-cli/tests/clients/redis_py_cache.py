@@ -25,14 +25,15 @@ for _ in range(100):
 assert commands() - before < 10, "reads come from memory"
 assert cache.size == 1
 
-worst = 0
+times = []
 for value in range(1, 201):
     assert writer.set("k", value)
     start = time.monotonic()
     eventually(lambda: reader.get("k") == str(value), f"value {value}")
-    worst = max(worst, time.monotonic() - start)
+    times.append((time.monotonic() - start) * 1000)
     assert cache.size == 1, "and the new value is in memory again"
-print(f"redis-py's cache: a read was at most {worst * 1000:.1f} ms old after a write on another node")
+times.sort()
+print(f"redis-py's cache, after a write on another node: median {times[100]:.1f} ms, 99 % {times[198]:.1f} ms old")
 
 for what, change in [
     ("a delete", lambda: writer.delete("k")),

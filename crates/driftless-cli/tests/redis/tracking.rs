@@ -251,11 +251,8 @@ fn a_reader_that_sleeps_is_told_to_drop_everything() {
     let held = info(&mut writer, "client_buffer_bytes");
     assert!(held < 4_000_000, "{held} bytes held");
     let mut named = 0;
-    loop {
-        match invalidated(&mut reader) {
-            Some(keys) => named += keys.len(),
-            None => break,
-        }
+    while let Some(keys) = invalidated(&mut reader) {
+        named += keys.len();
     }
     assert!(named < 40_000, "{named} keys were named before everything was dropped");
 }
