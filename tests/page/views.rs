@@ -94,7 +94,9 @@ fn paused(browser: &mut Browser, nodes: &mut [Process]) {
     browser.go("view=overview&cache=prices");
     browser.eventually(HEALTH, "All 5 nodes answer");
     nodes[2].signal("STOP");
-    browser.eventually(HEALTH, "n3 does not answer since");
+    // First it does not answer; a second later it is found dead. Either way the page says since when.
+    let told = browser.eventually(HEALTH, "n3 ");
+    assert!(told.contains(" since "), "{told}");
     browser.eventually("byId('warnings').textContent", "n3");
     let command = browser.text("document.querySelector('#warnings [data-do=copy]').dataset.text");
     assert!(command.starts_with("ps -o pid,stat") && command.contains(&nodes[2].addr.port().to_string()), "{command}");
