@@ -274,7 +274,7 @@ impl<'a, K: CoreKey, V> View<'a, K, V> {
     }
 
     /// Returns the unmet members, each with its watermark, what it is known to have, and the members that name it.
-    #[cfg(feature = "sim")]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn unmet(
         self,
     ) -> impl Iterator<Item = (ReplicaId, HlcTime, VersionVector, &'a crate::members::peer::Namers)> + 'a {
