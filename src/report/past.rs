@@ -206,7 +206,7 @@ pub struct HotKeys {
     pub cache: String,
     /// The name of the node.
     pub node: String,
-    /// False if reads are not noted, because the cache has no `max_capacity`.
+    /// False if reads are not noted: the cache has no `max_capacity`, or evicts by `Sieve`.
     pub noted: bool,
     /// The number of reads in the sample. Older reads count less: all counts are halved every ten seconds.
     pub sampled: u64,

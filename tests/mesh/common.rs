@@ -67,7 +67,8 @@ impl Node {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never saw {what}"))
+        let seen = tokio::time::timeout(PATIENCE, wait).await;
+        seen.unwrap_or_else(|_| panic!("never saw {what}: {:?}", self.mesh.counters()))
     }
 
     pub async fn message(&mut self) -> (Bytes, bool) {

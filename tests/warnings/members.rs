@@ -217,12 +217,12 @@ pub async fn a_member_that_stands_still() -> Vec<Row> {
     assert!(there.ready(SOON).await.is_ready());
     known(&[here.clone(), there.clone()], 1);
     let cause = Instant::now();
-    let load = Load::on(&[here]);
+    let load = Load::on(std::slice::from_ref(&here));
     let on = |name, advice| Expected { on: &a, name, about: "b".into(), source: Vec::new(), advice };
     let mut rows = begin(case, cause, &[on("lagging-peer", "starved"), on("silent-member", "listener blocks")]).await;
     drop((load, release));
     end(&mut rows, &[&a], Instant::now()).await;
-    drop(there);
+    drop((here, there));
     stop(vec![a, b]).await;
     rows
 }

@@ -173,10 +173,15 @@ fn keys_rotate_at_a_hangup_while_the_cluster_runs() {
         }
         passes(&format!("after step {step}"));
     }
-    let late = Running::serve(&["--key-file", &a, "--seed", &seed, "--wait", "1s"], &[]);
+    // It reads both keys, and writes under the old one: it would join if that were still accepted.
+    let late = Running::serve(&["--key-file", &a, "--key-file", &b, "--seed", &seed, "--wait", "1s"], &[]);
     let member = Running::serve(&["--key-file", &b, "--seed", &seed], &[]);
     eventually(SOON, || Client::connect(member.address("redis")).wants(&["GET", "key"], &Reply::bulk("after step 2")));
     Client::connect(late.address("redis")).expect(&["GET", "key"], Reply::Null);
+    // What it writes under the old key is refused.
+    Client::connect(late.address("redis")).expect(&["SET", "intruder", "v"], Reply::ok());
+    std::thread::sleep(Duration::from_secs(2));
+    Client::connect(one.address("redis")).expect(&["GET", "intruder"], Reply::Null);
 }
 
 #[test]

@@ -50,6 +50,7 @@ eventually(lambda: reader.get("k") == "before" and cache.size == 1, "the last wr
 mine = [client["id"] for client in plain.client_list() if client["flags"] == "t"]
 assert mine, "a connection is tracked"
 assert sum(plain.client_kill_filter(_id=id) for id in mine) == len(mine), "every tracked connection was killed"
+eventually(lambda: not {client["id"] for client in plain.client_list()} & set(mine), "the end of the connection")
 writer.set("k", "after")
 eventually(lambda: plain.get("k") == "after", "the write meanwhile")
 

@@ -10,7 +10,7 @@ function h(tag, props, ...kids) {
 }
 function patch(parent, wanted) {
   const keyed = new Map();
-  for (const child of parent.childNodes) if (child.key !== undefined) keyed.set(child.key, child);
+  for (const child of parent.childNodes) if (child.specKey !== undefined) keyed.set(child.specKey, child);
   let at = parent.firstChild;
   for (const spec of [wanted].flat(Infinity).filter(kid => kid !== null && kid !== undefined && kid !== false)) {
     if (typeof spec !== "object") {
@@ -21,9 +21,10 @@ function patch(parent, wanted) {
     }
     const key = spec.props.key;
     let node = key !== undefined ? keyed.get(key) : at;
-    if (!node || node.nodeType !== 1 || node.localName !== spec.tag || node.key !== key) {
+    if (!node || node.nodeType !== 1 || node.localName !== spec.tag || node.specKey !== key) {
       node = DRAWN.has(spec.tag) ? document.createElementNS(SVG, spec.tag) : document.createElement(spec.tag);
-      if (key !== undefined) node.key = key;
+      // Not `key`: a form has its field of that id under that name.
+      if (key !== undefined) node.specKey = key;
     }
     if (node !== at) parent.insertBefore(node, at); else at = at.nextSibling;
     dress(node, spec);

@@ -64,7 +64,7 @@ function shares(caption, counts, words, live) {
 }
 function hotPanel(node) {
   const { hot } = lists, reads = rateOf(node, cache => cache.hits);
-  const note = hot === null ? "loading" : !hot.noted ? "Reads are noted only by caches with max_capacity." : "A sample of " + whole(hot.sampled) + " reads of the last seconds on " + hot.node + ".";
+  const note = hot === null ? "loading" : !hot.noted ? "Reads are noted only by caches with max_capacity that evict by last use, not by the sieve." : "A sample of " + whole(hot.sampled) + " reads of the last seconds on " + hot.node + ".";
   const line = key => Math.max(0, key.reads - key.error) / Math.max(1, hot.sampled);
   return h("section", { key: "hot" }, h("h2", {}, "Hot keys on " + node.node), h("p", { class: "dim" }, note), hot?.noted ? table("hot keys", [
     ["key", ({ key }) => keyLink(key), { kind: "key" }],

@@ -17,14 +17,17 @@ function endedWarnings() {
     return { id: "ended " + event.number, kind: "none", name: event.warning, about: event.about, cache: event.cache ?? "", since: began ? clock(began.at_ms) : null, until: clock(event.at_ms), source: "as " + (page.node || page.cluster.nodes[0].node) + " saw it", text: began?.text ?? event.text, command: null };
   }).reverse();
 }
+const NO_WARNINGS = "none, now or in what the nodes remember";
 function eventsView() {
+  // On a telephone the text of a warning would be out of sight in a table.
+  const warnings = [...troubles(), ...endedWarnings()], narrow = innerWidth < 640;
   const now = past.now ?? Date.now(), node = page.node || page.cluster.nodes[0].node, kinds = [...new Set(past.events.map(({ kind }) => kind))].sort();
   const shown = past.events.filter(({ kind }) => !kindShown || kind === kindShown).reverse();
   return [
-    h("section", { key: "warnings" }, h("h2", {}, "Warnings"), table("warnings", [
+    h("section", { key: "warnings" }, h("h2", {}, "Warnings"), narrow ? h("ul", { class: "plain" }, warnings.length ? warnings.map(troubleLine) : h("li", { key: "none" }, NO_WARNINGS)) : table("warnings", [
       ["warning", ({ kind, name }) => badge(kind, name)], ["about", ({ about, cache }) => about + (cache && cache !== about ? " (" + cache + ")" : "")], ["since", ({ since }) => since ?? "before " + clock((past.events[0]?.at_ms) ?? now)], ["until", ({ until }) => until ?? h("b", {}, "now")],
       ["source", ({ source }) => source, { kind: "wrap" }], ["what it means, and what to do", ({ text, command: help, name, about, cache }) => [text, help ? h("div", {}, command(help, about, cache)) : null], { kind: "wrap" }],
-    ], [...troubles(), ...endedWarnings()], { rowKey: ({ id }) => id, empty: "none, now or in what this node remembers" })),
+    ], warnings, { rowKey: ({ id }) => id, empty: NO_WARNINGS })),
     pastPanel(["Members"]),
     h("section", { key: "events", id: "events" }, h("h2", {}, "Events on " + node), h("div", { class: "tools" }, h("label", { for: "kind" }, "kind"), h("select", { id: "kind" }, h("option", { key: "", value: "" }, "all"), kinds.map(kind => h("option", { key: kind, value: kind }, kind))), h("span", { class: "dim" }, shown.length + " events; a node keeps its last 512")),
       table("events", [

@@ -25,8 +25,9 @@ function render() {
   drawing = false;
   const drawn = views[page.view]();
   patch(main, drawn);
-  const field = byId("key");
-  if (field && field.dataset.shown !== page.key) { field.value = page.key ?? ""; field.dataset.shown = page.key; }
+  // What the reader types stays until another key is shown.
+  const field = byId("key"), key = page.key ?? "";
+  if (field && field.dataset.shown !== key) { field.value = key; field.dataset.shown = key; }
   const prefix = byId("prefix");
   if (prefix && prefix.dataset.shown !== page.prefix) { prefix.value = page.prefix; prefix.dataset.shown = page.prefix; }
 }

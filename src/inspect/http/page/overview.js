@@ -30,8 +30,8 @@ function troubles() {
 // The warnings that say that a member does not answer.
 const GONE = new Set(["member-down", "silent-member"]);
 const someOf = names => (names.length > 6 ? names.length + " nodes, " + names.slice(0, 4).join(", ") + " among them" : names.join(", "));
-function troubleLine({ id, kind, name, about, cache, since, source, text, command: help }) {
-  return h("li", { key: id }, badge(kind, name), " ", h("b", {}, about), cache ? " in " + cache : "", " ", h("span", { class: "dim" }, (since ? "since " + since + "; " : "") + source + ". "), text, h("div", {}, command(help, about, cache)));
+function troubleLine({ id, kind, name, about, cache, since, until, source, text, command: help }) {
+  return h("li", { key: id }, badge(kind, name), " ", h("b", {}, about), cache ? " in " + cache : "", " ", h("span", { class: "dim" }, (since ? "since " + since + (until ? " until " + until : "") + "; " : "") + source + ". "), text, help ? h("div", {}, command(help, about, cache)) : null);
 }
 function warningsPanel() {
   const all = troubles();
