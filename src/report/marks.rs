@@ -252,7 +252,7 @@ fn reason(from: (&Marks, Option<&Mark>), to: (&Marks, Option<&Mark>), place: &st
         State::Expired => Some(format!("expired by the clock {place}")),
         State::Void => Some(format!("voided {place}: something newer may have been collected")),
         State::Unknown if to.0.lossy && to.0.covers(offered) => {
-            Some(format!("not kept {place}: that node has evicted or dropped values to stay within its limits"))
+            Some(format!("not kept {place}, where values were evicted or dropped to stay within the limits"))
         }
         _ => None,
     }

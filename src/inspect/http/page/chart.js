@@ -86,7 +86,12 @@ function chart(spec, now, wide) {
   for (let value = 0; value <= top * 1.001; value += by) {
     drawn.push(h("line", { x1: LEFT, x2: wide - RIGHT, y1: y(value), y2: y(value), stroke: "var(--line)" }), h("text", { class: "axis", x: LEFT - 5, y: y(value) + 4, "text-anchor": "end" }, spec.unit(value)));
   }
-  for (let minutes = period / 60000; minutes >= 0; minutes -= period / 180000) drawn.push(h("text", { class: "axis", x: Math.min(wide - 4, x(now - minutes * 60000)), y: HIGH - 6, "text-anchor": minutes ? "middle" : "end" }, minutes ? clock(now - minutes * 60000).slice(0, 5) : "now"));
+  drawn.push(h("text", { class: "axis", x: wide - 4, y: HIGH - 6, "text-anchor": "end" }, "now"));
+  // At whole minutes, so that each label is the time of its place.
+  const gap = period / 3;
+  for (let time = Math.floor(now / gap) * gap; time > now - period; time -= gap) {
+    if (now - time > gap / 4) drawn.push(h("text", { class: "axis", x: x(time), y: HIGH - 6, "text-anchor": "middle" }, clock(time).slice(0, 5)));
+  }
   for (const event of past.events.filter(event => grave(event) && event.at_ms > now - period)) drawn.push(h("line", { x1: x(event.at_ms), x2: x(event.at_ms), y1: 8, y2: FLOOR, stroke: "var(--dim)", "stroke-dasharray": "1 3" }));
   lines.forEach(([, line], at) => {
     let pen = "M", path = "";

@@ -72,7 +72,7 @@ function healthOf(cluster) {
   const members = membersOf(cluster), warned = warningsOf(cluster), parts = [];
   const gone = members.filter(member => !member.node);
   for (const { name, state, since, silent_ms } of gone.slice(0, 3)) {
-    const when = since === null ? "" : " since " + clock(since) + " (" + span(silent_ms) + ")";
+    const when = since === null ? "" : " since " + clock(since) + (silent_ms < 1000 ? "" : " (" + span(silent_ms) + ")");
     parts.push(state === "dead" ? name + " is dead since " + clock(since) + " (last message " + span(silent_ms) + " ago): its process has crashed or is paused, or it is cut off" : name + " does not answer" + when + ": it may be paused, starved or cut off");
   }
   if (gone.length > 3) parts.push(gone.length - 3 + " more members do not answer");
