@@ -309,6 +309,8 @@ impl Driver {
 
     fn take_not_open(&mut self, node: Uuid, answer: NotOpen, cache: &str) {
         let (port, now) = (self.registry.port(cache), self.registry.clock.now());
+        // The answer may be the last that the cache expected: callers of `wait_replicated` wait for it.
+        port.iter().for_each(|port| self.agenda.want(port.name()));
         let ours = port.as_ref().map(|port| port.id());
         if let Some(replica) = self.membership.not_open(node, cache, (answer, ours), now.mono)
             && let Some(port) = port
