@@ -182,7 +182,7 @@ pub struct PastEvent {
     pub warning: Option<String>,
     /// The cache, if the event concerns one.
     pub cache: Option<String>,
-    /// What happened.
+    /// The event in words.
     pub text: String,
 }
 

@@ -43,7 +43,7 @@ fn every_view(browser: &mut Browser, axe: Option<&str>) {
     browser.resize(DESKTOP);
 }
 
-/// What evicts, which key is hot, and what each node holds for a key: each is on the page as text.
+/// Finds the reason for evictions, the hot key, and the values of each node for a key, as text on the page.
 fn finds(browser: &mut Browser) {
     browser.go("view=cache&cache=prices");
     browser.eventually("byId('evicts').textContent", "because it is full (weight 900 of 900)");
@@ -134,8 +134,8 @@ fn killed(browser: &mut Browser, nodes: &mut [Process]) {
     browser.eventually("byId('cursor').getAttribute('aria-valuetext')", "1.0 s ago");
 }
 
-/// What happened ten minutes ago, on a page that is opened afterwards, with the failure detection of production. Runs by
-/// hand, for twelve minutes: `cargo test --features inspect-http --test page ten_minutes -- --ignored`.
+/// Finds an event of ten minutes ago, on a page that is opened afterwards, with the failure detection of production.
+/// Runs by hand, for twelve minutes: `cargo test --features inspect-http --test page ten_minutes -- --ignored`.
 #[test]
 #[ignore = "takes twelve minutes"]
 fn ten_minutes_ago_a_node_was_killed() {

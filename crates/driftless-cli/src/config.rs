@@ -10,6 +10,7 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 
+use crate::serve::settings::Settings;
 use driftless::{CacheSettings, HostPort};
 use flags::Given;
 use secrets::Secret;
@@ -49,7 +50,7 @@ pub struct NodeConfig {
     pub timing: Timing,
 }
 
-/// How fast a node that does not answer is declared dead.
+/// The speed at which a node that does not answer is declared dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timing {
@@ -140,17 +141,18 @@ impl Default for NodeConfig {
 
 impl Default for RedisConfig {
     fn default() -> Self {
+        let server = Settings::default();
         Self {
             bind: "127.0.0.1:6379".parse().expect("an address"),
             password: None,
             password_file: None,
-            max_clients: 1_000,
-            max_request_bytes: 16 << 20,
-            max_input_bytes: 128 << 20,
-            max_output_bytes: 256 << 20,
-            max_buffer_bytes: 1 << 30,
-            write_timeout: Duration::from_secs(60),
-            tracking_keys: 1_000_000,
+            max_clients: server.max_clients,
+            max_request_bytes: server.max_request_bytes,
+            max_input_bytes: server.max_input_bytes,
+            max_output_bytes: server.max_output_bytes,
+            max_buffer_bytes: server.max_buffer_bytes,
+            write_timeout: server.write_timeout,
+            tracking_keys: server.tracking_keys,
             wait: Duration::from_secs(3),
             threads: 0,
         }

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::ACTS;
 use crate::cache::testing::{Cluster, RUNTIME, alone};
 use crate::{Cache, Filled};
 
@@ -32,13 +33,6 @@ impl SlowFill {
         self.thread.join().unwrap()
     }
 }
-
-type Act = fn(&Cache<u32, u32>);
-const ACTS: [(&str, Act, Option<u32>); 3] = [
-    ("write", |cache| assert!(cache.insert(1, 2).is_ok()), Some(2)),
-    ("delete", |cache| cache.invalidate(&1), None),
-    ("invalidation", |cache| cache.invalidate_all(), None),
-];
 
 #[test]
 fn a_local_write_delete_or_invalidation_beats_a_running_fill() {

@@ -2,15 +2,9 @@
 
 use std::time::Duration;
 
+use super::ACTS;
 use crate::cache::testing::{Cluster, alone};
-use crate::{Cache, Filled, InsertError};
-
-type Act = fn(&Cache<u32, u32>);
-const ACTS: [(&str, Act, Option<u32>); 3] = [
-    ("write", |cache| assert!(cache.insert(1, 2).is_ok()), Some(2)),
-    ("delete", |cache| cache.invalidate(&1), None),
-    ("invalidation", |cache| cache.invalidate_all(), None),
-];
+use crate::{Filled, InsertError};
 
 #[test]
 fn a_local_write_delete_or_invalidation_beats_a_lease_from_before_it() {
