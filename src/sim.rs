@@ -39,6 +39,7 @@ mod agenda;
 mod check;
 mod clock;
 mod cluster;
+mod direct;
 mod codec;
 mod failure;
 mod faults;
