@@ -1,9 +1,10 @@
-//! The table of registers, shared by many readers and one writer.
+//! The table of registers, shared by many readers, the replica and the direct writes of its threads.
 //!
 //! It is sharded. Each shard has a slab with the registers, and an index, which finds them by the hash of their key. A
 //! reader holds a shard's read lock for the look-up only. It takes a counted pointer, and compares keys and clones the
-//! value after it has released the lock. The replica is the only writer. It takes a shard's write lock for one register
-//! at a time. No user code runs under these locks. Removed registers give their memory back, shard by shard.
+//! value after it has released the lock. A writer takes a shard's write lock for one register at a time. While the
+//! replica runs a call, no direct write changes the table. No user code runs under these locks. Removed registers give
+//! their memory back, shard by shard.
 
 use equivalent::Equivalent;
 
@@ -160,12 +161,35 @@ impl<K, V> Store<K, V> {
     }
 
     /// Adds a register if no register has this hash. Otherwise returns the item, and the first register that has it.
-    pub(crate) fn insert_if_new(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> Result<SlotRef, Found<K, V>> {
+    /// Makes the metadata under the shard's lock.
+    pub(crate) fn insert_if_new(
+        &self,
+        hash: u64,
+        item: ItemRef<K, V>,
+        meta: impl FnOnce() -> Meta,
+    ) -> Result<(SlotRef, Meta), Found<K, V>> {
         let mut shard = self.shard_with(hash).write();
-        match shard.first_with(hash) {
-            Some(found) => Err((item, found)),
-            None => Ok(shard.add(hash, &meta, item)),
+        if let Some(found) = shard.first_with(hash) {
+            return Err((item, found));
         }
+        let meta = meta();
+        Ok((shard.add(hash, &meta, item), meta))
+    }
+
+    /// Replaces a register if it has not changed since the snapshot `seen`. Makes the new metadata under the shard's
+    /// lock. Returns the metadata and the displaced item, for the caller to drop. Otherwise returns the item.
+    pub(crate) fn replace_unchanged(
+        &self,
+        seen: &Snapshot<K, V>,
+        item: ItemRef<K, V>,
+        meta: impl FnOnce() -> Meta,
+    ) -> Result<(Meta, Option<ItemRef<K, V>>), ItemRef<K, V>> {
+        let mut shard = self.shard_at(seen.slot.id).write();
+        if shard.meta_of(seen.slot) != Some(seen.meta) {
+            return Err(item);
+        }
+        let meta = meta();
+        Ok((meta, shard.update(seen.slot, &meta, Some(item))))
     }
 
     /// Replaces the register in a place. Returns the displaced item, for the caller to drop.

@@ -129,6 +129,7 @@ impl<K, V> Shard<K, V> {
             entry.remove();
         }
         let slot = self.slab.remove(index)?;
+        self.shrink_index();
 
         Some(slot.item)
     }
