@@ -130,12 +130,11 @@ impl<K, V> Shard<K, V> {
         }
         let slot = self.slab.remove(index)?;
         self.shrink_index();
-
         Some(slot.item)
     }
 
-    /// Makes the index smaller once seven of eight buckets are empty. Half of the entries that it has room for then
-    /// must be added or removed before it changes its size again.
+    /// Makes the index smaller once less than an eighth of its buckets is used. The next change of its size is due only
+    /// after additions or removals in proportion to its entries.
     fn shrink_index(&mut self) {
         let (buckets, held) = (self.index.num_buckets(), self.index.len());
         if buckets > FEW_BUCKETS && held < buckets / 8 {
