@@ -112,7 +112,7 @@ impl<K, V> Store<K, V> {
         let first = {
             let shard = self.shards[number].0.read();
             let (index, slot) = shard.find(hash)?;
-            let live = slot.kind().is_live() && slot.stamp_time > self.epoch();
+            let live = slot.is_live() && slot.stamp_time > self.epoch();
             let (expires, item) = (shard.deadline(index, slot), ItemRef::clone(&slot.item));
             Reading { id: SlotId::new(number, index), live, expires, item }
         };

@@ -114,6 +114,8 @@ pub(crate) struct OriginLog {
     /// The entries in chunks, all of them full but the last: a log that grows copies nothing and reserves little.
     chunks: Vec<Vec<Logged>>,
     len: usize,
+    /// The highest time that was appended.
+    newest: HlcTime,
     /// If entries wait to be sorted: the number of entries before the first of them, and the lowest time among them.
     late: Option<(usize, HlcTime)>,
     live: usize,
@@ -122,17 +124,23 @@ pub(crate) struct OriginLog {
 impl OriginLog {
     /// Notes that the register at `slot` has the dot `time`.
     pub(crate) fn append(&mut self, time: HlcTime, slot: SlotRef) {
-        if let Some((last, _)) = self.last()
-            && last >= time
-        {
-            let (sorted, lowest) = self.late.unwrap_or((self.len, time));
-            self.late = Some((sorted, lowest.min(time)));
+        if self.newest >= time {
+            self.note_late(time);
         }
         self.push((time, slot));
         self.live += 1;
     }
 
+    #[cold]
+    fn note_late(&mut self, time: HlcTime) {
+        let (sorted, lowest) = self.late.unwrap_or((self.len, time));
+        self.late = Some((sorted, lowest.min(time)));
+    }
+
+    #[inline]
     fn push(&mut self, entry: Logged) {
+        self.newest = self.newest.max(entry.0);
+        self.len += 1;
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(entry),
             // The first chunk grows step by step: most logs are short.
@@ -143,11 +151,6 @@ impl OriginLog {
                 self.chunks.push(chunk);
             }
         }
-        self.len += 1;
-    }
-
-    fn last(&self) -> Option<Logged> {
-        self.chunks.last()?.last().copied()
     }
 
     /// Returns the entry with this index, which must be below the length.

@@ -55,13 +55,9 @@ impl<K, V> Shard<K, V> {
     /// Returns the first slot with this hash, and its number.
     #[inline]
     pub(super) fn find(&self, hash: u64) -> Option<(usize, &Slot<K, V>)> {
-        let mut found = None;
-        self.index.find(hash, |index| {
-            let index = *index as usize;
-            found = self.slab.get(index).filter(|slot| slot.hash == hash).map(|slot| (index, slot));
-            found.is_some()
-        });
-        found
+        let is_it = |index: &u32| self.slab.get(*index as usize).is_some_and(|slot| slot.hash == hash);
+        let index = *self.index.find(hash, is_it)? as usize;
+        Some((index, self.slab.get(index)?))
     }
 
     /// Returns one more than the highest index of a slot.
@@ -88,7 +84,7 @@ impl<K, V> Shard<K, V> {
 
     /// Returns the places of all values.
     pub(super) fn live_places(&self) -> Vec<SlotRef> {
-        let live = self.slab.iter().filter(|(_, slot)| slot.kind().is_live());
+        let live = self.slab.iter().filter(|(_, slot)| slot.is_live());
         live.map(|(index, slot)| SlotRef { id: SlotId::new(self.number, index), generation: slot.generation }).collect()
     }
 
@@ -118,8 +114,7 @@ impl<K, V> Shard<K, V> {
 
     /// Replaces the metadata of a register, and its item if a new one is given. Returns the displaced item.
     pub(super) fn update(&mut self, place: SlotRef, meta: &Meta, item: Option<ItemRef<K, V>>) -> Option<ItemRef<K, V>> {
-        self.slot_of(place)?;
-        self.slab.update(place.id.index(), meta, item)
+        self.slab.update((place.id.index(), place.generation), meta, item)
     }
 
     /// Frees a place. Returns its item.
@@ -128,19 +123,20 @@ impl<K, V> Shard<K, V> {
         if let Ok(entry) = self.index.find_entry(hash, |other| *other as usize == index) {
             entry.remove();
         }
-        let slot = self.slab.remove(index)?;
-        self.shrink_index();
-        Some(slot.item)
+        let item = self.slab.remove(index);
+        let (buckets, held) = (self.index.num_buckets(), self.index.len());
+        if held < buckets / 8 && buckets > FEW_BUCKETS {
+            self.shrink_index();
+        }
+        item
     }
 
-    /// Makes the index smaller once less than an eighth of its buckets is used. The next change of its size is due only
-    /// after additions or removals in proportion to its entries.
+    /// Makes the index smaller, after most of its entries were removed. The next change of its size is due only after
+    /// additions or removals in proportion to its entries.
+    #[cold]
     fn shrink_index(&mut self) {
-        let (buckets, held) = (self.index.num_buckets(), self.index.len());
-        if buckets > FEW_BUCKETS && held < buckets / 8 {
-            let Self { index: table, slab, .. } = self;
-            table.shrink_to(2 * held, |index| slab.get(*index as usize).map_or(0, |slot| slot.hash));
-        }
+        let Self { index: table, slab, .. } = self;
+        table.shrink_to(2 * table.len(), |index| slab.get(*index as usize).map_or(0, |slot| slot.hash));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::hlc::HlcTime;
 use crate::item::ItemRef;
 
 /// The number of slots in one chunk.
-pub(super) const CHUNK: usize = 256;
+const CHUNK: usize = 256;
 
 /// A value for some of the slots in a chunk.
 struct Column<T> {
@@ -23,7 +23,7 @@ impl<T: Copy + Default> Column<T> {
     }
 
     /// Sets or removes the value of a slot. `had` is true if the slot has a value so far.
-    #[inline]
+    #[inline(never)]
     fn set(&mut self, at: usize, had: bool, value: Option<T>) {
         match value {
             Some(value) => self.put(at, had, value),
@@ -40,6 +40,8 @@ impl<T: Copy + Default> Column<T> {
         self.used += usize::from(!had);
     }
 
+    /// Removes the value of a slot.
+    #[inline(never)]
     fn take(&mut self) {
         self.used -= 1;
         if self.used == 0 {
@@ -87,19 +89,29 @@ impl<K, V> Chunk<K, V> {
         self.slots.len() - 1
     }
 
-    /// Stores what a slot has no space for. `before` is the slot with its former metadata, if it had any.
+    /// Stores what a slot has no space for. `had_deadline` and `was_rare` are true if that was so before.
+    #[inline]
     fn set_columns(&mut self, at: usize, (had_deadline, was_rare): (bool, bool), meta: &Meta) {
-        let deadline = (meta.expires != 0).then_some(meta.expires);
-        self.deadlines.set(at, had_deadline, deadline);
-        self.rare.set(at, was_rare, Rare::of(meta));
+        if had_deadline || meta.expires != 0 {
+            self.deadlines.set(at, had_deadline, (meta.expires != 0).then_some(meta.expires));
+        }
+        let rare = Rare::of(meta);
+        if was_rare || rare.is_some() {
+            self.rare.set(at, was_rare, rare);
+        }
     }
 
-    fn remove(&mut self, at: usize) -> Option<Slot<K, V>> {
-        let slot = self.slots[at].take()?;
-        self.deadlines.set(at, slot.expires(), None);
-        self.rare.set(at, slot.is_rare(), None);
+    #[inline]
+    fn remove(&mut self, at: usize) -> Option<ItemRef<K, V>> {
+        let slot = self.slots.get_mut(at)?.take()?;
+        if slot.expires() {
+            self.deadlines.take();
+        }
+        if slot.is_rare() {
+            self.rare.take();
+        }
         self.free.push(at as u8);
-        Some(slot)
+        Some(slot.item)
     }
 }
 
@@ -143,9 +155,10 @@ impl<K, V> Slab<K, V> {
     }
 
     /// Returns the metadata of a slot.
+    #[inline]
     pub(super) fn meta(&self, number: usize, slot: &Slot<K, V>) -> Meta {
-        let rare = slot.is_rare().then(|| self.chunks[number / CHUNK].rare.get(number % CHUNK));
-        slot.meta(self.deadline(number, slot), rare)
+        let meta = slot.meta(self.deadline(number, slot));
+        if slot.is_rare() { self.chunks[number / CHUNK].rare.get(number % CHUNK).complete(meta) } else { meta }
     }
 
     /// Adds a register. Returns the number of its slot: the lowest chunk with room has it.
@@ -186,10 +199,16 @@ impl<K, V> Slab<K, V> {
         self.first_room = self.first_room.min(word);
     }
 
-    /// Replaces the metadata of a slot, and its item if a new one is given. Returns the displaced item.
-    pub(super) fn update(&mut self, number: usize, meta: &Meta, item: Option<ItemRef<K, V>>) -> Option<ItemRef<K, V>> {
+    /// Replaces the metadata of a register, and its item if a new one is given. Returns the displaced item. Does nothing
+    /// if the slot has another generation.
+    pub(super) fn update(
+        &mut self,
+        (number, generation): (usize, u32),
+        meta: &Meta,
+        item: Option<ItemRef<K, V>>,
+    ) -> Option<ItemRef<K, V>> {
         let (chunk, at) = (self.chunks.get_mut(number / CHUNK)?, number % CHUNK);
-        let slot = chunk.slots.get_mut(at)?.as_mut()?;
+        let slot = chunk.slots.get_mut(at)?.as_mut().filter(|slot| slot.generation == generation)?;
         let before = (slot.expires(), slot.is_rare());
         slot.set_meta(meta);
         let displaced = item.map(|item| std::mem::replace(&mut slot.item, item));
@@ -197,17 +216,20 @@ impl<K, V> Slab<K, V> {
         displaced
     }
 
-    /// Removes a register. Returns its slot.
-    pub(super) fn remove(&mut self, number: usize) -> Option<Slot<K, V>> {
+    /// Removes a register. Returns its item.
+    pub(super) fn remove(&mut self, number: usize) -> Option<ItemRef<K, V>> {
         let (number, at) = (number / CHUNK, number % CHUNK);
         let chunk = self.chunks.get_mut(number)?;
-        let slot = chunk.remove(at)?;
+        let had_room = chunk.has_room();
+        let item = chunk.remove(at)?;
         let is_empty = chunk.is_empty();
-        self.note_room(number);
+        if !had_room {
+            self.note_room(number);
+        }
         if is_empty {
             self.note_empty(number);
         }
-        Some(slot)
+        Some(item)
     }
 
     /// Notes that a chunk has no registers left. Gives the memory of such chunks back, except that of the lowest one,

@@ -91,6 +91,12 @@ impl Rare {
         let is_common = dot_time == stamp_time && dot_origin == stamp_replica && is_small;
         (!is_common).then_some(Self { dot_time, dot_origin, stamp_replica, weight })
     }
+
+    /// Returns this metadata with this part.
+    pub(super) fn complete(self, meta: Meta) -> Meta {
+        let Self { dot_time, dot_origin, stamp_replica, weight } = self;
+        Meta { dot_time, dot_origin, stamp_replica, weight, ..meta }
+    }
 }
 
 /// The item of a register, and its metadata, packed.
@@ -122,8 +128,15 @@ impl<K, V> Slot<K, V> {
         (self.packed, self.arrived_at, self.stamp_time) = (pack(meta), meta.arrival.at, meta.stamp_time);
     }
 
+    #[inline]
     pub(super) fn kind(&self) -> Kind {
         Kind::from_code((self.packed >> SIZE_BITS) as u8 & 7).unwrap_or(Kind::Live)
+    }
+
+    /// Returns true if the register is a value.
+    #[inline]
+    pub(super) fn is_live(&self) -> bool {
+        (self.packed >> SIZE_BITS) & 7 == u32::from(Kind::Live.code())
     }
 
     /// Returns true if the register has a deadline.
@@ -138,26 +151,24 @@ impl<K, V> Slot<K, V> {
         self.stamp_replica == RARE
     }
 
+    #[inline]
     fn arrival(&self) -> Arrival {
         let path = Provenance::from_code((self.packed >> PATH_SHIFT) as u8 & 7);
         Arrival { at: self.arrived_at, path }
     }
 
-    /// Returns the metadata, given what is stored beside the slot.
+    /// Returns the metadata, with a deadline, as if there were no rare part.
     #[inline]
-    pub(super) fn meta(&self, expires: HlcTime, rare: Option<Rare>) -> Meta {
-        let stamp_time = self.stamp_time;
-        let (stamp_replica, weight) = (self.stamp_replica.into(), self.weight.into());
-        let common = Rare { dot_time: stamp_time, dot_origin: stamp_replica, stamp_replica, weight };
-        let Rare { dot_time, dot_origin, stamp_replica, weight } = rare.unwrap_or(common);
+    pub(super) fn meta(&self, expires: HlcTime) -> Meta {
+        let stamp_replica = self.stamp_replica.into();
         Meta {
-            stamp_time,
-            dot_time,
+            stamp_time: self.stamp_time,
+            dot_time: self.stamp_time,
             stamp_replica,
-            dot_origin,
+            dot_origin: stamp_replica,
             expires,
             size: self.packed & SIZE_MASK,
-            weight,
+            weight: self.weight.into(),
             arrival: self.arrival(),
             kind: self.kind(),
             retained: self.packed & RETAINED != 0,
