@@ -192,4 +192,14 @@ bugs! {
     greetings_unanswered,
     /// A process believes a "not open" answer to any replica, even if a later replica has sent a message since.
     stale_answers_believed,
+    /// A replica repeats its last digest by a still although it has written since.
+    still_after_write,
+    /// A still leaves the clock of its sender as it is, so that the sender may write at the time of the still.
+    still_leaves_clock,
+    /// A receiver believes a still although it has not received the digest that the still repeats.
+    still_over_lost_digest,
+    /// A receiver believes a still of a member whose last digest denies a write of it that is known here.
+    still_beside_duplicate,
+    /// A receiver believes a still of a member that has not seen all that the receiver has seen.
+    still_beside_unseen,
 }

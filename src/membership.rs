@@ -244,6 +244,19 @@ impl<P: Clone> Membership<P> {
         self.processes.values().filter(here).max_by_key(|process| process.live)
     }
 
+    /// Returns the ids of the live processes, in ascending order.
+    pub(crate) fn live_ids(&self) -> Vec<Uuid> {
+        self.processes.iter().filter(|(_, process)| process.live).map(|(id, _)| *id).collect()
+    }
+
+    /// Returns the replica of a cache that is open on a live process.
+    pub(crate) fn open_on(&self, incarnation: Uuid, cache: &str) -> Option<ReplicaId> {
+        match self.processes.get(&incarnation).filter(|process| process.live)?.caches.get(cache)? {
+            Presence::Open(replica) => Some(*replica),
+            Presence::NotOpen(_) => None,
+        }
+    }
+
     /// Returns the address of a process, if it is live.
     pub(crate) fn place_of(&self, incarnation: Uuid) -> Option<&P> {
         self.processes.get(&incarnation).filter(|process| process.live).map(|process| &process.place)

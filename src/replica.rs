@@ -41,6 +41,7 @@ mod renew;
 pub(crate) mod report;
 #[cfg(test)]
 mod schedules;
+pub(crate) mod stills;
 pub(crate) mod view;
 
 #[cfg(any(test, feature = "sim"))]

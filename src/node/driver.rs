@@ -30,6 +30,7 @@ use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
 mod settings;
+mod stills;
 mod waiting;
 mod watch;
 
@@ -69,6 +70,7 @@ pub(crate) struct Driver {
     seeds: Vec<String>,
     greet_at: Instant,
     agenda: Agenda,
+    stills: stills::StillTurns,
     watch: watch::ReportWatch,
 }
 
@@ -94,6 +96,7 @@ impl Driver {
             seeds,
             greet_at: Instant::now(),
             agenda: Agenda::default(),
+            stills: stills::StillTurns::new(),
             watch: watch::ReportWatch::new(),
         }
     }
@@ -158,12 +161,13 @@ impl Driver {
             self.greet_the_unknown().await;
             self.registry.publish(self.membership.node_names());
         }
+        stills::send_if_due(self, now).await;
         watch::look(self, now);
         let next = self.agenda.next().map_or(self.greet_at, |at| Instant::from_std(self.registry.clock.instant(at)));
         // Callers are answered once in each turn, so turns follow soon after each other while a caller waits.
         let waits = !self.waiters.is_empty() || !self.member_waiters.is_empty();
         let soon = if waits { now + Duration::from_millis(5) } else { self.greet_at };
-        next.min(soon).min(self.greet_at)
+        next.min(soon).min(self.greet_at).min(self.stills.at())
     }
 
     /// Reports the caches opened since the last turn to membership, and whether this node still looks for its seeds.
@@ -241,6 +245,7 @@ impl Driver {
     }
 
     fn drop_process(&mut self, incarnation: Uuid, for_good: bool) {
+        self.stills.forget(incarnation);
         let replicas = self.membership.down(incarnation, for_good);
         for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
@@ -270,6 +275,7 @@ impl Driver {
             Some(Signal::Settings { node, is_answer, cache, text }) => {
                 return settings::take(self, (node, is_answer), cache, text).await;
             }
+            Some(Signal::Stills { node, body }) => return stills::take(self, node, body),
             None => {}
         }
         let (envelope, kind) = match wire::peek(&bytes) {
