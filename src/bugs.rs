@@ -198,8 +198,6 @@ bugs! {
     still_leaves_clock,
     /// A receiver believes a still although it has not received the digest that the still repeats.
     still_over_lost_digest,
-    /// A receiver believes a still of a member whose last digest denies a write of it that is known here.
-    still_beside_duplicate,
-    /// A receiver believes a still of a member that has not seen all that the receiver has seen.
-    still_beside_unseen,
+    /// A receiver believes a still of a member although it lacks a write of which the repeated digest reports.
+    still_while_behind,
 }

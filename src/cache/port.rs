@@ -36,8 +36,6 @@ pub struct CacheStatus {
     pub caught_up: Option<CaughtUp>,
     /// Members known to have the cache open: live, or dead and not yet forgotten.
     pub members: Vec<ReplicaId>,
-    /// The members among them that are believed to be alive.
-    pub live: Vec<ReplicaId>,
     /// The number of values here.
     pub entries: u64,
 }
@@ -93,6 +91,8 @@ pub trait Port: Any + Inspect + Send + Sync {
     fn handle_event(&self, event: NodeEvent);
     /// Returns the number of values that this cache holds, and the members that it knows.
     fn status(&self) -> CacheStatus;
+    /// Returns the members that are believed to be alive.
+    fn live_members(&self) -> Vec<ReplicaId>;
     /// Returns the last value of [`NodeEvent::ExpectsMembers`]. Takes no lock.
     fn expects_members(&self) -> bool;
     /// Returns true if there is an own write that no member has, and a member may still take it.

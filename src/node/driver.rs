@@ -42,7 +42,7 @@ const EVENTS_PER_TURN: usize = 64;
 const COMMANDS_PER_TURN: usize = 1_024;
 /// The time within which the peer's kernel must take a stream message.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
-/// The interval at which processes that have not answered are greeted again, and every cache is visited.
+/// The interval at which processes that have not answered are greeted again.
 const GREET_EVERY: Duration = Duration::from_millis(500);
 /// The time until the next visit of a cache whose timers panicked, in nanoseconds.
 const IDLE_NANOS: u64 = 1_000_000_000;
@@ -150,6 +150,8 @@ impl Driver {
         let greets = !opened.is_empty() || self.greet_at <= now;
         if greets {
             self.greet_at = now + GREET_EVERY;
+        }
+        if !opened.is_empty() {
             self.agenda.want_all();
         }
         let visited = self.take_visits();
@@ -159,7 +161,9 @@ impl Driver {
         if greets {
             self.lanes.tidy(self.registry.clock.now().mono);
             self.greet_the_unknown().await;
-            self.registry.publish(self.membership.node_names());
+            if self.membership.take_changed() {
+                self.registry.publish(self.membership.node_names());
+            }
         }
         stills::send_if_due(self, now).await;
         watch::look(self, now);
@@ -424,7 +428,7 @@ impl Driver {
                 // The list of members is copied only while it can change the answer, because a turn may follow each
                 // write.
                 if port.expects_members() {
-                    let expects = self.membership.expects_members(port.name(), &port.status().live);
+                    let expects = self.membership.expects_members(port.name(), &port.live_members());
                     port.handle_event(NodeEvent::ExpectsMembers(expects));
                 }
                 port.tick()
@@ -454,7 +458,7 @@ impl Driver {
         for port in self.registry.ports() {
             // Live members only. If the replica still believes a member dead, the greeting of its return may have been
             // lost.
-            let members = port.status().live;
+            let members = port.live_members();
             for peer in self.membership.to_greet(port.name(), &members, mono) {
                 self.greet(&peer, Some(&port)).await;
             }

@@ -70,8 +70,8 @@ pub(crate) fn repeatable<K: CoreKey, V>(cx: &Context<'_, K, V>, from: &ReplicaId
 pub(crate) fn handle<K: CoreKey, V>(cx: &mut Context<'_, K, V>, from: ReplicaId, still: Still) -> bool {
     let Still { since, wall } = still;
     let clock = time_of(wall);
-    let believed = cx.env.bugs().still_over_lost_digest || repeatable(cx, &from) == Some(since);
-    let Some(heard) = cx.members.get(&from).and_then(|peer| peer.stills.heard).filter(|_| believed) else {
+    let repeats = repeatable(cx, &from) == Some(since) || cx.env.bugs().still_over_lost_digest;
+    let Some(heard) = cx.members.get(&from).and_then(|peer| peer.stills.heard).filter(|_| repeats) else {
         return false;
     };
     // A member whose clock is far behind is judged by its digests.
@@ -150,10 +150,10 @@ fn is_settled(env: &Env, peer: &Peer, seen: HlcTime) -> bool {
     let (claims, delivery, clocks) = (&peer.claims, &peer.delivery, &peer.clocks);
     peer.is_live()
         && peer.is_met()
-        && (claims.wrote <= claims.quiet_since || env.bugs().still_beside_duplicate)
-        && claims.quiet_since <= seen
+        && claims.wrote <= claims.quiet_since
+        && (claims.quiet_since <= seen || env.bugs().still_while_behind)
         && !claims.has_duplicate_id
-        && peer.suspected.is_none()
+        && (peer.suspected.is_none() || env.bugs().still_while_behind)
         && !(delivery.in_session || delivery.needs_session || delivery.behind || delivery.unacked_since.is_some())
         && !(clocks.was_asked_to_wait || clocks.held_back || clocks.deferred_until > env.now.mono)
 }
@@ -164,7 +164,7 @@ fn has_same<K: CoreKey, V>(cx: &Context<'_, K, V>, with: &ReplicaId) -> bool {
     let Some(peer) = cx.members.get(with) else { return false };
     let theirs = &peer.reported;
     let own = cx.ledger.last_own().max(cx.ledger.dropped().get(&id));
-    let (lag, bugs) = (cx.max_origin_lag(), cx.env.bugs());
+    let lag = cx.max_origin_lag();
     // A member's entry rises while it is silent, so only its last write counts, and a lag that a digest would repair.
     let of_member = |origin: &ReplicaId, ours: HlcTime, theirs: HlcTime| {
         let wrote = cx.members.get(origin).map(|peer| peer.claims.quiet_since);
@@ -174,7 +174,6 @@ fn has_same<K: CoreKey, V>(cx: &Context<'_, K, V>, with: &ReplicaId) -> bool {
         origin == *with || origin == id || of_member(&origin, ours, theirs).unwrap_or(ours == theirs)
     };
     theirs.get(&id) >= own
-        && (bugs.still_beside_unseen
-            || (ours.zip(theirs).all(|(origin, ours, theirs)| agrees(origin, ours, theirs))
-                && theirs.zip(ours).all(|(origin, theirs, ours)| agrees(origin, ours, theirs))))
+        && ours.zip(theirs).all(|(origin, ours, theirs)| agrees(origin, ours, theirs))
+        && theirs.zip(ours).all(|(origin, theirs, ours)| agrees(origin, ours, theirs))
 }

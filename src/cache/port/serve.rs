@@ -117,13 +117,16 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.differing.forget(node);
     }
 
+    fn live_members(&self) -> Vec<ReplicaId> {
+        self.writer.look(|engine| engine.replica.view().live_members())
+    }
+
     fn status(&self) -> CacheStatus {
         self.writer.look(|engine| {
             let view = engine.replica.view();
             CacheStatus {
                 caught_up: view.caught_up(),
                 members: view.peers().map(|peer| peer.id).collect(),
-                live: view.live_members(),
                 entries: view.live_len(),
             }
         })
