@@ -172,10 +172,11 @@ impl<K: CoreKey, V> Conversations<K, V> {
         digests::check_suspicions(cx);
         push::check_unacked(cx);
         self.sessions_out.handle_timeout(cx.members, cx.env);
-        if let Some(to) = self.digests.handle_timeout(cx)
-            && !stills::stand_in(cx, &to)
-        {
-            cx.outbox.ask(to);
+        if let Some(to) = self.digests.handle_timeout(cx) {
+            self.digests.delay(|at| stills::in_company(cx.members, cx.env, at));
+            if !stills::stand_in(cx, &to) {
+                cx.outbox.ask(to);
+            }
         }
     }
 

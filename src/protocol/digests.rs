@@ -46,6 +46,11 @@ impl Digests {
         self.due
     }
 
+    /// Moves the time of the next digest.
+    pub(crate) fn delay(&mut self, to: impl FnOnce(u64) -> u64) {
+        self.due = to(self.due);
+    }
+
     /// If a digest is due, returns the live member or greeted replica whose turn it is.
     pub(crate) fn handle_timeout<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) -> Option<ReplicaId> {
         if self.due > cx.env.now.mono {

@@ -105,13 +105,26 @@ pub(crate) fn note_accepted(members: &mut Members, env: &Env, by: &ReplicaId, si
 /// Returns true if stills take the place of the digest that is due to a member now: the member has accepted one lately,
 /// and the digest would say the same as the last one.
 pub(super) fn stand_in<K: CoreKey, V>(cx: &Context<'_, K, V>, to: &ReplicaId) -> bool {
-    let Some(peer) = cx.members.get(to).filter(|peer| peer.is_live()) else { return false };
+    let Some(peer) = cx.members.get(to).filter(|peer| has_accepted(cx.members, cx.env, peer)) else { return false };
+    peer.stills.sent.is_some_and(|sent| content(cx) == Some(sent.content))
+}
+
+/// Returns true if a live member has accepted a still lately.
+fn has_accepted(members: &Members, env: &Env, peer: &Peer) -> bool {
     // Two and a half times the interval at which a member gets stills, so that one may be lost.
-    let turns = cx.members.len().div_ceil(RECEIVERS_PER_INTERVAL).max(1) as u64;
-    let patience = nanos(cx.env.config.digest_interval).saturating_mul(5 * turns) / 2;
-    let Some(sent) = peer.stills.sent else { return false };
-    peer.stills.accepted_at.is_some_and(|at| cx.env.now.mono.saturating_sub(at) <= patience)
-        && content(cx) == Some(sent.content)
+    let turns = members.len().div_ceil(RECEIVERS_PER_INTERVAL).max(1) as u64;
+    let patience = nanos(env.config.digest_interval).saturating_mul(5 * turns) / 2;
+    let accepted_at = peer.stills.accepted_at.filter(|_| peer.is_live());
+    accepted_at.is_some_and(|at| env.now.mono.saturating_sub(at) <= patience)
+}
+
+/// Returns the monotonic time of a timer that is not urgent. While all members accept stills, the time is moved to one
+/// that all caches of a node have in common, a quarter of a digest interval later at most. So the node wakes up a few
+/// times in an interval for all its idle caches together.
+pub(crate) fn in_company(members: &Members, env: &Env, at: u64) -> u64 {
+    let step = (nanos(env.config.digest_interval) / 4).max(1);
+    let rests = !members.is_empty() && members.iter().all(|(_, peer)| has_accepted(members, env, peer));
+    if rests { at.checked_next_multiple_of(step).unwrap_or(at) } else { at }
 }
 
 /// Returns a hash of all that a digest to any member states, except times that rise in silence. Returns `None` unless
