@@ -200,4 +200,10 @@ bugs! {
     still_over_lost_digest,
     /// A receiver believes a still of a member although it lacks a write of which the repeated digest reports.
     still_while_behind,
+    /// A replica that has absorbed direct writes does not move its clock above them.
+    direct_unobserved,
+    /// A direct write may be stamped below a floor or an epoch that the replica has taken over meanwhile.
+    direct_below_floor,
+    /// Notes of direct writes are absorbed only after the next digest was made.
+    absorbed_late,
 }

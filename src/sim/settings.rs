@@ -72,6 +72,8 @@ pub struct Settings {
     /// True if processes send stills, as nodes do. False by default: without them a run has more digests, and so more
     /// of what a mistake in these would break.
     pub stills: bool,
+    /// True if nodes write beside their replicas where they can, as the threads of an application do.
+    pub direct_writes: bool,
     /// The plot with which the script begins.
     pub plot: Option<Plot>,
     /// The known mistakes that are switched on.
@@ -118,6 +120,7 @@ impl Default for Settings {
             stays_broken: false,
             other_types: false,
             stills: false,
+            direct_writes: false,
             plot: None,
             bugs: Bugs::default(),
             weights: Weights::calm(),
@@ -148,6 +151,7 @@ impl std::fmt::Display for Settings {
             rarely(self.stays_broken, "a broken link stays broken".into()),
             rarely(self.other_types, "every second node of another release".into()),
             rarely(self.stills, "with stills".into()),
+            rarely(self.direct_writes, "writes beside the replica".into()),
             self.plot.map_or_else(String::new, |plot| format!(", {plot:?}")),
         ];
         f.write_str(&told.concat())?;
@@ -178,6 +182,8 @@ impl Settings {
         let mut settings = Self::common(&mut Rng::with_seed(seed));
         settings.make_special(&mut Rng::with_seed(seed ^ 0x005E_C1A1), plots);
         settings.stills = Rng::with_seed(seed ^ 0x0057_1115).bool();
+        // A plot has an exact course, so it writes through the replica.
+        settings.direct_writes = settings.plot.is_none() && !seed.is_multiple_of(4);
         settings
     }
 
@@ -241,6 +247,7 @@ impl Settings {
             stays_broken: false,
             other_types: false,
             stills: false,
+            direct_writes: false,
             plot: None,
             bugs: Bugs::default(),
             weights: swarm::weights(rng),
@@ -374,7 +381,7 @@ impl Settings {
     }
 
     /// Changes that make a run easier to read, for shrinking.
-    pub(super) const CALMER: [fn(&mut Self); 18] = [
+    pub(super) const CALMER: [fn(&mut Self); 19] = [
         |it| it.loss = 0,
         |it| it.duplicate = 0,
         |it| it.tail_one_in = 0,
@@ -386,6 +393,7 @@ impl Settings {
         |it| it.stays_broken = false,
         |it| it.other_types = false,
         |it| it.stills = false,
+        |it| it.direct_writes = false,
         |it| it.latency = millis(1),
         |it| it.max_capacity = None,
         |it| it.time_to_live = None,
