@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::address::Addresses;
 use super::clock::SystemClock;
+use super::direct::Direct;
 use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
 use super::registry::{Identity, Registry};
@@ -220,10 +221,11 @@ impl NodeBuilder {
         let mesh = Arc::new(mesh);
         registry.note(EventKind::NodeStarted, mesh.name(), format!("this node was started at {}", mesh.advertised()));
         let (commands, inbox) = mpsc::unbounded_channel();
-        let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
+        let direct = Direct::new(Arc::clone(&mesh), Arc::clone(&registry));
+        let driver = Driver::new((Arc::clone(&mesh), events), Arc::clone(&registry), Arc::clone(&direct), inbox, seeds);
         spawn(driver, Arc::clone(&registry), Arc::clone(&mesh)).await?;
         let owner = Arc::new(super::Owner(Arc::clone(&registry)));
-        Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }), _owner: owner })
+        Ok(Node { registry, alive: Arc::new(Alive { mesh, direct, commands, spare: Arc::default() }), _owner: owner })
     }
 
     /// Starts as [`start`](Self::start) does, for applications without a runtime: it blocks the thread.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{CacheStatus, NodeEvent, Parcel, Port, incoming, outgoing};
+use super::{CacheStatus, NodeEvent, Pace, Parcel, Port, incoming, outgoing};
 use crate::cache::shared::Shared;
 use crate::cache::{CacheKey, CacheValue, differing, tick};
 use crate::hlc::Now;
@@ -35,6 +35,27 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
     fn tick(&self) -> u64 {
         tick::tick(self)
+    }
+
+    fn next_visit(&self) -> u64 {
+        let now = self.services.time.now();
+        let next = self.writer.look(|engine| {
+            let replica = &engine.replica;
+            if replica.may_transmit() { now.mono } else { replica.poll_timeout(now) }
+        });
+        if self.writer.must_evict() { now.mono } else { next }
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.services.pace
+    }
+
+    fn request_visit(&self) {
+        (self.services.wake)();
+    }
+
+    fn has_listener(&self) -> bool {
+        self.writer.listeners.is_listening()
     }
 
     fn greeting(&self) -> Option<Bytes> {

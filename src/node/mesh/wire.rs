@@ -11,10 +11,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use memberlist::{
     agnostic::net::UdpSocket as _,
-    proto::{Label, ProtoDecoder, SecretKey},
+    proto::{ChecksumAlgorithm, EncryptionAlgorithm, Label, Message, Payload, ProtoDecoder, ProtoEncoder, SecretKey},
     transport::{PacketProducer, StreamProducer},
 };
 use tokio::{
@@ -31,6 +31,7 @@ use super::{
     refusals::Refusals,
     shares::{Amount, Shares},
     stream::{Conn, Recycle},
+    transport::PACKET_SIZE,
 };
 use crate::sync::{Mutex, RwLock};
 
@@ -138,6 +139,32 @@ impl Wire {
         self.counters.datagrams_out.one();
         self.counters.datagram_bytes_out.add(n as u64);
         Ok(n)
+    }
+
+    /// Hands a datagram to the kernel without waiting. Any thread may call this. Returns an error if the kernel cannot
+    /// take it now.
+    pub(super) fn try_send_to(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let udp = self.sockets.read().as_ref().map(|s| s.udp.clone()).ok_or_else(stopped)?;
+        if self.cut.severs(to) {
+            return Ok(());
+        }
+        let n = udp.try_send_to(bytes, to)?;
+        self.counters.datagrams_out.one();
+        self.counters.datagram_bytes_out.add(n as u64);
+        Ok(())
+    }
+
+    /// Returns the datagram with a message of the mesh's user, as memberlist makes it with the options of `instance`.
+    pub(super) fn encode(&self, message: Bytes) -> Option<Payload> {
+        let messages = [Message::<Arc<str>, SocketAddr>::UserData(message)];
+        let mut encoder = ProtoEncoder::<Arc<str>, SocketAddr, _>::new(PACKET_SIZE)
+            .with_messages(messages)
+            .with_label(self.label.clone());
+        match self.keys.lock().first() {
+            Some(primary) => encoder.set_encryption(EncryptionAlgorithm::NoPadding, SecretKey::Aes256(*primary)),
+            None => encoder.maybe_checksum(Some(ChecksumAlgorithm::Crc32)),
+        };
+        encoder.encode().next()?.ok()
     }
 
     /// Returns a connection to `to`: an idle one if it is still good, otherwise a new one.
