@@ -49,8 +49,29 @@ pub(crate) struct Direct {
     dropped: Mutex<Vec<Held>>,
     /// True while the driver waits for something to do.
     driver_waits: AtomicBool,
-    /// The monotonic time before which the driver merges.
-    merges_from: AtomicU64,
+    merge_time: MergeTime,
+}
+
+/// The limit of the time that merging takes on the mesh's thread: a leaky bucket that holds [`MERGE_TIME`] and loses one
+/// part in [`MERGE_PART`] of the time that passes.
+#[derive(Debug, Default)]
+struct MergeTime {
+    /// The monotonic time at which the bucket is empty.
+    empty_at: AtomicU64,
+}
+
+impl MergeTime {
+    /// Returns true if the mesh's thread may merge now.
+    fn is_left(&self, now: u64) -> bool {
+        self.empty_at.load(Ordering::Relaxed) <= now.saturating_add(MERGE_TIME * MERGE_PART)
+    }
+
+    /// Counts a merge. Only the mesh's thread calls this.
+    fn note(&self, began: u64, ended: u64) {
+        let empty_at = self.empty_at.load(Ordering::Relaxed).max(began);
+        let took = ended.saturating_sub(began);
+        self.empty_at.store(empty_at.saturating_add(took.saturating_mul(MERGE_PART)), Ordering::Relaxed);
+    }
 }
 
 impl Direct {
@@ -63,7 +84,7 @@ impl Direct {
             left: Mutex::default(),
             dropped: Mutex::default(),
             driver_waits: AtomicBool::new(false),
-            merges_from: AtomicU64::new(0),
+            merge_time: MergeTime::default(),
         });
         let receiver: Arc<dyn Receiver> = Arc::clone(&direct) as _;
         direct.mesh.offer_to(Arc::downgrade(&receiver));
@@ -176,21 +197,12 @@ impl Direct {
         }
         outcome.ok()
     }
-
-    /// Counts time that merging took on the mesh's thread. Of the time since `began` and of all time before, only one
-    /// part in [`MERGE_PART`] may be such time, and [`MERGE_TIME`] at once.
-    fn note_merge(&self, began: u64, ended: u64) {
-        let spent = ended.saturating_sub(began).saturating_mul(MERGE_PART);
-        let full = self.merges_from.load(Ordering::Relaxed).saturating_add(MERGE_TIME.saturating_mul(MERGE_PART));
-        let full = full.max(began).saturating_add(spent);
-        self.merges_from.store(full.saturating_sub(MERGE_TIME.saturating_mul(MERGE_PART)), Ordering::Relaxed);
-    }
 }
 
 impl Receiver for Direct {
     fn receive(&self, message: &Bytes) -> bool {
         let began = self.registry.clock.now().mono;
-        if !self.driver_waits.load(Ordering::Acquire) || began < self.merges_from.load(Ordering::Relaxed) {
+        if !self.driver_waits.load(Ordering::Acquire) || !self.merge_time.is_left(began) {
             return false;
         }
         let Some(port) = self.port_of(message) else { return false };
@@ -199,7 +211,7 @@ impl Receiver for Direct {
             self.dropped.lock().push(port);
             self.registry.wake.notify_one();
         }
-        self.note_merge(began, self.registry.clock.now().mono);
+        self.merge_time.note(began, self.registry.clock.now().mono);
         true
     }
 }
@@ -225,5 +237,40 @@ impl Sender for CacheSender {
         pace.rest_until(now.saturating_add(PACKING));
         pace.end();
         is_done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MICRO: u64 = 1_000;
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn merging_takes_a_fifth_of_the_time_in_the_long_run() {
+        let (time, mut spent) = (MergeTime::default(), 0);
+        // Messages come without a pause, and each takes 10 us.
+        for now in (5 * SECOND..6 * SECOND).step_by(10 * MICRO as usize) {
+            if time.is_left(now) {
+                time.note(now, now + 10 * MICRO);
+                spent += 10 * MICRO;
+            }
+        }
+        assert!((SECOND / 5..SECOND / 5 + 2 * MERGE_TIME).contains(&spent), "{} us", spent / MICRO);
+    }
+
+    #[test]
+    fn after_one_slow_merge_the_driver_merges_for_long() {
+        let time = MergeTime::default();
+        assert!(time.is_left(5 * SECOND));
+        time.note(5 * SECOND, 6 * SECOND);
+        assert!(!time.is_left(6 * SECOND) && !time.is_left(9 * SECOND));
+        assert!(time.is_left(10 * SECOND));
+        // A few merges now and then are always allowed.
+        assert!((20..30).all(|at| {
+            time.note(at * SECOND, at * SECOND + 100 * MICRO);
+            time.is_left(at * SECOND + 100 * MICRO)
+        }));
     }
 }

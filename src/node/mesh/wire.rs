@@ -355,3 +355,43 @@ impl Severed {
 /// The pause after an error of accept or receive. Such errors are transient: a full descriptor table, a reset before
 /// accept.
 pub(super) const SOCKET_ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::node::mesh::{Kind, Mesh, runtime::MeshRuntime};
+
+    /// Returns the datagrams of one message: the one that memberlist makes, and the one that `encode` makes.
+    async fn both(mesh: &Mesh) -> [Vec<u8>; 2] {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (to, message) = (socket.local_addr().unwrap(), Kind::Datagram.seal(Bytes::from(vec![5; 700])));
+        mesh.core.live().unwrap().send(&to, message.clone()).await.unwrap();
+        assert_eq!(mesh.core.send_now(&[to], message), 1);
+        [0, 1].map(|_| {
+            let mut datagram = vec![0; 2_000];
+            let len = socket.recv(&mut datagram).unwrap();
+            datagram.truncate(len);
+            datagram
+        })
+    }
+
+    #[tokio::test]
+    async fn datagrams_are_those_of_memberlist() {
+        for keys in [vec![], vec![[7; 32], [8; 32]]] {
+            let config = MeshConfig { keys: keys.clone(), ..MeshConfig::new("wire", ([127, 0, 0, 1], 0).into()) };
+            let (mesh, _events) = Mesh::start(config).await.unwrap();
+            let [theirs, ours] = both(&mesh).await;
+            assert_eq!(theirs.len(), ours.len());
+            // Encrypted datagrams differ in the nonce.
+            assert_eq!(theirs == ours, keys.is_empty());
+            for datagram in [&theirs, &ours] {
+                let decoded = mesh.core.wire.decoder().decode::<MeshRuntime>(BytesMut::from(&datagram[..])).await;
+                assert!(decoded.unwrap().windows(700).any(|part| part == [5; 700]));
+            }
+            mesh.shutdown(Duration::from_secs(1)).await;
+        }
+    }
+}
