@@ -1,5 +1,5 @@
 //! Writes and deletes of this node: prepared without the replica's lock, made under that lock. Then `tick::after_write`
-//! wakes the node's driver, which sends them.
+//! sends them, or wakes the node's driver, which does.
 
 use std::hash::Hash;
 use std::time::Duration;

@@ -69,13 +69,13 @@ use pace::Pace;
 use recency::{Eviction, Miss, ReadLog, Recency};
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
-use sync::{Arc, AtomicU64, Ordering};
+use sync::{Arc, AtomicU64, Mutex, Ordering};
 use woken::Woken;
 
 fn main() {
     let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
     let iterations: usize = wanted.unwrap_or(300);
-    let checks: [(&str, fn()); 10] = [
+    let checks: [(&str, fn()); 12] = [
         ("readers see whole registers, and never go back", readers_see_whole_registers),
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
