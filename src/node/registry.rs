@@ -106,7 +106,7 @@ pub(crate) struct Phase {
 pub(crate) struct Health {
     /// The monotonic time of the driver's last turn.
     pub(crate) pulse: AtomicU64,
-    /// Panics of users' types on the driver's thread.
+    /// Panics of users' types while messages were handled.
     pub(crate) contained_panics: Counter,
     /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
     /// left.
@@ -354,7 +354,7 @@ impl Registry {
     /// Counts a panic of a user's type that was contained, and logs it.
     pub(crate) fn note_contained_panic(&self, cache: &str) {
         if let Some(count) = self.health.contained_panics.one_to_log() {
-            tracing::error!(cache, count, "a type of this cache panicked in the driver");
+            tracing::error!(cache, count, "a type of this cache panicked while messages were handled");
         }
     }
 

@@ -216,6 +216,10 @@ impl Core {
     }
 
     pub(super) async fn send_datagram(&self, to: SocketAddr, bytes: Bytes) -> Result<(), SendError> {
+        if self.send_now(&[to], bytes.clone()) == 1 {
+            return Ok(());
+        }
+        // The kernel's buffer is full, or the send failed: memberlist waits, or returns the error.
         let list = self.live().ok_or(SendError::Stopped)?;
         match list.send(&to, bytes.clone()).await {
             // A rebuild replaced this instance in the meantime.
