@@ -113,7 +113,8 @@ async fn soak(arguments: Arguments) -> Result<bool, Error> {
     let mut places = Vec::new();
     let mut seeds = Vec::new();
     for number in 0..NODES {
-        let place = open(number, &seeds, ([127, 0, 0, 1], 0).into()).await?;
+        // A restarted node binds its old port. At 127.0.0.1, a connection of another program could take it meanwhile.
+        let place = open(number, &seeds, ([127, 0, 7, 1 + number as u8], 0).into()).await?;
         seeds.push(place.node.local_addr().to_string());
         places.push(Mutex::new(Some(place)));
     }

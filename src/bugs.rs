@@ -192,4 +192,10 @@ bugs! {
     greetings_unanswered,
     /// A process believes a "not open" answer to any replica, even if a later replica has sent a message since.
     stale_answers_believed,
+    /// A replica that has absorbed direct writes does not move its clock above them.
+    direct_unobserved,
+    /// A direct write may be stamped below a floor or an epoch that the replica has taken over meanwhile.
+    direct_below_floor,
+    /// Notes of direct writes are absorbed only after the next digest was made.
+    absorbed_late,
 }

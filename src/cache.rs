@@ -46,6 +46,7 @@ mod fill_task;
 mod fill_wait;
 mod filled;
 mod flight;
+pub(crate) mod gate;
 mod handle;
 mod handover;
 pub(crate) mod host;

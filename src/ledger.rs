@@ -12,9 +12,10 @@
 //! | `invalidations` | the epochs whose registers wait to be swept, and the wall times at which they came |
 //! | `quarantine`, `released` | entries stamped too far in the future, and their merge once they are due |
 //! | `local`, `evict`, `fill`, `epoch` | the operations of the user of this replica |
+//! | `direct`, `absorb` | own writes that take only their shard's lock, and their entry into the indexes |
 //! | `merge` | the join of an entry from another replica with the register held here |
 //! | `reconciled` | the registers that the end of a reconcile removes, voids and puts in doubt |
-//! | `collect`, `retire` | the end of tombstones and of retired origins |
+//! | `collect`, `retire`, `compact` | the end of tombstones, of retired origins, and of stale entries of logs |
 //! | `validate` | a check of every index against the registers |
 
 use smallvec::SmallVec;
@@ -29,10 +30,13 @@ use crate::replica_id::ReplicaId;
 use crate::store::{Position, SlotRef, Snapshot, Store};
 use crate::sync::Arc;
 
+pub(crate) mod absorb;
 mod below_eviction;
 pub mod changes;
 pub(crate) mod collect;
+mod compact;
 mod contests;
+pub(crate) mod direct;
 pub(crate) mod epoch;
 pub(crate) mod evict;
 mod expiry;

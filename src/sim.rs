@@ -40,6 +40,7 @@ mod check;
 mod clock;
 mod cluster;
 mod codec;
+mod direct;
 mod failure;
 mod faults;
 mod foreign;

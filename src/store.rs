@@ -1,15 +1,16 @@
-//! The table of registers, shared by many readers and one writer.
+//! The table of registers, shared by many readers, the replica and the direct writes of its threads.
 //!
 //! It is sharded. Each shard has an index, which contains all that a reader needs of most registers, and a slab with
 //! the remaining metadata. A reader holds a shard's read lock for the look-up only. It takes a counted pointer, and
-//! compares keys and clones the value after it has released the lock. The replica is the only writer. It takes a
-//! shard's write lock for one register at a time. No user code runs under these locks.
+//! compares keys and clones the value after it has released the lock. A writer takes a shard's write lock for one
+//! register at a time. While the replica runs a call, no direct write changes the table. No user code runs under these
+//! locks.
 
 use equivalent::Equivalent;
 
 use crate::hlc::HlcTime;
 use crate::item::{ItemRef, Key};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, RwLock};
 
 mod shard;
 mod slot;
@@ -44,7 +45,6 @@ pub(crate) struct Store<K, V> {
     epoch: AtomicU64,
     /// True if registers that the epoch made absent may still be held.
     unswept: AtomicBool,
-    generations: AtomicU32,
 }
 
 impl<K, V> Store<K, V> {
@@ -53,7 +53,6 @@ impl<K, V> Store<K, V> {
             shards: (0..SHARDS).map(|number| Aligned(RwLock::new(Shard::new(number)))).collect(),
             epoch: AtomicU64::new(0),
             unswept: AtomicBool::new(false),
-            generations: AtomicU32::new(0),
         }
     }
 
@@ -183,25 +182,39 @@ impl<K, V> Store<K, V> {
     /// Adds a register for a key that has none.
     pub(crate) fn insert(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> SlotRef {
         let plain = self.is_plain(&meta);
-        self.shard_with(hash).write().add(hash, self.next_generation(), meta, plain, item)
+        self.shard_with(hash).write().add(hash, meta, plain, item)
     }
 
     /// Adds a register if no register may have this hash. Otherwise returns the item, and the first register that may
-    /// have the hash.
-    pub(crate) fn insert_if_new(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> Result<SlotRef, Found<K, V>> {
-        let plain = self.is_plain(&meta);
+    /// have the hash. Makes the metadata under the shard's lock.
+    pub(crate) fn insert_if_new(
+        &self,
+        hash: u64,
+        item: ItemRef<K, V>,
+        meta: impl FnOnce() -> Meta,
+    ) -> Result<(SlotRef, Meta), Found<K, V>> {
         let mut shard = self.shard_with(hash).write();
-        match shard.first_with(hash) {
-            Some(found) => Err((item, found)),
-            None => Ok(shard.add(hash, self.next_generation(), meta, plain, item)),
+        if let Some(found) = shard.first_with(hash) {
+            return Err((item, found));
         }
+        let meta = meta();
+        Ok((shard.add(hash, meta, self.is_plain(&meta), item), meta))
     }
 
-    fn next_generation(&self) -> u32 {
-        // Relaxed load and store are enough: there is only one writer.
-        let generation = self.generations.load(Ordering::Relaxed);
-        self.generations.store(generation.wrapping_add(1), Ordering::Relaxed);
-        generation
+    /// Replaces a register if it has not changed since the snapshot `seen`. Makes the new metadata under the shard's
+    /// lock. Returns the metadata and the displaced item, for the caller to drop. Otherwise returns the item.
+    pub(crate) fn replace_unchanged(
+        &self,
+        seen: &Snapshot<K, V>,
+        item: ItemRef<K, V>,
+        meta: impl FnOnce() -> Meta,
+    ) -> Result<(Meta, Option<ItemRef<K, V>>), ItemRef<K, V>> {
+        let mut shard = self.shard_at(seen.slot.id).write();
+        if shard.slot_of(seen.slot).is_none_or(|slot| slot.meta() != seen.meta) {
+            return Err(item);
+        }
+        let meta = meta();
+        Ok((meta, shard.update(seen.slot, meta, self.is_plain(&meta), Some(item))))
     }
 
     /// Replaces the register in a place. Returns the displaced item, for the caller to drop.

@@ -1,5 +1,7 @@
 //! Tests of several real nodes over loopback: the promises that a user of several processes sees.
 
+#[path = "common/addresses.rs"]
+mod addresses;
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -294,9 +296,7 @@ async fn encrypted_nodes_share_and_a_plaintext_one_is_kept_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seeds_that_are_down_do_not_fail_the_start_and_are_found_when_they_come() {
-    let probe = node("late-seed", &[]).await;
-    let addr = probe.local_addr();
-    probe.shutdown().await;
+    let addr = addresses::unused();
     let early = Node::builder().cluster("late-seed").seeds([addr.to_string()]).local_timing().start().await.unwrap();
     let cache = open(&early);
     assert!(!cache.ready(Duration::from_millis(100)).await.is_ready());
@@ -331,8 +331,8 @@ async fn bad_settings_are_refused_with_what_to_do() {
 async fn a_shut_down_node_frees_its_port_and_its_threads() {
     // scenario 88: the short form.
     let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
-    let first = node("ports", &[]).await;
-    let addr = first.local_addr();
+    let addr = addresses::unused();
+    let first = Node::builder().cluster("ports").bind(addr).local_timing().start().await.unwrap();
     first.shutdown().await;
     first.shutdown().await;
     drop(first);
@@ -425,9 +425,7 @@ fn a_cache_whose_last_handle_is_gone_is_not_found_again() {
 /// Checks that abandoned waits leave nothing behind: a prober calls `ready` 40,000 times and drops each future.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_stopped_waiting_costs_nothing() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = closed.local_addr().unwrap();
-    drop(closed);
+    let addr = addresses::unused();
     let early = Node::builder().cluster("probed").seeds([addr.to_string()]).local_timing().start().await.unwrap();
     let cache = open(&early);
     for _ in 0..40_000 {

@@ -2,6 +2,8 @@
 //!
 #![cfg(feature = "node")]
 
+#[path = "common/addresses.rs"]
+mod addresses;
 #[path = "../examples/storefront/gain.rs"]
 mod gain;
 
@@ -223,8 +225,7 @@ fn an_example_that_was_not_built_is_a_failure() {
 /// Runs the program of the README, as printed there, in two processes. Each reads what the other process wrote.
 #[test]
 fn two_processes() {
-    let sockets = [0; 2].map(|_| std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port"));
-    let [one, two] = sockets.map(|socket| socket.local_addr().expect("it is bound").to_string());
+    let [one, two] = [0; 2].map(|_| addresses::unused().to_string());
     let [first, second] = [[one.clone(), two.clone()], [two.clone(), one.clone()]]
         .map(|arguments| thread::spawn(move || run("two_processes", &[&arguments[0], &arguments[1]])));
     for (output, me, peer) in [(first, &one, &two), (second, &two, &one)] {

@@ -1,15 +1,17 @@
 //! Tests of nodes that start, restart and end, as their peers see them: short jobs, crashes, seeds.
 #![cfg(feature = "node")]
 
+#[path = "common/addresses.rs"]
+mod addresses;
 mod common;
 #[path = "common/log.rs"]
 mod log;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use addresses::{unused, unused_port};
 use common::{SOON, eventually, node, open, stop};
 use driftless::inspect::Inspector;
 use driftless::{Cache, Members, Node, NodeBuilder, Ready};
@@ -19,18 +21,6 @@ const HANDOVER: Duration = Duration::from_secs(5);
 
 fn builder(cluster: &str, seeds: &[SocketAddr]) -> NodeBuilder {
     Node::builder().cluster(cluster).seeds(seeds.iter().map(SocketAddr::to_string)).local_timing()
-}
-
-/// Returns an address on loopback, unique to this call, on which no node listens.
-fn deserted() -> SocketAddr {
-    static CALLS: AtomicU8 = AtomicU8::new(1);
-    let process = (std::process::id() % (1 << 15)) as u16;
-    ([127, (process >> 8) as u8, process as u8, CALLS.fetch_add(1, Ordering::Relaxed)], 7946).into()
-}
-
-/// Returns a port that is free on every address.
-fn free_port() -> u16 {
-    TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Ends a node as by `kill -9`: without a goodbye.
@@ -68,7 +58,7 @@ async fn a_crashed_member_that_was_called_dead_is_replaced_by_its_successor() {
     drop(c);
     let start = |bind: SocketAddr| builder("crashed", &seeds).name("b").bind(bind).start();
     let (first, other) = (open(&a), open(&d));
-    let mut b = start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let mut b = start(unused()).await.unwrap();
     for round in 0..2 {
         let there = open(&b);
         assert!(there.ready(SOON).await.is_ready());
@@ -84,7 +74,7 @@ async fn a_crashed_member_that_was_called_dead_is_replaced_by_its_successor() {
             eventually("declared dead", || peers(cache), is_dead);
         }
         first.remove("before"); // A tombstone that the dead member holds back.
-        b = start(if round == 0 { addr } else { deserted() }).await.unwrap();
+        b = start(if round == 0 { addr } else { unused() }).await.unwrap();
     }
     let there = open(&b);
     assert!(there.ready(SOON).await.is_ready());
@@ -108,7 +98,7 @@ async fn a_crashed_member_is_replaced_by_a_successor_that_comes_at_once() {
     let a = node("quick", &[]).await;
     let seeds = [a.local_addr()];
     let first = open(&a);
-    let mut b = builder("quick", &seeds).name("b").start().await.unwrap();
+    let mut b = builder("quick", &seeds).name("b").bind(unused()).start().await.unwrap();
     for _ in 0..4 {
         let there = open(&b);
         assert!(there.ready(SOON).await.is_ready());
@@ -183,7 +173,7 @@ async fn a_job_that_drops_its_handles_at_once_has_replicated_to_a_member() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_member_took_is_returned_and_named() {
     log::listen("driftless=warn");
-    let job = builder("unheard", &[deserted()]).start().await.unwrap();
+    let job = builder("unheard", &[unused()]).start().await.unwrap();
     let open = |name: &str| -> Cache<String, u64> { job.cache(name).open().unwrap() };
     let closed = open("unheard-closed");
     closed.insert("a".into(), 1).unwrap();
@@ -213,7 +203,7 @@ async fn what_no_member_took_is_returned_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_closed_in_vain_is_returned_later() {
-    let job = builder("long-closed", &[deserted()]).start().await.unwrap();
+    let job = builder("long-closed", &[unused()]).start().await.unwrap();
     let cache = open(&job);
     cache.insert("a".into(), "1".into()).unwrap();
     let seen = cache.clone();
@@ -267,7 +257,7 @@ async fn a_lone_node_and_the_last_of_a_cluster_end_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_members_are_those_that_should_be_there() {
-    let addr = deserted();
+    let addr = unused();
     let early = builder("awaited", &[addr]).start().await.unwrap();
     let cache = open(&early);
     let written = cache.insert("a".into(), "1".into()).unwrap();
@@ -349,10 +339,10 @@ fn members_can_be_waited_for_without_a_runtime() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_only_seed_is_itself_is_alone() {
-    let (local, port) = (deserted(), free_port());
+    let (local, port) = (unused(), unused_port());
     let everywhere: SocketAddr = ([0, 0, 0, 0], port).into();
     let advertised: SocketAddr = ([127, 0, 0, 9], port).into();
-    let named: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let named: SocketAddr = ([127, 0, 0, 1], unused_port()).into();
     let cases = [
         // In turn: by the address it binds, by a name for it, by the address it advertises, by another address of the
         // machine.
@@ -377,7 +367,7 @@ async fn a_node_whose_only_seed_is_itself_is_alone() {
 /// Checks that a node which lists itself among its seeds does not count itself as a seed that was found.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_among_its_seeds_waits_for_the_others() {
-    let (local, other) = (deserted(), deserted());
+    let (local, other) = (unused(), unused());
     let node = builder("among", &[local, other]).bind(local).start().await.unwrap();
     let cache = open(&node);
     assert!(matches!(cache.ready(Duration::from_millis(300)).await, Ready::TimedOut { .. }));

@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 use super::agenda::{Agenda, ToVisit};
 use super::command::Command;
-use super::direct::Direct;
 use super::inquiry;
 use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
 use super::ready::{MemberWaiter, Waiter};
 use super::registry::{Held, Registry};
+use super::shortcut::Shortcut;
 use super::signal::Signal;
 use crate::cache::TimeSource;
 use crate::cache::port::{NodeEvent, Parcel, Port};
@@ -58,7 +58,7 @@ pub(crate) struct Driver {
     mesh: Arc<Mesh>,
     events: MeshEvents,
     registry: Arc<Registry>,
-    direct: Arc<Direct>,
+    shortcut: Arc<Shortcut>,
     commands: mpsc::UnboundedReceiver<Command>,
     sent: (mpsc::UnboundedSender<Sent>, mpsc::UnboundedReceiver<Sent>),
     waiters: Vec<Waiter>,
@@ -73,8 +73,8 @@ pub(crate) struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.direct.set_driver_waits(false);
-        drop(self.direct.take_left());
+        self.shortcut.set_driver_waits(false);
+        drop(self.shortcut.take_left());
     }
 }
 
@@ -82,7 +82,7 @@ impl Driver {
     pub(crate) fn new(
         (mesh, events): (Arc<Mesh>, MeshEvents),
         registry: Arc<Registry>,
-        direct: Arc<Direct>,
+        shortcut: Arc<Shortcut>,
         commands: mpsc::UnboundedReceiver<Command>,
         seeds: Vec<String>,
     ) -> Self {
@@ -90,7 +90,7 @@ impl Driver {
             mesh,
             events,
             registry,
-            direct,
+            shortcut,
             commands,
             sent: mpsc::unbounded_channel(),
             waiters: Vec::new(),
@@ -110,7 +110,7 @@ impl Driver {
             self.registry.beat();
             let next = self.turn().await;
             waiting::answer(&mut self);
-            self.direct.set_driver_waits(true);
+            self.shortcut.set_driver_waits(true);
             tokio::select! {
                 biased;
                 // In this order, so that a flood of messages delays neither callers nor the next bulk parcel.
@@ -148,7 +148,7 @@ impl Driver {
     /// Visits the caches that have something to do: sends their parcels, then lets time pass for them. Returns the
     /// instant of the next turn.
     async fn turn(&mut self) -> Instant {
-        self.direct.set_driver_waits(false);
+        self.shortcut.set_driver_waits(false);
         let opened = self.note_opened();
         let now = Instant::now();
         let greets = !opened.is_empty() || self.greet_at <= now;
@@ -157,16 +157,16 @@ impl Driver {
             self.agenda.want_all();
         }
         let visited = self.take_visits();
-        for (port, parcel) in self.direct.take_left() {
+        for (port, parcel) in self.shortcut.take_left() {
             self.send(&port, parcel).await;
         }
         self.send_parcels(&visited).await;
         self.pass_time(&visited);
         self.registry.close_lingering(self.registry.clock.now().mono);
         if greets {
-            self.direct.lanes.lock().tidy(self.registry.clock.now().mono);
+            self.shortcut.lanes.lock().tidy(self.registry.clock.now().mono);
             self.greet_the_unknown().await;
-            self.registry.publish(self.direct.members(|it| it.node_names()));
+            self.registry.publish(self.shortcut.members(|it| it.node_names()));
         }
         watch::look(self, now);
         let next = self.agenda.next().map_or(self.greet_at, |at| Instant::from_std(self.registry.clock.instant(at)));
@@ -182,10 +182,10 @@ impl Driver {
         if self.registry.phase.awaits_seeds.swap(looks_for_seeds, Ordering::AcqRel) != looks_for_seeds {
             self.agenda.want_all();
         }
-        self.direct.members(|it| it.await_seeds(looks_for_seeds));
+        self.shortcut.members(|it| it.await_seeds(looks_for_seeds));
         // Before the caches are asked: "not open" answers to a predecessor must not count for a cache opened since.
         let opened = self.registry.take_opened();
-        self.direct.members(|it| opened.iter().for_each(|cache| it.opened(cache)));
+        self.shortcut.members(|it| opened.iter().for_each(|cache| it.opened(cache)));
         opened
     }
 
@@ -199,7 +199,7 @@ impl Driver {
     }
 
     async fn handle_events(&mut self, first: MeshEvent) {
-        self.direct.set_driver_waits(false);
+        self.shortcut.set_driver_waits(false);
         self.handle_event(first).await;
         for _ in 0..EVENTS_PER_TURN {
             match self.events.try_recv() {
@@ -218,7 +218,7 @@ impl Driver {
             MeshEvent::Message { bytes, .. } => self.handle_message(bytes).await,
             MeshEvent::Up(peer) => {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
-                for predecessor in self.direct.members(|it| it.up(peer.incarnation, &peer.name, peer.clone())) {
+                for predecessor in self.shortcut.members(|it| it.up(peer.incarnation, &peer.name, peer.clone())) {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
                     self.registry.note(
                         EventKind::MemberRestarted,
@@ -252,7 +252,7 @@ impl Driver {
     }
 
     fn drop_process(&mut self, incarnation: Uuid, for_good: bool) {
-        let replicas = self.direct.members(|it| it.down(incarnation, for_good));
+        let replicas = self.shortcut.members(|it| it.down(incarnation, for_good));
         for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
             // A dead member may return, so it holds back collection until it is forgotten. A member that left holds
@@ -261,11 +261,11 @@ impl Driver {
             self.act(&port, (), |port| port.handle_event(event));
         }
         self.registry.ports().iter().for_each(|port| port.forget_settings(incarnation));
-        self.registry.set_connected(!self.direct.members(|it| it.is_alone()));
+        self.registry.set_connected(!self.shortcut.members(|it| it.is_alone()));
     }
 
     fn forget(&mut self, incarnation: Uuid) {
-        for (cache, replica) in self.direct.members(|it| it.forget(incarnation)) {
+        for (cache, replica) in self.shortcut.members(|it| it.forget(incarnation)) {
             if let Some(port) = self.registry.port(&cache) {
                 self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
             }
@@ -288,7 +288,7 @@ impl Driver {
             Ok(Peeked::UnknownKind { .. } | Peeked::UnknownVersion(_)) | Err(_) => return self.ignore(),
         };
         // A late message would re-create a member that is never reported down again.
-        if self.direct.members(|it| it.is_late(envelope.node, envelope.cache, envelope.from)) {
+        if self.shortcut.members(|it| it.is_late(envelope.node, envelope.cache, envelope.from)) {
             return self.ignore();
         }
         let port = match self.registry.port_or_last(envelope.cache) {
@@ -303,7 +303,7 @@ impl Driver {
         };
         // Only a digest makes its sender a member, so only a digest replaces the replica that was open there before.
         if kind == MessageKind::Digest
-            && let Some(before) = self.direct.members(|it| it.heard(envelope.node, envelope.cache, envelope.from))
+            && let Some(before) = self.shortcut.members(|it| it.heard(envelope.node, envelope.cache, envelope.from))
         {
             self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(before)));
         }
@@ -313,7 +313,7 @@ impl Driver {
     async fn answer_not_open(&self, asked: &wire::Envelope<'_>, last: ReplicaId) {
         let answer = NotOpen { asked: asked.from, last };
         let signal = Signal::NotOpen { node: self.registry.incarnation, answer, cache: asked.cache };
-        if let Some(peer) = self.direct.members(|it| it.place_of(asked.node).cloned()) {
+        if let Some(peer) = self.shortcut.members(|it| it.place_of(asked.node).cloned()) {
             let _ = self.mesh.send_datagram(&peer, signal.write()).await;
         }
     }
@@ -323,7 +323,7 @@ impl Driver {
         // The answer may be the last that the cache expected: callers of `wait_replicated` wait for it.
         port.iter().for_each(|port| self.agenda.want(port.name()));
         let ours = port.as_ref().map(|port| port.id());
-        if let Some(replica) = self.direct.members(|it| it.not_open(node, cache, (answer, ours), now.mono))
+        if let Some(replica) = self.shortcut.members(|it| it.not_open(node, cache, (answer, ours), now.mono))
             && let Some(port) = port
         {
             port.forget_settings(node);
@@ -368,7 +368,7 @@ impl Driver {
         let Parcel { to, bytes, bulk } = parcel;
         let now = self.registry.clock.now().mono;
         for replica in to {
-            let Some(peer) = self.direct.members(|it| it.home(port.name(), replica).cloned()) else {
+            let Some(peer) = self.shortcut.members(|it| it.home(port.name(), replica).cloned()) else {
                 // The receiver's process is not live. The replica waits for the outcome of each bulk parcel all the
                 // same.
                 if bulk {
@@ -378,13 +378,13 @@ impl Driver {
             };
             // Only bulk parcels wait for a pause after a stream: small digests and acknowledgements go by datagram at
             // once.
-            if bytes.len() <= MAX_DATAGRAM && (!bulk || self.direct.lanes.lock().takes_datagram(replica, now)) {
+            if bytes.len() <= MAX_DATAGRAM && (!bulk || self.shortcut.lanes.lock().takes_datagram(replica, now)) {
                 let ok = self.mesh.send_datagram(&peer, bytes.clone()).await.is_ok();
                 if bulk {
                     self.contain(port, (), |port| port.sent(replica, ok));
                 }
             } else {
-                self.direct.note_stream(port, replica, now);
+                self.shortcut.note_stream(port, replica, now);
                 self.send_stream(port, &peer, bulk.then_some(replica), bytes.clone());
             }
         }
@@ -414,7 +414,7 @@ impl Driver {
     }
 
     fn tell_sent(&mut self, sent: &Sent) {
-        self.direct.lanes.lock().streamed(sent.to, self.registry.clock.now().mono);
+        self.shortcut.lanes.lock().streamed(sent.to, self.registry.clock.now().mono);
         if let Some(port) = self.registry.port(&sent.cache) {
             self.act(&port, (), |port| port.sent(sent.to, sent.ok));
         }
@@ -426,12 +426,12 @@ impl Driver {
         for port in visited {
             port.pace().begin_visit();
             let at = self.contain(port, now + IDLE_NANOS, |port| {
-                port.handle_event(NodeEvent::AwaitsPeers(self.direct.members(|it| it.expects_peers(port.name()))));
+                port.handle_event(NodeEvent::AwaitsPeers(self.shortcut.members(|it| it.expects_peers(port.name()))));
                 // The list of members is copied only while it can change the answer, because a turn may follow each
                 // write.
                 if port.expects_members() {
                     let live = port.status().live;
-                    let expects = self.direct.members(|it| it.expects_members(port.name(), &live));
+                    let expects = self.shortcut.members(|it| it.expects_members(port.name(), &live));
                     port.handle_event(NodeEvent::ExpectsMembers(expects));
                 }
                 port.tick()
@@ -461,7 +461,7 @@ impl Driver {
             // Live members only. If the replica still believes a member dead, the greeting of its return may have been
             // lost.
             let members = port.status().live;
-            for peer in self.direct.members(|it| it.to_greet(port.name(), &members, mono)) {
+            for peer in self.shortcut.members(|it| it.to_greet(port.name(), &members, mono)) {
                 self.greet(&peer, Some(&port)).await;
             }
         }
@@ -483,7 +483,7 @@ impl Driver {
             Command::Members(waiter) => self.member_waiters.push(waiter),
             Command::Forget { member, done } => {
                 self.agenda.want_all();
-                let named = self.direct.members(|it| it.named(&member));
+                let named = self.shortcut.members(|it| it.named(&member));
                 let _ = done.send(!named.is_empty());
                 if !named.is_empty() {
                     self.registry.note(EventKind::MemberForgotten, &member, "declared gone by a call of `forget`");

@@ -409,7 +409,7 @@ impl Host for NodeHost {
             node: self.registry.incarnation,
             node_name: Arc::from(self.alive.mesh.name()),
             time: Arc::clone(&self.registry.clock) as Arc<dyn TimeSource>,
-            sender: Some(self.alive.direct.sender(&caller)),
+            sender: Some(self.alive.shortcut.sender(&caller)),
             wake: Arc::new(move || woken.call(&caller)),
             tasks: Arc::new(Runtimes(Arc::clone(&self.alive.spare))),
         }

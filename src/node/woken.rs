@@ -17,8 +17,8 @@ pub(crate) struct Woken {
 impl Caller {
     /// Returns true if the cache waits for a visit, in which the driver will see everything that the caller did before.
     ///
-    /// The caller has released the replica's lock, which the driver takes after it has cleared the flag. So if the driver
-    /// was there before the caller, the caller finds the flag cleared.
+    /// The caller has released the lock under which it wrote. The driver takes that lock after it has cleared the flag. So
+    /// if the driver was there before the caller, the caller finds the flag cleared.
     pub(crate) fn waits(&self) -> bool {
         self.waits.load(Ordering::Acquire)
     }

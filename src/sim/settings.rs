@@ -69,6 +69,8 @@ pub struct Settings {
     /// True if every second process has the types of another release. It cannot decode some of the keys and values, and
     /// keeps and relays them unchanged.
     pub other_types: bool,
+    /// True if nodes write beside their replicas where they can, as the threads of an application do.
+    pub direct_writes: bool,
     /// The plot with which the script begins.
     pub plot: Option<Plot>,
     /// The known mistakes that are switched on.
@@ -114,6 +116,7 @@ impl Default for Settings {
             accept_departed: false,
             stays_broken: false,
             other_types: false,
+            direct_writes: false,
             plot: None,
             bugs: Bugs::default(),
             weights: Weights::calm(),
@@ -143,6 +146,7 @@ impl std::fmt::Display for Settings {
             rarely(self.accept_departed, "messages of departed processes are accepted".into()),
             rarely(self.stays_broken, "a broken link stays broken".into()),
             rarely(self.other_types, "every second node of another release".into()),
+            rarely(self.direct_writes, "writes beside the replica".into()),
             self.plot.map_or_else(String::new, |plot| format!(", {plot:?}")),
         ];
         f.write_str(&told.concat())?;
@@ -172,6 +176,8 @@ impl Settings {
     fn special(seed: u64, plots: bool) -> Self {
         let mut settings = Self::common(&mut Rng::with_seed(seed));
         settings.make_special(&mut Rng::with_seed(seed ^ 0x005E_C1A1), plots);
+        // A plot has an exact course, so it writes through the replica.
+        settings.direct_writes = settings.plot.is_none() && !seed.is_multiple_of(4);
         settings
     }
 
@@ -234,6 +240,7 @@ impl Settings {
             accept_departed: rng.bool(),
             stays_broken: false,
             other_types: false,
+            direct_writes: false,
             plot: None,
             bugs: Bugs::default(),
             weights: swarm::weights(rng),
@@ -367,7 +374,7 @@ impl Settings {
     }
 
     /// Changes that make a run easier to read, for shrinking.
-    pub(super) const CALMER: [fn(&mut Self); 17] = [
+    pub(super) const CALMER: [fn(&mut Self); 18] = [
         |it| it.loss = 0,
         |it| it.duplicate = 0,
         |it| it.tail_one_in = 0,
@@ -378,6 +385,7 @@ impl Settings {
         |it| it.wrong_clocks = Duration::ZERO,
         |it| it.stays_broken = false,
         |it| it.other_types = false,
+        |it| it.direct_writes = false,
         |it| it.latency = millis(1),
         |it| it.max_capacity = None,
         |it| it.time_to_live = None,

@@ -67,11 +67,13 @@ pub(super) struct Shard<K, V> {
     index: HashTable<Indexed<K, V>>,
     chunks: Vec<Vec<Option<Slot>>>,
     free: Vec<u32>,
+    /// The generation of the next register that is added.
+    generation: u32,
 }
 
 impl<K, V> Shard<K, V> {
     pub(super) fn new(number: usize) -> Self {
-        Self { number, index: HashTable::new(), chunks: Vec::new(), free: Vec::new() }
+        Self { number, index: HashTable::new(), chunks: Vec::new(), free: Vec::new(), generation: 0 }
     }
 
     #[inline]
@@ -146,7 +148,9 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Adds a register for a key that has none.
-    pub(super) fn add(&mut self, hash: u64, generation: u32, meta: Meta, plain: bool, item: ItemRef<K, V>) -> SlotRef {
+    pub(super) fn add(&mut self, hash: u64, meta: Meta, plain: bool, item: ItemRef<K, V>) -> SlotRef {
+        let generation = self.generation;
+        self.generation = generation.wrapping_add(1);
         let index = self.place(Slot::new(hash, generation, meta));
         let Self { index: table, chunks, .. } = self;
         let hash_of = |indexed: &Indexed<K, V>| {

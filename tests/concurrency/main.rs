@@ -10,9 +10,17 @@
 #[path = "../../src/arrival.rs"]
 #[allow(dead_code, unused_imports)]
 mod arrival;
+#[path = "../../src/ledger/direct.rs"]
+#[allow(dead_code)]
+mod direct;
 #[path = "../../src/cache/flight.rs"]
 #[allow(dead_code)]
 mod flight;
+#[path = "../../src/cache/gate.rs"]
+mod gate;
+#[path = "../../src/hlc.rs"]
+#[allow(dead_code)]
+mod hlc;
 #[path = "../../src/cache/port/pace.rs"]
 #[allow(dead_code)]
 mod pace;
@@ -30,7 +38,20 @@ mod library {
 }
 mod sync;
 
-use driftless::{crdt, hlc, item};
+use driftless::{crdt, item, replica_id};
+
+/// A stand-in for the module that a direct write uses.
+mod ledger {
+    pub(crate) mod local {
+        pub(crate) struct Write<K, V> {
+            pub(crate) hash: u64,
+            pub(crate) item: crate::item::ItemRef<K, V>,
+            pub(crate) expires: u64,
+            pub(crate) size: u32,
+            pub(crate) weight: u32,
+        }
+    }
+}
 
 /// Stand-ins for the modules that a flight uses.
 mod replica {
@@ -61,8 +82,13 @@ mod work {
     pub(crate) type Work<K, V> = fn() -> (K, V);
 }
 
+use std::collections::BTreeMap;
+
 use crdt::Kind;
+use direct::{DirectNote, DirectWriter, Refused};
 use flight::{Flight, Flights};
+use gate::{Admission, Gate, Gated};
+use hlc::Now;
 use item::{Body, Item, ItemRef, Key};
 use library::{recency, store};
 use pace::Pace;
@@ -75,7 +101,7 @@ use woken::Woken;
 fn main() {
     let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
     let iterations: usize = wanted.unwrap_or(300);
-    let checks: [(&str, fn()); 12] = [
+    let checks: [(&str, fn()); 13] = [
         ("readers see whole registers, and never go back", readers_see_whole_registers),
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
@@ -88,6 +114,7 @@ fn main() {
         ("a timer of a write is followed by a visit of the driver", a_timer_of_a_write_is_visited),
         ("a write is sent by a thread or by the driver", a_write_is_sent),
         ("an epoch hides at once what is below it", an_epoch_only_rises),
+        ("direct writes are absorbed in order, and none is made during a call", direct_writes_are_absorbed),
     ];
     for (name, check) in checks {
         shuttle::check_random(check, iterations);
@@ -440,4 +467,111 @@ fn an_epoch_only_rises() {
     assert!(after >= before);
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     assert_eq!(store.epoch(), 5);
+}
+
+/// A replica that only counts. Its log has what was absorbed and what its own calls wrote.
+struct Counting {
+    store: Arc<Store<u64, u64>>,
+    /// The time of the last write in each place, by the log.
+    log: BTreeMap<store::SlotRef, u64>,
+    last: u64,
+    absorbed: u64,
+    /// False if writers must go through the replica until the next call.
+    admits: bool,
+}
+
+impl Gated for Counting {
+    type Writer = DirectWriter<u64, u64>;
+    type Note = DirectNote;
+
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
+        notes.sort_unstable_by_key(|note| note.after.stamp_time);
+        for DirectNote { slot, before, after, .. } in notes.drain(..) {
+            assert!(after.stamp_time > self.last, "an earlier write is absorbed later");
+            self.last = after.stamp_time;
+            let logged = self.log.insert(slot, after.stamp_time);
+            assert_eq!(before.map(|before| before.stamp_time), logged, "a note of an overwritten write is missing");
+            self.absorbed += 1;
+        }
+    }
+
+    fn admit(&mut self, writer: &mut Option<DirectWriter<u64, u64>>) -> Admission {
+        if !self.admits {
+            return Admission::Refused;
+        }
+        if let Some(writer) = writer {
+            writer.raise(self.last);
+            return Admission::Same;
+        }
+        *writer = Some(DirectWriter::new(Arc::clone(&self.store), self.last, replica_id::ReplicaId::MIN, 0, 0));
+        Admission::Renewed
+    }
+}
+
+impl Counting {
+    /// Checks that everything in the table is in the log, and writes a key as a call of a replica does.
+    fn call(&mut self, key: u64) {
+        for (slot, time) in &self.log {
+            assert_eq!(self.store.meta(*slot).map(|meta| meta.stamp_time), Some(*time), "written during a call");
+        }
+        self.last += 160;
+        let found = self.store.get(key, &key);
+        let slot = match found {
+            Some(found) => {
+                assert!(self.log.contains_key(&found.slot), "a write that was not absorbed");
+                self.store.replace(found.slot, meta(self.last), item(key, self.last));
+                found.slot
+            }
+            None => self.store.insert(key, meta(self.last), item(key, self.last)),
+        };
+        self.log.insert(slot, self.last);
+        assert_eq!(self.store.meta(slot).map(|meta| meta.stamp_time), Some(self.last), "written during a call");
+    }
+}
+
+type CountingGate = Gate<Counting, DirectWriter<u64, u64>, DirectNote>;
+
+/// Writes a key beside the replica, or through it. Returns true if it was written directly.
+fn write_through(gate: &CountingGate, key: u64) -> bool {
+    let now = Now { wall: 0, mono: 0 };
+    let write = ledger::local::Write { hash: key, item: item(key, 0), expires: 0, size: 0, weight: 1 };
+    let keep = |written: Result<direct::DirectlyWritten<u64, u64>, Refused<u64, u64>>, notes: &mut Vec<DirectNote>| {
+        written.map(|written| notes.push(written.note))
+    };
+    let added = gate.write(write, |writer, notes, write| keep(writer.add(now, write), notes));
+    let done = match added {
+        Ok(Ok(())) => true,
+        Ok(Err(Refused::Found(write, found))) => {
+            let written = gate.write(write, |writer, notes, write| keep(writer.overwrite(now, write, &found), notes));
+            matches!(written, Ok(Ok(())))
+        }
+        _ => false,
+    };
+    if !done {
+        gate.lock().call(key);
+    }
+    done
+}
+
+fn direct_writes_are_absorbed() {
+    let store = Arc::new(Store::new());
+    let engine = Counting { store: Arc::clone(&store), log: BTreeMap::new(), last: 0, absorbed: 0, admits: true };
+    let gate = Arc::new(CountingGate::new(engine, 2));
+    let writers: Vec<_> = (0..2_u64)
+        .map(|number| {
+            let gate = Arc::clone(&gate);
+            // Both write key 1; the second also writes a key of its own. The first writes of a thread open its stripe.
+            thread::spawn(move || [1, 1, 1 + number, 1].iter().filter(|key| write_through(&gate, **key)).count() as u64)
+        })
+        .collect();
+    for round in 0..3 {
+        let mut held = gate.lock();
+        held.admits = round != 1;
+        held.call(1);
+        held.call(3);
+    }
+    let direct: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+    let mut held = gate.lock();
+    assert_eq!(held.absorbed, direct);
+    held.call(2);
 }

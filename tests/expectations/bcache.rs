@@ -108,8 +108,8 @@ fn a_node_has_any_number_of_caches_of_any_type() {
 
 #[test]
 fn close_frees_the_port_and_can_be_called_twice() {
-    let node = Node::builder().cluster("closing").start_blocking().unwrap();
-    let address = node.local_addr();
+    let address = crate::addresses::unused();
+    let node = Node::builder().cluster("closing").bind(address).start_blocking().unwrap();
     assert!(node.shutdown_blocking().is_empty());
     assert!(node.shutdown_blocking().is_empty());
     assert!(!node.is_running());

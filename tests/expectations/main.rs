@@ -6,6 +6,8 @@
 //! in `src/docs`, a heading on it, and a text below that heading. The module `pages` checks that each exists, and that
 //! a test cites each row of `src/docs/coming-from-other-caches.md`.
 
+#[path = "../common/addresses.rs"]
+mod addresses;
 #[path = "../common/mod.rs"]
 mod common;
 

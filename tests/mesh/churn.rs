@@ -113,6 +113,7 @@ async fn the_same_name_at_a_new_address_is_accepted() {
     let old = wanderer.addr();
     drop(wanderer);
     named.incarnation = Uuid::new_v4();
+    named.bind = config("test").bind;
     let moved = Node::start(named).await;
     assert_ne!(moved.addr(), old);
     until("wanderer is back elsewhere", || {
@@ -134,6 +135,7 @@ async fn two_processes_under_one_name_do_not_flap() {
     until("the first is in", || nodes.iter().all(|n| n.peer(first.addr()).is_some())).await;
     nodes.iter_mut().for_each(|n| drop(n.drain()));
     twin.incarnation = Uuid::new_v4();
+    twin.bind = config("test").bind;
     let mut second = Node::start(twin).await;
     second.expect("the conflict", |e| matches!(e, MeshEvent::NameConflict { .. }).then_some(())).await;
     sleep(Duration::from_secs(2)).await;
@@ -182,11 +184,9 @@ async fn a_cut_heals_by_itself() {
 
 #[tokio::test]
 async fn a_seed_may_come_later_and_is_reported() {
-    let spare = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut early = Node::start(seeded("test", spare)).await;
+    let config = config("test");
+    let mut early = Node::start(seeded("test", config.bind)).await;
     early.expect("no seed", |e| matches!(e, MeshEvent::SeedsUnreachable { .. }).then_some(())).await;
-    let mut config = config("test");
-    config.bind = spare;
     let seed = Node::start(config).await;
     early.expect("a seed", |e| matches!(e, MeshEvent::SeedsReachable).then_some(())).await;
     until("they meet", || early.sees(1) && seed.sees(1)).await;

@@ -2,12 +2,13 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::atomic::{AtomicU8, Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use driftless::node::mesh::{FailureTiming, Mesh, MeshConfig, MeshEvent, MeshEvents, Peer};
+
+use crate::addresses;
 
 pub const SHORT: Duration = Duration::from_secs(2);
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -15,15 +16,11 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 thread_local! {
     /// The address of this test, different for each test. Members retry the addresses of lost members without limit. So
     /// a test with a port from the kernel could meet members of another test.
-    static HOME: Ipv4Addr = {
-        static TESTS: AtomicU8 = AtomicU8::new(1);
-        let process = (std::process::id() % (1 << 15)) as u16;
-        Ipv4Addr::new(127, (process >> 8) as u8, process as u8, TESTS.fetch_add(1, Ordering::Relaxed))
-    };
+    static HOME: Ipv4Addr = addresses::unused_host();
 }
 
 pub fn config(cluster: &str) -> MeshConfig {
-    let mut config = MeshConfig::new(cluster, (HOME.with(Ipv4Addr::clone), 0).into());
+    let mut config = MeshConfig::new(cluster, addresses::unused_on(HOME.with(Ipv4Addr::clone)));
     config.failure = FailureTiming::local();
     config
 }

@@ -1,5 +1,7 @@
 //! Tests of the mesh on loopback: each workaround for a fault of memberlist 0.8.5.
 
+#[path = "../common/addresses.rs"]
+mod addresses;
 mod basics;
 mod churn;
 mod common;

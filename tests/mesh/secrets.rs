@@ -11,7 +11,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::common::*;
+use crate::{addresses, common::*};
 
 const OLD: [u8; 32] = [1; 32];
 const NEW: [u8; 32] = [2; 32];
@@ -77,8 +77,8 @@ async fn copy(from: &mut (impl AsyncReadExt + Unpin), to: &mut (impl AsyncWriteE
 
 /// Returns all bytes on the wire to a member whose name and messages contain `SECRET`.
 async fn overheard(keys: &[[u8; 32]]) -> Vec<u8> {
-    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let public = tcp.local_addr().unwrap();
+    let public = addresses::unused();
+    let tcp = TcpListener::bind(public).await.unwrap();
     let udp = UdpSocket::bind(public).await.unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let mut config = config("test");

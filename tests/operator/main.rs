@@ -1,6 +1,8 @@
 //! Tests of the programs that an operator runs beside a node: Prometheus, its alerts, a dashboard, and clients made from
 //! the OpenAPI description. A tool that is not installed is skipped with a printed line; `.ci/run` installs them.
 
+#[path = "../common/addresses.rs"]
+mod addresses;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/http.rs"]

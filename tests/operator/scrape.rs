@@ -1,11 +1,12 @@
 //! A real Prometheus scrapes three nodes through a kill, a restart and a rolling restart.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::addresses::unused;
 use crate::has;
 use crate::http::get;
 use crate::member::Process;
@@ -25,14 +26,10 @@ impl Drop for Prometheus {
     }
 }
 
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 impl Prometheus {
     /// Starts Prometheus with the alerts of `deploy`, and one rule that must fire, so that silence means something.
     fn start(targets: &[SocketAddr]) -> Self {
-        let (folder, at) = (tempfile::tempdir().unwrap(), free());
+        let (folder, at) = (tempfile::tempdir().unwrap(), unused());
         let targets: Vec<_> = targets.iter().map(|target| format!("\"{target}\"")).collect();
         let alerts = std::fs::canonicalize("deploy/alerts.yaml").unwrap();
         let control =
@@ -92,7 +89,7 @@ async fn prometheus_sees_no_series_twice_and_no_false_alert() {
     if !has("prometheus", "three nodes were not scraped by a real one") {
         return;
     }
-    let (binds, targets) = ([(); 3].map(|()| free()), [(); 3].map(|()| free()));
+    let (binds, targets) = ([(); 3].map(|()| unused()), [(); 3].map(|()| unused()));
     let start = |index: usize| Process::start(NAMES[index], binds[index], &binds, targets[index]);
     let mut members: Vec<_> = (0..3).map(|index| Some(start(index))).collect();
     let prometheus = Prometheus::start(&targets);

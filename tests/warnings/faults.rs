@@ -115,7 +115,7 @@ pub async fn a_task_that_dies() -> Vec<Row> {
 
 pub async fn an_open_port_and_a_shutdown() -> Vec<Row> {
     let case = "an open port, a shutdown";
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::addresses::unused_port();
     let advertised = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let cause = Instant::now();
     let open = builder("w-open", "a", &[]).bind(([0, 0, 0, 0], port).into()).advertise(advertised);

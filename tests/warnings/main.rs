@@ -3,6 +3,8 @@
 //!
 //! The cases run side by side, each in a cluster of its own. `--nocapture` prints the table.
 
+#[path = "../common/addresses.rs"]
+mod addresses;
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -1,10 +1,11 @@
 //! Nodes that cannot join: another key, another cluster, seeds that lead nowhere.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::time::Instant;
 
 use driftless::Node;
 
+use crate::addresses::unused;
 use crate::table::{Expected, Row, begin, blames_only, builder, end, warnings};
 
 fn on<'a>(node: &'a Node, name: &'a str, about: impl ToString, advice: &'a str) -> Expected<'a> {
@@ -26,10 +27,10 @@ async fn refused(
             None => plain,
         }
     };
-    let first = start(0, "first", &[]).start().await.unwrap();
+    let addr = unused();
+    let first = start(0, "first", &[]).bind(addr).start().await.unwrap();
     let cause = Instant::now();
     let second = start(1, "second", &[&first]).start().await.unwrap();
-    let addr = first.local_addr();
     let expected = [on(&second, name, addr, advice), on(&first, name, "127.0.0.1", advice)];
     let mut rows = begin(case, cause, &expected).await;
     blames_only(case, &[&first, &second], &[(name, &addr.to_string()), (name, "127.0.0.1")]);
@@ -71,7 +72,7 @@ pub async fn another_cluster() -> Vec<Row> {
 pub async fn seeds_that_lead_nowhere() -> Vec<Row> {
     let case = "no seed answers";
     // A port on which nothing listens, and one whose listener accepts nothing: the kernel completes the handshake.
-    let closed: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = unused();
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = mute.local_addr().unwrap().to_string();
     let mut rows = Vec::new();
@@ -105,8 +106,8 @@ pub async fn seeds_that_lead_nowhere() -> Vec<Row> {
 
 /// A node whose only seed is itself is a cluster of one, which is no fault.
 pub async fn a_seed_that_is_the_node_itself() -> Vec<Row> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let alone = builder("w-own", "own", &[]).bind(port).seeds([port.to_string()]).start().await.unwrap();
+    let addr = unused();
+    let alone = builder("w-own", "own", &[]).bind(addr).seeds([addr.to_string()]).start().await.unwrap();
     let mixed = builder("w-mixed", "mixed", &[]).bind("127.0.0.1:0".parse().unwrap());
     let mixed = mixed.seeds(["no-such-host.invalid:1".to_owned()]).start().await.unwrap();
     let rows = begin(

@@ -1,9 +1,12 @@
 //! A `redis-server` (Debian's) on a free loopback port. It runs as long as its handle lives.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+#[path = "../../../tests/common/addresses.rs"]
+mod addresses;
 
 /// A running server and one connection to it.
 pub struct Redis {
@@ -15,7 +18,7 @@ pub struct Redis {
 impl Redis {
     /// Starts a server. Returns `None` if it is not installed or does not start.
     pub fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+        let port = addresses::unused_port();
         let arguments = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"];
         let mut command = Command::new("redis-server");
         command.args(arguments).arg(port.to_string()).stdout(Stdio::null()).stderr(Stdio::null());

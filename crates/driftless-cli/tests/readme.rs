@@ -1,4 +1,4 @@
-//! The command of the README that starts three nodes, run as it stands there, on other ports.
+//! The command of the README that starts three nodes, run as it stands there, on another address.
 #![cfg(unix)]
 
 mod common;
@@ -8,7 +8,7 @@ use common::{
     process::{BINARY, eventually},
 };
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
@@ -27,13 +27,6 @@ impl Drop for Group {
     }
 }
 
-/// Returns the first two or more digits of three free ports in a row that end in 1, 2 and 3.
-fn free_ports(not: u16) -> u16 {
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let mut bases = (2_000..3_200).filter(|base| *base != not && (1..=3).all(|last| is_free(base * 10 + last)));
-    bases.nth(usize::from(std::process::id() as u16 % 500)).expect("three free ports")
-}
-
 #[test]
 fn three_nodes_start_by_the_command_of_the_readme() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -46,9 +39,8 @@ fn three_nodes_start_by_the_command_of_the_readme() {
     });
     assert!(commands.iter().all(|command| *command == commands[0]), "{commands:#?}");
 
-    let gossip = free_ports(0);
-    let redis = free_ports(gossip);
-    let command = commands[0].replace("740", &gossip.to_string()).replace("640", &redis.to_string());
+    let host = common::addresses::unused_host();
+    let command = commands[0].replace("127.0.0.1", &host.to_string());
     let folder = Path::new(BINARY).parent().expect("a folder");
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
     let script = format!("{command}\nwait");
@@ -56,7 +48,7 @@ fn three_nodes_start_by_the_command_of_the_readme() {
         Command::new("sh").args(["-c", &script]).env("PATH", path).stdout(Stdio::null()).process_group(0).spawn();
     let _group = Group(shell.expect("a shell"));
 
-    let node = |last: u16| SocketAddr::from(([127, 0, 0, 1], redis * 10 + last));
+    let node = |last: u16| SocketAddr::from((host, 6400 + last));
     for last in 1..=3 {
         eventually(SOON, || std::net::TcpStream::connect(node(last)).map(drop).map_err(|error| error.to_string()));
     }

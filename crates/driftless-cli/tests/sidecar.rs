@@ -465,7 +465,7 @@ fn debug(at: std::net::SocketAddr, path: &str) -> Result<serde_json::Value, Stri
 #[test]
 fn a_paused_process_shows_up_in_the_warnings_and_explain_says_that_it_lacks_a_write() {
     let cluster = Cluster::start(2, Flags::default());
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let free = common::addresses::unused();
     let watcher = cluster.stranger(&["--name", "watcher", "--http", &free.to_string()]);
     let warnings = || debug(free, "/v1/node").map(|node| node["caches"][0]["warnings"].to_string());
     let green = || match warnings() {

@@ -1,6 +1,9 @@
 //! Processes of `driftless serve` that end with the test.
 
-use super::client::{Client, Reply};
+use super::{
+    addresses::{unused, unused_port},
+    client::{Client, Reply},
+};
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
@@ -116,7 +119,9 @@ impl Cluster {
         let flags = flags.extra.iter().map(|&flag| flag.to_owned()).collect();
         let mut cluster = Self { sidecars: Vec::new(), flags, _turn: turn };
         for index in 0..count {
-            let sidecar = Sidecar::start("127.0.0.1:0", "127.0.0.1:0", &cluster.flags_of(index));
+            // A process that restarts binds the same addresses. Clients connect to a port of 127.0.0.1.
+            let (redis, gossip) = (format!("127.0.0.1:{}", unused_port()), unused().to_string());
+            let sidecar = Sidecar::start(&redis, &gossip, &cluster.flags_of(index));
             cluster.sidecars.push(sidecar);
         }
         cluster

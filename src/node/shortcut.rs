@@ -38,7 +38,7 @@ const MERGE_TIME: u64 = 2_000_000;
 const MERGE_PART: u64 = 5;
 
 /// The state that the driver shares with the threads of writes and of the mesh.
-pub(crate) struct Direct {
+pub(crate) struct Shortcut {
     mesh: Arc<Mesh>,
     registry: Arc<Registry>,
     membership: Mutex<Membership<Peer>>,
@@ -74,9 +74,9 @@ impl MergeTime {
     }
 }
 
-impl Direct {
+impl Shortcut {
     pub(crate) fn new(mesh: Arc<Mesh>, registry: Arc<Registry>) -> Arc<Self> {
-        let direct = Arc::new(Self {
+        let shortcut = Arc::new(Self {
             mesh,
             registry,
             membership: Mutex::default(),
@@ -86,9 +86,9 @@ impl Direct {
             driver_waits: AtomicBool::new(false),
             merge_time: MergeTime::default(),
         });
-        let receiver: Arc<dyn Receiver> = Arc::clone(&direct) as _;
-        direct.mesh.offer_to(Arc::downgrade(&receiver));
-        direct
+        let receiver: Arc<dyn Receiver> = Arc::clone(&shortcut) as _;
+        shortcut.mesh.offer_to(Arc::downgrade(&receiver));
+        shortcut
     }
 
     /// Calls `act` with what is known of members.
@@ -105,7 +105,7 @@ impl Direct {
 
     /// Returns the sender of a cache.
     pub(super) fn sender(self: &Arc<Self>, caller: &Arc<Caller>) -> Arc<dyn Sender> {
-        Arc::new(CacheSender { direct: Arc::clone(self), caller: Arc::clone(caller) })
+        Arc::new(CacheSender { shortcut: Arc::clone(self), caller: Arc::clone(caller) })
     }
 
     /// Records that the driver waits for something to do, or no longer does.
@@ -199,7 +199,7 @@ impl Direct {
     }
 }
 
-impl Receiver for Direct {
+impl Receiver for Shortcut {
     fn receive(&self, message: &Bytes) -> bool {
         let began = self.registry.clock.now().mono;
         if !self.driver_waits.load(Ordering::Acquire) || !self.merge_time.is_left(began) {
@@ -218,7 +218,7 @@ impl Receiver for Direct {
 
 /// The sender for the threads that write to one cache.
 struct CacheSender {
-    direct: Arc<Direct>,
+    shortcut: Arc<Shortcut>,
     caller: Arc<Caller>,
 }
 
@@ -227,13 +227,13 @@ impl Sender for CacheSender {
         if self.caller.waits() {
             return true;
         }
-        let (pace, registry) = (port.pace(), &self.direct.registry);
+        let (pace, registry) = (port.pace(), &self.shortcut.registry);
         let now = registry.clock.now().mono;
         // A fork must not send: the address and the replica id are those of its parent.
         if pace.rests(now) || !pace.try_begin() {
             return false;
         }
-        let is_done = !registry.is_forked() && self.direct.contain(port, || self.direct.drain(port)) == Some(true);
+        let is_done = !registry.is_forked() && self.shortcut.contain(port, || self.shortcut.drain(port)) == Some(true);
         pace.rest_until(now.saturating_add(PACKING));
         pace.end();
         is_done
