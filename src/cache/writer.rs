@@ -7,8 +7,8 @@ use super::listener::Listeners;
 use super::{CacheKey, CacheValue, TimeSource};
 use crate::garbage::drop_quietly;
 use crate::hlc::{Now, Stamp};
-use crate::item::ItemRef;
 use crate::ledger::direct::{DirectNote, DirectWriter, DirectlyWritten, Refused};
+use crate::item::ItemRef;
 use crate::recency::ReadLog;
 use crate::replica::Write;
 use crate::store::Snapshot;
@@ -27,7 +27,12 @@ pub(super) struct Writer<K, V> {
 }
 
 impl<K: CacheKey, V: CacheValue> Writer<K, V> {
-    pub(super) fn new(mut engine: Engine<K, V>, reads: ReadLog, feed: Feed<K, V>, listeners: Listeners<K, V>) -> Self {
+    pub(super) fn new(
+        mut engine: Engine<K, V>,
+        reads: ReadLog,
+        feed: Feed<K, V>,
+        listeners: Listeners<K, V>,
+    ) -> Self {
         engine.set_listening(listeners.is_listening());
         Self { gate: Gate::new(engine, RELIEF), must_evict: AtomicBool::new(false), reads, feed, listeners }
     }
