@@ -17,6 +17,7 @@ mod direct;
 #[allow(dead_code)]
 mod flight;
 #[path = "../../src/cache/gate.rs"]
+#[allow(dead_code)]
 mod gate;
 #[path = "../../src/hlc.rs"]
 #[allow(dead_code)]
@@ -101,7 +102,7 @@ use woken::Woken;
 fn main() {
     let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
     let iterations: usize = wanted.unwrap_or(300);
-    let checks: [(&str, fn()); 13] = [
+    let checks: [(&str, fn()); 14] = [
         ("readers see whole registers, and never go back", readers_see_whole_registers),
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
@@ -115,6 +116,7 @@ fn main() {
         ("a write is sent by a thread or by the driver", a_write_is_sent),
         ("an epoch hides at once what is below it", an_epoch_only_rises),
         ("direct writes are absorbed in order, and none is made during a call", direct_writes_are_absorbed),
+        ("the notes of all threads are taken at one moment", notes_are_taken_at_one_moment),
     ];
     for (name, check) in checks {
         shuttle::check_random(check, iterations);
@@ -553,10 +555,13 @@ fn write_through(gate: &CountingGate, key: u64) -> bool {
     done
 }
 
+fn counting_gate() -> Arc<CountingGate> {
+    let (store, log) = (Arc::new(Store::new()), BTreeMap::new());
+    Arc::new(CountingGate::new(Counting { store, log, last: 0, absorbed: 0, admits: true }, 1))
+}
+
 fn direct_writes_are_absorbed() {
-    let store = Arc::new(Store::new());
-    let engine = Counting { store: Arc::clone(&store), log: BTreeMap::new(), last: 0, absorbed: 0, admits: true };
-    let gate = Arc::new(CountingGate::new(engine, 2));
+    let gate = counting_gate();
     let writers: Vec<_> = (0..2_u64)
         .map(|number| {
             let gate = Arc::clone(&gate);
@@ -574,4 +579,22 @@ fn direct_writes_are_absorbed() {
     let mut held = gate.lock();
     assert_eq!(held.absorbed, direct);
     held.call(2);
+}
+
+/// Checks writers that absorb while two others write one key in turn. `Counting::absorb` checks the order.
+fn notes_are_taken_at_one_moment() {
+    let gate = counting_gate();
+    let writers: Vec<_> = (0..3_u64)
+        .map(|number| {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || {
+                // Asks for a stripe, which opens with the next call.
+                write_through(&gate, 10 + number);
+                drop(gate.lock());
+                (0..3).filter(|_| write_through(&gate, 1)).count() as u64
+            })
+        })
+        .collect();
+    let direct: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+    assert!(gate.lock().absorbed >= direct);
 }
