@@ -31,12 +31,13 @@ use super::{
     refusals::Refusals,
     shares::{Amount, Shares},
     stream::{Conn, Recycle},
-    transport::PACKET_SIZE,
 };
 use crate::sync::{Mutex, RwLock};
 
 /// Size of the kernel's receive buffer, in bytes. A burst of datagrams waits there while the mesh thread is busy.
 const RECEIVE_BUFFER: usize = 2 << 20;
+/// Maximum size of a datagram that memberlist packs, in bytes. Once encrypted it is below every common MTU.
+pub(super) const PACKET_SIZE: usize = 1400;
 const BACKLOG: u32 = 1024;
 /// Size in bytes above which a frame is decrypted on another thread, so that pings do not wait for it.
 const INLINE_DECRYPTION: usize = 64 << 10;
