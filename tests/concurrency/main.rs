@@ -400,7 +400,7 @@ fn a_write_is_sent() {
             })
         })
         .collect();
-    let mut visit = || if woken.take().is_empty() { 0 } else { drain(&unsent) };
+    let visit = || if woken.take().is_empty() { 0 } else { drain(&unsent) };
     let by_driver: u64 = (0..2).map(|_| visit()).sum();
     let by_writers: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
     assert_eq!(by_driver + by_writers + visit(), 4, "a write that no thread has sent");
