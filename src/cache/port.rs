@@ -16,7 +16,10 @@ use crate::sync::Arc;
 
 mod incoming;
 mod outgoing;
+mod pace;
 mod serve;
+
+pub use pace::Pace;
 
 /// An encoded message and its receivers.
 #[derive(Debug)]
@@ -85,6 +88,15 @@ pub trait Port: Any + Inspect + Send + Sync {
     fn handle_still(&self, from: ReplicaId, still: Still) -> bool;
     /// Records that a member has accepted a still that repeats this digest.
     fn note_still_accepted(&self, by: ReplicaId, since: HlcTime);
+    /// Returns the monotonic time at which the driver must visit this cache, without doing anything: now if there is
+    /// something to [`poll`](Self::poll).
+    fn next_visit(&self) -> u64;
+    /// Returns the state by which the driver and other threads share the sending of this cache.
+    fn pace(&self) -> &Pace;
+    /// Requests a visit of the driver.
+    fn request_visit(&self);
+    /// Returns true if a merge may call a listener of the user, which may block.
+    fn has_listener(&self) -> bool;
     /// Returns a digest for a node that has just appeared.
     fn greeting(&self) -> Option<Bytes>;
     /// Records a change that the node reports.

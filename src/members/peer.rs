@@ -7,6 +7,13 @@ use crate::hlc::{HlcTime, Now};
 use crate::message::Digest;
 use crate::replica_id::ReplicaId;
 
+/// The highest number of entries in a push that counts as small.
+const SMALL_PUSH: usize = 16;
+/// The shortest time from an acknowledgement to that of a later small push, in nanoseconds.
+const ACK_DELAY_SMALL: u64 = 1_000_000;
+/// The shortest time from an acknowledgement to that of any later push, in nanoseconds.
+const ACK_DELAY: u64 = 10_000_000;
+
 /// A clock of a member and its watermark at that clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pair {
@@ -108,8 +115,20 @@ pub(crate) struct Delivery {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Acks {
     pub(crate) due: Option<u64>,
-    /// The earliest time for the next acknowledgement.
-    pub(crate) after: u64,
+    /// The time of the last acknowledgement.
+    pub(crate) sent: Option<u64>,
+}
+
+impl Acks {
+    /// Makes an acknowledgement due for a push with this many entries: now, or once the last acknowledgement is old
+    /// enough. One that is due earlier stays so.
+    pub(crate) fn note_push(&mut self, now: u64, entries: usize) {
+        // A caller may wait for the acknowledgement of a small push. Large pushes come in bursts, in which one
+        // acknowledgement covers many of them.
+        let delay = if entries <= SMALL_PUSH { ACK_DELAY_SMALL } else { ACK_DELAY };
+        let at = self.sent.map_or(now, |sent| sent.saturating_add(delay).max(now));
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
 }
 
 /// Statements of a member about its own writes, to be compared with the writes that are known.

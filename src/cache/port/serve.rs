@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{CacheStatus, NodeEvent, Parcel, Port, incoming, outgoing};
+use super::{CacheStatus, NodeEvent, Pace, Parcel, Port, incoming, outgoing};
 use crate::cache::shared::Shared;
 use crate::cache::{CacheKey, CacheValue, differing, tick};
 use crate::hlc::{HlcTime, Now};
@@ -65,6 +65,27 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
     fn note_still_accepted(&self, by: ReplicaId, since: HlcTime) {
         let now = self.services.time.now();
         self.writer.change(now, |engine| stills::note_accepted(&mut engine.replica, now, by, since));
+    }
+
+    fn next_visit(&self) -> u64 {
+        let now = self.services.time.now();
+        let next = self.writer.look(|engine| {
+            let replica = &engine.replica;
+            if replica.may_transmit() { now.mono } else { replica.poll_timeout(now) }
+        });
+        if self.writer.must_evict() { now.mono } else { next }
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.services.pace
+    }
+
+    fn request_visit(&self) {
+        (self.services.wake)();
+    }
+
+    fn has_listener(&self) -> bool {
+        self.writer.listeners.is_listening()
     }
 
     fn greeting(&self) -> Option<Bytes> {

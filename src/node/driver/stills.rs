@@ -50,16 +50,16 @@ pub(super) async fn send_if_due(driver: &mut Driver, now: Instant) {
     let ports = driver.registry.ports();
     // The shortest interval counts: a cache with a longer one only gets stills more often than it needs.
     driver.stills.at = now + ports.iter().map(|port| port.digest_interval()).min().unwrap_or(IDLE);
-    let live = driver.membership.live_ids();
+    let live = driver.shortcut.members(|it| it.live_ids());
     let receivers = driver.stills.exchange.receivers(&live, RECEIVERS_PER_INTERVAL);
     let now = driver.registry.clock.now();
     let shared = stated(driver, &ports, &receivers, now);
     for (process, shared) in receivers.into_iter().zip(shared) {
         let bodies = driver.stills.exchange.messages(process, now.wall, &shared, MAX_DATAGRAM - SIGNAL_HEAD);
-        let Some(peer) = driver.membership.place_of(process) else { continue };
+        let Some(peer) = driver.shortcut.members(|it| it.place_of(process).cloned()) else { continue };
         for body in bodies {
             let signal = Signal::Stills { node: driver.registry.incarnation, body: &body };
-            let _ = driver.mesh.send_datagram(peer, signal.write()).await;
+            let _ = driver.mesh.send_datagram(&peer, signal.write()).await;
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) async fn send_if_due(driver: &mut Driver, now: Instant) {
 fn stated(driver: &Driver, ports: &[Held], receivers: &[Uuid], now: Now) -> Vec<Vec<SharedCache>> {
     let mut shared = vec![Vec::new(); receivers.len()];
     for port in ports {
-        let open = |process: &Uuid| driver.membership.open_on(*process, port.name());
+        let open = |process: &Uuid| driver.shortcut.members(|it| it.open_on(*process, port.name()));
         let open: Vec<_> = receivers.iter().map(open).collect();
         let replicas: Vec<_> = open.iter().flatten().copied().collect();
         let from = port.id();
@@ -86,7 +86,7 @@ fn stated(driver: &Driver, ports: &[Held], receivers: &[Uuid], now: Now) -> Vec<
 
 /// Takes the stills of a process, and its answers to stills of this node.
 pub(super) fn take(driver: &mut Driver, node: Uuid, body: &[u8]) {
-    let Some(message) = StillMessage::read(body).filter(|_| driver.membership.is_live(node)) else {
+    let Some(message) = StillMessage::read(body).filter(|_| driver.shortcut.members(|it| it.is_live(node))) else {
         return driver.ignore();
     };
     for still in driver.stills.exchange.accepted(node, &message) {
@@ -114,7 +114,7 @@ pub(super) fn take(driver: &mut Driver, node: Uuid, body: &[u8]) {
 
 /// Returns a cache that a process has open as well, with the digest of its replica that stills may repeat here.
 fn heard(driver: &Driver, port: &Held, node: Uuid) -> Option<SharedCache> {
-    let from = driver.membership.open_on(node, port.name())?;
+    let from = driver.shortcut.members(|it| it.open_on(node, port.name()))?;
     let to = port.id();
     let since = driver.contain(port, None, |port| port.repeatable(from));
     Some(SharedCache { cache: Arc::clone(port.name()), from, to, since })
