@@ -369,7 +369,7 @@ impl<'a> Machine<'a> {
         self.writes += 1;
         let value = format!("{:.<1$}", format!("r{} #{}", self.who, self.writes), self.rules.value_bytes);
         let size = value.len() as u32 + 8;
-        let body = if live { Body::Known(value) } else { Body::Absent };
+        let body = if live { Body::Known(value) } else { Body::ABSENT };
         let (item, size) = (ItemRef::new(Item { key: Key::Known(key), body }), if live { size } else { 8 });
         Write { hash: hash_of(key), item, expires: 0, size, weight: u32::from(live) }
     }
