@@ -133,8 +133,7 @@ impl ReceivedDigest {
             skew::note_no_deferral(cx.members, &from);
         }
         if self.newest {
-            let is_plain = is_credible && !cx.members.former().was_ours(&from);
-            cx.hear(from).stills.note_heard(digest, is_plain);
+            cx.hear(from).stills.note_heard(digest, is_credible);
         }
         note_reported(cx, from, &theirs);
         cx.members.note_target(from, &theirs, digest);

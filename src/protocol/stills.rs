@@ -63,7 +63,8 @@ pub(super) fn note_sent<K: CoreKey, V>(cx: &mut Context<'_, K, V>, to: ReplicaId
 /// same content would have no effect here but that of the still.
 pub(crate) fn repeatable<K: CoreKey, V>(cx: &Context<'_, K, V>, from: &ReplicaId) -> Option<HlcTime> {
     let heard = cx.members.get(from)?.stills.heard?;
-    (content(cx).is_some() && has_same(cx, from)).then_some(heard.clock)
+    let is_former = cx.members.former().was_ours(from);
+    (!is_former && content(cx).is_some() && has_same(cx, from)).then_some(heard.clock)
 }
 
 /// Applies a still of a member. Returns false if it has no effect, because the member must send a digest.
