@@ -65,6 +65,7 @@ mod settle;
 mod shrink;
 mod simulation;
 mod soundness;
+mod stills;
 pub mod strategy;
 mod swarm;
 mod trace;

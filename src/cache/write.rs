@@ -1,5 +1,5 @@
 //! Writes and deletes of this node: prepared without a lock, made at the table or under the replica's lock. Then
-//! `tick::after_write` wakes the node's driver, which sends them.
+//! `tick::after_write` sends them, or wakes the node's driver, which does.
 
 use std::hash::Hash;
 use std::time::Duration;

@@ -17,6 +17,8 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 /// The write side of a cache.
 pub(super) struct Writer<K, V> {
     gate: Gate<Engine<K, V>, DirectWriter<K, V>, DirectNote>,
+    /// False if no write of this cache is ever direct.
+    may_be_direct: bool,
     /// True if the last change left more to evict than one call may.
     must_evict: AtomicBool,
     /// Reads that are not yet applied to the order of use.
@@ -29,7 +31,9 @@ pub(super) struct Writer<K, V> {
 impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     pub(super) fn new(mut engine: Engine<K, V>, reads: ReadLog, feed: Feed<K, V>, listeners: Listeners<K, V>) -> Self {
         engine.set_listening(listeners.is_listening());
-        Self { gate: Gate::new(engine, RELIEF), must_evict: AtomicBool::new(false), reads, feed, listeners }
+        let may_be_direct = !engine.has_capacity() && !listeners.is_listening();
+        let gate = Gate::new(engine, RELIEF);
+        Self { gate, may_be_direct, must_evict: AtomicBool::new(false), reads, feed, listeners }
     }
 
     /// Runs `act` under the replica's lock. Then, without the lock, notifies the fills, subscribers and listener that
@@ -58,7 +62,8 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     /// Writes a value: at the table if this is possible, otherwise through the replica. Returns the stamp.
     #[inline]
     pub(super) fn write(&self, now: Now, write: Write<K, V>) -> Stamp {
-        match self.write_directly(now, write) {
+        let written = if self.may_be_direct { self.write_directly(now, write) } else { Err(write) };
+        match written {
             Ok(stamp) => stamp,
             Err(write) => self.change(now, |engine| engine.replica.write(now, write)),
         }

@@ -165,7 +165,6 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Returns the number of remembered fills and of keys with remembered stamps. A key counts once for stamps that
     /// lost and once for unmerged stamps.
-    #[cfg(test)]
     pub(crate) fn contested_len(&self) -> usize {
         self.contests.len()
     }

@@ -193,11 +193,9 @@ fn pack(meta: &Meta) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn what_a_register_takes_in_the_slab() {
-        assert_eq!(size_of::<Option<Slot<String, bytes::Bytes>>>(), 40);
-        assert_eq!(size_of::<Rare>(), 24);
+        assert_eq!(size_of::<Option<super::Slot<String, bytes::Bytes>>>(), 40);
+        assert_eq!(size_of::<super::Rare>(), 24);
     }
 }

@@ -17,11 +17,16 @@ mod direct;
 #[allow(dead_code)]
 mod flight;
 #[path = "../../src/cache/gate.rs"]
+#[allow(dead_code)]
 mod gate;
 #[path = "../../src/hlc.rs"]
 #[allow(dead_code)]
 mod hlc;
+#[path = "../../src/cache/port/pace.rs"]
+#[allow(dead_code)]
+mod pace;
 #[path = "../../src/node/woken.rs"]
+#[allow(dead_code)]
 mod woken;
 /// The store and the order of eviction, in a module of their own, so that the compiler finds their submodules next to
 /// them.
@@ -87,16 +92,17 @@ use gate::{Admission, Gate, Gated};
 use hlc::Now;
 use item::{Body, Item, ItemRef, Key};
 use library::{recency, store};
+use pace::Pace;
 use recency::{Eviction, Miss, ReadLog, Recency};
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
-use sync::{Arc, AtomicU64, Ordering};
+use sync::{Arc, AtomicU64, Mutex, Ordering};
 use woken::Woken;
 
 fn main() {
     let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
     let iterations: usize = wanted.unwrap_or(300);
-    let checks: [(&str, fn()); 11] = [
+    let checks: [(&str, fn()); 14] = [
         ("readers see whole registers, and never go back", readers_see_whole_registers),
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
@@ -106,8 +112,11 @@ fn main() {
         ("one thread ends a fill, and its waiters are released", completion_releases_waiters),
         ("waiters in a future are released as well", completion_releases_futures),
         ("a write is followed by a visit of the driver", a_write_is_visited),
+        ("a timer of a write is followed by a visit of the driver", a_timer_of_a_write_is_visited),
+        ("a write is sent by a thread or by the driver", a_write_is_sent),
         ("an epoch hides at once what is below it", an_epoch_only_rises),
         ("direct writes are absorbed in order, and none is made during a call", direct_writes_are_absorbed),
+        ("the notes of all threads are taken at one moment", notes_are_taken_at_one_moment),
     ];
     for (name, check) in checks {
         shuttle::check_random(check, iterations);
@@ -327,6 +336,76 @@ fn a_write_is_visited() {
     assert_eq!(called.load(Ordering::SeqCst), visits, "the driver is notified once for each visit");
 }
 
+/// Checks that a write which makes a timer due earlier requests a visit, unless the driver's next visit is in time.
+fn a_timer_of_a_write_is_visited() {
+    const SOON: u64 = 5;
+    let pace = Arc::new(Pace::default());
+    // The driver is due before the timer of the write, and visits the cache now.
+    pace.end_visit(1);
+    let timer = Arc::new(Mutex::new(1_000));
+    let writer = {
+        let (pace, timer) = (Arc::clone(&pace), Arc::clone(&timer));
+        thread::spawn(move || {
+            *timer.lock() = SOON;
+            pace.is_late_for(SOON)
+        })
+    };
+    pace.begin_visit();
+    let next = *timer.lock();
+    pace.end_visit(next);
+    let is_requested = writer.join().unwrap();
+    assert!(is_requested || !pace.is_late_for(SOON), "no visit comes in time");
+}
+
+/// Checks that a write is sent: by its own thread, by the thread that sends at that moment, or by a visit. A cache has one
+/// message in flight, as a replica has to each member.
+fn a_write_is_sent() {
+    /// Sends all writes unless another thread's message is in flight. Returns the number of writes that were sent.
+    fn drain(unsent: &Mutex<(u64, bool)>) -> u64 {
+        let mut sent = 0;
+        loop {
+            let taken = {
+                let mut state = unsent.lock();
+                if state.0 == 0 || state.1 {
+                    return sent;
+                }
+                state.1 = true;
+                std::mem::take(&mut state.0)
+            };
+            unsent.lock().1 = false;
+            sent += taken;
+        }
+    }
+    let (pace, unsent) = (Arc::new(Pace::default()), Arc::new(Mutex::new((0, false))));
+    let (woken, caller) = (Arc::new(Woken::new(Box::new(|| ()))), Woken::caller("cache"));
+    let writers: Vec<_> = (0..2)
+        .map(|_| {
+            let (pace, unsent) = (Arc::clone(&pace), Arc::clone(&unsent));
+            let (woken, caller) = (Arc::clone(&woken), Arc::clone(&caller));
+            thread::spawn(move || {
+                let mut sent = 0;
+                for _ in 0..2 {
+                    unsent.lock().0 += 1;
+                    if caller.waits() {
+                        continue;
+                    }
+                    if pace.try_begin() {
+                        sent += drain(&unsent);
+                        pace.end();
+                    } else {
+                        woken.call(&caller);
+                    }
+                }
+                sent
+            })
+        })
+        .collect();
+    let visit = || if woken.take().is_empty() { 0 } else { drain(&unsent) };
+    let by_driver: u64 = (0..2).map(|_| visit()).sum();
+    let by_writers: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+    assert_eq!(by_driver + by_writers + visit(), 4, "a write that no thread has sent");
+}
+
 fn flight() -> Arc<Flight<u64, u64>> {
     Arc::new(Flight::new(HASH, item(1, 1), replica::FillTicket, 0))
 }
@@ -476,10 +555,13 @@ fn write_through(gate: &CountingGate, key: u64) -> bool {
     done
 }
 
+fn counting_gate() -> Arc<CountingGate> {
+    let (store, log) = (Arc::new(Store::new()), BTreeMap::new());
+    Arc::new(CountingGate::new(Counting { store, log, last: 0, absorbed: 0, admits: true }, 1))
+}
+
 fn direct_writes_are_absorbed() {
-    let store = Arc::new(Store::new());
-    let engine = Counting { store: Arc::clone(&store), log: BTreeMap::new(), last: 0, absorbed: 0, admits: true };
-    let gate = Arc::new(CountingGate::new(engine, 2));
+    let gate = counting_gate();
     let writers: Vec<_> = (0..2_u64)
         .map(|number| {
             let gate = Arc::clone(&gate);
@@ -497,4 +579,22 @@ fn direct_writes_are_absorbed() {
     let mut held = gate.lock();
     assert_eq!(held.absorbed, direct);
     held.call(2);
+}
+
+/// Checks writers that absorb while two others write one key in turn. `Counting::absorb` checks the order.
+fn notes_are_taken_at_one_moment() {
+    let gate = counting_gate();
+    let writers: Vec<_> = (0..3_u64)
+        .map(|number| {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || {
+                // Asks for a stripe, which opens with the next call.
+                write_through(&gate, 10 + number);
+                drop(gate.lock());
+                (0..3).filter(|_| write_through(&gate, 1)).count() as u64
+            })
+        })
+        .collect();
+    let direct: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+    assert!(gate.lock().absorbed >= direct);
 }
