@@ -431,7 +431,7 @@ mod tests {
         let bytes = exchange(&caches(20), &caches(20), 1_300).1.remove(0);
         for cut in 0..bytes.len() {
             let read = StillMessage::read(&bytes[..cut]);
-            assert!(read.is_none() || (cut - HEAD_BYTES) % RECORD_BYTES == 0, "{cut}");
+            assert!(read.is_none() || (cut - HEAD_BYTES).is_multiple_of(RECORD_BYTES), "{cut}");
         }
         for buckets in [0, 3, 65, 128, 255] {
             let mut wrong = bytes.clone();
