@@ -14,7 +14,7 @@
 //! | the interface | `handle`, `closing`, `builder`, `settings`, and one file for each type that is returned |
 //! | operations on keys | `as_key`, `lookup`, `write` and `bulk` with `prepare`; `fill` with `fill_*`, `turn`, `flight`, `work`, `handover`, and `waits` against deadlocks; `lease` |
 //! | waits of callers | `ready_wait`, `replicated`, `seen` with `token`, `feed` |
-//! | calls of a cache to its node | `host`; the wake after a write: `tick::after_write` |
+//! | calls of a cache to its node | `host`; after a write: `tick::after_write` |
 //! | calls of a node to its caches | `port`, `tick`; `port/incoming` also hashes received keys, and weighs values, for own writes too |
 //! | reports for operators | `counters` with `stats`, `published` and `metrics_facade`, `report`, `explain`; `inspect` offers these without the key and value types |
 //! | the state, by owner | `shared`: `reader`, `writer` with `engine` and `listener`, `connection`, `services`, `counters`, `readable`, `differing` |
@@ -46,6 +46,7 @@ mod fill_task;
 mod fill_wait;
 mod filled;
 mod flight;
+pub(crate) mod gate;
 mod handle;
 mod handover;
 pub(crate) mod host;

@@ -52,6 +52,12 @@ pub struct Clock {
     offset: u64,
 }
 
+/// Returns the next time that a clock issues: not before the wall time `wall`, and later than `last`.
+#[inline]
+pub(crate) fn next_time(wall: HlcTime, last: HlcTime) -> HlcTime {
+    wall.max(last.saturating_add(1)).checked_next_multiple_of(GRAIN).unwrap_or(HlcTime::MAX)
+}
+
 /// The most by which wall and monotonic clock may disagree before a step is assumed, in nanoseconds.
 const SLEW: u64 = 100_000_000;
 
@@ -67,8 +73,7 @@ impl Clock {
     /// Source: Kulkarni et al. 2014, with the logical counter in the low bits.
     pub fn tick(&mut self, now: Now) -> HlcTime {
         self.carry(now);
-        let next = now.wall.saturating_add(self.offset).max(self.last.saturating_add(1));
-        self.last = next.checked_next_multiple_of(GRAIN).unwrap_or(HlcTime::MAX);
+        self.last = next_time(now.wall.saturating_add(self.offset), self.last);
         self.last
     }
 

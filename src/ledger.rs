@@ -12,9 +12,10 @@
 //! | `invalidations` | the epochs whose registers wait to be swept, and the wall times at which they came |
 //! | `quarantine`, `released` | entries stamped too far in the future, and their merge once they are due |
 //! | `local`, `evict`, `fill`, `epoch` | the operations of the user of this replica |
+//! | `direct`, `absorb` | own writes that take only their shard's lock, and their entry into the indexes |
 //! | `merge` | the join of an entry from another replica with the register held here |
 //! | `reconciled` | the registers that the end of a reconcile removes, voids and puts in doubt |
-//! | `collect`, `retire` | the end of tombstones and of retired origins |
+//! | `collect`, `retire`, `compact` | the end of tombstones, of retired origins, and of stale entries of logs |
 //! | `validate` | a check of every index against the registers |
 
 use smallvec::SmallVec;
@@ -29,10 +30,13 @@ use crate::replica_id::ReplicaId;
 use crate::store::{Position, SlotRef, Snapshot, Store};
 use crate::sync::Arc;
 
+pub(crate) mod absorb;
 mod below_eviction;
 pub mod changes;
 pub(crate) mod collect;
+mod compact;
 mod contests;
+pub(crate) mod direct;
 pub(crate) mod epoch;
 pub(crate) mod evict;
 mod expiry;
@@ -268,6 +272,18 @@ impl<K: CoreKey, V> Ledger<K, V> {
 
     pub(crate) fn take_arrived(&mut self) -> Vec<(Dot, SlotRef)> {
         std::mem::take(&mut self.arrived)
+    }
+
+    /// Returns true if nothing here waits to be merged, claimed, sent or collected, and no stamp is remembered that may
+    /// contest a fill.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.registers.tombstones.len() == 0
+            && self.registers.retained.is_empty()
+            && self.registers.contested_len() == 0
+            && self.quarantine.len() == 0
+            && self.uncovered.is_empty()
+            && self.receiving.is_none()
+            && !self.has_duplicate_id
     }
 
     /// Returns the bytes of evicted own writes that are kept to be sent.

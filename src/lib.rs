@@ -97,8 +97,8 @@
 //! | the state that a replica exposes | `replica/view.rs` |
 //! | what is evicted, and what an eviction leaves behind | `recency.rs`, `cache/engine.rs`; `ledger/evict.rs` |
 //!
-//! | the path of a write | `cache/write`, `cache/writer`, `ledger/local.rs`, `ledger/registers.rs`; the wake in `cache/tick.rs`; `node/driver.rs`, `cache/port/outgoing.rs`, `protocol/push.rs`, `wire/encode.rs`, `node/mesh` |
-//! | the path of a received message | `node/mesh`, `node/driver.rs`, `cache/port/incoming.rs`, `wire/decode.rs`, `protocol.rs`, `ledger/merge.rs`, `ledger/registers.rs` |
+//! | the path of a write | `cache/write`, `cache/writer`, `ledger/local.rs`, `ledger/registers.rs`; `cache/tick.rs`, and from there `node/shortcut.rs` or `node/driver.rs`; `cache/port/outgoing.rs`, `protocol/push.rs`, `wire/encode.rs`, `node/mesh` |
+//! | the path of a received message | `node/mesh`, `node/shortcut.rs` or `node/driver.rs`, `cache/port/incoming.rs`, `wire/decode.rs`, `protocol.rs`, `ledger/merge.rs`, `ledger/registers.rs` |
 //!
 //! For most rows, `CONTRIBUTING.md` lists the tests that fail first. Each failure scenario has a number, and the tests
 //! that cover the scenario name its number: `grep -rnoiE 'scenario [0-9]+' src tests`.
@@ -170,6 +170,7 @@ pub mod replica_id;
 pub mod report;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod stills;
 mod store;
 mod sync;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! | `builder`, `settings`, `address` | settings, start |
 //! | `driver` | the loop between caches and mesh, on its own thread; the answer *not open* |
 //! | `agenda`, `woken` | the caches that the driver visits in its next turn; the way from a write to that turn |
+//! | `shortcut` | small messages that the thread of a write sends, or the mesh's thread merges, without the driver |
 //! | `registry` | the caches that are open on this node |
 //! | `command` | the requests of a node's handles to its driver |
 //! | `crate::membership`, outside this folder | which replica is open on which process, and which processes to greet |
@@ -42,6 +43,7 @@ mod ready;
 mod registry;
 pub(crate) mod report;
 mod settings;
+mod shortcut;
 mod signal;
 mod spare;
 mod unsent;
@@ -101,6 +103,7 @@ impl Drop for Owner {
 /// The parts that keep the driver running. It stops when they are dropped.
 pub(crate) struct Alive {
     pub(crate) mesh: Arc<Mesh>,
+    pub(crate) shortcut: Arc<shortcut::Shortcut>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) spare: Arc<spare::Spare>,
 }

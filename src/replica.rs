@@ -24,8 +24,7 @@ use crate::crdt::Dot;
 use crate::env::Env;
 use crate::hlc::{HlcTime, Now, Stamp};
 use crate::item::Key;
-use crate::ledger::registers::Garbage;
-use crate::ledger::{self, Ledger, epoch, evict, fill, local};
+use crate::ledger::{self, Ledger, epoch, evict, fill, local, registers::Garbage};
 use crate::members::Members;
 use crate::message::{Digest, Message};
 use crate::outbox::{Outbox, Wanted};
@@ -34,6 +33,7 @@ use crate::replica_id::ReplicaId;
 use crate::store::SlotRef;
 use crate::wire::Unencodable;
 
+pub(crate) mod direct;
 mod due;
 #[cfg(test)]
 mod laws;
@@ -41,6 +41,7 @@ mod renew;
 pub(crate) mod report;
 #[cfg(test)]
 mod schedules;
+pub(crate) mod stills;
 pub(crate) mod view;
 
 #[cfg(any(test, feature = "sim"))]
@@ -291,6 +292,11 @@ impl<K: CoreKey, V> Replica<K, V> {
             log.sort();
         }
         PeerLag::of_all(self.view(), at)
+    }
+
+    /// Returns access for own writes that are made beside the replica.
+    pub(crate) fn direct(&mut self) -> direct::Direct<'_, K, V> {
+        direct::Direct { env: &mut self.env, ledger: &mut self.ledger }
     }
 
     /// Copies everything about this replica except its registers, for operators.

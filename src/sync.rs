@@ -5,7 +5,7 @@ pub(crate) use std::sync::atomic::AtomicI64;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
-pub(crate) use parking_lot::{Mutex, RwLock};
+pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 
 pub(crate) use event_listener::{Event, Listener as Listening};
 

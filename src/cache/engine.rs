@@ -4,8 +4,10 @@ use smallvec::SmallVec;
 
 use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
+use super::gate::{Admission, Gated};
 use crate::hlc::Now;
 use crate::item::ItemRef;
+use crate::ledger::direct::{DirectNote, DirectWriter};
 use crate::recency::{Eviction, HotPlace, HotPlaces, ReadLog, Recency};
 use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
 use crate::store::SlotRef;
@@ -51,6 +53,32 @@ pub(crate) struct Engine<K, V> {
     fade_at: u64,
     /// The running fills that callers can join.
     pub(crate) flights: Flights<K, V>,
+    /// True if a listener or subscriber wants the changes.
+    listening: bool,
+}
+
+impl<K: CoreKey, V> Gated for Engine<K, V> {
+    type Writer = DirectWriter<K, V>;
+    type Note = DirectNote;
+
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
+        // Nobody waited for these changes when they were made: see `admit`.
+        self.replica.set_watch(Watch::CountsOnly);
+        self.replica.direct().absorb(notes);
+    }
+
+    /// A change for which a listener, a subscriber, a fill or the order of use waits goes through the replica.
+    fn admit(&mut self, writer: &mut Option<DirectWriter<K, V>>) -> Admission {
+        if self.recency.is_some() || self.listening || !self.flights.is_empty() {
+            return Admission::Refused;
+        }
+        let mut direct = self.replica.direct();
+        if writer.as_ref().is_some_and(|writer| direct.may_go_on(writer)) {
+            return Admission::Same;
+        }
+        *writer = direct.writer();
+        if writer.is_some() { Admission::Renewed } else { Admission::Refused }
+    }
 }
 
 impl<K: CoreKey, V> Engine<K, V> {
@@ -62,6 +90,7 @@ impl<K: CoreKey, V> Engine<K, V> {
             hot: HotPlaces::default(),
             fade_at: 0,
             flights: Flights::new(),
+            listening: false,
         }
     }
 
@@ -80,7 +109,8 @@ impl<K: CoreKey, V> Engine<K, V> {
     }
 
     /// Sets how much of its changes the replica records.
-    fn set_listening(&mut self, listening: bool) {
+    pub(super) fn set_listening(&mut self, listening: bool) {
+        self.listening = listening;
         let ours = self.recency.is_some() || !self.flights.is_empty();
         self.replica.set_watch(match (listening, ours) {
             (true, _) => Watch::Everything,
@@ -126,6 +156,11 @@ impl<K: CoreKey, V> Engine<K, V> {
     /// noted.
     pub(crate) fn hot(&self) -> Option<(u64, Vec<HotPlace>)> {
         self.recency.as_ref().filter(|recency| recency.notes_reads()).map(|_| self.hot.top())
+    }
+
+    /// Returns true if the values have a capacity, and so an order of use.
+    pub(crate) fn has_capacity(&self) -> bool {
+        self.capacity.is_some()
     }
 
     fn is_over_capacity(&self) -> bool {

@@ -49,8 +49,17 @@ pub struct NodeServices {
     pub time: Arc<dyn TimeSource>,
     /// The function to call after a write when there is a member to send it to.
     pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// The sender for the thread of a write; `None` if only the driver sends.
+    pub sender: Option<Arc<dyn Sender>>,
     /// The runtimes of fillers and of timers.
     pub tasks: Arc<dyn Executor>,
+}
+
+/// A sender of small messages that any thread may call.
+pub trait Sender: Send + Sync {
+    /// Sends what a cache has to send, without waiting and without a lock held. Returns false if the driver must visit
+    /// the cache: something is left to send, or a timer is due before the driver's next visit.
+    fn send(&self, port: &dyn Port) -> bool;
 }
 
 /// The runtimes in which the fillers and the time limits of a cache run.

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::TimeSource;
-use super::host::{Executor, Host, NodeServices};
+use super::host::{Executor, Host, NodeServices, Sender};
+use super::port::Pace;
 use crate::hlc::Now;
 use crate::item::CoreKey;
 use crate::replica::{FormerState, Replica};
@@ -17,14 +18,16 @@ pub(super) struct CacheServices {
     pub(super) host: Arc<dyn Host>,
     pub(super) time: Arc<dyn TimeSource>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+    pub(super) sender: Option<Arc<dyn Sender>>,
+    pub(super) pace: Pace,
     pub(super) tasks: Arc<dyn Executor>,
     id: Mutex<ReplicaId>,
 }
 
 impl CacheServices {
     pub(super) fn new(host: Arc<dyn Host>, services: NodeServices, id: ReplicaId) -> Self {
-        let NodeServices { node, node_name, time, wake, tasks } = services;
-        Self { node, node_name, host, time, wake, tasks, id: Mutex::new(id) }
+        let NodeServices { node, node_name, time, wake, sender, tasks } = services;
+        Self { node, node_name, host, time, wake, sender, pace: Pace::default(), tasks, id: Mutex::new(id) }
     }
 
     /// Returns the id of this replica, as other nodes know it.

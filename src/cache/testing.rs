@@ -69,6 +69,7 @@ impl Host for TestHost {
             node_name: Arc::from("test"),
             time: Arc::clone(&self.clock) as _,
             wake: Arc::new(|| {}),
+            sender: None,
             tasks: Arc::new(TestTasks),
         }
     }

@@ -1,4 +1,4 @@
-//! The timers of a cache, and the wake of the node's driver after a write. The driver handles the timers; once the node
+//! The timers of a cache, and the sending of a write: on its thread or by the node's driver. The driver handles the timers; once the node
 //! is down, the cache's own writes do.
 
 use super::shared::Shared;
@@ -24,13 +24,16 @@ pub(super) fn tick<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) -> u64 {
     if shared.writer.must_evict() { now.mono } else { next }
 }
 
-/// Makes sure that a write is sent, and that what it left to evict is evicted: wakes the node's driver. If the node is
-/// down, handles due timers instead.
+/// Makes sure that a write is sent, and that what it left to evict is evicted: sends a small message on this thread, or
+/// wakes the node's driver. If the node is down, handles due timers instead.
 #[inline]
 pub(super) fn after_write<K: CacheKey, V: CacheValue>(shared: &Shared<K, V>) {
     // Without peers only the evictions that are left need the driver: it would otherwise come after up to a second.
     if shared.connection.is_connected() || (shared.writer.must_evict() && !shared.connection.is_detached()) {
-        (shared.services.wake)();
+        let sender = shared.services.sender.as_ref().filter(|_| !shared.writer.must_evict());
+        if !sender.is_some_and(|sender| sender.send(shared)) {
+            (shared.services.wake)();
+        }
     } else if shared.connection.is_detached() {
         // No driver calls `tick` any more, so only writes can handle timers.
         tick(shared);

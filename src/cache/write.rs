@@ -1,5 +1,5 @@
-//! Writes and deletes of this node: prepared without the replica's lock, made under that lock. Then `tick::after_write`
-//! wakes the node's driver, which sends them.
+//! Writes and deletes of this node: prepared without a lock, made at the table or under the replica's lock. Then
+//! `tick::after_write` sends them, or wakes the node's driver, which does.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
 ) -> Result<Written, InsertError> {
     let now = shared.services.time.now();
     let write = prepare::insert(shared, now, key, value, time_to_live)?;
-    let stamp = shared.writer.change(now, |engine| engine.replica.write(now, write));
+    let stamp = shared.writer.write(now, write);
     tick::after_write(shared);
     Ok(Written { stamp })
 }

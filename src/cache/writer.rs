@@ -2,16 +2,23 @@
 
 use super::engine::{Engine, News};
 use super::feed::{Feed, Subscription};
+use super::gate::{Gate, RELIEF};
 use super::listener::Listeners;
 use super::{CacheKey, CacheValue, TimeSource};
 use crate::garbage::drop_quietly;
-use crate::hlc::Now;
+use crate::hlc::{Now, Stamp};
+use crate::item::ItemRef;
+use crate::ledger::direct::{DirectNote, DirectWriter, DirectlyWritten, Refused};
 use crate::recency::ReadLog;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::replica::Write;
+use crate::store::Snapshot;
+use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// The write side of a cache.
 pub(super) struct Writer<K, V> {
-    engine: Mutex<Engine<K, V>>,
+    gate: Gate<Engine<K, V>, DirectWriter<K, V>, DirectNote>,
+    /// False if no write of this cache is ever direct.
+    may_be_direct: bool,
     /// True if the last change left more to evict than one call may.
     must_evict: AtomicBool,
     /// Reads that are not yet applied to the order of use.
@@ -22,8 +29,11 @@ pub(super) struct Writer<K, V> {
 }
 
 impl<K: CacheKey, V: CacheValue> Writer<K, V> {
-    pub(super) fn new(engine: Engine<K, V>, reads: ReadLog, feed: Feed<K, V>, listeners: Listeners<K, V>) -> Self {
-        Self { engine: Mutex::new(engine), must_evict: AtomicBool::new(false), reads, feed, listeners }
+    pub(super) fn new(mut engine: Engine<K, V>, reads: ReadLog, feed: Feed<K, V>, listeners: Listeners<K, V>) -> Self {
+        engine.set_listening(listeners.is_listening());
+        let may_be_direct = !engine.has_capacity() && !listeners.is_listening();
+        let gate = Gate::new(engine, RELIEF);
+        Self { gate, may_be_direct, must_evict: AtomicBool::new(false), reads, feed, listeners }
     }
 
     /// Runs `act` under the replica's lock. Then, without the lock, notifies the fills, subscribers and listener that
@@ -31,7 +41,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     #[inline]
     pub(super) fn change<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
         let (result, settled) = {
-            let mut engine = self.engine.lock();
+            let mut engine = self.gate.lock();
             let listening = self.listeners.is_listening() || self.feed.is_watched();
             let (result, mut settled) = engine.act(now, &self.reads, listening, act);
             if let Some(news) = &mut settled.news {
@@ -49,6 +59,54 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         result
     }
 
+    /// Writes a value: at the table if this is possible, otherwise through the replica. Returns the stamp.
+    #[inline]
+    pub(super) fn write(&self, now: Now, write: Write<K, V>) -> Stamp {
+        let written = if self.may_be_direct { self.write_directly(now, write) } else { Err(write) };
+        match written {
+            Ok(stamp) => stamp,
+            Err(write) => self.change(now, |engine| engine.replica.write(now, write)),
+        }
+    }
+
+    #[inline]
+    fn write_directly(&self, now: Now, write: Write<K, V>) -> Result<Stamp, Write<K, V>> {
+        let added = self.gate.write(write, |writer, notes, write| {
+            let DirectlyWritten { stamp, note, .. } = writer.add(now, write)?;
+            notes.push(note);
+            Ok(stamp)
+        })?;
+        let (write, found) = match added {
+            Ok(stamp) => return Ok(stamp),
+            Err(Refused::ForReplica(write)) => return Err(write),
+            Err(Refused::Found(write, found)) => (write, found),
+        };
+        // Compares the keys without a lock. If two keys have one hash, the replica finds the right one.
+        let is_same = found.hash == write.hash && found.item.key == write.item.key;
+        let (written, displaced) =
+            if is_same { self.overwrite_directly(now, write, &found) } else { (Err(write), None) };
+        drop_quietly(displaced.into_iter().chain([found.item]));
+        written
+    }
+
+    /// Writes a value over this register of its key. Returns the displaced item too.
+    fn overwrite_directly(
+        &self,
+        now: Now,
+        write: Write<K, V>,
+        found: &Snapshot<K, V>,
+    ) -> (Result<Stamp, Write<K, V>>, Option<ItemRef<K, V>>) {
+        let written = self.gate.write(write, |writer, notes, write| {
+            let DirectlyWritten { stamp, note, displaced } = writer.overwrite(now, write, found)?;
+            notes.push(note);
+            Ok((stamp, displaced))
+        });
+        match written {
+            Ok(Ok((stamp, displaced))) => (Ok(stamp), displaced),
+            Err(write) | Ok(Err(Refused::ForReplica(write) | Refused::Found(write, _))) => (Err(write), None),
+        }
+    }
+
     /// Returns true if the values exceed the capacity until further calls have evicted more. Takes no lock.
     pub(super) fn must_evict(&self) -> bool {
         self.must_evict.load(Ordering::Relaxed)
@@ -56,19 +114,23 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
 
     /// Runs `look` under the replica's lock.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Engine<K, V>) -> R) -> R {
-        look(&self.engine.lock())
+        look(&self.gate.lock())
     }
 
     /// Runs `act` under the replica's lock. `act` must change no register, so that nothing is left to do without the
     /// lock.
     pub(super) fn adjust<R>(&self, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
-        act(&mut self.engine.lock())
+        act(&mut self.gate.lock())
     }
 
     /// Adds a subscriber to the change stream. It receives the changes of every call that takes the replica's lock
     /// after this one.
     pub(super) fn subscribe(&self, time: &Arc<dyn TimeSource>) -> Subscription<K, V> {
-        self.adjust(|_| self.feed.subscribe(Arc::clone(time)))
+        self.adjust(|engine| {
+            // From now on every write goes through the replica, so that the subscriber receives its change.
+            engine.set_listening(true);
+            self.feed.subscribe(Arc::clone(time))
+        })
     }
 
     /// Queues changes for the listener and the change stream. Called under the replica's lock, which defines their

@@ -15,7 +15,7 @@
 //! and `void_unencodable` remove through `Ledger::drop_register`, which also raises the floor and the dropped vector.
 
 use super::changes::RemovalCause;
-use super::{Ledger, expiry, fill};
+use super::{Ledger, compact, expiry, fill};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::item::CoreKey;
@@ -112,7 +112,7 @@ pub(crate) fn release_retained<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &E
 
 /// Compacts the logs that are mostly stale.
 pub(crate) fn compact_logs<K: CoreKey, V>(ledger: &mut Ledger<K, V>) {
-    ledger.registers.compact_bloated_logs();
+    compact::compact_bloated_logs(&mut ledger.registers);
 }
 
 /// Removes the logs of origins of which no register is held.

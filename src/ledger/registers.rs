@@ -3,7 +3,9 @@
 
 use super::below_eviction::BelowEviction;
 use super::changes::{Change, Changes, Effect, RemovalCause};
+use super::compact;
 use super::contests::Contests;
+use super::direct::DirectNote;
 use super::expiry::ExpiryIndex;
 use super::invalidations::Invalidations;
 use super::log::Logs;
@@ -13,7 +15,7 @@ use super::tombstones::{Retained, Tombstones};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{Body, CoreKey, ItemRef, Key};
+use crate::item::{CoreKey, ItemRef, Key};
 use crate::members::StableCut;
 use crate::message::bound::is_of_fill;
 use crate::message::{Entry, FillNote};
@@ -38,7 +40,7 @@ pub(crate) struct Values {
 /// The held registers, and every index over them.
 pub(crate) struct Registers<K, V> {
     /// The id of this replica.
-    id: ReplicaId,
+    pub(super) id: ReplicaId,
     table: Arc<Store<K, V>>,
     origins: Origins,
     pub(super) logs: Logs,
@@ -50,6 +52,8 @@ pub(crate) struct Registers<K, V> {
     pub(super) changes: Changes<K, V>,
     invalidations: Invalidations,
     values: Values,
+    /// The number of this replica's own id, once a direct write needed it.
+    own_origin: Option<u32>,
     garbage: Garbage<K, V>,
 }
 
@@ -68,6 +72,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             changes: Changes::default(),
             invalidations: Invalidations::default(),
             values: Values::default(),
+            own_origin: None,
             garbage: Garbage::new(),
         }
     }
@@ -95,7 +100,6 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Notes that no register at or below the epoch is left.
     pub(super) fn note_swept(&mut self) {
-        self.table.note_swept();
         self.invalidations = Invalidations::default();
     }
 
@@ -161,7 +165,6 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Returns the number of remembered fills and of keys with remembered stamps. A key counts once for stamps that
     /// lost and once for unmerged stamps.
-    #[cfg(test)]
     pub(crate) fn contested_len(&self) -> usize {
         self.contests.len()
     }
@@ -182,7 +185,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         if held.meta.retained {
             marker.kind = Kind::Live;
         }
-        debug_assert!(marker.kind.is_live() != matches!(held.item.body, Body::Absent));
+        debug_assert!(marker.kind.is_live() != held.item.body.is_absent());
         let (hash, item) = (held.hash, ItemRef::clone(&held.item));
         let Meta { expires, size, weight, .. } = held.meta;
         Some((Entry { hash, item, marker, expires, size, weight }, held))
@@ -258,7 +261,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.note_invalidated(held);
         // A register that only loses its body keeps its dot, and so its log entry. It is not appended again.
         let same_dot = self.dot_of(&held.meta) == marker.dot;
-        self.unindex(held, same_dot);
+        self.unindex(held.slot, &held.meta, same_dot);
         self.garbage.extend(self.table.replace(held.slot, meta, item));
         self.index(held.slot, &meta, marker.dot, same_dot);
         let effect = match (self.is_readable(&held.meta), self.is_readable(&meta)) {
@@ -279,8 +282,8 @@ impl<K: CoreKey, V> Registers<K, V> {
         let meta = self.meta_of(&new);
         let Placing { hash, marker, item, .. } = new;
         let after = self.changes.is_watched().then(|| ItemRef::clone(&item));
-        let (item, found) = match self.table.insert_if_new(hash, meta, item) {
-            Ok(slot) => {
+        let (item, found) = match self.table.insert_if_new(hash, item, || meta) {
+            Ok((slot, _)) => {
                 self.note_placed(slot, &meta, marker, after);
                 return None;
             }
@@ -294,6 +297,33 @@ impl<K: CoreKey, V> Registers<K, V> {
             None => self.add(hash, meta, marker, item),
         };
         held
+    }
+
+    /// Returns the number of this replica's own id, for registers of its direct writes. It stays in use for ever.
+    pub(super) fn own_origin(&mut self) -> u32 {
+        if self.own_origin.is_none() {
+            self.own_origin = Some(self.origins.acquire(self.id));
+        }
+        self.own_origin.unwrap_or_default()
+    }
+
+    /// Enters a direct write into the indexes. Replicas and readers know it from then on as a write by
+    /// [`place_own`](Self::place_own).
+    pub(super) fn absorb(&mut self, note: &DirectNote) {
+        let DirectNote { slot, hash, ref before, ref after } = *note;
+        let marker = self.marker_of(after);
+        // One reference for the stamp and one for the dot.
+        (self.origins.acquire(self.id), self.origins.acquire(self.id));
+        if let Some(before) = before {
+            // A direct write replaces values only, and every value contests fills.
+            if before.stamp_replica != after.stamp_replica {
+                self.contests.note_loser(hash, self.stamp_of(before), after.stamp_time);
+            }
+            self.unindex(slot, before, false);
+        }
+        self.index(slot, after, marker.dot, false);
+        let effect = if before.is_some() { Effect::Updated } else { Effect::Inserted };
+        self.note_change(slot, after.weight, effect, (None, None), marker);
     }
 
     /// Expires the held value if its time to live is over, so that the change stream reports the expiry before the
@@ -367,6 +397,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         }
     }
 
+    /// Enters a register that was placed into the indexes.
     fn index(&mut self, slot: SlotRef, meta: &Meta, dot: Dot, logged: bool) {
         let bloated = !logged && self.logs.append(dot, slot);
         if meta.kind.is_live() {
@@ -380,13 +411,13 @@ impl<K: CoreKey, V> Registers<K, V> {
             self.tombstones.add(meta, slot);
         }
         if bloated {
-            self.compact_log(dot.actor);
+            compact::compact_log(self, dot.actor);
         }
     }
 
-    fn unindex(&mut self, held: &Snapshot<K, V>, stays_logged: bool) {
-        self.below_eviction.forget(held.slot);
-        let meta = &held.meta;
+    /// Takes a register that was replaced or removed out of the indexes.
+    fn unindex(&mut self, slot: SlotRef, meta: &Meta, stays_logged: bool) {
+        self.below_eviction.forget(slot);
         if !stays_logged {
             self.logs.note_stale(&self.origins.id(meta.dot_origin));
         }
@@ -395,7 +426,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             self.values.weight -= u64::from(meta.weight);
             self.values.expiring -= u64::from(meta.expires != 0);
         } else {
-            self.tombstones.remove(meta, held.slot);
+            self.tombstones.remove(meta, slot);
         }
         if meta.retained {
             self.retained.release(meta.size);
@@ -410,7 +441,7 @@ impl<K: CoreKey, V> Registers<K, V> {
     pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
         self.note_invalidated(held);
         let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
-        self.unindex(held, false);
+        self.unindex(held.slot, &held.meta, false);
         self.garbage.extend(self.table.remove(held.slot));
         if was_readable {
             let why = if held.meta.is_expired_by(self.changes.wall) { RemovalCause::Expired } else { why };
@@ -453,35 +484,6 @@ impl<K: CoreKey, V> Registers<K, V> {
                 self.make_tombstone(&held, Cause::Evicted, RemovalCause::Size);
             }
         }
-    }
-
-    /// Compacts the logs that are mostly stale. An append compacts only the log that it extends, so this call also
-    /// serves the logs of origins that no longer write.
-    pub(super) fn compact_bloated_logs(&mut self) {
-        self.logs.bloated().into_iter().for_each(|origin| self.compact_log(origin));
-    }
-
-    /// Drops the stale entries of a log.
-    fn compact_log(&mut self, origin: ReplicaId) {
-        let Some(mut log) = self.logs.take(&origin) else { return };
-        let own = origin == self.id;
-        let (mut gone, mut rewritten_here) = (0, 0);
-        log.compact(|time, slot| {
-            let dot = self.table.meta(slot).map(|meta| self.dot_of(&meta));
-            let current = dot == Some(Dot::new(origin, time));
-            match dot {
-                _ if current || !own => {}
-                // This replica rewrote the key later. A push that starts below this entry claims it, so it must carry
-                // the later write. The log no longer shows which write that is, so the push must reach the log's end.
-                Some(dot) if dot.actor == origin => rewritten_here = time.max(rewritten_here),
-                // Another replica overtook the write, or its register is gone. A push that starts below this entry
-                // would claim the write and not carry it. The log no longer shows this, so no push may start there.
-                _ => gone = time.max(gone),
-            }
-            current
-        });
-        self.logs.put(origin, log);
-        self.logs.note_compacted(gone, rewritten_here);
     }
 
     /// Keeps the items of these entries as displaced items, so that no user type is dropped in this call.

@@ -7,6 +7,13 @@ use crate::hlc::{HlcTime, Now};
 use crate::message::Digest;
 use crate::replica_id::ReplicaId;
 
+/// The highest number of entries in a push that counts as small.
+const SMALL_PUSH: usize = 16;
+/// The shortest time from an acknowledgement to that of a later small push, in nanoseconds.
+const ACK_DELAY_SMALL: u64 = 1_000_000;
+/// The shortest time from an acknowledgement to that of any later push, in nanoseconds.
+const ACK_DELAY: u64 = 10_000_000;
+
 /// A clock of a member and its watermark at that clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pair {
@@ -108,8 +115,20 @@ pub(crate) struct Delivery {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Acks {
     pub(crate) due: Option<u64>,
-    /// The earliest time for the next acknowledgement.
-    pub(crate) after: u64,
+    /// The time of the last acknowledgement.
+    pub(crate) sent: Option<u64>,
+}
+
+impl Acks {
+    /// Makes an acknowledgement due for a push with this many entries: now, or once the last acknowledgement is old
+    /// enough. One that is due earlier stays so.
+    pub(crate) fn note_push(&mut self, now: u64, entries: usize) {
+        // A caller may wait for the acknowledgement of a small push. Large pushes come in bursts, in which one
+        // acknowledgement covers many of them.
+        let delay = if entries <= SMALL_PUSH { ACK_DELAY_SMALL } else { ACK_DELAY };
+        let at = self.sent.map_or(now, |sent| sent.saturating_add(delay).max(now));
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
 }
 
 /// Statements of a member about its own writes, to be compared with the writes that are known.
@@ -154,6 +173,41 @@ pub(crate) struct Clocks {
     pub(crate) deferrals: u32,
 }
 
+/// The last digest that was sent to a member while this replica was at rest: its clock, and a hash of its content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SentDigest {
+    pub(crate) clock: HlcTime,
+    pub(crate) content: u64,
+}
+
+/// The last digest of a member: its clock, and the distance of its watermark from that clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeardDigest {
+    pub(crate) clock: HlcTime,
+    pub(crate) lag: u64,
+}
+
+/// The state of the stills that this replica exchanges with a member.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StillState {
+    /// The digest that stills to the member repeat. `None` if they cannot repeat the last one.
+    pub(crate) sent: Option<SentDigest>,
+    /// The digest that stills of the member repeat. `None` if only a digest will do.
+    pub(crate) heard: Option<HeardDigest>,
+    /// The monotonic time at which the member last reported that it had accepted a still.
+    pub(crate) accepted_at: Option<u64>,
+}
+
+impl StillState {
+    /// Notes a digest of the member that is newer than all before. `is_plain` is true if it was applied and a repetition
+    /// of it would have no effect but to raise times.
+    pub(crate) fn note_heard(&mut self, digest: &Digest, is_plain: bool) {
+        let is_plain = is_plain && digest.renew.is_none() && digest.deferring == 0;
+        let lag = digest.clock.saturating_sub(digest.watermark);
+        self.heard = is_plain.then_some(HeardDigest { clock: digest.clock, lag });
+    }
+}
+
 /// A member, live, or dead and not yet forgotten.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -183,6 +237,7 @@ pub(crate) struct Peer {
     pub(crate) session_done: u64,
     pub(crate) claims: OwnWriteClaims,
     pub(crate) clocks: Clocks,
+    pub(crate) stills: StillState,
 }
 
 impl Peer {
@@ -214,6 +269,7 @@ impl Peer {
             session_done: 0,
             claims: OwnWriteClaims { wrote, ..OwnWriteClaims::default() },
             clocks: Clocks::default(),
+            stills: StillState::default(),
         }
     }
 

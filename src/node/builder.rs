@@ -15,6 +15,7 @@ use super::driver::Driver;
 use super::mesh::{FailureTiming, Mesh, MeshConfig, MeshError};
 use super::registry::{Identity, Registry};
 use super::settings::NodeSettings;
+use super::shortcut::Shortcut;
 use super::{Alive, Node, clock};
 use crate::report::EventKind;
 use crate::sync::{AtomicI64, Ordering};
@@ -220,10 +221,12 @@ impl NodeBuilder {
         let mesh = Arc::new(mesh);
         registry.note(EventKind::NodeStarted, mesh.name(), format!("this node was started at {}", mesh.advertised()));
         let (commands, inbox) = mpsc::unbounded_channel();
-        let driver = Driver::new(Arc::clone(&mesh), events, Arc::clone(&registry), inbox, seeds);
+        let shortcut = Shortcut::new(Arc::clone(&mesh), Arc::clone(&registry));
+        let driver =
+            Driver::new((Arc::clone(&mesh), events), Arc::clone(&registry), Arc::clone(&shortcut), inbox, seeds);
         spawn(driver, Arc::clone(&registry), Arc::clone(&mesh)).await?;
         let owner = Arc::new(super::Owner(Arc::clone(&registry)));
-        Ok(Node { registry, alive: Arc::new(Alive { mesh, commands, spare: Arc::default() }), _owner: owner })
+        Ok(Node { registry, alive: Arc::new(Alive { mesh, shortcut, commands, spare: Arc::default() }), _owner: owner })
     }
 
     /// Starts as [`start`](Self::start) does, for applications without a runtime: it blocks the thread.

@@ -15,14 +15,14 @@ use uuid::Uuid;
 use super::agenda::{Agenda, ToVisit};
 use super::command::Command;
 use super::inquiry;
-use super::lanes::Lanes;
 use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
 use super::ready::{MemberWaiter, Waiter};
 use super::registry::{Held, Registry};
+use super::shortcut::Shortcut;
 use super::signal::Signal;
 use crate::cache::TimeSource;
 use crate::cache::port::{NodeEvent, Parcel, Port};
-use crate::membership::{Membership, NotOpen};
+use crate::membership::NotOpen;
 use crate::replica_id::ReplicaId;
 use crate::report::EventKind;
 use crate::sync::Ordering;
@@ -30,6 +30,7 @@ use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
 mod settings;
+mod stills;
 mod waiting;
 mod watch;
 
@@ -41,7 +42,7 @@ const EVENTS_PER_TURN: usize = 64;
 const COMMANDS_PER_TURN: usize = 1_024;
 /// The time within which the peer's kernel must take a stream message.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
-/// The interval at which processes that have not answered are greeted again, and every cache is visited.
+/// The interval at which processes that have not answered are greeted again.
 const GREET_EVERY: Duration = Duration::from_millis(500);
 /// The time until the next visit of a cache whose timers panicked, in nanoseconds.
 const IDLE_NANOS: u64 = 1_000_000_000;
@@ -58,8 +59,7 @@ pub(crate) struct Driver {
     mesh: Arc<Mesh>,
     events: MeshEvents,
     registry: Arc<Registry>,
-    membership: Membership<Peer>,
-    lanes: Lanes,
+    shortcut: Arc<Shortcut>,
     commands: mpsc::UnboundedReceiver<Command>,
     sent: (mpsc::UnboundedSender<Sent>, mpsc::UnboundedReceiver<Sent>),
     waiters: Vec<Waiter>,
@@ -69,14 +69,22 @@ pub(crate) struct Driver {
     seeds: Vec<String>,
     greet_at: Instant,
     agenda: Agenda,
+    stills: stills::StillTurns,
     watch: watch::ReportWatch,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shortcut.set_driver_waits(false);
+        drop(self.shortcut.take_left());
+    }
 }
 
 impl Driver {
     pub(crate) fn new(
-        mesh: Arc<Mesh>,
-        events: MeshEvents,
+        (mesh, events): (Arc<Mesh>, MeshEvents),
         registry: Arc<Registry>,
+        shortcut: Arc<Shortcut>,
         commands: mpsc::UnboundedReceiver<Command>,
         seeds: Vec<String>,
     ) -> Self {
@@ -84,8 +92,7 @@ impl Driver {
             mesh,
             events,
             registry,
-            membership: Membership::default(),
-            lanes: Lanes::default(),
+            shortcut,
             commands,
             sent: mpsc::unbounded_channel(),
             waiters: Vec::new(),
@@ -94,6 +101,7 @@ impl Driver {
             seeds,
             greet_at: Instant::now(),
             agenda: Agenda::default(),
+            stills: stills::StillTurns::new(),
             watch: watch::ReportWatch::new(),
         }
     }
@@ -105,6 +113,7 @@ impl Driver {
             self.registry.beat();
             let next = self.turn().await;
             waiting::answer(&mut self);
+            self.shortcut.set_driver_waits(true);
             tokio::select! {
                 biased;
                 // In this order, so that a flood of messages delays neither callers nor the next bulk parcel.
@@ -142,28 +151,37 @@ impl Driver {
     /// Visits the caches that have something to do: sends their parcels, then lets time pass for them. Returns the
     /// instant of the next turn.
     async fn turn(&mut self) -> Instant {
+        self.shortcut.set_driver_waits(false);
         let opened = self.note_opened();
         let now = Instant::now();
         let greets = !opened.is_empty() || self.greet_at <= now;
         if greets {
             self.greet_at = now + GREET_EVERY;
+        }
+        if !opened.is_empty() {
             self.agenda.want_all();
         }
         let visited = self.take_visits();
+        for (port, parcel) in self.shortcut.take_left() {
+            self.send(&port, parcel).await;
+        }
         self.send_parcels(&visited).await;
         self.pass_time(&visited);
         self.registry.close_lingering(self.registry.clock.now().mono);
         if greets {
-            self.lanes.tidy(self.registry.clock.now().mono);
+            self.shortcut.lanes.lock().tidy(self.registry.clock.now().mono);
             self.greet_the_unknown().await;
-            self.registry.publish(self.membership.node_names());
+            if self.shortcut.members(|it| it.take_changed()) {
+                self.registry.publish(self.shortcut.members(|it| it.node_names()));
+            }
         }
+        stills::send_if_due(self, now).await;
         watch::look(self, now);
         let next = self.agenda.next().map_or(self.greet_at, |at| Instant::from_std(self.registry.clock.instant(at)));
         // Callers are answered once in each turn, so turns follow soon after each other while a caller waits.
         let waits = !self.waiters.is_empty() || !self.member_waiters.is_empty();
         let soon = if waits { now + Duration::from_millis(5) } else { self.greet_at };
-        next.min(soon).min(self.greet_at)
+        next.min(soon).min(self.greet_at).min(self.stills.at())
     }
 
     /// Reports the caches opened since the last turn to membership, and whether this node still looks for its seeds.
@@ -172,10 +190,10 @@ impl Driver {
         if self.registry.phase.awaits_seeds.swap(looks_for_seeds, Ordering::AcqRel) != looks_for_seeds {
             self.agenda.want_all();
         }
-        self.membership.await_seeds(looks_for_seeds);
+        self.shortcut.members(|it| it.await_seeds(looks_for_seeds));
         // Before the caches are asked: "not open" answers to a predecessor must not count for a cache opened since.
         let opened = self.registry.take_opened();
-        opened.iter().for_each(|cache| self.membership.opened(cache));
+        self.shortcut.members(|it| opened.iter().for_each(|cache| it.opened(cache)));
         opened
     }
 
@@ -189,6 +207,7 @@ impl Driver {
     }
 
     async fn handle_events(&mut self, first: MeshEvent) {
+        self.shortcut.set_driver_waits(false);
         self.handle_event(first).await;
         for _ in 0..EVENTS_PER_TURN {
             match self.events.try_recv() {
@@ -207,7 +226,7 @@ impl Driver {
             MeshEvent::Message { bytes, .. } => self.handle_message(bytes).await,
             MeshEvent::Up(peer) => {
                 tracing::info!(member = %peer.name, addr = %peer.addr, "member up");
-                for predecessor in self.membership.up(peer.incarnation, &peer.name, peer.clone()) {
+                for predecessor in self.shortcut.members(|it| it.up(peer.incarnation, &peer.name, peer.clone())) {
                     tracing::info!(member = %peer.name, addr = %peer.addr, "member restarted: it replaces its predecessor");
                     self.registry.note(
                         EventKind::MemberRestarted,
@@ -241,7 +260,8 @@ impl Driver {
     }
 
     fn drop_process(&mut self, incarnation: Uuid, for_good: bool) {
-        let replicas = self.membership.down(incarnation, for_good);
+        self.stills.forget(incarnation);
+        let replicas = self.shortcut.members(|it| it.down(incarnation, for_good));
         for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
             // A dead member may return, so it holds back collection until it is forgotten. A member that left holds
@@ -250,11 +270,11 @@ impl Driver {
             self.act(&port, (), |port| port.handle_event(event));
         }
         self.registry.ports().iter().for_each(|port| port.forget_settings(incarnation));
-        self.registry.set_connected(!self.membership.is_alone());
+        self.registry.set_connected(!self.shortcut.members(|it| it.is_alone()));
     }
 
     fn forget(&mut self, incarnation: Uuid) {
-        for (cache, replica) in self.membership.forget(incarnation) {
+        for (cache, replica) in self.shortcut.members(|it| it.forget(incarnation)) {
             if let Some(port) = self.registry.port(&cache) {
                 self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
             }
@@ -270,6 +290,7 @@ impl Driver {
             Some(Signal::Settings { node, is_answer, cache, text }) => {
                 return settings::take(self, (node, is_answer), cache, text).await;
             }
+            Some(Signal::Stills { node, body }) => return stills::take(self, node, body),
             None => {}
         }
         let (envelope, kind) = match wire::peek(&bytes) {
@@ -277,7 +298,7 @@ impl Driver {
             Ok(Peeked::UnknownKind { .. } | Peeked::UnknownVersion(_)) | Err(_) => return self.ignore(),
         };
         // A late message would re-create a member that is never reported down again.
-        if self.membership.is_late(envelope.node, envelope.cache, envelope.from) {
+        if self.shortcut.members(|it| it.is_late(envelope.node, envelope.cache, envelope.from)) {
             return self.ignore();
         }
         let port = match self.registry.port_or_last(envelope.cache) {
@@ -292,7 +313,7 @@ impl Driver {
         };
         // Only a digest makes its sender a member, so only a digest replaces the replica that was open there before.
         if kind == MessageKind::Digest
-            && let Some(before) = self.membership.heard(envelope.node, envelope.cache, envelope.from)
+            && let Some(before) = self.shortcut.members(|it| it.heard(envelope.node, envelope.cache, envelope.from))
         {
             self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(before)));
         }
@@ -302,8 +323,8 @@ impl Driver {
     async fn answer_not_open(&self, asked: &wire::Envelope<'_>, last: ReplicaId) {
         let answer = NotOpen { asked: asked.from, last };
         let signal = Signal::NotOpen { node: self.registry.incarnation, answer, cache: asked.cache };
-        if let Some(peer) = self.membership.place_of(asked.node) {
-            let _ = self.mesh.send_datagram(peer, signal.write()).await;
+        if let Some(peer) = self.shortcut.members(|it| it.place_of(asked.node).cloned()) {
+            let _ = self.mesh.send_datagram(&peer, signal.write()).await;
         }
     }
 
@@ -312,7 +333,7 @@ impl Driver {
         // The answer may be the last that the cache expected: callers of `wait_replicated` wait for it.
         port.iter().for_each(|port| self.agenda.want(port.name()));
         let ours = port.as_ref().map(|port| port.id());
-        if let Some(replica) = self.membership.not_open(node, cache, (answer, ours), now.mono)
+        if let Some(replica) = self.shortcut.members(|it| it.not_open(node, cache, (answer, ours), now.mono))
             && let Some(port) = port
         {
             port.forget_settings(node);
@@ -357,7 +378,7 @@ impl Driver {
         let Parcel { to, bytes, bulk } = parcel;
         let now = self.registry.clock.now().mono;
         for replica in to {
-            let Some(peer) = self.membership.home(port.name(), replica).cloned() else {
+            let Some(peer) = self.shortcut.members(|it| it.home(port.name(), replica).cloned()) else {
                 // The receiver's process is not live. The replica waits for the outcome of each bulk parcel all the
                 // same.
                 if bulk {
@@ -367,13 +388,13 @@ impl Driver {
             };
             // Only bulk parcels wait for a pause after a stream: small digests and acknowledgements go by datagram at
             // once.
-            if bytes.len() <= MAX_DATAGRAM && (!bulk || self.lanes.takes_datagram(replica, now)) {
+            if bytes.len() <= MAX_DATAGRAM && (!bulk || self.shortcut.lanes.lock().takes_datagram(replica, now)) {
                 let ok = self.mesh.send_datagram(&peer, bytes.clone()).await.is_ok();
                 if bulk {
                     self.contain(port, (), |port| port.sent(replica, ok));
                 }
             } else {
-                self.lanes.streamed(replica, now);
+                self.shortcut.note_stream(port, replica, now);
                 self.send_stream(port, &peer, bulk.then_some(replica), bytes.clone());
             }
         }
@@ -403,7 +424,7 @@ impl Driver {
     }
 
     fn tell_sent(&mut self, sent: &Sent) {
-        self.lanes.streamed(sent.to, self.registry.clock.now().mono);
+        self.shortcut.lanes.lock().streamed(sent.to, self.registry.clock.now().mono);
         if let Some(port) = self.registry.port(&sent.cache) {
             self.act(&port, (), |port| port.sent(sent.to, sent.ok));
         }
@@ -413,17 +434,20 @@ impl Driver {
     fn pass_time(&mut self, visited: &[Held]) {
         let now = self.registry.clock.now().mono;
         for port in visited {
+            port.pace().begin_visit();
             let at = self.contain(port, now + IDLE_NANOS, |port| {
-                port.handle_event(NodeEvent::AwaitsPeers(self.membership.expects_peers(port.name())));
+                port.handle_event(NodeEvent::AwaitsPeers(self.shortcut.members(|it| it.expects_peers(port.name()))));
                 // The list of members is copied only while it can change the answer, because a turn may follow each
                 // write.
                 if port.expects_members() {
-                    let expects = self.membership.expects_members(port.name(), &port.status().live);
+                    let live = port.live_members();
+                    let expects = self.shortcut.members(|it| it.expects_members(port.name(), &live));
                     port.handle_event(NodeEvent::ExpectsMembers(expects));
                 }
                 port.tick()
             });
             self.agenda.set_due(port.name(), at);
+            port.pace().end_visit(at);
         }
     }
 
@@ -436,9 +460,7 @@ impl Driver {
     /// Calls a cache and contains a panic of the user's types: it costs this call, not the node.
     fn contain<T>(&self, port: &Arc<dyn Port>, otherwise: T, call: impl FnOnce(&Arc<dyn Port>) -> T) -> T {
         catch_unwind(AssertUnwindSafe(|| call(port))).unwrap_or_else(|_| {
-            if let Some(count) = self.registry.health.contained_panics.one_to_log() {
-                tracing::error!(cache = %port.name(), count, "a type of this cache panicked in the driver");
-            }
+            self.registry.note_contained_panic(port.name());
             otherwise
         })
     }
@@ -448,8 +470,8 @@ impl Driver {
         for port in self.registry.ports() {
             // Live members only. If the replica still believes a member dead, the greeting of its return may have been
             // lost.
-            let members = port.status().live;
-            for peer in self.membership.to_greet(port.name(), &members, mono) {
+            let members = port.live_members();
+            for peer in self.shortcut.members(|it| it.to_greet(port.name(), &members, mono)) {
                 self.greet(&peer, Some(&port)).await;
             }
         }
@@ -471,7 +493,7 @@ impl Driver {
             Command::Members(waiter) => self.member_waiters.push(waiter),
             Command::Forget { member, done } => {
                 self.agenda.want_all();
-                let named = self.membership.named(&member);
+                let named = self.shortcut.members(|it| it.named(&member));
                 let _ = done.send(!named.is_empty());
                 if !named.is_empty() {
                     self.registry.note(EventKind::MemberForgotten, &member, "declared gone by a call of `forget`");

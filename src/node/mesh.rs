@@ -42,7 +42,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -88,6 +88,7 @@ pub use seeds::{Seed, SeedState};
 #[cfg(any(test, feature = "sim"))]
 pub use wire::Cut;
 
+pub(crate) use delegate::Receiver;
 use delegate::{Kind, Waiting};
 use instance::Core;
 use roster::Roster;
@@ -160,6 +161,18 @@ impl Mesh {
     pub async fn send_datagram(&self, to: &Peer, bytes: Bytes) -> Result<(), SendError> {
         check_len(bytes.len(), MAX_DATAGRAM)?;
         self.core.send_datagram(to.addr, Kind::Datagram.seal(bytes)).await
+    }
+
+    /// Hands at most [`MAX_DATAGRAM`] bytes to the kernel for each receiver, in this order, without waiting. Any thread
+    /// may call this. Returns the number of receivers up to the first whose datagram the kernel does not take now.
+    pub(crate) fn send_now(&self, to: &[SocketAddr], bytes: Bytes) -> usize {
+        if bytes.len() > MAX_DATAGRAM { 0 } else { self.core.send_now(to, Kind::Datagram.seal(bytes)) }
+    }
+
+    /// Offers each datagram to `receiver` on the mesh's thread, before it is queued for the consumer of the events. Only
+    /// the first call has an effect.
+    pub(crate) fn offer_to(&self, receiver: Weak<dyn Receiver>) {
+        let _ = self.core.delegate_state.receiver.set(receiver);
     }
 
     /// Writes one message to a connection to `to`. `Ok` means that the kernel took all of it, not that it was read.

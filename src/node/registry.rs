@@ -106,7 +106,7 @@ pub(crate) struct Phase {
 pub(crate) struct Health {
     /// The monotonic time of the driver's last turn.
     pub(crate) pulse: AtomicU64,
-    /// Panics of users' types on the driver's thread.
+    /// Panics of users' types while messages were handled.
     pub(crate) contained_panics: Counter,
     /// Messages that are not for this node: of a newer release, of a cache that is not open here, of a process that has
     /// left.
@@ -351,6 +351,13 @@ impl Registry {
         self.health.pulse.store(self.clock.now().mono, Ordering::Relaxed);
     }
 
+    /// Counts a panic of a user's type that was contained, and logs it.
+    pub(crate) fn note_contained_panic(&self, cache: &str) {
+        if let Some(count) = self.health.contained_panics.one_to_log() {
+            tracing::error!(cache, count, "a type of this cache panicked while messages were handled");
+        }
+    }
+
     /// Records an event for operators.
     pub(crate) fn note(&self, kind: EventKind, about: &str, text: impl Into<String>) {
         self.history.note(self.clock.now(), PastEvent::new(kind, about, text));
@@ -402,6 +409,7 @@ impl Host for NodeHost {
             node: self.registry.incarnation,
             node_name: Arc::from(self.alive.mesh.name()),
             time: Arc::clone(&self.registry.clock) as Arc<dyn TimeSource>,
+            sender: Some(self.alive.shortcut.sender(&caller)),
             wake: Arc::new(move || woken.call(&caller)),
             tasks: Arc::new(Runtimes(Arc::clone(&self.alive.spare))),
         }

@@ -14,6 +14,16 @@ pub(crate) struct Woken {
     notify: Box<dyn Fn() + Send + Sync>,
 }
 
+impl Caller {
+    /// Returns true if the cache waits for a visit, in which the driver will see everything that the caller did before.
+    ///
+    /// The caller has released the lock under which it wrote. The driver takes that lock after it has cleared the flag. So
+    /// if the driver was there before the caller, the caller finds the flag cleared.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+}
+
 impl Woken {
     /// Creates an empty list. `notify` wakes the driver; it must not block.
     pub(crate) fn new(notify: Box<dyn Fn() + Send + Sync>) -> Self {

@@ -27,8 +27,6 @@ const MAX_EARLY: usize = 64;
 const MAX_EARLY_BYTES: usize = 1 << 20;
 /// The highest number of origins in `Pushes::heard`.
 const MAX_ORIGINS: usize = 4_096;
-/// The shortest time between two acknowledgements to one member, in nanoseconds.
-const ACK_DELAY: u64 = 10_000_000;
 
 /// Received pushes whose predecessor is missing, and a record of the pushes that were merged.
 pub(crate) struct Pushes<K, V> {
@@ -111,15 +109,15 @@ impl<K: CoreKey, V> Pushes<K, V> {
             self.note_gap(cx, from, push);
             return;
         }
-        let origin = push.origin;
+        let (origin, entries) = (push.origin, push.entries.len());
         if push.to <= seen {
-            acknowledge(cx, origin);
+            acknowledge(cx, origin, entries);
             self.merge_claimed(cx, push);
             return;
         }
         self.apply(cx, from, push);
         self.apply_early(cx, origin);
-        acknowledge(cx, origin);
+        acknowledge(cx, origin, entries);
     }
 
     fn apply(&mut self, cx: &mut Context<'_, K, V>, from: ReplicaId, push: Push<K, V>) {
@@ -420,23 +418,22 @@ fn own_replacement<K: CoreKey, V>(cx: &Context<'_, K, V>, slot: SlotRef) -> Opti
     cx.ledger.registers().dot_at(slot).filter(|dot| dot.actor == cx.env.id).map(|dot| dot.counter)
 }
 
-fn acknowledge<K: CoreKey, V>(cx: &mut Context<'_, K, V>, origin: ReplicaId) {
+fn acknowledge<K: CoreKey, V>(cx: &mut Context<'_, K, V>, origin: ReplicaId, entries: usize) {
     if cx.relays() {
         return; // Digests and their facts report instead, at a cost that does not grow with the writes.
     }
     let now = cx.env.now.mono;
     let Some(peer) = cx.members.get_mut(&origin) else { return };
-    // A single write is acknowledged at once. In a burst, one acknowledgement covers all pushes within `ACK_DELAY`.
-    peer.acks.due = Some(peer.acks.after.max(now));
+    peer.acks.note_push(now, entries);
     flush_acks(cx);
 }
 
 /// Queues the acknowledgements that are due.
 pub(crate) fn flush_acks<K: CoreKey, V>(cx: &mut Context<'_, K, V>) {
-    let (now, after) = (cx.env.now.mono, cx.env.later(ACK_DELAY));
+    let now = cx.env.now.mono;
     let mut due = Vec::new();
     for (id, peer) in cx.members.iter_mut().filter(|(_, peer)| peer.acks.due.is_some_and(|at| at <= now)) {
-        (peer.acks.due, peer.acks.after) = (None, after);
+        (peer.acks.due, peer.acks.sent) = (None, Some(now));
         due.push(*id);
     }
     for to in due {

@@ -6,6 +6,7 @@ use super::action::Action;
 use super::agenda::Event;
 use super::check::{beliefs, fills};
 use super::cluster::Cluster;
+use super::direct;
 use super::faults;
 use super::opening::RunningFill;
 use super::oracle::{EpochRecord, Fate, FillStart, Record};
@@ -30,6 +31,9 @@ pub(super) fn perform<K: SimKey, V: SimValue>(
     action: Action,
 ) -> Result<(), Violation> {
     cluster.trace(|| format!("ACT {action:?}"));
+    if !matches!(action, Action::Write(..)) && !cluster.settings.bugs.absorbed_late {
+        direct::absorb_all(cluster)?;
+    }
     match action {
         Action::Write(node, key, ttl) => write(cluster, node, key, ttl),
         Action::Delete(node, key) => delete(cluster, node, key),
@@ -77,15 +81,27 @@ fn write<K: SimKey, V: SimValue>(
     ttl: u32,
 ) -> Result<(), Violation> {
     let Some((number, key)) = place(cluster, node, key) else { return Ok(()) };
-    write_on(cluster, number, key, ttl)
+    write_by(cluster, number, key, ttl, cluster.settings.direct_writes)
 }
 
-/// Writes to an opening. With a `ttl` of zero milliseconds, the time to live of the settings applies.
+/// Writes to an opening, through its replica. With a `ttl` of zero milliseconds, the time to live of the settings
+/// applies.
 pub(super) fn write_on<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     number: usize,
     key: usize,
     ttl: u32,
+) -> Result<(), Violation> {
+    write_by(cluster, number, key, ttl, false)
+}
+
+/// Writes to an opening. If `directly` is true, writes beside the replica where that is possible.
+fn write_by<K: SimKey, V: SimValue>(
+    cluster: &mut Cluster<'_, K, V>,
+    number: usize,
+    key: usize,
+    ttl: u32,
+    directly: bool,
 ) -> Result<(), Violation> {
     let now = cluster.now_at(number);
     let ttl = if ttl == 0 { cluster.settings.time_to_live.map_or(0, nanos) } else { u64::from(ttl) * 1_000_000 };
@@ -95,11 +111,20 @@ pub(super) fn write_on<K: SimKey, V: SimValue>(
     }
     let write = new_write(cluster, key, expires)?;
     let item = Some(ItemRef::clone(&write.item));
-    let opening = &mut cluster.openings[number];
-    let stamp = opening.engine.replica.write(now, write);
-    let dot = Dot::new(opening.id, stamp.time);
-    record(cluster, number, key, (stamp, dot), item, expires, None)?;
-    settle::opening(cluster, number)
+    let id = cluster.openings[number].id;
+    let written = if directly { direct::write(cluster, number, now, write) } else { Err(write) };
+    match written {
+        Ok(stamp) => {
+            cluster.openings[number].mirror[key] = Some(stamp);
+            record(cluster, number, key, (stamp, Dot::new(id, stamp.time)), item, expires, None)
+        }
+        Err(write) => {
+            direct::absorb_all(cluster)?;
+            let stamp = cluster.openings[number].engine.replica.write(now, write);
+            record(cluster, number, key, (stamp, Dot::new(id, stamp.time)), item, expires, None)?;
+            settle::opening(cluster, number)
+        }
+    }
 }
 
 /// Prepares a write in the same way as the cache.
@@ -127,7 +152,7 @@ fn new_write<K: SimKey, V: SimValue>(
 fn new_delete<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, key: usize) -> Result<Write<K, V>, Violation> {
     let (hash, key) = &cluster.keys[key];
     let size = size(cluster, key, None)?;
-    let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Absent });
+    let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::ABSENT });
     Ok(Write { hash: *hash, item, expires: 0, size, weight: 0 })
 }
 

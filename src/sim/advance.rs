@@ -3,11 +3,13 @@
 use super::act;
 use super::agenda::Event;
 use super::cluster::Cluster;
+use super::direct;
 use super::inbound;
 use super::membership;
 use super::process::State;
 use super::report::Violation;
 use super::settle;
+use super::stills;
 use super::types::{SimKey, SimValue};
 use crate::replica_id::ReplicaId;
 
@@ -17,6 +19,10 @@ const MAX_SPINS: u32 = 10_000;
 /// Advances the time to `until` and handles all events and timers that are due by then.
 pub(super) fn to<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, until: u64) -> Result<(), Violation> {
     loop {
+        // A direct write stays to be absorbed as long as nothing else happens.
+        if !cluster.settings.bugs.absorbed_late && direct::is_waiting(cluster) && is_due(cluster, until) {
+            direct::absorb_all(cluster)?;
+        }
         let event = cluster.agenda.next_at();
         let is_up = |number: &usize| cluster.state_of(*number) == State::Up;
         let up = (0..cluster.openings.len()).filter(is_up);
@@ -33,12 +39,19 @@ pub(super) fn to<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, until:
                 cluster.at = cluster.at.max(wake);
                 wake_up(cluster, number)?;
             }
+            _ if cluster.settings.bugs.absorbed_late && direct::is_waiting(cluster) => direct::absorb_all(cluster)?,
             _ => {
                 cluster.at = cluster.at.max(until);
                 return Ok(());
             }
         }
     }
+}
+
+/// Returns true if an event or a timer is due by `until`.
+fn is_due<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, until: u64) -> bool {
+    let wakes = |number: usize| cluster.state_of(number) == State::Up && cluster.openings[number].wake <= until;
+    cluster.agenda.next_at().is_some_and(|at| at <= until) || (0..cluster.openings.len()).any(wakes)
 }
 
 fn wake_up<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, number: usize) -> Result<(), Violation> {
@@ -62,6 +75,7 @@ fn handle<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, event: Event)
         Event::FillDone { opening, fill } => finish_fill(cluster, opening, fill),
         Event::Left { process, who } => membership::learn_of_leave(cluster, process, who),
         Event::Detector => membership::detect(cluster),
+        Event::Stills { process } => stills::send(cluster, process),
     }
 }
 

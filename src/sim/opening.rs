@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::direct::DirectWrites;
 use super::observed::History;
 use super::oracle::FillStart;
 use super::types::{SimKey, SimValue};
@@ -44,6 +45,7 @@ pub(super) struct Opening<K, V> {
     /// The latest time that its wall clock has shown.
     pub(super) latest_wall: u64,
     pub(super) history: History,
+    pub(super) direct: DirectWrites<K, V>,
     /// Consecutive wake-ups at the same instant.
     pub(super) spins: u32,
     pub(super) last_timeout: u64,
@@ -71,6 +73,7 @@ impl<K: SimKey, V: SimValue> Opening<K, V> {
             mirror: vec![None; keys],
             latest_wall: now.wall,
             history: History::new(keys),
+            direct: DirectWrites::default(),
             spins: 0,
             last_timeout: 0,
         }

@@ -5,6 +5,7 @@ use super::action::Step;
 use super::advance;
 use super::check::agreement;
 use super::cluster::Cluster;
+use super::direct;
 use super::faults;
 use super::membership;
 use super::quiet::caught;
@@ -76,6 +77,7 @@ fn run<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, script: &[Step])
         advance::to(cluster, cluster.at + u64::from(step.after) * 1_000)?;
         act::perform(cluster, step.action)?;
     }
+    direct::absorb_all(cluster)?;
     heal(cluster)?;
     wait_for_agreement(cluster)?;
     wait_for_baseline(cluster)?;

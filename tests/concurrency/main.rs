@@ -10,10 +10,23 @@
 #[path = "../../src/arrival.rs"]
 #[allow(dead_code, unused_imports)]
 mod arrival;
+#[path = "../../src/ledger/direct.rs"]
+#[allow(dead_code)]
+mod direct;
 #[path = "../../src/cache/flight.rs"]
 #[allow(dead_code)]
 mod flight;
+#[path = "../../src/cache/gate.rs"]
+#[allow(dead_code)]
+mod gate;
+#[path = "../../src/hlc.rs"]
+#[allow(dead_code)]
+mod hlc;
+#[path = "../../src/cache/port/pace.rs"]
+#[allow(dead_code)]
+mod pace;
 #[path = "../../src/node/woken.rs"]
+#[allow(dead_code)]
 mod woken;
 /// The store and the order of eviction, in a module of their own, so that the compiler finds their submodules next to
 /// them.
@@ -26,7 +39,20 @@ mod library {
 }
 mod sync;
 
-use driftless::{crdt, hlc, item};
+use driftless::{crdt, item, replica_id};
+
+/// A stand-in for the module that a direct write uses.
+mod ledger {
+    pub(crate) mod local {
+        pub(crate) struct Write<K, V> {
+            pub(crate) hash: u64,
+            pub(crate) item: crate::item::ItemRef<K, V>,
+            pub(crate) expires: u64,
+            pub(crate) size: u32,
+            pub(crate) weight: u32,
+        }
+    }
+}
 
 /// Stand-ins for the modules that a flight uses.
 mod replica {
@@ -57,20 +83,26 @@ mod work {
     pub(crate) type Work<K, V> = fn() -> (K, V);
 }
 
+use std::collections::BTreeMap;
+
 use crdt::Kind;
+use direct::{DirectNote, DirectWriter, Refused};
 use flight::{Flight, Flights};
+use gate::{Admission, Gate, Gated};
+use hlc::Now;
 use item::{Body, Item, ItemRef, Key};
 use library::{recency, store};
+use pace::Pace;
 use recency::{Eviction, Miss, ReadLog, Recency};
 use shuttle::thread;
 use store::{Meta, SlotId, Store};
-use sync::{Arc, AtomicU64, Ordering};
+use sync::{Arc, AtomicU64, Mutex, Ordering};
 use woken::Woken;
 
 fn main() {
     let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
     let iterations: usize = wanted.unwrap_or(300);
-    let checks: [(&str, fn()); 10] = [
+    let checks: [(&str, fn()); 14] = [
         ("readers see whole registers, and never go back", readers_see_whole_registers),
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
@@ -80,7 +112,11 @@ fn main() {
         ("one thread ends a fill, and its waiters are released", completion_releases_waiters),
         ("waiters in a future are released as well", completion_releases_futures),
         ("a write is followed by a visit of the driver", a_write_is_visited),
+        ("a timer of a write is followed by a visit of the driver", a_timer_of_a_write_is_visited),
+        ("a write is sent by a thread or by the driver", a_write_is_sent),
         ("an epoch hides at once what is below it", an_epoch_only_rises),
+        ("direct writes are absorbed in order, and none is made during a call", direct_writes_are_absorbed),
+        ("the notes of all threads are taken at one moment", notes_are_taken_at_one_moment),
     ];
     for (name, check) in checks {
         shuttle::check_random(check, iterations);
@@ -300,6 +336,76 @@ fn a_write_is_visited() {
     assert_eq!(called.load(Ordering::SeqCst), visits, "the driver is notified once for each visit");
 }
 
+/// Checks that a write which makes a timer due earlier requests a visit, unless the driver's next visit is in time.
+fn a_timer_of_a_write_is_visited() {
+    const SOON: u64 = 5;
+    let pace = Arc::new(Pace::default());
+    // The driver is due before the timer of the write, and visits the cache now.
+    pace.end_visit(1);
+    let timer = Arc::new(Mutex::new(1_000));
+    let writer = {
+        let (pace, timer) = (Arc::clone(&pace), Arc::clone(&timer));
+        thread::spawn(move || {
+            *timer.lock() = SOON;
+            pace.is_late_for(SOON)
+        })
+    };
+    pace.begin_visit();
+    let next = *timer.lock();
+    pace.end_visit(next);
+    let is_requested = writer.join().unwrap();
+    assert!(is_requested || !pace.is_late_for(SOON), "no visit comes in time");
+}
+
+/// Checks that a write is sent: by its own thread, by the thread that sends at that moment, or by a visit. A cache has one
+/// message in flight, as a replica has to each member.
+fn a_write_is_sent() {
+    /// Sends all writes unless another thread's message is in flight. Returns the number of writes that were sent.
+    fn drain(unsent: &Mutex<(u64, bool)>) -> u64 {
+        let mut sent = 0;
+        loop {
+            let taken = {
+                let mut state = unsent.lock();
+                if state.0 == 0 || state.1 {
+                    return sent;
+                }
+                state.1 = true;
+                std::mem::take(&mut state.0)
+            };
+            unsent.lock().1 = false;
+            sent += taken;
+        }
+    }
+    let (pace, unsent) = (Arc::new(Pace::default()), Arc::new(Mutex::new((0, false))));
+    let (woken, caller) = (Arc::new(Woken::new(Box::new(|| ()))), Woken::caller("cache"));
+    let writers: Vec<_> = (0..2)
+        .map(|_| {
+            let (pace, unsent) = (Arc::clone(&pace), Arc::clone(&unsent));
+            let (woken, caller) = (Arc::clone(&woken), Arc::clone(&caller));
+            thread::spawn(move || {
+                let mut sent = 0;
+                for _ in 0..2 {
+                    unsent.lock().0 += 1;
+                    if caller.waits() {
+                        continue;
+                    }
+                    if pace.try_begin() {
+                        sent += drain(&unsent);
+                        pace.end();
+                    } else {
+                        woken.call(&caller);
+                    }
+                }
+                sent
+            })
+        })
+        .collect();
+    let visit = || if woken.take().is_empty() { 0 } else { drain(&unsent) };
+    let by_driver: u64 = (0..2).map(|_| visit()).sum();
+    let by_writers: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+    assert_eq!(by_driver + by_writers + visit(), 4, "a write that no thread has sent");
+}
+
 fn flight() -> Arc<Flight<u64, u64>> {
     Arc::new(Flight::new(HASH, item(1, 1), replica::FillTicket, 0))
 }
@@ -363,4 +469,132 @@ fn an_epoch_only_rises() {
     assert!(after >= before);
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     assert_eq!(store.epoch(), 5);
+}
+
+/// A replica that only counts. Its log has what was absorbed and what its own calls wrote.
+struct Counting {
+    store: Arc<Store<u64, u64>>,
+    /// The time of the last write in each place, by the log.
+    log: BTreeMap<store::SlotRef, u64>,
+    last: u64,
+    absorbed: u64,
+    /// False if writers must go through the replica until the next call.
+    admits: bool,
+}
+
+impl Gated for Counting {
+    type Writer = DirectWriter<u64, u64>;
+    type Note = DirectNote;
+
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
+        notes.sort_unstable_by_key(|note| note.after.stamp_time);
+        for DirectNote { slot, before, after, .. } in notes.drain(..) {
+            assert!(after.stamp_time > self.last, "an earlier write is absorbed later");
+            self.last = after.stamp_time;
+            let logged = self.log.insert(slot, after.stamp_time);
+            assert_eq!(before.map(|before| before.stamp_time), logged, "a note of an overwritten write is missing");
+            self.absorbed += 1;
+        }
+    }
+
+    fn admit(&mut self, writer: &mut Option<DirectWriter<u64, u64>>) -> Admission {
+        if !self.admits {
+            return Admission::Refused;
+        }
+        if let Some(writer) = writer {
+            writer.raise(self.last);
+            return Admission::Same;
+        }
+        *writer = Some(DirectWriter::new(Arc::clone(&self.store), self.last, replica_id::ReplicaId::MIN, 0, 0));
+        Admission::Renewed
+    }
+}
+
+impl Counting {
+    /// Checks that everything in the table is in the log, and writes a key as a call of a replica does.
+    fn call(&mut self, key: u64) {
+        for (slot, time) in &self.log {
+            assert_eq!(self.store.meta(*slot).map(|meta| meta.stamp_time), Some(*time), "written during a call");
+        }
+        self.last += 160;
+        let found = self.store.get(key, &key);
+        let slot = match found {
+            Some(found) => {
+                assert!(self.log.contains_key(&found.slot), "a write that was not absorbed");
+                self.store.replace(found.slot, meta(self.last), item(key, self.last));
+                found.slot
+            }
+            None => self.store.insert(key, meta(self.last), item(key, self.last)),
+        };
+        self.log.insert(slot, self.last);
+        assert_eq!(self.store.meta(slot).map(|meta| meta.stamp_time), Some(self.last), "written during a call");
+    }
+}
+
+type CountingGate = Gate<Counting, DirectWriter<u64, u64>, DirectNote>;
+
+/// Writes a key beside the replica, or through it. Returns true if it was written directly.
+fn write_through(gate: &CountingGate, key: u64) -> bool {
+    let now = Now { wall: 0, mono: 0 };
+    let write = ledger::local::Write { hash: key, item: item(key, 0), expires: 0, size: 0, weight: 1 };
+    let keep = |written: Result<direct::DirectlyWritten<u64, u64>, Refused<u64, u64>>, notes: &mut Vec<DirectNote>| {
+        written.map(|written| notes.push(written.note))
+    };
+    let added = gate.write(write, |writer, notes, write| keep(writer.add(now, write), notes));
+    let done = match added {
+        Ok(Ok(())) => true,
+        Ok(Err(Refused::Found(write, found))) => {
+            let written = gate.write(write, |writer, notes, write| keep(writer.overwrite(now, write, &found), notes));
+            matches!(written, Ok(Ok(())))
+        }
+        _ => false,
+    };
+    if !done {
+        gate.lock().call(key);
+    }
+    done
+}
+
+fn counting_gate() -> Arc<CountingGate> {
+    let (store, log) = (Arc::new(Store::new()), BTreeMap::new());
+    Arc::new(CountingGate::new(Counting { store, log, last: 0, absorbed: 0, admits: true }, 1))
+}
+
+fn direct_writes_are_absorbed() {
+    let gate = counting_gate();
+    let writers: Vec<_> = (0..2_u64)
+        .map(|number| {
+            let gate = Arc::clone(&gate);
+            // Both write key 1; the second also writes a key of its own. The first writes of a thread open its stripe.
+            thread::spawn(move || [1, 1, 1 + number, 1].iter().filter(|key| write_through(&gate, **key)).count() as u64)
+        })
+        .collect();
+    for round in 0..3 {
+        let mut held = gate.lock();
+        held.admits = round != 1;
+        held.call(1);
+        held.call(3);
+    }
+    let direct: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+    let mut held = gate.lock();
+    assert_eq!(held.absorbed, direct);
+    held.call(2);
+}
+
+/// Checks writers that absorb while two others write one key in turn. `Counting::absorb` checks the order.
+fn notes_are_taken_at_one_moment() {
+    let gate = counting_gate();
+    let writers: Vec<_> = (0..3_u64)
+        .map(|number| {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || {
+                // Asks for a stripe, which opens with the next call.
+                write_through(&gate, 10 + number);
+                drop(gate.lock());
+                (0..3).filter(|_| write_through(&gate, 1)).count() as u64
+            })
+        })
+        .collect();
+    let direct: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+    assert!(gate.lock().absorbed >= direct);
 }

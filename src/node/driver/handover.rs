@@ -23,7 +23,7 @@ pub(super) async fn shut_down(driver: &mut Driver, deadline: Duration) {
     waiting::answer_member_waiters(driver, true);
     let begin = Instant::now();
     let until = begin + deadline;
-    let acknowledged = if !driver.membership.is_alone() { begin + ACKNOWLEDGE } else { begin };
+    let acknowledged = if !driver.shortcut.members(|it| it.is_alone()) { begin + ACKNOWLEDGE } else { begin };
     let goes_on =
         |driver: &Driver, now| now < acknowledged || driver.registry.ports().iter().any(|port| port.has_unsent());
     while Instant::now() < until && goes_on(driver, Instant::now()) {

@@ -28,7 +28,7 @@ pub(super) async fn send(driver: &Driver, peer: &Peer, port: &Arc<dyn Port>, is_
 /// Compares the settings of another node with those of this one, and answers with the latter. Ignores processes that are
 /// no live members, and caches that are not open here.
 pub(super) async fn take(driver: &Driver, (node, is_answer): (Uuid, bool), cache: &str, text: &str) {
-    let Some(peer) = driver.membership.place_of(node) else { return };
+    let Some(peer) = driver.shortcut.members(|it| it.place_of(node).cloned()) else { return };
     let Some(port) = driver.registry.port(cache) else { return };
     let differences = port.compare_settings((node, &peer.name), text);
     if !differences.is_empty() {
@@ -38,6 +38,6 @@ pub(super) async fn take(driver: &Driver, (node, is_answer): (Uuid, bool), cache
         );
     }
     if !is_answer {
-        send(driver, peer, &port, true).await;
+        send(driver, &peer, &port, true).await;
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn answer(driver: &mut Driver) {
 
 /// Answers the callers that wait for members and whose wait is over: all of them if the node `ends`.
 pub(super) fn answer_member_waiters(driver: &mut Driver, ends: bool) {
-    let present = driver.membership.live_len();
+    let present = driver.shortcut.members(|it| it.live_len());
     let waiters = std::mem::take(&mut driver.member_waiters);
     driver.member_waiters = waiters.into_iter().filter_map(|waiter| waiter.answer_if_due(present, ends)).collect();
 }
@@ -37,11 +37,13 @@ fn readiness(driver: &Driver, waiter: &Waiter) -> Option<Ready> {
     };
     let status = port.status();
     if let Some(caught_up) = status.caught_up {
-        let from =
-            driver.membership.name_of(&waiter.cache, caught_up.from).unwrap_or_else(|| caught_up.from.to_string());
+        let from = driver
+            .shortcut
+            .members(|it| it.name_of(&waiter.cache, caught_up.from))
+            .unwrap_or_else(|| caught_up.from.to_string());
         return Some(Ready::CaughtUp { from, as_of: caught_up.as_of });
     }
-    match driver.membership.readiness(&waiter.cache) {
+    match driver.shortcut.members(|it| it.readiness(&waiter.cache)) {
         Readiness::Alone => return Some(Ready::Alone),
         Readiness::First(members) => return Some(Ready::First { members }),
         Readiness::Waiting => {}
@@ -49,6 +51,10 @@ fn readiness(driver: &Driver, waiter: &Waiter) -> Option<Ready> {
     if Instant::now() < waiter.deadline {
         return None;
     }
-    let waiting_for = if driver.membership.is_alone() { driver.seeds.clone() } else { driver.membership.live_names() };
+    let waiting_for = if driver.shortcut.members(|it| it.is_alone()) {
+        driver.seeds.clone()
+    } else {
+        driver.shortcut.members(|it| it.live_names())
+    };
     Some(Ready::TimedOut { waiting_for, members: status.members.len(), entries: status.entries })
 }

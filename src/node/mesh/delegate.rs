@@ -9,7 +9,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -78,6 +78,12 @@ pub(super) struct Waiting {
     pub(super) place: Place,
 }
 
+/// A receiver of datagrams on the mesh's thread.
+pub(crate) trait Receiver: Send + Sync {
+    /// Handles a message. Returns false if it must be queued. Called only while no message is queued.
+    fn receive(&self, message: &Bytes) -> bool;
+}
+
 /// The received messages on their way to the consumer. Bounded in number and bytes, in total and for each address.
 pub(super) struct Inbox {
     pub(super) sender: mpsc::Sender<Waiting>,
@@ -86,7 +92,26 @@ pub(super) struct Inbox {
     pub(super) incidents: Arc<Incidents>,
 }
 
+impl DelegateState {
+    /// Delivers a message: to the receiver, if it takes the message at once, or else to the inbox.
+    pub(super) fn deliver(&self, from: SocketAddr, bytes: Bytes, kind: Kind) {
+        // Nothing overtakes a queued message: most gaps would come of that.
+        if kind == Kind::Datagram
+            && self.inbox.is_empty()
+            && let Some(receiver) = self.receiver.get().and_then(Weak::upgrade)
+            && receiver.receive(&bytes)
+        {
+            return self.counters.messages_in.one();
+        }
+        self.inbox.push(from, bytes, kind == Kind::Stream, &self.counters);
+    }
+}
+
 impl Inbox {
+    fn is_empty(&self) -> bool {
+        self.sender.capacity() == self.sender.max_capacity()
+    }
+
     /// Queues a message, or drops it if the queue is full. Anti-entropy repairs the loss, while waiting here would stop
     /// the failure detector.
     pub(super) fn push(&self, from: SocketAddr, bytes: Bytes, reliable: bool, counters: &Counters) {
@@ -125,6 +150,7 @@ pub(super) struct Canary {
 pub(super) struct DelegateState {
     pub(super) roster: Arc<Roster>,
     pub(super) inbox: Inbox,
+    pub(super) receiver: OnceLock<Weak<dyn Receiver>>,
     pub(super) canary: Canary,
     pub(super) counters: Arc<Counters>,
     pub(super) incarnation: Uuid,

@@ -97,13 +97,7 @@ async fn taken(wire: &Wire, delegate_state: &DelegateState, bytes: &[u8], from: 
 fn short_cut(delegate_state: &DelegateState, plain: Bytes, kind: Kind, from: SocketAddr) -> bool {
     match <UserMessage<'_> as DataRef<'_, Message<Arc<str>, SocketAddr>>>::decode(&plain) {
         Ok((read, MessageRef::UserData(body))) if read == plain.len() && Kind::of_sealed(body) == Some(kind) => {
-            let reliable = kind == Kind::Stream;
-            delegate_state.inbox.push(
-                from,
-                plain.slice_ref(&body[..body.len() - 1]),
-                reliable,
-                &delegate_state.counters,
-            );
+            delegate_state.deliver(from, plain.slice_ref(&body[..body.len() - 1]), kind);
             true
         }
         _ => false,

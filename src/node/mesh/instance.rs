@@ -216,6 +216,10 @@ impl Core {
     }
 
     pub(super) async fn send_datagram(&self, to: SocketAddr, bytes: Bytes) -> Result<(), SendError> {
+        if self.send_now(&[to], bytes.clone()) == 1 {
+            return Ok(());
+        }
+        // The kernel's buffer is full, or the send failed: memberlist waits, or returns the error.
         let list = self.live().ok_or(SendError::Stopped)?;
         match list.send(&to, bytes.clone()).await {
             // A rebuild replaced this instance in the meantime.
@@ -225,6 +229,17 @@ impl Core {
             }
             result => self.sent(result),
         }
+    }
+
+    /// Hands one message to the kernel for each receiver, in this order, without waiting. Any thread may call this. Stops
+    /// at the first receiver whose datagram the kernel does not take, and returns the number of those before it.
+    pub(super) fn send_now(&self, to: &[SocketAddr], bytes: Bytes) -> usize {
+        // While this member says goodbye, no message leaves.
+        if self.live.read().is_none() {
+            return 0;
+        }
+        let Some(datagram) = self.wire.encode(bytes) else { return 0 };
+        to.iter().take_while(|to| self.wire.try_send_to(**to, datagram.as_slice()).is_ok()).count()
     }
 
     pub(super) async fn send_stream(&self, to: SocketAddr, bytes: Bytes, deadline: Duration) -> Result<(), SendError> {

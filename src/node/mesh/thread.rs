@@ -3,7 +3,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, resume_unwind},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
@@ -121,6 +121,7 @@ async fn start(config: MeshConfig, sender: mpsc::Sender<Waiting>) -> Result<Arc<
     let delegate_state = DelegateState {
         roster: Arc::new(Roster::new(name.into(), counters.clone())),
         inbox: inbox(&config, sender, incidents),
+        receiver: OnceLock::new(),
         canary: Canary::default(),
         counters,
         incarnation: config.incarnation,

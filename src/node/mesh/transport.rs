@@ -11,12 +11,15 @@ use memberlist::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{frame::RefusedThere, runtime::MeshRuntime, stream::Conn, wire::Wire};
+use super::{
+    frame::RefusedThere,
+    runtime::MeshRuntime,
+    stream::Conn,
+    wire::{PACKET_SIZE, Wire},
+};
 
 /// Maximum number of packets on their way from the pump to memberlist's listener.
 const PACKET_QUEUE: usize = 1024;
-/// Maximum size of a datagram that memberlist packs, in bytes. Once encrypted it is below every common MTU.
-const PACKET_SIZE: usize = 1400;
 
 /// The parameters of the transport of one instance.
 pub(super) struct TransportOptions {

@@ -11,10 +11,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use memberlist::{
     agnostic::net::UdpSocket as _,
-    proto::{Label, ProtoDecoder, SecretKey},
+    proto::{ChecksumAlgorithm, EncryptionAlgorithm, Label, Message, Payload, ProtoDecoder, ProtoEncoder, SecretKey},
     transport::{PacketProducer, StreamProducer},
 };
 use tokio::{
@@ -36,6 +36,8 @@ use crate::sync::{Mutex, RwLock};
 
 /// Size of the kernel's receive buffer, in bytes. A burst of datagrams waits there while the mesh thread is busy.
 const RECEIVE_BUFFER: usize = 2 << 20;
+/// Maximum size of a datagram that memberlist packs, in bytes. Once encrypted it is below every common MTU.
+pub(super) const PACKET_SIZE: usize = 1400;
 const BACKLOG: u32 = 1024;
 /// Size in bytes above which a frame is decrypted on another thread, so that pings do not wait for it.
 const INLINE_DECRYPTION: usize = 64 << 10;
@@ -138,6 +140,32 @@ impl Wire {
         self.counters.datagrams_out.one();
         self.counters.datagram_bytes_out.add(n as u64);
         Ok(n)
+    }
+
+    /// Hands a datagram to the kernel without waiting. Any thread may call this. Returns an error if the kernel cannot
+    /// take it now.
+    pub(super) fn try_send_to(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let udp = self.sockets.read().as_ref().map(|s| s.udp.clone()).ok_or_else(stopped)?;
+        if self.cut.severs(to) {
+            return Ok(());
+        }
+        let n = udp.try_send_to(bytes, to)?;
+        self.counters.datagrams_out.one();
+        self.counters.datagram_bytes_out.add(n as u64);
+        Ok(())
+    }
+
+    /// Returns the datagram with a message of the mesh's user, as memberlist makes it with the options of `instance`.
+    pub(super) fn encode(&self, message: Bytes) -> Option<Payload> {
+        let messages = [Message::<Arc<str>, SocketAddr>::UserData(message)];
+        let mut encoder = ProtoEncoder::<Arc<str>, SocketAddr, _>::new(PACKET_SIZE)
+            .with_messages(messages)
+            .with_label(self.label.clone());
+        match self.keys.lock().first() {
+            Some(primary) => encoder.set_encryption(EncryptionAlgorithm::NoPadding, SecretKey::Aes256(*primary)),
+            None => encoder.maybe_checksum(Some(ChecksumAlgorithm::Crc32)),
+        };
+        encoder.encode().next()?.ok()
     }
 
     /// Returns a connection to `to`: an idle one if it is still good, otherwise a new one.
@@ -328,3 +356,43 @@ impl Severed {
 /// The pause after an error of accept or receive. Such errors are transient: a full descriptor table, a reset before
 /// accept.
 pub(super) const SOCKET_ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::node::mesh::{Kind, Mesh, runtime::MeshRuntime};
+
+    /// Returns the datagrams of one message: the one that memberlist makes, and the one that `encode` makes.
+    async fn both(mesh: &Mesh) -> [Vec<u8>; 2] {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (to, message) = (socket.local_addr().unwrap(), Kind::Datagram.seal(Bytes::from(vec![5; 700])));
+        mesh.core.live().unwrap().send(&to, message.clone()).await.unwrap();
+        assert_eq!(mesh.core.send_now(&[to], message), 1);
+        [0, 1].map(|_| {
+            let mut datagram = vec![0; 2_000];
+            let len = socket.recv(&mut datagram).unwrap();
+            datagram.truncate(len);
+            datagram
+        })
+    }
+
+    #[tokio::test]
+    async fn datagrams_are_those_of_memberlist() {
+        for keys in [vec![], vec![[7; 32], [8; 32]]] {
+            let config = MeshConfig { keys: keys.clone(), ..MeshConfig::new("wire", ([127, 0, 0, 1], 0).into()) };
+            let (mesh, _events) = Mesh::start(config).await.unwrap();
+            let [theirs, ours] = both(&mesh).await;
+            assert_eq!(theirs.len(), ours.len());
+            // Encrypted datagrams differ in the nonce.
+            assert_eq!(theirs == ours, keys.is_empty());
+            for datagram in [&theirs, &ours] {
+                let decoded = mesh.core.wire.decoder().decode::<MeshRuntime>(BytesMut::from(&datagram[..])).await;
+                assert!(decoded.unwrap().windows(700).any(|part| part == [5; 700]));
+            }
+            mesh.shutdown(Duration::from_secs(1)).await;
+        }
+    }
+}

@@ -10,9 +10,15 @@ use driftless_rivals::rounds::{Turn, interleave, timed};
 use driftless_rivals::table::{Row, Table};
 use driftless_rivals::{child, member};
 
-const SECTIONS: [&str; 8] = ["get", "insert", "overwrite", "mixed", "fill", "capacity", "hits", "tail"];
+const SECTIONS: [&str; 10] =
+    ["get", "insert", "overwrite", "mixed", "fill", "capacity", "bounded", "crowd", "hits", "tail"];
+/// Thread counts beyond the cores of a small machine.
+const CROWDS: [usize; 2] = [4, 8];
 const KEYS: usize = 100_000;
 const SKEW: f64 = 0.99;
+
+/// The samples of each contestant.
+type Cells = Vec<(String, Vec<f64>)>;
 
 struct Bench {
     options: Options,
@@ -36,7 +42,9 @@ fn main() {
     bench.reads_and_writes("struct 200 B", record);
     bench.mixed(bytes);
     bench.fills(bytes);
+    bench.capacity(bytes);
     bench.bounded(bytes);
+    bench.crowd(bytes);
     bench.hit_ratios();
     bench.tail();
     bench.table.finish("local: nanoseconds per operation, wall time over total operations", &bench.options.json);
@@ -54,8 +62,8 @@ impl Bench {
         all::<Bytes>().into_iter().filter(|maker| maker.bounded && self.options.admits(maker.name)).collect()
     }
 
-    fn filled<V: Value>(&self, maker: &Maker<V>, value: fn(u32) -> V) -> Box<dyn Contestant<V>> {
-        let cache = (maker.make)(&self.ground, usize::MAX);
+    fn filled<V: Value>(&self, maker: &Maker<V>, room: usize, value: fn(u32) -> V) -> Box<dyn Contestant<V>> {
+        let cache = (maker.make)(&self.ground, room);
         for number in shuffled(KEYS, 1) {
             cache.insert(self.names[number as usize].clone(), value(number));
         }
@@ -77,14 +85,15 @@ impl Bench {
         }
     }
 
-    /// Measures the same work on caches that hold all keys.
+    /// Measures the same work on caches with room for so many keys, which hold all keys.
     fn resident<V: Value>(
         &self,
         makers: &[Maker<V>],
+        room: usize,
         value: fn(u32) -> V,
         work: impl Fn(&dyn Contestant<V>, usize) -> f64,
-    ) -> Vec<(String, Vec<f64>)> {
-        let caches: Vec<_> = makers.iter().map(|maker| self.filled(maker, value)).collect();
+    ) -> Cells {
+        let caches: Vec<_> = makers.iter().map(|maker| self.filled(maker, room, value)).collect();
         let turns = makers.iter().zip(&caches).map(|(maker, cache)| -> Turn<'_> {
             let work = &work;
             (maker.name.to_owned(), Box::new(move |round| work(cache.as_ref(), round)))
@@ -93,28 +102,38 @@ impl Bench {
     }
 
     fn get<V: Value>(&mut self, what: &str, value: fn(u32) -> V, threads: usize) {
+        let cells = self.time_gets(&self.makers::<V>(), value, threads);
+        let row = Row::new(format!("get hit, {what}, {threads} threads"), "ns").cells(cells);
+        self.table.push(row.against("quick_cache").at_most(1.0));
+    }
+
+    fn time_gets<V: Value>(&self, makers: &[Maker<V>], value: fn(u32) -> V, threads: usize) -> Cells {
         let length = self.options.scaled(1_000_000);
         let orders: Vec<_> = (0..threads as u64).map(|seed| zipf(KEYS, SKEW, length, seed + 10)).collect();
-        let cells = self.resident(&self.makers::<V>(), value, |cache, _| {
+        self.resident(makers, usize::MAX, value, |cache, _| {
             timed(threads, length * threads, |thread| {
                 for number in &orders[thread] {
                     assert!(black_box(cache.get(&self.names[*number as usize])).is_some());
                 }
             })
-        });
-        let row = Row::new(format!("get hit, {what}, {threads} threads"), "ns").cells(cells);
-        self.table.push(row.against("quick_cache").at_most(1.0));
+        })
     }
 
     fn insert<V: Value>(&mut self, what: &str, value: fn(u32) -> V, threads: usize) {
-        let makers = self.makers::<V>();
+        let cells = self.time_inserts(&self.makers::<V>(), usize::MAX, value, threads);
+        let row = Row::new(format!("insert, {what}, {threads} threads"), "ns").cells(cells);
+        self.table.push(row.against("quick_cache").at_most(1.5));
+    }
+
+    /// Measures inserts of new keys into empty caches with room for so many.
+    fn time_inserts<V: Value>(&self, makers: &[Maker<V>], room: usize, value: fn(u32) -> V, threads: usize) -> Cells {
         let order = shuffled(KEYS, 2);
         let turns = makers.iter().map(|maker| -> Turn<'_> {
-            let (this, order) = (&*self, &order);
+            let (this, order) = (self, &order);
             (
                 maker.name.to_owned(),
                 Box::new(move |_| {
-                    let cache = (maker.make)(&this.ground, usize::MAX);
+                    let cache = (maker.make)(&this.ground, room);
                     let parts: Vec<_> = order
                         .chunks(KEYS / threads)
                         .map(|part| {
@@ -131,16 +150,27 @@ impl Bench {
                 }),
             )
         });
-        let cells = interleave(self.options.rounds, turns.collect());
-        let row = Row::new(format!("insert, {what}, {threads} threads"), "ns").cells(cells);
-        self.table.push(row.against("quick_cache").at_most(1.5));
+        interleave(self.options.rounds, turns.collect())
     }
 
     fn overwrite<V: Value>(&mut self, what: &str, value: fn(u32) -> V, threads: usize) {
+        let cells = self.time_overwrites(&self.makers::<V>(), usize::MAX, value, threads);
+        let row = Row::new(format!("overwrite, {what}, {threads} threads"), "ns").cells(cells);
+        self.table.push(row.against("quick_cache").at_most(1.5));
+    }
+
+    /// Measures overwrites in caches with room for so many keys, which hold all keys.
+    fn time_overwrites<V: Value>(
+        &self,
+        makers: &[Maker<V>],
+        room: usize,
+        value: fn(u32) -> V,
+        threads: usize,
+    ) -> Cells {
         let length = self.options.scaled(200_000);
         let orders: Vec<_> = (0..threads as u64).map(|seed| zipf(KEYS, SKEW, length, seed + 20)).collect();
         let values: Vec<V> = (0..1_000).map(value).collect();
-        let cells = self.resident(&self.makers::<V>(), value, |cache, _| {
+        self.resident(makers, room, value, |cache, _| {
             let parts: Vec<_> = orders
                 .iter()
                 .map(|order| {
@@ -153,9 +183,7 @@ impl Bench {
                     cache.insert(key, value);
                 }
             })
-        });
-        let row = Row::new(format!("overwrite, {what}, {threads} threads"), "ns").cells(cells);
-        self.table.push(row.against("quick_cache").at_most(1.5));
+        })
     }
 
     fn mixed(&mut self, value: fn(u32) -> Bytes) {
@@ -166,7 +194,7 @@ impl Bench {
             let length = self.options.scaled(500_000);
             let orders: Vec<_> = (0..threads as u64).map(|seed| zipf(KEYS, SKEW, length, seed + 30)).collect();
             let fresh = value(7);
-            let cells = self.resident(&self.makers::<Bytes>(), value, |cache, _| {
+            let cells = self.resident(&self.makers::<Bytes>(), usize::MAX, value, |cache, _| {
                 timed(threads, length * threads, |thread| {
                     for (step, number) in orders[thread].iter().enumerate() {
                         let name = &self.names[*number as usize];
@@ -192,14 +220,14 @@ impl Bench {
         for threads in [1, 2] {
             let length = self.options.scaled(500_000);
             let orders: Vec<_> = (0..threads as u64).map(|seed| zipf(KEYS, SKEW, length, seed + 40)).collect();
-            let hits = self.resident(&makers, value, |cache, _| {
+            let hits = self.resident(&makers, usize::MAX, value, |cache, _| {
                 timed(threads, length * threads, |thread| {
                     for number in &orders[thread] {
                         black_box(cache.get_or_fill(&self.names[*number as usize], &|| made.clone()));
                     }
                 })
             });
-            let gets = self.resident(&makers[..1], value, |cache, _| {
+            let gets = self.resident(&makers[..1], usize::MAX, value, |cache, _| {
                 timed(threads, length * threads, |thread| {
                     for number in &orders[thread] {
                         black_box(cache.get(&self.names[*number as usize]));
@@ -231,8 +259,48 @@ impl Bench {
         }
     }
 
-    /// Measures caches with room for a tenth of the keys: get, else put.
+    /// Measures caches with a capacity: inserts that displace, with room for a tenth of the keys, and overwrites without
+    /// any eviction.
     fn bounded(&mut self, value: fn(u32) -> Bytes) {
+        if !self.options.wants("bounded") {
+            return;
+        }
+        let makers = self.bounded_makers();
+        for threads in [1, 2] {
+            let inserts = self.time_inserts(&makers, KEYS / 10, value, threads);
+            let row = Row::new(format!("bounded insert, Bytes 100 B, {threads} threads"), "ns").cells(inserts);
+            self.table.push(row.against("quick_cache").at_most(1.7));
+            let overwrites = self.time_overwrites(&makers, 2 * KEYS, value, threads);
+            let row = Row::new(format!("bounded overwrite, Bytes 100 B, {threads} threads"), "ns").cells(overwrites);
+            self.table.push(row.against("quick_cache").at_most(1.7));
+        }
+    }
+
+    /// Measures more threads than a small machine has cores, compared with two threads on the same cache.
+    fn crowd(&mut self, value: fn(u32) -> Bytes) {
+        if !self.options.wants("crowd") {
+            return;
+        }
+        let ours = &self.makers::<Bytes>()[..1];
+        let work: [(&str, Box<dyn Fn(usize) -> Cells + '_>); 3] = [
+            ("get hit", Box::new(|threads| self.time_gets(ours, value, threads))),
+            ("insert", Box::new(|threads| self.time_inserts(ours, usize::MAX, value, threads))),
+            ("overwrite", Box::new(|threads| self.time_overwrites(ours, usize::MAX, value, threads))),
+        ];
+        let mut rows = Vec::new();
+        for (what, time) in work {
+            let two: Cells = time(2).into_iter().map(|(_, samples)| ("two threads".to_owned(), samples)).collect();
+            for threads in CROWDS {
+                let row = Row::new(format!("{what}, Bytes 100 B, {threads} threads"), "ns");
+                // The target is a throughput of at least 0.9, which is a time of at most 1 / 0.9.
+                rows.push(row.cells(time(threads)).cells(two.clone()).against("two threads").at_most(1.11));
+            }
+        }
+        rows.into_iter().for_each(|row| self.table.push(row));
+    }
+
+    /// Measures caches with room for a tenth of the keys: get, else put.
+    fn capacity(&mut self, value: fn(u32) -> Bytes) {
         if !self.options.wants("capacity") {
             return;
         }
