@@ -398,7 +398,7 @@ mod tests {
         let (believed, sent) = exchange(&sender, &receiver, 1_300);
         assert_eq!(believed, names(sender.iter().skip(1).step_by(2)));
         assert!(sent.len() > 1 && sent.iter().all(|bytes| bytes.len() <= 1_300));
-        assert!(exchange(&sender, &receiver, 40).0.is_empty(), "a bucket that does not fit states nothing");
+        assert!(exchange(&sender, &receiver, 20).0.is_empty(), "a bucket that does not fit states nothing");
         sender.iter_mut().for_each(|shared| shared.since = None);
         assert!(exchange(&sender, &receiver, 1_300).1.is_empty());
     }
