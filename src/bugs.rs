@@ -192,6 +192,14 @@ bugs! {
     greetings_unanswered,
     /// A process believes a "not open" answer to any replica, even if a later replica has sent a message since.
     stale_answers_believed,
+    /// A replica repeats its last digest by a still although it has written since.
+    still_after_write,
+    /// A still leaves the clock of its sender as it is, so that the sender may write at the time of the still.
+    still_leaves_clock,
+    /// A receiver believes a still although it has not received the digest that the still repeats.
+    still_over_lost_digest,
+    /// A receiver believes a still of a member although it lacks a write of which the repeated digest reports.
+    still_while_behind,
     /// A replica that has absorbed direct writes does not move its clock above them.
     direct_unobserved,
     /// A direct write may be stamped below a floor or an epoch that the replica has taken over meanwhile.

@@ -146,6 +146,10 @@ counters! {
         digests_out,
         /// Digests received.
         digests_in,
+        /// Stills sent, per receiver. A still takes the place of a digest while the cache is idle.
+        stills_out,
+        /// Stills received and believed.
+        stills_in,
         /// Pushes sent, per receiver.
         pushes_out,
         /// Pushes received and applied.

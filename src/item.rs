@@ -43,12 +43,21 @@ impl<K> Key<K> {
 /// A value, decoded or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body<V> {
-    /// No value: a tombstone.
-    Absent,
     /// A value of the type this cache was opened with.
     Known(V),
-    /// The encoding of a value that does not decode here. It is kept, counted and relayed, and never read.
-    Opaque(Box<Bytes>),
+    /// The encoding of a value that does not decode here. It is kept, counted and relayed, and never read. `None` if
+    /// there is no value: a tombstone. Both are one variant, so that a body of `Bytes` is no larger than `Bytes`.
+    Opaque(Option<Box<Bytes>>),
+}
+
+impl<V> Body<V> {
+    /// No value: a tombstone.
+    pub const ABSENT: Self = Self::Opaque(None);
+
+    /// Returns true if there is no value: a tombstone.
+    pub const fn is_absent(&self) -> bool {
+        matches!(self, Self::Opaque(None))
+    }
 }
 
 /// The key and value of one register in one allocation. User types exist only in here. So the core moves pointers, and
@@ -65,15 +74,15 @@ pub struct Item<K, V> {
 
 /// Returns an item with a key and no value.
 pub(crate) fn of_key<K, V>(key: K) -> ItemRef<K, V> {
-    ItemRef::new(Item { key: Key::Known(key), body: Body::Absent })
+    ItemRef::new(Item { key: Key::Known(key), body: Body::ABSENT })
 }
 
 /// Returns an item with the key alone, for a tombstone, which must not keep the value in memory.
 pub(crate) fn without_body<K: Clone, V>(item: &ItemRef<K, V>) -> ItemRef<K, V> {
-    match item.body {
-        Body::Absent => ItemRef::clone(item),
-        Body::Known(_) | Body::Opaque(_) => ItemRef::new(Item { key: item.key.clone(), body: Body::Absent }),
+    if item.body.is_absent() {
+        return ItemRef::clone(item);
     }
+    ItemRef::new(Item { key: item.key.clone(), body: Body::ABSENT })
 }
 
 /// Returns the size to count for an item without its body, given its size with the body. Keys are short, so at most 64
@@ -93,7 +102,7 @@ impl<K, V> Drop for Item<K, V> {
             drop_quietly([replace(&mut self.key, Key::Gone)]);
         }
         if needs_drop::<V>() {
-            drop_quietly([replace(&mut self.body, Body::Absent)]);
+            drop_quietly([replace(&mut self.body, Body::ABSENT)]);
         }
     }
 }
@@ -116,7 +125,7 @@ impl<K, V> Item<K, V> {
     pub fn value(&self) -> Option<&V> {
         match &self.body {
             Body::Known(value) => Some(value),
-            Body::Absent | Body::Opaque(_) => None,
+            Body::Opaque(_) => None,
         }
     }
 }

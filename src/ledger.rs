@@ -274,6 +274,18 @@ impl<K: CoreKey, V> Ledger<K, V> {
         std::mem::take(&mut self.arrived)
     }
 
+    /// Returns true if nothing here waits to be merged, claimed, sent or collected, and no stamp is remembered that may
+    /// contest a fill.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.registers.tombstones.len() == 0
+            && self.registers.retained.is_empty()
+            && self.registers.contested_len() == 0
+            && self.quarantine.len() == 0
+            && self.uncovered.is_empty()
+            && self.receiving.is_none()
+            && !self.has_duplicate_id
+    }
+
     /// Returns the bytes of evicted own writes that are kept to be sent.
     pub(crate) fn retained_bytes(&self) -> usize {
         self.registers.retained.bytes()

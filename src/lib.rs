@@ -170,6 +170,7 @@ pub mod replica_id;
 pub mod report;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod stills;
 mod store;
 mod sync;
 #[cfg(test)]

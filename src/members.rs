@@ -335,13 +335,21 @@ impl Members {
         peer.dead_since.get_or_insert(now.mono);
         peer.delivery.busy = false;
         self.successors = None;
+        self.want_digests();
         true
+    }
+
+    /// Refuses the stills of all members until each has sent a digest: what this replica knows of the members has
+    /// changed, and a digest that it already has may now have another effect.
+    fn want_digests(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.stills.heard = None);
     }
 
     /// Forgets a member. `seen_of_us` is the time of this replica's own vector entry.
     pub(crate) fn forget(&mut self, env: &mut Env, id: ReplicaId, seen_of_us: HlcTime) {
         let timed_out = self.peers.get(&id).is_some_and(|peer| is_due_to_forget(peer, env));
         self.absent.forgotten.note(id, env.now, timed_out);
+        self.want_digests();
         let Some(peer) = self.peers.remove(&id) else { return };
         // The report of a forgotten member still proves that these own writes reached a second replica.
         self.absent.handed_over = self.absent.handed_over.max(peer.reported.get(&env.id));

@@ -79,12 +79,20 @@ pub(crate) struct Membership<P> {
     awaits_seeds: bool,
     /// True once another process has been live since the start.
     met: bool,
+    /// True if the replicas of a process may have changed since the last [`take_changed`](Membership::take_changed).
+    changed: bool,
     put_back: PutBack,
 }
 
 impl<P> Default for Membership<P> {
     fn default() -> Self {
-        Self { processes: BTreeMap::new(), awaits_seeds: false, met: false, put_back: PutBack::default() }
+        Self {
+            processes: BTreeMap::new(),
+            awaits_seeds: false,
+            met: false,
+            changed: true,
+            put_back: PutBack::default(),
+        }
     }
 }
 
@@ -119,6 +127,7 @@ impl<P: Clone> Membership<P> {
 
     /// Returns the record of a process. A new record is not live until [`up`](Self::up).
     fn known(&mut self, incarnation: Uuid, name: &Arc<str>, place: P) -> &mut Process<P> {
+        self.changed = true;
         let name = Arc::clone(name);
         let new = || Process { name, place, live: false, caches: BTreeMap::new(), newest: BTreeMap::new() };
         self.processes.entry(incarnation).or_insert_with(new)
@@ -126,6 +135,7 @@ impl<P: Clone> Membership<P> {
 
     /// Marks a process as not live, or drops it if it is gone `for_good`. Returns the replicas that were open there.
     pub(crate) fn down(&mut self, incarnation: Uuid, for_good: bool) -> Vec<(String, ReplicaId)> {
+        self.changed = true;
         let Some(process) = self.processes.get_mut(&incarnation) else { return Vec::new() };
         process.live = false;
         let replicas = open_replicas(process);
@@ -154,10 +164,13 @@ impl<P: Clone> Membership<P> {
             return None;
         }
         *newest = replica;
-        match caches.insert(cache.to_owned(), Presence::Open(replica)) {
-            Some(Presence::Open(before)) if before != replica => Some(before),
+        let before = match caches.insert(cache.to_owned(), Presence::Open(replica)) {
+            Some(Presence::Open(before)) if before == replica => return None,
+            Some(Presence::Open(before)) => Some(before),
             _ => None,
-        }
+        };
+        self.changed = true;
+        before
     }
 
     /// Returns true if messages of a replica must be ignored: its process is not live, or the replica is former.
@@ -194,6 +207,7 @@ impl<P: Clone> Membership<P> {
         if (ours != Some(answer.asked) || *newest > answer.last) && !believed {
             return None;
         }
+        self.changed = true;
         *newest = answer.last.max(*newest);
         match caches.insert(cache.to_owned(), Presence::NotOpen(mono)) {
             Some(Presence::Open(replica)) => Some(replica),
@@ -226,6 +240,7 @@ impl<P: Clone> Membership<P> {
         if !self.is_live(incarnation) {
             return self.down(incarnation, true);
         }
+        self.changed = true;
         let Some(process) = self.processes.get_mut(&incarnation) else { return Vec::new() };
         let replicas = open_replicas(process);
         process.caches.clear();
@@ -242,6 +257,24 @@ impl<P: Clone> Membership<P> {
         let here =
             |process: &&Process<P>| matches!(process.caches.get(cache), Some(Presence::Open(id)) if *id == replica);
         self.processes.values().filter(here).max_by_key(|process| process.live)
+    }
+
+    /// Returns true if [`node_names`](Self::node_names) may have changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Returns the ids of the live processes, in ascending order.
+    pub(crate) fn live_ids(&self) -> Vec<Uuid> {
+        self.processes.iter().filter(|(_, process)| process.live).map(|(id, _)| *id).collect()
+    }
+
+    /// Returns the replica of a cache that is open on a live process.
+    pub(crate) fn open_on(&self, incarnation: Uuid, cache: &str) -> Option<ReplicaId> {
+        match self.processes.get(&incarnation).filter(|process| process.live)?.caches.get(cache)? {
+            Presence::Open(replica) => Some(*replica),
+            Presence::NotOpen(_) => None,
+        }
     }
 
     /// Returns the address of a process, if it is live.

@@ -99,6 +99,15 @@ pub struct Named {
     pub met: bool,
 }
 
+/// A statement of a replica to one member that its last digest to that member still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Still {
+    /// The clock of that digest.
+    pub since: HlcTime,
+    /// The sender's wall clock. The sender wrote nothing from the digest to this time.
+    pub wall: HlcTime,
+}
+
 /// A statement of one member about itself, passed on by another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {

@@ -1,10 +1,12 @@
 //! Access to a replica for a model checker, beyond what the driver of a replica has: its registers, and eviction
-//! without a capacity.
+//! without a capacity. Also its stills, which a node and the simulator exchange for all caches of a process together.
 
 use crate::crdt::Marker;
 use crate::hlc::Now;
 use crate::item::Key;
-use crate::replica::{CoreKey, Replica};
+use crate::message::Still;
+use crate::replica::{CoreKey, Replica, stills};
+use crate::replica_id::ReplicaId;
 use crate::store::Position;
 
 /// One register of a replica.
@@ -47,4 +49,20 @@ pub fn evict<K: CoreKey, V>(replica: &mut Replica<K, V>, now: Now, hash: u64, ke
         replica.evict(now, held.slot);
         true
     })
+}
+
+/// Returns a still to a member, if the last digest to it still holds.
+pub fn still<K: CoreKey, V>(replica: &mut Replica<K, V>, now: Now, to: ReplicaId) -> Option<Still> {
+    let since = stills::state(replica, now, &[to]).pop().flatten()?;
+    Some(Still { since, wall: now.wall })
+}
+
+/// Handles a still of a member. Returns false if it has no effect.
+pub fn handle_still<K: CoreKey, V>(replica: &mut Replica<K, V>, now: Now, from: ReplicaId, still: Still) -> bool {
+    stills::handle(replica, now, from, still)
+}
+
+/// Records that a member has accepted a still that repeats the digest with the clock `since`.
+pub fn note_still_accepted<K: CoreKey, V>(replica: &mut Replica<K, V>, now: Now, by: ReplicaId, since: u64) {
+    stills::note_accepted(replica, now, by, since);
 }

@@ -7,6 +7,7 @@
 //! | `push` | fresh writes, sent eagerly, and their acknowledgements |
 //! | `relay` | pushes of other origins, passed on in a large cluster |
 //! | `session_out`, `session_in` | the registers that a member lacks, frame by frame; `session_out` decides whether a member is served |
+//! | `stills` | statements that the last digest to a member still holds, in place of a digest |
 //! | `audit` | the safety net: comparison of registers that both sides have seen |
 //! | `duplicate_id` | two processes under one replica id |
 //! | `context` | the state that all conversations share; how a digest is made; the housekeeping after each call |
@@ -32,6 +33,7 @@ pub(crate) mod push;
 pub(crate) mod relay;
 pub(crate) mod session_in;
 pub(crate) mod session_out;
+pub(crate) mod stills;
 
 pub(crate) use context::Context;
 
@@ -170,7 +172,12 @@ impl<K: CoreKey, V> Conversations<K, V> {
         digests::check_suspicions(cx);
         push::check_unacked(cx);
         self.sessions_out.handle_timeout(cx.members, cx.env);
-        self.digests.handle_timeout(cx);
+        if let Some(to) = self.digests.handle_timeout(cx) {
+            self.digests.delay(|at| stills::in_company(cx.members, cx.env, at));
+            if !stills::stand_in(cx, &to) {
+                cx.outbox.ask(to);
+            }
+        }
     }
 
     /// Returns the monotonic time at which the next work is due.
@@ -207,5 +214,8 @@ impl<K: CoreKey, V> Conversations<K, V> {
 
 fn poll_control<K: CoreKey, V>(cx: &mut Context<'_, K, V>) -> Option<Transmit<K, V>> {
     let (to, message) = cx.take_small()?;
+    if let Message::Digest(digest) = &message {
+        stills::note_sent(cx, to, digest);
+    }
     Some(Transmit { to: vec![to], message, bulk: false })
 }

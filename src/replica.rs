@@ -24,8 +24,7 @@ use crate::crdt::Dot;
 use crate::env::Env;
 use crate::hlc::{HlcTime, Now, Stamp};
 use crate::item::Key;
-use crate::ledger::registers::Garbage;
-use crate::ledger::{self, Ledger, epoch, evict, fill, local};
+use crate::ledger::{self, Ledger, epoch, evict, fill, local, registers::Garbage};
 use crate::members::Members;
 use crate::message::{Digest, Message};
 use crate::outbox::{Outbox, Wanted};
@@ -42,6 +41,7 @@ mod renew;
 pub(crate) mod report;
 #[cfg(test)]
 mod schedules;
+pub(crate) mod stills;
 pub(crate) mod view;
 
 #[cfg(any(test, feature = "sim"))]

@@ -1,25 +1,26 @@
 //! The table of registers, shared by many readers, the replica and the direct writes of its threads.
 //!
-//! It is sharded. Each shard has an index, which contains all that a reader needs of most registers, and a slab with
-//! the remaining metadata. A reader holds a shard's read lock for the look-up only. It takes a counted pointer, and
-//! compares keys and clones the value after it has released the lock. A writer takes a shard's write lock for one
-//! register at a time. While the replica runs a call, no direct write changes the table. No user code runs under these
-//! locks.
+//! It is sharded. Each shard has a slab with the registers, and an index, which finds them by the hash of their key. A
+//! reader holds a shard's read lock for the look-up only. It takes a counted pointer, and compares keys and clones the
+//! value after it has released the lock. A writer takes a shard's write lock for one register at a time. While the
+//! replica runs a call, no direct write changes the table. No user code runs under these locks. Removed registers give
+//! their memory back, shard by shard.
 
 use equivalent::Equivalent;
 
 use crate::hlc::HlcTime;
 use crate::item::{ItemRef, Key};
-use crate::sync::{AtomicBool, AtomicU64, Ordering, RwLock};
+use crate::sync::{AtomicU64, Ordering, RwLock};
 
 mod shard;
+mod slab;
 mod slot;
 
 pub(crate) use shard::Snapshot;
 pub(crate) use slot::{Meta, SlotId, SlotRef};
 
 use shard::Shard;
-use slot::{SHARDS, Slot};
+use slot::SHARDS;
 
 /// A cell aligned to 128 bytes, so that two shards never share a cache line.
 #[repr(align(128))]
@@ -36,15 +37,13 @@ pub(crate) struct Reading<K, V> {
     pub(crate) item: ItemRef<K, V>,
 }
 
-/// The item that was not placed, and the first register that may have the hash of its key.
+/// The item that was not placed, and the first register that has the hash of its key.
 pub(crate) type Found<K, V> = (ItemRef<K, V>, Snapshot<K, V>);
 
 /// The sharded table of registers; see the module.
 pub(crate) struct Store<K, V> {
     shards: Box<[Guarded<K, V>]>,
     epoch: AtomicU64,
-    /// True if registers that the epoch made absent may still be held.
-    unswept: AtomicBool,
 }
 
 impl<K, V> Store<K, V> {
@@ -52,7 +51,6 @@ impl<K, V> Store<K, V> {
         Self {
             shards: (0..SHARDS).map(|number| Aligned(RwLock::new(Shard::new(number)))).collect(),
             epoch: AtomicU64::new(0),
-            unswept: AtomicBool::new(false),
         }
     }
 
@@ -70,8 +68,7 @@ impl<K, V> Store<K, V> {
 
     #[inline]
     fn shard_of(hash: u64) -> usize {
-        // Bits 48 to 53. The index of a shard uses the top seven bits as its own tags and the low bits as positions,
-        // and `tag_of` in `shard.rs` stores bits 24 to 47.
+        // Bits 48 to 53. The index of a shard uses the top seven bits as its own tags, and the low bits as positions.
         (hash >> 48) as usize & (SHARDS - 1)
     }
 
@@ -80,22 +77,9 @@ impl<K, V> Store<K, V> {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Raises the epoch. Readers then check every stamp until [`note_swept`](Self::note_swept).
+    /// Raises the epoch.
     pub(crate) fn raise_epoch(&self, epoch: HlcTime) {
         self.epoch.fetch_max(epoch, Ordering::AcqRel);
-        self.unswept.store(true, Ordering::Release);
-    }
-
-    /// Notes that the sweep has checked every register that was held when the epoch rose, and removed those that became
-    /// absent.
-    pub(crate) fn note_swept(&self) {
-        self.unswept.store(false, Ordering::Release);
-    }
-
-    /// Returns true if a reader needs nothing from the register's slot: it is a value without a deadline, above the
-    /// epoch.
-    fn is_plain(&self, meta: &Meta) -> bool {
-        meta.kind.is_live() && meta.expires == 0 && meta.stamp_time > self.epoch()
     }
 
     /// Returns the register of a key. Compares the key after releasing the lock.
@@ -110,11 +94,10 @@ impl<K, V> Store<K, V> {
     pub(crate) fn find_by(&self, hash: u64, matches: impl Fn(&Key<K>) -> bool) -> Option<Snapshot<K, V>> {
         let shard = self.shard_with(hash);
         let first = shard.read().first_with(hash)?;
-        if first.hash == hash && matches(&first.item.key) {
+        if matches(&first.item.key) {
             return Some(first);
         }
-        // The index compares a part of the hash only, and two keys may share all of it: compare every register that has
-        // this hash.
+        // Two keys may have the same hash: compare every register that has it.
         let same = shard.read().all_with(hash);
         same.into_iter().find(|found| matches(&found.item.key))
     }
@@ -128,17 +111,10 @@ impl<K, V> Store<K, V> {
         let number = Self::shard_of(hash);
         let first = {
             let shard = self.shards[number].0.read();
-            let indexed = shard.find(hash)?;
-            let index = indexed.slot();
-            // A plain tag was set when the register was placed. During a sweep the epoch may have risen since, so the
-            // slot decides.
-            let (live, expires) = if indexed.is_plain() && !self.unswept.load(Ordering::Acquire) {
-                (true, 0)
-            } else {
-                let slot = shard.slot(index)?;
-                (slot.kind().is_live() && slot.stamp_time > self.epoch(), slot.expires)
-            };
-            Reading { id: SlotId::new(number, index), live, expires, item: ItemRef::clone(&indexed.item) }
+            let (index, slot) = shard.find(hash)?;
+            let live = slot.is_live() && slot.stamp_time > self.epoch();
+            let (expires, item) = (shard.deadline(index, slot), ItemRef::clone(&slot.item));
+            Reading { id: SlotId::new(number, index), live, expires, item }
         };
         if first.item.key.known().is_some_and(|known| key.equivalent(known)) {
             return Some(first);
@@ -146,7 +122,7 @@ impl<K, V> Store<K, V> {
         self.read_among(hash, key)
     }
 
-    /// Returns the register of a key if the first register that may have its hash is of another key.
+    /// Returns the register of a key if the first register with its hash is of another key.
     #[cold]
     fn read_among<Q>(&self, hash: u64, key: &Q) -> Option<Reading<K, V>>
     where
@@ -164,7 +140,7 @@ impl<K, V> Store<K, V> {
 
     /// Returns the metadata of the register in a place, if the place has not been given to another key.
     pub(crate) fn meta(&self, slot: SlotRef) -> Option<Meta> {
-        self.shard_at(slot.id).read().slot_of(slot).map(Slot::meta)
+        self.shard_at(slot.id).read().meta_of(slot)
     }
 
     /// Returns the hash of the key in a place, if the place has not been given to another key.
@@ -181,12 +157,11 @@ impl<K, V> Store<K, V> {
 
     /// Adds a register for a key that has none.
     pub(crate) fn insert(&self, hash: u64, meta: Meta, item: ItemRef<K, V>) -> SlotRef {
-        let plain = self.is_plain(&meta);
-        self.shard_with(hash).write().add(hash, meta, plain, item)
+        self.shard_with(hash).write().add(hash, &meta, item)
     }
 
-    /// Adds a register if no register may have this hash. Otherwise returns the item, and the first register that may
-    /// have the hash. Makes the metadata under the shard's lock.
+    /// Adds a register if no register has this hash. Otherwise returns the item, and the first register that has it.
+    /// Makes the metadata under the shard's lock.
     pub(crate) fn insert_if_new(
         &self,
         hash: u64,
@@ -198,7 +173,7 @@ impl<K, V> Store<K, V> {
             return Err((item, found));
         }
         let meta = meta();
-        Ok((shard.add(hash, meta, self.is_plain(&meta), item), meta))
+        Ok((shard.add(hash, &meta, item), meta))
     }
 
     /// Replaces a register if it has not changed since the snapshot `seen`. Makes the new metadata under the shard's
@@ -210,21 +185,21 @@ impl<K, V> Store<K, V> {
         meta: impl FnOnce() -> Meta,
     ) -> Result<(Meta, Option<ItemRef<K, V>>), ItemRef<K, V>> {
         let mut shard = self.shard_at(seen.slot.id).write();
-        if shard.slot_of(seen.slot).is_none_or(|slot| slot.meta() != seen.meta) {
+        if shard.meta_of(seen.slot) != Some(seen.meta) {
             return Err(item);
         }
         let meta = meta();
-        Ok((meta, shard.update(seen.slot, meta, self.is_plain(&meta), Some(item))))
+        Ok((meta, shard.update(seen.slot, &meta, Some(item))))
     }
 
     /// Replaces the register in a place. Returns the displaced item, for the caller to drop.
     pub(crate) fn replace(&self, slot: SlotRef, meta: Meta, item: ItemRef<K, V>) -> Option<ItemRef<K, V>> {
-        self.shard_at(slot.id).write().update(slot, meta, self.is_plain(&meta), Some(item))
+        self.shard_at(slot.id).write().update(slot, &meta, Some(item))
     }
 
     /// Replaces the metadata of a register without touching its key or value.
     pub(crate) fn set_meta(&self, slot: SlotRef, meta: Meta) {
-        self.shard_at(slot.id).write().update(slot, meta, self.is_plain(&meta), None);
+        self.shard_at(slot.id).write().update(slot, &meta, None);
     }
 
     /// Frees a place. Returns its item, for the caller to drop.
@@ -288,6 +263,16 @@ impl Position {
 }
 
 #[cfg(test)]
+impl<K, V> Store<K, V> {
+    /// Returns the number of slots that memory is allocated for, the number of values beside them, and the number of
+    /// buckets of the indexes.
+    fn allocated(&self) -> [usize; 3] {
+        let shards = self.shards.iter().map(|shard| shard.0.read().allocated());
+        shards.fold([0; 3], |sum, shard| std::array::from_fn(|part| sum[part] + shard[part]))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::arrival::Arrival;
@@ -307,6 +292,23 @@ mod tests {
             kind: Kind::Live,
             retained: false,
         }
+    }
+
+    fn any_meta(random: &mut fastrand::Rng) -> Meta {
+        let mut whole = Meta { arrival: Arrival { at: random.u32(..), ..Arrival::default() }, ..meta(random.u64(..)) };
+        for part in 0..5 {
+            if random.bool() {
+                continue;
+            }
+            match part {
+                0 => (whole.dot_time, whole.dot_origin) = (random.u64(..), random.u32(..)),
+                1 => whole.expires = random.u64(1..),
+                2 => whole.weight = random.u32(65_534..65_538),
+                3 => (whole.stamp_replica, whole.dot_origin) = ([65_533 + random.u32(..5); 2]).into(),
+                _ => (whole.size, whole.retained) = (random.u32(..1 << 24), true),
+            }
+        }
+        whole
     }
 
     fn item(key: u64) -> ItemRef<u64, u64> {
@@ -379,6 +381,67 @@ mod tests {
         store.remove(listed[0]);
         let moved = store.insert(0, meta(1), item(1));
         assert!(store.resolve(listed[0]).is_none() && moved != listed[0]);
+    }
+
+    /// The oracle is a map from keys to metadata. Registers with and without a deadline, a dot of their own and large
+    /// numbers are added, replaced and removed at random. Removing all of them gives the memory back.
+    #[test]
+    fn registers_are_kept_exactly_and_their_memory_is_given_back() {
+        let (mut random, store) = (fastrand::Rng::with_seed(1), Store::new());
+        let mut held = std::collections::BTreeMap::<u64, (SlotRef, Meta)>::new();
+        let mut allocated = Vec::new();
+        for room in [40_000, 0, 300, 0] {
+            for _ in 0..room * 3 {
+                let (key, whole) = (random.u64(..room), any_meta(&mut random));
+                let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                match held.get(&key).map(|(slot, _)| *slot) {
+                    Some(slot) if random.u8(..4) == 0 => {
+                        assert_eq!(store.remove(slot).and_then(|item| item.value().copied()), Some(key));
+                        held.remove(&key);
+                    }
+                    Some(slot) => {
+                        store.set_meta(slot, whole);
+                        held.insert(key, (slot, whole));
+                    }
+                    None => {
+                        held.insert(key, (store.insert(hash, whole, item(key)), whole));
+                    }
+                }
+            }
+            for (key, (slot, whole)) in &held {
+                let found = store.get(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), key).unwrap();
+                assert_eq!((found.slot, found.meta), (*slot, *whole));
+            }
+            allocated.push(store.allocated());
+            if room == 0 {
+                held.values().for_each(|(slot, _)| assert!(store.remove(*slot).is_some()));
+                held.clear();
+                allocated.push(store.allocated());
+            }
+        }
+        let [full, _, empty, few, _, last] = allocated.try_into().unwrap();
+        assert!(full[0] > 20_000 && full[1] > 20_000 && full[2] > 20_000, "{full:?}");
+        for empty in [empty, last] {
+            assert!(empty[0] <= SHARDS * 256 && empty[1] == 0 && empty[2] <= SHARDS * 64, "{empty:?}");
+        }
+        assert!(few[0] <= SHARDS * 256 && few[2] <= SHARDS * 64, "{few:?}");
+    }
+
+    /// Adding and removing one register in turn allocates nothing.
+    #[test]
+    fn one_register_that_comes_and_goes_moves_no_memory() {
+        let store = Store::new();
+        let all: Vec<_> = (0..2_000u64).map(|key| store.insert(key, meta(key), item(key))).collect();
+        for border in [2_000, 1_024, 512, 256, 1, 0] {
+            all[border..].iter().for_each(|slot| drop(store.remove(*slot)));
+            let allocated = store.allocated();
+            for _ in 0..3 {
+                let extra = store.insert(9_999, meta(1), item(1));
+                assert_eq!(store.allocated(), allocated);
+                store.remove(extra);
+                assert_eq!(store.allocated(), allocated);
+            }
+        }
     }
 
     #[test]

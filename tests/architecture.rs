@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["ledger"],
     &["protocol"],
     &["replica"],
-    &["report", "membership"],
+    &["report", "membership", "stills"],
     &["cache"],
     &["node"],
     &["inspect", "sim", "probe"],

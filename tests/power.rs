@@ -52,12 +52,13 @@ const SCHEDULES: &str = concat!(
     include_str!("../src/replica/schedules/promises.rs"),
     include_str!("../src/replica/schedules/retiring.rs"),
     include_str!("../src/replica/schedules/sparing.rs"),
+    include_str!("../src/replica/schedules/stills.rs"),
     include_str!("../src/replica/schedules/voids.rs")
 );
 
 /// Mistakes that were real faults once, and that at most one seed in ten thousand finds. Each has a schedule of its own
 /// that switches it on.
-const BY_SCHEDULE: [&str; 13] = [
+const BY_SCHEDULE: [&str; 17] = [
     "bounds_dropped_unseen",
     "collected_alone_forgotten",
     "doubtful_orphans_erased",
@@ -69,6 +70,10 @@ const BY_SCHEDULE: [&str; 13] = [
     "left_out_taken_for_heard",
     "reached_stay_forgotten",
     "retained_body_discarded",
+    "still_after_write",
+    "still_leaves_clock",
+    "still_over_lost_digest",
+    "still_while_behind",
     "unbounded_believed",
     "void_stands_for_write",
 ];

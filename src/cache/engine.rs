@@ -158,6 +158,11 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.recency.as_ref().filter(|recency| recency.notes_reads()).map(|_| self.hot.top())
     }
 
+    /// Returns true if the values have a capacity, and so an order of use.
+    pub(crate) fn has_capacity(&self) -> bool {
+        self.capacity.is_some()
+    }
+
     fn is_over_capacity(&self) -> bool {
         self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity)
     }

@@ -45,8 +45,8 @@ pub(super) fn encoded_key<K: CacheKey, V>(item: &Item<K, V>) -> Option<Vec<u8>> 
 /// Encodes the value of an item. Returns `None` if there is none, or it cannot be encoded.
 pub(super) fn encoded_value<K, V: CacheValue>(item: &Item<K, V>) -> Option<Vec<u8>> {
     match &item.body {
-        Body::Absent => None,
-        Body::Opaque(bytes) => Some(bytes.to_vec()),
+        Body::Opaque(None) => None,
+        Body::Opaque(Some(bytes)) => Some(bytes.to_vec()),
         Body::Known(value) => {
             let mut bytes = Vec::new();
             ciborium::into_writer(value, &mut bytes).ok()?;

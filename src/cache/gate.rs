@@ -115,11 +115,7 @@ impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
     /// through the replica. `act` runs under the stripe's lock, so it must not run user code, nor take the lock of the
     /// gate.
     #[inline]
-    pub(super) fn write<T, R>(
-        &self,
-        input: T,
-        act: impl FnOnce(&W, &mut Vec<N>, T) -> R,
-    ) -> Result<R, T> {
+    pub(super) fn write<T, R>(&self, input: T, act: impl FnOnce(&W, &mut Vec<N>, T) -> R) -> Result<R, T> {
         let Some(number) = seat().map(|seat| seat % STRIPES) else { return Err(input) };
         if self.open.load(Ordering::Acquire) & (1 << number) == 0 {
             self.ask_for(number);

@@ -1,12 +1,16 @@
 //! The interface of an open cache to its node: bytes in, bytes out, and timers. It has no sockets.
 
 use std::any::Any;
+use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::inspect::Inspect;
+use crate::hlc::{HlcTime, Now};
+use crate::message::Still;
 use crate::replica::CaughtUp;
+pub(crate) use crate::replica::stills::RECEIVERS_PER_INTERVAL;
 use crate::replica_id::ReplicaId;
 use crate::sync::Arc;
 
@@ -35,8 +39,6 @@ pub struct CacheStatus {
     pub caught_up: Option<CaughtUp>,
     /// Members known to have the cache open: live, or dead and not yet forgotten.
     pub members: Vec<ReplicaId>,
-    /// The members among them that are believed to be alive.
-    pub live: Vec<ReplicaId>,
     /// The number of values here.
     pub entries: u64,
 }
@@ -75,6 +77,17 @@ pub trait Port: Any + Inspect + Send + Sync {
     /// Handles the timers that are due. Returns the monotonic time of the next call, which is now if there is something
     /// to [`poll`](Self::poll).
     fn tick(&self) -> u64;
+    /// Returns the mean time between two digests.
+    fn digest_interval(&self) -> Duration;
+    /// Returns, for each of these members, the clock of the last digest to it, if a still of this moment may repeat
+    /// that digest.
+    fn state_stills(&self, now: Now, to: &[ReplicaId]) -> Vec<Option<HlcTime>>;
+    /// Returns the clock of the last digest of a member, if a still may repeat that digest here.
+    fn repeatable(&self, from: ReplicaId) -> Option<HlcTime>;
+    /// Handles a still of a member. Returns false if it has no effect, because the member must send a digest.
+    fn handle_still(&self, from: ReplicaId, still: Still) -> bool;
+    /// Records that a member has accepted a still that repeats this digest.
+    fn note_still_accepted(&self, by: ReplicaId, since: HlcTime);
     /// Returns the monotonic time at which the driver must visit this cache, without doing anything: now if there is
     /// something to [`poll`](Self::poll).
     fn next_visit(&self) -> u64;
@@ -90,6 +103,8 @@ pub trait Port: Any + Inspect + Send + Sync {
     fn handle_event(&self, event: NodeEvent);
     /// Returns the number of values that this cache holds, and the members that it knows.
     fn status(&self) -> CacheStatus;
+    /// Returns the members that are believed to be alive.
+    fn live_members(&self) -> Vec<ReplicaId>;
     /// Returns the last value of [`NodeEvent::ExpectsMembers`]. Takes no lock.
     fn expects_members(&self) -> bool;
     /// Returns true if there is an own write that no member has, and a member may still take it.

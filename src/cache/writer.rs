@@ -7,8 +7,8 @@ use super::listener::Listeners;
 use super::{CacheKey, CacheValue, TimeSource};
 use crate::garbage::drop_quietly;
 use crate::hlc::{Now, Stamp};
-use crate::ledger::direct::{DirectNote, DirectWriter, DirectlyWritten, Refused};
 use crate::item::ItemRef;
+use crate::ledger::direct::{DirectNote, DirectWriter, DirectlyWritten, Refused};
 use crate::recency::ReadLog;
 use crate::replica::Write;
 use crate::store::Snapshot;
@@ -17,6 +17,8 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 /// The write side of a cache.
 pub(super) struct Writer<K, V> {
     gate: Gate<Engine<K, V>, DirectWriter<K, V>, DirectNote>,
+    /// False if no write of this cache is ever direct.
+    may_be_direct: bool,
     /// True if the last change left more to evict than one call may.
     must_evict: AtomicBool,
     /// Reads that are not yet applied to the order of use.
@@ -27,14 +29,11 @@ pub(super) struct Writer<K, V> {
 }
 
 impl<K: CacheKey, V: CacheValue> Writer<K, V> {
-    pub(super) fn new(
-        mut engine: Engine<K, V>,
-        reads: ReadLog,
-        feed: Feed<K, V>,
-        listeners: Listeners<K, V>,
-    ) -> Self {
+    pub(super) fn new(mut engine: Engine<K, V>, reads: ReadLog, feed: Feed<K, V>, listeners: Listeners<K, V>) -> Self {
         engine.set_listening(listeners.is_listening());
-        Self { gate: Gate::new(engine, RELIEF), must_evict: AtomicBool::new(false), reads, feed, listeners }
+        let may_be_direct = !engine.has_capacity() && !listeners.is_listening();
+        let gate = Gate::new(engine, RELIEF);
+        Self { gate, may_be_direct, must_evict: AtomicBool::new(false), reads, feed, listeners }
     }
 
     /// Runs `act` under the replica's lock. Then, without the lock, notifies the fills, subscribers and listener that
@@ -63,7 +62,8 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     /// Writes a value: at the table if this is possible, otherwise through the replica. Returns the stamp.
     #[inline]
     pub(super) fn write(&self, now: Now, write: Write<K, V>) -> Stamp {
-        match self.write_directly(now, write) {
+        let written = if self.may_be_direct { self.write_directly(now, write) } else { Err(write) };
+        match written {
             Ok(stamp) => stamp,
             Err(write) => self.change(now, |engine| engine.replica.write(now, write)),
         }

@@ -96,6 +96,7 @@ impl ExpiryIndex {
             slots.sort_unstable();
             slots.dedup();
             slots.retain(|Reverse(due)| keep((*step, due.after), due.slot));
+            slots.shrink_to_fit();
             *heap = slots.into();
         }
         self.steps.retain(|_, slots| !slots.is_empty());

@@ -1,6 +1,6 @@
 //! Per origin, a log of its dots and the places of their registers. Finds the registers of an interval without a scan.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use crate::crdt::Dot;
 use crate::hlc::HlcTime;
@@ -101,21 +101,83 @@ impl Logs {
     }
 }
 
+/// The time of a dot, and the place of its register.
+type Logged = (HlcTime, SlotRef);
+
+/// The number of entries in one chunk of a log.
+const CHUNK: usize = 256;
+
 /// An append-only log of `(dot time, place)`. An entry goes stale when its register gets another dot or is removed. The
 /// reader detects this by comparing dots, and compaction drops stale entries.
 #[derive(Debug, Default)]
 pub(crate) struct OriginLog {
-    entries: VecDeque<(HlcTime, SlotRef)>,
-    unsorted: bool,
+    /// The entries in chunks, all of them full but the last: a log that grows copies nothing and reserves little.
+    chunks: Vec<Vec<Logged>>,
+    len: usize,
+    /// The highest time that was appended.
+    newest: HlcTime,
+    /// If entries wait to be sorted: the number of entries before the first of them, and the lowest time among them.
+    late: Option<(usize, HlcTime)>,
     live: usize,
 }
 
 impl OriginLog {
     /// Notes that the register at `slot` has the dot `time`.
     pub(crate) fn append(&mut self, time: HlcTime, slot: SlotRef) {
-        self.unsorted |= self.entries.back().is_some_and(|(last, _)| *last >= time);
-        self.entries.push_back((time, slot));
+        if self.newest >= time {
+            self.note_late(time);
+        }
+        self.push((time, slot));
         self.live += 1;
+    }
+
+    #[cold]
+    fn note_late(&mut self, time: HlcTime) {
+        let (sorted, lowest) = self.late.unwrap_or((self.len, time));
+        self.late = Some((sorted, lowest.min(time)));
+    }
+
+    #[inline]
+    fn push(&mut self, entry: Logged) {
+        self.newest = self.newest.max(entry.0);
+        self.len += 1;
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(entry),
+            // The first chunk grows step by step: most logs are short.
+            None => self.chunks.push(vec![entry]),
+            Some(_) => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(entry);
+                self.chunks.push(chunk);
+            }
+        }
+    }
+
+    /// Returns the entry with this index, which must be below the length.
+    fn at(&self, index: usize) -> Logged {
+        self.chunks[index / CHUNK][index % CHUNK]
+    }
+
+    /// Returns the number of leading entries that `is_before` accepts, of the first `len` entries, which are sorted.
+    fn partition_point(&self, len: usize, is_before: impl Fn(HlcTime) -> bool) -> usize {
+        let (mut low, mut high) = (0, len);
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_before(self.at(middle).0) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.chunks.truncate(len.div_ceil(CHUNK));
+        if let Some(last) = self.chunks.last_mut() {
+            last.truncate(len - (len - 1) / CHUNK * CHUNK);
+        }
+        self.len = len;
     }
 
     /// Notes that one entry went stale.
@@ -125,7 +187,7 @@ impl OriginLog {
 
     /// Returns the number of entries, including stale ones.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     /// Returns the number of registers that have a dot of this origin.
@@ -137,59 +199,71 @@ impl OriginLog {
     /// while entries wait to be sorted. Reports use them, and a sender uses the number to judge how much a member
     /// lacks.
     pub(crate) fn count_after(&self, from: HlcTime) -> (usize, Option<HlcTime>) {
-        let start = self.entries.partition_point(|(time, _)| *time <= from);
-        (self.entries.len() - start, self.entries.get(start).map(|(time, _)| *time))
+        let start = self.partition_point(self.len, |time| time <= from);
+        (self.len - start, (start < self.len).then(|| self.at(start).0))
     }
 
     /// Returns true if most entries are stale, so that compaction pays.
     pub(crate) fn is_bloated(&self) -> bool {
-        self.entries.len() > 2 * self.live + 64
+        self.len > 2 * self.live + 64
     }
 
     /// Returns the entries after `from`, by time. Sorts the log first.
-    pub(crate) fn after(&mut self, from: HlcTime) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
+    pub(crate) fn after(&mut self, from: HlcTime) -> impl Iterator<Item = Logged> + '_ {
         self.sort();
         self.sorted_after(from)
     }
 
     /// Returns the entries after `from`, by time. The log must just have been [sorted](Self::sort).
-    pub(crate) fn sorted_after(&self, from: HlcTime) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
-        debug_assert!(!self.unsorted);
-        let start = self.entries.partition_point(|(time, _)| *time <= from);
-        self.entries.range(start..).copied()
+    pub(crate) fn sorted_after(&self, from: HlcTime) -> impl Iterator<Item = Logged> + '_ {
+        debug_assert!(self.late.is_none());
+        self.from_index(self.partition_point(self.len, |time| time <= from))
     }
 
     /// Returns the time of the last entry at or below `time`.
     pub(crate) fn last_up_to(&mut self, time: HlcTime) -> Option<HlcTime> {
         self.sort();
-        let end = self.entries.partition_point(|(entry, _)| *entry <= time);
-        end.checked_sub(1).map(|last| self.entries[last].0)
+        let end = self.partition_point(self.len, |entry| entry <= time);
+        end.checked_sub(1).map(|last| self.at(last).0)
     }
 
     /// Returns the entries by time, starting at this index.
-    pub(crate) fn starting_at(&mut self, first: usize) -> impl Iterator<Item = (HlcTime, SlotRef)> + '_ {
+    pub(crate) fn starting_at(&mut self, first: usize) -> impl Iterator<Item = Logged> + '_ {
         self.sort();
-        self.entries.iter().skip(first).copied()
+        self.from_index(first)
+    }
+
+    fn from_index(&self, first: usize) -> impl Iterator<Item = Logged> + '_ {
+        let chunks = self.chunks.get(first / CHUNK..).unwrap_or_default();
+        chunks.iter().flatten().skip(first % CHUNK).copied()
     }
 
     /// Drops the entries that `keep` rejects.
     pub(crate) fn compact(&mut self, mut keep: impl FnMut(HlcTime, SlotRef) -> bool) {
         self.sort();
-        self.entries.retain(|(time, slot)| keep(*time, *slot));
-        if self.entries.capacity() > 4 * self.entries.len() + 64 {
-            self.entries.shrink_to(2 * self.entries.len());
+        let mut kept = 0;
+        for index in 0..self.len {
+            let entry @ (time, slot) = self.at(index);
+            if keep(time, slot) {
+                self.chunks[kept / CHUNK][kept % CHUNK] = entry;
+                kept += 1;
+            }
         }
+        self.truncate(kept);
+        self.chunks.shrink_to(2 * self.chunks.len());
     }
 
     /// Sorts late entries into place and removes duplicates. A register that was adopted and then gets its old dot back
     /// is appended a second time at the same place. An interval that lists it twice could not be encoded.
     pub(crate) fn sort(&mut self) {
-        if self.unsorted {
-            self.entries.make_contiguous().sort();
-            let mut before = None;
-            self.entries.retain(|entry| before.replace(*entry) != Some(*entry));
-            self.unsorted = false;
-        }
+        let Some((sorted, lowest)) = self.late.take() else { return };
+        // The entries below the lowest late time are in place already.
+        let first = self.partition_point(sorted, |time| time < lowest);
+        let mut rest: Vec<_> = self.from_index(first).collect();
+        rest.sort();
+        rest.dedup();
+        self.truncate(first);
+        rest.into_iter().for_each(|entry| self.push(entry));
     }
 }
 
@@ -197,6 +271,8 @@ impl OriginLog {
 mod tests {
     use super::*;
     use crate::store::SlotId;
+
+    const LEAST: SlotRef = SlotRef { id: SlotId(0), generation: 0 };
 
     #[test]
     fn a_dot_that_comes_back_to_its_place_is_listed_once() {
@@ -207,5 +283,56 @@ mod tests {
         }
         let listed: Vec<_> = log.after(0).collect();
         assert_eq!(listed, [(1, slot(1)), (2, slot(2)), (3, slot(3))]);
+    }
+
+    /// The oracle is a sorted list. Entries arrive in order, late, and twice. Compaction keeps some of them.
+    #[test]
+    fn a_log_lists_each_entry_once_in_order() {
+        for seed in 0..40 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut log, mut all) = (OriginLog::default(), std::collections::BTreeSet::new());
+            let mut last = 0;
+            for _ in 0..random.usize(1..2_000) {
+                let is_late = random.u8(..20) == 0;
+                let time = if is_late { random.u64(0..last + 1) } else { last + random.u64(..3) };
+                last = last.max(time);
+                let slot = SlotRef { id: SlotId(time as u32 % 8), generation: 0 };
+                log.append(time, slot);
+                all.insert((time, slot));
+                let from = random.u64(0..last + 2);
+                match random.u8(..50) {
+                    0 => assert!(log.after(from).eq(all.range((from + 1, LEAST)..).copied())),
+                    1 => {
+                        log.compact(|time, _| time % 3 > 0 || time > from);
+                        all.retain(|(time, _)| time % 3 > 0 || *time > from);
+                    }
+                    2 => {
+                        let last = all.range(..(from + 1, LEAST)).next_back();
+                        assert_eq!(log.last_up_to(from), last.map(|(time, _)| *time));
+                    }
+                    3 => assert!(log.starting_at(from as usize).eq(all.iter().copied().skip(from as usize))),
+                    _ => {}
+                }
+            }
+            assert!(log.starting_at(0).eq(all.iter().copied()));
+            assert_eq!(log.len(), all.len());
+            let first = all.iter().find(|(time, _)| *time > last / 2).map(|(time, _)| *time);
+            assert_eq!(log.count_after(last / 2), (all.range((last / 2 + 1, LEAST)..).count(), first));
+        }
+    }
+
+    #[test]
+    fn a_log_reserves_little_and_gives_back_what_compaction_frees() {
+        let slot = SlotRef { id: SlotId(1), generation: 0 };
+        let mut log = OriginLog::default();
+        (0..100_000).for_each(|time| log.append(time, slot));
+        let reserved = |log: &OriginLog| log.chunks.iter().map(Vec::capacity).sum::<usize>();
+        assert!(reserved(&log) < 100_000 + 2 * CHUNK);
+        log.compact(|time, _| time < 100);
+        assert_eq!((log.len(), log.chunks.len()), (100, 1));
+        log.compact(|_, _| false);
+        assert_eq!((log.len(), reserved(&log), log.chunks.capacity()), (0, 0, 0));
+        log.append(7, slot);
+        assert_eq!(log.after(0).count(), 1);
     }
 }

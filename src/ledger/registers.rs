@@ -15,7 +15,7 @@ use super::tombstones::{Retained, Tombstones};
 use crate::crdt::{Cause, Dot, Kind, Marker};
 use crate::env::Env;
 use crate::hlc::{HlcTime, Stamp};
-use crate::item::{Body, CoreKey, ItemRef, Key};
+use crate::item::{CoreKey, ItemRef, Key};
 use crate::members::StableCut;
 use crate::message::bound::is_of_fill;
 use crate::message::{Entry, FillNote};
@@ -100,7 +100,6 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Notes that no register at or below the epoch is left.
     pub(super) fn note_swept(&mut self) {
-        self.table.note_swept();
         self.invalidations = Invalidations::default();
     }
 
@@ -166,7 +165,6 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Returns the number of remembered fills and of keys with remembered stamps. A key counts once for stamps that
     /// lost and once for unmerged stamps.
-    #[cfg(test)]
     pub(crate) fn contested_len(&self) -> usize {
         self.contests.len()
     }
@@ -187,7 +185,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         if held.meta.retained {
             marker.kind = Kind::Live;
         }
-        debug_assert!(marker.kind.is_live() != matches!(held.item.body, Body::Absent));
+        debug_assert!(marker.kind.is_live() != held.item.body.is_absent());
         let (hash, item) = (held.hash, ItemRef::clone(&held.item));
         let Meta { expires, size, weight, .. } = held.meta;
         Some((Entry { hash, item, marker, expires, size, weight }, held))

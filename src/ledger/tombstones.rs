@@ -92,10 +92,14 @@ impl Retained {
     }
 
     /// Drops places whose bodies were overwritten since, once the places are more than twice the tombstones. Without
-    /// compaction they accumulate until the slowest live member has reported the first body.
+    /// compaction they accumulate until the slowest live member has reported the first body. Gives memory back once most
+    /// of it is unused.
     pub(super) fn compact(&mut self, tombstones: usize, is_kept: impl Fn(HlcTime, SlotRef) -> bool) {
         if self.places.len() > 2 * tombstones + 64 {
             self.places.retain(|(time, slot)| is_kept(*time, *slot));
+        }
+        if self.places.capacity() > 4 * self.places.len() + 1_024 {
+            self.places.shrink_to(2 * self.places.len());
         }
     }
 }

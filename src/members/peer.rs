@@ -173,6 +173,41 @@ pub(crate) struct Clocks {
     pub(crate) deferrals: u32,
 }
 
+/// The last digest that was sent to a member while this replica was at rest: its clock, and a hash of its content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SentDigest {
+    pub(crate) clock: HlcTime,
+    pub(crate) content: u64,
+}
+
+/// The last digest of a member: its clock, and the distance of its watermark from that clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeardDigest {
+    pub(crate) clock: HlcTime,
+    pub(crate) lag: u64,
+}
+
+/// The state of the stills that this replica exchanges with a member.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StillState {
+    /// The digest that stills to the member repeat. `None` if they cannot repeat the last one.
+    pub(crate) sent: Option<SentDigest>,
+    /// The digest that stills of the member repeat. `None` if only a digest will do.
+    pub(crate) heard: Option<HeardDigest>,
+    /// The monotonic time at which the member last reported that it had accepted a still.
+    pub(crate) accepted_at: Option<u64>,
+}
+
+impl StillState {
+    /// Notes a digest of the member that is newer than all before. `is_plain` is true if it was applied and a repetition
+    /// of it would have no effect but to raise times.
+    pub(crate) fn note_heard(&mut self, digest: &Digest, is_plain: bool) {
+        let is_plain = is_plain && digest.renew.is_none() && digest.deferring == 0;
+        let lag = digest.clock.saturating_sub(digest.watermark);
+        self.heard = is_plain.then_some(HeardDigest { clock: digest.clock, lag });
+    }
+}
+
 /// A member, live, or dead and not yet forgotten.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -202,6 +237,7 @@ pub(crate) struct Peer {
     pub(crate) session_done: u64,
     pub(crate) claims: OwnWriteClaims,
     pub(crate) clocks: Clocks,
+    pub(crate) stills: StillState,
 }
 
 impl Peer {
@@ -233,6 +269,7 @@ impl Peer {
             session_done: 0,
             claims: OwnWriteClaims { wrote, ..OwnWriteClaims::default() },
             clocks: Clocks::default(),
+            stills: StillState::default(),
         }
     }
 

@@ -42,6 +42,11 @@ pub(crate) fn split(members: &Members, env: &Env, vector: &VersionVector) -> (Ve
     (listed.into_iter().collect(), summarise(rest.into_iter()))
 }
 
+/// Returns the count and the hash of the origins that a digest does not list.
+pub(crate) fn unlisted(members: &Members, env: &Env, vector: &VersionVector) -> Retired {
+    summarise(vector.iter().filter(|(origin, _)| !is_listed(members, env, origin)))
+}
+
 /// Returns true if a member is known to have seen all that this replica has of the retired origins. A fact states this,
 /// because a digest does not list these origins. Without that statement, a receiver that cannot reach the member would
 /// believe without end that the member lacks their writes.

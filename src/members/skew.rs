@@ -62,9 +62,7 @@ pub(crate) fn note_clocks(
 ) -> Option<ReplicaId> {
     let (now, longest) = (env.now, nanos(env.config.digest_interval).max(LONGEST));
     let peer = members.get_mut(&from)?;
-    if digest.wall > 0 {
-        peer.clocks.wall = Some(WallClock { said: digest.wall, at: now.mono });
-    }
+    note_wall(peer, now, digest.wall);
     if digest.deferring > 0 {
         let until = now.mono.saturating_add(digest.deferring.min(longest));
         peer.delivery.serve_after = peer.delivery.serve_after.max(until);
@@ -83,6 +81,13 @@ pub(crate) fn note_clocks(
         return take_time_of_members(members, env, from);
     }
     None
+}
+
+/// Notes the time of a member's wall clock, if the member states it.
+pub(crate) fn note_wall(peer: &mut Peer, now: Now, wall: HlcTime) {
+    if wall > 0 {
+        peer.clocks.wall = Some(WallClock { said: wall, at: now.mono });
+    }
 }
 
 /// Holds back all data for a newcomer that would defer it: one that is empty and whose clock is behind. Lasts three

@@ -30,6 +30,7 @@ use crate::wire::{self, MessageKind, Peeked};
 
 mod handover;
 mod settings;
+mod stills;
 mod waiting;
 mod watch;
 
@@ -41,7 +42,7 @@ const EVENTS_PER_TURN: usize = 64;
 const COMMANDS_PER_TURN: usize = 1_024;
 /// The time within which the peer's kernel must take a stream message.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
-/// The interval at which processes that have not answered are greeted again, and every cache is visited.
+/// The interval at which processes that have not answered are greeted again.
 const GREET_EVERY: Duration = Duration::from_millis(500);
 /// The time until the next visit of a cache whose timers panicked, in nanoseconds.
 const IDLE_NANOS: u64 = 1_000_000_000;
@@ -68,6 +69,7 @@ pub(crate) struct Driver {
     seeds: Vec<String>,
     greet_at: Instant,
     agenda: Agenda,
+    stills: stills::StillTurns,
     watch: watch::ReportWatch,
 }
 
@@ -99,6 +101,7 @@ impl Driver {
             seeds,
             greet_at: Instant::now(),
             agenda: Agenda::default(),
+            stills: stills::StillTurns::new(),
             watch: watch::ReportWatch::new(),
         }
     }
@@ -154,6 +157,8 @@ impl Driver {
         let greets = !opened.is_empty() || self.greet_at <= now;
         if greets {
             self.greet_at = now + GREET_EVERY;
+        }
+        if !opened.is_empty() {
             self.agenda.want_all();
         }
         let visited = self.take_visits();
@@ -166,14 +171,17 @@ impl Driver {
         if greets {
             self.shortcut.lanes.lock().tidy(self.registry.clock.now().mono);
             self.greet_the_unknown().await;
-            self.registry.publish(self.shortcut.members(|it| it.node_names()));
+            if self.shortcut.members(|it| it.take_changed()) {
+                self.registry.publish(self.shortcut.members(|it| it.node_names()));
+            }
         }
+        stills::send_if_due(self, now).await;
         watch::look(self, now);
         let next = self.agenda.next().map_or(self.greet_at, |at| Instant::from_std(self.registry.clock.instant(at)));
         // Callers are answered once in each turn, so turns follow soon after each other while a caller waits.
         let waits = !self.waiters.is_empty() || !self.member_waiters.is_empty();
         let soon = if waits { now + Duration::from_millis(5) } else { self.greet_at };
-        next.min(soon).min(self.greet_at)
+        next.min(soon).min(self.greet_at).min(self.stills.at())
     }
 
     /// Reports the caches opened since the last turn to membership, and whether this node still looks for its seeds.
@@ -252,6 +260,7 @@ impl Driver {
     }
 
     fn drop_process(&mut self, incarnation: Uuid, for_good: bool) {
+        self.stills.forget(incarnation);
         let replicas = self.shortcut.members(|it| it.down(incarnation, for_good));
         for (cache, replica) in replicas {
             let Some(port) = self.registry.port(&cache) else { continue };
@@ -281,6 +290,7 @@ impl Driver {
             Some(Signal::Settings { node, is_answer, cache, text }) => {
                 return settings::take(self, (node, is_answer), cache, text).await;
             }
+            Some(Signal::Stills { node, body }) => return stills::take(self, node, body),
             None => {}
         }
         let (envelope, kind) = match wire::peek(&bytes) {
@@ -430,7 +440,7 @@ impl Driver {
                 // The list of members is copied only while it can change the answer, because a turn may follow each
                 // write.
                 if port.expects_members() {
-                    let live = port.status().live;
+                    let live = port.live_members();
                     let expects = self.shortcut.members(|it| it.expects_members(port.name(), &live));
                     port.handle_event(NodeEvent::ExpectsMembers(expects));
                 }
@@ -460,7 +470,7 @@ impl Driver {
         for port in self.registry.ports() {
             // Live members only. If the replica still believes a member dead, the greeting of its return may have been
             // lost.
-            let members = port.status().live;
+            let members = port.live_members();
             for peer in self.shortcut.members(|it| it.to_greet(port.name(), &members, mono)) {
                 self.greet(&peer, Some(&port)).await;
             }

@@ -12,6 +12,12 @@ const NOT_OPEN: u8 = 0xD0;
 /// The first byte of a message with settings. Releases before it ignore the message, as any of an unknown kind.
 const SETTINGS: u8 = 0xD3;
 
+/// The first byte of a message with stills. Releases before it ignore the message, and so get digests.
+const STILLS: u8 = 0xD4;
+
+/// The number of bytes of a message with stills before its body.
+pub(crate) const SIGNAL_HEAD: usize = 17;
+
 /// A message between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal<'a> {
@@ -37,6 +43,13 @@ pub(crate) enum Signal<'a> {
         /// The settings: a line `name=value` for each.
         text: &'a str,
     },
+    /// The stills of all caches that both nodes have open.
+    Stills {
+        /// The node that sends them.
+        node: Uuid,
+        /// The encoded [`StillMessage`](crate::stills::StillMessage).
+        body: &'a [u8],
+    },
 }
 
 impl<'a> Signal<'a> {
@@ -59,6 +72,11 @@ impl<'a> Signal<'a> {
                 bytes.extend_from_slice(cache.as_bytes());
                 bytes.extend_from_slice(text.as_bytes());
             }
+            Self::Stills { node, body } => {
+                bytes.push(STILLS);
+                bytes.extend_from_slice(node.as_bytes());
+                bytes.extend_from_slice(body);
+            }
         }
         bytes.into()
     }
@@ -80,6 +98,7 @@ impl<'a> Signal<'a> {
                 let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= MAX_SETTINGS)?;
                 Some(Self::Settings { node, is_answer: *is_answer != 0, cache: name(cache)?, text })
             }
+            STILLS => Some(Self::Stills { node, body: rest }),
             _ => None,
         }
     }

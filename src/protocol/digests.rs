@@ -46,16 +46,19 @@ impl Digests {
         self.due
     }
 
-    /// If a digest is due, queues one for the live member or greeted replica whose turn it is.
-    pub(crate) fn handle_timeout<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) {
+    /// Moves the time of the next digest.
+    pub(crate) fn delay(&mut self, to: impl FnOnce(u64) -> u64) {
+        self.due = to(self.due);
+    }
+
+    /// If a digest is due, returns the live member or greeted replica whose turn it is.
+    pub(crate) fn handle_timeout<K: CoreKey, V>(&mut self, cx: &mut Context<'_, K, V>) -> Option<ReplicaId> {
         if self.due > cx.env.now.mono {
-            return;
+            return None;
         }
         let wait = cx.env.jittered(nanos(cx.env.config.digest_interval));
         self.due = cx.env.later(wait);
-        if let Some(to) = cx.members.next_turn(&mut cx.env.random) {
-            cx.outbox.ask(to);
-        }
+        cx.members.next_turn(&mut cx.env.random)
     }
 }
 
@@ -128,6 +131,9 @@ impl ReceivedDigest {
             // The sender's clock is not ahead, and is later than every stamp and dot that the sender holds. So none of
             // these stamps and dots is ahead.
             skew::note_no_deferral(cx.members, &from);
+        }
+        if self.newest {
+            cx.hear(from).stills.note_heard(digest, is_credible);
         }
         note_reported(cx, from, &theirs);
         cx.members.note_target(from, &theirs, digest);

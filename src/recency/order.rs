@@ -2,6 +2,7 @@
 //! their own.
 
 use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZeroUsize;
 
 use ::lru::LruCache;
 
@@ -27,7 +28,69 @@ impl Hasher for PlaceHasher {
     }
 }
 
-type Places = LruCache<u32, u32, BuildHasherDefault<PlaceHasher>>;
+/// The number of places in an order whose map is never made smaller.
+const FEW: usize = 1_024;
+/// A number of places that is never reached.
+const FAR: NonZeroUsize = NonZeroUsize::new(usize::MAX - 1).expect("not zero");
+
+/// Places with their generations, in order of their last use.
+struct Places {
+    lru: LruCache<u32, u32, BuildHasherDefault<PlaceHasher>>,
+    /// The most places since the map last got smaller, as far as places were removed since.
+    most: usize,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { lru: LruCache::unbounded_with_hasher(BuildHasherDefault::default()), most: 0 }
+    }
+
+    fn put(&mut self, slot: SlotRef) {
+        self.lru.put(slot.id.0, slot.generation);
+    }
+
+    /// Makes a place the most recent. Returns true if it is here.
+    fn promote(&mut self, id: SlotId) -> bool {
+        self.lru.promote(&id.0)
+    }
+
+    fn generation(&self, id: SlotId) -> Option<u32> {
+        self.lru.peek(&id.0).copied()
+    }
+
+    fn pop(&mut self, id: SlotId) -> Option<SlotRef> {
+        let generation = self.lru.pop(&id.0)?;
+        self.shrink();
+        Some(SlotRef { id, generation })
+    }
+
+    fn pop_least_recent(&mut self) -> Option<SlotRef> {
+        let (id, generation) = self.lru.pop_lru()?;
+        self.shrink();
+        Some(SlotRef { id: SlotId(id), generation })
+    }
+
+    /// Gives memory back after most places were removed. The map is as large again only after the same number of
+    /// places were added.
+    fn shrink(&mut self) {
+        let left = self.lru.len();
+        self.most = self.most.max(left + 1);
+        if self.most > FEW && left < self.most / 8 {
+            self.most = left;
+            // Each change of the limit, which is never reached, fits the map to its content.
+            let limit = if self.lru.cap() == NonZeroUsize::MAX { FAR } else { NonZeroUsize::MAX };
+            self.lru.resize(limit);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.lru.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = SlotRef> + '_ {
+        self.lru.iter().map(|(id, generation)| SlotRef { id: SlotId(*id), generation: *generation })
+    }
+}
 
 /// The places in order of their last use. In a segmented order, the places that were used again have an order of their
 /// own. Places of entries without weight have an order of their own in any case: evicting them would make no room.
@@ -43,30 +106,29 @@ pub(crate) struct Order {
 
 impl Order {
     pub(super) fn new(segmented: bool) -> Self {
-        let order = || LruCache::unbounded_with_hasher(BuildHasherDefault::default());
-        Self { probation: order(), protected: order(), weightless: order(), segmented }
+        Self { probation: Places::new(), protected: Places::new(), weightless: Places::new(), segmented }
     }
 
     /// Adds a new entry, or notes a write to one. It is the most recent from now on. `weighs` is true if its weight is
     /// more than zero.
     pub(super) fn insert(&mut self, slot: SlotRef, weighs: bool) {
         if !weighs {
-            self.probation.pop(&slot.id.0);
-            self.protected.pop(&slot.id.0);
-            self.weightless.put(slot.id.0, slot.generation);
+            self.probation.pop(slot.id);
+            self.protected.pop(slot.id);
+            self.weightless.put(slot);
             return;
         }
-        if self.weightless.pop(&slot.id.0) == Some(slot.generation) {
-            self.probation.put(slot.id.0, slot.generation);
+        if self.weightless.pop(slot.id) == Some(slot) {
+            self.probation.put(slot);
         }
         if self.segmented {
             if self.generation(slot.id) == Some(slot.generation) {
                 return self.touch(slot.id);
             }
             // The place may have belonged to another key.
-            self.protected.pop(&slot.id.0);
+            self.protected.pop(slot.id);
         }
-        self.probation.put(slot.id.0, slot.generation);
+        self.probation.put(slot);
     }
 
     /// Notes that another node's write replaced the value of an entry. That is no use, so an entry with weight keeps its
@@ -74,24 +136,24 @@ impl Order {
     pub(super) fn reweigh(&mut self, slot: SlotRef, weighs: bool) {
         if !weighs && self.generation(slot.id) == Some(slot.generation) {
             self.remove(slot);
-            self.weightless.put(slot.id.0, slot.generation);
-        } else if weighs && self.weightless.peek(&slot.id.0) == Some(&slot.generation) {
-            self.weightless.pop(&slot.id.0);
-            self.probation.put(slot.id.0, slot.generation);
+            self.weightless.put(slot);
+        } else if weighs && self.weightless.generation(slot.id) == Some(slot.generation) {
+            self.weightless.pop(slot.id);
+            self.probation.put(slot);
         }
     }
 
     /// Notes a read of an entry. Ignores unknown places: the note may be older than a removal.
     pub(super) fn touch(&mut self, id: SlotId) {
-        if self.weightless.promote(&id.0) {
+        if self.weightless.promote(id) {
             return;
         }
         if !self.segmented {
-            self.probation.promote(&id.0);
-        } else if !self.protected.promote(&id.0)
-            && let Some(generation) = self.probation.pop(&id.0)
+            self.probation.promote(id);
+        } else if !self.protected.promote(id)
+            && let Some(slot) = self.probation.pop(id)
         {
-            self.protected.put(id.0, generation);
+            self.protected.put(slot);
         }
     }
 
@@ -100,20 +162,20 @@ impl Order {
     /// would be lost.
     fn demote(&mut self) {
         while self.protected.len() * 5 > self.len() * 4 {
-            let Some((id, generation)) = self.protected.pop_lru() else { return };
-            self.probation.put(id, generation);
+            let Some(slot) = self.protected.pop_least_recent() else { return };
+            self.probation.put(slot);
         }
     }
 
     /// Returns the generation of a place, if the entry there has weight.
     pub(super) fn generation(&self, id: SlotId) -> Option<u32> {
-        self.probation.peek(&id.0).or_else(|| self.protected.peek(&id.0)).copied()
+        self.probation.generation(id).or_else(|| self.protected.generation(id))
     }
 
     pub(super) fn remove(&mut self, slot: SlotRef) {
         for order in [&mut self.probation, &mut self.protected, &mut self.weightless] {
-            if order.peek(&slot.id.0) == Some(&slot.generation) {
-                order.pop(&slot.id.0);
+            if order.generation(slot.id) == Some(slot.generation) {
+                order.pop(slot.id);
             }
         }
     }
@@ -122,9 +184,8 @@ impl Order {
     pub(super) fn pop(&mut self) -> Option<SlotRef> {
         self.demote();
         let few = self.probation.len() <= 1;
-        let next = if few { self.protected.pop_lru() } else { None };
-        let (id, generation) = next.or_else(|| self.probation.pop_lru())?;
-        Some(SlotRef { id: SlotId(id), generation })
+        let next = if few { self.protected.pop_least_recent() } else { None };
+        next.or_else(|| self.probation.pop_least_recent())
     }
 
     /// Returns the number of entries that can be evicted.
@@ -134,8 +195,7 @@ impl Order {
 
     /// Returns the places, starting with those evicted last. Places that are never evicted follow at the end.
     pub(super) fn iter(&self) -> impl Iterator<Item = SlotRef> + '_ {
-        let all = self.protected.iter().chain(self.probation.iter()).chain(self.weightless.iter());
-        all.map(|(id, generation)| SlotRef { id: SlotId(*id), generation: *generation })
+        self.protected.iter().chain(self.probation.iter()).chain(self.weightless.iter())
     }
 }
 
@@ -209,6 +269,20 @@ mod tests {
         );
         recency.insert(slot(10), true);
         assert_eq!(recency.pop(), Some(slot(1)));
+    }
+
+    /// After most places are removed, the map fits its content, and the order is as before.
+    #[test]
+    fn memory_is_given_back_and_the_order_stays() {
+        for segmented in [false, true] {
+            let mut recency = Order::new(segmented);
+            (0..10_000).for_each(|id| recency.insert(slot(id), true));
+            (10..9_990).for_each(|id| recency.remove(slot(id)));
+            assert!(recency.probation.most < 10_000 / 4, "it got smaller");
+            (10_000..10_010).for_each(|id| recency.insert(slot(id), true));
+            let expected: Vec<_> = (0..10).chain(9_990..10_010).collect();
+            assert_eq!(order(&mut recency), expected);
+        }
     }
 
     /// Segmented order: the only new entry is not evicted while an older one can be.

@@ -10,14 +10,16 @@ const NONE: u32 = u32::MAX;
 /// The most places that one eviction spares. It bounds the work under the replica's lock if everything was used.
 const SPARED: usize = 256;
 
+/// In the place of the older neighbour: the place holds nothing that can be evicted.
+const UNUSED: u32 = u32::MAX - 1;
+/// In the place of the older neighbour: the place holds an entry of weight zero, which is never evicted.
+const WEIGHTLESS: u32 = u32::MAX - 2;
+
 /// The state of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Holds nothing that can be evicted.
-    Free,
-    /// Is in the list.
+    Unused,
     Listed,
-    /// Holds an entry of weight zero, which is never evicted.
     Weightless,
 }
 
@@ -27,10 +29,22 @@ struct Node {
     older: u32,
     newer: u32,
     generation: u32,
-    state: State,
 }
 
-const FREE: Node = Node { older: NONE, newer: NONE, generation: 0, state: State::Free };
+const FREE: Node = Node { older: UNUSED, newer: NONE, generation: 0 };
+
+impl Node {
+    fn state(self) -> State {
+        match self.older {
+            UNUSED => State::Unused,
+            WEIGHTLESS => State::Weightless,
+            _ => State::Listed,
+        }
+    }
+}
+
+/// The least number of nodes for which memory is kept.
+const FEW: usize = 1_024;
 
 /// The places in order of their arrival.
 pub(crate) struct Sieve {
@@ -40,11 +54,15 @@ pub(crate) struct Sieve {
     /// The place at which the next eviction begins. `NONE` stands for the oldest place.
     hand: u32,
     len: usize,
+    /// The number of places in use: listed, or without weight.
+    used: usize,
+    /// The number of places freed since unused nodes were last dropped.
+    freed: usize,
 }
 
 impl Default for Sieve {
     fn default() -> Self {
-        Self { nodes: Vec::new(), oldest: NONE, newest: NONE, hand: NONE, len: 0 }
+        Self { nodes: Vec::new(), oldest: NONE, newest: NONE, hand: NONE, len: 0, used: 0, freed: 0 }
     }
 }
 
@@ -55,12 +73,12 @@ impl Sieve {
 
     fn is(&self, slot: SlotRef, state: State) -> bool {
         let node = self.node(slot.id.0);
-        node.state == state && node.generation == slot.generation
+        node.state() == state && node.generation == slot.generation
     }
 
     fn link(&mut self, slot: SlotRef) {
         let id = slot.id.0;
-        self.set(id, Node { older: self.newest, newer: NONE, generation: slot.generation, state: State::Listed });
+        self.set(id, Node { older: self.newest, newer: NONE, generation: slot.generation });
         match self.newest {
             NONE => self.oldest = id,
             newest => self.nodes[newest as usize].newer = id,
@@ -69,17 +87,51 @@ impl Sieve {
         self.len += 1;
     }
 
+    /// Stores the node of a place that is unused so far.
     fn set(&mut self, id: u32, node: Node) {
-        if self.nodes.len() <= id as usize {
-            self.nodes.resize(id as usize + 1, FREE);
+        let least = id as usize + 1;
+        if self.nodes.len() < least {
+            self.grow(least);
         }
         self.nodes[id as usize] = node;
+        self.used += 1;
+    }
+
+    /// Adds nodes up to a length. Reserves a quarter more, not twice as much: there is a node for each place.
+    fn grow(&mut self, len: usize) {
+        if self.nodes.capacity() < len {
+            self.nodes.reserve_exact(len + (len / 4).max(FEW / 4) - self.nodes.len());
+        }
+        self.nodes.resize(len, FREE);
+    }
+
+    /// Marks a place as unused. Drops the unused nodes at the end from time to time: after 256 places, and a quarter as
+    /// many as are in use, and after the last one.
+    fn free(&mut self, id: u32) {
+        self.nodes[id as usize] = FREE;
+        self.used -= 1;
+        self.freed += 1;
+        if self.freed > self.used.max(FEW) / 4 || (self.used == 0 && self.nodes.len() > FEW) {
+            self.freed = 0;
+            self.shrink();
+        }
+    }
+
+    fn shrink(&mut self) {
+        let used = self.nodes.iter().rposition(|node| node.state() != State::Unused);
+        self.nodes.truncate(used.map_or(0, |used| used + 1));
+        if self.nodes.capacity() > FEW.max(4 * self.nodes.len()) {
+            self.nodes.shrink_to(2 * self.nodes.len());
+        }
     }
 
     /// Takes a place out of the list, or out of those without weight.
     fn unlink(&mut self, id: u32) {
-        let Node { older, newer, state, .. } = self.node(id);
-        if state == State::Listed {
+        let node @ Node { older, newer, .. } = self.node(id);
+        if node.state() == State::Unused {
+            return;
+        }
+        if node.state() == State::Listed {
             match older {
                 NONE => self.oldest = newer,
                 older => self.nodes[older as usize].newer = newer,
@@ -93,7 +145,7 @@ impl Sieve {
             }
             self.len -= 1;
         }
-        self.set(id, FREE);
+        self.free(id);
     }
 
     /// Adds a new entry as the newest, or notes a write to one, which counts as a use.
@@ -111,8 +163,7 @@ impl Sieve {
         if weighs {
             self.link(slot);
         } else {
-            let node = Node { generation: slot.generation, state: State::Weightless, ..FREE };
-            self.set(slot.id.0, node);
+            self.set(slot.id.0, Node { older: WEIGHTLESS, newer: NONE, generation: slot.generation });
         }
     }
 
@@ -172,7 +223,7 @@ impl Sieve {
             .into_iter()
             .flat_map(move |used| self.backwards().filter(move |slot| visited.is_set(slot.id) == used));
         let ids = (0..).map(SlotId).zip(&self.nodes);
-        let weightless = ids.filter(|(_, node)| node.state == State::Weightless);
+        let weightless = ids.filter(|(_, node)| node.state() == State::Weightless);
         listed.chain(weightless.map(|(id, node)| SlotRef { id, generation: node.generation }))
     }
 
@@ -238,6 +289,23 @@ mod tests {
         let gone = sieve.pop(&visited).unwrap();
         assert_eq!(gone, slot(SPARED as u32));
         assert_eq!((0..10_000).filter(|id| !visited.is_set(SlotId(*id))).count(), SPARED);
+    }
+
+    #[test]
+    fn memory_is_given_back_and_the_order_stays() {
+        assert_eq!(size_of::<Node>(), 12);
+        let (mut sieve, visited) = filled(0..100_000);
+        assert!(sieve.nodes.capacity() < 130_000);
+        (10..100_000).rev().for_each(|id| sieve.remove(slot(id)));
+        assert!(sieve.nodes.len() <= FEW && sieve.nodes.capacity() <= FEW, "{}", sieve.nodes.capacity());
+        sieve.insert(slot(50), true, &visited);
+        sieve.insert(slot(11), false, &visited);
+        let expected: Vec<_> = (0..10).chain([50]).collect();
+        assert_eq!(drain(&mut sieve, &visited), expected);
+        assert_eq!(sieve.iter(&visited).count(), 1, "the place without weight is still there");
+        let (mut sieve, _) = filled(0..100_000);
+        (0..100_000).for_each(|id| sieve.remove(slot(id)));
+        assert!(sieve.nodes.capacity() <= FEW, "the last place at the end was removed last");
     }
 
     #[test]

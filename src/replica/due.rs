@@ -5,6 +5,7 @@ use crate::env::Env;
 use crate::hlc::{Now, nanos};
 use crate::item::CoreKey;
 use crate::ledger::{self, collect, epoch, fill, quarantine, released};
+use crate::protocol::stills;
 
 /// The longest time between two checks of stability, in nanoseconds.
 const COLLECT_EVERY: u64 = 1_000_000_000;
@@ -65,5 +66,7 @@ fn collect_if_due<K: CoreKey, V>(replica: &mut Replica<K, V>) {
     collect::compact_logs(cx.ledger);
     ledger::retire::cap(cx.ledger, cx.env, cx.members);
     collect::forget_empty_logs(cx.ledger);
-    replica.collect_due = now + if is_left { COLLECT_AGAIN } else { collect_every(&replica.env) };
+    let next = now + collect_every(&replica.env);
+    let next = stills::in_company(&replica.members, &replica.env, next);
+    replica.collect_due = if is_left { now + COLLECT_AGAIN } else { next };
 }

@@ -29,7 +29,7 @@ type Draft = (u8, bool, u64);
 
 fn entry(origin: u8, dot: u64, (key, live, below): Draft) -> Entry<u8, u32> {
     let kind = if live { Kind::Live } else { Kind::Tombstone(Cause::Deleted) };
-    let body = if live { Body::Known((u32::from(origin) << 16) | dot as u32) } else { Body::Absent };
+    let body = if live { Body::Known((u32::from(origin) << 16) | dot as u32) } else { Body::ABSENT };
     Entry {
         hash: u64::from(key % 2), // Keys share hashes on purpose.
         item: ItemRef::new(Item { key: Key::Known(key), body }),

@@ -18,6 +18,7 @@ mod relaying;
 mod retiring;
 mod skewed;
 mod sparing;
+mod stills;
 mod voids;
 
 /// Checks that x and y agree after a push that the frame size cuts. `a` writes a key, and only y receives it. `a`

@@ -152,7 +152,7 @@ fn new_write<K: SimKey, V: SimValue>(
 fn new_delete<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, key: usize) -> Result<Write<K, V>, Violation> {
     let (hash, key) = &cluster.keys[key];
     let size = size(cluster, key, None)?;
-    let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::Absent });
+    let item = ItemRef::new(Item { key: Key::Known(key.clone()), body: Body::ABSENT });
     Ok(Write { hash: *hash, item, expires: 0, size, weight: 0 })
 }
 

@@ -9,6 +9,7 @@ use super::membership;
 use super::process::State;
 use super::report::Violation;
 use super::settle;
+use super::stills;
 use super::types::{SimKey, SimValue};
 use crate::replica_id::ReplicaId;
 
@@ -74,6 +75,7 @@ fn handle<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>, event: Event)
         Event::FillDone { opening, fill } => finish_fill(cluster, opening, fill),
         Event::Left { process, who } => membership::learn_of_leave(cluster, process, who),
         Event::Detector => membership::detect(cluster),
+        Event::Stills { process } => stills::send(cluster, process),
     }
 }
 

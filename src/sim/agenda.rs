@@ -7,6 +7,7 @@ use crate::replica_id::ReplicaId;
 
 /// A scheduled event. `Sent` reports to a sender that its bulk message to one receiver has left (`ok`), or has failed.
 /// `Left` is the arrival of the goodbye of process `who`. `Detector` is one round of all failure detectors.
+/// `Stills` is the time at which a process sends stills.
 #[derive(Debug)]
 pub(super) enum Event {
     Deliver { address: usize, payload: Payload },
@@ -14,6 +15,7 @@ pub(super) enum Event {
     FillDone { opening: usize, fill: u64 },
     Left { process: usize, who: usize },
     Detector,
+    Stills { process: usize },
 }
 
 /// The scheduled events.

@@ -169,6 +169,9 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.processes[number].membership.await_seeds(has_seeds);
         self.processes[number].membership.set_bugs(self.settings.bugs);
         (0..self.settings.caches).for_each(|cache| self.open(number, cache));
+        if self.settings.stills {
+            self.schedule(0, Event::Stills { process: number });
+        }
     }
 
     /// Opens a cache on a process, as a new replica.

@@ -12,6 +12,7 @@ use super::outbound;
 use super::process::{Payload, State};
 use super::report::Violation;
 use super::settle;
+use super::stills;
 use super::trace::describe;
 use super::types::{SimKey, SimValue};
 use crate::hlc::Stamp;
@@ -42,6 +43,7 @@ pub(super) fn arrive<K: SimKey, V: SimValue>(
     match payload {
         Payload::Message(bytes) => dispatch(cluster, to, &bytes),
         Payload::NotOpen { process, cache, answer } => note_not_open(cluster, to, (process, answer), cache),
+        Payload::Stills { process, body } => stills::arrive(cluster, to, process, &body),
     }
 }
 

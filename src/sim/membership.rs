@@ -105,6 +105,7 @@ fn learn_down<K: SimKey, V: SimValue>(
         drop_for_good(cluster, process, other)
     } else {
         cluster.processes[process].views.insert(other, View::Down);
+        cluster.processes[process].stills.forget(incarnation(other));
         cluster.processes[process].membership.down(incarnation(other), false)
     };
     for (number, id) in known_on(cluster, process, other, gone) {
@@ -164,6 +165,7 @@ fn drop_for_good<K: SimKey, V: SimValue>(
     who: usize,
 ) -> Vec<(String, ReplicaId)> {
     members::note_left(cluster, process, who);
+    cluster.processes[process].stills.forget(incarnation(who));
     cluster.processes[process].membership.down(incarnation(who), true)
 }
 

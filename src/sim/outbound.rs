@@ -93,7 +93,7 @@ fn home<K: SimKey, V: SimValue>(cluster: &Cluster<'_, K, V>, number: usize, id: 
 
 /// Hands bytes to the network. Returns the nanoseconds until they have left, or `None` if the link or the receiver does
 /// not work.
-fn carry<K: SimKey, V: SimValue>(
+pub(super) fn carry<K: SimKey, V: SimValue>(
     cluster: &mut Cluster<'_, K, V>,
     from: usize,
     address: usize,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::clock::SimClock;
 use crate::hlc::Now;
 use crate::membership::{Membership, NotOpen};
+use crate::stills::StillExchange;
 
 /// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) enum Payload {
     Message(Bytes),
     /// The answer to a digest: this cache is not open here.
     NotOpen { process: usize, cache: u8, answer: NotOpen },
+    /// The stills of a process, encoded.
+    Stills { process: usize, body: Bytes },
 }
 
 pub(super) struct Process {
@@ -55,6 +58,8 @@ pub(super) struct Process {
     pub(super) silent_since: BTreeMap<usize, u64>,
     /// The state machine that the driver of a node uses for membership. A process is addressed by its number.
     pub(super) membership: Membership<usize>,
+    /// The state machine that the driver of a node uses for stills.
+    pub(super) stills: StillExchange,
 }
 
 impl Process {
@@ -71,6 +76,7 @@ impl Process {
             views: BTreeMap::new(),
             silent_since: BTreeMap::new(),
             membership: Membership::default(),
+            stills: StillExchange::default(),
         }
     }
 

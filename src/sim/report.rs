@@ -85,8 +85,9 @@ const FAULTS: [&str; 51] = [
 
 /// Rare branches of the protocol, by the name of their counter or of the event that shows them. A range of seeds that
 /// never reaches a branch does not test it.
-const BRANCHES: [&str; 44] = [
+const BRANCHES: [&str; 45] = [
     "a broken session was adopted",
+    "stills were believed",
     "a fill arrived without its bound",
     "a session raised the floor",
     "a doubt was due",

@@ -69,6 +69,9 @@ pub struct Settings {
     /// True if every second process has the types of another release. It cannot decode some of the keys and values, and
     /// keeps and relays them unchanged.
     pub other_types: bool,
+    /// True if processes send stills, as nodes do. False by default: without them a run has more digests, and so more
+    /// of what a mistake in these would break.
+    pub stills: bool,
     /// True if nodes write beside their replicas where they can, as the threads of an application do.
     pub direct_writes: bool,
     /// The plot with which the script begins.
@@ -116,6 +119,7 @@ impl Default for Settings {
             accept_departed: false,
             stays_broken: false,
             other_types: false,
+            stills: false,
             direct_writes: false,
             plot: None,
             bugs: Bugs::default(),
@@ -146,6 +150,7 @@ impl std::fmt::Display for Settings {
             rarely(self.accept_departed, "messages of departed processes are accepted".into()),
             rarely(self.stays_broken, "a broken link stays broken".into()),
             rarely(self.other_types, "every second node of another release".into()),
+            rarely(self.stills, "with stills".into()),
             rarely(self.direct_writes, "writes beside the replica".into()),
             self.plot.map_or_else(String::new, |plot| format!(", {plot:?}")),
         ];
@@ -176,6 +181,7 @@ impl Settings {
     fn special(seed: u64, plots: bool) -> Self {
         let mut settings = Self::common(&mut Rng::with_seed(seed));
         settings.make_special(&mut Rng::with_seed(seed ^ 0x005E_C1A1), plots);
+        settings.stills = Rng::with_seed(seed ^ 0x0057_1115).bool();
         // A plot has an exact course, so it writes through the replica.
         settings.direct_writes = settings.plot.is_none() && !seed.is_multiple_of(4);
         settings
@@ -240,6 +246,7 @@ impl Settings {
             accept_departed: rng.bool(),
             stays_broken: false,
             other_types: false,
+            stills: false,
             direct_writes: false,
             plot: None,
             bugs: Bugs::default(),
@@ -374,7 +381,7 @@ impl Settings {
     }
 
     /// Changes that make a run easier to read, for shrinking.
-    pub(super) const CALMER: [fn(&mut Self); 18] = [
+    pub(super) const CALMER: [fn(&mut Self); 19] = [
         |it| it.loss = 0,
         |it| it.duplicate = 0,
         |it| it.tail_one_in = 0,
@@ -385,6 +392,7 @@ impl Settings {
         |it| it.wrong_clocks = Duration::ZERO,
         |it| it.stays_broken = false,
         |it| it.other_types = false,
+        |it| it.stills = false,
         |it| it.direct_writes = false,
         |it| it.latency = millis(1),
         |it| it.max_capacity = None,

@@ -363,11 +363,11 @@ impl Encoder {
         let guess = (entry.size as usize).saturating_sub(key);
         match &entry.item.body {
             Body::Known(value) => self.writer.wrapped(guess, |out| write_value(out, value)).map(drop),
-            Body::Opaque(bytes) => {
+            Body::Opaque(Some(bytes)) => {
                 self.writer.bytes(bytes);
                 Ok(())
             }
-            Body::Absent => Err(EncodeError::BodyMissing),
+            Body::Opaque(None) => Err(EncodeError::BodyMissing),
         }
     }
 

@@ -108,7 +108,7 @@ impl<'r, I> EntryReader<'r, I> {
         parts.skip_rest(count, ENTRY_PARTS)?;
 
         let size = key_bytes.len() + value_bytes.map_or(0, <[u8]>::len);
-        let body = value_bytes.map_or(Body::Absent, |bytes| self.body(bytes, parts.limits.depth()));
+        let body = value_bytes.map_or(Body::ABSENT, |bytes| self.body(bytes, parts.limits.depth()));
         let item = Item { key: self.key(key_bytes), body };
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let (weight, marker) = (self.weight(&item, size), Marker { stamp, kind, dot });
@@ -120,7 +120,7 @@ impl<'r, I> EntryReader<'r, I> {
         I: Intake<K, V>,
     {
         let weight = match (&item.key, &item.body) {
-            (_, Body::Absent) => Some(0),
+            (_, Body::Opaque(None)) => Some(0),
             // A panic of the weigher must not refuse the message: the other entries of the message would never arrive.
             (Key::Known(key), Body::Known(value)) => user::contain(|| self.intake.weigh(key, value)),
             _ => None,
@@ -145,7 +145,7 @@ impl<'r, I> EntryReader<'r, I> {
             Some(value) => Body::Known(value),
             None => {
                 self.undecodable_values = self.undecodable_values.saturating_add(1);
-                Body::Opaque(Box::new(keep(bytes)))
+                Body::Opaque(Some(Box::new(keep(bytes))))
             }
         }
     }

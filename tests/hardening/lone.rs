@@ -24,7 +24,7 @@ fn now(at: u64) -> Now {
 fn write(key: &str, value: Option<&'static [u8]>) -> Write<String, Bytes> {
     let key = Key::Known(key.to_owned());
     let hash = Plain.hash(&key);
-    let body = value.map_or(Body::Absent, |value| Body::Known(Bytes::from_static(value)));
+    let body = value.map_or(Body::ABSENT, |value| Body::Known(Bytes::from_static(value)));
     Write { hash, item: ItemRef::new(Item { key, body }), expires: 0, size: 10, weight: 1 }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use driftless::crdt::{Marker, VersionVector};
 use driftless::hlc::{Now, Stamp, nanos};
 use driftless::item::{Body, Item, ItemRef, Key};
-use driftless::message::{Entry, Message};
+use driftless::message::{Entry, Message, Still};
 use driftless::probe;
 use driftless::replica::{FillTicket, Replica, ReplicaConfig, Write};
 use driftless::wire::{self, Envelope, Intake, Limits};
@@ -31,6 +31,9 @@ pub const FILL_WINS: &str = "a fill beats a write that came after its start";
 
 const START: u64 = 1_700_000_000_000_000_000;
 const CACHE: &str = "model";
+/// The first bytes of signals. No message begins with these.
+const STILL: u8 = 0xD4;
+const BELIEVED: u8 = 0xD5;
 
 pub fn id_of(who: u8) -> ReplicaId {
     ReplicaId::from_bytes([who + 1; 16])
@@ -61,8 +64,35 @@ impl Intake<u8, String> for Taken {
 pub struct Packet {
     pub from: u8,
     pub to: u8,
-    /// The bytes of a message. `None` is the confirmation to the sender that a large message has left.
+    /// The bytes of a message, or of a [`Signal`]. `None` is the confirmation to the sender that a large message has
+    /// left.
     pub bytes: Option<Bytes>,
+}
+
+/// A still, or the answer that a still was believed. Nodes exchange these for all caches together.
+#[derive(Clone, Copy, Debug)]
+enum Signal {
+    Still(Still),
+    Believed { since: u64 },
+}
+
+impl Signal {
+    fn write(self) -> Bytes {
+        let (kind, since, wall) = match self {
+            Self::Still(Still { since, wall }) => (STILL, since, wall),
+            Self::Believed { since } => (BELIEVED, since, 0),
+        };
+        [&[kind][..], &since.to_le_bytes(), &wall.to_le_bytes()].concat().into()
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        match *bytes.first()? {
+            STILL => Some(Self::Still(Still { since: number(1)?, wall: number(9)? })),
+            BELIEVED => Some(Self::Believed { since: number(1)? }),
+            _ => None,
+        }
+    }
 }
 
 impl Packet {
@@ -83,6 +113,9 @@ impl fmt::Debug for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, to, bytes } = self;
         let Some(bytes) = bytes else { return write!(f, "r{from} has sent to r{to}") };
+        if let Some(signal) = Signal::read(bytes) {
+            return write!(f, "r{from}->r{to} {}", readable(&format!("{signal:?}")));
+        }
         let decoded = wire::decode::<u8, String>(bytes, &Taken, &Limits::default());
         let message = decoded.ok().and_then(|decoded| decoded.message);
         let text = message.as_ref().map_or_else(|| "?".to_owned(), brief);
@@ -144,6 +177,8 @@ pub enum Input {
     BeginFill(u8),
     FinishFill,
     InvalidateAll,
+    /// A still to a replica, if there is one.
+    Still(u8),
     /// The replica's clocks advance by a tick and its timers fire.
     Tick,
     /// The replica's wall clock alone steps forward.
@@ -316,7 +351,11 @@ impl<'a> Machine<'a> {
             Input::StepForward => self.now.wall += nanos(STEP),
             Input::StepBack => self.now.wall -= nanos(STEP),
             Input::SetRight => self.now.wall = START + self.now.mono,
-            Input::Arrive(packet) => self.arrive(packet),
+            Input::Still(to) => {
+                let still = probe::still(&mut self.replica, now, id_of(*to));
+                sent.extend(still.map(|still| self.signal(*to, Signal::Still(still))));
+            }
+            Input::Arrive(packet) => self.arrive(packet, sent),
         }
         self.drain(sent);
         self.look();
@@ -330,7 +369,7 @@ impl<'a> Machine<'a> {
         self.writes += 1;
         let value = format!("{:.<1$}", format!("r{} #{}", self.who, self.writes), self.rules.value_bytes);
         let size = value.len() as u32 + 8;
-        let body = if live { Body::Known(value) } else { Body::Absent };
+        let body = if live { Body::Known(value) } else { Body::ABSENT };
         let (item, size) = (ItemRef::new(Item { key: Key::Known(key), body }), if live { size } else { 8 });
         Write { hash: hash_of(key), item, expires: 0, size, weight: u32::from(live) }
     }
@@ -356,10 +395,26 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn arrive(&mut self, packet: &Packet) {
+    fn signal(&self, to: u8, signal: Signal) -> Packet {
+        Packet { from: self.who, to, bytes: Some(signal.write()) }
+    }
+
+    fn arrive(&mut self, packet: &Packet, sent: &mut Vec<Packet>) {
         let Some(bytes) = &packet.bytes else {
             return self.replica.handle_sent(self.now, id_of(packet.to), true);
         };
+        match Signal::read(bytes) {
+            Some(Signal::Still(still)) => {
+                if probe::handle_still(&mut self.replica, self.now, id_of(packet.from), still) {
+                    sent.push(self.signal(packet.from, Signal::Believed { since: still.since }));
+                }
+                return;
+            }
+            Some(Signal::Believed { since }) => {
+                return probe::note_still_accepted(&mut self.replica, self.now, id_of(packet.from), since);
+            }
+            None => {}
+        }
         let decoded = wire::decode(bytes, &Taken, &Limits::default()).expect("what was encoded decodes");
         let from = decoded.envelope.from;
         if let Some(message) = decoded.message {

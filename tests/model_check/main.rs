@@ -98,6 +98,12 @@ fn scopes(deeper: u8) -> Vec<Scope> {
         // Checks a fill whose group has forgotten its bound, and had not met the author of a later delete or write.
         Scope::new("stranger", Spent { ticks: 4, ..spent(7) }).from(scope::an_unmet_replica_deleted),
         Scope::new("writer", Spent { ticks: 4, ..spent(7) }).from(scope::an_unmet_replica_wrote),
+        // Checks stills in place of digests: lost, late and repeated, around writes whose messages are lost.
+        Scope::new("stills", Spent { writes: 1, stills: 2, ticks: 3, again: 1, ..spent(6) }).from(scope::all_at_rest),
+        Scope::new("distant", Spent { writes: 1, stills: 1, ticks: 4, ..spent(7) })
+            .from(scope::all_at_rest)
+            .acted_by(&[0])
+            .relaying(),
     ];
     plain.into_iter().map(|scope| scope.healing_one_in(heal_one_in)).collect()
 }
@@ -134,6 +140,8 @@ explored! {
     fills_that_nobody_heard_of "unheard",
     deletes_of_strangers "stranger",
     writes_of_strangers "writer",
+    stills_in_place_of_digests "stills",
+    stills_about_relayed_writes "distant",
 }
 
 /// Switches a known mistake on. Returns the number of properties that then fail.
@@ -169,6 +177,10 @@ fn known_mistakes_are_found() {
         ("unbounded_believed", scope("writer").healing_one_in(1)),
         ("eviction_voids", scope("evicted")),
         ("evictions_spared_unseen", scope("unseen")),
+        ("still_after_write", scope("stills")),
+        ("still_leaves_clock", scope("stills")),
+        ("still_over_lost_digest", scope("distant")),
+        ("still_while_behind", scope("distant")),
         ("no_deferral", Scope::new("power", Spent { writes: 1, steps: 1, depth: 3, ..Spent::default() })),
     ];
     let only = std::env::var("BUG").ok();

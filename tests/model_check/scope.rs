@@ -199,6 +199,17 @@ pub fn one_missed_writes(cluster: &Cluster) -> World {
     setup.ticks(1, &[0, 1]).done()
 }
 
+/// Returns a world in which all replicas are at rest and believe the stills of the first one.
+pub fn all_at_rest(cluster: &Cluster) -> World {
+    let mut setup = meet(cluster).on(1, Input::Write(0)).deliver().ticks(6, &[0, 1, 2]);
+    for who in 0..REPLICAS {
+        setup = setup.on(who, Input::Tick).deliver();
+        setup =
+            (0..REPLICAS).filter(|to| *to != who).fold(setup, |setup, to| setup.on(who, Input::Still(to))).deliver();
+    }
+    setup.done()
+}
+
 /// Returns a world in which both keys have values that all replicas hold.
 pub fn both_written(cluster: &Cluster) -> World {
     meet(cluster).on(1, Input::Write(0)).on(1, Input::Write(1)).deliver().ticks(1, &[0, 1, 2]).done()

@@ -37,6 +37,7 @@ pub struct Spent {
     pub evictions: u8,
     pub fills: u8,
     pub epochs: u8,
+    pub stills: u8,
     pub steps: u8,
     pub ticks: u8,
     /// Messages that are delivered and stay in flight, to be delivered again.
@@ -54,6 +55,7 @@ impl Spent {
             Input::Evict(_) => self.evictions += 1,
             Input::BeginFill(_) => self.fills += 1,
             Input::InvalidateAll => self.epochs += 1,
+            Input::Still(_) => self.stills += 1,
             Input::StepForward | Input::StepBack => self.steps += 1,
             Input::Tick => self.ticks += 1,
             Input::FinishFill | Input::SetRight | Input::Arrive(_) | Input::Greet(_) | Input::Forget(_) => {}
@@ -129,7 +131,7 @@ impl World {
 
     pub fn spent(&self) -> Spent {
         let mut sum = Spent { again: self.again, ..Spent::default() };
-        for Spent { writes, deletes, evictions, fills, epochs, steps, ticks, again: _, depth } in
+        for Spent { writes, deletes, evictions, fills, epochs, stills, steps, ticks, again: _, depth } in
             self.locals.iter().map(|local| local.spent)
         {
             sum.writes += writes;
@@ -137,6 +139,7 @@ impl World {
             sum.evictions += evictions;
             sum.fills += fills;
             sum.epochs += epochs;
+            sum.stills += stills;
             sum.steps += steps;
             sum.ticks += ticks;
             sum.depth += depth;
@@ -231,6 +234,9 @@ impl Cluster {
         }
         may(local.view.filling, Input::FinishFill);
         may(spent.epochs < limits.epochs, Input::InvalidateAll);
+        for to in (0..REPLICAS).filter(|to| *to != who) {
+            may(spent.stills < limits.stills, Input::Still(to));
+        }
         may(spent.steps < limits.steps, Input::StepForward);
         may(spent.steps < limits.steps, Input::StepBack);
     }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use http::Node;
 use std::{
     error::Error,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -82,9 +82,11 @@ impl Command {
 
 /// Runs a command, and returns the exit status.
 pub fn main(command: &Command) -> ExitCode {
-    match run(command) {
+    match run(command, &mut io::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // The reader of the output has all that it wants, for instance `head`.
+        Err(error) if is_unread(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("driftless: {error}");
             ExitCode::FAILURE
@@ -92,27 +94,35 @@ pub fn main(command: &Command) -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<bool> {
+fn is_unread(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(command: &Command, out: &mut dyn Write) -> Result<bool> {
     let target = command.target();
     let node = &Node::new(&target.node, token(target)?, target.cache.clone());
     match command {
-        Command::Status { .. } => report::status(node),
-        Command::Watch { .. } => watch(node),
-        Command::Explain { key, .. } => report::explain(node, key),
-        Command::Diff { members, .. } => report::diff(node, members),
-        Command::Audit { .. } => report::audit(node),
+        Command::Status { .. } => report::status(node, out),
+        Command::Watch { .. } => watch(node, out),
+        Command::Explain { key, .. } => report::explain(node, key, out),
+        Command::Diff { members, .. } => report::diff(node, members, out),
+        Command::Audit { .. } => report::audit(node, out),
     }
 }
 
-/// Shows the status until the process is ended. On a terminal each status replaces the one before; a file gets them all.
-fn watch(node: &Node) -> Result<bool> {
+/// Shows the status until the process is ended, or its output is closed. On a terminal each status replaces the one
+/// before; a file gets them all.
+fn watch(node: &Node, out: &mut dyn Write) -> Result<bool> {
     loop {
         if io::stdout().is_terminal() {
-            print!("\x1b[2J\x1b[H");
+            write!(out, "\x1b[2J\x1b[H")?;
         }
-        if let Err(error) = report::status(node) {
-            println!("{error}");
+        match report::status(node, out) {
+            Ok(_) => {}
+            Err(error) if error.is::<io::Error>() => return Err(error),
+            Err(error) => writeln!(out, "{error}")?,
         }
+        out.flush()?;
         std::thread::sleep(Duration::from_secs(1));
     }
 }

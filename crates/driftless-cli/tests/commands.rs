@@ -6,32 +6,11 @@ mod common;
 use common::{
     client::{Client, Reply},
     process::eventually,
-    program::{Outcome, Running, run},
+    program::{Outcome, Running, ask, cluster, run},
 };
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
-const TOKEN: &str = "token-of-a-test-only";
-
-/// Starts nodes of one cluster with debug interfaces, named `n0`, `n1` and so on.
-fn cluster(count: usize) -> Vec<Running> {
-    let mut nodes: Vec<Running> = Vec::new();
-    for index in 0..count {
-        let name = format!("n{index}");
-        let seed = nodes.first().map(|node| node.address("gossip").to_string());
-        let mut arguments = vec!["--http", "127.0.0.1:0", "--http-token", TOKEN, "--name", &name];
-        if let Some(seed) = &seed {
-            arguments.extend(["--seed", seed]);
-        }
-        nodes.push(Running::serve(&arguments, &[]));
-    }
-    nodes
-}
-
-fn ask(node: &Running, arguments: &[&str]) -> Outcome {
-    let at = node.address("debug").to_string();
-    run(&[arguments, &["--node", &at]].concat(), &[("DRIFTLESS_HTTP_TOKEN", TOKEN)])
-}
 
 #[test]
 fn every_command_reports_a_healthy_cluster() {

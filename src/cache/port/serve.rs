@@ -1,13 +1,16 @@
 //! Implements the calls of a node to an open cache.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{CacheStatus, NodeEvent, Pace, Parcel, Port, incoming, outgoing};
 use crate::cache::shared::Shared;
 use crate::cache::{CacheKey, CacheValue, differing, tick};
-use crate::hlc::Now;
-use crate::replica::Replica;
+use crate::hlc::{HlcTime, Now};
+use crate::message::Still;
+use crate::replica::{Replica, stills};
 use crate::replica_id::ReplicaId;
 use crate::sync::Arc;
 
@@ -35,6 +38,33 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
 
     fn tick(&self) -> u64 {
         tick::tick(self)
+    }
+
+    fn digest_interval(&self) -> Duration {
+        self.settings.replication.digest_interval
+    }
+
+    fn state_stills(&self, now: Now, to: &[ReplicaId]) -> Vec<Option<HlcTime>> {
+        if to.is_empty() {
+            Vec::new()
+        } else {
+            self.writer.change(now, |engine| stills::state(&mut engine.replica, now, to))
+        }
+    }
+
+    fn repeatable(&self, from: ReplicaId) -> Option<HlcTime> {
+        let now = self.services.time.now();
+        self.writer.change(now, |engine| stills::repeatable(&mut engine.replica, now, from))
+    }
+
+    fn handle_still(&self, from: ReplicaId, still: Still) -> bool {
+        let now = self.services.time.now();
+        self.writer.change(now, |engine| stills::handle(&mut engine.replica, now, from, still))
+    }
+
+    fn note_still_accepted(&self, by: ReplicaId, since: HlcTime) {
+        let now = self.services.time.now();
+        self.writer.change(now, |engine| stills::note_accepted(&mut engine.replica, now, by, since));
     }
 
     fn next_visit(&self) -> u64 {
@@ -108,13 +138,16 @@ impl<K: CacheKey, V: CacheValue> Port for Shared<K, V> {
         self.differing.forget(node);
     }
 
+    fn live_members(&self) -> Vec<ReplicaId> {
+        self.writer.look(|engine| engine.replica.view().live_members())
+    }
+
     fn status(&self) -> CacheStatus {
         self.writer.look(|engine| {
             let view = engine.replica.view();
             CacheStatus {
                 caught_up: view.caught_up(),
                 members: view.peers().map(|peer| peer.id).collect(),
-                live: view.live_members(),
                 entries: view.live_len(),
             }
         })

@@ -104,7 +104,7 @@ impl Net {
     }
     fn put_expiring(&mut self, i: usize, key: u32, value: Option<u32>, size: u32, expires: u64) -> Stamp {
         let now = self.now(i);
-        let body = value.map_or(Body::Absent, Body::Known);
+        let body = value.map_or(Body::ABSENT, Body::Known);
         let item = ItemRef::new(Item { key: Key::Known(key), body });
         let write = Write { hash: u64::from(key) << 48 | u64::from(key), item, expires, size, weight: 1 };
         let s = if value.is_some() { self.r[i].write(now, write) } else { self.r[i].delete(now, write).0 };

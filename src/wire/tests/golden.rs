@@ -25,7 +25,7 @@ fn live(key: &str, value: &'static [u8], origin: ReplicaId, time: u64, expires: 
 }
 
 fn tombstone(key: &str, cause: Cause, stamp: Stamp, dot: Dot) -> Entry<String, Bytes> {
-    entry(key.into(), Body::Absent, Marker { stamp, kind: Kind::Tombstone(cause), dot }, 0)
+    entry(key.into(), Body::ABSENT, Marker { stamp, kind: Kind::Tombstone(cause), dot }, 0)
 }
 
 fn digest() -> Digest {
@@ -127,7 +127,7 @@ fn frame() -> Frame<String, Bytes> {
 fn audit() -> Audit<String, Bytes> {
     let marker = Marker { stamp: Stamp::new(6, id(3)), kind: Kind::Live, dot: Dot::new(id(1), 8) };
     let entries = vec![
-        entry("live".into(), Body::Absent, marker, 99),
+        entry("live".into(), Body::ABSENT, marker, 99),
         tombstone("expired", Cause::Expired, Stamp::new(4, id(2)), Dot::new(id(2), 4)),
     ];
     Audit { vector: [(id(1), 8), (id(2), 4)].into_iter().collect(), entries, reply: true }

@@ -75,11 +75,11 @@ fn digest() -> impl Strategy<Value = Digest> {
 /// Builds an entry as [`decode`] returns it.
 pub(super) fn entry(key: String, body: Body<Bytes>, marker: Marker, expires: HlcTime) -> Entry<String, Bytes> {
     let value_len = match &body {
-        Body::Absent => 0,
+        Body::Opaque(None) => 0,
         Body::Known(value) => encoded_len(value, MAX_DEPTH).unwrap(),
-        Body::Opaque(bytes) => bytes.len(),
+        Body::Opaque(Some(bytes)) => bytes.len(),
     };
-    let weight = if matches!(body, Body::Absent) { 0 } else { 7 };
+    let weight = if body.is_absent() { 0 } else { 7 };
     let encoded = encode_key(&key).unwrap();
     Entry {
         hash: key_hash(&encoded),
@@ -102,7 +102,7 @@ fn loose() -> impl Strategy<Value = Loose> {
 fn placed((key, value, kind, stamp, expires): Loose, dot: Dot, with_value: bool) -> Entry<String, Bytes> {
     let kind = Kind::from_code(kind).unwrap();
     let stamp = stamp.map_or(Stamp::new(dot.counter, dot.actor), |(time, replica)| Stamp::new(time, replica));
-    let body = if kind.is_live() && with_value { Body::Known(value.into()) } else { Body::Absent };
+    let body = if kind.is_live() && with_value { Body::Known(value.into()) } else { Body::ABSENT };
     entry(key, body, Marker { stamp, kind, dot }, expires)
 }
 

@@ -159,7 +159,7 @@ impl Stage {
         self.serial += 1;
         let key = Key::Known(KEYS[key % KEYS.len()].to_owned());
         let hash = Plain.hash(&key);
-        let body = if delete { Body::Absent } else { Body::Known(self.serial.to_be_bytes().to_vec().into()) };
+        let body = if delete { Body::ABSENT } else { Body::Known(self.serial.to_be_bytes().to_vec().into()) };
         Write { hash, item: ItemRef::new(Item { key, body }), expires: 0, size: 10, weight: 8 }
     }
 

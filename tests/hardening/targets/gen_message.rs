@@ -132,7 +132,7 @@ fn entry(source: &mut Source<'_>, times: &Times, dot: Dot) -> Entry<String, Byte
     let kind = Kind::from_code(source.below(8) % 5).unwrap_or(Kind::Live);
     let stamp = if source.flag() { Stamp::new(dot.counter, dot.actor) } else { stamp(source, times) };
     let expires = if source.below(4) == 0 { times.pick(source) } else { 0 };
-    let body = if kind.is_live() { Body::Known(Bytes::from(vec![source.byte(); 3])) } else { Body::Absent };
+    let body = if kind.is_live() { Body::Known(Bytes::from(vec![source.byte(); 3])) } else { Body::ABSENT };
     let hash = Plain.hash(&key);
     Entry {
         hash,
@@ -201,7 +201,7 @@ fn audited(source: &mut Source<'_>, times: &Times) -> Vec<Entry<String, Bytes>> 
     let one = |source: &mut Source<'_>| {
         let dot = Dot::new(replica(source), times.pick(source).max(1));
         let mut entry = entry(source, times, dot);
-        entry.item = ItemRef::new(Item { key: entry.item.key.clone(), body: Body::Absent });
+        entry.item = ItemRef::new(Item { key: entry.item.key.clone(), body: Body::ABSENT });
         entry
     };
     (0..count).map(|_| one(source)).collect()

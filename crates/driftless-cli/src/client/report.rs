@@ -2,12 +2,17 @@
 
 use super::{Result, http::Node};
 use serde_json::Value;
+use std::io::{self, Write};
 
 /// Prints members, lag, entries and warnings.
-pub fn status(node: &Node) -> Result<bool> {
+pub fn status(node: &Node, out: &mut dyn Write) -> Result<bool> {
     let cluster = node.get("/v1/cluster")?;
     let mut warnings = Vec::new();
-    println!("{:<24} {:<16} {:>10} {:>10} {:>9} {:>9}", "node", "cache", "entries", "tombstones", "lag ms", "stale ms");
+    writeln!(
+        out,
+        "{:<24} {:<16} {:>10} {:>10} {:>9} {:>9}",
+        "node", "cache", "entries", "tombstones", "lag ms", "stale ms"
+    )?;
     for member in list(&cluster["nodes"]) {
         warnings.extend(list(&member["warnings"]));
         for cache in list(&member["caches"]) {
@@ -19,7 +24,8 @@ pub fn status(node: &Node) -> Result<bool> {
                 each.collect::<Option<Vec<_>>>()
                     .map_or("-".into(), |all| all.into_iter().max().unwrap_or(0).to_string())
             };
-            println!(
+            writeln!(
+                out,
                 "{:<24} {:<16} {:>10} {:>10} {:>9} {:>9}",
                 text(&member["node"]),
                 text(&cache["cache"]),
@@ -27,29 +33,40 @@ pub fn status(node: &Node) -> Result<bool> {
                 cache["tombstones"]["total"].as_u64().unwrap_or(0),
                 most("lag_ms"),
                 most("staleness_ms")
-            );
+            )?;
         }
     }
     let silent = list(&cluster["silent"]);
-    silent.iter().for_each(|name| println!("{}: does not answer", text(name)));
+    for name in silent {
+        writeln!(out, "{}: does not answer", text(name))?;
+    }
     for warning in &warnings {
-        println!("{} ({}): {}", text(&warning["name"]), text(&warning["about"]), text(&warning["text"]));
+        writeln!(out, "{} ({}): {}", text(&warning["name"]), text(&warning["about"]), text(&warning["text"]))?;
     }
     Ok(warnings.is_empty() && silent.is_empty())
 }
 
 /// Prints what every node holds for a key, and why.
-pub fn explain(node: &Node, key: &str) -> Result<bool> {
+pub fn explain(node: &Node, key: &str, out: &mut dyn Write) -> Result<bool> {
     let told = node.get(&format!("{}/explain?key={}", cache_path(node)?, escaped(key)))?;
-    println!("{}: {}", text(&told["agreement"]), text(&told["verdict"]));
+    writeln!(out, "{}: {}", text(&told["agreement"]), text(&told["verdict"]))?;
     for held in list(&told["nodes"]) {
-        println!("  {:<24} {:<12} {}", text(&held["node"]), text(&held["state"]), text(&held["why"]));
+        writeln!(out, "  {:<24} {:<12} {}", text(&held["node"]), text(&held["state"]), text(&held["why"]))?;
         if let Some(stamp) = held["stamp"].as_str() {
-            println!("  {:<24} {:<12} written {stamp}, hash {}", "", "", text(&held["value_hash"]));
-            println!("  {:<24} {:<12} here since {} ({})", "", "", text(&held["arrival"]), text(&held["provenance"]));
+            writeln!(out, "  {:<24} {:<12} written {stamp}, hash {}", "", "", text(&held["value_hash"]))?;
+            writeln!(
+                out,
+                "  {:<24} {:<12} here since {} ({})",
+                "",
+                "",
+                text(&held["arrival"]),
+                text(&held["provenance"])
+            )?;
         }
     }
-    list(&told["silent"]).iter().for_each(|line| println!("  {}", text(line)));
+    for line in list(&told["silent"]) {
+        writeln!(out, "  {}", text(line))?;
+    }
     Ok(told["agreement"] != "disagree")
 }
 
@@ -66,7 +83,7 @@ fn other_than_asked(node: &Node, members: &[String]) -> Result<String> {
 }
 
 /// Prints the keys on which two members differ.
-pub fn diff(node: &Node, members: &[String]) -> Result<bool> {
+pub fn diff(node: &Node, members: &[String], out: &mut dyn Write) -> Result<bool> {
     let member = &other_than_asked(node, members)?;
     let path = format!("{}/diff?member={}", cache_path(node)?, escaped(member));
     let (mut examined, mut unexplained, mut cursor) = (0, 0, String::new());
@@ -75,36 +92,43 @@ pub fn diff(node: &Node, members: &[String]) -> Result<bool> {
         examined += page["examined"].as_u64().unwrap_or(0);
         for found in list(&page["differences"]) {
             unexplained += u64::from(found["reason"].is_null());
-            print_difference(found);
+            print_difference(found, out)?;
         }
         let Some(next) = page["next"].as_str() else { break };
         cursor = format!("&cursor={}", escaped(next));
     }
-    println!("{examined} keys examined, counting those of both sides; {unexplained} differences without a reason");
+    writeln!(
+        out,
+        "{examined} keys examined, counting those of both sides; {unexplained} differences without a reason"
+    )?;
     Ok(unexplained == 0)
 }
 
-fn print_difference(found: &Value) {
+fn print_difference(found: &Value, out: &mut dyn Write) -> io::Result<()> {
     let reason = found["reason"].as_str().unwrap_or("no reason is known");
-    println!("{}: {} here, {} there: {reason}", text(&found["key"]), text(&found["here"]), text(&found["there"]));
+    let [key, here, there] = ["key", "here", "there"].map(|field| text(&found[field]));
+    writeln!(out, "{key}: {here} here, {there} there: {reason}")
 }
 
 /// Compares the whole key space with every member.
-pub fn audit(node: &Node) -> Result<bool> {
+pub fn audit(node: &Node, out: &mut dyn Write) -> Result<bool> {
     let report = node.get(&format!("{}/audit", cache_path(node)?))?;
     for member in list(&report["members"]) {
-        println!(
+        writeln!(
+            out,
             "{}: {} keys, {} differences with a reason, {} without{}",
             text(&member["node"]),
             member["examined"],
             member["explained"],
             member["unexplained"],
             member["error"].as_str().map_or_else(String::new, |error| format!("; stopped: {error}"))
-        );
-        list(&member["samples"]).iter().for_each(print_difference);
+        )?;
+        for found in list(&member["samples"]) {
+            print_difference(found, out)?;
+        }
     }
     let clean = report["clean"] == true;
-    println!("{}", if clean { "clean" } else { "NOT clean" });
+    writeln!(out, "{}", if clean { "clean" } else { "NOT clean" })?;
     Ok(clean)
 }
 

@@ -14,6 +14,9 @@ use std::{
 /// The time limit for a run that ends by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The variable with the token of the debug interfaces.
+pub const TOKEN: &[(&str, &str)] = &[("DRIFTLESS_HTTP_TOKEN", "token-of-a-test-only")];
+
 /// The outcome of a run that ended.
 pub struct Outcome {
     pub is_success: bool,
@@ -128,6 +131,27 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts nodes of one cluster with debug interfaces, named `n0`, `n1` and so on. Their token is [`TOKEN`].
+pub fn cluster(count: usize) -> Vec<Running> {
+    let mut nodes: Vec<Running> = Vec::new();
+    for index in 0..count {
+        let name = format!("n{index}");
+        let seed = nodes.first().map(|node| node.address("gossip").to_string());
+        let mut arguments = vec!["--http", "127.0.0.1:0", "--http-token", TOKEN[0].1, "--name", &name];
+        if let Some(seed) = &seed {
+            arguments.extend(["--seed", seed]);
+        }
+        nodes.push(Running::serve(&arguments, &[]));
+    }
+    nodes
+}
+
+/// Runs a command that asks a node of [`cluster`].
+pub fn ask(node: &Running, arguments: &[&str]) -> Outcome {
+    let at = node.address("debug").to_string();
+    run(&[arguments, &["--node", &at]].concat(), TOKEN)
 }
 
 /// Writes a file into a folder, and returns its path as text.
