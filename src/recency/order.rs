@@ -277,11 +277,12 @@ mod tests {
     fn memory_is_given_back_and_the_order_stays() {
         for segmented in [false, true] {
             let mut recency = Order::new(segmented);
-            (0..10_000).for_each(|id| recency.insert(slot(id), true));
-            (10..9_990).for_each(|id| recency.remove(slot(id)));
-            assert!(recency.probation.most < 10_000 / 4, "it got smaller");
-            (10_000..10_010).for_each(|id| recency.insert(slot(id), true));
-            let expected: Vec<_> = (0..10).chain(9_990..10_010).collect();
+            (0..5_000).for_each(|id| recency.insert(slot(id), true));
+            (10..4_990).for_each(|id| recency.remove(slot(id)));
+            assert!(recency.probation.most < 1_024, "it got smaller");
+            assert_eq!(recency.probation.lru.cap(), FAR, "the map was fitted once");
+            (5_000..5_010).for_each(|id| recency.insert(slot(id), true));
+            let expected: Vec<_> = (0..10).chain(4_990..5_010).collect();
             assert_eq!(order(&mut recency), expected);
         }
     }
