@@ -15,7 +15,7 @@
 //! | `direct`, `absorb` | own writes that take only their shard's lock, and their entry into the indexes |
 //! | `merge` | the join of an entry from another replica with the register held here |
 //! | `reconciled` | the registers that the end of a reconcile removes, voids and puts in doubt |
-//! | `collect`, `retire`, `compact` | the end of tombstones, of retired origins, and of stale entries of logs |
+//! | `collect`, `retire` | the end of tombstones and of retired origins |
 //! | `validate` | a check of every index against the registers |
 
 use smallvec::SmallVec;
@@ -34,7 +34,6 @@ pub(crate) mod absorb;
 mod below_eviction;
 pub mod changes;
 pub(crate) mod collect;
-mod compact;
 mod contests;
 pub(crate) mod direct;
 pub(crate) mod epoch;

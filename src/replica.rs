@@ -30,8 +30,7 @@ use crate::message::{Digest, Message};
 use crate::outbox::{Outbox, Wanted};
 use crate::protocol::{Context, Conversations, digests};
 use crate::replica_id::ReplicaId;
-use crate::store::SlotRef;
-use crate::wire::Unencodable;
+use crate::{store::SlotRef, wire::Unencodable};
 
 pub(crate) mod direct;
 mod due;
@@ -292,11 +291,6 @@ impl<K: CoreKey, V> Replica<K, V> {
             log.sort();
         }
         PeerLag::of_all(self.view(), at)
-    }
-
-    /// Returns access for own writes that are made beside the replica.
-    pub(crate) fn direct(&mut self) -> direct::Direct<'_, K, V> {
-        direct::Direct { env: &mut self.env, ledger: &mut self.ledger }
     }
 
     /// Copies everything about this replica except its registers, for operators.

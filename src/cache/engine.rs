@@ -9,6 +9,7 @@ use crate::hlc::Now;
 use crate::item::ItemRef;
 use crate::ledger::direct::{DirectNote, DirectWriter};
 use crate::recency::{Eviction, HotPlace, HotPlaces, ReadLog, Recency};
+use crate::replica::direct::Direct;
 use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
 use crate::store::SlotRef;
 use crate::sync::Arc;
@@ -64,7 +65,7 @@ impl<K: CoreKey, V> Gated for Engine<K, V> {
     fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
         // Nobody waited for these changes when they were made: see `admit`.
         self.replica.set_watch(Watch::CountsOnly);
-        self.replica.direct().absorb(notes);
+        Direct::of(&mut self.replica).absorb(notes);
     }
 
     /// A change for which a listener, a subscriber, a fill or the order of use waits goes through the replica.
@@ -72,7 +73,7 @@ impl<K: CoreKey, V> Gated for Engine<K, V> {
         if self.recency.is_some() || self.listening || !self.flights.is_empty() {
             return Admission::Refused;
         }
-        let mut direct = self.replica.direct();
+        let mut direct = Direct::of(&mut self.replica);
         if writer.as_ref().is_some_and(|writer| direct.may_go_on(writer)) {
             return Admission::Same;
         }

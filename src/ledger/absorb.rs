@@ -1,7 +1,7 @@
 //! The replica's side of direct writes: it lets them in, and absorbs their notes.
 
+use super::Ledger;
 use super::direct::{DirectNote, DirectWriter};
-use super::{Ledger, compact};
 use crate::env::Env;
 use crate::hlc::HlcTime;
 use crate::item::CoreKey;
@@ -48,5 +48,5 @@ pub(crate) fn absorb<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, no
         ledger.registers.absorb(&note);
     }
     // A log is compacted when it has grown, which reads registers. By now all of them are in the indexes.
-    compact::compact_bloated_logs(&mut ledger.registers);
+    ledger.registers.compact_bloated_logs();
 }

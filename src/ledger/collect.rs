@@ -15,7 +15,9 @@
 //! and `void_unencodable` remove through `Ledger::drop_register`, which also raises the floor and the dropped vector.
 
 use super::changes::RemovalCause;
-use super::{Ledger, compact, expiry, fill};
+use super::registers::Registers;
+use super::{Ledger, expiry, fill};
+use crate::crdt::Cause;
 use crate::env::Env;
 use crate::hlc::{HlcTime, Now, nanos};
 use crate::item::CoreKey;
@@ -106,13 +108,22 @@ fn is_collectable<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env, cut: &StableC
 #[inline]
 pub(crate) fn release_retained<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &Env, members: &Members) {
     if !ledger.registers.retained.is_empty() {
-        ledger.registers.release_retained(members.held_by_all_live(env));
+        release_up_to(&mut ledger.registers, members.held_by_all_live(env));
+    }
+}
+
+fn release_up_to<K: CoreKey, V>(registers: &mut Registers<K, V>, up_to: HlcTime) {
+    while let Some((time, slot)) = registers.retained.next_up_to(up_to) {
+        let held = registers.table().resolve(slot);
+        if let Some(held) = held.filter(|held| held.meta.retained && held.meta.dot_time == time) {
+            registers.make_tombstone(&held, Cause::Evicted, RemovalCause::Size);
+        }
     }
 }
 
 /// Compacts the logs that are mostly stale.
 pub(crate) fn compact_logs<K: CoreKey, V>(ledger: &mut Ledger<K, V>) {
-    compact::compact_bloated_logs(&mut ledger.registers);
+    ledger.registers.compact_bloated_logs();
 }
 
 /// Removes the logs of origins of which no register is held.

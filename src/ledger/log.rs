@@ -37,8 +37,30 @@ impl Logs {
         self.by_origin.iter().filter(|(_, log)| log.is_bloated()).map(|(origin, _)| *origin).collect()
     }
 
-    pub(super) fn note_compacted(&mut self, overtaken: HlcTime, followed: HlcTime) {
+    fn note_compacted(&mut self, overtaken: HlcTime, followed: HlcTime) {
         (self.overtaken, self.followed) = (self.overtaken.max(overtaken), self.followed.max(followed));
+    }
+
+    /// Drops the stale entries of an origin's log. `dot_at` returns the dot of the register that is in a place now.
+    pub(super) fn compact(&mut self, origin: ReplicaId, is_own: bool, dot_at: impl Fn(SlotRef) -> Option<Dot>) {
+        let Some(mut log) = self.take(&origin) else { return };
+        let (mut gone, mut rewritten_here) = (0, 0);
+        log.compact(|time, slot| {
+            let dot = dot_at(slot);
+            let current = dot == Some(Dot::new(origin, time));
+            match dot {
+                _ if current || !is_own => {}
+                // This replica rewrote the key later. A push that starts below this entry claims it, so it must carry
+                // the later write. The log no longer shows which write that is, so the push must reach the log's end.
+                Some(dot) if dot.actor == origin => rewritten_here = time.max(rewritten_here),
+                // Another replica overtook the write, or its register is gone. A push that starts below this entry
+                // would claim the write and not carry it. The log no longer shows this, so no push may start there.
+                _ => gone = time.max(gone),
+            }
+            current
+        });
+        self.put(origin, log);
+        self.note_compacted(gone, rewritten_here);
     }
 
     /// Returns the push barrier: own entries at or below this time may be missing, so no push may start below it.

@@ -3,7 +3,6 @@
 
 use super::below_eviction::BelowEviction;
 use super::changes::{Change, Changes, Effect, RemovalCause};
-use super::compact;
 use super::contests::Contests;
 use super::direct::DirectNote;
 use super::expiry::ExpiryIndex;
@@ -40,7 +39,7 @@ pub(crate) struct Values {
 /// The held registers, and every index over them.
 pub(crate) struct Registers<K, V> {
     /// The id of this replica.
-    pub(super) id: ReplicaId,
+    id: ReplicaId,
     table: Arc<Store<K, V>>,
     origins: Origins,
     pub(super) logs: Logs,
@@ -301,14 +300,11 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Returns the number of this replica's own id, for registers of its direct writes. It stays in use for ever.
     pub(super) fn own_origin(&mut self) -> u32 {
-        if self.own_origin.is_none() {
-            self.own_origin = Some(self.origins.acquire(self.id));
-        }
-        self.own_origin.unwrap_or_default()
+        let Self { origins, id, own_origin, .. } = self;
+        *own_origin.get_or_insert_with(|| origins.acquire(*id))
     }
 
-    /// Enters a direct write into the indexes. Replicas and readers know it from then on as a write by
-    /// [`place_own`](Self::place_own).
+    /// Enters a direct write into the indexes, as [`place_own`](Self::place_own) does with other own writes.
     pub(super) fn absorb(&mut self, note: &DirectNote) {
         let DirectNote { slot, hash, ref before, ref after } = *note;
         let marker = self.marker_of(after);
@@ -323,7 +319,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             self.unindex(slot, before, false);
         }
         self.index(slot, after, marker.dot, false);
-        let effect = if before.is_some() { Effect::Updated } else { Effect::Inserted };
+        let effect = before.map_or(Effect::Inserted, |_| Effect::Updated);
         self.note_change(slot, after.weight, effect, (None, None), marker);
     }
 
@@ -412,7 +408,7 @@ impl<K: CoreKey, V> Registers<K, V> {
             self.tombstones.add(meta, slot);
         }
         if bloated {
-            compact::compact_log(self, dot.actor);
+            self.compact_log(dot.actor);
         }
     }
 
@@ -477,14 +473,16 @@ impl<K: CoreKey, V> Registers<K, V> {
         slot
     }
 
-    /// Drops the bodies of evicted own writes up to a dot time.
-    pub(super) fn release_retained(&mut self, up_to: HlcTime) {
-        while let Some((time, slot)) = self.retained.next_up_to(up_to) {
-            let held = self.table.resolve(slot);
-            if let Some(held) = held.filter(|held| held.meta.retained && held.meta.dot_time == time) {
-                self.make_tombstone(&held, Cause::Evicted, RemovalCause::Size);
-            }
-        }
+    /// Compacts the logs that are mostly stale. An append compacts only the log that it extends, so this call also
+    /// serves the logs of origins that no longer write.
+    pub(super) fn compact_bloated_logs(&mut self) {
+        self.logs.bloated().into_iter().for_each(|origin| self.compact_log(origin));
+    }
+
+    fn compact_log(&mut self, origin: ReplicaId) {
+        let Self { logs, table, origins, id, .. } = self;
+        let dot = |meta: Meta| Dot::new(origins.id(meta.dot_origin), meta.dot_time);
+        logs.compact(origin, origin == *id, |slot| table.meta(slot).map(dot));
     }
 
     /// Keeps the items of these entries as displaced items, so that no user type is dropped in this call.

@@ -28,6 +28,7 @@ use crate::report::EventKind;
 use crate::sync::Ordering;
 use crate::wire::{self, MessageKind, Peeked};
 
+mod gone;
 mod handover;
 mod settings;
 mod stills;
@@ -233,7 +234,7 @@ impl Driver {
                         &peer.name,
                         "a new process replaces its predecessor",
                     );
-                    self.drop_process(predecessor, true);
+                    gone::drop_process(self, predecessor, true);
                 }
                 self.registry.set_connected(true);
                 // Before the greeting: the process may have replicas that the caches here have not met, and callers
@@ -243,7 +244,7 @@ impl Driver {
             }
             MeshEvent::Down { peer, left } => {
                 tracing::info!(member = %peer.name, addr = %peer.addr, left, "member down");
-                self.drop_process(peer.incarnation, left);
+                gone::drop_process(self, peer.incarnation, left);
             }
             MeshEvent::SeedsUnreachable { attempts } => {
                 tracing::warn!(attempts, seeds = ?self.seeds, "no seed can be reached; this node keeps retrying");
@@ -255,28 +256,6 @@ impl Driver {
                     %name, ?addrs,
                     "two live processes share one member name: give each process its own name"
                 );
-            }
-        }
-    }
-
-    fn drop_process(&mut self, incarnation: Uuid, for_good: bool) {
-        self.stills.forget(incarnation);
-        let replicas = self.shortcut.members(|it| it.down(incarnation, for_good));
-        for (cache, replica) in replicas {
-            let Some(port) = self.registry.port(&cache) else { continue };
-            // A dead member may return, so it holds back collection until it is forgotten. A member that left holds
-            // back nothing.
-            let event = if for_good { NodeEvent::MemberLeft(replica) } else { NodeEvent::MemberDown(replica) };
-            self.act(&port, (), |port| port.handle_event(event));
-        }
-        self.registry.ports().iter().for_each(|port| port.forget_settings(incarnation));
-        self.registry.set_connected(!self.shortcut.members(|it| it.is_alone()));
-    }
-
-    fn forget(&mut self, incarnation: Uuid) {
-        for (cache, replica) in self.shortcut.members(|it| it.forget(incarnation)) {
-            if let Some(port) = self.registry.port(&cache) {
-                self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
             }
         }
     }
@@ -498,7 +477,7 @@ impl Driver {
                 if !named.is_empty() {
                     self.registry.note(EventKind::MemberForgotten, &member, "declared gone by a call of `forget`");
                 }
-                named.into_iter().for_each(|incarnation| self.forget(incarnation));
+                named.into_iter().for_each(|incarnation| gone::forget(self, incarnation));
             }
             #[cfg(any(test, feature = "sim"))]
             Command::Panic => panic!("a test asked for it"),

@@ -1,5 +1,6 @@
 //! The replica's side of direct writes; see [`ledger::direct`](crate::ledger::direct).
 
+use super::Replica;
 use crate::env::Env;
 use crate::item::CoreKey;
 use crate::ledger::Ledger;
@@ -8,11 +9,16 @@ use crate::ledger::direct::{DirectNote, DirectWriter};
 
 /// A replica, as direct writes see it.
 pub(crate) struct Direct<'a, K, V> {
-    pub(super) env: &'a mut Env,
-    pub(super) ledger: &'a mut Ledger<K, V>,
+    env: &'a mut Env,
+    ledger: &'a mut Ledger<K, V>,
 }
 
-impl<K: CoreKey, V> Direct<'_, K, V> {
+impl<'a, K: CoreKey, V> Direct<'a, K, V> {
+    /// Returns access for own writes that are made beside a replica.
+    pub(crate) fn of(replica: &'a mut Replica<K, V>) -> Self {
+        Self { env: &mut replica.env, ledger: &mut replica.ledger }
+    }
+
     /// Returns a writer for direct writes, or `None` while every write must go through the replica.
     pub(crate) fn writer(&mut self) -> Option<DirectWriter<K, V>> {
         absorb::direct_writer(self.ledger, self.env)

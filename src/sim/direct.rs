@@ -4,25 +4,14 @@
 //! the next event, so that several writes may be absorbed together.
 
 use super::cluster::Cluster;
+use super::opening::DirectWrites;
 use super::report::Violation;
 use super::settle;
 use super::types::{SimKey, SimValue};
 use crate::cache::gate::{Admission, Gated};
 use crate::hlc::{Now, Stamp};
-use crate::ledger::direct::{DirectNote, DirectWriter, DirectlyWritten, Refused};
+use crate::ledger::direct::{DirectlyWritten, Refused};
 use crate::replica::{Watch, Write};
-
-/// The direct writes of one opening.
-pub(super) struct DirectWrites<K, V> {
-    writer: Option<DirectWriter<K, V>>,
-    notes: Vec<DirectNote>,
-}
-
-impl<K, V> Default for DirectWrites<K, V> {
-    fn default() -> Self {
-        Self { writer: None, notes: Vec::new() }
-    }
-}
 
 /// Writes beside the replica. Returns the write if it must go through the replica.
 pub(super) fn write<K: SimKey, V: SimValue>(

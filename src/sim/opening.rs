@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::direct::DirectWrites;
 use super::observed::History;
 use super::oracle::FillStart;
 use super::types::{SimKey, SimValue};
 use crate::cache::engine::Engine;
 use crate::crdt::VersionVector;
 use crate::hlc::{Now, Stamp};
+use crate::ledger::direct::{DirectNote, DirectWriter};
 use crate::recency::{Eviction, ReadLog};
 use crate::replica::FillTicket;
 use crate::replica_id::ReplicaId;
@@ -21,6 +21,13 @@ pub(super) struct RunningFill {
     pub(super) start: FillStart,
     /// The time to live of its value in nanoseconds; zero is unlimited.
     pub(super) ttl: u64,
+}
+
+/// The direct writes of one opening.
+pub(super) struct DirectWrites<K, V> {
+    pub(super) writer: Option<DirectWriter<K, V>>,
+    /// The notes that wait to be absorbed.
+    pub(super) notes: Vec<DirectNote>,
 }
 
 /// One opening, with the observations by which it is checked.
@@ -73,7 +80,7 @@ impl<K: SimKey, V: SimValue> Opening<K, V> {
             mirror: vec![None; keys],
             latest_wall: now.wall,
             history: History::new(keys),
-            direct: DirectWrites::default(),
+            direct: DirectWrites { writer: None, notes: Vec::new() },
             spins: 0,
             last_timeout: 0,
         }
