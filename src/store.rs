@@ -37,6 +37,9 @@ pub(crate) struct Reading<K, V> {
     pub(crate) item: ItemRef<K, V>,
 }
 
+/// The metadata that was placed, and the displaced item.
+pub(crate) type Replaced<K, V> = (Meta, Option<ItemRef<K, V>>);
+
 /// The item that was not placed, and the first register that has the hash of its key.
 pub(crate) type Found<K, V> = (ItemRef<K, V>, Snapshot<K, V>);
 
@@ -183,7 +186,7 @@ impl<K, V> Store<K, V> {
         seen: &Snapshot<K, V>,
         item: ItemRef<K, V>,
         meta: impl FnOnce() -> Meta,
-    ) -> Result<(Meta, Option<ItemRef<K, V>>), ItemRef<K, V>> {
+    ) -> Result<Replaced<K, V>, ItemRef<K, V>> {
         let mut shard = self.shard_at(seen.slot.id).write();
         if shard.meta_of(seen.slot) != Some(seen.meta) {
             return Err(item);

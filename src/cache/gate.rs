@@ -45,9 +45,9 @@ pub(crate) enum Admission {
     Refused,
 }
 
-/// A cell aligned to 128 bytes, so that two stripes never share a cache line.
+/// A lock aligned to 128 bytes, so that two stripes never share a cache line.
 #[repr(align(128))]
-struct Aligned<T>(T);
+struct Aligned<W, N>(Mutex<Stripe<W, N>>);
 
 struct Stripe<W, N> {
     /// The writer, or `None` while every write must go through the replica.
@@ -69,7 +69,7 @@ type Guards<'a, W, N> = SmallVec<[MutexGuard<'a, Stripe<W, N>>; 4]>;
 /// A replica behind its lock; see the module.
 pub(super) struct Gate<E, W, N> {
     inside: Mutex<Inside<E, W, N>>,
-    stripes: Box<[Aligned<Mutex<Stripe<W, N>>>]>,
+    stripes: Box<[Aligned<W, N>]>,
     /// The stripes that are open, as bits. Changes only under the lock.
     open: AtomicU32,
     /// The stripes that threads asked for, as bits.

@@ -14,6 +14,9 @@ use crate::replica::Write;
 use crate::store::Snapshot;
 use crate::sync::{Arc, AtomicBool, Ordering};
 
+/// The stamp of a direct write or the write that was not made, and the displaced item.
+type Overwritten<K, V> = (Result<Stamp, Write<K, V>>, Option<ItemRef<K, V>>);
+
 /// The write side of a cache.
 pub(super) struct Writer<K, V> {
     gate: Gate<Engine<K, V>, DirectWriter<K, V>, DirectNote>,
@@ -89,13 +92,8 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         written
     }
 
-    /// Writes a value over this register of its key. Returns the displaced item too.
-    fn overwrite_directly(
-        &self,
-        now: Now,
-        write: Write<K, V>,
-        found: &Snapshot<K, V>,
-    ) -> (Result<Stamp, Write<K, V>>, Option<ItemRef<K, V>>) {
+    /// Writes a value over this register of its key.
+    fn overwrite_directly(&self, now: Now, write: Write<K, V>, found: &Snapshot<K, V>) -> Overwritten<K, V> {
         let written = self.gate.write(write, |writer, notes, write| {
             let DirectlyWritten { stamp, note, displaced } = writer.overwrite(now, write, found)?;
             notes.push(note);

@@ -217,7 +217,7 @@ impl OriginLog {
     /// Returns the entries after `from`, by time. The log must just have been [sorted](Self::sort).
     pub(crate) fn sorted_after(&self, from: HlcTime) -> impl Iterator<Item = Logged> + '_ {
         debug_assert!(self.late.is_none());
-        self.from_index(self.partition_point(self.len, |time| time <= from))
+        self.starting_from(self.partition_point(self.len, |time| time <= from))
     }
 
     /// Returns the time of the last entry at or below `time`.
@@ -230,10 +230,10 @@ impl OriginLog {
     /// Returns the entries by time, starting at this index.
     pub(crate) fn starting_at(&mut self, first: usize) -> impl Iterator<Item = Logged> + '_ {
         self.sort();
-        self.from_index(first)
+        self.starting_from(first)
     }
 
-    fn from_index(&self, first: usize) -> impl Iterator<Item = Logged> + '_ {
+    fn starting_from(&self, first: usize) -> impl Iterator<Item = Logged> + '_ {
         let chunks = self.chunks.get(first / CHUNK..).unwrap_or_default();
         chunks.iter().flatten().skip(first % CHUNK).copied()
     }
@@ -259,7 +259,7 @@ impl OriginLog {
         let Some((sorted, lowest)) = self.late.take() else { return };
         // The entries below the lowest late time are in place already.
         let first = self.partition_point(sorted, |time| time < lowest);
-        let mut rest: Vec<_> = self.from_index(first).collect();
+        let mut rest: Vec<_> = self.starting_from(first).collect();
         rest.sort();
         rest.dedup();
         self.truncate(first);

@@ -312,8 +312,9 @@ impl<K: CoreKey, V> Registers<K, V> {
     pub(super) fn absorb(&mut self, note: &DirectNote) {
         let DirectNote { slot, hash, ref before, ref after } = *note;
         let marker = self.marker_of(after);
-        // One reference for the stamp and one for the dot.
-        (self.origins.acquire(self.id), self.origins.acquire(self.id));
+        // One reference for the stamp, and one for the dot.
+        self.origins.acquire(self.id);
+        self.origins.acquire(self.id);
         if let Some(before) = before {
             // A direct write replaces values only, and every value contests fills.
             if before.stamp_replica != after.stamp_replica {

@@ -15,7 +15,7 @@ async fn two_members_meet_talk_and_part() {
     a.mesh.send_datagram(&peer, Bytes::from_static(b"small")).await.unwrap();
     assert_eq!(b.message().await, (Bytes::from_static(b"small"), false));
     let large = Bytes::from(vec![7; 1 << 20]);
-    a.mesh.send_stream(&peer, large.clone(), SHORT).await.unwrap();
+    a.mesh.send_stream(&peer, large.clone(), PATIENCE).await.unwrap();
     assert_eq!(b.message().await, (large, true));
     b.mesh.shutdown(SHORT).await;
     let left = a.expect("down", |e| matches!(e, MeshEvent::Down { left, .. } if *left).then_some(())).await;
@@ -61,7 +61,7 @@ async fn one_connection_carries_many_messages() {
         let size = [4, 5000, 4096, 70_000][n as usize % 4];
         let mut bytes = vec![0; size];
         bytes[..4].copy_from_slice(&n.to_be_bytes());
-        a.mesh.send_stream(&peer, bytes.into(), SHORT).await.unwrap();
+        a.mesh.send_stream(&peer, bytes.into(), PATIENCE).await.unwrap();
         let (bytes, _) = b.message().await;
         assert_eq!((&bytes[..4], bytes.len()), (&n.to_be_bytes()[..], size));
     }

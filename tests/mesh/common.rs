@@ -108,7 +108,7 @@ pub async fn exchange(a: &Node, b: &mut Node, text: &'static str) {
     // After a fault the member may be declared dead briefly before it returns.
     until("b is a member", || a.peer(b.addr()).is_some()).await;
     let peer = a.peer(b.addr()).expect("just seen");
-    a.mesh.send_stream(&peer, Bytes::from_static(text.as_bytes()), SHORT).await.unwrap();
+    a.mesh.send_stream(&peer, Bytes::from_static(text.as_bytes()), PATIENCE).await.unwrap();
     b.expect(text, |e| match e {
         MeshEvent::Message { bytes, .. } if bytes == text => Some(()),
         _ => None,

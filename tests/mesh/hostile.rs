@@ -193,7 +193,7 @@ async fn a_full_inbox_drops_and_counts() {
     let mut nodes = cluster(2, |c| c.inbox = 4).await;
     let peer = nodes[0].peer(nodes[1].addr()).unwrap();
     for _ in 0..20 {
-        nodes[0].mesh.send_stream(&peer, Bytes::from_static(b"m"), SHORT).await.unwrap();
+        nodes[0].mesh.send_stream(&peer, Bytes::from_static(b"m"), PATIENCE).await.unwrap();
     }
     let b = nodes.pop().unwrap();
     // One of four places is reserved for other senders.

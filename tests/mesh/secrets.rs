@@ -92,7 +92,7 @@ async fn overheard(keys: &[[u8; 32]]) -> Vec<u8> {
     let a = Node::start(config).await;
     until("they meet", || a.sees(1) && b.sees(1)).await;
     let peer = a.peer(public).unwrap();
-    a.mesh.send_stream(&peer, Bytes::from_static(b"SECRET by stream"), SHORT).await.unwrap();
+    a.mesh.send_stream(&peer, Bytes::from_static(b"SECRET by stream"), PATIENCE).await.unwrap();
     assert_eq!(b.message().await.0, "SECRET by stream");
     a.mesh.send_datagram(&peer, Bytes::from_static(b"SECRET by packet")).await.unwrap();
     assert_eq!(b.message().await.0, "SECRET by packet");
@@ -135,7 +135,7 @@ async fn a_rotation_loses_nothing() {
             }
         }
         for _ in 0..20 {
-            a.mesh.send_stream(&peer, Bytes::from_static(b"m"), SHORT).await.unwrap();
+            a.mesh.send_stream(&peer, Bytes::from_static(b"m"), PATIENCE).await.unwrap();
             sent += 1;
         }
     }

@@ -60,7 +60,7 @@ async fn a_member_that_talks_too_much_leaves_room_for_the_others() {
     assert!((890..=901).contains(&held), "nine thirteenths for one: {held}");
     for number in 0..5 {
         quiet.mesh.send_datagram(&from_quiet, Bytes::from(format!("quiet {number}"))).await.unwrap();
-        quiet.mesh.send_stream(&from_quiet, Bytes::from(format!("sure {number}")), SHORT).await.unwrap();
+        quiet.mesh.send_stream(&from_quiet, Bytes::from(format!("sure {number}")), PATIENCE).await.unwrap();
     }
     until("all messages of the quiet sender arrived", || behind.mesh.counters().messages_in == held + 10).await;
     let texts = waiting(&mut behind);
@@ -93,7 +93,7 @@ async fn a_sender_with_many_ports_is_one_address() {
     assert!(held <= 98, "three quarters for one address: {held}");
     let peer = nodes[0].peer(behind.addr()).unwrap();
     for _ in 0..10 {
-        nodes[0].mesh.send_stream(&peer, Bytes::from_static(b"member"), SHORT).await.unwrap();
+        nodes[0].mesh.send_stream(&peer, Bytes::from_static(b"member"), PATIENCE).await.unwrap();
     }
     until("messages of the member arrive", || behind.mesh.counters().messages_in >= held + 10).await;
     assert_eq!(waiting(&mut behind).iter().filter(|text| *text == "member").count(), 10);

@@ -34,15 +34,19 @@ fn exchange(net: &mut Net) -> usize {
     believed
 }
 
+/// Returns the number of digests that were sent so far.
+fn digests(net: &Net) -> u64 {
+    net.r.iter().map(|replica| replica.view().counters().digests_out).sum()
+}
+
 /// Lets seconds pass, with stills in each. Returns the number of digests that were sent.
 fn idle(net: &mut Net, seconds: u64) -> u64 {
-    let sent = |net: &Net| net.r.iter().map(|replica| replica.view().counters().digests_out).sum::<u64>();
-    let before = sent(net);
+    let before = digests(net);
     for _ in 0..seconds {
         net.run(1);
         exchange(net);
     }
-    sent(net) - before
+    digests(net) - before
 }
 
 /// Returns three replicas at rest, which believe each other's stills. All hold a value, and have collected a delete.
@@ -94,8 +98,9 @@ fn replicas_at_rest_send_no_digests_and_learn_as_much() {
     assert!(idle(&mut net, 10) > 0);
     assert_eq!(idle(&mut net, 60), 0);
     // Without stills, digests begin again within a few intervals.
+    let before = digests(&net);
     net.run(10);
-    assert!(net.r.iter().all(|replica| replica.view().counters().digests_out > 5));
+    assert!(digests(&net) - before > 15);
 }
 
 #[test]
@@ -189,7 +194,7 @@ fn no_replica_is_at_rest_while_a_member_comes_or_goes() {
     net.meet(0, 2);
     assert!(exchange(&mut net) < 6);
     net.meet(1, 2);
-    idle(&mut net, 10);
+    idle(&mut net, 20);
     assert_eq!(exchange(&mut net), 6);
 }
 
@@ -199,7 +204,7 @@ fn facts_go_on_beside_a_broken_link() {
     let mut net = at_rest(plain, Bugs::default());
     net.cut.insert((1, 2));
     idle(&mut net, 10);
-    assert_eq!(exchange(&mut net), 2, "0 hears both, and believes both");
+    assert_eq!(exchange(&mut net), 0, "neither end is at rest");
     net.put(1, 3, Some(3), 8);
     net.put(1, 3, None, 8);
     idle(&mut net, 40);
