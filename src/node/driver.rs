@@ -22,7 +22,6 @@ use super::shortcut::Shortcut;
 use super::signal::Signal;
 use crate::cache::TimeSource;
 use crate::cache::port::{NodeEvent, Parcel, Port};
-use crate::membership::NotOpen;
 use crate::replica_id::ReplicaId;
 use crate::report::EventKind;
 use crate::sync::Ordering;
@@ -30,6 +29,7 @@ use crate::wire::{self, MessageKind, Peeked};
 
 mod gone;
 mod handover;
+mod not_open;
 mod settings;
 mod stills;
 mod waiting;
@@ -265,7 +265,7 @@ impl Driver {
             return;
         }
         match Signal::read(&bytes) {
-            Some(Signal::NotOpen { node, answer, cache }) => return self.take_not_open(node, answer, cache),
+            Some(Signal::NotOpen { node, answer, cache }) => return not_open::take(self, (node, answer), cache),
             Some(Signal::Settings { node, is_answer, cache, text }) => {
                 return settings::take(self, (node, is_answer), cache, text).await;
             }
@@ -285,7 +285,7 @@ impl Driver {
             Err(last) => {
                 self.ignore();
                 if kind == MessageKind::Digest {
-                    self.answer_not_open(&envelope, last).await;
+                    not_open::send(self, &envelope, last).await;
                 }
                 return;
             }
@@ -297,27 +297,6 @@ impl Driver {
             self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(before)));
         }
         self.act(&port, false, |port| port.deliver(bytes.clone()));
-    }
-
-    async fn answer_not_open(&self, asked: &wire::Envelope<'_>, last: ReplicaId) {
-        let answer = NotOpen { asked: asked.from, last };
-        let signal = Signal::NotOpen { node: self.registry.incarnation, answer, cache: asked.cache };
-        if let Some(peer) = self.shortcut.members(|it| it.place_of(asked.node).cloned()) {
-            let _ = self.mesh.send_datagram(&peer, signal.write()).await;
-        }
-    }
-
-    fn take_not_open(&mut self, node: Uuid, answer: NotOpen, cache: &str) {
-        let (port, now) = (self.registry.port(cache), self.registry.clock.now());
-        // The answer may be the last that the cache expected: callers of `wait_replicated` wait for it.
-        port.iter().for_each(|port| self.agenda.want(port.name()));
-        let ours = port.as_ref().map(|port| port.id());
-        if let Some(replica) = self.shortcut.members(|it| it.not_open(node, cache, (answer, ours), now.mono))
-            && let Some(port) = port
-        {
-            port.forget_settings(node);
-            self.act(&port, (), |port| port.handle_event(NodeEvent::MemberLeft(replica)));
-        }
     }
 
     fn ignore(&self) {
