@@ -312,7 +312,6 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.origins.acquire(self.id);
         self.origins.acquire(self.id);
         if let Some(before) = before {
-            // A direct write replaces values only, and every value contests fills.
             if before.stamp_replica != after.stamp_replica {
                 self.contests.note_loser(hash, self.stamp_of(before), after.stamp_time);
             }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use uuid::Uuid;
 
 use super::agenda::{Agenda, ToVisit};
 use super::command::Command;
