@@ -29,7 +29,7 @@ impl fmt::Display for Violation {
 }
 
 /// The faults that the simulator can inject. Each is counted when it has happened, not when it was requested.
-const FAULTS: [&str; 51] = [
+const FAULTS: [&str; 53] = [
     "alone",
     "alone and expecting peers",
     "audit of suspects",
@@ -80,7 +80,9 @@ const FAULTS: [&str; 51] = [
     "split",
     "replaced its predecessor",
     "weights beyond one",
+    "write beside the replica",
     "write with a time to live",
+    "writes absorbed together",
 ];
 
 /// Rare branches of the protocol, by the name of their counter or of the event that shows them. A range of seeds that
