@@ -179,7 +179,6 @@ fn known_mistakes_are_found() {
         ("evictions_spared_unseen", scope("unseen")),
         ("still_after_write", scope("stills")),
         ("still_over_lost_digest", scope("distant")),
-        ("still_while_behind", scope("distant")),
         ("no_deferral", Scope::new("power", Spent { writes: 1, steps: 1, depth: 3, ..Spent::default() })),
     ];
     let only = std::env::var("BUG").ok();
