@@ -5,7 +5,7 @@ use crate::bugs::{Bugs, PutBack};
 use crate::config::ReplicaConfig;
 use crate::counters::Counters;
 use crate::histogram::{AGES, Histogram, WAITS};
-use crate::hlc::{Clock, HlcTime, Now, nanos};
+use crate::hlc::{Clock, GRAIN, HlcTime, Now, nanos};
 use crate::message::Entry;
 use crate::replica_id::ReplicaId;
 
@@ -56,9 +56,10 @@ impl Env {
         self.put_back.set(bugs);
     }
 
-    /// Returns `max_drift` in nanoseconds.
+    /// Returns `max_drift` in nanoseconds, rounded up to ticks of the clock. A watermark and the stamp of a fill both lie
+    /// this much below a tick, and a fill must lie above every earlier watermark.
     pub(crate) fn max_drift(&self) -> u64 {
-        nanos(self.config.max_drift)
+        nanos(self.config.max_drift).checked_next_multiple_of(GRAIN).unwrap_or(u64::MAX)
     }
 
     /// Issues the next time of this replica's clock.

@@ -8,6 +8,8 @@ use crate::protocol::stills;
 use crate::replica_id::ReplicaId;
 
 pub(crate) use crate::protocol::stills::RECEIVERS_PER_INTERVAL;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use crate::protocol::stills::time_of;
 
 /// Returns, for each of these members, the clock of the last digest to it, if a still of this moment may repeat that
 /// digest.

@@ -62,7 +62,8 @@ fn state<K: SimKey, V: SimValue>(
     let opening = &mut cluster.openings[number];
     let stated = stills::state(&mut opening.engine.replica, now, to);
     if stated.iter().any(Option::is_some) {
-        opening.history.watermark = opening.history.watermark.max(now.wall.saturating_sub(drift));
+        let said = stills::time_of(now.wall).saturating_sub(drift);
+        opening.history.watermark = opening.history.watermark.max(said);
     }
     stated
 }

@@ -31,6 +31,22 @@ fn a_fill_does_not_hide_the_delete_before_it() {
     });
 }
 
+/// Checks that a fill lies above every watermark that its replica has stated before, whatever the remainder of
+/// `max_drift` by a tick of the clock.
+#[test]
+fn a_fill_lies_above_earlier_watermarks_for_any_drift() {
+    for odd in 0..crate::hlc::GRAIN {
+        let drift = Duration::from_secs(1) + Duration::from_nanos(odd);
+        let mut net = Net::new(2, |i| ReplicaConfig { max_drift: drift, ..plain(i) });
+        net.all_meet();
+        net.at += 7;
+        let now = net.now(0);
+        let stated = net.r[0].greeting(now).watermark;
+        let ticket = begin(&mut net, 0, 5);
+        assert!(ticket.stamp().time > stated, "{odd} ns: {} is not above {stated}", ticket.stamp().time);
+    }
+}
+
 /// Checks that nothing contests the second of two fills of one replica. A second replica writes the key between the
 /// fills, and the filling replica receives that write. A replica that knows the first fill knows also what the filling
 /// replica wrote before it.
