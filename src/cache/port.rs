@@ -10,6 +10,7 @@ use super::inspect::Inspect;
 use crate::hlc::{HlcTime, Now};
 use crate::message::Still;
 use crate::replica::CaughtUp;
+#[cfg(feature = "node")]
 pub(crate) use crate::replica::stills::RECEIVERS_PER_INTERVAL;
 use crate::replica_id::ReplicaId;
 use crate::sync::Arc;
