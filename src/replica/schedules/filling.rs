@@ -1,5 +1,7 @@
 //! Fills, and the writes that they must lose against.
 
+use std::time::Duration;
+
 use super::promises::{fill, must_catch};
 use super::*;
 
