@@ -63,14 +63,14 @@ impl<K: CoreKey, V> Gated for Engine<K, V> {
     type Note = DirectNote;
 
     fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
-        // Nobody waited for these changes when they were made: see `admit`.
+        // `admit` refuses direct writes while anyone waits for changes, so only their counts matter.
         self.replica.set_watch(Watch::CountsOnly);
         Direct::of(&mut self.replica).absorb(notes);
     }
 
     /// A change for which a listener, a subscriber, a fill or the order of use waits goes through the replica.
     fn admit(&mut self, writer: &mut Option<DirectWriter<K, V>>) -> Admission {
-        if self.recency.is_some() || self.listening || !self.flights.is_empty() {
+        if self.has_capacity() || self.listening || !self.flights.is_empty() {
             return Admission::Refused;
         }
         let mut direct = Direct::of(&mut self.replica);

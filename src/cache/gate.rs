@@ -24,17 +24,17 @@ const FULL: usize = 1_024;
 pub(crate) trait Gated {
     /// Makes direct writes. Each stripe has a clone.
     type Writer: Clone;
-    /// What a direct write leaves to be absorbed.
+    /// The note that a direct write leaves for the replica to absorb.
     type Note;
 
     /// Absorbs the notes of direct writes, which come in no order. Leaves `notes` empty.
     fn absorb(&mut self, notes: &mut Vec<Self::Note>);
 
-    /// Returns true if threads may write directly with this writer from now on. May replace the writer.
+    /// Decides whether threads may write directly from now on. May replace the writer.
     fn admit(&mut self, writer: &mut Option<Self::Writer>) -> Admission;
 }
 
-/// Whether threads may write directly until the next call.
+/// The permission of threads to write directly until the next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// They may, with the writer that they have.

@@ -47,6 +47,4 @@ pub(crate) fn absorb<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, no
     for note in notes.drain(..) {
         ledger.registers.absorb(&note);
     }
-    // A log is compacted when it has grown, which reads registers. By now all of them are in the indexes.
-    ledger.registers.compact_bloated_logs();
 }

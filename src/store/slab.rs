@@ -1,6 +1,6 @@
 //! The slots of one shard, in chunks. A slot keeps its number as long as its register is held.
 //!
-//! What few registers have is stored in columns beside the slots of a chunk. A column takes no memory while no slot of
+//! Columns beside the slots of a chunk hold the fields that few registers have. A column takes no memory while no slot of
 //! its chunk needs it. A chunk without registers is given back to the allocator, except the lowest one: a register that
 //! is added and removed in turn does not allocate each time.
 

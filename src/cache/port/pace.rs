@@ -2,7 +2,8 @@
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// When the driver visits a cache next, and whether another thread may send for it. Times are monotonic.
+/// The time of the driver's next visit to a cache, and the permission of other threads to send for it. Times are
+/// monotonic.
 #[derive(Debug, Default)]
 pub struct Pace {
     /// The time of the driver's next visit. [`u64::MAX`] during a visit.
