@@ -1,13 +1,12 @@
 //! A replica with a capacity. The only module in which the order of use and replication meet.
 
-use smallvec::SmallVec;
-
 use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
-use super::gate::{Admission, Gated};
+use super::gate::{Admission, Gated, Limits};
+use crate::garbage::drop_quietly;
 use crate::hlc::Now;
-use crate::item::ItemRef;
 use crate::ledger::direct::{DirectNote, DirectWriter};
+use crate::ledger::registers::Garbage;
 use crate::recency::{Eviction, HotPlace, HotPlaces, ReadLog, Recency};
 use crate::replica::direct::Direct;
 use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
@@ -22,7 +21,7 @@ const FADE: u64 = 10_000_000_000;
 
 /// The work that is left for after the lock is released: user types to drop, and changes to report.
 pub(crate) struct Settled<K, V> {
-    pub(crate) garbage: SmallVec<[ItemRef<K, V>; 2]>,
+    pub(crate) garbage: Garbage<K, V>,
     /// The changes to report and the fills to notify; `None` if there are neither.
     pub(crate) news: Option<Box<News<K, V>>>,
 }
@@ -56,21 +55,62 @@ pub(crate) struct Engine<K, V> {
     pub(crate) flights: Flights<K, V>,
     /// True if a listener or subscriber wants the changes.
     listening: bool,
+    /// The bounds of direct writes; `None` if there may be none.
+    limits: Option<Limits>,
+    unsettled: Unsettled,
+}
+
+/// The direct writes that were absorbed since room was made.
+struct Unsettled {
+    writes: usize,
+    /// The time of the latest. Zero if there are none.
+    at: Now,
+}
+
+impl Unsettled {
+    const NONE: Self = Self { writes: 0, at: Now { wall: 0, mono: 0 } };
 }
 
 impl<K: CoreKey, V> Gated for Engine<K, V> {
     type Writer = DirectWriter<K, V>;
     type Note = DirectNote;
+    type Aside = ReadLog;
+    type Garbage = Garbage<K, V>;
 
-    fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
-        // `admit` refuses direct writes while anyone waits for changes, so only their counts matter.
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>, reads: &ReadLog) {
+        // `admit` refuses direct writes while a listener, a subscriber or a fill waits for changes. The order of use
+        // follows the notes themselves.
         self.replica.set_watch(Watch::CountsOnly);
         Direct::of(&mut self.replica).absorb(notes);
+        self.note_uses(notes, reads);
+        notes.clear();
     }
 
-    /// A change for which a listener, a subscriber, a fill or the order of use waits goes through the replica.
+    fn is_crowded(&self) -> bool {
+        self.unsettled.writes > 0 && self.is_over_capacity()
+    }
+
+    fn make_room(&mut self, reads: &ReadLog) {
+        let Unsettled { writes, at } = std::mem::replace(&mut self.unsettled, Unsettled::NONE);
+        // Notes precede the reads that are noted: the other way round, the use of a value that was read right after
+        // its write would be lost, because its place would not be in the order yet.
+        self.apply_reads(reads);
+        self.replica.set_watch(Watch::Places);
+        // Nobody waits for changes, as in `absorb`.
+        self.evict_down(at, reads, EVICTIONS + writes, false, &mut None);
+    }
+
+    fn take_garbage(&mut self) -> Garbage<K, V> {
+        self.replica.take_garbage()
+    }
+
+    fn discard(garbage: Garbage<K, V>) {
+        drop_quietly(garbage);
+    }
+
+    /// A change for which a listener, a subscriber or a fill waits goes through the replica.
     fn admit(&mut self, writer: &mut Option<DirectWriter<K, V>>) -> Admission {
-        if self.has_capacity() || self.listening || !self.flights.is_empty() {
+        if self.limits.is_none() || self.listening || !self.flights.is_empty() {
             return Admission::Refused;
         }
         let mut direct = Direct::of(&mut self.replica);
@@ -92,6 +132,22 @@ impl<K: CoreKey, V> Engine<K, V> {
             fade_at: 0,
             flights: Flights::new(),
             listening: false,
+            limits: capacity.map_or(Some(Limits::UNBOUNDED), Limits::of_capacity),
+            unsettled: Unsettled::NONE,
+        }
+    }
+
+    /// Returns the bounds of direct writes, or `None` if every write goes through the replica.
+    pub(crate) fn limits(&self) -> Option<Limits> {
+        self.limits
+    }
+
+    /// Bounds the direct writes of a cache with a capacity by this weight. For tests and the simulator: the capacities
+    /// that they use are too small for direct writes.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn set_budget(&mut self, weight: u64) {
+        if let Some(capacity) = self.capacity {
+            self.limits = Limits::of_budget(weight.min(capacity));
         }
     }
 
@@ -130,11 +186,9 @@ impl<K: CoreKey, V> Engine<K, V> {
         if now.mono >= self.fade_at {
             self.fade(now);
         }
-        let mut left = EVICTIONS + self.follow(now, reads, listening, &mut news);
-        while left > 0 && self.is_over_capacity() && self.make_room(now, reads) {
-            left -= 1;
-            self.follow(now, reads, listening, &mut news);
-        }
+        let left = EVICTIONS + self.unsettled.writes + self.follow(now, reads, listening, &mut news);
+        self.unsettled = Unsettled::NONE;
+        self.evict_down(now, reads, left, listening, &mut news);
         Settled { garbage: self.replica.take_garbage(), news }
     }
 
@@ -173,7 +227,22 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.is_over_capacity() && self.recency.as_ref().is_some_and(|recency| recency.len() > 0)
     }
 
-    fn make_room(&mut self, now: Now, reads: &ReadLog) -> bool {
+    /// Evicts down to capacity, but at most `left` values.
+    fn evict_down(
+        &mut self,
+        now: Now,
+        reads: &ReadLog,
+        mut left: usize,
+        listening: bool,
+        news: &mut Option<Box<News<K, V>>>,
+    ) {
+        while left > 0 && self.is_over_capacity() && self.evict_next(now, reads) {
+            left -= 1;
+            self.follow(now, reads, listening, news);
+        }
+    }
+
+    fn evict_next(&mut self, now: Now, reads: &ReadLog) -> bool {
         let Self { replica, recency, .. } = self;
         replica.make_room(now, || recency.as_mut().and_then(|recency| recency.pop(reads)))
     }
@@ -196,6 +265,18 @@ impl<K: CoreKey, V> Engine<K, V> {
             }
         }
         changes
+    }
+
+    /// Notes the use of the values that were written directly, in the order of the notes.
+    fn note_uses(&mut self, notes: &[DirectNote], reads: &ReadLog) {
+        let Some(recency) = &mut self.recency else { return };
+        self.unsettled.writes += notes.len();
+        for note in notes {
+            recency.insert(note.slot, note.after.weight > 0, reads);
+            if note.at.mono > self.unsettled.at.mono {
+                self.unsettled.at = note.at;
+            }
+        }
     }
 
     /// Adds the running fill of a changed key to the fills to notify: the fill may be waiting for another node's value.

@@ -306,7 +306,7 @@ impl<K: CoreKey, V> Registers<K, V> {
 
     /// Enters a direct write into the indexes, as [`place_own`](Self::place_own) does with other own writes.
     pub(super) fn absorb(&mut self, note: &DirectNote) {
-        let DirectNote { slot, hash, ref before, ref after } = *note;
+        let DirectNote { slot, hash, ref before, ref after, .. } = *note;
         let marker = self.marker_of(after);
         // One reference for the stamp, and one for the dot.
         self.origins.acquire(self.id);
