@@ -63,6 +63,7 @@ pub(super) fn absorb_all<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>
             cluster.report.fault("writes absorbed together");
         }
         if cluster.settings.bugs.absorbed_unused {
+            opening.engine.replica.set_watch(Watch::CountsOnly);
             Direct::of(&mut opening.engine.replica).absorb(notes);
             notes.clear();
         } else {
