@@ -9,7 +9,7 @@ use crate::ledger::direct::{DirectNote, DirectWriter};
 use crate::ledger::registers::Garbage;
 use crate::recency::{Eviction, HotPlace, HotPlaces, ReadLog, Recency};
 use crate::replica::direct::Direct;
-use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
+use crate::replica::{Change, CoreKey, Effect, Replica, Room, Watch};
 use crate::store::SlotRef;
 use crate::sync::Arc;
 
@@ -213,11 +213,6 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.recency.as_ref().filter(|recency| recency.notes_reads()).map(|_| self.hot.top())
     }
 
-    /// Returns true if the values have a capacity, and so an order of use.
-    pub(crate) fn has_capacity(&self) -> bool {
-        self.capacity.is_some()
-    }
-
     fn is_over_capacity(&self) -> bool {
         self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity)
     }
@@ -236,15 +231,20 @@ impl<K: CoreKey, V> Engine<K, V> {
         listening: bool,
         news: &mut Option<Box<News<K, V>>>,
     ) {
-        while left > 0 && self.is_over_capacity() && self.evict_next(now, reads) {
-            left -= 1;
+        while left > 0 && self.is_over_capacity() {
+            let evicted = self.evict_some(now, reads, left);
             self.follow(now, reads, listening, news);
+            if evicted == 0 {
+                return;
+            }
+            left -= evicted;
         }
     }
 
-    fn evict_next(&mut self, now: Now, reads: &ReadLog) -> bool {
-        let Self { replica, recency, .. } = self;
-        replica.make_room(now, || recency.as_mut().and_then(|recency| recency.pop(reads)))
+    /// Evicts at most `most` values in one call. Returns the number of places that were handled.
+    fn evict_some(&mut self, now: Now, reads: &ReadLog, most: usize) -> usize {
+        let Self { replica, recency: Some(recency), capacity: Some(capacity), .. } = self else { return 0 };
+        replica.make_room(now, Room { capacity: *capacity, most }, || recency.pop(reads))
     }
 
     /// Applies the changes to the order of use. Returns their number.
@@ -300,7 +300,7 @@ impl<K: CoreKey, V> Engine<K, V> {
             Effect::Updated if change.local => recency.insert(change.slot, weighs, reads),
             Effect::Updated => recency.reweigh(change.slot, weighs),
             Effect::Removed(_) => {
-                recency.remove(change.slot);
+                recency.remove(change.slot, reads);
                 return false;
             }
         }

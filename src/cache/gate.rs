@@ -50,10 +50,8 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// The limits of a cache without a capacity.
-    pub(super) const UNBOUNDED: Self = Self {
-        relief: Load { notes: RELIEF, weight: u64::MAX },
-        full: Load { notes: FULL, weight: u64::MAX },
-    };
+    pub(super) const UNBOUNDED: Self =
+        Self { relief: Load { notes: RELIEF, weight: u64::MAX }, full: Load { notes: FULL, weight: u64::MAX } };
 
     /// Returns the limits for a capacity: a stripe is relieved at 1/256 of it, and its writer waits at twice that.
     /// Returns `None` for a capacity of which that share is below two: then each write is worth a call.

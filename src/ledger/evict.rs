@@ -19,18 +19,33 @@ pub enum Evicted {
     Nothing,
 }
 
-/// Makes room for other values: expires the value whose time ended first, or evicts the value in the place that `next`
-/// returns. Returns false if there is neither.
+/// The room that a call makes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// The weight that the live values may have.
+    pub(crate) capacity: u64,
+    /// The most values that the call removes.
+    pub(crate) most: usize,
+}
+
+/// Removes values until the live values are within the capacity: the value whose time ended first, or else the value in
+/// the place that `next` returns. Returns the number of places that it has handled.
 pub(crate) fn make_room<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
     members: &Members,
-    next: impl FnOnce() -> Option<SlotRef>,
-) -> bool {
-    if expiry::expire_first(ledger, env) {
-        return true;
+    room: Room,
+    mut next: impl FnMut() -> Option<SlotRef>,
+) -> usize {
+    let mut handled = 0;
+    while handled < room.most && ledger.registers.values().weight > room.capacity {
+        if !expiry::expire_first(ledger, env) {
+            let Some(slot) = next() else { break };
+            evict(ledger, env, members, slot);
+        }
+        handled += 1;
     }
-    next().map(|slot| evict(ledger, env, members, slot)).is_some()
+    handled
 }
 
 /// Evicts the value in a place to stay within capacity. Other replicas keep theirs. A value whose time has ended
