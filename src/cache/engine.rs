@@ -60,15 +60,17 @@ pub(crate) struct Engine<K, V> {
     unsettled: Unsettled,
 }
 
-/// The direct writes that were absorbed since room was made.
+/// The direct writes that were absorbed since the values were within the capacity.
+#[derive(Clone, Copy)]
 struct Unsettled {
-    writes: usize,
-    /// The time of the latest. Zero if there are none.
+    /// The number of values that may be evicted for them. Zero if there are none.
+    left: usize,
+    /// The time of the latest write.
     at: Now,
 }
 
 impl Unsettled {
-    const NONE: Self = Self { writes: 0, at: Now { wall: 0, mono: 0 } };
+    const NONE: Self = Self { left: 0, at: Now { wall: 0, mono: 0 } };
 }
 
 impl<K: CoreKey, V> Gated for Engine<K, V> {
@@ -77,27 +79,32 @@ impl<K: CoreKey, V> Gated for Engine<K, V> {
     type Aside = ReadLog;
     type Garbage = Garbage<K, V>;
 
-    fn absorb(&mut self, notes: &mut Vec<DirectNote>, reads: &ReadLog) {
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>, at: Now, reads: &ReadLog) {
         // `admit` refuses direct writes while a listener, a subscriber or a fill waits for changes. The order of use
         // follows the notes themselves.
         self.replica.set_watch(Watch::CountsOnly);
         Direct::of(&mut self.replica).absorb(notes);
         self.note_uses(notes, reads);
+        self.unsettled = match self.is_over_capacity() {
+            true => Unsettled { left: self.unsettled.left.max(EVICTIONS) + notes.len(), at },
+            false => Unsettled::NONE,
+        };
+        // After the notes: a read that preceded the note of its value would find no place in the order, and be lost.
+        self.apply_reads(reads);
         notes.clear();
     }
 
     fn is_crowded(&self) -> bool {
-        self.unsettled.writes > 0 && self.is_over_capacity()
+        self.unsettled.left > 0
     }
 
-    fn make_room(&mut self, reads: &ReadLog) {
-        let Unsettled { writes, at } = std::mem::replace(&mut self.unsettled, Unsettled::NONE);
-        // Notes precede the reads that are noted: the other way round, the use of a value that was read right after
-        // its write would be lost, because its place would not be in the order yet.
-        self.apply_reads(reads);
+    fn make_room(&mut self, most: usize, reads: &ReadLog) {
+        let Unsettled { left, at } = self.unsettled;
+        // No listener, subscriber or fill waits for changes, as in `absorb`.
         self.replica.set_watch(Watch::Places);
-        // Nobody waits for changes, as in `absorb`.
-        self.evict_down(at, reads, EVICTIONS + writes, false, &mut None);
+        let evicted = self.evict_down(at, reads, most.min(left), false, &mut None);
+        let goes_on = evicted > 0 && self.is_over_capacity();
+        self.unsettled = if goes_on { Unsettled { left: left - evicted, at } } else { Unsettled::NONE };
     }
 
     fn take_garbage(&mut self) -> Garbage<K, V> {
@@ -108,9 +115,11 @@ impl<K: CoreKey, V> Gated for Engine<K, V> {
         drop_quietly(garbage);
     }
 
-    /// A change for which a listener, a subscriber or a fill waits goes through the replica.
+    /// A change for which a listener, a subscriber or a fill waits goes through the replica. So does every write while a
+    /// call has left more to evict: it evicts some of it.
     fn admit(&mut self, writer: &mut Option<DirectWriter<K, V>>) -> Admission {
-        if self.limits.is_none() || self.listening || !self.flights.is_empty() {
+        let is_behind = self.must_evict() && !self.is_crowded();
+        if self.limits.is_none() || self.listening || !self.flights.is_empty() || is_behind {
             return Admission::Refused;
         }
         let mut direct = Direct::of(&mut self.replica);
@@ -186,7 +195,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         if now.mono >= self.fade_at {
             self.fade(now);
         }
-        let left = EVICTIONS + self.unsettled.writes + self.follow(now, reads, listening, &mut news);
+        let left = self.unsettled.left.max(EVICTIONS) + self.follow(now, reads, listening, &mut news);
         self.unsettled = Unsettled::NONE;
         self.evict_down(now, reads, left, listening, &mut news);
         Settled { garbage: self.replica.take_garbage(), news }
@@ -222,23 +231,25 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.is_over_capacity() && self.recency.as_ref().is_some_and(|recency| recency.len() > 0)
     }
 
-    /// Evicts down to capacity, but at most `left` values.
+    /// Evicts down to capacity, but at most `most` values. Returns their number.
     fn evict_down(
         &mut self,
         now: Now,
         reads: &ReadLog,
-        mut left: usize,
+        most: usize,
         listening: bool,
         news: &mut Option<Box<News<K, V>>>,
-    ) {
-        while left > 0 && self.is_over_capacity() {
-            let evicted = self.evict_some(now, reads, left);
+    ) -> usize {
+        let mut evicted = 0;
+        while evicted < most && self.is_over_capacity() {
+            let more = self.evict_some(now, reads, most - evicted);
             self.follow(now, reads, listening, news);
-            if evicted == 0 {
-                return;
+            if more == 0 {
+                break;
             }
-            left -= evicted;
+            evicted += more;
         }
+        evicted
     }
 
     /// Evicts at most `most` values in one call. Returns the number of places that were handled.
@@ -270,12 +281,8 @@ impl<K: CoreKey, V> Engine<K, V> {
     /// Notes the use of the values that were written directly, in the order of the notes.
     fn note_uses(&mut self, notes: &[DirectNote], reads: &ReadLog) {
         let Some(recency) = &mut self.recency else { return };
-        self.unsettled.writes += notes.len();
         for note in notes {
             recency.insert(note.slot, note.after.weight > 0, reads);
-            if note.at.mono > self.unsettled.at.mono {
-                self.unsettled.at = note.at;
-            }
         }
     }
 

@@ -15,6 +15,7 @@ use std::ops::{Deref, DerefMut};
 
 use smallvec::SmallVec;
 
+use crate::hlc::Now;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, seat};
 
 /// The number of stripes. At most 32, the bits of a mask.
@@ -23,6 +24,9 @@ const STRIPES: usize = 16;
 const RELIEF: usize = 64;
 /// The number of notes in a stripe from which on its writer waits for the replica to absorb them.
 const FULL: usize = 1_024;
+/// The number of values that are removed while no other thread may write. More would take longer than the threads that
+/// wait spin.
+const FEW: usize = 8;
 /// The share of a capacity whose weight of notes a writer absorbs, as a divisor.
 const SHARE: u64 = 256;
 
@@ -90,14 +94,15 @@ pub(crate) trait Gated {
     /// User types that were displaced.
     type Garbage;
 
-    /// Absorbs the notes of direct writes, which come in no order. Leaves `notes` empty. Changes no register.
-    fn absorb(&mut self, notes: &mut Vec<Self::Note>, aside: &Self::Aside);
+    /// Absorbs the notes of direct writes, which come in no order. The latest write was made at the time `at`. Leaves
+    /// `notes` empty. Changes no register.
+    fn absorb(&mut self, notes: &mut Vec<Self::Note>, at: Now, aside: &Self::Aside);
 
     /// Returns true if what was absorbed leaves too little room, so that [`make_room`](Self::make_room) must be called.
     fn is_crowded(&self) -> bool;
 
-    /// Makes room for what was absorbed. May change registers.
-    fn make_room(&mut self, aside: &Self::Aside);
+    /// Makes room for what was absorbed: removes at most `most` values. May change registers.
+    fn make_room(&mut self, most: usize, aside: &Self::Aside);
 
     /// Takes out what was displaced.
     fn take_garbage(&mut self) -> Self::Garbage;
@@ -135,18 +140,25 @@ pub(super) struct Notes<N> {
     list: Vec<N>,
     /// The weight of the values that were written.
     weight: u64,
+    /// The time of the latest write.
+    at: Now,
 }
 
 impl<N> Notes<N> {
+    fn new() -> Self {
+        Self { list: Vec::new(), weight: 0, at: Now { wall: 0, mono: 0 } }
+    }
+
     fn load(&self) -> Load {
         Load { notes: self.list.len(), weight: self.weight }
     }
 
-    /// Adds the note of a write of a value with this weight.
+    /// Adds the note of a write that is made now, of a value with this weight.
     #[inline]
-    pub(super) fn push(&mut self, note: N, weight: u32) {
+    pub(super) fn push(&mut self, note: N, weight: u32, now: Now) {
         self.list.push(note);
         self.weight += u64::from(weight);
+        self.at = now;
     }
 }
 
@@ -156,7 +168,7 @@ struct Inside<E, W, N> {
     /// True if the open stripes have the writer.
     admitted: bool,
     /// An empty buffer that is kept for the next notes.
-    notes: Vec<N>,
+    notes: Notes<N>,
 }
 
 type InsideGuard<'a, E> = MutexGuard<'a, Inside<E, <E as Gated>::Writer, <E as Gated>::Note>>;
@@ -175,10 +187,9 @@ pub(super) struct Gate<E, W, N> {
 
 impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
     pub(super) fn new(engine: E, limits: Limits) -> Self {
-        let notes = || Notes { list: Vec::new(), weight: 0 };
-        let stripe = || Aligned(Mutex::new(Stripe { writer: None, notes: notes() }));
+        let stripe = || Aligned(Mutex::new(Stripe { writer: None, notes: Notes::new() }));
         Self {
-            inside: Mutex::new(Inside { engine, writer: None, admitted: false, notes: Vec::new() }),
+            inside: Mutex::new(Inside { engine, writer: None, admitted: false, notes: Notes::new() }),
             stripes: (0..STRIPES).map(|_| stripe()).collect(),
             open: AtomicU32::new(0),
             wanted: AtomicU32::new(0),
@@ -190,15 +201,15 @@ impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
     /// once the guard is dropped. The caller takes out the garbage.
     #[inline]
     pub(super) fn lock(&self, aside: &E::Aside) -> Held<'_, E> {
-        self.hold(self.inside.lock(), aside)
+        self.hold(self.inside.lock(), usize::MAX, aside)
     }
 
-    fn hold<'a>(&'a self, mut inside: InsideGuard<'a, E>, aside: &E::Aside) -> Held<'a, E> {
+    fn hold<'a>(&'a self, mut inside: InsideGuard<'a, E>, most: usize, aside: &E::Aside) -> Held<'a, E> {
         let mut stripes = self.lock_open();
         collect(&mut inside.notes, &mut stripes);
         inside.absorb(aside);
         if inside.engine.is_crowded() {
-            inside.engine.make_room(aside);
+            inside.engine.make_room(most, aside);
         }
         Held { gate: self, stripes, inside }
     }
@@ -263,27 +274,35 @@ impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
         // Other threads may write directly from here on: absorbing changes no register.
         drop(stripes);
         inside.absorb(aside);
-        if inside.engine.is_crowded() {
-            let mut held = self.hold(inside, aside);
+        while inside.engine.is_crowded() {
+            let mut held = self.hold(inside, FEW, aside);
             let garbage = held.take_garbage();
             drop(held);
             E::discard(garbage);
+            // If another thread has the lock, it makes the rest of the room.
+            let Some(again) = self.inside.try_lock() else { return };
+            inside = again;
         }
     }
 }
 
 /// Moves the notes of all stripes to one list.
-fn collect<W, N>(all: &mut Vec<N>, stripes: &mut Guards<'_, W, N>) {
+fn collect<W, N>(all: &mut Notes<N>, stripes: &mut Guards<'_, W, N>) {
     for stripe in stripes {
-        all.append(&mut stripe.notes.list);
-        stripe.notes.weight = 0;
+        let Notes { list, weight, at } = &mut stripe.notes;
+        all.list.append(list);
+        *weight = 0;
+        if at.mono > all.at.mono {
+            all.at = *at;
+        }
     }
 }
 
 impl<E: Gated<Note = N>, W, N> Inside<E, W, N> {
     fn absorb(&mut self, aside: &E::Aside) {
-        if !self.notes.is_empty() {
-            self.engine.absorb(&mut self.notes, aside);
+        let Notes { list, at, .. } = &mut self.notes;
+        if !list.is_empty() {
+            self.engine.absorb(list, *at, aside);
         }
     }
 }

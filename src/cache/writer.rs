@@ -80,7 +80,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         let added = self.gate.write(&self.reads, write, |writer, notes: &mut Notes<_>, write| {
             let DirectlyWritten { stamp, note, .. } = writer.add(now, write)?;
             let weight = note.after.weight;
-            notes.push(note, weight);
+            notes.push(note, weight, now);
             Ok(stamp)
         })?;
         let (write, found) = match added {
@@ -101,7 +101,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         let written = self.gate.write(&self.reads, write, |writer, notes: &mut Notes<_>, write| {
             let DirectlyWritten { stamp, note, displaced } = writer.overwrite(now, write, found)?;
             let weight = note.after.weight;
-            notes.push(note, weight);
+            notes.push(note, weight, now);
             Ok((stamp, displaced))
         });
         match written {

@@ -46,8 +46,6 @@ pub(crate) struct DirectNote {
     /// The value that was replaced. `None` if the key had no register.
     pub(crate) before: Option<Meta>,
     pub(crate) after: Meta,
-    /// The time at which the write was made.
-    pub(crate) at: Now,
 }
 
 /// A direct write that was made.
@@ -87,7 +85,7 @@ impl<K, V> DirectWriter<K, V> {
     pub(crate) fn add(&self, now: Now, write: Write<K, V>) -> Result<DirectlyWritten<K, V>, Refused<K, V>> {
         let Write { hash, item, expires, size, weight } = write;
         match self.table.insert_if_new(hash, item, || self.meta(now, (expires, size, weight))) {
-            Ok((slot, after)) => Ok(self.written((slot, hash, now), None, after, None)),
+            Ok((slot, after)) => Ok(self.written(slot, hash, None, after, None)),
             Err((item, found)) => Err(Refused::Found(Write { hash, item, expires, size, weight }, found)),
         }
     }
@@ -107,20 +105,21 @@ impl<K, V> DirectWriter<K, V> {
         }
         let Write { hash, item, expires, size, weight } = write;
         match self.table.replace_unchanged(seen, item, || self.meta(now, (expires, size, weight))) {
-            Ok((after, displaced)) => Ok(self.written((seen.slot, hash, now), Some(*held), after, displaced)),
+            Ok((after, displaced)) => Ok(self.written(seen.slot, hash, Some(*held), after, displaced)),
             Err(item) => Err(Refused::ForReplica(Write { hash, item, expires, size, weight })),
         }
     }
 
     fn written(
         &self,
-        (slot, hash, at): (SlotRef, u64, Now),
+        slot: SlotRef,
+        hash: u64,
         before: Option<Meta>,
         after: Meta,
         displaced: Option<ItemRef<K, V>>,
     ) -> DirectlyWritten<K, V> {
         let stamp = Stamp::new(after.stamp_time, self.id);
-        DirectlyWritten { stamp, note: DirectNote { slot, hash, before, after, at }, displaced }
+        DirectlyWritten { stamp, note: DirectNote { slot, hash, before, after }, displaced }
     }
 
     /// Returns the metadata of a write that is made now. Called under the lock of its shard.

@@ -56,36 +56,45 @@ pub(crate) fn evict<K: CoreKey, V>(
     members: &Members,
     slot: SlotRef,
 ) -> Evicted {
-    let Some(held) = ledger.table().resolve(slot).filter(|held| held.meta.kind.is_live()) else {
+    let Some(meta) = ledger.table().meta(slot).filter(|meta| meta.kind.is_live()) else {
         return Evicted::Nothing;
     };
-    if held.meta.is_expired_by(env.now.wall) {
-        ledger.registers.make_expired(env, &held);
+    if meta.is_expired_by(env.now.wall) {
+        if let Some(held) = ledger.table().resolve(slot) {
+            ledger.registers.make_expired(env, &held);
+        }
         return Evicted::Tombstone;
     }
     ledger.lossy = true;
-    env.timings.evicted.record(env.judging().saturating_sub(held.meta.stamp_time));
+    env.timings.evicted.record(env.judging().saturating_sub(meta.stamp_time));
     if env.bugs().evict_without_tombstone {
-        ledger.registers.erase(&held, RemovalCause::Size);
+        ledger.registers.erase(slot, &meta, RemovalCause::Size);
         return Evicted::Gone;
     }
-    let marker = ledger.registers.marker_of(&held.meta);
+    let marker = ledger.registers.marker_of(&meta);
     if may_go_without_trace(ledger, members, marker) {
         env.counters.evicted_stable += 1;
         // No member has seen this register. A fill that arrives later may have begun before it was written.
         if members.is_empty() {
             ledger.registers.contests.note_evicted_alone(marker.stamp);
         }
-        ledger.drop_register(env, &held, RemovalCause::Size);
+        ledger.drop_register(env, slot, &meta, RemovalCause::Size);
         return Evicted::Gone;
     }
     env.counters.evicted_unstable += 1;
-    if is_unsent(env, members, marker.dot) {
-        retain(ledger, env, &held);
-    } else {
-        ledger.registers.make_tombstone(&held, Cause::Evicted, RemovalCause::Size);
+    if let Some(held) = ledger.table().resolve(slot) {
+        leave_trace(ledger, env, members, &held);
     }
     Evicted::Tombstone
+}
+
+/// Evicts a value that some member may not have seen: keeps its body if it is still to be sent.
+fn leave_trace<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, members: &Members, held: &Snapshot<K, V>) {
+    if is_unsent(env, members, ledger.registers.dot_of(&held.meta)) {
+        retain(ledger, env, held);
+    } else {
+        ledger.registers.make_tombstone(held, Cause::Evicted, RemovalCause::Size);
+    }
 }
 
 /// Returns true if the dot is an own write that some live member has not reported.

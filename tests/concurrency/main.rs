@@ -492,7 +492,7 @@ impl Gated for Counting {
     type Aside = ();
     type Garbage = Vec<ItemRef<u64, u64>>;
 
-    fn absorb(&mut self, notes: &mut Vec<DirectNote>, (): &()) {
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>, _: Now, (): &()) {
         notes.sort_unstable_by_key(|note| note.after.stamp_time);
         for DirectNote { slot, before, after, .. } in notes.drain(..) {
             assert!(after.stamp_time > self.last, "an earlier write is absorbed later");
@@ -508,8 +508,8 @@ impl Gated for Counting {
     }
 
     /// Evicts the keys that were written first. Raises the time that the next write must exceed, as a floor does.
-    fn make_room(&mut self, (): &()) {
-        while self.log.len() > self.capacity {
+    fn make_room(&mut self, most: usize, (): &()) {
+        for _ in 0..self.log.len().saturating_sub(self.capacity).min(most) {
             self.check_log();
             let oldest = self.log.iter().min_by_key(|(_, time)| **time).map(|(slot, _)| *slot).unwrap();
             self.log.remove(&oldest);
@@ -572,7 +572,9 @@ fn write_through(gate: &CountingGate, key: u64) -> bool {
     let now = Now { wall: 0, mono: 0 };
     let write = ledger::local::Write { hash: key, item: item(key, 0), expires: 0, size: 0, weight: 1 };
     let keep = |written: Result<direct::DirectlyWritten<u64, u64>, Refused<u64, u64>>,
-                notes: &mut Notes<DirectNote>| { written.map(|written| notes.push(written.note, 1)) };
+                notes: &mut Notes<DirectNote>| {
+        written.map(|written| notes.push(written.note, 1, now))
+    };
     let added = gate.write(&(), write, |writer, notes, write| keep(writer.add(now, write), notes));
     let done = match added {
         Ok(Ok(())) => true,
