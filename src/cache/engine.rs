@@ -122,11 +122,13 @@ impl<K: CoreKey, V> Gated for Engine<K, V> {
         if self.limits.is_none() || self.listening || !self.flights.is_empty() || is_behind {
             return Admission::Refused;
         }
+        let adds = !self.is_nearly_full();
         let mut direct = Direct::of(&mut self.replica);
-        if writer.as_ref().is_some_and(|writer| direct.may_go_on(writer)) {
+        if writer.as_ref().is_some_and(|writer| direct.may_go_on(writer) && writer.adds() == adds) {
             return Admission::Same;
         }
         *writer = direct.writer();
+        writer.iter_mut().for_each(|writer| writer.set_adds(adds));
         if writer.is_some() { Admission::Renewed } else { Admission::Refused }
     }
 }
@@ -224,6 +226,12 @@ impl<K: CoreKey, V> Engine<K, V> {
 
     fn is_over_capacity(&self) -> bool {
         self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity)
+    }
+
+    /// Returns true if more than 31/32 of the capacity are in use. A new key then displaces others sooner or later, which
+    /// would stop the threads that write directly. One call that adds and evicts costs less.
+    fn is_nearly_full(&self) -> bool {
+        self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity - capacity / 32)
     }
 
     /// Returns true if the values exceed the capacity and the next call can evict some of them.
