@@ -62,10 +62,6 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// Beyond that, values are evicted on this node only: first those whose time to live has ended, then in the order of
     /// [`eviction`](Self::eviction). Default: unbounded.
     ///
-    /// From a capacity of 512 on, each thread evicts for a few of its writes at once. Until then each of up to 16 threads
-    /// may pass the capacity by 2/256 of it, or 3/256 with a weigher, and by at most 128 entries. Every call that reads a
-    /// count evicts first, so no count shows this.
-    ///
     /// A call evicts at most 512 values and one for each change that it makes. If more must go, later calls and the
     /// node's thread evict the rest at once, in the same portions; until then the capacity is exceeded.
     pub fn max_capacity(mut self, max_capacity: u64) -> Self {

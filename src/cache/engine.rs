@@ -2,8 +2,7 @@
 
 use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
-use super::gate::{Admission, Gated, Limits};
-use crate::garbage::drop_quietly;
+use super::gate::{Admission, Gated, StripeLimits};
 use crate::hlc::Now;
 use crate::ledger::direct::{DirectNote, DirectWriter};
 use crate::ledger::registers::Garbage;
@@ -16,6 +15,11 @@ use crate::sync::Arc;
 /// The most values that one call evicts, in addition to one for each change that it made. The rest is left to later
 /// calls.
 const EVICTIONS: usize = 512;
+/// The use of a capacity, in 16ths, from which on no write is direct: twice the notes of all stripes, 3/32 of the
+/// capacity each time, fit into the rest. One time they wait, and one time they are made while the first are absorbed.
+const CLOSE_ABOVE: u64 = 13;
+/// The use of a capacity, in 16ths, from which on writes are direct again.
+const OPEN_BELOW: u64 = 12;
 /// The nanoseconds after which the counts of reads are halved.
 const FADE: u64 = 10_000_000_000;
 
@@ -56,79 +60,46 @@ pub(crate) struct Engine<K, V> {
     /// True if a listener or subscriber wants the changes.
     listening: bool,
     /// The bounds of direct writes; `None` if there may be none.
-    limits: Option<Limits>,
-    unsettled: Unsettled,
-}
-
-/// The direct writes that were absorbed since the values were within the capacity.
-#[derive(Clone, Copy)]
-struct Unsettled {
-    /// The number of values that may be evicted for them. Zero if there are none.
-    left: usize,
-    /// The time of the latest write.
-    at: Now,
-}
-
-impl Unsettled {
-    const NONE: Self = Self { left: 0, at: Now { wall: 0, mono: 0 } };
+    limits: Option<StripeLimits>,
+    /// True from when the values use more than [`CLOSE_ABOVE`] of the capacity until they use at most [`OPEN_BELOW`].
+    is_nearly_full: bool,
 }
 
 impl<K: CoreKey, V> Gated for Engine<K, V> {
     type Writer = DirectWriter<K, V>;
     type Note = DirectNote;
     type Aside = ReadLog;
-    type Garbage = Garbage<K, V>;
 
-    fn absorb(&mut self, notes: &mut Vec<DirectNote>, at: Now, reads: &ReadLog) {
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>, reads: &ReadLog) {
         // `admit` refuses direct writes while a listener, a subscriber or a fill waits for changes. The order of use
         // follows the notes themselves.
         self.replica.set_watch(Watch::CountsOnly);
         Direct::of(&mut self.replica).absorb(notes);
         self.note_uses(notes, reads);
-        self.unsettled = match self.is_over_capacity() {
-            true => Unsettled { left: self.unsettled.left.max(EVICTIONS) + notes.len(), at },
-            false => Unsettled::NONE,
-        };
         // After the notes: a read that preceded the note of its value would find no place in the order, and be lost.
         self.apply_reads(reads);
         notes.clear();
     }
 
-    fn is_crowded(&self) -> bool {
-        self.unsettled.left > 0
+    fn must_close(&self) -> bool {
+        self.uses_more_than(CLOSE_ABOVE)
     }
 
-    fn make_room(&mut self, most: usize, reads: &ReadLog) {
-        let Unsettled { left, at } = self.unsettled;
-        // No listener, subscriber or fill waits for changes, as in `absorb`.
-        self.replica.set_watch(Watch::Places);
-        let evicted = self.evict_down(at, reads, most.min(left), false, &mut None);
-        let goes_on = evicted > 0 && self.is_over_capacity();
-        self.unsettled = if goes_on { Unsettled { left: left - evicted, at } } else { Unsettled::NONE };
-    }
-
-    fn take_garbage(&mut self) -> Garbage<K, V> {
-        self.replica.take_garbage()
-    }
-
-    fn discard(garbage: Garbage<K, V>) {
-        drop_quietly(garbage);
-    }
-
-    /// A change for which a listener, a subscriber or a fill waits goes through the replica. So does every write while a
-    /// call has left more to evict: it evicts some of it.
+    /// A change for which a listener, a subscriber or a fill waits goes through the replica. So does every write to a
+    /// cache that is nearly full.
     fn admit(&mut self, writer: &mut Option<DirectWriter<K, V>>) -> Admission {
-        let is_behind = self.must_evict() && !self.is_crowded();
-        if self.limits.is_none() || self.listening || !self.flights.is_empty() || is_behind {
+        if self.limits.is_none() || self.listening || !self.flights.is_empty() {
             return Admission::Refused;
         }
-        let adds = !self.is_nearly_full();
+        self.is_nearly_full = self.uses_more_than(if self.is_nearly_full { OPEN_BELOW } else { CLOSE_ABOVE });
+        if self.is_nearly_full {
+            return Admission::Closed;
+        }
         let mut direct = Direct::of(&mut self.replica);
-        if writer.as_ref().is_some_and(|writer| direct.may_go_on(writer) && writer.adds() == adds) {
+        if writer.as_ref().is_some_and(|writer| direct.may_go_on(writer)) {
             return Admission::Same;
         }
         *writer = direct.writer();
-        writer.iter_mut().for_each(|writer| writer.set_adds(adds));
         if writer.is_some() { Admission::Renewed } else { Admission::Refused }
     }
 }
@@ -143,13 +114,13 @@ impl<K: CoreKey, V> Engine<K, V> {
             fade_at: 0,
             flights: Flights::new(),
             listening: false,
-            limits: capacity.map_or(Some(Limits::UNBOUNDED), Limits::of_capacity),
-            unsettled: Unsettled::NONE,
+            limits: capacity.map_or(Some(StripeLimits::UNBOUNDED), StripeLimits::of_capacity),
+            is_nearly_full: false,
         }
     }
 
     /// Returns the bounds of direct writes, or `None` if every write goes through the replica.
-    pub(crate) fn limits(&self) -> Option<Limits> {
+    pub(crate) fn limits(&self) -> Option<StripeLimits> {
         self.limits
     }
 
@@ -158,7 +129,7 @@ impl<K: CoreKey, V> Engine<K, V> {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn set_budget(&mut self, weight: u64) {
         if let Some(capacity) = self.capacity {
-            self.limits = Limits::of_budget(weight.min(capacity));
+            self.limits = StripeLimits::of_budget(weight.min(capacity));
         }
     }
 
@@ -197,8 +168,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         if now.mono >= self.fade_at {
             self.fade(now);
         }
-        let left = self.unsettled.left.max(EVICTIONS) + self.follow(now, reads, listening, &mut news);
-        self.unsettled = Unsettled::NONE;
+        let left = EVICTIONS + self.follow(now, reads, listening, &mut news);
         self.evict_down(now, reads, left, listening, &mut news);
         Settled { garbage: self.replica.take_garbage(), news }
     }
@@ -228,10 +198,9 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity)
     }
 
-    /// Returns true if more than 31/32 of the capacity are in use. A new key then displaces others sooner or later, which
-    /// would stop the threads that write directly. One call that adds and evicts costs less.
-    fn is_nearly_full(&self) -> bool {
-        self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity - capacity / 32)
+    /// Returns true if the values use more than this many 16ths of the capacity.
+    fn uses_more_than(&self, sixteenths: u64) -> bool {
+        self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity / 16 * sixteenths)
     }
 
     /// Returns true if the values exceed the capacity and the next call can evict some of them.
@@ -239,25 +208,23 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.is_over_capacity() && self.recency.as_ref().is_some_and(|recency| recency.len() > 0)
     }
 
-    /// Evicts down to capacity, but at most `most` values. Returns their number.
+    /// Evicts down to capacity, but at most `left` values.
     fn evict_down(
         &mut self,
         now: Now,
         reads: &ReadLog,
-        most: usize,
+        mut left: usize,
         listening: bool,
         news: &mut Option<Box<News<K, V>>>,
-    ) -> usize {
-        let mut evicted = 0;
-        while evicted < most && self.is_over_capacity() {
-            let more = self.evict_some(now, reads, most - evicted);
+    ) {
+        while left > 0 && self.is_over_capacity() {
+            let evicted = self.evict_some(now, reads, left);
             self.follow(now, reads, listening, news);
-            if more == 0 {
-                break;
+            if evicted == 0 {
+                return;
             }
-            evicted += more;
+            left -= evicted;
         }
-        evicted
     }
 
     /// Evicts at most `most` values in one call. Returns the number of places that were handled.

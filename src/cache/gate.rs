@@ -6,16 +6,11 @@
 //!
 //! A stripe is opened once a thread has asked for it. A cache whose writes all go through the replica has none, and
 //! pays for none.
-//!
-//! Notes are absorbed in two steps. The first enters them into the indexes. It changes no register, so other threads may
-//! write meanwhile. The second makes room in a cache with a capacity. It removes registers, so it runs under the lock of
-//! every open stripe, after all notes have been absorbed.
 
 use std::ops::{Deref, DerefMut};
 
 use smallvec::SmallVec;
 
-use crate::hlc::Now;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, seat};
 
 /// The number of stripes. At most 32, the bits of a mask.
@@ -24,11 +19,8 @@ const STRIPES: usize = 16;
 const RELIEF: usize = 64;
 /// The number of notes in a stripe from which on its writer waits for the replica to absorb them.
 const FULL: usize = 1_024;
-/// The number of values that are removed while no other thread may write. More would take longer than the threads that
-/// wait spin.
-const FEW: usize = 8;
 /// The share of a capacity whose weight of notes a writer absorbs, as a divisor.
-const SHARE: u64 = 256;
+const SHARE: u64 = 512;
 
 /// The notes of a stripe, by number and by the weight of the values that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,22 +35,23 @@ impl Load {
     }
 }
 
-/// The loads of a stripe that bound how many notes wait, and so how far a capacity can be passed.
+/// The loads of a stripe that bound how many notes wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct StripeLimits {
     /// The load from which on the writer of a stripe absorbs the notes, if no other thread is at the replica.
     pub(super) relief: Load,
     /// The load from which on the writer of a stripe waits for the replica to absorb them.
     pub(super) full: Load,
 }
 
-impl Limits {
+impl StripeLimits {
     /// The limits of a cache without a capacity.
     pub(super) const UNBOUNDED: Self =
         Self { relief: Load { notes: RELIEF, weight: u64::MAX }, full: Load { notes: FULL, weight: u64::MAX } };
 
-    /// Returns the limits for a capacity: a stripe is relieved at 1/256 of it, and its writer waits at twice that.
-    /// Returns `None` for a capacity of which that share is below two: then each write is worth a call.
+    /// Returns the limits for a capacity: a stripe is relieved at 1/512 of it, and its writer waits at twice that. So the
+    /// notes of all stripes weigh at most 3/32 of the capacity. Returns `None` for a capacity of which the share is below
+    /// two: then each write is worth a call.
     pub(crate) fn of_capacity(capacity: u64) -> Option<Self> {
         Self::of_budget(capacity / SHARE)
     }
@@ -89,26 +82,14 @@ pub(crate) trait Gated {
     type Writer: Clone;
     /// The note that a direct write leaves for the replica to absorb.
     type Note;
-    /// The state beside the lock that absorbing and making room need.
+    /// The state beside the lock that absorbing needs.
     type Aside;
-    /// User types that were displaced.
-    type Garbage;
 
-    /// Absorbs the notes of direct writes, which come in no order. The latest write was made at the time `at`. Leaves
-    /// `notes` empty. Changes no register.
-    fn absorb(&mut self, notes: &mut Vec<Self::Note>, at: Now, aside: &Self::Aside);
+    /// Absorbs the notes of direct writes, which come in no order. Leaves `notes` empty. Changes no register.
+    fn absorb(&mut self, notes: &mut Vec<Self::Note>, aside: &Self::Aside);
 
-    /// Returns true if what was absorbed leaves too little room, so that [`make_room`](Self::make_room) must be called.
-    fn is_crowded(&self) -> bool;
-
-    /// Makes room for what was absorbed: removes at most `most` values. May change registers.
-    fn make_room(&mut self, most: usize, aside: &Self::Aside);
-
-    /// Takes out what was displaced.
-    fn take_garbage(&mut self) -> Self::Garbage;
-
-    /// Drops what was displaced. Runs user code, so it must be called without a lock.
-    fn discard(garbage: Self::Garbage);
+    /// Returns true if threads must not write directly any more, because of what was absorbed.
+    fn must_close(&self) -> bool;
 
     /// Decides whether threads may write directly from now on. May replace the writer.
     fn admit(&mut self, writer: &mut Option<Self::Writer>) -> Admission;
@@ -123,6 +104,8 @@ pub(crate) enum Admission {
     Renewed,
     /// They must write through the replica.
     Refused,
+    /// They must write through the replica, probably for long. So the stripes are closed, and calls need not lock them.
+    Closed,
 }
 
 /// A lock aligned to 128 bytes, so that two stripes never share a cache line.
@@ -140,25 +123,18 @@ pub(super) struct Notes<N> {
     list: Vec<N>,
     /// The weight of the values that were written.
     weight: u64,
-    /// The time of the latest write.
-    at: Now,
 }
 
 impl<N> Notes<N> {
-    fn new() -> Self {
-        Self { list: Vec::new(), weight: 0, at: Now { wall: 0, mono: 0 } }
-    }
-
     fn load(&self) -> Load {
         Load { notes: self.list.len(), weight: self.weight }
     }
 
-    /// Adds the note of a write that is made now, of a value with this weight.
+    /// Adds the note of a write of a value with this weight.
     #[inline]
-    pub(super) fn push(&mut self, note: N, weight: u32, now: Now) {
+    pub(super) fn push(&mut self, note: N, weight: u32) {
         self.list.push(note);
         self.weight += u64::from(weight);
-        self.at = now;
     }
 }
 
@@ -168,7 +144,7 @@ struct Inside<E, W, N> {
     /// True if the open stripes have the writer.
     admitted: bool,
     /// An empty buffer that is kept for the next notes.
-    notes: Notes<N>,
+    notes: Vec<N>,
 }
 
 type InsideGuard<'a, E> = MutexGuard<'a, Inside<E, <E as Gated>::Writer, <E as Gated>::Note>>;
@@ -182,14 +158,15 @@ pub(super) struct Gate<E, W, N> {
     open: AtomicU32,
     /// The stripes that threads asked for, as bits.
     wanted: AtomicU32,
-    limits: Limits,
+    limits: StripeLimits,
 }
 
 impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
-    pub(super) fn new(engine: E, limits: Limits) -> Self {
-        let stripe = || Aligned(Mutex::new(Stripe { writer: None, notes: Notes::new() }));
+    pub(super) fn new(engine: E, limits: StripeLimits) -> Self {
+        let notes = || Notes { list: Vec::new(), weight: 0 };
+        let stripe = || Aligned(Mutex::new(Stripe { writer: None, notes: notes() }));
         Self {
-            inside: Mutex::new(Inside { engine, writer: None, admitted: false, notes: Notes::new() }),
+            inside: Mutex::new(Inside { engine, writer: None, admitted: false, notes: Vec::new() }),
             stripes: (0..STRIPES).map(|_| stripe()).collect(),
             open: AtomicU32::new(0),
             wanted: AtomicU32::new(0),
@@ -197,20 +174,18 @@ impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
         }
     }
 
-    /// Locks out all other threads, absorbs what they wrote, and makes room for it. Threads may write directly again
-    /// once the guard is dropped. The caller takes out the garbage.
+    /// Locks out all other threads, and absorbs what they wrote. Threads may write directly again once the guard is
+    /// dropped.
     #[inline]
     pub(super) fn lock(&self, aside: &E::Aside) -> Held<'_, E> {
-        self.hold(self.inside.lock(), usize::MAX, aside)
+        self.hold(self.inside.lock(), aside)
     }
 
-    fn hold<'a>(&'a self, mut inside: InsideGuard<'a, E>, most: usize, aside: &E::Aside) -> Held<'a, E> {
+    #[inline]
+    fn hold<'a>(&'a self, mut inside: InsideGuard<'a, E>, aside: &E::Aside) -> Held<'a, E> {
         let mut stripes = self.lock_open();
         collect(&mut inside.notes, &mut stripes);
         inside.absorb(aside);
-        if inside.engine.is_crowded() {
-            inside.engine.make_room(most, aside);
-        }
         Held { gate: self, stripes, inside }
     }
 
@@ -262,7 +237,7 @@ impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
         }
     }
 
-    /// Absorbs all notes, and makes room for them if there is too little.
+    /// Absorbs all notes. Other threads may write directly meanwhile: absorbing changes no register.
     #[cold]
     fn relieve(&self, load: Load, aside: &E::Aside) {
         let is_full = load.reaches(self.limits.full);
@@ -271,38 +246,26 @@ impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
         // Taken from all stripes at one moment: a note must not be absorbed before the note of an earlier write.
         let mut stripes = self.lock_open();
         collect(&mut inside.notes, &mut stripes);
-        // Other threads may write directly from here on: absorbing changes no register.
         drop(stripes);
         inside.absorb(aside);
-        while inside.engine.is_crowded() {
-            let mut held = self.hold(inside, FEW, aside);
-            let garbage = held.take_garbage();
-            drop(held);
-            E::discard(garbage);
-            // If another thread has the lock, it makes the rest of the room.
-            let Some(again) = self.inside.try_lock() else { return };
-            inside = again;
+        if inside.engine.must_close() {
+            drop(self.hold(inside, aside));
         }
     }
 }
 
 /// Moves the notes of all stripes to one list.
-fn collect<W, N>(all: &mut Notes<N>, stripes: &mut Guards<'_, W, N>) {
+fn collect<W, N>(all: &mut Vec<N>, stripes: &mut Guards<'_, W, N>) {
     for stripe in stripes {
-        let Notes { list, weight, at } = &mut stripe.notes;
-        all.list.append(list);
-        *weight = 0;
-        if at.mono > all.at.mono {
-            all.at = *at;
-        }
+        all.append(&mut stripe.notes.list);
+        stripe.notes.weight = 0;
     }
 }
 
 impl<E: Gated<Note = N>, W, N> Inside<E, W, N> {
     fn absorb(&mut self, aside: &E::Aside) {
-        let Notes { list, at, .. } = &mut self.notes;
-        if !list.is_empty() {
-            self.engine.absorb(list, *at, aside);
+        if !self.notes.is_empty() {
+            self.engine.absorb(&mut self.notes, aside);
         }
     }
 }
@@ -335,11 +298,15 @@ impl<E: Gated> Drop for Held<'_, E> {
         let Inside { engine, writer, admitted, .. } = &mut *self.inside;
         // After a panic the replica may be in the middle of a call. The next call decides anew.
         let admission = if std::thread::panicking() { Admission::Refused } else { engine.admit(writer) };
-        let admits = admission != Admission::Refused;
+        let admits = matches!(admission, Admission::Same | Admission::Renewed);
         if admits != *admitted || admission == Admission::Renewed {
             let writer = writer.as_ref().filter(|_| admits);
             self.stripes.iter_mut().for_each(|stripe| stripe.writer = writer.cloned());
             *admitted = admits;
+        }
+        if admission == Admission::Closed && !self.stripes.is_empty() {
+            // A thread that still takes its stripe to be open finds no writer in it.
+            self.gate.open.store(0, Ordering::Relaxed);
         }
         if admits && self.gate.wanted.load(Ordering::Relaxed) != self.gate.open.load(Ordering::Relaxed) {
             self.open_wanted();

@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, News};
 use super::feed::{Feed, Subscription};
-use super::gate::{Gate, Gated, Limits, Notes};
+use super::gate::{Gate, Notes, StripeLimits};
 use super::listener::Listeners;
 use super::{CacheKey, CacheValue, TimeSource};
 use crate::garbage::drop_quietly;
@@ -36,7 +36,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         engine.set_listening(listeners.is_listening());
         let limits = engine.limits();
         let heaviest = limits.filter(|_| !listeners.is_listening()).map(|limits| limits.heaviest());
-        let gate = Gate::new(engine, limits.unwrap_or(Limits::UNBOUNDED));
+        let gate = Gate::new(engine, limits.unwrap_or(StripeLimits::UNBOUNDED));
         Self { gate, heaviest, must_evict: AtomicBool::new(false), reads, feed, listeners }
     }
 
@@ -66,7 +66,6 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     /// Writes a value: at the table if this is possible, otherwise through the replica. Returns the stamp.
     #[inline]
     pub(super) fn write(&self, now: Now, write: Write<K, V>) -> Stamp {
-        // A heavier value would pass the capacity by too much before others are evicted for it.
         let may_be_direct = self.heaviest.is_some_and(|heaviest| u64::from(write.weight) <= heaviest);
         let written = if may_be_direct { self.write_directly(now, write) } else { Err(write) };
         match written {
@@ -80,7 +79,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         let added = self.gate.write(&self.reads, write, |writer, notes: &mut Notes<_>, write| {
             let DirectlyWritten { stamp, note, .. } = writer.add(now, write)?;
             let weight = note.after.weight;
-            notes.push(note, weight, now);
+            notes.push(note, weight);
             Ok(stamp)
         })?;
         let (write, found) = match added {
@@ -101,7 +100,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         let written = self.gate.write(&self.reads, write, |writer, notes: &mut Notes<_>, write| {
             let DirectlyWritten { stamp, note, displaced } = writer.overwrite(now, write, found)?;
             let weight = note.after.weight;
-            notes.push(note, weight, now);
+            notes.push(note, weight);
             Ok((stamp, displaced))
         });
         match written {
@@ -117,20 +116,13 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
 
     /// Runs `look` under the replica's lock.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Engine<K, V>) -> R) -> R {
-        self.adjust(|engine| look(engine))
+        look(&self.gate.lock(&self.reads))
     }
 
-    /// Runs `act` under the replica's lock. `act` must change no register: all that is left to do without the lock is to
-    /// drop what was evicted for direct writes.
+    /// Runs `act` under the replica's lock. `act` must change no register, so that nothing is left to do without the
+    /// lock.
     pub(super) fn adjust<R>(&self, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
-        let (result, garbage) = {
-            let mut engine = self.gate.lock(&self.reads);
-            (act(&mut engine), engine.take_garbage())
-        };
-        if !garbage.is_empty() {
-            drop_quietly(garbage);
-        }
-        result
+        act(&mut self.gate.lock(&self.reads))
     }
 
     /// Adds a subscriber to the change stream. It receives the changes of every call that takes the replica's lock

@@ -6,8 +6,8 @@
 //! by earlier calls, one after another.
 //!
 //! A direct write is refused if more than the table would have to change at once: the key holds a tombstone, a value
-//! whose time to live is over, a value that the epoch has made absent, or a body that is kept only to be sent. It is also
-//! refused if the key is new and the cache is nearly full. Then the caller writes through the replica.
+//! whose time to live is over, a value that the epoch has made absent, or a body that is kept only to be sent. Then the
+//! caller writes through the replica.
 
 use crate::arrival::{Arrival, Provenance};
 use crate::crdt::Kind;
@@ -29,14 +29,12 @@ pub(crate) struct DirectWriter<K, V> {
     origin: u32,
     /// The monotonic time at which the replica was opened, in nanoseconds.
     opened: u64,
-    /// False if a write of a new key goes through the replica.
-    adds: bool,
 }
 
 impl<K, V> Clone for DirectWriter<K, V> {
     fn clone(&self) -> Self {
-        let Self { id, origin, opened, adds, .. } = *self;
-        Self { table: Arc::clone(&self.table), last: Arc::clone(&self.last), id, origin, opened, adds }
+        let Self { id, origin, opened, .. } = *self;
+        Self { table: Arc::clone(&self.table), last: Arc::clone(&self.last), id, origin, opened }
     }
 }
 
@@ -70,17 +68,7 @@ pub(crate) enum Refused<K, V> {
 impl<K, V> DirectWriter<K, V> {
     /// Returns the direct writer of a replica. `last` is the highest time that its next write must exceed.
     pub(crate) fn new(table: Arc<Store<K, V>>, last: HlcTime, id: ReplicaId, origin: u32, opened: u64) -> Self {
-        Self { table, last: Arc::new(AtomicU64::new(last)), id, origin, opened, adds: true }
-    }
-
-    /// Sets whether this writer writes new keys.
-    pub(crate) fn set_adds(&mut self, adds: bool) {
-        self.adds = adds;
-    }
-
-    /// Returns true if this writer writes new keys.
-    pub(crate) fn adds(&self) -> bool {
-        self.adds
+        Self { table, last: Arc::new(AtomicU64::new(last)), id, origin, opened }
     }
 
     /// Returns the replica that writes.
@@ -95,12 +83,6 @@ impl<K, V> DirectWriter<K, V> {
 
     /// Writes a value if no register may have the hash of its key.
     pub(crate) fn add(&self, now: Now, write: Write<K, V>) -> Result<DirectlyWritten<K, V>, Refused<K, V>> {
-        if !self.adds {
-            return Err(match self.table.find_by(write.hash, |_| true) {
-                Some(found) => Refused::Found(write, found),
-                None => Refused::ForReplica(write),
-            });
-        }
         let Write { hash, item, expires, size, weight } = write;
         match self.table.insert_if_new(hash, item, || self.meta(now, (expires, size, weight))) {
             Ok((slot, after)) => Ok(self.written(slot, hash, None, after, None)),

@@ -29,7 +29,7 @@ pub(super) fn write<K: SimKey, V: SimValue>(
         return Err(write);
     }
     // With notes that wait, the writer goes on as it was admitted by the last call.
-    if notes.is_empty() && opening.engine.admit(writer) == Admission::Refused {
+    if notes.is_empty() && !matches!(opening.engine.admit(writer), Admission::Same | Admission::Renewed) {
         return Err(write);
     }
     let Some(writer) = writer else { return Err(write) };
@@ -54,7 +54,6 @@ pub(super) fn write<K: SimKey, V: SimValue>(
 /// Absorbs the notes of all direct writes, and sends what was written.
 pub(super) fn absorb_all<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>) -> Result<(), Violation> {
     for number in 0..cluster.openings.len() {
-        let now = cluster.now_at(number);
         let opening = &mut cluster.openings[number];
         let notes = &mut opening.direct.notes;
         if notes.is_empty() {
@@ -68,7 +67,7 @@ pub(super) fn absorb_all<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>
             Direct::of(&mut opening.engine.replica).absorb(notes);
             notes.clear();
         } else {
-            opening.engine.absorb(notes, now, &opening.reads);
+            opening.engine.absorb(notes, &opening.reads);
         }
         opening.engine.replica.set_watch(Watch::Everything);
         if cluster.processes[opening.process].is_up() && opening.is_open {

@@ -88,7 +88,7 @@ use std::collections::BTreeMap;
 use crdt::Kind;
 use direct::{DirectNote, DirectWriter, Refused};
 use flight::{Flight, Flights};
-use gate::{Admission, Gate, Gated, Limits, Load, Notes};
+use gate::{Admission, Gate, Gated, Load, Notes, StripeLimits};
 use hlc::Now;
 use item::{Body, Item, ItemRef, Key};
 use library::{recency, store};
@@ -117,7 +117,7 @@ fn main() {
         ("an epoch hides at once what is below it", an_epoch_only_rises),
         ("direct writes are absorbed in order, and none is made during a call", direct_writes_are_absorbed),
         ("the notes of all threads are taken at one moment", notes_are_taken_at_one_moment),
-        ("no direct write is made while a full cache evicts", room_is_made_alone),
+        ("no direct write is made while the stripes are closed", closed_stripes_take_no_writes),
     ];
     for (name, check) in checks {
         shuttle::check_random(check, iterations);
@@ -481,18 +481,16 @@ struct Counting {
     absorbed: u64,
     /// False if writers must go through the replica until the next call.
     admits: bool,
-    /// The number of keys that may be in the log once there is room.
+    /// The number of keys in the log from which on no write is direct.
     capacity: usize,
-    evicted: Vec<ItemRef<u64, u64>>,
 }
 
 impl Gated for Counting {
     type Writer = DirectWriter<u64, u64>;
     type Note = DirectNote;
     type Aside = ();
-    type Garbage = Vec<ItemRef<u64, u64>>;
 
-    fn absorb(&mut self, notes: &mut Vec<DirectNote>, _: Now, (): &()) {
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>, (): &()) {
         notes.sort_unstable_by_key(|note| note.after.stamp_time);
         for DirectNote { slot, before, after, .. } in notes.drain(..) {
             assert!(after.stamp_time > self.last, "an earlier write is absorbed later");
@@ -503,32 +501,16 @@ impl Gated for Counting {
         }
     }
 
-    fn is_crowded(&self) -> bool {
-        self.log.len() > self.capacity
-    }
-
-    /// Evicts the keys that were written first. Raises the time that the next write must exceed, as a floor does.
-    fn make_room(&mut self, most: usize, (): &()) {
-        for _ in 0..self.log.len().saturating_sub(self.capacity).min(most) {
-            self.check_log();
-            let oldest = self.log.iter().min_by_key(|(_, time)| **time).map(|(slot, _)| *slot).unwrap();
-            self.log.remove(&oldest);
-            self.evicted.extend(self.store.remove(oldest));
-            self.last += 160;
-        }
-    }
-
-    fn take_garbage(&mut self) -> Vec<ItemRef<u64, u64>> {
-        std::mem::take(&mut self.evicted)
-    }
-
-    fn discard(garbage: Vec<ItemRef<u64, u64>>) {
-        assert!(!garbage.is_empty(), "a call that makes room evicts");
+    fn must_close(&self) -> bool {
+        self.log.len() >= self.capacity
     }
 
     fn admit(&mut self, writer: &mut Option<DirectWriter<u64, u64>>) -> Admission {
         if !self.admits {
             return Admission::Refused;
+        }
+        if self.must_close() {
+            return Admission::Closed;
         }
         if let Some(writer) = writer {
             writer.raise(self.last);
@@ -540,6 +522,15 @@ impl Gated for Counting {
 }
 
 impl Counting {
+    /// Removes the key that was written first, as an eviction does.
+    fn remove_first(&mut self) {
+        let oldest = self.log.iter().min_by_key(|(_, time)| **time).map(|(slot, _)| *slot);
+        if let Some(slot) = oldest {
+            self.log.remove(&slot);
+            assert!(self.store.remove(slot).is_some());
+        }
+    }
+
     /// Checks that everything in the log is in the table.
     fn check_log(&self) {
         for (slot, time) in &self.log {
@@ -595,8 +586,8 @@ fn counting_gate(capacity: usize) -> Arc<CountingGate> {
     let (store, log) = (Arc::new(Store::new()), BTreeMap::new());
     let relief = Load { notes: 1, weight: u64::MAX };
     let full = Load { notes: if capacity == usize::MAX { 1_024 } else { 2 }, weight: u64::MAX };
-    let counting = Counting { store, log, last: 0, absorbed: 0, admits: true, capacity, evicted: Vec::new() };
-    Arc::new(CountingGate::new(counting, Limits { relief, full }))
+    let counting = Counting { store, log, last: 0, absorbed: 0, admits: true, capacity };
+    Arc::new(CountingGate::new(counting, StripeLimits { relief, full }))
 }
 
 fn direct_writes_are_absorbed() {
@@ -638,27 +629,29 @@ fn notes_are_taken_at_one_moment() {
     assert!(gate.lock(&()).absorbed >= direct);
 }
 
-/// Checks writers that evict for each other, and overwrite what may be evicted. `Counting::make_room` checks that the
-/// table does not change meanwhile. `Counting::absorb` checks that an evicted key is not overwritten, and that later
-/// writes are stamped above the floor.
-fn room_is_made_alone() {
-    let gate = counting_gate(1);
+/// Checks writers whose stripes are closed once three keys are held, and opened when one of them is removed. The checks
+/// of `Counting::call` fail if a thread writes directly although its stripe is closed.
+fn closed_stripes_take_no_writes() {
+    let gate = counting_gate(3);
     let writers: Vec<_> = (0..2_u64)
         .map(|number| {
             let gate = Arc::clone(&gate);
             thread::spawn(move || {
                 // Asks for a stripe, which opens with the next call.
-                write_through(&gate, 10 + number);
+                write_through(&gate, 1);
                 drop(gate.lock(&()));
-                for key in [1, 2, 1, 1] {
+                for key in [1, 2 + number, 1, 4, 1] {
                     write_through(&gate, key);
                 }
             })
         })
         .collect();
+    for _ in 0..3 {
+        let mut held = gate.lock(&());
+        held.call(1);
+        held.remove_first();
+        held.call(1);
+    }
     writers.into_iter().for_each(|writer| writer.join().unwrap());
-    let mut held = gate.lock(&());
-    assert!(held.log.len() <= 1);
-    held.check_log();
-    held.call(1);
+    gate.lock(&()).call(1);
 }
