@@ -200,7 +200,8 @@ impl<K: CoreKey, V> Engine<K, V> {
 
     /// Returns true if the values use more than this many 16ths of the capacity.
     fn uses_more_than(&self, sixteenths: u64) -> bool {
-        self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity / 16 * sixteenths)
+        let Some(capacity) = self.capacity else { return false };
+        u128::from(self.replica.view().live_weight()) * 16 > u128::from(capacity) * u128::from(sixteenths)
     }
 
     /// Returns true if the values exceed the capacity and the next call can evict some of them.
