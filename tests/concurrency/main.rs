@@ -563,9 +563,7 @@ fn write_through(gate: &CountingGate, key: u64) -> bool {
     let now = Now { wall: 0, mono: 0 };
     let write = ledger::local::Write { hash: key, item: item(key, 0), expires: 0, size: 0, weight: 1 };
     let keep = |written: Result<direct::DirectlyWritten<u64, u64>, Refused<u64, u64>>,
-                notes: &mut Notes<DirectNote>| {
-        written.map(|written| notes.push(written.note, 1, now))
-    };
+                notes: &mut Notes<DirectNote>| { written.map(|written| notes.push(written.note, 1)) };
     let added = gate.write(&(), write, |writer, notes, write| keep(writer.add(now, write), notes));
     let done = match added {
         Ok(Ok(())) => true,
