@@ -206,4 +206,6 @@ bugs! {
     direct_below_floor,
     /// Notes of direct writes are absorbed only after the next digest was made.
     absorbed_late,
+    /// The order of use does not learn of direct writes, so that their values are never evicted.
+    absorbed_unused,
 }

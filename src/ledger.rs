@@ -27,7 +27,7 @@ use crate::hlc::{HlcTime, Stamp};
 use crate::item::{CoreKey, Key};
 use crate::message::{Entry, FillNote};
 use crate::replica_id::ReplicaId;
-use crate::store::{Position, SlotRef, Snapshot, Store};
+use crate::store::{Meta, Position, SlotRef, Snapshot, Store};
 use crate::sync::Arc;
 
 pub(crate) mod absorb;
@@ -151,7 +151,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
         let mut from = Some(Position::default());
         while let Some(position) = from {
             let (page, next) = self.table().page(position, 512);
-            page.iter().for_each(|held| self.registers.erase(held, RemovalCause::Void));
+            page.iter().for_each(|held| self.registers.erase(held.slot, &held.meta, RemovalCause::Void));
             from = next;
         }
     }
@@ -345,11 +345,11 @@ impl<K: CoreKey, V> Ledger<K, V> {
     }
 
     /// Removes a register without a trace. Raises the floor and the dropped vector to record the removal.
-    fn drop_register(&mut self, env: &Env, held: &Snapshot<K, V>, why: RemovalCause) {
-        let (stamp, dot) = (self.registers.stamp_of(&held.meta), self.registers.dot_of(&held.meta));
-        self.raise_floor_for(env, held.meta.kind, stamp, dot);
+    fn drop_register(&mut self, env: &Env, slot: SlotRef, meta: &Meta, why: RemovalCause) {
+        let (stamp, dot) = (self.registers.stamp_of(meta), self.registers.dot_of(meta));
+        self.raise_floor_for(env, meta.kind, stamp, dot);
         self.note_dropped(dot);
-        self.registers.erase(held, why);
+        self.registers.erase(slot, meta, why);
     }
 
     fn note_dropped(&mut self, dot: Dot) {
@@ -389,7 +389,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
             self.lossy = true;
             // The tombstone is not stable: a fill that began without knowing it may still arrive.
             self.registers.note_lost(&held, held.meta.stamp_time);
-            self.drop_register(env, &held, RemovalCause::Size);
+            self.drop_register(env, held.slot, &held.meta, RemovalCause::Size);
         }
     }
 
@@ -433,7 +433,7 @@ impl<K: CoreKey, V> Ledger<K, V> {
             if let Some(held) =
                 held.as_ref().filter(|held| env.bugs().doubtful_orphans_erased && self.is_miss_in_doubt(held))
             {
-                self.registers.erase(held, RemovalCause::Size);
+                self.registers.erase(held.slot, &held.meta, RemovalCause::Size);
                 continue;
             }
             if let Some(held) = held.filter(|_| !env.bugs().no_adoption) {

@@ -91,10 +91,11 @@ impl Recency {
         }
     }
 
-    pub(crate) fn remove(&mut self, slot: SlotRef) {
+    /// Removes an entry. Must also be called for an entry that [`pop`](Self::pop) took out, once its value is gone.
+    pub(crate) fn remove(&mut self, slot: SlotRef, reads: &ReadLog) {
         match self {
             Self::Used(order) => order.remove(slot),
-            Self::Sieve(sieve) => sieve.remove(slot),
+            Self::Sieve(sieve) => sieve.remove(slot, reads.visited()),
         }
     }
 

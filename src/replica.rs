@@ -50,7 +50,7 @@ pub use crate::counters::Counters;
 pub use crate::item::CoreKey;
 pub(crate) use crate::ledger::changes::Watch;
 pub use crate::ledger::changes::{Change, Effect, RemovalCause, RemovalStats};
-pub(crate) use crate::ledger::evict::Evicted;
+pub(crate) use crate::ledger::evict::{Evicted, Room};
 pub use crate::ledger::fill::FillTicket;
 pub(crate) use crate::ledger::local::Removed;
 pub use crate::ledger::local::Write;
@@ -135,9 +135,9 @@ impl<K: CoreKey, V> Replica<K, V> {
         self.call(now, |it| evict::evict(&mut it.ledger, &mut it.env, &it.members, slot))
     }
 
-    /// Makes room: expires a value whose time is over, or else evicts the value in the place that `next` returns.
-    pub(crate) fn make_room(&mut self, now: Now, next: impl FnOnce() -> Option<SlotRef>) -> bool {
-        self.call(now, |it| evict::make_room(&mut it.ledger, &mut it.env, &it.members, next))
+    /// Makes room: expires values whose time is over, or else evicts those in the places that `next` returns.
+    pub(crate) fn make_room(&mut self, now: Now, room: Room, next: impl FnMut() -> Option<SlotRef>) -> usize {
+        self.call(now, |it| evict::make_room(&mut it.ledger, &mut it.env, &it.members, room, next))
     }
 
     /// Invalidates every register stamped up to now on all replicas, including registers that have not arrived yet.

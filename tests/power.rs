@@ -15,8 +15,9 @@ const SEEDS: u64 = 4_096;
 const FEW_SEEDS: u64 = 64;
 
 /// The easy mistakes, which every build tests. The remaining mistakes are tested by hand.
-const EASY: [&str; 29] = [
+const EASY: [&str; 30] = [
     "absorbed_late",
+    "absorbed_unused",
     "ack_for_any_receiver",
     "apply_over_gap",
     "caught_up_at_once",

@@ -1,28 +1,31 @@
 //! A replica with a capacity. The only module in which the order of use and replication meet.
 
-use smallvec::SmallVec;
-
 use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
-use super::gate::{Admission, Gated};
+use super::gate::{Admission, Gated, StripeLimits};
 use crate::hlc::Now;
-use crate::item::ItemRef;
 use crate::ledger::direct::{DirectNote, DirectWriter};
+use crate::ledger::registers::Garbage;
 use crate::recency::{Eviction, HotPlace, HotPlaces, ReadLog, Recency};
 use crate::replica::direct::Direct;
-use crate::replica::{Change, CoreKey, Effect, Replica, Watch};
+use crate::replica::{Change, CoreKey, Effect, Replica, Room, Watch};
 use crate::store::SlotRef;
 use crate::sync::Arc;
 
 /// The most values that one call evicts, in addition to one for each change that it made. The rest is left to later
 /// calls.
 const EVICTIONS: usize = 512;
+/// The use of a capacity, in 16ths, from which on no write is direct: twice the notes of all stripes, 3/32 of the
+/// capacity each time, fit into the rest. One time they wait, and one time they are made while the first are absorbed.
+const CLOSE_ABOVE: u64 = 13;
+/// The use of a capacity, in 16ths, from which on writes are direct again.
+const OPEN_BELOW: u64 = 12;
 /// The nanoseconds after which the counts of reads are halved.
 const FADE: u64 = 10_000_000_000;
 
 /// The work that is left for after the lock is released: user types to drop, and changes to report.
 pub(crate) struct Settled<K, V> {
-    pub(crate) garbage: SmallVec<[ItemRef<K, V>; 2]>,
+    pub(crate) garbage: Garbage<K, V>,
     /// The changes to report and the fills to notify; `None` if there are neither.
     pub(crate) news: Option<Box<News<K, V>>>,
 }
@@ -56,22 +59,41 @@ pub(crate) struct Engine<K, V> {
     pub(crate) flights: Flights<K, V>,
     /// True if a listener or subscriber wants the changes.
     listening: bool,
+    /// The bounds of direct writes; `None` if there may be none.
+    limits: Option<StripeLimits>,
+    /// True from when the values use more than [`CLOSE_ABOVE`] of the capacity until they use at most [`OPEN_BELOW`].
+    is_nearly_full: bool,
 }
 
 impl<K: CoreKey, V> Gated for Engine<K, V> {
     type Writer = DirectWriter<K, V>;
     type Note = DirectNote;
+    type Aside = ReadLog;
 
-    fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
-        // `admit` refuses direct writes while anyone waits for changes, so only their counts matter.
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>, reads: &ReadLog) {
+        // `admit` refuses direct writes while a listener, a subscriber or a fill waits for changes. The order of use
+        // follows the notes themselves.
         self.replica.set_watch(Watch::CountsOnly);
         Direct::of(&mut self.replica).absorb(notes);
+        self.note_uses(notes, reads);
+        // After the notes: a read that preceded the note of its value would find no place in the order, and be lost.
+        self.apply_reads(reads);
+        notes.clear();
     }
 
-    /// A change for which a listener, a subscriber, a fill or the order of use waits goes through the replica.
+    fn must_close(&self) -> bool {
+        self.uses_more_than(CLOSE_ABOVE)
+    }
+
+    /// A change for which a listener, a subscriber or a fill waits goes through the replica. So does every write to a
+    /// cache that is nearly full.
     fn admit(&mut self, writer: &mut Option<DirectWriter<K, V>>) -> Admission {
-        if self.has_capacity() || self.listening || !self.flights.is_empty() {
+        if self.limits.is_none() || self.listening || !self.flights.is_empty() {
             return Admission::Refused;
+        }
+        self.is_nearly_full = self.uses_more_than(if self.is_nearly_full { OPEN_BELOW } else { CLOSE_ABOVE });
+        if self.is_nearly_full {
+            return Admission::Closed;
         }
         let mut direct = Direct::of(&mut self.replica);
         if writer.as_ref().is_some_and(|writer| direct.may_go_on(writer)) {
@@ -92,6 +114,22 @@ impl<K: CoreKey, V> Engine<K, V> {
             fade_at: 0,
             flights: Flights::new(),
             listening: false,
+            limits: capacity.map_or(Some(StripeLimits::UNBOUNDED), StripeLimits::of_capacity),
+            is_nearly_full: false,
+        }
+    }
+
+    /// Returns the bounds of direct writes, or `None` if every write goes through the replica.
+    pub(crate) fn limits(&self) -> Option<StripeLimits> {
+        self.limits
+    }
+
+    /// Bounds the direct writes of a cache with a capacity by this weight. For tests and the simulator: the capacities
+    /// that they use are too small for direct writes.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn set_budget(&mut self, weight: u64) {
+        if let Some(capacity) = self.capacity {
+            self.limits = StripeLimits::of_budget(weight.min(capacity));
         }
     }
 
@@ -130,11 +168,8 @@ impl<K: CoreKey, V> Engine<K, V> {
         if now.mono >= self.fade_at {
             self.fade(now);
         }
-        let mut left = EVICTIONS + self.follow(now, reads, listening, &mut news);
-        while left > 0 && self.is_over_capacity() && self.make_room(now, reads) {
-            left -= 1;
-            self.follow(now, reads, listening, &mut news);
-        }
+        let left = EVICTIONS + self.follow(now, reads, listening, &mut news);
+        self.evict_down(now, reads, left, listening, &mut news);
         Settled { garbage: self.replica.take_garbage(), news }
     }
 
@@ -159,13 +194,14 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.recency.as_ref().filter(|recency| recency.notes_reads()).map(|_| self.hot.top())
     }
 
-    /// Returns true if the values have a capacity, and so an order of use.
-    pub(crate) fn has_capacity(&self) -> bool {
-        self.capacity.is_some()
-    }
-
     fn is_over_capacity(&self) -> bool {
         self.capacity.is_some_and(|capacity| self.replica.view().live_weight() > capacity)
+    }
+
+    /// Returns true if the values use more than this many 16ths of the capacity.
+    fn uses_more_than(&self, sixteenths: u64) -> bool {
+        let Some(capacity) = self.capacity else { return false };
+        u128::from(self.replica.view().live_weight()) * 16 > u128::from(capacity) * u128::from(sixteenths)
     }
 
     /// Returns true if the values exceed the capacity and the next call can evict some of them.
@@ -173,9 +209,29 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.is_over_capacity() && self.recency.as_ref().is_some_and(|recency| recency.len() > 0)
     }
 
-    fn make_room(&mut self, now: Now, reads: &ReadLog) -> bool {
-        let Self { replica, recency, .. } = self;
-        replica.make_room(now, || recency.as_mut().and_then(|recency| recency.pop(reads)))
+    /// Evicts down to capacity, but at most `left` values.
+    fn evict_down(
+        &mut self,
+        now: Now,
+        reads: &ReadLog,
+        mut left: usize,
+        listening: bool,
+        news: &mut Option<Box<News<K, V>>>,
+    ) {
+        while left > 0 && self.is_over_capacity() {
+            let evicted = self.evict_some(now, reads, left);
+            self.follow(now, reads, listening, news);
+            if evicted == 0 {
+                return;
+            }
+            left -= evicted;
+        }
+    }
+
+    /// Evicts at most `most` values in one call. Returns the number of places that were handled.
+    fn evict_some(&mut self, now: Now, reads: &ReadLog, most: usize) -> usize {
+        let Self { replica, recency: Some(recency), capacity: Some(capacity), .. } = self else { return 0 };
+        replica.make_room(now, Room { capacity: *capacity, most }, || recency.pop(reads))
     }
 
     /// Applies the changes to the order of use. Returns their number.
@@ -196,6 +252,14 @@ impl<K: CoreKey, V> Engine<K, V> {
             }
         }
         changes
+    }
+
+    /// Notes the use of the values that were written directly, in the order of the notes.
+    fn note_uses(&mut self, notes: &[DirectNote], reads: &ReadLog) {
+        let Some(recency) = &mut self.recency else { return };
+        for note in notes {
+            recency.insert(note.slot, note.after.weight > 0, reads);
+        }
     }
 
     /// Adds the running fill of a changed key to the fills to notify: the fill may be waiting for another node's value.
@@ -219,7 +283,7 @@ impl<K: CoreKey, V> Engine<K, V> {
             Effect::Updated if change.local => recency.insert(change.slot, weighs, reads),
             Effect::Updated => recency.reweigh(change.slot, weighs),
             Effect::Removed(_) => {
-                recency.remove(change.slot);
+                recency.remove(change.slot, reads);
                 return false;
             }
         }

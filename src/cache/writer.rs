@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, News};
 use super::feed::{Feed, Subscription};
-use super::gate::{Gate, RELIEF};
+use super::gate::{Gate, Notes, StripeLimits};
 use super::listener::Listeners;
 use super::{CacheKey, CacheValue, TimeSource};
 use crate::garbage::drop_quietly;
@@ -20,8 +20,8 @@ type Overwritten<K, V> = (Result<Stamp, Write<K, V>>, Option<ItemRef<K, V>>);
 /// The write side of a cache.
 pub(super) struct Writer<K, V> {
     gate: Gate<Engine<K, V>, DirectWriter<K, V>, DirectNote>,
-    /// False if no write of this cache is ever direct.
-    may_be_direct: bool,
+    /// The greatest weight of a value that is written directly; `None` if no write of this cache is ever direct.
+    heaviest: Option<u64>,
     /// True if the last change left more to evict than one call may.
     must_evict: AtomicBool,
     /// Reads that are not yet applied to the order of use.
@@ -34,9 +34,10 @@ pub(super) struct Writer<K, V> {
 impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     pub(super) fn new(mut engine: Engine<K, V>, reads: ReadLog, feed: Feed<K, V>, listeners: Listeners<K, V>) -> Self {
         engine.set_listening(listeners.is_listening());
-        let may_be_direct = !engine.has_capacity() && !listeners.is_listening();
-        let gate = Gate::new(engine, RELIEF);
-        Self { gate, may_be_direct, must_evict: AtomicBool::new(false), reads, feed, listeners }
+        let limits = engine.limits();
+        let heaviest = limits.filter(|_| !listeners.is_listening()).map(|limits| limits.heaviest());
+        let gate = Gate::new(engine, limits.unwrap_or(StripeLimits::UNBOUNDED));
+        Self { gate, heaviest, must_evict: AtomicBool::new(false), reads, feed, listeners }
     }
 
     /// Runs `act` under the replica's lock. Then, without the lock, notifies the fills, subscribers and listener that
@@ -44,7 +45,7 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     #[inline]
     pub(super) fn change<R>(&self, now: Now, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
         let (result, settled) = {
-            let mut engine = self.gate.lock();
+            let mut engine = self.gate.lock(&self.reads);
             let listening = self.listeners.is_listening() || self.feed.is_watched();
             let (result, mut settled) = engine.act(now, &self.reads, listening, act);
             if let Some(news) = &mut settled.news {
@@ -65,7 +66,8 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
     /// Writes a value: at the table if this is possible, otherwise through the replica. Returns the stamp.
     #[inline]
     pub(super) fn write(&self, now: Now, write: Write<K, V>) -> Stamp {
-        let written = if self.may_be_direct { self.write_directly(now, write) } else { Err(write) };
+        let may_be_direct = self.heaviest.is_some_and(|heaviest| u64::from(write.weight) <= heaviest);
+        let written = if may_be_direct { self.write_directly(now, write) } else { Err(write) };
         match written {
             Ok(stamp) => stamp,
             Err(write) => self.change(now, |engine| engine.replica.write(now, write)),
@@ -74,9 +76,10 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
 
     #[inline]
     fn write_directly(&self, now: Now, write: Write<K, V>) -> Result<Stamp, Write<K, V>> {
-        let added = self.gate.write(write, |writer, notes, write| {
+        let added = self.gate.write(&self.reads, write, |writer, notes: &mut Notes<_>, write| {
             let DirectlyWritten { stamp, note, .. } = writer.add(now, write)?;
-            notes.push(note);
+            let weight = note.after.weight;
+            notes.push(note, weight);
             Ok(stamp)
         })?;
         let (write, found) = match added {
@@ -94,9 +97,10 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
 
     /// Writes a value over this register of its key.
     fn overwrite_directly(&self, now: Now, write: Write<K, V>, found: &Snapshot<K, V>) -> Overwritten<K, V> {
-        let written = self.gate.write(write, |writer, notes, write| {
+        let written = self.gate.write(&self.reads, write, |writer, notes: &mut Notes<_>, write| {
             let DirectlyWritten { stamp, note, displaced } = writer.overwrite(now, write, found)?;
-            notes.push(note);
+            let weight = note.after.weight;
+            notes.push(note, weight);
             Ok((stamp, displaced))
         });
         match written {
@@ -112,13 +116,13 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
 
     /// Runs `look` under the replica's lock.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Engine<K, V>) -> R) -> R {
-        look(&self.gate.lock())
+        look(&self.gate.lock(&self.reads))
     }
 
     /// Runs `act` under the replica's lock. `act` must change no register, so that nothing is left to do without the
     /// lock.
     pub(super) fn adjust<R>(&self, act: impl FnOnce(&mut Engine<K, V>) -> R) -> R {
-        act(&mut self.gate.lock())
+        act(&mut self.gate.lock(&self.reads))
     }
 
     /// Adds a subscriber to the change stream. It receives the changes of every call that takes the replica's lock

@@ -34,8 +34,8 @@ fn last<K: CoreKey, V>(ledger: &Ledger<K, V>, env: &Env) -> HlcTime {
     env.clock.last().max(ledger.highest_floor().time).max(ledger.epoch())
 }
 
-/// Absorbs the notes of direct writes, in the order of their stamps.
-pub(crate) fn absorb<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, notes: &mut Vec<DirectNote>) {
+/// Absorbs the notes of direct writes, in the order of their stamps. Leaves the notes in this order.
+pub(crate) fn absorb<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, notes: &mut [DirectNote]) {
     notes.sort_unstable_by_key(|note| note.after.stamp_time);
     let Some(newest) = notes.last().map(|note| note.after.stamp_time) else { return };
     if !env.bugs().direct_unobserved {
@@ -44,7 +44,5 @@ pub(crate) fn absorb<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, no
     ledger.last_own = newest.max(ledger.last_own);
     ledger.vector.raise(env.id, newest);
     env.counters.writes += notes.len() as u64;
-    for note in notes.drain(..) {
-        ledger.registers.absorb(&note);
-    }
+    notes.iter().for_each(|note| ledger.registers.absorb(note));
 }

@@ -81,7 +81,7 @@ pub(crate) fn collect<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, m
                     // delete.
                     ledger.registers.note_lost(&held, held.meta.stamp_time);
                 }
-                ledger.drop_register(env, &held, RemovalCause::Explicit);
+                ledger.drop_register(env, held.slot, &held.meta, RemovalCause::Explicit);
             }
         }
     }

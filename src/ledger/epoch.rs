@@ -63,5 +63,5 @@ pub(crate) fn sweep_page<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env
 pub(super) fn sweep_register<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, held: &Snapshot<K, V>) {
     env.counters.swept_by_epoch += 1;
     ledger.registers.note_lost(held, ledger.epoch());
-    ledger.registers.erase(held, RemovalCause::Invalidated);
+    ledger.registers.erase(held.slot, &held.meta, RemovalCause::Invalidated);
 }

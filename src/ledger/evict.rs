@@ -19,18 +19,33 @@ pub enum Evicted {
     Nothing,
 }
 
-/// Makes room for other values: expires the value whose time ended first, or evicts the value in the place that `next`
-/// returns. Returns false if there is neither.
+/// The room that a call makes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// The weight that the live values may have.
+    pub(crate) capacity: u64,
+    /// The most values that the call removes.
+    pub(crate) most: usize,
+}
+
+/// Removes values until the live values are within the capacity: the value whose time ended first, or else the value in
+/// the place that `next` returns. Returns the number of places that it has handled.
 pub(crate) fn make_room<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
     members: &Members,
-    next: impl FnOnce() -> Option<SlotRef>,
-) -> bool {
-    if expiry::expire_first(ledger, env) {
-        return true;
+    room: Room,
+    mut next: impl FnMut() -> Option<SlotRef>,
+) -> usize {
+    let mut handled = 0;
+    while handled < room.most && ledger.registers.values().weight > room.capacity {
+        if !expiry::expire_first(ledger, env) {
+            let Some(slot) = next() else { break };
+            evict(ledger, env, members, slot);
+        }
+        handled += 1;
     }
-    next().map(|slot| evict(ledger, env, members, slot)).is_some()
+    handled
 }
 
 /// Evicts the value in a place to stay within capacity. Other replicas keep theirs. A value whose time has ended
@@ -41,36 +56,45 @@ pub(crate) fn evict<K: CoreKey, V>(
     members: &Members,
     slot: SlotRef,
 ) -> Evicted {
-    let Some(held) = ledger.table().resolve(slot).filter(|held| held.meta.kind.is_live()) else {
+    let Some(meta) = ledger.table().meta(slot).filter(|meta| meta.kind.is_live()) else {
         return Evicted::Nothing;
     };
-    if held.meta.is_expired_by(env.now.wall) {
-        ledger.registers.make_expired(env, &held);
+    if meta.is_expired_by(env.now.wall) {
+        if let Some(held) = ledger.table().resolve(slot) {
+            ledger.registers.make_expired(env, &held);
+        }
         return Evicted::Tombstone;
     }
     ledger.lossy = true;
-    env.timings.evicted.record(env.judging().saturating_sub(held.meta.stamp_time));
+    env.timings.evicted.record(env.judging().saturating_sub(meta.stamp_time));
     if env.bugs().evict_without_tombstone {
-        ledger.registers.erase(&held, RemovalCause::Size);
+        ledger.registers.erase(slot, &meta, RemovalCause::Size);
         return Evicted::Gone;
     }
-    let marker = ledger.registers.marker_of(&held.meta);
+    let marker = ledger.registers.marker_of(&meta);
     if may_go_without_trace(ledger, members, marker) {
         env.counters.evicted_stable += 1;
         // No member has seen this register. A fill that arrives later may have begun before it was written.
         if members.is_empty() {
             ledger.registers.contests.note_evicted_alone(marker.stamp);
         }
-        ledger.drop_register(env, &held, RemovalCause::Size);
+        ledger.drop_register(env, slot, &meta, RemovalCause::Size);
         return Evicted::Gone;
     }
     env.counters.evicted_unstable += 1;
-    if is_unsent(env, members, marker.dot) {
-        retain(ledger, env, &held);
-    } else {
-        ledger.registers.make_tombstone(&held, Cause::Evicted, RemovalCause::Size);
+    if let Some(held) = ledger.table().resolve(slot) {
+        leave_trace(ledger, env, members, &held);
     }
     Evicted::Tombstone
+}
+
+/// Evicts a value that some member may not have seen: keeps its body if it is still to be sent.
+fn leave_trace<K: CoreKey, V>(ledger: &mut Ledger<K, V>, env: &mut Env, members: &Members, held: &Snapshot<K, V>) {
+    if is_unsent(env, members, ledger.registers.dot_of(&held.meta)) {
+        retain(ledger, env, held);
+    } else {
+        ledger.registers.make_tombstone(held, Cause::Evicted, RemovalCause::Size);
+    }
 }
 
 /// Returns true if the dot is an own write that some live member has not reported.

@@ -86,7 +86,7 @@ pub(crate) fn void_unencodable<K: CoreKey, V>(
         }
         Unencodable::Key => {
             ledger.lossy = true;
-            ledger.drop_register(env, &held, RemovalCause::Void);
+            ledger.drop_register(env, held.slot, &held.meta, RemovalCause::Void);
         }
     }
     true

@@ -69,7 +69,7 @@ pub(crate) fn remove_unlisted<K: CoreKey, V>(
             // voided for all replicas when it arrives again.
             ledger.raise_floor_for(env, held.meta.kind, stamp, dot);
         }
-        ledger.registers.erase(&held, RemovalCause::Reconcile);
+        ledger.registers.erase(held.slot, &held.meta, RemovalCause::Reconcile);
     }
 }
 

@@ -261,7 +261,7 @@ impl<K: CoreKey, V> Registers<K, V> {
         // A register that only loses its body keeps its dot, and so its log entry. It is not appended again.
         let same_dot = self.dot_of(&held.meta) == marker.dot;
         self.unindex(held.slot, &held.meta, same_dot);
-        self.garbage.extend(self.table.replace(held.slot, meta, item));
+        self.table.replace(held.slot, meta, item).into_iter().for_each(|item| self.garbage.push(item));
         self.index(held.slot, &meta, marker.dot, same_dot);
         let effect = match (self.is_readable(&held.meta), self.is_readable(&meta)) {
             (false, true) => Effect::Inserted,
@@ -431,18 +431,18 @@ impl<K: CoreKey, V> Registers<K, V> {
         self.origins.release(meta.dot_origin);
     }
 
-    /// Removes a register without leaving a tombstone. The caller raises floor and dropped vector, or knows why that is
-    /// not needed. The removal of a value whose time to live is over is reported as an expiry: readers no longer saw
-    /// it.
-    pub(super) fn erase(&mut self, held: &Snapshot<K, V>, why: RemovalCause) {
-        self.note_invalidated(held);
-        let (was_readable, marker) = (self.is_readable(&held.meta), self.marker_of(&held.meta));
-        self.unindex(held.slot, &held.meta, false);
-        self.garbage.extend(self.table.remove(held.slot));
-        if was_readable {
-            let why = if held.meta.is_expired_by(self.changes.wall) { RemovalCause::Expired } else { why };
-            self.note_change(held.slot, 0, Effect::Removed(why), (Some(&held.item), None), marker);
+    /// Removes a register without a tombstone. The caller raises floor and dropped vector, or knows why not. A value
+    /// whose time to live is over is reported as expired: readers no longer saw it.
+    pub(super) fn erase(&mut self, slot: SlotRef, meta: &Meta, why: RemovalCause) {
+        let (is_readable, marker) = (self.is_readable(meta), self.marker_of(meta));
+        self.unindex(slot, meta, false);
+        let item = self.table.remove(slot);
+        if meta.kind.is_live() {
+            let why = if meta.is_expired_by(self.changes.wall) { RemovalCause::Expired } else { why };
+            let why = if is_readable { why } else { self.invalidations.cause_of(meta) };
+            self.note_change(slot, 0, Effect::Removed(why), (item.as_ref(), None), marker);
         }
+        item.into_iter().for_each(|item| self.garbage.push(item));
     }
 
     /// Replaces a register with a tombstone of the same stamp and dot.

@@ -235,13 +235,18 @@ impl Visited {
 
     /// Clears the bit of a place, and makes room for it if there is none. Only one thread may call this at a time.
     pub(super) fn reset(&self, id: SlotId) {
+        self.make_room(id);
+        self.take(id);
+    }
+
+    /// Makes room for the bit of a place if there is none. Only one thread may call this at a time.
+    pub(super) fn make_room(&self, id: SlotId) {
         let (chunk, _) = Self::locate(id);
         if self.chunks[chunk].get().is_none() {
             let places = FIRST_CHUNK as usize * if chunk == 0 { 1 } else { 1 << (chunk - 1) };
             let words = (0..places / 64).map(|_| AtomicU64::new(0)).collect();
             let _occupied: Result<(), _> = self.chunks[chunk].set(words);
         }
-        self.take(id);
     }
 
     /// Returns the bit of a place.

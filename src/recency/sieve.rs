@@ -153,10 +153,15 @@ impl Sieve {
         if weighs && self.is(slot, State::Listed) {
             return visited.set(slot.id);
         }
-        // The place may have belonged to another key.
-        self.unlink(slot.id.0);
+        if self.node(slot.id.0).state() == State::Unused {
+            // The bit of a free place is clear. If it is set, the value was read before its write was absorbed.
+            visited.make_room(slot.id);
+        } else {
+            // The place may have belonged to another key.
+            self.unlink(slot.id.0);
+            visited.reset(slot.id);
+        }
         self.add(slot, weighs);
-        visited.reset(slot.id);
     }
 
     fn add(&mut self, slot: SlotRef, weighs: bool) {
@@ -176,9 +181,13 @@ impl Sieve {
         }
     }
 
-    pub(super) fn remove(&mut self, slot: SlotRef) {
-        if self.node(slot.id.0).generation == slot.generation {
+    /// Removes an entry, and clears the bit of its place for the next one. Must also be called for an entry that
+    /// [`pop`](Self::pop) took out, once readers no longer find its value.
+    pub(super) fn remove(&mut self, slot: SlotRef, visited: &Visited) {
+        let node = self.node(slot.id.0);
+        if node.state() == State::Unused || node.generation == slot.generation {
             self.unlink(slot.id.0);
+            visited.take(slot.id);
         }
     }
 
@@ -296,15 +305,15 @@ mod tests {
         assert_eq!(size_of::<Node>(), 12);
         let (mut sieve, visited) = filled(0..100_000);
         assert!(sieve.nodes.capacity() < 130_000);
-        (10..100_000).rev().for_each(|id| sieve.remove(slot(id)));
+        (10..100_000).rev().for_each(|id| sieve.remove(slot(id), &visited));
         assert!(sieve.nodes.len() <= FEW && sieve.nodes.capacity() <= FEW, "{}", sieve.nodes.capacity());
         sieve.insert(slot(50), true, &visited);
         sieve.insert(slot(11), false, &visited);
         let expected: Vec<_> = (0..10).chain([50]).collect();
         assert_eq!(drain(&mut sieve, &visited), expected);
         assert_eq!(sieve.iter(&visited).count(), 1, "the place without weight is still there");
-        let (mut sieve, _) = filled(0..100_000);
-        (0..100_000).for_each(|id| sieve.remove(slot(id)));
+        let (mut sieve, visited) = filled(0..100_000);
+        (0..100_000).for_each(|id| sieve.remove(slot(id), &visited));
         assert!(sieve.nodes.capacity() <= FEW, "the last place at the end was removed last");
     }
 
@@ -336,11 +345,30 @@ mod tests {
         visited.set(SlotId(1));
         let new = SlotRef { id: SlotId(1), generation: 99 };
         sieve.insert(new, true, &visited);
-        sieve.remove(slot(1));
+        sieve.remove(slot(1), &visited);
         assert_eq!(sieve.len(), 4, "that was its predecessor");
         assert_eq!(sieve.pop(&visited), Some(slot(0)));
-        sieve.remove(new);
+        sieve.remove(new, &visited);
         assert_eq!(drain(&mut sieve, &visited), [2, 3]);
+    }
+
+    /// A value may be read before its write is absorbed. That use counts. A use of the value that the place had before
+    /// does not.
+    #[test]
+    fn a_use_before_the_write_is_absorbed_counts() {
+        let (mut sieve, visited) = filled(0..4);
+        visited.set(SlotId(4));
+        sieve.insert(slot(4), true, &visited);
+        sieve.insert(slot(5), true, &visited);
+        assert!(visited.is_set(SlotId(4)));
+        sieve.remove(slot(4), &visited);
+        let gone = sieve.pop(&visited).unwrap();
+        visited.set(gone.id);
+        sieve.remove(gone, &visited);
+        for again in [SlotId(4), gone.id] {
+            sieve.insert(SlotRef { id: again, generation: 99 }, true, &visited);
+            assert!(!visited.is_set(again));
+        }
     }
 
     /// The order that `iter` states is the order in which entries are evicted, backwards, wherever the hand is.
@@ -354,7 +382,7 @@ mod tests {
                 sieve.insert(slot(20 + turn), true, &visited);
                 visited.set(SlotId(21));
             }
-            sieve.remove(slot(removed));
+            sieve.remove(slot(removed), &visited);
             let mut stated: Vec<_> = sieve.iter(&visited).map(|slot| slot.id.0).collect();
             stated.reverse();
             let newest = sieve.newest;

@@ -31,8 +31,8 @@ impl<'a, K: CoreKey, V> Direct<'a, K, V> {
     }
 
     /// Absorbs the notes of direct writes. Must be called before every call and every getter, with all notes that there
-    /// are. Leaves `notes` empty.
-    pub(crate) fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
+    /// are. Leaves the notes in the order of their stamps.
+    pub(crate) fn absorb(&mut self, notes: &mut [DirectNote]) {
         absorb::absorb(self.ledger, self.env, notes);
     }
 }

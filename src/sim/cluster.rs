@@ -35,6 +35,8 @@ const MANY_KEYS: u16 = 100;
 /// The largest number of nodes that is not reported as "many nodes". A larger cluster is reported if it also relays
 /// pushes (`broadcast_up_to`).
 const MANY_NODES: usize = 16;
+/// The weight of values that wait to be absorbed by a cache with a capacity, from which on a stripe would be relieved.
+const DIRECT_WEIGHT: u64 = 4;
 
 /// The random generators for everything that settings and script leave open.
 pub(super) struct Dice {
@@ -184,7 +186,8 @@ impl<'a, K: SimKey, V: SimValue> Cluster<'a, K, V> {
         self.processes[process].open[usize::from(cache)] = Some(self.openings.len());
         self.by_id.insert(id, self.openings.len());
         let eviction = self.settings.eviction();
-        let engine = Engine::new(replica, self.settings.max_capacity, eviction);
+        let mut engine = Engine::new(replica, self.settings.max_capacity, eviction);
+        engine.set_budget(DIRECT_WEIGHT);
         let opening = Opening::new((process, cache), (engine, eviction), self.keys.len(), now);
         self.openings.push(opening);
         self.processes[process].membership.opened(super::codec::name_of(cache));

@@ -11,6 +11,7 @@ use super::types::{SimKey, SimValue};
 use crate::cache::gate::{Admission, Gated};
 use crate::hlc::{Now, Stamp};
 use crate::ledger::direct::{DirectlyWritten, Refused};
+use crate::replica::direct::Direct;
 use crate::replica::{Watch, Write};
 
 /// Writes beside the replica. Returns the write if it must go through the replica.
@@ -21,9 +22,14 @@ pub(super) fn write<K: SimKey, V: SimValue>(
     write: Write<K, V>,
 ) -> Result<Stamp, Write<K, V>> {
     let opening = &mut cluster.openings[number];
+    let bounds = opening.engine.limits();
     let DirectWrites { writer, notes } = &mut opening.direct;
+    // The gate of a cache would have relieved the stripe.
+    if bounds.is_none_or(|bounds| !bounds.has_room(notes.len(), write.weight)) {
+        return Err(write);
+    }
     // With notes that wait, the writer goes on as it was admitted by the last call.
-    if notes.is_empty() && opening.engine.admit(writer) == Admission::Refused {
+    if notes.is_empty() && !matches!(opening.engine.admit(writer), Admission::Same | Admission::Renewed) {
         return Err(write);
     }
     let Some(writer) = writer else { return Err(write) };
@@ -34,7 +40,11 @@ pub(super) fn write<K: SimKey, V: SimValue>(
     match written {
         Ok(DirectlyWritten { stamp, note, .. }) => {
             notes.push(note);
-            cluster.report.fault("write beside the replica");
+            cluster.report.fault(if cluster.settings.max_capacity.is_some() {
+                "write beside the replica of a bounded cache"
+            } else {
+                "write beside the replica"
+            });
             Ok(stamp)
         }
         Err(Refused::Found(write, _) | Refused::ForReplica(write)) => Err(write),
@@ -52,7 +62,13 @@ pub(super) fn absorb_all<K: SimKey, V: SimValue>(cluster: &mut Cluster<'_, K, V>
         if notes.len() > 1 {
             cluster.report.fault("writes absorbed together");
         }
-        opening.engine.absorb(notes);
+        if cluster.settings.bugs.absorbed_unused {
+            opening.engine.replica.set_watch(Watch::CountsOnly);
+            Direct::of(&mut opening.engine.replica).absorb(notes);
+            notes.clear();
+        } else {
+            opening.engine.absorb(notes, &opening.reads);
+        }
         opening.engine.replica.set_watch(Watch::Everything);
         if cluster.processes[opening.process].is_up() && opening.is_open {
             settle::opening(cluster, number)?;

@@ -29,7 +29,7 @@ impl fmt::Display for Violation {
 }
 
 /// The faults that the simulator can inject. Each is counted when it has happened, not when it was requested.
-const FAULTS: [&str; 53] = [
+const FAULTS: [&str; 54] = [
     "alone",
     "alone and expecting peers",
     "audit of suspects",
@@ -81,6 +81,7 @@ const FAULTS: [&str; 53] = [
     "replaced its predecessor",
     "weights beyond one",
     "write beside the replica",
+    "write beside the replica of a bounded cache",
     "write with a time to live",
     "writes absorbed together",
 ];

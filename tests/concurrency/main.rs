@@ -88,7 +88,7 @@ use std::collections::BTreeMap;
 use crdt::Kind;
 use direct::{DirectNote, DirectWriter, Refused};
 use flight::{Flight, Flights};
-use gate::{Admission, Gate, Gated};
+use gate::{Admission, Gate, Gated, Load, Notes, StripeLimits};
 use hlc::Now;
 use item::{Body, Item, ItemRef, Key};
 use library::{recency, store};
@@ -102,7 +102,7 @@ use woken::Woken;
 fn main() {
     let wanted = std::env::var("SHUTTLE_ITERATIONS").ok().and_then(|number| number.parse().ok());
     let iterations: usize = wanted.unwrap_or(300);
-    let checks: [(&str, fn()); 14] = [
+    let checks: [(&str, fn()); 15] = [
         ("readers see whole registers, and never go back", readers_see_whole_registers),
         ("a place that is given away is not mistaken", a_reused_place_is_not_mistaken),
         ("a walk sees what is there all along", a_walk_sees_what_stays),
@@ -117,6 +117,7 @@ fn main() {
         ("an epoch hides at once what is below it", an_epoch_only_rises),
         ("direct writes are absorbed in order, and none is made during a call", direct_writes_are_absorbed),
         ("the notes of all threads are taken at one moment", notes_are_taken_at_one_moment),
+        ("no direct write is made while the stripes are closed", closed_stripes_take_no_writes),
     ];
     for (name, check) in checks {
         shuttle::check_random(check, iterations);
@@ -471,7 +472,7 @@ fn an_epoch_only_rises() {
     assert_eq!(store.epoch(), 5);
 }
 
-/// A replica that only counts. Its log has what was absorbed and what its own calls wrote.
+/// A replica that only counts. Its log has what was absorbed and what its own calls wrote. It may have a capacity.
 struct Counting {
     store: Arc<Store<u64, u64>>,
     /// The time of the last write in each place, by the log.
@@ -480,13 +481,16 @@ struct Counting {
     absorbed: u64,
     /// False if writers must go through the replica until the next call.
     admits: bool,
+    /// The number of keys in the log from which on no write is direct.
+    capacity: usize,
 }
 
 impl Gated for Counting {
     type Writer = DirectWriter<u64, u64>;
     type Note = DirectNote;
+    type Aside = ();
 
-    fn absorb(&mut self, notes: &mut Vec<DirectNote>) {
+    fn absorb(&mut self, notes: &mut Vec<DirectNote>, (): &()) {
         notes.sort_unstable_by_key(|note| note.after.stamp_time);
         for DirectNote { slot, before, after, .. } in notes.drain(..) {
             assert!(after.stamp_time > self.last, "an earlier write is absorbed later");
@@ -497,9 +501,16 @@ impl Gated for Counting {
         }
     }
 
+    fn must_close(&self) -> bool {
+        self.log.len() >= self.capacity
+    }
+
     fn admit(&mut self, writer: &mut Option<DirectWriter<u64, u64>>) -> Admission {
         if !self.admits {
             return Admission::Refused;
+        }
+        if self.must_close() {
+            return Admission::Closed;
         }
         if let Some(writer) = writer {
             writer.raise(self.last);
@@ -511,11 +522,25 @@ impl Gated for Counting {
 }
 
 impl Counting {
-    /// Checks that everything in the table is in the log, and writes a key as a call of a replica does.
-    fn call(&mut self, key: u64) {
+    /// Removes the key that was written first, as an eviction does.
+    fn remove_first(&mut self) {
+        let oldest = self.log.iter().min_by_key(|(_, time)| **time).map(|(slot, _)| *slot);
+        if let Some(slot) = oldest {
+            self.log.remove(&slot);
+            assert!(self.store.remove(slot).is_some());
+        }
+    }
+
+    /// Checks that everything in the log is in the table.
+    fn check_log(&self) {
         for (slot, time) in &self.log {
             assert_eq!(self.store.meta(*slot).map(|meta| meta.stamp_time), Some(*time), "written during a call");
         }
+    }
+
+    /// Checks that everything in the table is in the log, and writes a key as a call of a replica does.
+    fn call(&mut self, key: u64) {
+        self.check_log();
         self.last += 160;
         let found = self.store.get(key, &key);
         let slot = match found {
@@ -537,31 +562,34 @@ type CountingGate = Gate<Counting, DirectWriter<u64, u64>, DirectNote>;
 fn write_through(gate: &CountingGate, key: u64) -> bool {
     let now = Now { wall: 0, mono: 0 };
     let write = ledger::local::Write { hash: key, item: item(key, 0), expires: 0, size: 0, weight: 1 };
-    let keep = |written: Result<direct::DirectlyWritten<u64, u64>, Refused<u64, u64>>, notes: &mut Vec<DirectNote>| {
-        written.map(|written| notes.push(written.note))
-    };
-    let added = gate.write(write, |writer, notes, write| keep(writer.add(now, write), notes));
+    let keep = |written: Result<direct::DirectlyWritten<u64, u64>, Refused<u64, u64>>,
+                notes: &mut Notes<DirectNote>| { written.map(|written| notes.push(written.note, 1)) };
+    let added = gate.write(&(), write, |writer, notes, write| keep(writer.add(now, write), notes));
     let done = match added {
         Ok(Ok(())) => true,
         Ok(Err(Refused::Found(write, found))) => {
-            let written = gate.write(write, |writer, notes, write| keep(writer.overwrite(now, write, &found), notes));
+            let written =
+                gate.write(&(), write, |writer, notes, write| keep(writer.overwrite(now, write, &found), notes));
             matches!(written, Ok(Ok(())))
         }
         _ => false,
     };
     if !done {
-        gate.lock().call(key);
+        gate.lock(&()).call(key);
     }
     done
 }
 
-fn counting_gate() -> Arc<CountingGate> {
+fn counting_gate(capacity: usize) -> Arc<CountingGate> {
     let (store, log) = (Arc::new(Store::new()), BTreeMap::new());
-    Arc::new(CountingGate::new(Counting { store, log, last: 0, absorbed: 0, admits: true }, 1))
+    let relief = Load { notes: 1, weight: u64::MAX };
+    let full = Load { notes: if capacity == usize::MAX { 1_024 } else { 2 }, weight: u64::MAX };
+    let counting = Counting { store, log, last: 0, absorbed: 0, admits: true, capacity };
+    Arc::new(CountingGate::new(counting, StripeLimits { relief, full }))
 }
 
 fn direct_writes_are_absorbed() {
-    let gate = counting_gate();
+    let gate = counting_gate(usize::MAX);
     let writers: Vec<_> = (0..2_u64)
         .map(|number| {
             let gate = Arc::clone(&gate);
@@ -570,31 +598,58 @@ fn direct_writes_are_absorbed() {
         })
         .collect();
     for round in 0..3 {
-        let mut held = gate.lock();
+        let mut held = gate.lock(&());
         held.admits = round != 1;
         held.call(1);
         held.call(3);
     }
     let direct: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
-    let mut held = gate.lock();
+    let mut held = gate.lock(&());
     assert_eq!(held.absorbed, direct);
     held.call(2);
 }
 
 /// Checks writers that absorb while two others write one key in turn. `Counting::absorb` checks the order.
 fn notes_are_taken_at_one_moment() {
-    let gate = counting_gate();
+    let gate = counting_gate(usize::MAX);
     let writers: Vec<_> = (0..3_u64)
         .map(|number| {
             let gate = Arc::clone(&gate);
             thread::spawn(move || {
                 // Asks for a stripe, which opens with the next call.
                 write_through(&gate, 10 + number);
-                drop(gate.lock());
+                drop(gate.lock(&()));
                 (0..3).filter(|_| write_through(&gate, 1)).count() as u64
             })
         })
         .collect();
     let direct: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
-    assert!(gate.lock().absorbed >= direct);
+    assert!(gate.lock(&()).absorbed >= direct);
+}
+
+/// Checks writers whose stripes are closed once three keys are held, and opened when one of them is removed. The checks
+/// of `Counting::call` fail if a thread writes directly although its stripe is closed.
+fn closed_stripes_take_no_writes() {
+    let gate = counting_gate(3);
+    let writers: Vec<_> = (0..2_u64)
+        .map(|number| {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || {
+                // Asks for a stripe, which opens with the next call.
+                write_through(&gate, 1);
+                drop(gate.lock(&()));
+                for key in [1, 2 + number, 1, 4, 1] {
+                    write_through(&gate, key);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let mut held = gate.lock(&());
+        held.call(1);
+        held.remove_first();
+        held.call(1);
+    }
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    gate.lock(&()).call(1);
 }

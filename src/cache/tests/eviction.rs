@@ -33,6 +33,19 @@ fn the_least_recently_used_goes_first() {
     assert_eq!(keys(&cache), [2, 3, 4], "a write is a use");
 }
 
+/// Writes are direct until the cache is nearly full. Walks take no lock, so they would return what waits to be evicted.
+#[test]
+fn direct_writes_do_not_pass_the_capacity() {
+    let (cache, _) = alone::<u32, u32>(|it| it.max_capacity(2_048));
+    for key in 0..6_000 {
+        cache.insert(key, key).unwrap();
+        if key % 16 == 0 {
+            assert!(cache.iter().count() <= 2_048, "after {key}");
+        }
+    }
+    assert_eq!(keys(&cache), (3_952..6_000).collect::<Vec<_>>());
+}
+
 #[test]
 fn looking_and_merging_is_no_use() {
     // scenario 44: `contains_key`, `entry`, `iter`, `stats` and merges do not refresh the order of use.
