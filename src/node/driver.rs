@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::agenda::{Agenda, ToVisit};
 use super::command::Command;
 use super::inquiry;
-use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer};
+use super::mesh::{MAX_DATAGRAM, Mesh, MeshEvent, MeshEvents, Peer, StreamMessage};
 use super::ready::{MemberWaiter, Waiter};
 use super::registry::{Held, Registry};
 use super::shortcut::Shortcut;
@@ -310,7 +310,7 @@ impl Driver {
             if bytes.len() <= MAX_DATAGRAM {
                 let _ = self.mesh.send_datagram(peer, bytes).await;
             } else {
-                self.send_stream(port, peer, None, bytes);
+                self.send_stream(port, peer, None, StreamMessage::new(bytes));
             }
             settings::send(self, peer, port, false).await;
         }
@@ -332,8 +332,10 @@ impl Driver {
     }
 
     async fn send(&mut self, port: &Arc<dyn Port>, parcel: Parcel) {
-        let Parcel { to, bytes, bulk } = parcel;
+        let Parcel { to, mut bytes, bulk } = parcel;
         let now = self.registry.clock.now().mono;
+        let fits = bytes.len() <= MAX_DATAGRAM;
+        let mut sealed = None;
         for replica in to {
             let Some(peer) = self.shortcut.members(|it| it.home(port.name(), replica).cloned()) else {
                 // The receiver's process is not live. The replica waits for the outcome of each bulk parcel all the
@@ -345,25 +347,28 @@ impl Driver {
             };
             // Only bulk parcels wait for a pause after a stream: small digests and acknowledgements go by datagram at
             // once.
-            if bytes.len() <= MAX_DATAGRAM && (!bulk || self.shortcut.lanes.lock().takes_datagram(replica, now)) {
+            if fits && (!bulk || self.shortcut.lanes.lock().takes_datagram(replica, now)) {
                 let ok = self.mesh.send_datagram(&peer, bytes.clone()).await.is_ok();
                 if bulk {
                     self.contain(port, (), |port| port.sent(replica, ok));
                 }
             } else {
                 self.shortcut.note_stream(port, replica, now);
-                self.send_stream(port, &peer, bulk.then_some(replica), bytes.clone());
+                // Sealed once for all receivers. A large buffer is given away, so that it is not copied.
+                let mut take = || if fits { bytes.clone() } else { std::mem::take(&mut bytes) };
+                let message = sealed.get_or_insert_with(|| StreamMessage::new(take())).clone();
+                self.send_stream(port, &peer, bulk.then_some(replica), message);
             }
         }
     }
 
     /// Sends a message by stream in a task of its own. At most one bulk message is in flight to each receiver, because
     /// the replica waits for `sent`.
-    fn send_stream(&self, port: &Arc<dyn Port>, peer: &Peer, bulk: Option<ReplicaId>, bytes: Bytes) {
+    fn send_stream(&self, port: &Arc<dyn Port>, peer: &Peer, bulk: Option<ReplicaId>, message: StreamMessage) {
         let (mesh, peer, cache) = (Arc::clone(&self.mesh), peer.clone(), Arc::clone(port.name()));
         let done = self.sent.0.clone();
         tokio::spawn(async move {
-            let result = mesh.send_stream(&peer, bytes, SEND_DEADLINE).await;
+            let result = mesh.send_sealed(&peer, message, SEND_DEADLINE).await;
             if let Err(error) = &result {
                 tracing::debug!(member = %peer.name, %error, "a message could not be sent");
             }

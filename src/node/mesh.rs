@@ -109,6 +109,17 @@ pub struct MeshEvents {
     done: watch::Receiver<bool>,
 }
 
+/// A message that is ready to be sent by stream. All its receivers share one copy.
+#[derive(Clone)]
+pub(crate) struct StreamMessage(Bytes);
+
+impl StreamMessage {
+    /// Copies the bytes once, unless the buffer is unshared and has room for one more byte.
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self(Kind::Stream.seal(bytes))
+    }
+}
+
 impl Mesh {
     /// Binds, starts and begins to look for the seeds, which need not be reachable yet.
     ///
@@ -179,8 +190,18 @@ impl Mesh {
     ///
     /// Copies the bytes once, unless the buffer is unshared and has room for one more byte.
     pub async fn send_stream(&self, to: &Peer, bytes: Bytes, deadline: Duration) -> Result<(), SendError> {
-        check_len(bytes.len(), self.core.config.max_frame)?;
-        self.core.send_stream(to.addr, Kind::Stream.seal(bytes), deadline).await
+        self.send_sealed(to, StreamMessage::new(bytes), deadline).await
+    }
+
+    /// Writes one message as [`send_stream`](Self::send_stream) does.
+    pub(crate) async fn send_sealed(
+        &self,
+        to: &Peer,
+        message: StreamMessage,
+        deadline: Duration,
+    ) -> Result<(), SendError> {
+        check_len(message.0.len() - 1, self.core.config.max_frame)?;
+        self.core.send_stream(to.addr, message.0, deadline).await
     }
 
     /// Returns the states of the configured seeds, in their order.
