@@ -75,7 +75,7 @@ mod tests {
         assert!(drawn.iter().all(|time| (900_000..=1_000_000).contains(time)));
         for step in 0..10 {
             let range = 900_000 + step * 10_000..900_000 + (step + 1) * 10_000;
-            let share = drawn.iter().filter(|time| range.contains(time)).count();
+            let share = drawn.iter().filter(|time| range.contains(*time)).count();
             assert!((850..1_150).contains(&share), "{share} of 10,000 in {range:?}");
         }
         assert_eq!((shorten(7, 0.0, 1), shorten(1, 0.9, 1)), (7, 1));
