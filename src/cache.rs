@@ -54,6 +54,7 @@ mod insert_error;
 pub(crate) mod inspect;
 mod iter;
 mod lease;
+mod lifetime;
 pub(crate) mod listener;
 mod lookup;
 #[cfg(feature = "metrics")]
@@ -132,4 +133,5 @@ pub trait TimeSource: Send + Sync + 'static {
     fn wall(&self) -> HlcTime;
 }
 
+type ExpireAfter<K, V> = Box<dyn Fn(&K, &V) -> Option<std::time::Duration> + Send + Sync>;
 type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;

@@ -20,7 +20,7 @@ use super::services::CacheServices;
 use super::settings::CacheSettings;
 use super::shared::Shared;
 use super::writer::Writer;
-use super::{CacheKey, CacheValue, Weigher};
+use super::{CacheKey, CacheValue, ExpireAfter, Weigher};
 use crate::recency::{Eviction, ReadLog};
 use crate::replica::{ConfigError, RemovalCause, Replica, ReplicaConfig};
 use crate::sync::{Arc, Event, Mutex};
@@ -35,6 +35,7 @@ pub struct CacheBuilder<K, V> {
     name: String,
     settings: CacheSettings,
     weigher: Option<Weigher<K, V>>,
+    expire_after: Option<ExpireAfter<K, V>>,
     #[allow(clippy::type_complexity)]
     listener: Option<Box<dyn Fn(Arc<K>, V, RemovalCause) + Send + Sync>>,
     types: PhantomData<fn(K) -> V>,
@@ -47,6 +48,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             name: name.to_owned(),
             settings: CacheSettings::default(),
             weigher: None,
+            expire_after: None,
             listener: None,
             types: PhantomData,
         }
@@ -88,6 +90,27 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// deadline. Default: for ever.
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
         self.settings.time_to_live = Some(time_to_live);
+        self
+    }
+
+    /// Sets the function that returns the time to live of a value from its key and itself; `None` is the default of the
+    /// cache. The node that writes a value calls it once, outside locks, and all nodes expire the value together. It is
+    /// not called for a write that has a time of its own: [`insert_with_ttl`](Cache::insert_with_ttl),
+    /// [`Filled::ttl`](crate::Filled::ttl). A time of zero refuses the write. A panic goes to the caller of the write, or
+    /// to the callers that wait for the fill.
+    ///
+    /// Every node should have the same function: a value has the time that its writer's function returned.
+    pub fn expire_after(mut self, time: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        self.expire_after = Some(Box::new(time));
+        self
+    }
+
+    /// Sets the part by which a time to live is shortened at most, so that values that were loaded together do not all
+    /// expire in one moment. With 0.1 each write has between nine tenths and the whole of its time. The node that writes
+    /// a value draws its part, and all nodes still expire the value together. Applies to every time to live of this
+    /// cache. Default: 0. Range 0 to 0.9.
+    pub fn ttl_jitter(mut self, part: f64) -> Self {
+        self.settings.ttl_jitter = part;
         self
     }
 
@@ -201,12 +224,15 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// Reports the settings of this builder that the open cache does not have. Functions cannot be compared, so that
     /// another weigher or listener counts as a difference in any case.
     fn note_differences(&self, open: &Shared<K, V>) {
-        let asks = self.settings != CacheSettings::default() || self.weigher.is_some() || self.listener.is_some();
+        let asks = self.settings != CacheSettings::default() || self.functions().iter().any(|(_, is_set)| *is_set);
         if !asks {
             return;
         }
-        let functions = [("weigher", self.weigher.is_some()), ("eviction_listener", self.listener.is_some())];
-        let ignored = functions.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| format!("this {name} is ignored"));
+        let ignored = self
+            .functions()
+            .into_iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(name, _)| format!("this {name} is ignored"));
         let differences: Vec<_> = differing(&open.settings.each(), &self.settings.each())
             .map(|(name, here, asked)| format!("{name} is {here}, not {asked}"))
             .chain(ignored)
@@ -219,6 +245,15 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             "a cache was opened again with other settings, and keeps those of its first opening"
         );
         open.differing.note_opening(differences);
+    }
+
+    /// Returns the functions that a builder can have by name, and true for those that this one has.
+    fn functions(&self) -> [(&'static str, bool); 3] {
+        [
+            ("weigher", self.weigher.is_some()),
+            ("expire_after", self.expire_after.is_some()),
+            ("eviction_listener", self.listener.is_some()),
+        ]
     }
 
     fn make(self) -> Result<Arc<dyn Port>, ConfigError> {
@@ -234,6 +269,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             name: Arc::from(self.name.as_str()),
             settings: self.settings,
             weigher: self.weigher,
+            expire_after: self.expire_after,
             wire_limits: wire::Limits::default(),
             services: CacheServices::new(self.host, services, id),
             reader,

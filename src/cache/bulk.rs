@@ -6,6 +6,7 @@ use equivalent::Equivalent;
 use serde::Serialize;
 
 use super::insert_error::InsertError;
+use super::lifetime::Lifetime;
 use super::shared::Shared;
 use super::write::Written;
 use super::{CacheKey, CacheValue, prepare, tick, write};
@@ -37,7 +38,7 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
 ) -> Result<Vec<Written>, BulkError> {
     let now = shared.services.time.now();
     let prepared = |(index, (key, value))| {
-        let write = prepare::insert(shared, now, key, value, shared.settings.time_to_live);
+        let write = prepare::insert(shared, now, key, value, Lifetime::AsConfigured);
         write.map_err(|error| BulkError { index, error })
     };
     let writes = entries.into_iter().enumerate().map(prepared).collect::<Result<Vec<_>, _>>()?;

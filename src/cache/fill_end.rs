@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::fill_error::Failure;
-use super::filled::{Filled, Keep};
+use super::filled::Filled;
 use super::flight::{Flight, Outcome};
 use super::insert_error::InsertError;
 use super::shared::Shared;
@@ -80,16 +80,11 @@ pub(super) fn write_of<K: CacheKey, V: CacheValue>(
 ) -> ItemAndWrite<K, V> {
     shared.counts.fills.filled.one();
     let item = ItemRef::new(Item { key: key.clone(), body: Body::Known(filled.value) });
-    let time_to_live = match filled.keep {
-        Keep::AsConfigured => shared.settings.time_to_live,
-        Keep::For(time) => Some(time),
-        Keep::Forever => None,
-        Keep::Not => {
-            shared.counts.fills.uncached.one();
-            return (item, Ok(None));
-        }
+    let Some(lifetime) = filled.keep else {
+        shared.counts.fills.uncached.one();
+        return (item, Ok(None));
     };
-    let write = prepare::item_of(shared, now, hash, &item, time_to_live).map(Some);
+    let write = prepare::item_of(shared, now, hash, &item, lifetime).map(Some);
     (item, write)
 }
 

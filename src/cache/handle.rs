@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::as_key::AsKey;
 use super::closing::Handles;
 use super::fill_error::Failure;
+use super::lifetime::Lifetime;
 use super::shared::Shared;
 use super::{
     BulkError, CacheKey, CacheSettings, CacheStats, CacheValue, EntryInfo, FillError, FillLease, Filled, InsertError,
@@ -95,7 +96,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// # Errors
     /// The entry is too large, cannot be serialised, or does not decode again. Nothing has changed.
     pub fn insert(&self, key: K, value: V) -> Result<Written, InsertError> {
-        write::insert(&self.shared, key, value, self.shared.settings.time_to_live)
+        write::insert(&self.shared, key, value, Lifetime::AsConfigured)
     }
 
     /// Writes a value that expires `time_to_live` (a hundred years at most) from now. The deadline is sent with it.
@@ -103,7 +104,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// # Errors
     /// As [`insert`](Self::insert), and for a time to live of zero.
     pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Result<Written, InsertError> {
-        write::insert(&self.shared, key, value, Some(time_to_live))
+        write::insert(&self.shared, key, value, Lifetime::For(time_to_live))
     }
 
     /// Writes many values with the default time to live, in order. Not a transaction: readers may see a part of them.
@@ -121,7 +122,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
     /// # Errors
     /// As [`insert`](Self::insert).
     pub fn insert_if_absent_local(&self, key: K, value: V) -> Result<Option<Written>, InsertError> {
-        self.insert_if_absent_local_with_ttl(key, value, self.shared.settings.time_to_live)
+        write::insert_if_absent(&self.shared, key, value, Lifetime::AsConfigured)
     }
 
     /// As [`insert_if_absent_local`](Self::insert_if_absent_local), with its own time to live; `None` never expires.
@@ -132,7 +133,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         value: V,
         time_to_live: Option<Duration>,
     ) -> Result<Option<Written>, InsertError> {
-        write::insert_if(&self.shared, key, value, time_to_live, |_, found, expires| found.is_none().then_some(expires))
+        write::insert_if_absent(&self.shared, key, value, time_to_live.into())
     }
 
     /// Writes a value only if the present one has this stamp (from [`entry`](Self::entry) or [`Written`]). Keeps the
@@ -156,7 +157,7 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         stamp: Stamp,
         time_to_live: Option<Duration>,
     ) -> Result<Option<Written>, InsertError> {
-        write::replace_if_with_ttl(&self.shared, key, value, stamp, time_to_live)
+        write::replace_if_with_ttl(&self.shared, key, value, stamp, time_to_live.into())
     }
 
     /// Deletes a key on every node, even if no write of it has arrived here yet. Returns the value that was here. To

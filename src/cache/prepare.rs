@@ -2,23 +2,20 @@
 //! code, so it must not be called under a lock.
 
 use std::hash::Hash;
-use std::time::Duration;
 
 use equivalent::Equivalent;
 use serde::Serialize;
 
 use super::insert_error::InsertError;
+use super::lifetime::{self, Lifetime};
 use super::open_error::LARGEST;
 use super::settings::CacheSettings;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};
-use crate::hlc::{HlcTime, Now, nanos};
+use crate::hlc::Now;
 use crate::item::{Body, Item, ItemRef, Key, of_key};
 use crate::replica::Write;
 use crate::wire;
-
-/// The largest time to live: a hundred years. Longer ones are reduced to it.
-const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Returns the write that stores a value, or the reason why it is refused.
 #[inline]
@@ -27,11 +24,11 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
     now: Now,
     key: K,
     value: V,
-    time_to_live: Option<Duration>,
+    lifetime: Lifetime,
 ) -> Result<Write<K, V>, InsertError> {
     let hash = shared.reader.hash(&key);
     let item = ItemRef::new(Item { key: Key::Known(key), body: Body::Known(value) });
-    item_of(shared, now, hash, &item, time_to_live)
+    item_of(shared, now, hash, &item, lifetime)
 }
 
 /// Returns the write that stores an item, or the reason why it is refused.
@@ -41,13 +38,13 @@ pub(super) fn item_of<K: CacheKey, V: CacheValue>(
     now: Now,
     hash: u64,
     item: &ItemRef<K, V>,
-    time_to_live: Option<Duration>,
+    lifetime: Lifetime,
 ) -> Result<Write<K, V>, InsertError> {
-    let expires = deadline(now, time_to_live)?;
     let (Some(key), Some(value)) = (item.key.known(), item.value()) else {
         return Err(InsertError::Unserializable("nothing to write".into()));
     };
     let refused = |error: wire::EncodeError| InsertError::Unserializable(error.to_string());
+    let expires = lifetime::deadline(shared, now, (hash, key, value), lifetime)?;
     let key_size = wire::key_len(key).map_err(refused)?;
     let value_size = wire::encoded_len(value, wire::MAX_DEPTH).map_err(refused)?;
     let CacheSettings { max_key_bytes, max_value_bytes, .. } = shared.settings;
@@ -63,15 +60,6 @@ pub(super) fn item_of<K: CacheKey, V: CacheValue>(
     let weight = wire::Intake::weigh(shared, key, value);
     let size = u32::try_from(key_size + value_size).unwrap_or(u32::MAX);
     Ok(Write { hash, item: ItemRef::clone(item), expires, size, weight })
-}
-
-#[inline]
-fn deadline(now: Now, time_to_live: Option<Duration>) -> Result<HlcTime, InsertError> {
-    match time_to_live {
-        None => Ok(0),
-        Some(Duration::ZERO) => Err(InsertError::ZeroTimeToLive),
-        Some(ttl) => Ok(now.wall.saturating_add(nanos(ttl.min(MAX_TTL)))),
-    }
 }
 
 /// Returns the write that deletes a key. Returns `None` if the key cannot be encoded, does not decode as the same key,

@@ -34,6 +34,9 @@ pub struct CacheSettings {
     /// change of its source that was not reported to the cache. A longer time fills less often.
     #[serde(with = "crate::durations::option")]
     pub time_to_live: Option<Duration>,
+    /// The part by which a time to live is shortened at most: each write draws its part. Default 0. Range 0 to 0.9. A
+    /// larger part spreads the expiry of values that were written together, and with it the load of their source.
+    pub ttl_jitter: f64,
     /// The most bytes of an encoded key. Default 4 KiB. Range 1 B to 64 KiB. Should be the same on every node: the
     /// limit applies to entries that are written there.
     pub max_key_bytes: usize,
@@ -79,6 +82,7 @@ impl Default for CacheSettings {
             max_capacity: None,
             eviction: Eviction::default(),
             time_to_live: None,
+            ttl_jitter: 0.0,
             max_key_bytes: 4 << 10,
             max_value_bytes: 1 << 20,
             fill_timeout: None,
@@ -124,6 +128,7 @@ impl CacheSettings {
         let of_this_node = [
             ("max_capacity", option(self.max_capacity)),
             ("eviction", format!("{:?}", self.eviction)),
+            ("ttl_jitter", self.ttl_jitter.to_string()),
             ("fill_timeout", option(self.fill_timeout)),
             ("cluster_single_flight", option(self.cluster_single_flight)),
             ("change_buffer", self.change_buffer.to_string()),
@@ -160,7 +165,7 @@ impl CacheSettings {
         let (timeout, patience) =
             (self.fill_timeout.unwrap_or_default(), self.cluster_single_flight.unwrap_or_default());
         let turn = SHORTEST_TURN..=LONGEST_TURN;
-        let rules: [(bool, &'static str, &dyn std::fmt::Debug, &'static str); 5] = [
+        let rules: [(bool, &'static str, &dyn std::fmt::Debug, &'static str); 6] = [
             (
                 self.fill_timeout.is_none_or(|limit| !limit.is_zero()),
                 "fill_timeout",
@@ -188,6 +193,12 @@ impl CacheSettings {
                 &patience,
                 "must be less than a third of fill_timeout: the last node in turn waits three times as long, and \
                  would time out before it starts",
+            ),
+            (
+                (0.0..=0.9).contains(&self.ttl_jitter),
+                "ttl_jitter",
+                &self.ttl_jitter,
+                "must be between 0 and 0.9: a tenth of the time to live is left at least",
             ),
             (
                 (1..=1 << 20).contains(&self.change_buffer),
@@ -228,7 +239,7 @@ mod tests {
         assert_eq!(CacheSettings::default().validate(), Ok(()));
         let ms = Duration::from_millis;
         type Change = fn(&mut CacheSettings, fn(u64) -> Duration);
-        let cases: [(Change, &str); 5] = [
+        let cases: [(Change, &str); 7] = [
             (|it, ms| it.fill_timeout = Some(ms(0)), "more than zero"),
             (|it, ms| it.fill_timeout = Some(ms(31_000)), "fill_hold"),
             (|it, ms| it.cluster_single_flight = Some(ms(0)), "1 ms"),
@@ -239,6 +250,8 @@ mod tests {
                 },
                 "a third",
             ),
+            (|it, _| it.ttl_jitter = 0.91, "between 0 and 0.9"),
+            (|it, _| it.ttl_jitter = f64::NAN, "between 0 and 0.9"),
             (|it, _| it.change_buffer = 0, "between 1"),
         ];
         for (change, reason) in cases {

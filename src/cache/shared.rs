@@ -12,7 +12,6 @@
 //!
 //! All other parts stay as they were when the cache was opened.
 
-use super::Weigher;
 use super::connection::Connection;
 use super::counters::Counts;
 use super::differing::Differing;
@@ -21,6 +20,7 @@ use super::reader::Reader;
 use super::services::CacheServices;
 use super::settings::CacheSettings;
 use super::writer::Writer;
+use super::{ExpireAfter, Weigher};
 use crate::report::WarningLog;
 use crate::sync::{Arc, Event, Mutex};
 use crate::wire;
@@ -30,6 +30,7 @@ pub(super) struct Shared<K, V> {
     pub(super) name: Arc<str>,
     pub(super) settings: CacheSettings,
     pub(super) weigher: Option<Weigher<K, V>>,
+    pub(super) expire_after: Option<ExpireAfter<K, V>>,
     pub(super) wire_limits: wire::Limits,
     pub(super) services: CacheServices,
     pub(super) reader: Reader<K, V>,

@@ -2,13 +2,13 @@
 //! `tick::after_write` sends them, or wakes the node's driver, which does.
 
 use std::hash::Hash;
-use std::time::Duration;
 
 use equivalent::Equivalent;
 use serde::Serialize;
 
 use super::engine::Engine;
 use super::insert_error::InsertError;
+use super::lifetime::Lifetime;
 use super::shared::Shared;
 use super::token::Token;
 use super::{CacheKey, CacheValue, prepare, tick};
@@ -39,26 +39,26 @@ pub(super) fn insert<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     key: K,
     value: V,
-    time_to_live: Option<Duration>,
+    lifetime: Lifetime,
 ) -> Result<Written, InsertError> {
     let now = shared.services.time.now();
-    let write = prepare::insert(shared, now, key, value, time_to_live)?;
+    let write = prepare::insert(shared, now, key, value, lifetime)?;
     let stamp = shared.writer.write(now, write);
     tick::after_write(shared);
     Ok(Written { stamp })
 }
 
 /// Writes a value if `condition` accepts the register that readers now see under its key. `condition` gets the deadline
-/// that `time_to_live` sets, and returns the deadline to write.
+/// that `lifetime` sets, and returns the deadline to write.
 pub(super) fn insert_if<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     key: K,
     value: V,
-    time_to_live: Option<Duration>,
+    lifetime: Lifetime,
     condition: impl FnOnce(&Engine<K, V>, Option<&Snapshot<K, V>>, HlcTime) -> Option<HlcTime>,
 ) -> Result<Option<Written>, InsertError> {
     let now = shared.services.time.now();
-    let write = prepare::insert(shared, now, key, value, time_to_live)?;
+    let write = prepare::insert(shared, now, key, value, lifetime)?;
     let kept = ItemRef::clone(&write.item); // A write that is not made is dropped after the lock.
     let stamp = shared.writer.change(now, |engine| {
         let found = readable(shared, engine, &write);
@@ -70,6 +70,16 @@ pub(super) fn insert_if<K: CacheKey, V: CacheValue>(
     Ok(stamp.map(|stamp| Written { stamp }))
 }
 
+/// Writes a value if readers see none under its key.
+pub(super) fn insert_if_absent<K: CacheKey, V: CacheValue>(
+    shared: &Shared<K, V>,
+    key: K,
+    value: V,
+    lifetime: Lifetime,
+) -> Result<Option<Written>, InsertError> {
+    insert_if(shared, key, value, lifetime, |_, found, expires| found.is_none().then_some(expires))
+}
+
 /// Writes a value if readers see a value with this stamp. The new value keeps the deadline of that value.
 pub(super) fn replace_if<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
@@ -77,20 +87,20 @@ pub(super) fn replace_if<K: CacheKey, V: CacheValue>(
     value: V,
     stamp: Stamp,
 ) -> Result<Option<Written>, InsertError> {
-    insert_if(shared, key, value, None, |engine, found, _| {
+    insert_if(shared, key, value, Lifetime::Forever, |engine, found, _| {
         found.filter(|found| has_stamp(engine, found, stamp)).map(|found| found.meta.expires)
     })
 }
 
-/// Writes a value with this time to live, if readers see a value with this stamp. `None` never expires.
+/// Writes a value with this time to live, if readers see a value with this stamp.
 pub(super) fn replace_if_with_ttl<K: CacheKey, V: CacheValue>(
     shared: &Shared<K, V>,
     key: K,
     value: V,
     stamp: Stamp,
-    time_to_live: Option<Duration>,
+    lifetime: Lifetime,
 ) -> Result<Option<Written>, InsertError> {
-    insert_if(shared, key, value, time_to_live, |engine, found, expires| {
+    insert_if(shared, key, value, lifetime, |engine, found, expires| {
         found.filter(|found| has_stamp(engine, found, stamp)).map(|_| expires)
     })
 }

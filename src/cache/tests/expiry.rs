@@ -255,3 +255,62 @@ fn pending_tasks_remove_what_has_just_expired() {
     let removed: Vec<_> = removed.map(|event| (*event.key(), event.kind())).collect();
     assert_eq!(removed, [(1, ChangeKind::Removed(RemovalCause::Expired))]);
 }
+
+/// A time of the write's own wins over the function, the function over the default. The writer alone calls it, once.
+#[test]
+fn the_writer_alone_decides_how_long_a_value_lives() {
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let cluster = Cluster::<u32, u32>::new(2, |index, it| {
+        let asked = asked.clone();
+        it.time_to_live(60 * SECOND).expire_after(move |key, value| {
+            asked.lock().unwrap().push((index, *key));
+            (*value > 0).then_some(SECOND * *value)
+        })
+    });
+    let [a, b] = [&cluster.caches[0], &cluster.caches[1]];
+    a.insert(1, 5).unwrap();
+    a.insert(2, 0).unwrap();
+    a.insert_with_ttl(3, 5, 7 * SECOND).unwrap();
+    a.insert_many([(4, 9)]).unwrap();
+    b.get_with_blocking(5, || 11);
+    assert!(a.insert_if_absent_local(6, 13).unwrap().is_some());
+    let forever = a.insert_if_absent_local_with_ttl(7, 13, None).unwrap().unwrap();
+    a.replace_if(7, 14, forever.stamp).unwrap();
+    b.fill_with_blocking(8, || Ok::<_, std::convert::Infallible>(crate::Filled::new(15).forever())).unwrap();
+    cluster.exchange();
+    let left = |key: u32| [a, b].map(|cache| cache.entry(&key).unwrap().expires_in());
+    let seconds = |count: u32| [Some(SECOND * count); 2];
+    assert_eq!([1, 2, 3, 4, 5, 6].map(left), [5, 60, 7, 9, 11, 13].map(seconds));
+    assert_eq!([7, 8].map(left), [[None; 2]; 2]);
+    assert_eq!(*asked.lock().unwrap(), [(0, 1), (0, 2), (0, 4), (1, 5), (0, 6)]);
+}
+
+#[test]
+fn a_function_that_returns_zero_or_panics_refuses_the_write() {
+    let (cache, _) = alone::<u32, u32>(|it| {
+        it.expire_after(|_, value| if *value == 0 { Some(Duration::ZERO) } else { panic!("no time for {value}") })
+    });
+    assert_eq!(cache.insert(1, 0), Err(InsertError::ZeroTimeToLive));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.insert(1, 1))).is_err());
+    let filled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.get_with_blocking(1, || 1)));
+    assert!(filled.is_err(), "the caller of the fill gets the panic");
+    assert_eq!((cache.get(&1), cache.get_with_blocking(2, || 0), cache.get(&2)), (None, 0, None));
+}
+
+/// With jitter, values that are loaded together expire over a tenth of their time, and each at one moment on all nodes.
+#[test]
+fn jitter_spreads_expiry_over_time_and_not_over_nodes() {
+    let cluster = Cluster::<u32, u32>::new(2, |_, it| it.time_to_live(100 * SECOND).ttl_jitter(0.1));
+    let [a, b] = [&cluster.caches[0], &cluster.caches[1]];
+    a.insert_many((0..1_000).map(|key| (key, key))).unwrap();
+    b.insert_with_ttl(1_000, 0, 50 * SECOND).unwrap();
+    cluster.exchange();
+    let left = |cache: &crate::Cache<u32, u32>, key| cache.entry(&key).unwrap().expires_in().unwrap();
+    for key in 0..1_000 {
+        assert_eq!(left(a, key), left(b, key));
+        assert!((90 * SECOND..=100 * SECOND).contains(&left(a, key)));
+    }
+    assert!((45 * SECOND..50 * SECOND).contains(&left(a, 1_000)), "also of a time of its own");
+    let soon = (0..1_000).filter(|key| left(a, *key) < 95 * SECOND).count();
+    assert!((400..600).contains(&soon), "{soon} of 1,000 in the first half");
+}

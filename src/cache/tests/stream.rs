@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::lifetime::Lifetime;
 use crate::cache::testing::{Cluster, RUNTIME, alone};
 use crate::cache::write;
 use crate::{ChangeKind, RemovalCause, SubscriptionError};
@@ -103,7 +104,7 @@ fn a_subscriber_misses_no_change_of_a_running_call() {
     let (running, run) = std::sync::mpsc::channel();
     let writer = cache.clone();
     let call = std::thread::spawn(move || {
-        write::insert_if(&writer.shared, 1, 10, None, |_, _, expires| {
+        write::insert_if(&writer.shared, 1, 10, Lifetime::Forever, |_, _, expires| {
             running.send(()).unwrap();
             std::thread::sleep(Duration::from_millis(50));
             Some(expires)

@@ -113,6 +113,7 @@ fn value(given: &GivenSetting) -> Result<Value, ConfigError> {
     Ok(match given.setting.kind {
         Kind::List => Value::Array(given.texts.iter().map(|text| Value::from(text.trim())).collect()),
         Kind::Number => Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
+        Kind::Fraction => Value::Float(text.parse().map_err(|_| wrong("a decimal number, such as 0.1"))?),
         Kind::Bool => Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
         Kind::Seconds if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
             Value::from(format!("{text}s"))

@@ -32,6 +32,7 @@ fn other(setting: &Setting, defaults: &Table) -> Value {
     by_name.unwrap_or_else(|| match (setting.kind, template::value(defaults, setting.key)) {
         (Kind::Number, Some(Value::Integer(default))) => Value::Integer(default + 1),
         (Kind::Number, _) => Value::Integer(7),
+        (Kind::Fraction, _) => Value::Float(0.5),
         (Kind::Bool, _) => Value::Boolean(true),
         (Kind::Time | Kind::Seconds, _) => Value::from("2s"),
         (Kind::List, _) => Value::Array(vec![Value::from("a"), Value::from("b")]),
