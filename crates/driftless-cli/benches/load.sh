@@ -12,7 +12,7 @@ driftless=${1:?path of the program driftless}
 rounds=${ROUNDS:-3}
 folder=$(mktemp -d)
 pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'kill "${pids[@]}" 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
 
 redis-server --port 6390 --save '' --appendonly no --bind 127.0.0.1 >/dev/null &
 pids+=($!)
@@ -22,7 +22,10 @@ for node in 0 1 2; do
   "$driftless" serve --cluster load --bind "127.0.0.1:749$node" --redis "127.0.0.1:649$node" "${seed[@]}" \
     >"$folder/node$node" 2>&1 &
   pids+=($!)
-  until grep -q '^ready' "$folder/node$node"; do sleep 0.1; done
+  until grep -q '^ready' "$folder/node$node"; do
+    kill -0 "${pids[-1]}" 2>/dev/null || { cat "$folder/node$node" >&2; exit 1; }
+    sleep 0.1
+  done
 done
 
 rate() { # port, command, clients, pipeline
