@@ -210,6 +210,10 @@ pub mod docs {
     pub mod protocol {
         #![doc = include_str!("docs/protocol.md")]
     }
+    /// A design that is not built yet: writes that cannot undo what their author has not seen.
+    pub mod based_writes {
+        #![doc = include_str!("docs/based-writes.md")]
+    }
     /// All limits and their defaults.
     pub mod limits {
         #![doc = include_str!("docs/limits.md")]

@@ -184,7 +184,7 @@ fn written(default: &serde_json::Value) -> Vec<String> {
         serde_json::Value::Null => ["none", "unbounded", "for ever", "off"].map(str::to_owned).into(),
         serde_json::Value::String(text) => vec![text.clone(), format!("`{text}`")],
         serde_json::Value::Number(number) => {
-            let number = number.as_u64().expect("a count");
+            let Some(number) = number.as_u64() else { return vec![number.as_f64().expect("a number").to_string()] };
             let units = [(1 << 20, "MiB"), (1 << 10, "KiB")].into_iter().filter(|(unit, _)| number % unit == 0);
             units.map(|(unit, name)| format!("{}{name}", number / unit)).chain([grouped(number)]).collect()
         }

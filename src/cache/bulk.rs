@@ -5,8 +5,8 @@ use std::hash::Hash;
 use equivalent::Equivalent;
 use serde::Serialize;
 
+use super::filled::Lifetime;
 use super::insert_error::InsertError;
-use super::lifetime::Lifetime;
 use super::shared::Shared;
 use super::write::Written;
 use super::{CacheKey, CacheValue, prepare, tick, write};

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::lifetime::Lifetime;
-
 /// A value, and the time for which the cache may keep it. The fillers of [`fill_with`](super::Cache::fill_with) return
 /// it.
 ///
@@ -20,6 +18,24 @@ pub struct Filled<V> {
     pub(crate) value: V,
     /// `None` if the value is not cached.
     pub(crate) keep: Option<Lifetime>,
+}
+
+/// The time to live that the caller of a write asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// That of `expire_after`, or else the cache's default.
+    AsConfigured,
+    /// This time.
+    For(Duration),
+    /// None: the value is kept until it is evicted, removed or overwritten.
+    Forever,
+}
+
+impl From<Option<Duration>> for Lifetime {
+    /// A time to live of a caller for whom `None` is for ever.
+    fn from(time_to_live: Option<Duration>) -> Self {
+        time_to_live.map_or(Self::Forever, Self::For)
+    }
 }
 
 impl<V> Filled<V> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::as_key::AsKey;
 use super::closing::Handles;
 use super::fill_error::Failure;
-use super::lifetime::Lifetime;
+use super::filled::Lifetime;
 use super::shared::Shared;
 use super::{
     BulkError, CacheKey, CacheSettings, CacheStats, CacheValue, EntryInfo, FillError, FillLease, Filled, InsertError,
@@ -117,10 +117,8 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
 
     /// Writes a value only if [`get`](Self::get) finds none here. If another node writes too, the greater stamp wins.
     /// Do not preload database rows with it: the write has a new stamp, so it wins over a newer value of another node
-    /// that has not arrived here. Wait for [`ready`](Self::ready), then fill with [`get_with`](Self::get_with).
-    ///
-    /// # Errors
-    /// As [`insert`](Self::insert).
+    /// that has not arrived here. Wait for [`ready`](Self::ready), then fill with [`get_with`](Self::get_with). Errors are
+    /// those of [`insert`](Self::insert).
     pub fn insert_if_absent_local(&self, key: K, value: V) -> Result<Option<Written>, InsertError> {
         write::insert_if_absent(&self.shared, key, value, Lifetime::AsConfigured)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::filled::Lifetime;
 use super::insert_error::InsertError;
 use super::shared::Shared;
 use super::{CacheKey, CacheValue};
@@ -9,24 +10,6 @@ use crate::hlc::{HlcTime, Now, nanos};
 
 /// The largest time to live: a hundred years. Longer ones are reduced to it.
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-/// The time to live that the caller of a write asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lifetime {
-    /// That of `expire_after`, or else the cache's default.
-    AsConfigured,
-    /// This time.
-    For(Duration),
-    /// None: the value is kept until it is evicted, removed or overwritten.
-    Forever,
-}
-
-impl From<Option<Duration>> for Lifetime {
-    /// A time to live of a caller for whom `None` is for ever.
-    fn from(time_to_live: Option<Duration>) -> Self {
-        time_to_live.map_or(Self::Forever, Self::For)
-    }
-}
 
 /// Returns the deadline of a write that is made now; zero if there is none. Calls the user's `expire_after` if the write
 /// has no time of its own, so it must not be called under a lock.

@@ -6,12 +6,12 @@ use std::hash::Hash;
 use equivalent::Equivalent;
 use serde::Serialize;
 
+use super::filled::Lifetime;
 use super::insert_error::InsertError;
-use super::lifetime::{self, Lifetime};
 use super::open_error::LARGEST;
 use super::settings::CacheSettings;
 use super::shared::Shared;
-use super::{CacheKey, CacheValue};
+use super::{CacheKey, CacheValue, lifetime};
 use crate::hlc::Now;
 use crate::item::{Body, Item, ItemRef, Key, of_key};
 use crate::replica::Write;

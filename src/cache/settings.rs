@@ -194,12 +194,7 @@ impl CacheSettings {
                 "must be less than a third of fill_timeout: the last node in turn waits three times as long, and \
                  would time out before it starts",
             ),
-            (
-                (0.0..=0.9).contains(&self.ttl_jitter),
-                "ttl_jitter",
-                &self.ttl_jitter,
-                "must be between 0 and 0.9: a tenth of the time to live is left at least",
-            ),
+            ((0.0..=0.9).contains(&self.ttl_jitter), "ttl_jitter", &self.ttl_jitter, "must be between 0 and 0.9"),
             (
                 (1..=1 << 20).contains(&self.change_buffer),
                 "change_buffer",

@@ -7,8 +7,8 @@ use equivalent::Equivalent;
 use serde::Serialize;
 
 use super::engine::Engine;
+use super::filled::Lifetime;
 use super::insert_error::InsertError;
-use super::lifetime::Lifetime;
 use super::shared::Shared;
 use super::token::Token;
 use super::{CacheKey, CacheValue, prepare, tick};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::lifetime::Lifetime;
+use crate::cache::filled::Lifetime;
 use crate::cache::testing::{Cluster, RUNTIME, alone};
 use crate::cache::write;
 use crate::{ChangeKind, RemovalCause, SubscriptionError};
