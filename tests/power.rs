@@ -12,7 +12,7 @@ use driftless::sim::{Report, Scenario, Settings, Violation, run_numbers};
 /// The number of seeds within which a known mistake must be caught.
 const SEEDS: u64 = 4_096;
 /// The number of seeds within which an easy mistake must be caught.
-const FEW_SEEDS: u64 = 64;
+const FEW_SEEDS: u64 = 128;
 
 /// The easy mistakes, which every build tests. The remaining mistakes are tested by hand.
 const EASY: [&str; 30] = [

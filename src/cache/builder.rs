@@ -93,22 +93,25 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
         self
     }
 
-    /// Sets the function that returns the time to live of a value from its key and itself; `None` is the default of the
-    /// cache. The node that writes a value calls it once, outside locks, and all nodes expire the value together. It is
-    /// not called for a write that has a time of its own: [`insert_with_ttl`](Cache::insert_with_ttl),
-    /// [`Filled::ttl`](crate::Filled::ttl). A time of zero refuses the write. A panic goes to the caller of the write, or
-    /// to the callers that wait for the fill.
+    /// Sets the function that returns the time to live of a value from its key and itself. `None` is
+    /// [`time_to_live`](Self::time_to_live), which is no upper bound here. The node that writes a value calls the
+    /// function once, outside locks, and all nodes expire the value together. It is not called for a write or fill that
+    /// has a time of its own (such as [`insert_with_ttl`](Cache::insert_with_ttl) or [`Filled::ttl`](crate::Filled::ttl)),
+    /// nor for one that keeps the deadline of the value before ([`replace_if`](Cache::replace_if)).
     ///
-    /// Every node should have the same function: a value has the time that its writer's function returned.
+    /// A time of zero refuses the write. The value of a fill is then returned, not cached, and logged: to keep a value
+    /// out of the cache, return [`Filled::uncached`](crate::Filled::uncached). A panic goes to the caller of the write,
+    /// or to the callers that wait for the fill. Every node should have the same function.
     pub fn expire_after(mut self, time: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
         self.expire_after = Some(Box::new(time));
         self
     }
 
     /// Sets the part by which a time to live is shortened at most, so that values that were loaded together do not all
-    /// expire in one moment. With 0.1 each write has between nine tenths and the whole of its time. The node that writes
-    /// a value draws its part, and all nodes still expire the value together. Applies to every time to live of this
-    /// cache. Default: 0. Range 0 to 0.9.
+    /// expire in one moment. With 0.1 each value has between nine tenths and the whole of its time. The node that writes
+    /// a value draws its part, and all nodes still expire the value together. Applies to
+    /// [`time_to_live`](Self::time_to_live) and [`expire_after`](Self::expire_after). A time that is given with a write
+    /// or fill is kept exactly. Default: 0. Range 0 to 0.9.
     pub fn ttl_jitter(mut self, part: f64) -> Self {
         self.settings.ttl_jitter = part;
         self
@@ -222,7 +225,7 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     }
 
     /// Reports the settings of this builder that the open cache does not have. Functions cannot be compared, so that
-    /// another weigher or listener counts as a difference in any case.
+    /// another one counts as a difference in any case.
     fn note_differences(&self, open: &Shared<K, V>) {
         let asks = self.settings != CacheSettings::default() || self.functions().iter().any(|(_, is_set)| *is_set);
         if !asks {

@@ -2,7 +2,7 @@
 
 use super::feed::ChangeEvent;
 use super::flight::{Flight, Flights};
-use super::gate::{Admission, Gated, StripeLimits};
+use super::gate::{Admission, Gated, SHARE, STRIPES, StripeLimits};
 use crate::hlc::Now;
 use crate::ledger::direct::{DirectNote, DirectWriter};
 use crate::ledger::registers::Garbage;
@@ -18,6 +18,7 @@ const EVICTIONS: usize = 512;
 /// The use of a capacity, in 16ths, from which on no write is direct: twice the notes of all stripes, 3/32 of the
 /// capacity each time, fit into the rest. One time they wait, and one time they are made while the first are absorbed.
 const CLOSE_ABOVE: u64 = 13;
+const _: () = assert!(2 * 3 * STRIPES as u64 * 16 <= (16 - CLOSE_ABOVE) * SHARE, "the notes must fit");
 /// The use of a capacity, in 16ths, from which on writes are direct again.
 const OPEN_BELOW: u64 = 12;
 /// The nanoseconds after which the counts of reads are halved.
@@ -228,7 +229,7 @@ impl<K: CoreKey, V> Engine<K, V> {
         }
     }
 
-    /// Evicts at most `most` values in one call. Returns the number of places that were handled.
+    /// Evicts at most `most` values in one call. Returns the number of values that were removed.
     fn evict_some(&mut self, now: Now, reads: &ReadLog, most: usize) -> usize {
         let Self { replica, recency: Some(recency), capacity: Some(capacity), .. } = self else { return 0 };
         replica.make_room(now, Room { capacity: *capacity, most }, || recency.pop(reads))

@@ -14,13 +14,13 @@ use smallvec::SmallVec;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, seat};
 
 /// The number of stripes. At most 32, the bits of a mask.
-const STRIPES: usize = 16;
+pub(super) const STRIPES: usize = 16;
 /// The number of notes in a stripe from which on its writer absorbs them, if no other thread is at the replica.
 const RELIEF: usize = 64;
 /// The number of notes in a stripe from which on its writer waits for the replica to absorb them.
 const FULL: usize = 1_024;
 /// The share of a capacity whose weight of notes a writer absorbs, as a divisor.
-const SHARE: u64 = 512;
+pub(super) const SHARE: u64 = 512;
 
 /// The notes of a stripe, by number and by the weight of the values that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -230,6 +230,12 @@ impl<E: Gated<Writer = W, Note = N>, W: Clone, N> Gate<E, W, N> {
         Ok(done)
     }
 
+    /// Returns the number of notes that wait to be absorbed.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.stripes.iter().map(|stripe| stripe.0.lock().notes.list.len()).sum()
+    }
+
     #[cold]
     fn ask_for(&self, number: usize) {
         if self.wanted.load(Ordering::Relaxed) & (1 << number) == 0 {
@@ -264,9 +270,13 @@ fn collect<W, N>(all: &mut Vec<N>, stripes: &mut Guards<'_, W, N>) {
 
 impl<E: Gated<Note = N>, W, N> Inside<E, W, N> {
     fn absorb(&mut self, aside: &E::Aside) {
-        if !self.notes.is_empty() {
-            self.engine.absorb(&mut self.notes, aside);
+        if self.notes.is_empty() {
+            return;
         }
+        // Taken out first: after a panic no note may be absorbed once more.
+        let mut notes = std::mem::take(&mut self.notes);
+        self.engine.absorb(&mut notes, aside);
+        self.notes = notes;
     }
 }
 

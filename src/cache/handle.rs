@@ -91,10 +91,10 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         Pages::new(&self.shared)
     }
 
-    /// Writes a value with the cache's default time to live. Every node will have it, or something newer.
+    /// Writes a value with the time to live that the cache sets. Every node will have it, or something newer.
     ///
     /// # Errors
-    /// The entry is too large, cannot be serialised, or does not decode again. Nothing has changed.
+    /// The entry is too large, cannot be serialised, does not decode again, or is to live for no time. Nothing changes.
     pub fn insert(&self, key: K, value: V) -> Result<Written, InsertError> {
         write::insert(&self.shared, key, value, Lifetime::AsConfigured)
     }
@@ -107,10 +107,10 @@ impl<K: CacheKey, V: CacheValue> Cache<K, V> {
         write::insert(&self.shared, key, value, Lifetime::For(time_to_live))
     }
 
-    /// Writes many values with the default time to live, in order. Not a transaction: readers may see a part of them.
+    /// Writes many values with times that the cache sets, in order. Not a transaction: readers may see a part of them.
     ///
     /// # Errors
-    /// One entry is too large, cannot be serialised, or does not decode again. Nothing was written.
+    /// One entry is refused, as by [`insert`](Self::insert). Nothing was written.
     pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<Vec<Written>, BulkError> {
         bulk::insert(&self.shared, entries)
     }

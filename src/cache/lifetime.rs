@@ -1,4 +1,4 @@
-//! The time to live of a write: its own, or that of `expire_after`, or the default of the cache; less the jitter.
+//! The time to live of a write: its own, or one that the cache sets, less the jitter.
 
 use std::time::Duration;
 
@@ -20,20 +20,20 @@ pub(super) fn deadline<K: CacheKey, V: CacheValue>(
     (hash, key, value): (u64, &K, &V),
     lifetime: Lifetime,
 ) -> Result<HlcTime, InsertError> {
-    let time_to_live = match lifetime {
-        Lifetime::For(time) => Some(time),
-        Lifetime::Forever => None,
-        Lifetime::AsConfigured => match &shared.expire_after {
-            Some(expire_after) => expire_after(key, value).or(shared.settings.time_to_live),
-            None => shared.settings.time_to_live,
-        },
+    let (time_to_live, jitter) = match lifetime {
+        Lifetime::For(time) => (Some(time), 0.0),
+        Lifetime::Forever => (None, 0.0),
+        Lifetime::AsConfigured => {
+            let of_value = shared.expire_after.as_ref().and_then(|expire_after| expire_after(key, value));
+            (of_value.or(shared.settings.time_to_live), shared.settings.ttl_jitter)
+        }
     };
     match time_to_live {
         None => Ok(0),
         Some(Duration::ZERO) => Err(InsertError::ZeroTimeToLive),
         Some(time) => {
-            let time = nanos(time.min(MAX_TTL));
-            Ok(now.wall.saturating_add(shorten(time, shared.settings.ttl_jitter, hash ^ now.wall)))
+            let time = shorten(nanos(time.min(MAX_TTL)), jitter, hash ^ now.wall);
+            Ok(now.wall.saturating_add(time))
         }
     }
 }

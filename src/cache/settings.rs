@@ -34,8 +34,9 @@ pub struct CacheSettings {
     /// change of its source that was not reported to the cache. A longer time fills less often.
     #[serde(with = "crate::durations::option")]
     pub time_to_live: Option<Duration>,
-    /// The part by which a time to live is shortened at most: each write draws its part. Default 0. Range 0 to 0.9. A
-    /// larger part spreads the expiry of values that were written together, and with it the load of their source.
+    /// The part by which a time to live that the cache sets is shortened at most: each write draws its part. Default 0.
+    /// Range 0 to 0.9. A larger part spreads the expiry of values that were written together, and with it the load of
+    /// their source.
     pub ttl_jitter: f64,
     /// The most bytes of an encoded key. Default 4 KiB. Range 1 B to 64 KiB. Should be the same on every node: the
     /// limit applies to entries that are written there.

@@ -109,6 +109,12 @@ impl<K: CacheKey, V: CacheValue> Writer<K, V> {
         }
     }
 
+    /// Returns the number of direct writes that the replica has not absorbed.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.gate.waiting()
+    }
+
     /// Returns true if the values exceed the capacity until further calls have evicted more. Takes no lock.
     pub(super) fn must_evict(&self) -> bool {
         self.must_evict.load(Ordering::Relaxed)

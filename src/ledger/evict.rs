@@ -29,7 +29,7 @@ pub(crate) struct Room {
 }
 
 /// Removes values until the live values are within the capacity: the value whose time ended first, or else the value in
-/// the place that `next` returns. Returns the number of places that it has handled.
+/// the place that `next` returns. Returns the number of values that it has removed.
 pub(crate) fn make_room<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
@@ -41,7 +41,10 @@ pub(crate) fn make_room<K: CoreKey, V>(
     while handled < room.most && ledger.registers.values().weight > room.capacity {
         if !expiry::expire_first(ledger, env) {
             let Some(slot) = next() else { break };
-            evict(ledger, env, members, slot);
+            // A place without a value is one that this call has expired. It is out of the order by now.
+            if evict(ledger, env, members, slot) == Evicted::Nothing {
+                continue;
+            }
         }
         handled += 1;
     }

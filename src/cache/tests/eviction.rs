@@ -46,6 +46,49 @@ fn direct_writes_do_not_pass_the_capacity() {
     assert_eq!(keys(&cache), (3_952..6_000).collect::<Vec<_>>());
 }
 
+/// A cache with a capacity writes directly while it has room, not once it is nearly full, and again once it has room. A
+/// read of a value whose write was not absorbed counts as a use.
+#[test]
+fn writes_are_direct_while_there_is_room() {
+    let (cache, _) = alone::<u32, u32>(|it| it.max_capacity(2_048).eviction(crate::Eviction::SegmentedLru));
+    let write = |keys: std::ops::Range<u32>| -> Vec<usize> {
+        let waiting = |key| {
+            cache.insert(key, key).unwrap();
+            cache.shared.writer.waiting()
+        };
+        keys.map(waiting).collect()
+    };
+    // The first write asks for a stripe, the next call opens it. A budget of four notes is absorbed by the fourth.
+    let first = write(0..1_000);
+    assert_eq!(first[..7], [0, 1, 2, 3, 0, 1, 2]);
+    assert_eq!(first.iter().filter(|waiting| **waiting > 0).count(), 750, "{first:?}");
+    write(1_000..1_700);
+    cache.entry_count();
+    assert!(write(1_700..1_720).iter().all(|waiting| *waiting == 0), "13/16 are used");
+    cache.remove_if(|key, _| key % 3 == 0);
+    cache.entry_count();
+    assert_eq!(write(2_000..2_003), [1, 2, 3]);
+    assert_eq!(cache.get(&2_000), Some(2_000));
+    write(3_000..6_000);
+    assert!(cache.contains_key(&2_000) && !cache.contains_key(&2_001), "used again, so protected");
+}
+
+/// Values that end in the call that makes room do not take the places of values that it has to evict.
+#[test]
+fn one_call_expires_and_evicts_as_much_as_it_must() {
+    for eviction in [crate::Eviction::Lru, crate::Eviction::SegmentedLru, crate::Eviction::Sieve] {
+        let weigh = |_: &u32, weight: &u32| *weight;
+        let (cache, clock) = alone::<u32, u32>(|it| it.max_capacity(1_000).weigher(weigh).eviction(eviction));
+        let second = std::time::Duration::from_secs(1);
+        (0..300).for_each(|key| drop(cache.insert_with_ttl(key, 1, second).unwrap()));
+        (300..1_000).for_each(|key| drop(cache.insert(key, 1).unwrap()));
+        clock.advance(second + second / 20);
+        cache.insert(1_000, 500).unwrap();
+        assert_eq!(cache.weighted_size(), 1_000, "{eviction:?}");
+        assert_eq!((cache.stats().removals.expired, cache.stats().removals.size), (300, 200));
+    }
+}
+
 #[test]
 fn looking_and_merging_is_no_use() {
     // scenario 44: `contains_key`, `entry`, `iter`, `stats` and merges do not refresh the order of use.

@@ -133,7 +133,7 @@ settings! {
     "cache.time_to_live" / "time-to-live" Time "TIME" = "\"1h\"":
         "Time to live of values that are written without one. More than 0s";
     "cache.ttl_jitter" / "ttl-jitter" Fraction "PART":
-        "Part by which each time to live is shortened at most, 0 to 0.9: spreads the expiry of what was written together";
+        "Part by which `time_to_live` is shortened at most, 0 to 0.9: spreads the expiry of what was written together";
     "cache.max_key_bytes" / "max-key-bytes" Number "BYTES":
         "Most bytes of a key, 1 to 65536. The same on every node";
     "cache.max_value_bytes" / "max-value-bytes" Number "BYTES":

@@ -117,7 +117,10 @@ fn attempt(
             return Ok(true); // Expired before it was written, and there is nothing to remove.
         }
         let (key, value) = (kept(key), kept(value));
-        let written = cache.insert_if_absent_local_with_ttl(key.clone(), value, ttl)?;
+        let written = match expiry {
+            Expiry::Default => cache.insert_if_absent_local(key.clone(), value)?,
+            _ => cache.insert_if_absent_local_with_ttl(key.clone(), value, ttl)?,
+        };
         return Ok(written.inspect(|written| session.note(&key, *written)).is_some());
     };
     replace(session, key, kept(value), entry, if expiry == Expiry::Keep { Kept::Deadline } else { Kept::Nothing(ttl) })
