@@ -136,7 +136,7 @@ impl<K: CoreKey, V> Replica<K, V> {
     }
 
     /// Makes room: expires values whose time is over, or else evicts those in the places that `next` returns.
-    pub(crate) fn make_room(&mut self, now: Now, room: Room, next: impl FnMut() -> Option<SlotRef>) -> usize {
+    pub(crate) fn make_room(&mut self, now: Now, room: Room, next: impl FnMut() -> Option<SlotRef>) {
         self.call(now, |it| evict::make_room(&mut it.ledger, &mut it.env, &it.members, room, next))
     }
 

@@ -227,15 +227,16 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
     /// Reports the settings of this builder that the open cache does not have. Functions cannot be compared, so that
     /// another one counts as a difference in any case.
     fn note_differences(&self, open: &Shared<K, V>) {
-        let asks = self.settings != CacheSettings::default() || self.functions().iter().any(|(_, is_set)| *is_set);
-        if !asks {
+        let functions = [
+            ("weigher", self.weigher.is_some()),
+            ("expire_after", self.expire_after.is_some()),
+            ("eviction_listener", self.listener.is_some()),
+        ];
+        let ignored = functions.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| format!("this {name} is ignored"));
+        let ignored: Vec<_> = ignored.collect();
+        if ignored.is_empty() && self.settings == CacheSettings::default() {
             return;
         }
-        let ignored = self
-            .functions()
-            .into_iter()
-            .filter(|(_, is_set)| *is_set)
-            .map(|(name, _)| format!("this {name} is ignored"));
         let differences: Vec<_> = differing(&open.settings.each(), &self.settings.each())
             .map(|(name, here, asked)| format!("{name} is {here}, not {asked}"))
             .chain(ignored)
@@ -248,15 +249,6 @@ impl<K: CacheKey, V: CacheValue> CacheBuilder<K, V> {
             "a cache was opened again with other settings, and keeps those of its first opening"
         );
         open.differing.note_opening(differences);
-    }
-
-    /// Returns the functions that a builder can have by name, and true for those that this one has.
-    fn functions(&self) -> [(&'static str, bool); 3] {
-        [
-            ("weigher", self.weigher.is_some()),
-            ("expire_after", self.expire_after.is_some()),
-            ("eviction_listener", self.listener.is_some()),
-        ]
     }
 
     fn make(self) -> Result<Arc<dyn Port>, ConfigError> {

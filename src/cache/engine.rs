@@ -169,8 +169,11 @@ impl<K: CoreKey, V> Engine<K, V> {
         if now.mono >= self.fade_at {
             self.fade(now);
         }
-        let left = EVICTIONS + self.follow(now, reads, listening, &mut news);
-        self.evict_down(now, reads, left, listening, &mut news);
+        let most = EVICTIONS + self.follow(now, reads, listening, &mut news);
+        if self.is_over_capacity() {
+            self.make_room(now, reads, most);
+            self.follow(now, reads, listening, &mut news);
+        }
         Settled { garbage: self.replica.take_garbage(), news }
     }
 
@@ -210,29 +213,10 @@ impl<K: CoreKey, V> Engine<K, V> {
         self.is_over_capacity() && self.recency.as_ref().is_some_and(|recency| recency.len() > 0)
     }
 
-    /// Evicts down to capacity, but at most `left` values.
-    fn evict_down(
-        &mut self,
-        now: Now,
-        reads: &ReadLog,
-        mut left: usize,
-        listening: bool,
-        news: &mut Option<Box<News<K, V>>>,
-    ) {
-        while left > 0 && self.is_over_capacity() {
-            let evicted = self.evict_some(now, reads, left);
-            self.follow(now, reads, listening, news);
-            if evicted == 0 {
-                return;
-            }
-            left -= evicted;
-        }
-    }
-
-    /// Evicts at most `most` values in one call. Returns the number of values that were removed.
-    fn evict_some(&mut self, now: Now, reads: &ReadLog, most: usize) -> usize {
-        let Self { replica, recency: Some(recency), capacity: Some(capacity), .. } = self else { return 0 };
-        replica.make_room(now, Room { capacity: *capacity, most }, || recency.pop(reads))
+    /// Evicts down to capacity, but at most `most` values.
+    fn make_room(&mut self, now: Now, reads: &ReadLog, most: usize) {
+        let Self { replica, recency: Some(recency), capacity: Some(capacity), .. } = self else { return };
+        replica.make_room(now, Room { capacity: *capacity, most }, || recency.pop(reads));
     }
 
     /// Applies the changes to the order of use. Returns their number.

@@ -108,6 +108,13 @@ pub(crate) enum Admission {
     Closed,
 }
 
+impl Admission {
+    /// Returns true if threads may write directly.
+    pub(crate) fn admits(self) -> bool {
+        matches!(self, Self::Same | Self::Renewed)
+    }
+}
+
 /// A lock aligned to 128 bytes, so that two stripes never share a cache line.
 #[repr(align(128))]
 struct Aligned<W, N>(Mutex<Stripe<W, N>>);
@@ -308,7 +315,7 @@ impl<E: Gated> Drop for Held<'_, E> {
         let Inside { engine, writer, admitted, .. } = &mut *self.inside;
         // After a panic the replica may be in the middle of a call. The next call decides anew.
         let admission = if std::thread::panicking() { Admission::Refused } else { engine.admit(writer) };
-        let admits = matches!(admission, Admission::Same | Admission::Renewed);
+        let admits = admission.admits();
         if admits != *admitted || admission == Admission::Renewed {
             let writer = writer.as_ref().filter(|_| admits);
             self.stripes.iter_mut().for_each(|stripe| stripe.writer = writer.cloned());

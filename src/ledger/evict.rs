@@ -29,16 +29,16 @@ pub(crate) struct Room {
 }
 
 /// Removes values until the live values are within the capacity: the value whose time ended first, or else the value in
-/// the place that `next` returns. Returns the number of values that it has removed.
+/// the place that `next` returns.
 pub(crate) fn make_room<K: CoreKey, V>(
     ledger: &mut Ledger<K, V>,
     env: &mut Env,
     members: &Members,
     room: Room,
     mut next: impl FnMut() -> Option<SlotRef>,
-) -> usize {
-    let mut handled = 0;
-    while handled < room.most && ledger.registers.values().weight > room.capacity {
+) {
+    let mut removed = 0;
+    while removed < room.most && ledger.registers.values().weight > room.capacity {
         if !expiry::expire_first(ledger, env) {
             let Some(slot) = next() else { break };
             // A place without a value is one that this call has expired. It is out of the order by now.
@@ -46,9 +46,8 @@ pub(crate) fn make_room<K: CoreKey, V>(
                 continue;
             }
         }
-        handled += 1;
+        removed += 1;
     }
-    handled
 }
 
 /// Evicts the value in a place to stay within capacity. Other replicas keep theirs. A value whose time has ended

@@ -355,9 +355,10 @@ impl Driver {
             } else {
                 self.shortcut.note_stream(port, replica, now);
                 // Sealed once for all receivers. A large buffer is given away, so that it is not copied.
-                let mut take = || if fits { bytes.clone() } else { std::mem::take(&mut bytes) };
-                let message = sealed.get_or_insert_with(|| StreamMessage::new(take())).clone();
-                self.send_stream(port, &peer, bulk.then_some(replica), message);
+                let message = sealed.get_or_insert_with(|| {
+                    StreamMessage::new(if fits { bytes.clone() } else { std::mem::take(&mut bytes) })
+                });
+                self.send_stream(port, &peer, bulk.then_some(replica), message.clone());
             }
         }
     }

@@ -8,7 +8,7 @@ use super::opening::DirectWrites;
 use super::report::Violation;
 use super::settle;
 use super::types::{SimKey, SimValue};
-use crate::cache::gate::{Admission, Gated};
+use crate::cache::gate::Gated;
 use crate::hlc::{Now, Stamp};
 use crate::ledger::direct::{DirectlyWritten, Refused};
 use crate::replica::direct::Direct;
@@ -29,7 +29,7 @@ pub(super) fn write<K: SimKey, V: SimValue>(
         return Err(write);
     }
     // With notes that wait, the writer goes on as it was admitted by the last call.
-    if notes.is_empty() && !matches!(opening.engine.admit(writer), Admission::Same | Admission::Renewed) {
+    if notes.is_empty() && !opening.engine.admit(writer).admits() {
         return Err(write);
     }
     let Some(writer) = writer else { return Err(write) };
